@@ -1,0 +1,230 @@
+//! Identifiers: 64 bits, written as 16 hexadecimal digits.
+//!
+//! The text form is the one of the v2 API (`docs/behaviour.md`, "Ids"): exactly 16 digits, upper
+//! or lower case on input, lower case on output, and never all zeros.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use thiserror::Error;
+
+/// Number of bytes of an id's text form.
+pub const ID_TEXT_LEN: usize = 16;
+
+/// Says why a text is not an id. The messages are those that clients of the API see.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParseIdError {
+    /// The text is 16 bytes long and not all of them are hexadecimal digits, or all are zeros.
+    #[error("invalid ID")]
+    Invalid,
+    /// The text is not 16 bytes long. Bytes are counted, not characters.
+    #[error("id must have a length of 16 bytes")]
+    Length,
+}
+
+/// An id of any kind of thing, such as the resource that a permission names.
+///
+/// Zero can be built with [`Id::from_u64`], is never generated and never parses, and
+/// [`Permission::validate`](crate::Permission::validate) refuses it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(u64);
+
+impl Id {
+    /// Takes the number as it is, zero included.
+    pub const fn from_u64(id: u64) -> Self {
+        Self(id)
+    }
+
+    /// Returns the number.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    /// Tells whether this is the one id that nothing can have.
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Id {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        if text.len() != ID_TEXT_LEN {
+            return Err(ParseIdError::Length);
+        }
+        // `from_str_radix` would take a leading `+`.
+        if !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(ParseIdError::Invalid);
+        }
+        match u64::from_str_radix(text, 16) {
+            Ok(0) | Err(_) => Err(ParseIdError::Invalid),
+            Ok(id) => Ok(Self(id)),
+        }
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = Id;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an id of 16 hexadecimal digits as a string")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Id, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+macro_rules! typed_ids {
+    ($($(#[$doc:meta])* $name:ident;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Id);
+
+        impl $name {
+            /// Takes the number as it is, zero included.
+            pub const fn from_u64(id: u64) -> Self {
+                Self(Id::from_u64(id))
+            }
+
+            /// Returns the number.
+            pub const fn as_u64(self) -> u64 {
+                self.0.as_u64()
+            }
+
+            /// Returns the id without its type.
+            pub const fn untyped(self) -> Id {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl From<Id> for $name {
+            fn from(id: Id) -> Self {
+                Self(id)
+            }
+        }
+
+        impl From<$name> for Id {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                text.parse().map(Self)
+            }
+        }
+    )+};
+}
+
+typed_ids! {
+    /// Id of an API token.
+    ApiTokenId;
+    /// Id of an authorization.
+    AuthorizationId;
+    /// Id of a bucket.
+    BucketId;
+    /// Id of an organization.
+    OrgId;
+    /// Id of a user.
+    UserId;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn length_is_tested_before_digits() {
+        for text in [
+            "",
+            "abc",
+            "000000000000001",
+            "00000000000000001",
+            "éééééééééééééééé",
+        ] {
+            assert_eq!(text.parse::<Id>(), Err(ParseIdError::Length), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn signs_prefixes_blanks_and_zero_are_refused() {
+        for text in [
+            "0000000000000000",
+            "+000000000000001",
+            "-000000000000001",
+            "0x00000000000001",
+            "0000_0000_0000_1",
+            " 000000000000001",
+            "000000000000001\n",
+            "éééééééé",
+        ] {
+            assert_eq!(text.parse::<Id>(), Err(ParseIdError::Invalid), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn prints_lower_case_and_padded() {
+        let id: OrgId = "0000000000ABCDEF".parse().unwrap();
+        assert_eq!(id.to_string(), "0000000000abcdef");
+        assert_eq!(serde_json::to_string(&id).unwrap(), "\"0000000000abcdef\"");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_id_but_zero_comes_back_from_its_text(id in 1..=u64::MAX) {
+            let id = Id::from_u64(id);
+            proptest::prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+
+        #[test]
+        fn parsing_never_panics(text in "\\PC*") {
+            let _ = text.parse::<Id>();
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! API tokens: what callers of the management API present.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::Status;
+use crate::{ApiTokenId, OrgId, Permission, Random, RandomUnavailable, Timestamp, UserId};
+
+/// The secret of an API token. It is shown once, at creation; only its digest is kept.
+#[derive(Clone)]
+pub struct TokenSecret(Zeroizing<String>);
+
+impl TokenSecret {
+    const PREFIX: &'static str = "pcl_";
+    const RANDOM_BYTES: usize = 32;
+
+    /// Takes a secret that came from elsewhere.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(Zeroizing::new(secret.into()))
+    }
+
+    /// Draws a new secret of 256 random bits.
+    ///
+    /// # Errors
+    ///
+    /// [`RandomUnavailable`] when the source fails.
+    pub fn generate(random: &dyn Random) -> Result<Self, RandomUnavailable> {
+        let mut bytes = Zeroizing::new([0; Self::RANDOM_BYTES]);
+        random.fill(&mut *bytes)?;
+        let mut secret = Zeroizing::new(Self::PREFIX.to_owned());
+        BASE64_URL_SAFE_NO_PAD.encode_string(*bytes, &mut secret);
+        Ok(Self(secret))
+    }
+
+    /// Returns the secret itself, to be handed to its owner.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns what is kept of the secret.
+    pub fn digest(&self) -> TokenDigest {
+        TokenDigest(Sha256::digest(self.0.as_bytes()).into())
+    }
+}
+
+impl fmt::Debug for TokenSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenSecret(<redacted>)")
+    }
+}
+
+/// The SHA-256 digest of an API token's secret, as text `sha256:` and 64 hexadecimal digits.
+///
+/// A plain digest is enough because secrets are 256 random bits; it is still shown to nobody but
+/// in an export.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    const PREFIX: &'static str = "sha256:";
+
+    /// Returns the text form, for the store and for an export.
+    pub fn to_text(&self) -> String {
+        use fmt::Write as _;
+
+        let mut text = Self::PREFIX.to_owned();
+        for byte in self.0 {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
+}
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenDigest(<redacted>)")
+    }
+}
+
+/// Says that a text is not the digest of an API token.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("not a token digest: expected `sha256:` and 64 hexadecimal digits")]
+pub struct InvalidTokenDigest;
+
+impl FromStr for TokenDigest {
+    type Err = InvalidTokenDigest;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTokenDigest> {
+        let hex = text.strip_prefix(Self::PREFIX).ok_or(InvalidTokenDigest)?;
+        let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+        let mut digest = [0; 32];
+        if pairs.len() != digest.len() || !rest.is_empty() {
+            return Err(InvalidTokenDigest);
+        }
+        for (byte, [high, low]) in digest.iter_mut().zip(pairs) {
+            *byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
+        }
+        Ok(Self(digest))
+    }
+}
+
+fn hex_digit(digit: u8) -> Result<u8, InvalidTokenDigest> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+        .ok_or(InvalidTokenDigest)
+}
+
+impl Serialize for TokenDigest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_text())
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenDigest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+/// What is known of an API token: everything but the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ApiToken {
+    /// Its id.
+    pub id: ApiTokenId,
+    /// The digest of its secret.
+    pub digest: TokenDigest,
+    /// Whether it may be used.
+    pub status: Status,
+    /// Free text.
+    pub description: String,
+    /// The org it belongs to.
+    pub org: OrgId,
+    /// The user it belongs to, whose state it shares.
+    pub user: UserId,
+    /// What it may do.
+    pub permissions: Vec<Permission>,
+    /// When it was created; an import that does not say leaves it open.
+    pub created_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SystemRandom;
+
+    #[test]
+    fn a_digest_comes_back_from_its_text() {
+        let digest = TokenSecret::new("op-token-7f3a").digest();
+        assert_eq!(digest.to_text().parse(), Ok(digest));
+        let upper = digest.to_text().to_uppercase().replace("SHA256", "sha256");
+        assert_eq!(upper.parse(), Ok(digest));
+    }
+
+    #[test]
+    fn a_text_that_is_not_a_digest_is_refused() {
+        let good = TokenSecret::new("x").digest().to_text();
+        let short = &good[..good.len() - 1];
+        let md5 = good.replace("sha256", "md5");
+        for text in [
+            "",
+            "sha256:",
+            short,
+            &md5,
+            &format!("{good}0"),
+            &good.replace('a', "é"),
+        ] {
+            if text != good {
+                assert_eq!(
+                    text.parse::<TokenDigest>(),
+                    Err(InvalidTokenDigest),
+                    "{text:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn secrets_are_long_differ_and_hold_no_colon() {
+        let one = TokenSecret::generate(&SystemRandom).unwrap();
+        let other = TokenSecret::generate(&SystemRandom).unwrap();
+        assert_ne!(one.expose(), other.expose());
+        assert_eq!(one.expose().len(), 4 + 43);
+        assert!(!one.expose().contains(':'));
+    }
+
+    #[test]
+    fn debug_shows_neither_secret_nor_digest() {
+        let secret = TokenSecret::new("op-token-7f3a");
+        let shown = format!("{secret:?} {:?}", secret.digest());
+        assert_eq!(shown, "TokenSecret(<redacted>) TokenDigest(<redacted>)");
+    }
+}

@@ -1,0 +1,105 @@
+//! Users, orgs and buckets: what authorizations refer to.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use thiserror::Error;
+
+use super::Status;
+use crate::{BucketId, OrgId, UserId};
+
+/// The name of a user, an org or a bucket: 1 to [`Name::MAX_BYTES`] bytes, compared byte by byte.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// The longest name in bytes.
+    pub const MAX_BYTES: usize = 4_096;
+
+    /// Checks the length and takes the name as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidName`] when it is empty or longer than [`Name::MAX_BYTES`].
+    pub fn new(name: impl Into<Arc<str>>) -> Result<Self, InvalidName> {
+        let name = name.into();
+        match name.len() {
+            1..=Self::MAX_BYTES => Ok(Self(name)),
+            length => Err(InvalidName { length }),
+        }
+    }
+
+    /// Returns the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+/// Says that a name is empty or too long.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error(
+    "a name must be between 1 and {} bytes long, not {length}",
+    Name::MAX_BYTES
+)]
+pub struct InvalidName {
+    length: usize,
+}
+
+impl From<InvalidName> for crate::Error {
+    fn from(error: InvalidName) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+/// Somebody whom authorizations and API tokens belong to. A user's state counts for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// Its name, unique among users.
+    pub name: Name,
+    /// Whether its credentials may be used.
+    pub status: Status,
+}
+
+/// An organization: what authorizations, API tokens and buckets belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Org {
+    /// Its id.
+    pub id: OrgId,
+    /// Its name, unique among orgs.
+    pub name: Name,
+    /// Whether its credentials may be used.
+    pub status: Status,
+}
+
+/// A named place for points inside an org.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its id.
+    pub id: BucketId,
+    /// The org it is in.
+    pub org: OrgId,
+    /// Its name, unique in its org.
+    pub name: Name,
+}

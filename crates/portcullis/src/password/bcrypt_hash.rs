@@ -1,0 +1,146 @@
+//! Verification of bcrypt hashes that come from an import.
+
+use base64::Engine as _;
+use base64::alphabet::BCRYPT;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use subtle::ConstantTimeEq;
+
+/// Unpadded base64 with bcrypt's alphabet. The bits that a last digit has too many of are ignored,
+/// as everybody does.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &BCRYPT,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
+
+const SALT_DIGITS: usize = 22;
+const HASH_DIGITS: usize = 31;
+
+/// bcrypt looks at the first 72 bytes only. A longer password never matches here: it would match
+/// for every other one with the same beginning.
+const MAX_PASSWORD_BYTES: usize = 72;
+
+/// The parts of a bcrypt hash: `$2b$10$` (or `2`, `2a`, `2x`, `2y`, all computed alike), 22 digits
+/// of salt and 31 of hash.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct BcryptHash {
+    cost: u32,
+    salt: [u8; 16],
+    digits: [u8; HASH_DIGITS],
+}
+
+impl BcryptHash {
+    /// The lowest cost that bcrypt knows.
+    pub(super) const MIN_COST: u32 = 4;
+
+    /// Reads the text; `None` when it is not bcrypt. What follows the 60th byte is ignored, as
+    /// the reference does.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix("$2")?;
+        let rest = rest.strip_prefix(['a', 'b', 'x', 'y']).unwrap_or(rest);
+        let (cost, rest) = rest.strip_prefix('$')?.split_once('$')?;
+        if cost.len() != 2 || !cost.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let salt = BASE64.decode(rest.get(..SALT_DIGITS)?).ok()?;
+        let digits = rest.get(SALT_DIGITS..SALT_DIGITS + HASH_DIGITS)?;
+        BASE64.decode(digits).ok()?;
+        Some(Self {
+            cost: cost.parse().ok()?,
+            salt: salt.try_into().ok()?,
+            digits: digits.as_bytes().try_into().ok()?,
+        })
+    }
+
+    pub(super) fn cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// Computes the hash of the password and compares in constant time.
+    pub(super) fn matches(&self, password: &[u8]) -> bool {
+        if password.is_empty() || password.len() > MAX_PASSWORD_BYTES {
+            return false;
+        }
+        let Ok(parts) = bcrypt::hash_with_salt(password, self.cost, self.salt) else {
+            return false;
+        };
+        let text = parts.to_string();
+        let digits = text
+            .len()
+            .checked_sub(HASH_DIGITS)
+            .and_then(|start| text.get(start..));
+        digits.is_some_and(|digits| digits.as_bytes().ct_eq(&self.digits).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET_PASS_1: &str = "$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6";
+
+    fn matches(hash: &str, password: &[u8]) -> bool {
+        BcryptHash::parse(hash).unwrap().matches(password)
+    }
+
+    #[test]
+    fn every_prefix_is_computed_alike() {
+        for prefix in ["$2$", "$2a$", "$2b$", "$2x$", "$2y$"] {
+            let hash = SECRET_PASS_1.replace("$2b$", prefix);
+            assert!(matches(&hash, b"secret-pass-1"), "{prefix}");
+            assert!(!matches(&hash, b"secret-pass-2"), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn what_follows_60_bytes_is_ignored() {
+        assert!(matches(
+            &format!("{SECRET_PASS_1}trailing"),
+            b"secret-pass-1"
+        ));
+    }
+
+    #[test]
+    fn only_the_first_72_bytes_never_decide() {
+        // Of 72 times `p`.
+        let hash = "$2a$04$FCrfJKORtqzFjlTo1PgQWuo2jfHnjUP7CP5XVb8HggR3O/YplNWJS";
+        assert!(matches(hash, &[b'p'; 72]));
+        assert!(!matches(hash, &[b'p'; 73]));
+        assert!(!matches(hash, &[b'p'; 71]));
+    }
+
+    #[test]
+    fn a_nul_is_part_of_the_password() {
+        let hash = "$2a$04$iqHJluEchiq8zZwJMPKcL.gFkSEQCR3uwETdKJAi1aX4plcZ2lw5e";
+        assert!(matches(hash, b"a\0b-long-enough"));
+        assert!(!matches(hash, b"a"));
+        assert!(!matches(hash, b"a\0b-other-text"));
+    }
+
+    #[test]
+    fn a_text_that_is_not_bcrypt_is_refused() {
+        let mangled = [
+            String::new(),
+            "$2b$".to_owned(),
+            SECRET_PASS_1[..59].to_owned(),
+            SECRET_PASS_1.replace("$2b$", "$2c$"),
+            SECRET_PASS_1.replace("$2b$", "$3b$"),
+            SECRET_PASS_1.replace("$04$", "$4$"),
+            SECRET_PASS_1.replace("$04$", "$+4$"),
+            SECRET_PASS_1.replace('f', "é"),
+            SECRET_PASS_1.replace('f', "="),
+            "é".repeat(30),
+        ];
+        for text in mangled {
+            assert!(BcryptHash::parse(&text).is_none(), "{text:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn parsing_never_panics(text in "(\\$2[abxy]?\\$)?[0-9]{0,2}\\$?[./A-Za-z0-9\\PC]{0,60}") {
+            let _ = BcryptHash::parse(&text);
+        }
+    }
+}

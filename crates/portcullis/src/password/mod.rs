@@ -1,0 +1,12 @@
+//! Passwords: the secret, the rules for new ones, hashes, and the threads that compute them.
+
+mod bcrypt_hash;
+mod hash;
+mod policy;
+mod pool;
+mod secret;
+
+pub use hash::{HashParams, InvalidHashParams, InvalidPasswordHash, PasswordHash};
+pub use policy::{PasswordPolicy, WeakPassword};
+pub use pool::{HashError, HashPool, HashPoolConfig};
+pub use secret::{Password, PasswordTooLong};

@@ -1,0 +1,216 @@
+//! The rules for passwords.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
+use super::Password;
+
+/// Characters that count as special. Other punctuation and blanks count for no class.
+const SPECIAL: &str = "!@#$%^&*()_+";
+
+/// What a new password must be like.
+///
+/// The default is the reference's (`docs/behaviour.md`, "Passwords"): 8 to 72 bytes, no rule of
+/// composition. [`PasswordPolicy::strong`] adds its strong mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PasswordPolicy {
+    bytes: RangeInclusive<usize>,
+    three_classes: bool,
+}
+
+impl Default for PasswordPolicy {
+    fn default() -> Self {
+        Self {
+            bytes: 8..=72,
+            three_classes: false,
+        }
+    }
+}
+
+impl PasswordPolicy {
+    /// The default length, and at least three of: upper case, lower case, number, special.
+    ///
+    /// The classes also count at login: a stored password that lacks them must be changed first.
+    pub fn strong() -> Self {
+        Self {
+            three_classes: true,
+            ..Self::default()
+        }
+    }
+
+    /// Checks a password that is about to be set.
+    ///
+    /// # Errors
+    ///
+    /// [`WeakPassword`] with everything that is wrong.
+    pub fn check_new(&self, password: &Password) -> Result<(), WeakPassword> {
+        let weak = WeakPassword {
+            length: (!self.bytes.contains(&password.expose().len())).then(|| self.bytes.clone()),
+            classes: !self.allows_login(password),
+        };
+        if weak.length.is_some() || weak.classes {
+            Err(weak)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Tells whether a stored password that matched may still be used to log in.
+    ///
+    /// Length does not count: an imported password may be shorter than a new one.
+    pub fn allows_login(&self, password: &Password) -> bool {
+        !self.three_classes || has_three_classes(password.expose())
+    }
+
+    /// The answer for a password that was too long even to be looked at.
+    pub(crate) fn too_long(&self) -> WeakPassword {
+        WeakPassword {
+            length: Some(self.bytes.clone()),
+            classes: false,
+        }
+    }
+}
+
+fn has_three_classes(password: &[u8]) -> bool {
+    let mut number = false;
+    let mut upper = false;
+    let mut lower = false;
+    let mut special = false;
+    for c in String::from_utf8_lossy(password).chars() {
+        match c.general_category() {
+            GeneralCategory::DecimalNumber
+            | GeneralCategory::LetterNumber
+            | GeneralCategory::OtherNumber => number = true,
+            GeneralCategory::UppercaseLetter => upper = true,
+            GeneralCategory::LowercaseLetter => lower = true,
+            _ if SPECIAL.contains(c) => special = true,
+            _ => {}
+        }
+    }
+    [number, upper, lower, special]
+        .into_iter()
+        .filter(|has| *has)
+        .count()
+        >= 3
+}
+
+/// Says what is wrong with a new password. The message is the one that clients of the API see: a
+/// line for each rule broken, the length first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeakPassword {
+    length: Option<RangeInclusive<usize>>,
+    classes: bool,
+}
+
+impl fmt::Display for WeakPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(bytes) = &self.length {
+            let (min, max) = (bytes.start(), bytes.end());
+            write!(
+                f,
+                "passwords must be between {min} and {max} characters long"
+            )?;
+            if self.classes {
+                f.write_str("\n")?;
+            }
+        }
+        if self.classes {
+            write!(
+                f,
+                "passwords must contain at least three of the following character types: \
+                 uppercase, lowercase, numbers, and special characters: {SPECIAL}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for WeakPassword {}
+
+impl From<WeakPassword> for crate::Error {
+    fn from(error: WeakPassword) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: &str = "passwords must be between 8 and 72 characters long";
+    const CLASSES: &str = "passwords must contain at least three of the following character \
+                           types: uppercase, lowercase, numbers, and special characters: \
+                           !@#$%^&*()_+";
+
+    fn check(policy: &PasswordPolicy, password: &str) -> Result<(), String> {
+        policy
+            .check_new(&Password::new(password).unwrap())
+            .map_err(|weak| weak.to_string())
+    }
+
+    #[test]
+    fn length_counts_bytes() {
+        let policy = PasswordPolicy::default();
+        for (password, fits) in [
+            ("", false),
+            ("1234567", false),
+            ("12345678", true),
+            ("ääää", true),
+            (&"x".repeat(72), true),
+            (&"x".repeat(73), false),
+            (&"用".repeat(24), true),
+            (&"用".repeat(25), false),
+        ] {
+            let expected = if fits { Ok(()) } else { Err(LENGTH.to_owned()) };
+            assert_eq!(check(&policy, password), expected, "{password:?}");
+        }
+    }
+
+    #[test]
+    fn strong_mode_wants_three_of_four_unicode_classes() {
+        let policy = PasswordPolicy::strong();
+        for password in [
+            "abcdef1!",
+            "Abcdef1!",
+            "ABCDEF1+",
+            "Äöüßàé٣",
+            "Abcdefg½",
+            "Abcdefg_",
+        ] {
+            assert_eq!(check(&policy, password), Ok(()), "{password:?}");
+        }
+        for password in [
+            "abcdefg1",
+            "abcdefgh",
+            "abcdefg-1",
+            "Abc defg",
+            "12345678!",
+            "Abcdefgⓐ",
+        ] {
+            assert_eq!(
+                check(&policy, password),
+                Err(CLASSES.to_owned()),
+                "{password:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn both_rules_are_reported_the_length_first() {
+        let policy = PasswordPolicy::strong();
+        let both = Err(format!("{LENGTH}\n{CLASSES}"));
+        assert_eq!(check(&policy, ""), both);
+        assert_eq!(check(&policy, &"p".repeat(73)), both);
+        assert_eq!(check(&policy, "Ab1"), Err(LENGTH.to_owned()));
+    }
+
+    #[test]
+    fn login_looks_at_classes_only() {
+        let short = Password::new("short").unwrap();
+        assert!(PasswordPolicy::default().allows_login(&short));
+        assert!(!PasswordPolicy::strong().allows_login(&short));
+        assert!(PasswordPolicy::strong().allows_login(&Password::new("Ab1").unwrap()));
+    }
+}

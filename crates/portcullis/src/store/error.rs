@@ -1,0 +1,130 @@
+//! How a store fails.
+
+use std::error::Error as StdError;
+
+use thiserror::Error;
+
+use super::{Batch, Kind};
+use crate::Id;
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// A failed operation of a store. The same for all stores; the driver's own error is the source.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The id or the unique key of a put belongs to another record. Nothing was changed.
+    #[error("{kind} {id}: its {taken} is taken")]
+    AlreadyExists {
+        /// Kind of the record that was put.
+        kind: Kind,
+        /// Id of the record that was put.
+        id: Id,
+        /// Which of the two.
+        taken: Taken,
+    },
+    /// The storage engine failed. Nothing was changed.
+    #[error("the store failed")]
+    Backend {
+        /// The engine's own error.
+        #[source]
+        source: Source,
+    },
+    /// There are more operations than [`Batch::MAX_OPERATIONS`]. Nothing was changed.
+    #[error(
+        "{operations} changes at once are more than {}: make them in smaller parts",
+        Batch::MAX_OPERATIONS
+    )]
+    BatchTooLarge {
+        /// How many there are.
+        operations: usize,
+    },
+    /// The record has another revision than expected. Nothing was changed.
+    #[error("{kind} {id} was changed meanwhile")]
+    Conflict {
+        /// Kind of the record.
+        kind: Kind,
+        /// Id of the record.
+        id: Id,
+    },
+    /// The record is there and cannot be read.
+    #[error("{kind} {id} is corrupt")]
+    Corrupt {
+        /// Kind of the record.
+        kind: Kind,
+        /// Id of the record.
+        id: Id,
+        /// What is wrong with it.
+        #[source]
+        source: Source,
+    },
+    /// The commit may have happened or not. Read the record again: its revision tells.
+    #[error("it is not known whether the change was made")]
+    Indeterminate {
+        /// Why it is not known.
+        #[source]
+        source: Source,
+    },
+    /// The record that an operation changes or requires is not there. Nothing was changed.
+    #[error("{kind} {id} does not exist")]
+    Missing {
+        /// Kind of the record.
+        kind: Kind,
+        /// Id of the record.
+        id: Id,
+    },
+    /// The store cannot be reached now, or is closed. Nothing was changed.
+    #[error("the store is unavailable")]
+    Unavailable {
+        /// Why.
+        #[source]
+        source: Source,
+    },
+}
+
+/// What is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Taken {
+    /// The id.
+    Id,
+    /// The unique key.
+    UniqueKey,
+}
+
+impl std::fmt::Display for Taken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Id => "id",
+            Self::UniqueKey => "unique key",
+        })
+    }
+}
+
+impl StoreError {
+    /// Wraps what the storage engine said.
+    pub fn backend(source: impl Into<Source>) -> Self {
+        Self::Backend {
+            source: source.into(),
+        }
+    }
+
+    /// Says that the store cannot be reached.
+    pub fn unavailable(source: impl Into<Source>) -> Self {
+        Self::Unavailable {
+            source: source.into(),
+        }
+    }
+
+    /// Says that nobody knows.
+    pub fn indeterminate(source: impl Into<Source>) -> Self {
+        Self::Indeterminate {
+            source: source.into(),
+        }
+    }
+
+    /// The store was closed.
+    pub fn closed() -> Self {
+        Self::unavailable("it was closed")
+    }
+}

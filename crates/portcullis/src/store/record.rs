@@ -1,0 +1,169 @@
+//! What a store keeps.
+
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::{Id, OrgId, Random, RandomUnavailable, Status, UserId};
+
+/// What a record is a record of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// An API token.
+    ApiToken,
+    /// An authorization.
+    Authorization,
+    /// A bucket.
+    Bucket,
+    /// A user or org that is gone and whose credentials are still being deleted.
+    Deletion,
+    /// An organization.
+    Org,
+    /// A user.
+    User,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::ApiToken,
+        Self::Authorization,
+        Self::Bucket,
+        Self::Deletion,
+        Self::Org,
+        Self::User,
+    ];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ApiToken => "API token",
+            Self::Authorization => "authorization",
+            Self::Bucket => "bucket",
+            Self::Deletion => "deletion",
+            Self::Org => "organization",
+            Self::User => "user",
+        })
+    }
+}
+
+/// A random number that every change of a record gets anew. It is never used again, also not
+/// after a restore, so that two equal revisions mean the same content.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Revision(u128);
+
+impl Revision {
+    /// Draws a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`RandomUnavailable`] when the source fails.
+    pub fn generate(random: &dyn Random) -> Result<Self, RandomUnavailable> {
+        let mut bytes = [0; 16];
+        random.fill(&mut bytes)?;
+        Ok(Self(u128::from_be_bytes(bytes)))
+    }
+
+    /// Takes the number as it is, for stores that read it back.
+    pub const fn from_u128(revision: u128) -> Self {
+        Self(revision)
+    }
+
+    /// Returns the number.
+    pub const fn as_u128(self) -> u128 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// What is unique among the records of a kind: a username, the digest of a token, a name.
+///
+/// 1 to [`UniqueKey::MAX_BYTES`] bytes of any text, NUL included, compared byte by byte.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UniqueKey(Arc<str>);
+
+impl UniqueKey {
+    /// The longest key in bytes.
+    pub const MAX_BYTES: usize = crate::Username::MAX_BYTES;
+
+    /// Checks the length.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidUniqueKey`] when it is empty or longer than [`UniqueKey::MAX_BYTES`].
+    pub fn new(key: impl Into<Arc<str>>) -> Result<Self, InvalidUniqueKey> {
+        let key = key.into();
+        match key.len() {
+            1..=Self::MAX_BYTES => Ok(Self(key)),
+            length => Err(InvalidUniqueKey { length }),
+        }
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The key may be derived from a secret, so it is not shown.
+impl fmt::Debug for UniqueKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UniqueKey({} bytes)", self.0.len())
+    }
+}
+
+/// Says that a unique key is empty or too long.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error(
+    "a unique key must be between 1 and {} bytes long, not {length}",
+    UniqueKey::MAX_BYTES
+)]
+pub struct InvalidUniqueKey {
+    length: usize,
+}
+
+/// One thing, as a store sees it.
+///
+/// The fields beside the body are copies of what the body says, for a store to index and to show
+/// in columns. Core writes both and checks both when it reads.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    /// What it is.
+    pub kind: Kind,
+    /// Unique within the kind.
+    pub id: Id,
+    /// Which change of it this is.
+    pub revision: Revision,
+    /// Unique within the kind.
+    pub unique_key: UniqueKey,
+    /// The org it is in, if any.
+    pub org: Option<OrgId>,
+    /// The user it belongs to, if any.
+    pub user: Option<UserId>,
+    /// Whether it is in use.
+    pub status: Status,
+    /// JSON, written and read by core alone.
+    pub body: Box<str>,
+}
+
+/// The body may hold a password hash, so it is not shown.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("kind", &self.kind)
+            .field("id", &self.id)
+            .field("revision", &self.revision)
+            .field("org", &self.org)
+            .field("user", &self.user)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,149 @@
+//! Points in time, and where the engine gets them and its random bytes from.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Instant;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use thiserror::Error;
+
+/// A point in time with nanoseconds; reads RFC 3339 with any offset and prints it in UTC.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(jiff::Timestamp);
+
+impl Timestamp {
+    /// Midnight of 1 January 1970, UTC.
+    pub const UNIX_EPOCH: Self = Self(jiff::Timestamp::UNIX_EPOCH);
+
+    /// Reads the clock of this machine.
+    pub fn now() -> Self {
+        Self(jiff::Timestamp::now())
+    }
+
+    /// Takes milliseconds since 1970; `None` outside the years -9999 to 9999.
+    pub fn from_unix_millis(millis: i64) -> Option<Self> {
+        jiff::Timestamp::from_millisecond(millis).ok().map(Self)
+    }
+
+    /// Returns milliseconds since 1970, negative before it.
+    pub fn as_unix_millis(self) -> i64 {
+        self.0.as_millisecond()
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Says that a text is not a time in RFC 3339 form.
+#[derive(Clone, Debug, Error)]
+#[error("`{text}` is not a time such as `2026-01-31T23:59:59Z` (RFC 3339)")]
+pub struct ParseTimestampError {
+    text: String,
+}
+
+impl FromStr for Timestamp {
+    type Err = ParseTimestampError;
+
+    fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
+        text.parse().map(Self).map_err(|_| ParseTimestampError {
+            text: text.chars().take(64).collect(),
+        })
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Where the engine reads the time. Tests give one that they move by hand.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// Returns the time of day, for `createdAt`, `updatedAt` and new ids.
+    fn now(&self) -> Timestamp;
+
+    /// Returns monotonic time, for bounds and time-outs.
+    fn instant(&self) -> Instant;
+}
+
+/// The clock of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+/// Where the engine gets random bytes for ids, revisions, salts and API tokens.
+///
+/// A source that is not cryptographically strong makes tokens and salts guessable: give another
+/// one than [`SystemRandom`] in tests only.
+pub trait Random: fmt::Debug + Send + Sync + 'static {
+    /// Fills the buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`RandomUnavailable`] when the source fails; nothing may be derived from the buffer then.
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomUnavailable>;
+}
+
+/// Says that the operating system gave no random bytes.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("the operating system's random source failed")]
+pub struct RandomUnavailable;
+
+/// The operating system's random source.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomUnavailable> {
+        getrandom::fill(buffer).map_err(|_| RandomUnavailable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_any_offset_and_prints_utc() {
+        let time: Timestamp = "2024-01-01T02:00:00.123456789+02:00".parse().unwrap();
+        assert_eq!(time.to_string(), "2024-01-01T00:00:00.123456789Z");
+    }
+
+    #[test]
+    fn reads_the_year_one() {
+        let time: Timestamp = "0001-01-01T00:00:00Z".parse().unwrap();
+        assert_eq!(time.to_string(), "0001-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_time() {
+        for text in ["", "yesterday", "2024-13-01T00:00:00Z", "2024-01-01"] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text:?}");
+        }
+    }
+}
