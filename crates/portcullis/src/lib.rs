@@ -1,23 +1,40 @@
-//! placeholder
+#![doc = include_str!("lib.md")]
+
+mod credentials;
+mod directory;
+mod engine;
 mod error;
+mod filter;
 mod id;
 mod model;
 pub mod password;
 mod permission;
+mod principal;
+pub mod snapshot;
 pub mod store;
 mod time;
 
+pub use credentials::{Credentials, Refusal};
+pub use directory::{Directory, StaticDirectory};
+pub use engine::{
+    BuildError, Described, Engine, EngineBuilder, ExportError, ImportError, Listing, NewApiToken,
+    OnBehalfOf, ResourceNames, SetUp, SetUpDone,
+};
 pub use error::{Error, ErrorKind};
-pub use id::{ApiTokenId, AuthorizationId, BucketId, ID_TEXT_LEN, Id, OrgId, ParseIdError, UserId};
+pub use filter::{AuthorizationFilter, Plan};
+pub use id::{
+    ApiTokenId, AuthorizationId, BucketId, ID_TEXT_LEN, Id, OrgId, ParseIdError, UserId,
+};
 pub use model::{
-    ApiToken, Authorization, AuthorizationDraft, AuthorizationUpdate, Bucket, InvalidName,
-    InvalidTokenDigest, InvalidUsername, Name, NewAuthorization, Org, Status, TokenDigest,
-    TokenSecret, UnknownStatus, User, Username,
+    ApiToken, Authorization, AuthorizationDraft, AuthorizationUpdate, AuthorizationUpdateDraft,
+    Bucket, InvalidName, InvalidTokenDigest, InvalidUsername, Name, NewAuthorization, Org, Status,
+    TokenDigest, TokenSecret, UnknownStatus, User, Username,
 };
 pub use permission::{
     Action, Decision, Denial, GrantKey, InvalidPermission, ParsePermissionError, Permission,
     PermissionSet, Resource, ResourceType, UncheckedPermission,
 };
+pub use principal::{Identity, Principal};
 pub use time::{
     Clock, ParseTimestampError, Random, RandomUnavailable, SystemClock, SystemRandom, Timestamp,
 };

@@ -238,6 +238,37 @@ impl AuthorizationUpdate {
     }
 }
 
+/// A change as somebody sent it: the status not yet looked at.
+///
+/// It exists because the API looks at the status last, after the record and the permissions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthorizationUpdateDraft {
+    /// The new status.
+    pub status: Option<String>,
+    /// The new description.
+    pub description: Option<String>,
+}
+
+impl AuthorizationUpdateDraft {
+    /// Reads the status.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) `unknown authorization status` for
+    /// everything but `active` and `inactive`, the empty text included.
+    pub fn validate(self) -> Result<AuthorizationUpdate, Error> {
+        let status = self.status.as_deref().map(str::parse::<Status>).transpose()?;
+        Ok(AuthorizationUpdate { status, description: self.description })
+    }
+}
+
+impl From<AuthorizationUpdate> for AuthorizationUpdateDraft {
+    fn from(update: AuthorizationUpdate) -> Self {
+        let status = update.status.map(|status| status.as_str().to_owned());
+        Self { status, description: update.description }
+    }
+}
+
 impl From<InvalidUsername> for Error {
     fn from(error: InvalidUsername) -> Self {
         Self::invalid(error.to_string())

@@ -35,7 +35,8 @@ pub trait StoreExt: Store {
     /// Reads what has the id, changes it, puts it back, and starts over while others change it at
     /// the same time. The revision for each try comes from `revision`.
     ///
-    /// `change` may refuse: nothing is written then.
+    /// `change` may refuse: nothing is written then. A commit of which nobody knows whether it
+    /// happened is looked up by its revision.
     ///
     /// # Errors
     ///
@@ -60,10 +61,18 @@ pub trait StoreExt: Store {
                 return Ok(Modified::Missing);
             };
             change(&mut entity)?;
-            let put = put(&entity, revision()?, Expect::Revision(expected))?;
+            let new = revision()?;
+            let put = put(&entity, new, Expect::Revision(expected))?;
             match self.commit(Batch::new().with(put)).await {
                 Ok(_) => return Ok(Modified::Done(entity)),
                 Err(StoreError::Missing { .. }) => return Ok(Modified::Missing),
+                Err(error @ StoreError::Indeterminate { .. }) => {
+                    // The revision is ours alone: if it is there, the change was made.
+                    return match self.find::<E>(id).await {
+                        Ok(Some((_, found))) if found == new => Ok(Modified::Done(entity)),
+                        _ => Err(error.into()),
+                    };
+                }
                 Err(StoreError::Conflict { .. }) if tries < MODIFY_TRIES => {}
                 Err(error) => return Err(error.into()),
             }

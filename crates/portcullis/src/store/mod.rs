@@ -21,6 +21,7 @@ use futures_util::stream::BoxStream;
 pub use batch::{Batch, Expect, Operation};
 pub use codec::{Deletion, Entity};
 pub use error::{StoreError, Taken};
+pub(crate) use ext::put;
 pub use ext::{MODIFY_TRIES, Modified, StoreExt};
 pub use feed::{Change, Feed, Position};
 pub use memory::MemoryStore;

@@ -1,0 +1,162 @@
+//! Finding the authorizations that a filter means, page by page.
+
+use std::num::NonZeroUsize;
+
+use super::Engine;
+use crate::directory::log_corrupt;
+use crate::filter::Plan;
+use crate::store::{Entity, Index, Kind, Lookup, Page, PageRequest, Record, Store, StoreError};
+use crate::{Authorization, AuthorizationFilter, AuthorizationId, Error, GrantKey, Id};
+
+/// A part of a list, ascending by id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listing<T> {
+    /// What was found.
+    pub items: Vec<T>,
+    /// Where the rest begins: it comes after this id. `None` when there is no rest.
+    pub next: Option<AuthorizationId>,
+}
+
+impl<T> Listing<T> {
+    pub(super) fn empty() -> Self {
+        Self { items: Vec::new(), next: None }
+    }
+}
+
+/// How many records are read at a time at the most.
+const MAX_CHUNK: usize = 1_024;
+
+impl Engine {
+    /// Lists authorizations: exactly `limit` of them unless there are no more, each with a higher
+    /// id than `after`.
+    ///
+    /// A record that cannot be read is logged and left out.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal).
+    pub async fn list_authorizations(
+        &self,
+        filter: &AuthorizationFilter,
+        after: Option<AuthorizationId>,
+        limit: NonZeroUsize,
+    ) -> Result<Listing<Authorization>, Error> {
+        let mut listing = Listing::empty();
+        let mut scan = Scan::new(self.store(), filter, after, limit);
+        while let Some(found) = scan.next().await? {
+            for authorization in found {
+                if !listing.push(authorization, |authorization| authorization.id, limit) {
+                    return Ok(listing);
+                }
+            }
+        }
+        Ok(listing)
+    }
+}
+
+impl<T> Listing<T> {
+    /// Adds the item while there is room. When there is none, remembers that there is more, and
+    /// says so with `false`.
+    pub(super) fn push(
+        &mut self,
+        item: T,
+        id: impl Fn(&T) -> AuthorizationId,
+        limit: NonZeroUsize,
+    ) -> bool {
+        if self.items.len() < limit.get() {
+            self.items.push(item);
+            return true;
+        }
+        self.next = self.items.last().map(id);
+        false
+    }
+}
+
+/// Walks through the authorizations that a filter means, in the order of their ids.
+pub(super) struct Scan<'a> {
+    store: &'a dyn Store,
+    filter: &'a AuthorizationFilter,
+    plan: Plan<'a>,
+    after: Option<Id>,
+    chunk: NonZeroUsize,
+    done: bool,
+}
+
+impl<'a> Scan<'a> {
+    /// Begins after the id. `wanted` is how many are likely to be taken.
+    pub(super) fn new(
+        store: &'a dyn Store,
+        filter: &'a AuthorizationFilter,
+        after: Option<AuthorizationId>,
+        wanted: NonZeroUsize,
+    ) -> Self {
+        // One more, to know whether there is more.
+        let chunk = wanted.saturating_add(1).min(NonZeroUsize::MIN.saturating_add(MAX_CHUNK - 1));
+        let after = after.map(AuthorizationId::untyped);
+        Self { store, filter, plan: filter.plan(), after, chunk, done: false }
+    }
+
+    /// Returns the next ones, possibly none of them; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Authorization>>, Error> {
+        if self.done {
+            return Ok(None);
+        }
+        let Page { records, next } = self.read().await?;
+        self.done = next.is_none();
+        self.after = next;
+        let found = records
+            .iter()
+            .filter(|record| !self.filter.excludes(record))
+            .filter_map(|record| Authorization::from_record(record).map_err(log_corrupt).ok())
+            .filter(|authorization| self.filter.matches(authorization))
+            .collect();
+        // Few matches: look at more records at a time.
+        self.chunk = self.chunk.saturating_mul(NonZeroUsize::MIN.saturating_add(1));
+        self.chunk = self.chunk.min(NonZeroUsize::MIN.saturating_add(MAX_CHUNK - 1));
+        Ok(Some(found))
+    }
+
+    async fn read(&self) -> Result<Page, StoreError> {
+        const KIND: Kind = Kind::Authorization;
+        match &self.plan {
+            Plan::ById(id) => self.read_one(Lookup::Id(KIND, id.untyped())).await,
+            Plan::ByUsername(name) => self.read_one(Lookup::UniqueKey(KIND, name)).await,
+            Plan::ByUser(user) => self.read_index(Index::User(KIND, *user)).await,
+            Plan::ByOrg(org) => self.read_index(Index::Org(KIND, *org)).await,
+            Plan::ByGrant(keys) => self.read_merged(keys).await,
+            Plan::All => self.read_index(Index::All(KIND)).await,
+        }
+    }
+
+    async fn read_one(&self, lookup: Lookup<'_>) -> Result<Page, StoreError> {
+        let record = self.store.get(lookup).await?;
+        let is_later = |record: &Record| self.after.is_none_or(|after| record.id > after);
+        Ok(Page { records: record.into_iter().filter(is_later).collect(), next: None })
+    }
+
+    async fn read_index(&self, index: Index) -> Result<Page, StoreError> {
+        self.store.list(index, PageRequest { after: self.after, limit: self.chunk }).await
+    }
+
+    /// Reads a page of each key's list and returns the part that is complete, each record once.
+    async fn read_merged(&self, keys: &[GrantKey]) -> Result<Page, StoreError> {
+        let mut records: Vec<Record> = Vec::new();
+        let mut complete_until: Option<Id> = None;
+        for key in keys {
+            let page = self.read_index(Index::Grant(Kind::Authorization, *key)).await?;
+            records.extend(page.records);
+            complete_until = match (complete_until, page.next) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        records.sort_unstable_by_key(|record| record.id);
+        records.dedup_by_key(|record| record.id);
+        if let Some(last) = complete_until {
+            records.retain(|record| record.id <= last);
+        }
+        Ok(Page { records, next: complete_until })
+    }
+}

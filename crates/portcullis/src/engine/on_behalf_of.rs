@@ -1,0 +1,277 @@
+//! Managing authorizations on somebody's behalf: nobody reads, changes or grants what they do not
+//! hold.
+
+use std::num::NonZeroUsize;
+
+use super::authorizations::{check_permissions, not_found, refuse_instance};
+use super::list::Scan;
+use super::{Described, Engine, Listing};
+use crate::{
+    Action, Authorization, AuthorizationFilter, AuthorizationId, AuthorizationUpdateDraft, Bucket,
+    Decision, Denial, Error, ErrorKind, NewAuthorization, OrgId, Org, Permission, Principal,
+    Resource, ResourceType, User, UserId,
+};
+
+/// The engine's operations with a caller's permissions enforced (`docs/behaviour.md`, "Who may
+/// do what").
+///
+/// What exists and may not be touched is [`ErrorKind::Unauthorized`] with the missing permission
+/// in the message; what does not exist is [`ErrorKind::NotFound`]. Lists and look-ups do not tell
+/// the two apart.
+#[derive(Clone, Copy, Debug)]
+pub struct OnBehalfOf<'a> {
+    engine: &'a Engine,
+    caller: &'a Principal,
+}
+
+fn authorizations_of(org: OrgId) -> Resource {
+    Resource::all(ResourceType::Authorizations).in_org(org)
+}
+
+fn this(authorization: &Authorization) -> Resource {
+    authorizations_of(authorization.org).with_id(authorization.id)
+}
+
+fn unauthorized(message: String) -> Error {
+    Error::new(ErrorKind::Unauthorized, message)
+}
+
+fn token_inactive() -> Error {
+    unauthorized("token is inactive".to_owned())
+}
+
+impl<'a> OnBehalfOf<'a> {
+    pub(super) fn new(engine: &'a Engine, caller: &'a Principal) -> Self {
+        Self { engine, caller }
+    }
+
+    /// Creates an authorization, for the caller's own user unless another one is named.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`] when the caller may not create authorizations in the org or
+    /// for the user, [`ErrorKind::Forbidden`] when they do not hold what they grant; otherwise as
+    /// [`Engine::create_authorization`].
+    pub async fn create_authorization(&self, new: NewAuthorization) -> Result<Described, Error> {
+        let user = new.user.unwrap_or(self.caller.user());
+        check_permissions(&new.permissions)?;
+        self.require(Permission::write(authorizations_of(new.org)))?;
+        self.require(Permission::write(Resource::user(user)))?;
+        self.require_grants(&new.permissions)?;
+        let mut lookups = self.engine.lookups();
+        self.engine.check_new(&new, user, &mut lookups).await?;
+        // Names are looked up before the write, so that nothing can fail after it.
+        let resources = lookups.resource_names(&new.permissions).await?;
+        let (Some(org), Some(owner)) = (lookups.org(new.org).await?.cloned(), lookups.user(user).await?)
+        else {
+            return Err(not_found());
+        };
+        let (org, user_name) = (org.name, owner.name.clone());
+        let authorization = self.engine.insert_new(new, user).await?;
+        Ok(Described { authorization, org, user: user_name, resources })
+    }
+
+    /// Returns the authorization with the id.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`], also when its user or org is gone; [`ErrorKind::Unauthorized`];
+    /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn authorization(&self, id: AuthorizationId) -> Result<Described, Error> {
+        let authorization = self.engine.authorization(id).await?.ok_or_else(not_found)?;
+        self.require_read(&authorization)?;
+        Ok(self.engine.lookups().describe(authorization).await??)
+    }
+
+    /// Lists the authorizations that the filter means and the caller may read, as
+    /// [`Engine::list_authorizations`] does. Those whose user or org is gone are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`] when the caller's token is inactive;
+    /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn list_authorizations(
+        &self,
+        filter: &AuthorizationFilter,
+        after: Option<AuthorizationId>,
+        limit: NonZeroUsize,
+    ) -> Result<Listing<Described>, Error> {
+        self.require_active()?;
+        let mut listing = Listing::empty();
+        let mut lookups = self.engine.lookups();
+        let mut scan = Scan::new(self.engine.store(), filter, after, limit);
+        while let Some(found) = scan.next().await? {
+            for authorization in found {
+                if self.require_read(&authorization).is_err() {
+                    continue;
+                }
+                let Ok(described) = lookups.describe(authorization).await? else { continue };
+                if !listing.push(described, |described| described.authorization.id, limit) {
+                    return Ok(listing);
+                }
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Changes status or description. Needs read and write.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`], also when its user or org is gone; [`ErrorKind::Unauthorized`];
+    /// only then [`ErrorKind::Invalid`] for an unknown status; [`ErrorKind::Unavailable`] and
+    /// [`ErrorKind::Internal`].
+    pub async fn update_authorization(
+        &self,
+        id: AuthorizationId,
+        update: impl Into<AuthorizationUpdateDraft>,
+    ) -> Result<Described, Error> {
+        let draft: AuthorizationUpdateDraft = update.into();
+        let before = self.changeable(id).await?;
+        let update = draft.validate()?;
+        let authorization = self
+            .engine
+            .update_checked(id, &update, |current| self.require_read_and_write(current))
+            .await?;
+        Ok(Described { authorization, ..before })
+    }
+
+    /// Replaces the permissions. Needs read and write, and everything that is granted.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Forbidden`] when the caller does not hold what they grant; otherwise as
+    /// [`OnBehalfOf::update_authorization`] and [`Engine::set_permissions`].
+    pub async fn set_permissions(
+        &self,
+        id: AuthorizationId,
+        permissions: Vec<Permission>,
+    ) -> Result<Described, Error> {
+        check_permissions(&permissions)?;
+        let before = self.changeable(id).await?;
+        self.require_grants(&permissions)?;
+        let resources = self.engine.lookups().resource_names(&permissions).await?;
+        let authorization = self
+            .engine
+            .set_permissions_checked(id, permissions, |current| {
+                self.require_read_and_write(current)
+            })
+            .await?;
+        Ok(Described { authorization, resources, ..before })
+    }
+
+    /// Sets the password. Needs write on the user; as in the reference, no permission on
+    /// authorizations.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`]; otherwise as [`Engine::set_password`].
+    pub async fn set_password(
+        &self,
+        id: AuthorizationId,
+        password: impl AsRef<[u8]> + Send,
+    ) -> Result<(), Error> {
+        self.engine
+            .set_password_checked(id, password.as_ref(), |current| {
+                self.require(Permission::write(Resource::user(current.user)))
+            })
+            .await
+    }
+
+    /// Deletes the authorization. Needs write; read is not needed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Unauthorized`]; [`ErrorKind::Unavailable`] and
+    /// [`ErrorKind::Internal`].
+    pub async fn delete_authorization(&self, id: AuthorizationId) -> Result<(), Error> {
+        self.engine.delete_checked(id, |current| self.require_write(current)).await
+    }
+
+    /// Tells whether the caller may see the user.
+    pub fn may_read_user(&self, user: &User) -> bool {
+        self.may_read(Resource::user(user.id))
+    }
+
+    /// Tells whether the caller may see the org.
+    pub fn may_read_org(&self, org: &Org) -> bool {
+        self.may_read(Resource::org(org.id))
+    }
+
+    /// Tells whether the caller may see the bucket.
+    pub fn may_read_bucket(&self, bucket: &Bucket) -> bool {
+        self.may_read(Resource::bucket(bucket.org, bucket.id))
+    }
+
+    /// Checks that the caller's credential is active.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`] `token is inactive`.
+    pub fn require_active(&self) -> Result<(), Error> {
+        match self.caller.check(Action::Read, &Resource::user(self.caller.user())) {
+            Decision::Denied(Denial::Inactive) => Err(token_inactive()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the user that the caller's credential belongs to.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] when it is gone; [`ErrorKind::Unauthorized`] when the credential
+    /// is inactive; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn me(&self) -> Result<User, Error> {
+        self.require_active()?;
+        let me: UserId = self.caller.user();
+        self.engine.directory().user(me).await?.ok_or_else(|| Error::not_found("user not found"))
+    }
+
+    fn may_read(&self, resource: Resource) -> bool {
+        self.caller.check(Action::Read, &resource).is_allowed()
+    }
+
+    /// Returns the authorization if the caller may change it and its user and org are there.
+    async fn changeable(&self, id: AuthorizationId) -> Result<Described, Error> {
+        let authorization = self.engine.authorization(id).await?.ok_or_else(not_found)?;
+        self.require_read_and_write(&authorization)?;
+        Ok(self.engine.lookups().describe(authorization).await??)
+    }
+
+    fn require(&self, permission: Permission) -> Result<(), Error> {
+        match self.caller.check(permission.action, &permission.resource) {
+            Decision::Allowed(_) => Ok(()),
+            Decision::Denied(Denial::Inactive) => Err(token_inactive()),
+            Decision::Denied(_) => Err(unauthorized(format!("{permission} is unauthorized"))),
+        }
+    }
+
+    fn require_read(&self, authorization: &Authorization) -> Result<(), Error> {
+        self.require(Permission::read(this(authorization)))?;
+        self.require(Permission::read(Resource::user(authorization.user)))
+    }
+
+    fn require_write(&self, authorization: &Authorization) -> Result<(), Error> {
+        self.require(Permission::write(this(authorization)))?;
+        self.require(Permission::write(Resource::user(authorization.user)))
+    }
+
+    fn require_read_and_write(&self, authorization: &Authorization) -> Result<(), Error> {
+        self.require_read(authorization)?;
+        self.require_write(authorization)
+    }
+
+    /// Checks that the caller holds everything that they grant, and that it may be granted.
+    fn require_grants(&self, permissions: &[Permission]) -> Result<(), Error> {
+        for permission in permissions {
+            let Permission { action, resource } = permission;
+            if !self.caller.check(*action, resource).is_allowed() {
+                return Err(Error::new(
+                    ErrorKind::Forbidden,
+                    format!("permission {permission} is not allowed: {permission} is unauthorized"),
+                ));
+            }
+        }
+        refuse_instance(permissions)
+    }
+}

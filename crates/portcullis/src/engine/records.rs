@@ -1,0 +1,134 @@
+//! How the engine writes records: new ids, new revisions, and what to do when they are taken.
+
+use super::Engine;
+use crate::store::{
+    Batch, Entity, Expect, Lookup, Operation, Revision, StoreError, StoreExt, Taken, put,
+};
+use crate::{Error, Id, Timestamp};
+
+/// 1 January 2020, where ids begin to count: in milliseconds since 1970.
+const ID_EPOCH_MILLIS: i64 = 1_577_836_800_000;
+
+/// Low bits of an id that are random. The others are the time, so that ids grow with it.
+const ID_RANDOM_BITS: u32 = 22;
+
+/// Ids below this are never drawn; small ones are for people to write by hand.
+const MIN_ID: u64 = 1_000;
+
+/// How often another id is drawn when one is taken.
+const ID_TRIES: u32 = 100;
+
+impl Engine {
+    pub(super) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    pub(super) fn revision(&self) -> Result<Revision, Error> {
+        Ok(Revision::generate(self.0.random.as_ref())?)
+    }
+
+    /// Draws an id: roughly ascending in the order of creation, free as far as chance goes.
+    pub(super) fn draw_id(&self) -> Result<Id, Error> {
+        let millis = self.0.clock.now().as_unix_millis().saturating_sub(ID_EPOCH_MILLIS);
+        let time = u64::try_from(millis).unwrap_or(0) << ID_RANDOM_BITS;
+        loop {
+            let mut bytes = [0; 8];
+            self.0.random.fill(&mut bytes)?;
+            let random = u64::from_be_bytes(bytes) & ((1 << ID_RANDOM_BITS) - 1);
+            if time | random >= MIN_ID {
+                return Ok(Id::from_u64(time | random));
+            }
+        }
+    }
+
+    /// Stores a new entity with a fresh id, after the requirements.
+    ///
+    /// The errors of the store come back as they are, so that the caller can say what is taken or
+    /// missing in its own words.
+    pub(super) async fn insert<E: Entity>(
+        &self,
+        mut entity: impl FnMut(Id) -> E + Send,
+        requirements: &[Operation],
+    ) -> Result<E, InsertError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let id = self.draw_id()?;
+            let entity = entity(id);
+            let revision = self.revision()?;
+            let mut batch: Batch = requirements.iter().cloned().collect();
+            batch.push(put(&entity, revision, Expect::Absent)?);
+            match self.0.store.commit(batch).await {
+                Ok(_) => return Ok(entity),
+                Err(StoreError::AlreadyExists { taken: Taken::Id, .. }) if tries < ID_TRIES => {}
+                Err(error @ StoreError::Indeterminate { .. }) => {
+                    // The revision is ours alone: if it is there, the record was written.
+                    return match self.0.store.get(Lookup::Id(E::KIND, id)).await {
+                        Ok(Some(record)) if record.revision == revision => Ok(entity),
+                        _ => Err(error.into()),
+                    };
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Deletes the entity after the check has agreed to what is there; starts over while it is
+    /// changed at the same time. Tells whether there was one.
+    pub(super) async fn remove<E: Entity>(
+        &self,
+        id: Id,
+        check: impl Fn(&E) -> Result<(), Error> + Send + Sync,
+        also: &[Operation],
+    ) -> Result<bool, Error> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let Some((entity, expect)) = self.0.store.find::<E>(id).await? else {
+                return Ok(false);
+            };
+            check(&entity)?;
+            let mut batch = Batch::new().with(Operation::Delete { kind: E::KIND, id, expect });
+            also.iter().cloned().for_each(|operation| batch.push(operation));
+            match self.0.store.commit(batch).await {
+                Ok(_) => return Ok(true),
+                Err(StoreError::Missing { id: missing, .. }) if missing == id => return Ok(false),
+                Err(StoreError::Conflict { .. }) if tries < crate::store::MODIFY_TRIES => {}
+                Err(error @ StoreError::Indeterminate { .. }) => {
+                    return match self.0.store.get(Lookup::Id(E::KIND, id)).await {
+                        Ok(None) => Ok(true),
+                        _ => Err(error.into()),
+                    };
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Why [`Engine::insert`] failed.
+pub(super) enum InsertError {
+    Engine(Error),
+    Store(StoreError),
+}
+
+impl From<Error> for InsertError {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<StoreError> for InsertError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<InsertError> for Error {
+    fn from(error: InsertError) -> Self {
+        match error {
+            InsertError::Engine(error) => error,
+            InsertError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The first org, user, buckets and operator token of a new store.
+
+use super::Engine;
+use crate::store::{Batch, Entity, Expect, Operation, StoreError, Taken, put};
+use crate::{
+    ApiToken, Bucket, Error, ErrorKind, Name, Org, Status, TokenSecret, User, presets,
+};
+
+/// What to set up.
+#[derive(Clone, Debug)]
+pub struct SetUp {
+    /// Name of the first org.
+    pub org: Name,
+    /// Name of the first user.
+    pub user: Name,
+    /// Names of the org's first buckets.
+    pub buckets: Vec<Name>,
+}
+
+/// What was set up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SetUpDone {
+    /// The first org.
+    pub org: Org,
+    /// The first user.
+    pub user: User,
+    /// The org's first buckets, in the order given.
+    pub buckets: Vec<Bucket>,
+    /// The operator token.
+    pub token: ApiToken,
+    /// Its secret, shown this once.
+    pub secret: TokenSecret,
+}
+
+impl Engine {
+    /// Sets up a store that nobody has set up yet: all of it in one commit, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`] when there is an org, a user, an API token or an authorization, or
+    /// when two buckets have the same name; [`ErrorKind::Invalid`] when the engine has a directory
+    /// of the host's; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn set_up(&self, set_up: SetUp) -> Result<SetUpDone, Error> {
+        if !self.0.owns_directory {
+            return Err(Error::invalid("the embedding server manages users and organizations"));
+        }
+        if self.is_set_up().await? {
+            return Err(Error::new(ErrorKind::Conflict, "this store has been set up already"));
+        }
+        let SetUp { org, user, buckets } = set_up;
+        let org = Org { id: self.draw_id()?.into(), name: org, status: Status::Active };
+        let user = User { id: self.draw_id()?.into(), name: user, status: Status::Active };
+        let buckets = buckets
+            .into_iter()
+            .map(|name| Ok(Bucket { id: self.draw_id()?.into(), org: org.id, name }))
+            .collect::<Result<Vec<_>, Error>>()?;
+        let secret = TokenSecret::generate(self.0.random.as_ref())?;
+        let token = ApiToken {
+            id: self.draw_id()?.into(),
+            digest: secret.digest(),
+            status: Status::Active,
+            description: format!("{}'s operator token", user.name),
+            org: org.id,
+            user: user.id,
+            permissions: presets::operator(),
+            created_at: Some(self.now()),
+        };
+
+        let mut batch = Batch::new();
+        batch.push(self.put_new(&org)?);
+        batch.push(self.put_new(&user)?);
+        for bucket in &buckets {
+            batch.push(self.put_new(bucket)?);
+        }
+        batch.push(self.put_new(&token)?);
+        self.0.store.commit(batch).await.map_err(|error| match error {
+            StoreError::AlreadyExists { taken: Taken::UniqueKey, kind, .. } => {
+                Error::new(ErrorKind::Conflict, format!("there is a {kind} of that name already"))
+            }
+            error => error.into(),
+        })?;
+        Ok(SetUpDone { org, user, buckets, token, secret })
+    }
+
+    fn put_new<E: Entity>(&self, entity: &E) -> Result<Operation, Error> {
+        Ok(put(entity, self.revision()?, Expect::Absent)?)
+    }
+}

@@ -1,0 +1,166 @@
+//! Every record out, and back in.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::num::NonZeroUsize;
+
+use futures_util::StreamExt;
+use thiserror::Error;
+
+use super::Engine;
+use crate::snapshot::{
+    LineError, Snapshot, SnapshotRecord, SnapshotWriter, WriteSnapshotError,
+};
+use crate::store::{
+    Batch, Entity, Expect, Index, Kind, Lookup, Operation, StoreError, StoreExt, put,
+};
+use crate::{Error, Id};
+
+const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
+
+impl Engine {
+    /// Writes every record to a snapshot and returns how many there are.
+    ///
+    /// While others write, what they change is in it or not, record by record.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError::Engine`] when the store fails or a record cannot be read: a snapshot that
+    /// lacks something is not finished. [`ExportError::Write`] when it cannot be written out.
+    pub async fn export(&self, out: impl Write + Send) -> Result<u64, ExportError> {
+        self.finish_deletions().await?;
+        let mut writer = SnapshotWriter::begin(out)?;
+        self.export_kind(&mut writer, SnapshotRecord::Org).await?;
+        self.export_kind(&mut writer, SnapshotRecord::User).await?;
+        self.export_kind(&mut writer, SnapshotRecord::Bucket).await?;
+        self.export_kind(&mut writer, SnapshotRecord::ApiToken).await?;
+        self.export_kind(&mut writer, SnapshotRecord::Authorization).await?;
+        Ok(writer.finish()?)
+    }
+
+    async fn export_kind<E: Entity>(
+        &self,
+        writer: &mut SnapshotWriter<impl Write + Send>,
+        wrap: impl Fn(E) -> SnapshotRecord + Send,
+    ) -> Result<(), ExportError> {
+        let mut pages = self.0.store.pages(Index::All(E::KIND), PAGE);
+        while let Some(page) = pages.next().await {
+            for record in page.map_err(Error::from)?.records {
+                let entity = E::from_record(&record).map_err(|error| {
+                    Error::new(crate::ErrorKind::Internal, error.to_string()).with_source(error)
+                })?;
+                writer.record(&wrap(entity))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the records of a snapshot, all or none, and returns how many are new. One that is
+    /// already there exactly so is left alone.
+    ///
+    /// Ids and uniqueness are checked, the rules of creation are not: users, orgs and buckets may
+    /// be absent, permissions empty or on the instance, hashes old. With `dry_run` everything is
+    /// checked and nothing stored.
+    ///
+    /// # Errors
+    ///
+    /// [`ImportError::Lines`] names every line that collides with what is there;
+    /// [`ImportError::Engine`] when the store fails, and when there are more new records than
+    /// one commit takes ([`Batch::MAX_OPERATIONS`]).
+    pub async fn import(&self, snapshot: Snapshot, dry_run: bool) -> Result<usize, ImportError> {
+        let mut import = Import { engine: self, batch: Batch::new(), lines: HashMap::new() };
+        let mut errors = Vec::new();
+        for (line, record) in &snapshot.records {
+            let outcome = match record {
+                SnapshotRecord::Org(org) => import.add(*line, org).await,
+                SnapshotRecord::User(user) => import.add(*line, user).await,
+                SnapshotRecord::Bucket(bucket) => import.add(*line, bucket).await,
+                SnapshotRecord::ApiToken(token) => import.add(*line, token).await,
+                SnapshotRecord::Authorization(authorization) => {
+                    import.add(*line, authorization).await
+                }
+            };
+            if let Some(reason) = outcome? {
+                errors.push(LineError { line: *line, reason });
+            }
+        }
+        if !errors.is_empty() {
+            return Err(ImportError::Lines(errors));
+        }
+        let Import { batch, lines, .. } = import;
+        let new = batch.len();
+        if new > Batch::MAX_OPERATIONS {
+            return Err(Error::from(StoreError::BatchTooLarge { operations: new }).into());
+        }
+        if dry_run || new == 0 {
+            return Ok(new);
+        }
+        match self.0.store.commit(batch).await {
+            Ok(_) => Ok(new),
+            // Somebody was faster since the check above.
+            Err(StoreError::AlreadyExists { kind, id, taken }) => {
+                let line = lines.get(&(kind, id)).copied().unwrap_or_default();
+                let reason = format!("{kind} {id}: its {taken} has just been taken");
+                Err(ImportError::Lines(vec![LineError { line, reason }]))
+            }
+            Err(error) => Err(Error::from(error).into()),
+        }
+    }
+}
+
+struct Import<'a> {
+    engine: &'a Engine,
+    batch: Batch,
+    lines: HashMap<(Kind, Id), u64>,
+}
+
+impl Import<'_> {
+    /// Adds the entity to the batch unless it is there already; says why if it cannot be.
+    async fn add<E: Entity + PartialEq>(
+        &mut self,
+        line: u64,
+        entity: &E,
+    ) -> Result<Option<String>, Error> {
+        let (kind, id) = (E::KIND, entity.id());
+        let store = self.engine.store();
+        if let Some(there) = store.get(Lookup::Id(kind, id)).await? {
+            let same = E::from_record(&there).is_ok_and(|there| there == *entity);
+            return Ok((!same).then(|| format!("{kind} {id} exists already and differs")));
+        }
+        let operation: Operation = put(entity, self.engine.revision()?, Expect::Absent)?;
+        if let Operation::Put { record, .. } = &operation
+            && let Some(there) =
+                store.get(Lookup::UniqueKey(kind, record.unique_key.as_str())).await?
+        {
+            let what = if kind == Kind::ApiToken { "token" } else { "name" };
+            return Ok(Some(format!("{kind} {id}: its {what} belongs to {}", there.id)));
+        }
+        self.lines.insert((kind, id), line);
+        self.batch.push(operation);
+        Ok(None)
+    }
+}
+
+/// Why an export failed. What was written so far is not a whole snapshot.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The store failed, or a record cannot be read.
+    #[error(transparent)]
+    Engine(#[from] Error),
+    /// It could not be written out.
+    #[error(transparent)]
+    Write(#[from] WriteSnapshotError),
+}
+
+/// Why an import failed. Nothing was stored.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The store failed.
+    #[error(transparent)]
+    Engine(#[from] Error),
+    /// Lines collide with what is there: each is named.
+    #[error("{} of the snapshot's lines are refused", .0.len())]
+    Lines(Vec<LineError>),
+}

@@ -1,0 +1,137 @@
+//! Managing API tokens: what callers of the management API present. All of it is trusted.
+
+use std::num::NonZeroUsize;
+
+use super::Engine;
+use super::records::InsertError;
+use crate::directory::log_corrupt;
+use crate::store::{Entity, Index, Kind, Modified, Operation, PageRequest, StoreError, StoreExt};
+use crate::{
+    ApiToken, ApiTokenId, Error, ErrorKind, OrgId, Permission, Status, TokenSecret, UserId,
+};
+
+/// What is needed to create an API token.
+#[derive(Clone, Debug)]
+pub struct NewApiToken {
+    /// The org it belongs to.
+    pub org: OrgId,
+    /// The user it belongs to.
+    pub user: UserId,
+    /// What it may do; see [`presets`](crate::presets).
+    pub permissions: Vec<Permission>,
+    /// Free text.
+    pub description: String,
+}
+
+fn not_found() -> Error {
+    Error::not_found("API token not found")
+}
+
+impl Engine {
+    /// Creates an API token. The secret is returned this once and kept nowhere.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] for a permission that cannot be or is on the instance,
+    /// [`ErrorKind::NotFound`] for a user or org that does not exist;
+    /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn create_api_token(
+        &self,
+        new: NewApiToken,
+    ) -> Result<(ApiToken, TokenSecret), Error> {
+        let NewApiToken { org, user, permissions, description } = new;
+        permissions.iter().try_for_each(Permission::validate)?;
+        super::authorizations::refuse_instance(&permissions)?;
+        if self.directory().user(user).await?.is_none() {
+            return Err(Error::not_found("user not found"));
+        }
+        if self.directory().org(org).await?.is_none() {
+            return Err(Error::not_found("organization not found"));
+        }
+        let secret = TokenSecret::generate(self.0.random.as_ref())?;
+        let now = self.now();
+        let token = |id: crate::Id| ApiToken {
+            id: id.into(),
+            digest: secret.digest(),
+            status: Status::Active,
+            description: description.clone(),
+            org,
+            user,
+            permissions: permissions.clone(),
+            created_at: Some(now),
+        };
+        let mut requirements = Vec::new();
+        if self.0.owns_directory {
+            requirements.push(Operation::Require { kind: Kind::User, id: user.untyped() });
+            requirements.push(Operation::Require { kind: Kind::Org, id: org.untyped() });
+        }
+        let token = self.insert(token, &requirements).await.map_err(|error| match error {
+            InsertError::Store(StoreError::Missing { kind, .. }) => {
+                Error::not_found(format!("{kind} not found"))
+            }
+            error => error.into(),
+        })?;
+        Ok((token, secret))
+    }
+
+    /// Lists API tokens with a higher id than `after`, at most `limit`; fewer only at the end.
+    ///
+    /// A record that cannot be read is logged and left out.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn list_api_tokens(
+        &self,
+        after: Option<ApiTokenId>,
+        limit: NonZeroUsize,
+    ) -> Result<Vec<ApiToken>, Error> {
+        let mut tokens = Vec::new();
+        let mut after = after.map(ApiTokenId::untyped);
+        loop {
+            let rest = limit.get() - tokens.len();
+            let Some(rest) = NonZeroUsize::new(rest) else { return Ok(tokens) };
+            let request = PageRequest { after, limit: rest };
+            let page = self.0.store.list(Index::All(Kind::ApiToken), request).await?;
+            let readable =
+                page.records.iter().filter_map(|r| ApiToken::from_record(r).map_err(log_corrupt).ok());
+            tokens.extend(readable);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(tokens),
+            }
+        }
+    }
+
+    /// Switches the API token on or off.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn set_api_token_status(
+        &self,
+        id: ApiTokenId,
+        status: Status,
+    ) -> Result<ApiToken, Error> {
+        let change = |token: &mut ApiToken| {
+            token.status = status;
+            Ok::<_, Error>(())
+        };
+        match self.0.store.modify(id.untyped(), change, || self.revision()).await? {
+            Modified::Done(token) => Ok(token),
+            Modified::Missing => Err(not_found()),
+        }
+    }
+
+    /// Deletes the API token. It no longer works once this has returned.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn revoke_api_token(&self, id: ApiTokenId) -> Result<(), Error> {
+        match self.remove::<ApiToken>(id.untyped(), |_| Ok(()), &[]).await? {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::NotFound, "API token not found")),
+        }
+    }
+}

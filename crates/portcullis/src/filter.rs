@@ -1,0 +1,154 @@
+//! Which authorizations are meant, and the shortest way to find them.
+
+use crate::store::Record;
+use crate::{
+    Authorization, AuthorizationId, GrantKey, OrgId, Permission, Status, UserId,
+};
+
+/// Which authorizations are meant: those that match every field that is given.
+///
+/// [`AuthorizationFilter::matches`] is the whole meaning. [`AuthorizationFilter::plan`] only says
+/// how not to look at records that cannot match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthorizationFilter {
+    /// The one with the id.
+    pub id: Option<AuthorizationId>,
+    /// The one with the username, byte by byte. Any text may be asked for.
+    pub username: Option<String>,
+    /// Those of the org.
+    pub org: Option<OrgId>,
+    /// Those of the user.
+    pub user: Option<UserId>,
+    /// Those with the status.
+    pub status: Option<Status>,
+    /// Those whose permissions allow this one: "who can write this bucket?". Status does not
+    /// count.
+    pub permits: Option<Permission>,
+}
+
+impl AuthorizationFilter {
+    /// Means every authorization.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Tells whether the authorization is meant.
+    pub fn matches(&self, authorization: &Authorization) -> bool {
+        fn same<T: PartialEq + ?Sized>(wanted: Option<&T>, is: &T) -> bool {
+            wanted.is_none_or(|wanted| wanted == is)
+        }
+        same(self.id.as_ref(), &authorization.id)
+            && same(self.username.as_deref(), authorization.username.as_str())
+            && same(self.org.as_ref(), &authorization.org)
+            && same(self.user.as_ref(), &authorization.user)
+            && same(self.status.as_ref(), &authorization.status)
+            && self.permits.is_none_or(|asked| {
+                authorization.permissions.iter().any(|granted| granted.allows(&asked))
+            })
+    }
+
+    /// Tells, by what stands beside the body, that the record is not meant and need not be read.
+    pub(crate) fn excludes(&self, record: &Record) -> bool {
+        self.org.is_some() && self.org != record.org
+            || self.user.is_some() && self.user != record.user
+            || self.status.is_some_and(|status| status != record.status)
+    }
+
+    /// Chooses where to look: the narrowest index that covers every match.
+    pub fn plan(&self) -> Plan<'_> {
+        match self {
+            Self { id: Some(id), .. } => Plan::ById(*id),
+            Self { username: Some(username), .. } => Plan::ByUsername(username),
+            // A user usually has fewer authorizations than an org or a bucket.
+            Self { user: Some(user), .. } => Plan::ByUser(*user),
+            Self { permits: Some(asked), .. } => {
+                Plan::ByGrant(GrantKey::allowing(*asked).collect())
+            }
+            Self { org: Some(org), .. } => Plan::ByOrg(*org),
+            Self { .. } => Plan::All,
+        }
+    }
+}
+
+/// Where to look for what a filter means. Everything found still has to match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Plan<'a> {
+    /// At every authorization.
+    All,
+    /// At those listed under any of the grant keys.
+    ByGrant(Vec<GrantKey>),
+    /// At the one with the id.
+    ById(AuthorizationId),
+    /// At those of the org.
+    ByOrg(OrgId),
+    /// At those of the user.
+    ByUser(UserId),
+    /// At the one with the username.
+    ByUsername(&'a str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Timestamp, Username};
+
+    fn authorization() -> Authorization {
+        Authorization {
+            id: AuthorizationId::from_u64(1),
+            username: Username::new("grafana").unwrap(),
+            status: Status::Active,
+            description: String::new(),
+            org: OrgId::from_u64(2),
+            user: UserId::from_u64(3),
+            permissions: vec!["read:buckets".parse().unwrap()],
+            password_hash: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn every_field_given_must_match() {
+        let right = AuthorizationFilter {
+            id: Some(AuthorizationId::from_u64(1)),
+            username: Some("grafana".to_owned()),
+            org: Some(OrgId::from_u64(2)),
+            user: Some(UserId::from_u64(3)),
+            status: Some(Status::Active),
+            permits: Some("read:buckets/0000000000000001".parse().unwrap()),
+        };
+        assert!(right.matches(&authorization()));
+        assert!(AuthorizationFilter::all().matches(&authorization()));
+        let wrong = [
+            AuthorizationFilter { id: Some(AuthorizationId::from_u64(9)), ..right.clone() },
+            AuthorizationFilter { username: Some("Grafana".to_owned()), ..right.clone() },
+            AuthorizationFilter { username: Some(String::new()), ..right.clone() },
+            AuthorizationFilter { org: Some(OrgId::from_u64(9)), ..right.clone() },
+            AuthorizationFilter { user: Some(UserId::from_u64(9)), ..right.clone() },
+            AuthorizationFilter { status: Some(Status::Inactive), ..right.clone() },
+            AuthorizationFilter { permits: Some("write:buckets".parse().unwrap()), ..right },
+        ];
+        for filter in wrong {
+            assert!(!filter.matches(&authorization()), "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn the_plan_is_the_narrowest_index() {
+        let mut filter = AuthorizationFilter::all();
+        assert_eq!(filter.plan(), Plan::All);
+        filter.status = Some(Status::Active);
+        assert_eq!(filter.plan(), Plan::All);
+        filter.org = Some(OrgId::from_u64(2));
+        assert_eq!(filter.plan(), Plan::ByOrg(OrgId::from_u64(2)));
+        filter.permits = Some("read:buckets".parse().unwrap());
+        assert!(matches!(filter.plan(), Plan::ByGrant(keys) if keys.len() == 2));
+        filter.user = Some(UserId::from_u64(3));
+        assert_eq!(filter.plan(), Plan::ByUser(UserId::from_u64(3)));
+        filter.username = Some("grafana".to_owned());
+        assert_eq!(filter.plan(), Plan::ByUsername("grafana"));
+        filter.id = Some(AuthorizationId::from_u64(1));
+        assert_eq!(filter.plan(), Plan::ById(AuthorizationId::from_u64(1)));
+    }
+}

@@ -1,0 +1,12 @@
+//! Snapshots: every record as lines of JSON, for backup, review and moving.
+//!
+//! The format is documented in `docs/behaviour.md`, "Snapshots". This module reads and writes it;
+//! [`Engine::export`](crate::Engine::export) and [`Engine::import`](crate::Engine::import) connect
+//! it to a store.
+
+mod line;
+mod read;
+mod write;
+
+pub use read::{InvalidSnapshot, LineError, Snapshot, SnapshotRecord};
+pub use write::{SnapshotWriter, WriteSnapshotError};

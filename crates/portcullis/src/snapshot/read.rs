@@ -1,0 +1,259 @@
+//! Reading a snapshot: all of it is looked at, and everything wrong with it is named.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::io::{self, BufRead};
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::line::{EndLine, Line};
+use crate::store::{Entity, Kind, UniqueKey};
+use crate::{ApiToken, Authorization, Bucket, Id, Org, User};
+
+/// The only version there is.
+const VERSION: u32 = 1;
+
+/// The longest line in bytes: far above what a record can be.
+const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
+
+/// How many wrong lines are named before the rest is not looked at.
+const MAX_ERRORS: usize = 1_000;
+
+/// A snapshot that was read and found to be whole and free of contradictions.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub(crate) records: Vec<(u64, SnapshotRecord)>,
+}
+
+/// A record of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SnapshotRecord {
+    /// An org.
+    Org(Org),
+    /// A user.
+    User(User),
+    /// A bucket.
+    Bucket(Bucket),
+    /// An API token.
+    ApiToken(ApiToken),
+    /// An authorization.
+    Authorization(Authorization),
+}
+
+impl SnapshotRecord {
+    fn identity(&self) -> Result<(Kind, Id, UniqueKey), String> {
+        fn of<E: Entity>(entity: &E) -> Result<(Kind, Id, UniqueKey), String> {
+            Ok((E::KIND, entity.id(), entity.unique_key().map_err(|error| error.to_string())?))
+        }
+        match self {
+            Self::Org(org) => of(org),
+            Self::User(user) => of(user),
+            Self::Bucket(bucket) => of(bucket),
+            Self::ApiToken(token) => of(token),
+            Self::Authorization(authorization) => of(authorization),
+        }
+    }
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LineError {
+    /// Its number, from 1.
+    pub line: u64,
+    /// What is wrong with it, without secrets.
+    pub reason: String,
+}
+
+impl fmt::Display for LineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+/// Says why a text is not a snapshot.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum InvalidSnapshot {
+    /// It could not be read.
+    #[error("could not read the snapshot")]
+    Io(#[from] io::Error),
+    /// Lines are wrong: each is named, up to 1,000.
+    #[error("{} of the snapshot's lines are refused", .0.len())]
+    Lines(Vec<LineError>),
+}
+
+impl Snapshot {
+    /// Reads a snapshot to its end.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidSnapshot::Io`] when reading fails, [`InvalidSnapshot::Lines`] when any line is
+    /// wrong: no JSON, an unknown type or member, a bad id, an id or a name that another line
+    /// has, a hash that is not accepted, a first line without a last one, a last line that does
+    /// not fit what comes before it.
+    pub fn read(input: impl BufRead) -> Result<Self, InvalidSnapshot> {
+        let mut reader = Reader::default();
+        reader.read(input)?;
+        if reader.errors.is_empty() {
+            Ok(reader.snapshot)
+        } else {
+            Err(InvalidSnapshot::Lines(reader.errors))
+        }
+    }
+
+    /// Returns the number of records.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Tells whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Returns the records in the order of their lines.
+    pub fn records(&self) -> impl Iterator<Item = &SnapshotRecord> {
+        self.records.iter().map(|(_, record)| record)
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    snapshot: Snapshot,
+    errors: Vec<LineError>,
+    sha256: Sha256,
+    /// Whether there is a first line, which demands a last one.
+    began: bool,
+    ended: bool,
+    /// Lines by what must be unique.
+    ids: HashMap<(Kind, Id), u64>,
+    keys: HashMap<(Kind, UniqueKey), u64>,
+}
+
+impl Reader {
+    fn read(&mut self, mut input: impl BufRead) -> Result<(), InvalidSnapshot> {
+        let mut bytes = Vec::new();
+        let mut number = 0;
+        loop {
+            bytes.clear();
+            let limit = MAX_LINE_BYTES as u64 + 1;
+            if io::Read::take(&mut input, limit).read_until(b'\n', &mut bytes)? == 0 {
+                break;
+            }
+            number += 1;
+            let result = if bytes.len() > MAX_LINE_BYTES {
+                Err(format!("longer than {MAX_LINE_BYTES} bytes"))
+            } else {
+                self.line(number, &bytes)
+            };
+            if let Err(reason) = result {
+                self.errors.push(LineError { line: number, reason });
+                if self.errors.len() >= MAX_ERRORS || bytes.len() > MAX_LINE_BYTES {
+                    return Ok(());
+                }
+            }
+        }
+        if self.began && !self.ended {
+            let reason = "the last line is missing: the snapshot was cut short".to_owned();
+            self.errors.push(LineError { line: number, reason });
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, number: u64, bytes: &[u8]) -> Result<(), String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
+        let digest_before = self.sha256.clone();
+        self.sha256.update(bytes);
+        if text.trim().is_empty() {
+            return Ok(());
+        }
+        if self.ended {
+            return Err("there must be nothing after the line `end`".to_owned());
+        }
+        let line: Line = serde_json::from_str(text).map_err(|error| describe(&error))?;
+        let record = match line {
+            Line::Snapshot(first) => {
+                if number != 1 {
+                    return Err("the line `snapshot` must be the first".to_owned());
+                }
+                self.began = true;
+                if first.version != VERSION {
+                    return Err(format!(
+                        "version {} is not known here: it was written by a newer Portcullis",
+                        first.version
+                    ));
+                }
+                return Ok(());
+            }
+            Line::End(end) => {
+                self.ended = true;
+                return self.end(&end, digest_before);
+            }
+            Line::Org(line) => SnapshotRecord::Org(line.into()),
+            Line::User(line) => SnapshotRecord::User(line.into()),
+            Line::Bucket(line) => SnapshotRecord::Bucket(line.into()),
+            Line::ApiToken(line) => SnapshotRecord::ApiToken(line.try_into()?),
+            Line::Authorization(line) => SnapshotRecord::Authorization(line.try_into()?),
+        };
+        self.record(number, record)
+    }
+
+    fn record(&mut self, number: u64, record: SnapshotRecord) -> Result<(), String> {
+        let (kind, id, key) = record.identity()?;
+        claim(&mut self.ids, (kind, id), number)
+            .map_err(|other| format!("{kind} {id} is on line {other} already"))?;
+        claim(&mut self.keys, (kind, key), number).map_err(|other| {
+            let what = if kind == Kind::ApiToken { "token" } else { "name" };
+            format!("{kind} {id} has the same {what} as line {other}")
+        })?;
+        self.snapshot.records.push((number, record));
+        Ok(())
+    }
+
+    fn end(&self, end: &EndLine, digest_before: Sha256) -> Result<(), String> {
+        let lines = self.snapshot.records.len() as u64 + self.errors.len() as u64;
+        if end.count != lines {
+            return Err(format!("`count` is {} and there are {lines} records", end.count));
+        }
+        if !end.sha256.eq_ignore_ascii_case(&hex(digest_before)) {
+            return Err("`sha256` does not fit the lines before: they were changed".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn claim<K: std::hash::Hash + Eq>(
+    owners: &mut HashMap<K, u64>,
+    key: K,
+    line: u64,
+) -> Result<(), u64> {
+    match owners.entry(key) {
+        Entry::Occupied(owner) => Err(*owner.get()),
+        Entry::Vacant(free) => {
+            free.insert(line);
+            Ok(())
+        }
+    }
+}
+
+pub(super) fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Says what is wrong with the JSON. The messages of our own types hold no secret; serde's own
+/// messages quote only names and numbers for the types that we read, but a string of the wrong
+/// type is quoted whole, so it is cut out.
+fn describe(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.split_once("string \"") {
+        Some((before, rest)) => {
+            let after = rest.rsplit_once("\",").map_or("", |(_, after)| after);
+            format!("{before}a string,{after}")
+        }
+        None => text,
+    }
+}

@@ -1,0 +1,74 @@
+//! Writing a snapshot.
+
+use std::io::{self, Write};
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::line::{EndLine, Line, SnapshotLine};
+use super::read::SnapshotRecord;
+
+const VERSION: u32 = 1;
+
+/// Writes a snapshot, line by line. It is complete only after [`SnapshotWriter::finish`].
+#[derive(Debug)]
+pub struct SnapshotWriter<W> {
+    out: W,
+    sha256: Sha256,
+    count: u64,
+}
+
+impl<W: Write> SnapshotWriter<W> {
+    /// Begins with the first line.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteSnapshotError`] when it cannot be written.
+    pub fn begin(out: W) -> Result<Self, WriteSnapshotError> {
+        let mut writer = Self { out, sha256: Sha256::new(), count: 0 };
+        writer.line(&Line::Snapshot(SnapshotLine { version: VERSION }))?;
+        Ok(writer)
+    }
+
+    /// Writes a record.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteSnapshotError`] when it cannot be written.
+    pub fn record(&mut self, record: &SnapshotRecord) -> Result<(), WriteSnapshotError> {
+        self.count += 1;
+        self.line(&match record {
+            SnapshotRecord::Org(org) => org.into(),
+            SnapshotRecord::User(user) => user.into(),
+            SnapshotRecord::Bucket(bucket) => bucket.into(),
+            SnapshotRecord::ApiToken(token) => token.into(),
+            SnapshotRecord::Authorization(authorization) => authorization.into(),
+        })
+    }
+
+    /// Writes the last line, which proves that nothing is missing, and returns the number of
+    /// records.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteSnapshotError`] when it cannot be written.
+    pub fn finish(mut self) -> Result<u64, WriteSnapshotError> {
+        let sha256 = super::read::hex(self.sha256.clone());
+        let count = self.count;
+        self.line(&Line::End(EndLine { count, sha256 }))?;
+        self.out.flush()?;
+        Ok(count)
+    }
+
+    fn line(&mut self, line: &Line) -> Result<(), WriteSnapshotError> {
+        let mut text = serde_json::to_vec(line).map_err(io::Error::other)?;
+        text.push(b'\n');
+        self.sha256.update(&text);
+        Ok(self.out.write_all(&text)?)
+    }
+}
+
+/// Says that a snapshot could not be written out.
+#[derive(Debug, Error)]
+#[error("could not write the snapshot")]
+pub struct WriteSnapshotError(#[from] io::Error);
