@@ -1,1 +1,1 @@
-//! Being written.
+//! Tests of Portcullis across its crates: see `suite/`.

@@ -22,9 +22,7 @@ pub use engine::{
 };
 pub use error::{Error, ErrorKind};
 pub use filter::{AuthorizationFilter, Plan};
-pub use id::{
-    ApiTokenId, AuthorizationId, BucketId, ID_TEXT_LEN, Id, OrgId, ParseIdError, UserId,
-};
+pub use id::{ApiTokenId, AuthorizationId, BucketId, ID_TEXT_LEN, Id, OrgId, ParseIdError, UserId};
 pub use model::{
     ApiToken, Authorization, AuthorizationDraft, AuthorizationUpdate, AuthorizationUpdateDraft,
     Bucket, InvalidName, InvalidTokenDigest, InvalidUsername, Name, NewAuthorization, Org, Status,

@@ -4,8 +4,8 @@ use super::Engine;
 use crate::password::{Password, PasswordHash};
 use crate::store::StoreExt;
 use crate::{
-    ApiToken, Authorization, Credentials, Error, ErrorKind, OrgId, Principal, Refusal,
-    Status, TokenSecret, UserId,
+    ApiToken, Authorization, Credentials, Error, ErrorKind, OrgId, Principal, Refusal, Status,
+    TokenSecret, UserId,
 };
 
 impl Engine {
@@ -65,7 +65,12 @@ impl Engine {
             return Ok(None);
         }
         let digest = TokenSecret::new(secret).digest().to_text();
-        Ok(self.0.store.find_by_key(&digest).await?.map(|(token, _)| token))
+        Ok(self
+            .0
+            .store
+            .find_by_key(&digest)
+            .await?
+            .map(|(token, _)| token))
     }
 
     async fn admit_api_token(&self, token: &ApiToken) -> Result<Principal, Error> {
@@ -101,7 +106,11 @@ impl Engine {
             (status, _) => {
                 self.hash_in_vain(password).await?;
                 let inactive = !status.is_active();
-                return refuse(if inactive { Refusal::Inactive } else { Refusal::NoPassword });
+                return refuse(if inactive {
+                    Refusal::Inactive
+                } else {
+                    Refusal::NoPassword
+                });
             }
         };
         let Some(password) = self.verify(hash, password).await? else {

@@ -40,11 +40,14 @@ pub(super) fn refuse_instance(permissions: &[Permission]) -> Result<(), Error> {
 
 /// Refuses permissions that name another org than the authorization's.
 fn refuse_other_orgs(permissions: &[Permission], org: OrgId) -> Result<(), Error> {
-    match permissions.iter().find(|p| p.resource.org.is_some_and(|other| other != org)) {
+    match permissions
+        .iter()
+        .find(|p| p.resource.org.is_some_and(|other| other != org))
+    {
         None => Ok(()),
-        Some(other) => {
-            Err(Error::invalid(format!("permission {other} is not for org id {org}")))
-        }
+        Some(other) => Err(Error::invalid(format!(
+            "permission {other} is not for org id {org}"
+        ))),
     }
 }
 
@@ -66,8 +69,13 @@ impl Engine {
     /// not exist, [`ErrorKind::Forbidden`] for a grant on the instance, [`ErrorKind::Conflict`]
     /// for a username that is taken, [`ErrorKind::NotFound`] for a bucket that does not exist;
     /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
-    pub async fn create_authorization(&self, new: NewAuthorization) -> Result<Authorization, Error> {
-        let user = new.user.ok_or_else(|| Error::invalid("user id required: invalid ID"))?;
+    pub async fn create_authorization(
+        &self,
+        new: NewAuthorization,
+    ) -> Result<Authorization, Error> {
+        let user = new
+            .user
+            .ok_or_else(|| Error::invalid("user id required: invalid ID"))?;
         check_permissions(&new.permissions)?;
         refuse_instance(&new.permissions)?;
         self.check_new(&new, user, &mut self.lookups()).await?;
@@ -85,7 +93,11 @@ impl Engine {
         if lookups.user(user).await?.is_none() || lookups.org(new.org).await?.is_none() {
             return Err(unable_to_create());
         }
-        if self.authorization_by_username(new.username.as_str()).await?.is_some() {
+        if self
+            .authorization_by_username(new.username.as_str())
+            .await?
+            .is_some()
+        {
             return Err(name_taken());
         }
         check_buckets(&new.permissions, lookups).await
@@ -101,7 +113,14 @@ impl Engine {
         let mut requirements = self.require_buckets(&new.permissions);
         requirements.extend(self.require(Kind::User, user));
         requirements.extend(self.require(Kind::Org, new.org));
-        let NewAuthorization { username, org, permissions, status, description, .. } = new;
+        let NewAuthorization {
+            username,
+            org,
+            permissions,
+            status,
+            description,
+            ..
+        } = new;
         let authorization = |id: crate::Id| Authorization {
             id: id.into(),
             username: username.clone(),
@@ -114,25 +133,33 @@ impl Engine {
             created_at: now,
             updated_at: now,
         };
-        self.insert(authorization, &requirements).await.map_err(|error| match error {
-            InsertError::Store(StoreError::AlreadyExists { taken: Taken::UniqueKey, .. }) => {
-                name_taken()
-            }
-            InsertError::Store(StoreError::Missing { kind: Kind::Bucket, .. }) => {
-                bucket_not_found()
-            }
-            InsertError::Store(StoreError::Missing { .. }) => unable_to_create(),
-            error => error.into(),
-        })
+        self.insert(authorization, &requirements)
+            .await
+            .map_err(|error| match error {
+                InsertError::Store(StoreError::AlreadyExists {
+                    taken: Taken::UniqueKey,
+                    ..
+                }) => name_taken(),
+                InsertError::Store(StoreError::Missing {
+                    kind: Kind::Bucket, ..
+                }) => bucket_not_found(),
+                InsertError::Store(StoreError::Missing { .. }) => unable_to_create(),
+                error => error.into(),
+            })
     }
 
     /// Demands that a record is still there at the commit, where it is one of this store's.
     fn require(&self, kind: Kind, id: impl Into<crate::Id>) -> Option<Operation> {
-        self.0.owns_directory.then(|| Operation::Require { kind, id: id.into() })
+        self.0.owns_directory.then(|| Operation::Require {
+            kind,
+            id: id.into(),
+        })
     }
 
     fn require_buckets(&self, permissions: &[Permission]) -> Vec<Operation> {
-        buckets(permissions).filter_map(|bucket| self.require(Kind::Bucket, bucket)).collect()
+        buckets(permissions)
+            .filter_map(|bucket| self.require(Kind::Bucket, bucket))
+            .collect()
     }
 
     /// Returns the authorization with the id.
@@ -141,7 +168,12 @@ impl Engine {
     ///
     /// [`ErrorKind::Unavailable`]; [`ErrorKind::Internal`], also when it cannot be read.
     pub async fn authorization(&self, id: AuthorizationId) -> Result<Option<Authorization>, Error> {
-        Ok(self.0.store.find(id.untyped()).await?.map(|(authorization, _)| authorization))
+        Ok(self
+            .0
+            .store
+            .find(id.untyped())
+            .await?
+            .map(|(authorization, _)| authorization))
     }
 
     /// Returns the authorization with the username, byte by byte.
@@ -153,7 +185,12 @@ impl Engine {
         &self,
         username: &str,
     ) -> Result<Option<Authorization>, Error> {
-        Ok(self.0.store.find_by_key(username).await?.map(|(authorization, _)| authorization))
+        Ok(self
+            .0
+            .store
+            .find_by_key(username)
+            .await?
+            .map(|(authorization, _)| authorization))
     }
 
     /// Changes status or description, and the time of the last update in any case.
@@ -202,7 +239,8 @@ impl Engine {
         id: AuthorizationId,
         permissions: Vec<Permission>,
     ) -> Result<Authorization, Error> {
-        self.set_permissions_checked(id, permissions, |_| Ok(())).await
+        self.set_permissions_checked(id, permissions, |_| Ok(()))
+            .await
     }
 
     pub(super) async fn set_permissions_checked(
@@ -239,7 +277,8 @@ impl Engine {
         id: AuthorizationId,
         password: impl AsRef<[u8]> + Send,
     ) -> Result<(), Error> {
-        self.set_password_checked(id, password.as_ref(), |_| Ok(())).await
+        self.set_password_checked(id, password.as_ref(), |_| Ok(()))
+            .await
     }
 
     pub(super) async fn set_password_checked(
@@ -281,7 +320,10 @@ impl Engine {
         id: AuthorizationId,
         check: impl Fn(&Authorization) -> Result<(), Error> + Send + Sync,
     ) -> Result<(), Error> {
-        match self.remove::<Authorization>(id.untyped(), check, &[]).await? {
+        match self
+            .remove::<Authorization>(id.untyped(), check, &[])
+            .await?
+        {
             true => Ok(()),
             false => Err(not_found()),
         }
@@ -292,7 +334,12 @@ impl Engine {
         id: AuthorizationId,
         change: impl FnMut(&mut Authorization) -> Result<(), Error> + Send,
     ) -> Result<Authorization, Error> {
-        match self.0.store.modify(id.untyped(), change, || self.revision()).await? {
+        match self
+            .0
+            .store
+            .modify(id.untyped(), change, || self.revision())
+            .await?
+        {
             Modified::Done(authorization) => Ok(authorization),
             Modified::Missing => Err(not_found()),
         }

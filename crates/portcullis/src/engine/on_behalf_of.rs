@@ -8,7 +8,7 @@ use super::list::Scan;
 use super::{Described, Engine, Listing};
 use crate::{
     Action, Authorization, AuthorizationFilter, AuthorizationId, AuthorizationUpdateDraft, Bucket,
-    Decision, Denial, Error, ErrorKind, NewAuthorization, OrgId, Org, Permission, Principal,
+    Decision, Denial, Error, ErrorKind, NewAuthorization, Org, OrgId, Permission, Principal,
     Resource, ResourceType, User, UserId,
 };
 
@@ -62,13 +62,20 @@ impl<'a> OnBehalfOf<'a> {
         self.engine.check_new(&new, user, &mut lookups).await?;
         // Names are looked up before the write, so that nothing can fail after it.
         let resources = lookups.resource_names(&new.permissions).await?;
-        let (Some(org), Some(owner)) = (lookups.org(new.org).await?.cloned(), lookups.user(user).await?)
-        else {
+        let (Some(org), Some(owner)) = (
+            lookups.org(new.org).await?.cloned(),
+            lookups.user(user).await?,
+        ) else {
             return Err(not_found());
         };
         let (org, user_name) = (org.name, owner.name.clone());
         let authorization = self.engine.insert_new(new, user).await?;
-        Ok(Described { authorization, org, user: user_name, resources })
+        Ok(Described {
+            authorization,
+            org,
+            user: user_name,
+            resources,
+        })
     }
 
     /// Returns the authorization with the id.
@@ -105,7 +112,9 @@ impl<'a> OnBehalfOf<'a> {
                 if self.require_read(&authorization).is_err() {
                     continue;
                 }
-                let Ok(described) = lookups.describe(authorization).await? else { continue };
+                let Ok(described) = lookups.describe(authorization).await? else {
+                    continue;
+                };
                 if !listing.push(described, |described| described.authorization.id, limit) {
                     return Ok(listing);
                 }
@@ -133,7 +142,10 @@ impl<'a> OnBehalfOf<'a> {
             .engine
             .update_checked(id, &update, |current| self.require_read_and_write(current))
             .await?;
-        Ok(Described { authorization, ..before })
+        Ok(Described {
+            authorization,
+            ..before
+        })
     }
 
     /// Replaces the permissions. Needs read and write, and everything that is granted.
@@ -157,7 +169,11 @@ impl<'a> OnBehalfOf<'a> {
                 self.require_read_and_write(current)
             })
             .await?;
-        Ok(Described { authorization, resources, ..before })
+        Ok(Described {
+            authorization,
+            resources,
+            ..before
+        })
     }
 
     /// Sets the password. Needs write on the user; as in the reference, no permission on
@@ -185,7 +201,9 @@ impl<'a> OnBehalfOf<'a> {
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Unauthorized`]; [`ErrorKind::Unavailable`] and
     /// [`ErrorKind::Internal`].
     pub async fn delete_authorization(&self, id: AuthorizationId) -> Result<(), Error> {
-        self.engine.delete_checked(id, |current| self.require_write(current)).await
+        self.engine
+            .delete_checked(id, |current| self.require_write(current))
+            .await
     }
 
     /// Tells whether the caller may see the user.
@@ -209,7 +227,10 @@ impl<'a> OnBehalfOf<'a> {
     ///
     /// [`ErrorKind::Unauthorized`] `token is inactive`.
     pub fn require_active(&self) -> Result<(), Error> {
-        match self.caller.check(Action::Read, &Resource::user(self.caller.user())) {
+        match self
+            .caller
+            .check(Action::Read, &Resource::user(self.caller.user()))
+        {
             Decision::Denied(Denial::Inactive) => Err(token_inactive()),
             _ => Ok(()),
         }
@@ -224,7 +245,11 @@ impl<'a> OnBehalfOf<'a> {
     pub async fn me(&self) -> Result<User, Error> {
         self.require_active()?;
         let me: UserId = self.caller.user();
-        self.engine.directory().user(me).await?.ok_or_else(|| Error::not_found("user not found"))
+        self.engine
+            .directory()
+            .user(me)
+            .await?
+            .ok_or_else(|| Error::not_found("user not found"))
     }
 
     fn may_read(&self, resource: Resource) -> bool {

@@ -29,7 +29,12 @@ impl Engine {
 
     /// Draws an id: roughly ascending in the order of creation, free as far as chance goes.
     pub(super) fn draw_id(&self) -> Result<Id, Error> {
-        let millis = self.0.clock.now().as_unix_millis().saturating_sub(ID_EPOCH_MILLIS);
+        let millis = self
+            .0
+            .clock
+            .now()
+            .as_unix_millis()
+            .saturating_sub(ID_EPOCH_MILLIS);
         let time = u64::try_from(millis).unwrap_or(0) << ID_RANDOM_BITS;
         loop {
             let mut bytes = [0; 8];
@@ -60,7 +65,9 @@ impl Engine {
             batch.push(put(&entity, revision, Expect::Absent)?);
             match self.0.store.commit(batch).await {
                 Ok(_) => return Ok(entity),
-                Err(StoreError::AlreadyExists { taken: Taken::Id, .. }) if tries < ID_TRIES => {}
+                Err(StoreError::AlreadyExists {
+                    taken: Taken::Id, ..
+                }) if tries < ID_TRIES => {}
                 Err(error @ StoreError::Indeterminate { .. }) => {
                     // The revision is ours alone: if it is there, the record was written.
                     return match self.0.store.get(Lookup::Id(E::KIND, id)).await {
@@ -88,8 +95,14 @@ impl Engine {
                 return Ok(false);
             };
             check(&entity)?;
-            let mut batch = Batch::new().with(Operation::Delete { kind: E::KIND, id, expect });
-            also.iter().cloned().for_each(|operation| batch.push(operation));
+            let mut batch = Batch::new().with(Operation::Delete {
+                kind: E::KIND,
+                id,
+                expect,
+            });
+            also.iter()
+                .cloned()
+                .for_each(|operation| batch.push(operation));
             match self.0.store.commit(batch).await {
                 Ok(_) => return Ok(true),
                 Err(StoreError::Missing { id: missing, .. }) if missing == id => return Ok(false),

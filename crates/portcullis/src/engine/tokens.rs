@@ -39,7 +39,12 @@ impl Engine {
         &self,
         new: NewApiToken,
     ) -> Result<(ApiToken, TokenSecret), Error> {
-        let NewApiToken { org, user, permissions, description } = new;
+        let NewApiToken {
+            org,
+            user,
+            permissions,
+            description,
+        } = new;
         permissions.iter().try_for_each(Permission::validate)?;
         super::authorizations::refuse_instance(&permissions)?;
         if self.directory().user(user).await?.is_none() {
@@ -62,15 +67,24 @@ impl Engine {
         };
         let mut requirements = Vec::new();
         if self.0.owns_directory {
-            requirements.push(Operation::Require { kind: Kind::User, id: user.untyped() });
-            requirements.push(Operation::Require { kind: Kind::Org, id: org.untyped() });
+            requirements.push(Operation::Require {
+                kind: Kind::User,
+                id: user.untyped(),
+            });
+            requirements.push(Operation::Require {
+                kind: Kind::Org,
+                id: org.untyped(),
+            });
         }
-        let token = self.insert(token, &requirements).await.map_err(|error| match error {
-            InsertError::Store(StoreError::Missing { kind, .. }) => {
-                Error::not_found(format!("{kind} not found"))
-            }
-            error => error.into(),
-        })?;
+        let token = self
+            .insert(token, &requirements)
+            .await
+            .map_err(|error| match error {
+                InsertError::Store(StoreError::Missing { kind, .. }) => {
+                    Error::not_found(format!("{kind} not found"))
+                }
+                error => error.into(),
+            })?;
         Ok((token, secret))
     }
 
@@ -90,11 +104,19 @@ impl Engine {
         let mut after = after.map(ApiTokenId::untyped);
         loop {
             let rest = limit.get() - tokens.len();
-            let Some(rest) = NonZeroUsize::new(rest) else { return Ok(tokens) };
+            let Some(rest) = NonZeroUsize::new(rest) else {
+                return Ok(tokens);
+            };
             let request = PageRequest { after, limit: rest };
-            let page = self.0.store.list(Index::All(Kind::ApiToken), request).await?;
-            let readable =
-                page.records.iter().filter_map(|r| ApiToken::from_record(r).map_err(log_corrupt).ok());
+            let page = self
+                .0
+                .store
+                .list(Index::All(Kind::ApiToken), request)
+                .await?;
+            let readable = page
+                .records
+                .iter()
+                .filter_map(|r| ApiToken::from_record(r).map_err(log_corrupt).ok());
             tokens.extend(readable);
             match page.next {
                 Some(next) => after = Some(next),
@@ -117,7 +139,12 @@ impl Engine {
             token.status = status;
             Ok::<_, Error>(())
         };
-        match self.0.store.modify(id.untyped(), change, || self.revision()).await? {
+        match self
+            .0
+            .store
+            .modify(id.untyped(), change, || self.revision())
+            .await?
+        {
             Modified::Done(token) => Ok(token),
             Modified::Missing => Err(not_found()),
         }
@@ -129,7 +156,10 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn revoke_api_token(&self, id: ApiTokenId) -> Result<(), Error> {
-        match self.remove::<ApiToken>(id.untyped(), |_| Ok(()), &[]).await? {
+        match self
+            .remove::<ApiToken>(id.untyped(), |_| Ok(()), &[])
+            .await?
+        {
             true => Ok(()),
             false => Err(Error::new(ErrorKind::NotFound, "API token not found")),
         }

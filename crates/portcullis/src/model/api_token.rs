@@ -166,7 +166,8 @@ mod tests {
     #[test]
     fn a_text_that_is_not_a_digest_is_refused() {
         let good = TokenSecret::new("x").digest().to_text();
-        let short = &good[..good.len() - 1];
+        let mut short = good.clone();
+        short.pop();
         let md5 = good.replace("sha256", "md5");
         for text in [
             "",

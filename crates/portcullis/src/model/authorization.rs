@@ -257,15 +257,25 @@ impl AuthorizationUpdateDraft {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) `unknown authorization status` for
     /// everything but `active` and `inactive`, the empty text included.
     pub fn validate(self) -> Result<AuthorizationUpdate, Error> {
-        let status = self.status.as_deref().map(str::parse::<Status>).transpose()?;
-        Ok(AuthorizationUpdate { status, description: self.description })
+        let status = self
+            .status
+            .as_deref()
+            .map(str::parse::<Status>)
+            .transpose()?;
+        Ok(AuthorizationUpdate {
+            status,
+            description: self.description,
+        })
     }
 }
 
 impl From<AuthorizationUpdate> for AuthorizationUpdateDraft {
     fn from(update: AuthorizationUpdate) -> Self {
         let status = update.status.map(|status| status.as_str().to_owned());
-        Self { status, description: update.description }
+        Self {
+            status,
+            description: update.description,
+        }
     }
 }
 

@@ -7,7 +7,8 @@ mod username;
 
 pub use api_token::{ApiToken, InvalidTokenDigest, TokenDigest, TokenSecret};
 pub use authorization::{
-    Authorization, AuthorizationDraft, AuthorizationUpdate, AuthorizationUpdateDraft, NewAuthorization, Status, UnknownStatus,
+    Authorization, AuthorizationDraft, AuthorizationUpdate, AuthorizationUpdateDraft,
+    NewAuthorization, Status, UnknownStatus,
 };
 pub use tenant::{Bucket, InvalidName, Name, Org, User};
 pub use username::{InvalidUsername, Username};

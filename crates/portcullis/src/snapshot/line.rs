@@ -148,27 +148,47 @@ impl From<&Permission> for PermissionObject {
 
 fn permissions(objects: Vec<PermissionObject>) -> Result<Vec<Permission>, String> {
     let permission = |object: PermissionObject| {
-        let ResourceObject { resource_type, id, org } = object.resource;
+        let ResourceObject {
+            resource_type,
+            id,
+            org,
+        } = object.resource;
         UncheckedPermission::new(object.action, resource_type, id, org).validate()
     };
-    objects.into_iter().map(permission).collect::<Result<_, _>>().map_err(|e| e.to_string())
+    objects
+        .into_iter()
+        .map(permission)
+        .collect::<Result<_, _>>()
+        .map_err(|e| e.to_string())
 }
 
 impl From<&Org> for Line {
     fn from(org: &Org) -> Self {
-        Self::Org(OrgLine { id: org.id, name: org.name.clone(), status: org.status })
+        Self::Org(OrgLine {
+            id: org.id,
+            name: org.name.clone(),
+            status: org.status,
+        })
     }
 }
 
 impl From<&User> for Line {
     fn from(user: &User) -> Self {
-        Self::User(UserLine { id: user.id, name: user.name.clone(), status: user.status })
+        Self::User(UserLine {
+            id: user.id,
+            name: user.name.clone(),
+            status: user.status,
+        })
     }
 }
 
 impl From<&Bucket> for Line {
     fn from(bucket: &Bucket) -> Self {
-        Self::Bucket(BucketLine { id: bucket.id, org: bucket.org, name: bucket.name.clone() })
+        Self::Bucket(BucketLine {
+            id: bucket.id,
+            org: bucket.org,
+            name: bucket.name.clone(),
+        })
     }
 }
 

@@ -705,7 +705,7 @@ mod tests {
         for body in [
             String::new(),
             "null".to_owned(),
-            good.body[..good.body.len() - 1].to_owned(),
+            good.body.trim_end_matches('}').to_owned(),
             good.body.replace("\"v\":1", "\"v\":2"),
             good.body.replace("\"v\":1,", ""),
             good.body.replace("$2b$04$", "$2b$99$"),

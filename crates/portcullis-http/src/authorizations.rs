@@ -1,0 +1,130 @@
+//! The operations on one authorization.
+//!
+//! Each reads the body before the id, and the id before anything else: the order of the API.
+
+use axum::Extension;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use portcullis::{AuthorizationId, Described, Error, ParseIdError, Permission, Principal};
+use serde::Serialize;
+
+use crate::body::{InvalidJson, LimitedBody};
+use crate::envelope::Envelope;
+use crate::json;
+use crate::router::Api;
+use crate::wire;
+
+/// The last part of the path that should be an id, not yet looked at.
+pub(crate) type PathId = Result<Path<String>, PathRejection>;
+
+/// Reads the id. A path that is not UTF-8 holds none.
+pub(crate) fn id<T>(path: PathId) -> Result<T, Envelope>
+where
+    T: std::str::FromStr<Err = ParseIdError>,
+{
+    let Path(text) = path.map_err(|_| Envelope::invalid(ParseIdError::Invalid.to_string()))?;
+    text.parse()
+        .map_err(|error: ParseIdError| Envelope::invalid(error.to_string()))
+}
+
+/// Answers with the value as JSON.
+pub(crate) fn answer(status: StatusCode, value: &impl Serialize) -> Response {
+    let content_type: (_, HeaderValue) = (header::CONTENT_TYPE, json::CONTENT_TYPE);
+    (status, [content_type], json::pretty(value)).into_response()
+}
+
+fn show(status: StatusCode, described: &Described) -> Response {
+    answer(status, &wire::Authorization::from(described))
+}
+
+pub(crate) async fn create(
+    State(api): State<Api>,
+    Extension(caller): Extension<Principal>,
+    LimitedBody(body): LimitedBody,
+) -> Result<Response, Envelope> {
+    let draft = wire::authorization_draft(&body).map_err(InvalidJson::into_envelope)?;
+    let new = draft.validate()?;
+    let created = api
+        .engine
+        .on_behalf_of(&caller)
+        .create_authorization(new)
+        .await?;
+    Ok(show(StatusCode::CREATED, &created))
+}
+
+pub(crate) async fn get(
+    State(api): State<Api>,
+    Extension(caller): Extension<Principal>,
+    path: PathId,
+) -> Result<Response, Envelope> {
+    let id: AuthorizationId = id(path)?;
+    let found = api.engine.on_behalf_of(&caller).authorization(id).await?;
+    Ok(show(StatusCode::OK, &found))
+}
+
+pub(crate) async fn update(
+    State(api): State<Api>,
+    Extension(caller): Extension<Principal>,
+    path: PathId,
+    LimitedBody(body): LimitedBody,
+) -> Result<Response, Envelope> {
+    let id: AuthorizationId = id(path)?;
+    let draft = wire::update_draft(&body).map_err(InvalidJson::into_envelope)?;
+    let updated = api
+        .engine
+        .on_behalf_of(&caller)
+        .update_authorization(id, draft)
+        .await?;
+    Ok(show(StatusCode::OK, &updated))
+}
+
+pub(crate) async fn delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Principal>,
+    path: PathId,
+) -> Result<StatusCode, Envelope> {
+    let id: AuthorizationId = id(path)?;
+    api.engine
+        .on_behalf_of(&caller)
+        .delete_authorization(id)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn set_password(
+    State(api): State<Api>,
+    Extension(caller): Extension<Principal>,
+    path: PathId,
+    LimitedBody(body): LimitedBody,
+) -> Result<StatusCode, Envelope> {
+    let id: AuthorizationId = id(path)?;
+    let password = wire::password_body(&body).map_err(InvalidJson::into_envelope)?;
+    api.engine
+        .on_behalf_of(&caller)
+        .set_password(id, password.as_bytes())
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn set_permissions(
+    State(api): State<Api>,
+    Extension(caller): Extension<Principal>,
+    path: PathId,
+    LimitedBody(body): LimitedBody,
+) -> Result<Response, Envelope> {
+    let id: AuthorizationId = id(path)?;
+    let permissions = wire::permissions_body(&body).map_err(InvalidJson::into_envelope)?;
+    let permissions = permissions
+        .iter()
+        .map(|permission| permission.validate())
+        .collect::<Result<Vec<Permission>, _>>()
+        .map_err(Error::from)?;
+    let updated = api
+        .engine
+        .on_behalf_of(&caller)
+        .set_permissions(id, permissions)
+        .await?;
+    Ok(show(StatusCode::OK, &updated))
+}

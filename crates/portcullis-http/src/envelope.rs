@@ -1,0 +1,142 @@
+//! The error envelope: what every answer that is not 2xx looks like.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use portcullis::{Error, ErrorKind};
+use serde::Serialize;
+
+use crate::json;
+
+/// The header that repeats the envelope's code.
+pub(crate) const ERROR_CODE: HeaderName = HeaderName::from_static("x-platform-error-code");
+
+/// An answer that is not 2xx.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Envelope {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    /// In seconds.
+    pub(crate) retry_after: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+/// The one place where a kind of error becomes a status and a code.
+fn status_and_code(kind: ErrorKind) -> (StatusCode, &'static str) {
+    match kind {
+        // The API answers conflicts with 422, not 409.
+        ErrorKind::Conflict => (StatusCode::UNPROCESSABLE_ENTITY, "conflict"),
+        ErrorKind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+        ErrorKind::Invalid => (StatusCode::BAD_REQUEST, "invalid"),
+        ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not found"),
+        ErrorKind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too many requests"),
+        ErrorKind::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+        ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        // A kind that is added later is our fault until it is listed here.
+        ErrorKind::Internal | _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+    }
+}
+
+impl Envelope {
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Invalid, message.into()).into()
+    }
+
+    pub(crate) fn unauthorized_access() -> Self {
+        Error::new(ErrorKind::Unauthorized, "unauthorized access").into()
+    }
+
+    pub(crate) fn path_not_found() -> Self {
+        Error::new(ErrorKind::NotFound, "path not found").into()
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        Self {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            code: "method not allowed",
+            message: "method not allowed, the header Allow lists those that are".to_owned(),
+            retry_after: None,
+        }
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        Self {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            code: "request too large",
+            message: format!("the request body is larger than {limit} bytes"),
+            retry_after: None,
+        }
+    }
+
+    /// The body without indentation, as authentication errors have it.
+    pub(crate) fn compact_body(&self) -> Vec<u8> {
+        json::compact(&Body {
+            code: self.code,
+            message: &self.message,
+        })
+    }
+
+    /// Sets the status and the headers that go with the body.
+    pub(crate) fn dress<B>(&self, response: &mut http::Response<B>) {
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, json::CONTENT_TYPE);
+        headers.insert(ERROR_CODE, HeaderValue::from_static(self.code));
+        if let Some(after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, after.into());
+        }
+    }
+
+    /// The answer without indentation.
+    pub(crate) fn into_compact_response(self) -> Response {
+        let body = self.compact_body();
+        self.respond(body)
+    }
+
+    fn respond(self, body: Vec<u8>) -> Response {
+        let mut response = body.into_response();
+        self.dress(&mut response);
+        response
+    }
+}
+
+impl From<Error> for Envelope {
+    fn from(error: Error) -> Self {
+        let (status, code) = status_and_code(error.kind());
+        if status.is_server_error() {
+            log_failure(&error);
+        }
+        Self {
+            status,
+            code,
+            message: error.message().to_owned(),
+            retry_after: error.retry_after().map(|after| after.as_secs().max(1)),
+        }
+    }
+}
+
+/// Tells the operator what the client is not told.
+fn log_failure(error: &Error) {
+    let mut causes = String::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        causes = format!("{causes}: {error}");
+        cause = error.source();
+    }
+    tracing::error!(cause = causes.trim_start_matches(": "), "{error}");
+}
+
+impl IntoResponse for Envelope {
+    fn into_response(self) -> Response {
+        let body = json::pretty(&Body {
+            code: self.code,
+            message: &self.message,
+        });
+        self.respond(body)
+    }
+}

@@ -1,0 +1,278 @@
+//! The list of authorizations: filtered, paged, streamed.
+
+use std::num::NonZeroUsize;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use http::header;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use portcullis::{
+    AuthorizationFilter, AuthorizationId, Described, Engine, Error, ErrorKind, Listing, OrgId,
+    ParseIdError, Permission, Principal, Status, UserId,
+};
+use serde::Serialize;
+
+use crate::envelope::Envelope;
+use crate::json;
+use crate::query::Query;
+use crate::router::Api;
+use crate::wire::{self, PREFIX};
+
+/// The most authorizations on a page that was asked for.
+const MAX_LIMIT: usize = 1_000;
+
+/// How many authorizations are read and written at a time when no page was asked for.
+const CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+
+/// What a list was asked for. Names are not looked up yet.
+#[derive(Debug, Default)]
+struct ListRequest {
+    id: Option<AuthorizationId>,
+    auth_id: Option<AuthorizationId>,
+    token: Option<String>,
+    org_id: Option<OrgId>,
+    org: Option<String>,
+    user_id: Option<UserId>,
+    user: Option<String>,
+    status: Option<Status>,
+    permits: Option<Permission>,
+    limit: Option<NonZeroUsize>,
+    after: Option<AuthorizationId>,
+}
+
+impl ListRequest {
+    fn parse(query: &Query) -> Result<Self, Envelope> {
+        if query.bytes("token").is_some_and(<[u8]>::is_empty) {
+            return Err(Envelope::invalid(
+                "`token` must not be empty: leave it out to list all",
+            ));
+        }
+        Ok(Self {
+            user_id: id(query, "userID")?,
+            org_id: id(query, "orgID")?,
+            id: id(query, "id")?,
+            auth_id: id(query, "authID")?,
+            token: query.text("token"),
+            user: query.text("user"),
+            org: query.text("org"),
+            status: query
+                .text("status")
+                .map(|text| parse_status(&text))
+                .transpose()?,
+            permits: query
+                .text("permits")
+                .map(|text| {
+                    text.parse()
+                        .map_err(|e| Envelope::invalid(format!("`permits`: {e}")))
+                })
+                .transpose()?,
+            limit: query
+                .text("limit")
+                .map(|text| parse_limit(&text, MAX_LIMIT))
+                .transpose()?,
+            after: id(query, "after")?,
+        })
+    }
+
+    /// Tells whether one authorization is asked for, which makes nothing a 404.
+    fn wants_one(&self) -> bool {
+        self.id.is_some() || self.auth_id.is_some() || self.token.is_some()
+    }
+
+    /// Looks the names up; `None` when the filter contradicts itself and so means nothing.
+    async fn filter(&self, engine: &Engine) -> Result<Option<AuthorizationFilter>, Error> {
+        let directory = engine.directory();
+        let mut user = self.user_id;
+        let mut org = self.org_id;
+        let mut consistent = self.id.is_none() || self.auth_id.is_none() || self.id == self.auth_id;
+        if let Some(name) = &self.user {
+            let found = directory.user_by_name(name).await?;
+            let found = found.ok_or_else(|| Error::new(ErrorKind::NotFound, "user not found"))?;
+            consistent &= user.is_none_or(|user| user == found.id);
+            user = Some(found.id);
+        }
+        if let Some(name) = &self.org {
+            let found = directory.org_by_name(name).await?.ok_or_else(|| {
+                let message = format!("organization name \"{name}\" not found");
+                Error::new(ErrorKind::NotFound, message)
+            })?;
+            consistent &= org.is_none_or(|org| org == found.id);
+            org = Some(found.id);
+        }
+        Ok(consistent.then(|| AuthorizationFilter {
+            id: self.id.or(self.auth_id),
+            username: self.token.clone(),
+            org,
+            user,
+            status: self.status,
+            permits: self.permits,
+        }))
+    }
+
+    /// The link to the page after this one: the same filter, further on.
+    fn next_link(&self, after: AuthorizationId, limit: NonZeroUsize) -> String {
+        /// What may stand in a query as it is.
+        const KEPT: &AsciiSet = &NON_ALPHANUMERIC
+            .remove(b'-')
+            .remove(b'.')
+            .remove(b'_')
+            .remove(b'~');
+        let parameters = [
+            ("userID", self.user_id.map(|id| id.to_string())),
+            ("user", self.user.clone()),
+            ("orgID", self.org_id.map(|id| id.to_string())),
+            ("org", self.org.clone()),
+            ("status", self.status.map(|status| status.to_string())),
+            ("permits", self.permits.map(|permits| permits.to_string())),
+            ("limit", Some(limit.to_string())),
+            ("after", Some(after.to_string())),
+        ];
+        let parameters: Vec<String> = parameters
+            .into_iter()
+            .filter_map(|(name, value)| {
+                Some(format!("{name}={}", utf8_percent_encode(&value?, KEPT)))
+            })
+            .collect();
+        format!("{PREFIX}?{}", parameters.join("&"))
+    }
+}
+
+/// Reads an id; one that is empty was not given.
+pub(crate) fn id<T>(query: &Query, name: &str) -> Result<Option<T>, Envelope>
+where
+    T: std::str::FromStr<Err = ParseIdError>,
+{
+    let text = query.text(name);
+    text.map(|text| text.parse())
+        .transpose()
+        .map_err(|error: ParseIdError| Envelope::invalid(error.to_string()))
+}
+
+fn parse_status(text: &str) -> Result<Status, Envelope> {
+    text.parse()
+        .map_err(|_| Envelope::invalid("`status` must be active or inactive"))
+}
+
+/// Reads a page size from 1 to the bound.
+pub(crate) fn parse_limit(text: &str, max: usize) -> Result<NonZeroUsize, Envelope> {
+    let limit = text
+        .parse()
+        .ok()
+        .filter(|limit: &NonZeroUsize| limit.get() <= max);
+    limit.ok_or_else(|| Envelope::invalid(format!("`limit` must be between 1 and {max}")))
+}
+
+#[derive(Serialize)]
+struct Links {
+    #[serde(rename = "self")]
+    this: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Extension(caller): Extension<Principal>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Envelope> {
+    let request = ListRequest::parse(&Query::parse(query.as_deref().unwrap_or_default()))?;
+    api.engine.on_behalf_of(&caller).require_active()?;
+    let not_found = || Error::new(ErrorKind::NotFound, "authorization not found");
+    let Some(filter) = request.filter(&api.engine).await? else {
+        if request.wants_one() {
+            return Err(not_found().into());
+        }
+        return Ok(respond(Body::from(document(None, &[]))));
+    };
+
+    // The first page is read before the status is sent, so that most failures still have one.
+    let limit = request.limit.unwrap_or(CHUNK);
+    let on_behalf = api.engine.on_behalf_of(&caller);
+    let first = on_behalf
+        .list_authorizations(&filter, request.after, limit)
+        .await?;
+    if first.items.is_empty() && request.wants_one() {
+        return Err(not_found().into());
+    }
+    let body = match (first.next, request.limit) {
+        (None, _) => Body::from(document(None, &first.items)),
+        (Some(after), Some(limit)) => Body::from(document(
+            Some(request.next_link(after, limit)),
+            &first.items,
+        )),
+        (Some(_), None) => stream_from(first, api.engine, caller, filter),
+    };
+    Ok(respond(body))
+}
+
+fn respond(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, json::CONTENT_TYPE)], body).into_response()
+}
+
+/// The whole document at once.
+fn document(next: Option<String>, items: &[Described]) -> Vec<u8> {
+    let mut out = begin(next);
+    write_items(&mut out, items, true);
+    end(&mut out, items.is_empty());
+    out
+}
+
+/// The document in parts, each written when the one before has been taken, so that memory stays
+/// flat however long the list is. A failure on the way ends the connection, not the document.
+fn stream_from(
+    first: Listing<Described>,
+    engine: Engine,
+    caller: Principal,
+    filter: AuthorizationFilter,
+) -> Body {
+    let mut out = begin(None);
+    write_items(&mut out, &first.items, true);
+    let state = (Some(out), first.next, engine, caller, filter);
+    let parts = stream::unfold(state, |(ready, next, engine, caller, filter)| async move {
+        if let Some(ready) = ready {
+            return Some((Ok(ready), (None, next, engine, caller, filter)));
+        }
+        let after = next?;
+        let on_behalf = engine.on_behalf_of(&caller);
+        match on_behalf
+            .list_authorizations(&filter, Some(after), CHUNK)
+            .await
+        {
+            Ok(page) => {
+                let mut out = Vec::new();
+                write_items(&mut out, &page.items, false);
+                if page.next.is_none() {
+                    end(&mut out, false);
+                }
+                Some((Ok(out), (None, page.next, engine, caller, filter)))
+            }
+            Err(error) => {
+                tracing::error!("a list broke off: {error}");
+                Some((Err(error), (None, None, engine, caller, filter)))
+            }
+        }
+    });
+    Body::from_stream(parts)
+}
+
+fn begin(next: Option<String>) -> Vec<u8> {
+    let mut out = b"{\n\t\"links\": ".to_vec();
+    json::pretty_at(&mut out, 1, &Links { this: PREFIX, next });
+    out.extend_from_slice(b",\n\t\"authorizations\": [");
+    out
+}
+
+fn write_items(out: &mut Vec<u8>, items: &[Described], mut first: bool) {
+    for described in items {
+        out.extend_from_slice(if first { b"\n\t\t" } else { b",\n\t\t" });
+        first = false;
+        json::pretty_at(out, 2, &wire::Authorization::from(described));
+    }
+}
+
+fn end(out: &mut Vec<u8>, empty: bool) {
+    out.extend_from_slice(if empty { b"]\n}\n" } else { b"\n\t]\n}\n" });
+}

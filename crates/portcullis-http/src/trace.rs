@@ -1,0 +1,115 @@
+//! A tracing span around each request. What is in the query or in a header with credentials is
+//! not in it.
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderMap, HeaderName};
+use tracing::Instrument;
+
+/// The header of the public document.
+const ZAP_TRACE_SPAN: HeaderName = HeaderName::from_static("zap-trace-span");
+
+/// The header of W3C Trace Context.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The longest trace context that is taken from a header, in bytes.
+const MAX_CONTEXT_BYTES: usize = 256;
+
+pub(crate) async fn trace(request: Request, next: Next) -> Response {
+    let span = tracing::info_span!(
+        "request",
+        method = %request.method(),
+        path = request.uri().path(),
+        zap_trace_span = zap_trace_span(request.headers()),
+        trace_id = tracing::field::Empty,
+        parent_id = tracing::field::Empty,
+    );
+    if let Some(TraceParent {
+        trace_id,
+        parent_id,
+    }) = trace_parent(request.headers())
+    {
+        span.record("trace_id", trace_id)
+            .record("parent_id", parent_id);
+    }
+    async {
+        let response = next.run(request).await;
+        tracing::debug!(status = response.status().as_u16(), "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// Visible ASCII only: a header must not write lines into a log.
+fn zap_trace_span(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get(ZAP_TRACE_SPAN)?
+        .to_str()
+        .ok()
+        .filter(|text| text.len() <= MAX_CONTEXT_BYTES)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct TraceParent<'a> {
+    trace_id: &'a str,
+    parent_id: &'a str,
+}
+
+/// Reads `00-TRACE-PARENT-FLAGS`; anything else is as if it were not there, as W3C has it.
+fn trace_parent(headers: &HeaderMap) -> Option<TraceParent<'_>> {
+    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
+    let mut parts = text.split('-');
+    let (version, trace_id, parent_id, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, length: usize| {
+        text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let ids = |text: &str, length| hex(text, length) && text.bytes().any(|b| b != b'0');
+    let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+    let valid = known && ids(trace_id, 32) && ids(parent_id, 16) && hex(flags, 2);
+    valid.then_some(TraceParent {
+        trace_id,
+        parent_id,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &'static str) -> Option<(String, String)> {
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, text.parse().unwrap());
+        trace_parent(&headers).map(|p| (p.trace_id.to_owned(), p.parent_id.to_owned()))
+    }
+
+    #[test]
+    fn reads_a_trace_parent() {
+        assert_eq!(
+            parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            Some((
+                "4bf92f3577b34da6a3ce929d0e0e4736".into(),
+                "00f067aa0ba902b7".into()
+            ))
+        );
+        assert!(parse("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-later").is_some());
+    }
+
+    #[test]
+    fn ignores_what_is_not_one() {
+        for text in [
+            "",
+            "00",
+            "00-0-0-0",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+        ] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What goes over the wire. Member names and their order are the API's.
+
+use portcullis::{
+    AuthorizationDraft, AuthorizationUpdateDraft, Bucket, Described, Org, Permission,
+    ResourceNames, Status, Timestamp, UncheckedPermission, User,
+};
+use serde::Serialize;
+
+use crate::body::{InvalidJson, Members};
+
+/// The prefix that links show, whichever one the request had.
+pub(crate) const PREFIX: &str = "/private/legacy/authorizations";
+
+/// An authorization as the API shows it. There is no password and no hash in it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Authorization<'a> {
+    id: String,
+    token: &'a str,
+    status: Status,
+    description: &'a str,
+    #[serde(rename = "orgID")]
+    org_id: String,
+    org: &'a str,
+    #[serde(rename = "userID")]
+    user_id: String,
+    user: &'a str,
+    permissions: Vec<PermissionWithNames<'a>>,
+    links: AuthorizationLinks,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct AuthorizationLinks {
+    #[serde(rename = "self")]
+    this: String,
+    user: String,
+}
+
+#[derive(Serialize)]
+struct PermissionWithNames<'a> {
+    action: &'static str,
+    resource: ResourceWithNames<'a>,
+}
+
+#[derive(Serialize)]
+struct ResourceWithNames<'a> {
+    #[serde(rename = "type")]
+    resource_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(rename = "orgID", skip_serializing_if = "Option::is_none")]
+    org_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org: Option<&'a str>,
+}
+
+impl<'a> From<&'a Described> for Authorization<'a> {
+    fn from(described: &'a Described) -> Self {
+        let authorization = &described.authorization;
+        let permissions = authorization.permissions.iter().zip(&described.resources);
+        Self {
+            id: authorization.id.to_string(),
+            token: authorization.username.as_str(),
+            status: authorization.status,
+            description: &authorization.description,
+            org_id: authorization.org.to_string(),
+            org: described.org.as_str(),
+            user_id: authorization.user.to_string(),
+            user: described.user.as_str(),
+            permissions: permissions.map(PermissionWithNames::from).collect(),
+            links: AuthorizationLinks {
+                this: format!("{PREFIX}/{}", authorization.id),
+                user: format!("/api/v2/users/{}", authorization.user),
+            },
+            created_at: authorization.created_at,
+            updated_at: authorization.updated_at,
+        }
+    }
+}
+
+impl<'a> From<(&'a Permission, &'a ResourceNames)> for PermissionWithNames<'a> {
+    fn from((permission, names): (&'a Permission, &'a ResourceNames)) -> Self {
+        let resource = &permission.resource;
+        Self {
+            action: permission.action.as_str(),
+            resource: ResourceWithNames {
+                resource_type: resource.resource_type.as_str(),
+                id: resource.id.map(|id| id.to_string()),
+                org_id: resource.org.map(|org| org.to_string()),
+                name: names.name.as_ref().map(|name| name.as_str()),
+                org: names.org.as_ref().map(|name| name.as_str()),
+            },
+        }
+    }
+}
+
+/// Reads the body of a creation.
+pub(crate) fn authorization_draft(body: &[u8]) -> Result<AuthorizationDraft, InvalidJson> {
+    let mut members = Members::parse(body)?;
+    Ok(AuthorizationDraft {
+        username: members.string("token")?,
+        org: members.id("orgID")?,
+        user: members.id("userID")?,
+        permissions: permissions(&mut members)?,
+        status: members.string("status")?,
+        description: members.string("description")?,
+    })
+}
+
+/// Reads the body of a change.
+pub(crate) fn update_draft(body: &[u8]) -> Result<AuthorizationUpdateDraft, InvalidJson> {
+    let mut members = Members::parse(body)?;
+    Ok(AuthorizationUpdateDraft {
+        status: members.string("status")?,
+        description: members.string("description")?,
+    })
+}
+
+/// Reads the body of a replacement of permissions.
+pub(crate) fn permissions_body(body: &[u8]) -> Result<Vec<UncheckedPermission>, InvalidJson> {
+    permissions(&mut Members::parse(body)?)
+}
+
+/// Reads the body that sets a password; missing is the same as empty.
+pub(crate) fn password_body(body: &[u8]) -> Result<zeroize::Zeroizing<String>, InvalidJson> {
+    let password = Members::parse(body)?.string("password")?;
+    Ok(zeroize::Zeroizing::new(password.unwrap_or_default()))
+}
+
+fn permissions(members: &mut Members) -> Result<Vec<UncheckedPermission>, InvalidJson> {
+    let permission = |mut members: Members| {
+        let action = members.string("action")?.unwrap_or_default();
+        let mut resource = members.object("resource")?;
+        let resource_type = resource.string("type")?.unwrap_or_default();
+        let (id, org) = (resource.id("id")?, resource.id("orgID")?);
+        Ok(UncheckedPermission::new(action, resource_type, id, org))
+    };
+    members
+        .objects("permissions")?
+        .into_iter()
+        .map(permission)
+        .collect()
+}
+
+/// A link to the thing itself.
+#[derive(Serialize)]
+pub(crate) struct SelfLink {
+    #[serde(rename = "self")]
+    pub(crate) this: String,
+}
+
+/// An org in the shape of the v2 API.
+#[derive(Serialize)]
+pub(crate) struct OrgView {
+    links: SelfLink,
+    id: String,
+    name: String,
+    description: &'static str,
+    status: Status,
+}
+
+impl From<Org> for OrgView {
+    fn from(org: Org) -> Self {
+        Self {
+            links: SelfLink {
+                this: format!("/api/v2/orgs/{}", org.id),
+            },
+            id: org.id.to_string(),
+            name: org.name.to_string(),
+            description: "",
+            status: org.status,
+        }
+    }
+}
+
+/// A user in the shape of the v2 API.
+#[derive(Serialize)]
+pub(crate) struct UserView {
+    links: SelfLink,
+    id: String,
+    name: String,
+    status: Status,
+}
+
+impl From<User> for UserView {
+    fn from(user: User) -> Self {
+        Self {
+            links: SelfLink {
+                this: format!("/api/v2/users/{}", user.id),
+            },
+            id: user.id.to_string(),
+            name: user.name.to_string(),
+            status: user.status,
+        }
+    }
+}
+
+/// A bucket in the shape of the v2 API.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BucketView {
+    id: String,
+    #[serde(rename = "orgID")]
+    org_id: String,
+    #[serde(rename = "type")]
+    bucket_type: &'static str,
+    name: String,
+    retention_rules: [(); 0],
+    links: BucketLinks,
+}
+
+#[derive(Serialize)]
+struct BucketLinks {
+    #[serde(rename = "self")]
+    this: String,
+    org: String,
+}
+
+impl From<Bucket> for BucketView {
+    fn from(bucket: Bucket) -> Self {
+        Self {
+            id: bucket.id.to_string(),
+            org_id: bucket.org.to_string(),
+            bucket_type: "user",
+            name: bucket.name.to_string(),
+            retention_rules: [],
+            links: BucketLinks {
+                this: format!("/api/v2/buckets/{}", bucket.id),
+                org: format!("/api/v2/orgs/{}", bucket.org),
+            },
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The conformance suite on [`MemoryStore`](portcullis::store::MemoryStore).
+
+use std::sync::Arc;
+
+use portcullis::store::MemoryStore;
+use portcullis_testkit::Capabilities;
+
+portcullis_testkit::conformance! {
+    capabilities: Capabilities {
+        survives_reopen: false,
+        shared_between_handles: false,
+    },
+    fresh: async || Arc::new(MemoryStore::new().expect("a random incarnation")),
+}

@@ -1,0 +1,249 @@
+//! Vectors of requests and answers, through the real router, on every store.
+
+use axum::body::Body;
+use http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use portcullis::Permission;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use crate::matching::fits;
+use crate::vectors::{Report, cases, worlds};
+use crate::world::{Backend, World};
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Result<Value, String> {
+        serde_json::from_slice(&self.body)
+            .map_err(|e| format!("{e} in {:?}", String::from_utf8_lossy(&self.body)))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Percent-encodes a parameter.
+fn encode(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+fn query(request: &Value) -> Option<String> {
+    if let Some(raw) = request["raw_query"].as_str() {
+        return Some(raw.to_owned());
+    }
+    let pairs = request["query"]
+        .as_object()?
+        .iter()
+        .flat_map(|(name, values)| {
+            let values = values
+                .as_array()
+                .cloned()
+                .unwrap_or_else(|| vec![values.clone()]);
+            let pair =
+                |value: &Value| format!("{}={}", encode(name), encode(value.as_str().unwrap()));
+            values.iter().map(pair).collect::<Vec<_>>()
+        });
+    Some(pairs.collect::<Vec<_>>().join("&"))
+}
+
+fn body(request: &Value) -> Body {
+    if let Some(raw) = request["raw_body"].as_str() {
+        return Body::from(raw.to_owned());
+    }
+    if let Some(generator) = request.get("body_gen") {
+        let mut body = generator["template"].clone();
+        let count = usize::try_from(generator["count"].as_u64().unwrap()).unwrap();
+        let text = generator["repeat"].as_str().unwrap().repeat(count);
+        body[generator["field"].as_str().unwrap()] = text.into();
+        return Body::from(body.to_string());
+    }
+    request
+        .get("body")
+        .map_or_else(Body::empty, |body| Body::from(body.to_string()))
+}
+
+async fn send(world: &World, step: &Value, created: Option<&str>) -> Answer {
+    let request = &step["request"];
+    let mut uri = request["path"].as_str().unwrap().to_owned();
+    if let Some(id) = created {
+        uri = uri.replace("{created_id}", id);
+    }
+    if let Some(query) = query(request) {
+        uri = format!("{uri}?{query}");
+    }
+    let mut builder = Request::builder()
+        .method(request["method"].as_str().unwrap())
+        .uri(uri);
+    for (name, value) in request["headers"].as_object().into_iter().flatten() {
+        builder = builder.header(name, value.as_str().unwrap());
+    }
+    if let Some(asked) = step.get("check_permission") {
+        builder = builder.header("x-check-permission", permission_text(asked));
+    }
+    let response = world
+        .app
+        .clone()
+        .oneshot(builder.body(body(request)).unwrap())
+        .await
+        .unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes().to_vec();
+    Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body,
+    }
+}
+
+/// The text form of a permission of the vectors.
+fn permission_text(permission: &Value) -> String {
+    let resource = &permission["resource"];
+    let org = resource["orgID"]
+        .as_str()
+        .map(|org| format!("orgs/{org}/"))
+        .unwrap_or_default();
+    let id = resource["id"]
+        .as_str()
+        .map(|id| format!("/{id}"))
+        .unwrap_or_default();
+    let text = format!(
+        "{}:{org}{}{id}",
+        permission["action"].as_str().unwrap(),
+        resource["type"].as_str().unwrap()
+    );
+    assert_eq!(text.parse::<Permission>().unwrap().to_string(), text);
+    text
+}
+
+fn check(expected: &Value, answer: &Answer) -> Result<(), String> {
+    for (what, expected) in expected.as_object().expect("an object") {
+        let body = || String::from_utf8_lossy(&answer.body).into_owned();
+        match what.as_str() {
+            "status" => {
+                if expected.as_u64() != Some(answer.status.into()) {
+                    return Err(format!(
+                        "status {}, not {expected}: {}",
+                        answer.status,
+                        body()
+                    ));
+                }
+            }
+            "headers" => {
+                for (name, value) in expected.as_object().unwrap() {
+                    if answer.header(name) != value.as_str() {
+                        return Err(format!("{name}: {:?}, not {value}", answer.header(name)));
+                    }
+                }
+            }
+            "empty_body" => {
+                let content_type = answer.header("content-type");
+                if !answer.body.is_empty() || content_type.is_some() {
+                    return Err(format!("not empty: {content_type:?} {}", body()));
+                }
+            }
+            "json" => fits(expected, &answer.json()?, "")?,
+            "code" | "message" => fits(expected, &answer.json()?[what], what)?,
+            "absent" => {
+                for pointer in expected.as_array().unwrap() {
+                    if answer.json()?.pointer(pointer.as_str().unwrap()).is_some() {
+                        return Err(format!("{pointer} must not be there"));
+                    }
+                }
+            }
+            "not_equal" => {
+                for (pointer, value) in expected.as_object().unwrap() {
+                    if answer.json()?.pointer(pointer) == Some(value) {
+                        return Err(format!("{pointer} must not be {value}"));
+                    }
+                }
+            }
+            "key_order" => {
+                let json = answer.json()?;
+                let order: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+                fits(expected, &order.into(), "key_order")?;
+            }
+            "authenticated_as" | "allowed" => {
+                if answer.status != 200 {
+                    return Err(format!("status {}: {}", answer.status, body()));
+                }
+                fits(expected, &answer.json()?[what], what)?;
+            }
+            _ => panic!("unknown expectation {what}"),
+        }
+    }
+    Ok(())
+}
+
+fn check_any(step: &Value, answer: &Answer) -> Result<(), String> {
+    match step.get("expected_any_of") {
+        None => check(&step["expected"], answer),
+        Some(any) => {
+            let outcomes = any.as_array().unwrap().iter().map(|one| check(one, answer));
+            outcomes.reduce(Result::or).expect("an expectation")
+        }
+    }
+}
+
+async fn run_case(case: &Value, world: &World) -> Result<(), String> {
+    let then = case["then"].as_array().into_iter().flatten();
+    let mut created: Option<String> = None;
+    for (number, step) in std::iter::once(case).chain(then).enumerate() {
+        let answer = send(world, step, created.as_deref()).await;
+        check_any(step, &answer).map_err(|reason| format!("step {number}: {reason}"))?;
+        if answer.status == 201 {
+            created = answer.json()?["id"].as_str().map(str::to_owned);
+        }
+        for (name, secret) in [
+            ("hash", "$argon2id$"),
+            ("hash", "$2a$"),
+            ("digest", "sha256:"),
+        ] {
+            if String::from_utf8_lossy(&answer.body).contains(secret) {
+                return Err(format!("step {number}: the answer holds a {name}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn run_file(file: &str, backend: Backend) {
+    let worlds = worlds();
+    let mut report = Report::default();
+    for case in cases(file) {
+        let world = World::new(&worlds[case["world"].as_str().unwrap()], backend).await;
+        report.add(&case, run_case(&case, &world).await);
+        world.engine.store().close().await.unwrap();
+    }
+    report.finish(&format!("{file} on {backend:?}"));
+}
+
+macro_rules! files {
+    ($($name:ident: $file:literal;)+) => {$(
+        mod $name {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_memory() {
+                run_file($file, Backend::Memory).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_sqlite() {
+                run_file($file, Backend::Sqlite).await;
+            }
+        }
+    )+};
+}
+
+files! {
+    create: "http_create.json";
+    list: "http_list.json";
+    get_patch_delete_password: "http_get_patch_delete_password.json";
+    decisions: "authorize_decision.json";
+}

@@ -1,0 +1,7 @@
+//! Tests that need more than one crate: the behaviour vectors on every store.
+
+mod http_vectors;
+mod matching;
+mod primitive_vectors;
+mod vectors;
+mod world;
