@@ -172,7 +172,7 @@ mod tests {
         for text in [
             "",
             "sha256:",
-            short,
+            &short,
             &md5,
             &format!("{good}0"),
             &good.replace('a', "é"),

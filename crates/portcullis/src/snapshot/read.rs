@@ -184,6 +184,10 @@ impl Reader {
         if self.ended {
             return Err("there must be nothing after the line `end`".to_owned());
         }
+        // An array would be read as the members in their order, which nobody means.
+        if !text.trim_start().starts_with('{') {
+            return Err("not a JSON object".to_owned());
+        }
         let line: Line = serde_json::from_str(text).map_err(|error| describe(&error))?;
         let record = match line {
             Line::Snapshot(first) => {
@@ -270,6 +274,8 @@ pub(super) fn hex(digest: Sha256) -> String {
 /// type is quoted whole, so it is cut out.
 fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
+    // It is always its line 1; which line of the snapshot it is stands before the message.
+    let text = text.replace(" at line 1 column ", " at column ");
     match text.split_once("string \"") {
         Some((before, rest)) => {
             let after = rest.rsplit_once("\",").map_or("", |(_, after)| after);

@@ -87,7 +87,6 @@ pub enum Change {
 /// does not read costs nothing. Places count up by one.
 ///
 /// Third parties may build a store on it too.
-#[derive(Debug)]
 pub struct Feed {
     incarnation: u128,
     freshness: Freshness,
@@ -104,7 +103,6 @@ enum Freshness {
     Told,
 }
 
-#[derive(Debug)]
 struct State {
     log: VecDeque<(Kind, Id)>,
     /// Place of the last change announced.
@@ -113,6 +111,12 @@ struct State {
     resync_at: u128,
     fresh: Option<Instant>,
     closed: bool,
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").field("position", &self.position()).finish_non_exhaustive()
+    }
 }
 
 impl Feed {

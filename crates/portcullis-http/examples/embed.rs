@@ -1,0 +1,56 @@
+//! Somebody else's server: its own `/write`, protected by v1 credentials, and the management API
+//! beside it.
+//!
+//! ```text
+//! cargo run -p portcullis-http --example embed
+//! ```
+
+#![expect(clippy::print_stdout, reason = "an example shows what to type")]
+
+use axum::{Extension, Router, http::StatusCode, routing::post};
+use portcullis::store::MemoryStore;
+use portcullis::{Action, Engine, Name, NewAuthorization, Permission, Principal, Resource, Username};
+use portcullis_http::V1CredentialLayer;
+
+/// The server's own handler: by now it is known who writes, so it only asks whether they may.
+async fn write(
+    Extension(bucket): Extension<Resource>,
+    Extension(client): Extension<Principal>,
+    points: String,
+) -> Result<String, (StatusCode, String)> {
+    let decision = client.check(Action::Write, &bucket);
+    if !decision.is_allowed() {
+        return Err((StatusCode::FORBIDDEN, "insufficient permissions for write\n".to_owned()));
+    }
+    Ok(format!("{} lines written, {decision}\n", points.lines().count()))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let engine = Engine::builder(MemoryStore::new()?).build().await?;
+
+    // Who may write what. A server with users and buckets of its own gives a `Directory` instead.
+    let org = engine.create_org(Name::new("acme")?).await?;
+    let user = engine.create_user(Name::new("ada")?).await?;
+    let bucket = engine.create_bucket(org.id, Name::new("telemetry")?).await?;
+    let bucket = Resource::bucket(org.id, bucket.id);
+    for (name, permission) in
+        [("telegraf", Permission::write(bucket)), ("grafana", Permission::read(bucket))]
+    {
+        let new = NewAuthorization::new(Username::new(name)?, org.id, [permission]);
+        let authorization = engine.create_authorization(new.for_user(user.id)).await?;
+        engine.set_password(authorization.id, format!("{name}-password")).await?;
+    }
+
+    let app = Router::new()
+        .route("/write", post(write))
+        .layer(Extension(bucket))
+        .layer(V1CredentialLayer::new(engine.clone()))
+        .merge(portcullis_http::router(engine));
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:8088").await?;
+    println!("curl -u telegraf:telegraf-password http://127.0.0.1:8088/write -d 'cpu v=1'");
+    println!("curl -u grafana:grafana-password http://127.0.0.1:8088/write -d 'cpu v=1'");
+    axum::serve(listener, app).await?;
+    Ok(())
+}

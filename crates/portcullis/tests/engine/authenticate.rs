@@ -1,0 +1,240 @@
+//! Who is let in, who is not, and what it costs.
+
+use portcullis::password::{HashParams, HashPool, Password, PasswordPolicy};
+use portcullis::store::{Batch, Entity, Expect, Operation};
+use portcullis::{
+    Action, Authorization, AuthorizationUpdate, Credentials, ErrorKind, NewApiToken, Refusal,
+    Status, presets,
+};
+
+use crate::support::{World, cheap_hashing};
+
+async fn refusal(world: &World, username: &str, password: &str) -> Refusal {
+    let error = world.log_in(username, password).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Unauthorized, "Unauthorized"));
+    error.refusal().unwrap()
+}
+
+#[tokio::test]
+async fn the_right_password_is_let_in_with_its_permissions() {
+    let world = World::new().await;
+    world.with_password("telegraf").await;
+    let principal = world.log_in("telegraf", "telegraf-password").await.unwrap();
+    assert!(principal.check(Action::Write, &world.resource()).is_allowed());
+    assert!(!principal.check(Action::Read, &world.resource()).is_allowed());
+    assert_eq!((principal.org(), principal.user()), (world.org.id, world.user.id));
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_reason_for_the_operator_and_one_answer_for_the_client() {
+    let world = World::new().await;
+    world.with_password("telegraf").await;
+    world.authorization("nobody").await;
+    let inactive = world.with_password("inactive").await;
+    let off = AuthorizationUpdate::status(Status::Inactive);
+    world.engine.update_authorization(inactive.id, off).await.unwrap();
+
+    assert_eq!(refusal(&world, "telegraf", "wrong").await, Refusal::WrongPassword);
+    assert_eq!(refusal(&world, "Telegraf", "telegraf-password").await, Refusal::UnknownUsername);
+    assert_eq!(refusal(&world, "telegraf ", "telegraf-password").await, Refusal::UnknownUsername);
+    assert_eq!(refusal(&world, "nobody", "whatever-1").await, Refusal::NoPassword);
+    assert_eq!(refusal(&world, "inactive", "inactive-password").await, Refusal::Inactive);
+    world.engine.set_user_status(world.user.id, Status::Inactive).await.unwrap();
+    assert_eq!(refusal(&world, "telegraf", "telegraf-password").await, Refusal::User);
+    world.engine.set_user_status(world.user.id, Status::Active).await.unwrap();
+    world.engine.set_org_status(world.org.id, Status::Inactive).await.unwrap();
+    assert_eq!(refusal(&world, "telegraf", "telegraf-password").await, Refusal::Org);
+}
+
+#[tokio::test]
+async fn every_log_in_by_name_costs_exactly_one_hash() {
+    let world = World::new().await;
+    world.with_password("telegraf").await;
+    world.authorization("nobody").await;
+    let inactive = world.with_password("inactive").await;
+    let off = AuthorizationUpdate::status(Status::Inactive);
+    world.engine.update_authorization(inactive.id, off).await.unwrap();
+    let too_long = "x".repeat(Password::MAX_BYTES + 1);
+    for (username, password) in [
+        ("telegraf", "telegraf-password"),
+        ("telegraf", "wrong"),
+        ("telegraf", ""),
+        ("telegraf", &too_long),
+        ("unknown", "whatever"),
+        ("unknown", ""),
+        ("unknown", &too_long),
+        ("", "whatever"),
+        ("nobody", "whatever"),
+        ("inactive", "inactive-password"),
+        ("inactive", "wrong"),
+    ] {
+        let before = world.engine.hash_pool().computations();
+        let _ = world.log_in(username, password).await;
+        let computed = world.engine.hash_pool().computations() - before;
+        assert_eq!(computed, 1, "{username:?} {:.20?}", password);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_or_unset_password_key_or_hash_never_authenticates() {
+    let world = World::with_policy(PasswordPolicy::strong()).await;
+    // A record whose hash is of the empty password, as only an import could bring it.
+    let pool = HashPool::start(cheap_hashing(), std::sync::Arc::new(portcullis::SystemRandom));
+    let empty = pool.unwrap().hash(&Password::new("").unwrap()).await.unwrap();
+    let authorization = world.authorization("empty").await;
+    let mut stored = world.engine.authorization(authorization.id).await.unwrap().unwrap();
+    stored.password_hash = Some(empty);
+    replace(&world, stored).await;
+
+    for username in ["empty", "", "unknown"] {
+        assert!(world.log_in(username, "").await.is_err(), "{username:?}");
+    }
+    for token in ["", " "] {
+        assert!(world.engine.authenticate(Credentials::token(token)).await.is_err());
+        assert!(world.engine.authenticate_caller(token).await.is_err());
+    }
+}
+
+/// Puts the authorization in place of the one that is stored, past all rules.
+async fn replace(world: &World, authorization: Authorization) {
+    use portcullis::store::{Revision, StoreExt};
+
+    let id = authorization.id.untyped();
+    let (_, revision) = world.store.find::<Authorization>(id).await.unwrap().unwrap();
+    let record = authorization.to_record(Revision::from_u128(7)).unwrap();
+    let put = Operation::Put { record, grants: Vec::new(), expect: Expect::Revision(revision) };
+    world.store.commit(Batch::new().with(put)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stored_hash_or_digest_is_no_password_and_no_token() {
+    let world = World::new().await;
+    let id = world.with_password("telegraf").await.id;
+    let hash = world.engine.authorization(id).await.unwrap().unwrap().password_hash.unwrap();
+    let (token, _) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
+    let digest = token.digest.to_text();
+    for secret in [hash.expose(), &digest, digest.trim_start_matches("sha256:"), "telegraf"] {
+        assert!(world.log_in("telegraf", secret).await.is_err());
+        assert!(world.log_in("unknown", secret).await.is_err());
+        assert!(world.engine.authenticate(Credentials::token(secret)).await.is_err());
+        assert!(world.engine.authenticate_caller(secret).await.is_err());
+    }
+}
+
+fn operator_token(world: &World) -> NewApiToken {
+    NewApiToken {
+        org: world.org.id,
+        user: world.user.id,
+        permissions: presets::operator(),
+        description: String::new(),
+    }
+}
+
+#[tokio::test]
+async fn an_api_token_is_a_password_for_unknown_names_only_and_costs_no_hash() {
+    let world = World::new().await;
+    world.with_password("telegraf").await;
+    let (token, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
+    let before = world.engine.hash_pool().computations();
+    for username in ["", "whoever"] {
+        assert!(world.log_in(username, secret.expose()).await.is_ok());
+    }
+    assert!(world.engine.authenticate(Credentials::token(secret.expose())).await.is_ok());
+    assert_eq!(world.engine.hash_pool().computations(), before);
+    assert!(world.log_in("telegraf", secret.expose()).await.is_err());
+
+    world.engine.set_api_token_status(token.id, Status::Inactive).await.unwrap();
+    assert_eq!(refusal(&world, "whoever", secret.expose()).await, Refusal::Inactive);
+    world.engine.set_api_token_status(token.id, Status::Active).await.unwrap();
+    world.engine.revoke_api_token(token.id).await.unwrap();
+    assert_eq!(refusal(&world, "whoever", secret.expose()).await, Refusal::UnknownUsername);
+}
+
+#[tokio::test]
+async fn a_new_password_replaces_the_old_one_at_once_and_leaves_updated_at_alone() {
+    let world = World::new().await;
+    let before = world.with_password("telegraf").await;
+    world.engine.set_password(before.id, "another-password").await.unwrap();
+    assert!(world.log_in("telegraf", "telegraf-password").await.is_err());
+    assert!(world.log_in("telegraf", "another-password").await.is_ok());
+    let after = world.engine.authorization(before.id).await.unwrap().unwrap();
+    assert_eq!(after.updated_at, before.updated_at);
+}
+
+#[tokio::test]
+async fn a_refused_password_leaves_the_old_one() {
+    let world = World::new().await;
+    let id = world.with_password("telegraf").await.id;
+    for refused in [&b""[..], b"short", &[b'x'; 73], &[b'x'; Password::MAX_BYTES + 1]] {
+        let error = world.engine.set_password(id, refused).await.unwrap_err();
+        assert_eq!(error.message(), "passwords must be between 8 and 72 characters long");
+    }
+    assert!(world.log_in("telegraf", "telegraf-password").await.is_ok());
+}
+
+#[tokio::test]
+async fn in_strong_mode_a_stored_weak_password_must_be_changed() {
+    let world = World::with_policy(PasswordPolicy::strong()).await;
+    let id = world.authorization("weak").await.id;
+    let weak = Password::new("weakweakweak").unwrap();
+    let hash = world.engine.hash_pool().hash(&weak).await.unwrap();
+    let mut stored = world.engine.authorization(id).await.unwrap().unwrap();
+    stored.password_hash = Some(hash);
+    replace(&world, stored).await;
+    assert_eq!(refusal(&world, "weak", "weakweakweak").await, Refusal::PasswordChangeRequired);
+    world.engine.set_password(id, "Str0ng-enough").await.unwrap();
+    assert!(world.log_in("weak", "Str0ng-enough").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_deleted_authorization_leaves_nothing_to_a_new_one_of_its_name() {
+    let world = World::new().await;
+    let id = world.with_password("telegraf").await.id;
+    world.engine.delete_authorization(id).await.unwrap();
+    assert_eq!(
+        refusal(&world, "telegraf", "telegraf-password").await,
+        Refusal::UnknownUsername
+    );
+    let again = world.authorization("telegraf").await;
+    assert_ne!(again.id, id);
+    assert_eq!(refusal(&world, "telegraf", "telegraf-password").await, Refusal::NoPassword);
+}
+
+#[tokio::test]
+async fn many_at_once_are_refused_with_a_time_to_come_back_not_as_wrong() {
+    let world = World::new().await;
+    world.with_password("telegraf").await;
+    let mut hashing = cheap_hashing();
+    hashing.params = HashParams::new(19_456, 2, 1).unwrap();
+    hashing.threads = 1;
+    hashing.queue = 1;
+    let builder = portcullis::Engine::builder_on(world.store.clone()).hashing(hashing);
+    let engine = builder.build().await.unwrap();
+    let log_in = || engine.authenticate(Credentials::password("unknown", "whatever"));
+    let outcomes = futures_util::future::join_all((0..8).map(|_| log_in())).await;
+    let kinds: Vec<_> = outcomes.into_iter().map(|o| o.unwrap_err()).collect();
+    assert!(kinds.iter().any(|error| error.kind() == ErrorKind::Unauthorized));
+    let busy: Vec<_> = kinds.iter().filter(|e| e.kind() == ErrorKind::TooManyRequests).collect();
+    assert!(!busy.is_empty());
+    assert!(busy.iter().all(|error| error.retry_after().is_some()));
+}
+
+#[tokio::test]
+async fn nothing_that_is_printed_holds_a_secret() {
+    let world = World::new().await;
+    let authorization = world.with_password("telegraf").await;
+    let (token, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
+    let stored = world.engine.authorization(authorization.id).await.unwrap().unwrap();
+    let credentials = Credentials::password("telegraf", "telegraf-password");
+    let principal = world.engine.authenticate(credentials).await.unwrap();
+    let record = stored.to_record(portcullis::store::Revision::from_u128(1)).unwrap();
+    let printed = format!(
+        "{stored:?} {token:?} {secret:?} {credentials:?} {principal:?} {record:?} {:?} {:?}",
+        Credentials::token(secret.expose()),
+        world.engine,
+    );
+    let hash = stored.password_hash.as_ref().unwrap().expose();
+    for secret in ["telegraf-password", secret.expose(), hash, &token.digest.to_text()] {
+        assert!(!printed.contains(secret), "{printed}");
+    }
+}

@@ -1,0 +1,127 @@
+//! A deleted user or org leaves no usable credential behind, also after a crash half way.
+
+use std::sync::Arc;
+
+use portcullis::store::{Index, Kind, MemoryStore, PageRequest, Store};
+use portcullis::{Engine, ErrorKind, NewApiToken, presets};
+
+use crate::support::{FailingStore, World, builder, name};
+
+async fn count(store: &dyn Store, kind: Kind) -> usize {
+    let page = PageRequest { after: None, limit: 10_000.try_into().unwrap() };
+    store.list(Index::All(kind), page).await.unwrap().records.len()
+}
+
+/// Adds so many authorizations, and one API token, of the user in the org.
+async fn crowd(world: &World, authorizations: usize) {
+    for i in 0..authorizations {
+        world.authorization(&format!("name-{i}")).await;
+    }
+    let token = NewApiToken {
+        org: world.org.id,
+        user: world.user.id,
+        permissions: presets::operator(),
+        description: String::new(),
+    };
+    world.engine.create_api_token(token).await.unwrap();
+}
+
+async fn assert_nothing_left(store: &dyn Store, buckets: usize) {
+    for (kind, left) in
+        [(Kind::Authorization, 0), (Kind::ApiToken, 0), (Kind::Deletion, 0), (Kind::Bucket, buckets)]
+    {
+        assert_eq!(count(store, kind).await, left, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_user_takes_its_credentials_along() {
+    let world = World::new().await;
+    crowd(&world, 1_100).await;
+    world.engine.delete_user(world.user.id).await.unwrap();
+    assert_nothing_left(world.store.as_ref(), 1).await;
+    let again = world.engine.create_user(name("ada")).await.unwrap();
+    assert_ne!(again.id, world.user.id);
+    let error = world.engine.delete_user(world.user.id).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::NotFound, "user not found"));
+}
+
+#[tokio::test]
+async fn a_deleted_org_takes_its_credentials_and_buckets_along() {
+    let world = World::new().await;
+    crowd(&world, 10).await;
+    world.engine.delete_org(world.org.id).await.unwrap();
+    assert_nothing_left(world.store.as_ref(), 0).await;
+}
+
+#[tokio::test]
+async fn a_deletion_that_broke_off_anywhere_leaves_no_usable_credential_and_is_finished_at_the_next_start()
+ {
+    for fails_from in 1.. {
+        let world = World::new().await;
+        world.with_password("telegraf").await;
+        crowd(&world, 3).await;
+        // The engine reads the store once when it starts.
+        let failing = FailingStore::new(Arc::clone(&world.store), fails_from);
+        let engine: Engine = builder(failing).build().await.unwrap();
+        let outcome = engine.delete_org(world.org.id).await;
+
+        let org_is_gone = world.engine.directory().org(world.org.id).await.unwrap().is_none();
+        if org_is_gone {
+            assert!(world.log_in("telegraf", "telegraf-password").await.is_err());
+            let error = world.engine.create_authorization(world.new_authorization("late")).await;
+            assert_eq!(error.unwrap_err().message(), "unable to create token");
+            let _restarted = builder(Arc::clone(&world.store)).build().await.unwrap();
+            assert_nothing_left(world.store.as_ref(), 0).await;
+        } else {
+            assert!(outcome.is_err());
+            assert_eq!(count(world.store.as_ref(), Kind::Authorization).await, 4);
+        }
+        if outcome.is_ok() {
+            assert!(fails_from > 5, "the failures were not reached");
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_created_for_an_org_that_is_being_deleted() {
+    for _ in 0..300 {
+        let world = Arc::new(World::new().await);
+        let creating = {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move {
+                for i in 0..20 {
+                    let new = world.new_authorization(&format!("name-{i}"));
+                    if world.engine.create_authorization(new).await.is_err() {
+                        return;
+                    }
+                }
+            })
+        };
+        world.engine.delete_org(world.org.id).await.unwrap();
+        creating.await.unwrap();
+        assert_nothing_left(world.store.as_ref(), 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_store_is_set_up_once() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
+    let engine = builder(Arc::clone(&store)).build().await.unwrap();
+    let set_up = portcullis::SetUp {
+        org: name("default"),
+        user: name("admin"),
+        buckets: vec![name("default"), name("more")],
+    };
+    let twice = portcullis::SetUp { buckets: vec![name("x"), name("x")], ..set_up.clone() };
+    let error = engine.set_up(twice).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(count(store.as_ref(), Kind::Org).await, 0);
+
+    let done = engine.set_up(set_up.clone()).await.unwrap();
+    assert_eq!(done.buckets.len(), 2);
+    assert!(engine.authenticate_caller(done.secret.expose()).await.is_ok());
+    let error = engine.set_up(set_up).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+}

@@ -1,0 +1,72 @@
+//! A store that fails: an error, never a grant; and a store that does not know what it did.
+
+use std::sync::Arc;
+
+use portcullis::{
+    AuthorizationUpdate, Credentials, ErrorKind, NewApiToken, Permission, Status, presets,
+};
+
+use crate::support::{FailingStore, ForgetfulStore, World, builder};
+
+#[tokio::test]
+async fn an_outage_grants_nothing_and_refuses_nobody_as_wrong() {
+    let world = World::new().await;
+    let authorization = world.with_password("telegraf").await;
+    let token = NewApiToken {
+        org: world.org.id,
+        user: world.user.id,
+        permissions: presets::operator(),
+        description: String::new(),
+    };
+    let (_, secret) = world.engine.create_api_token(token).await.unwrap();
+
+    let mut outages = 0;
+    // The engine reads the store once when it starts; after that each call fails in turn.
+    for fails_from in 1..12 {
+        let failing = FailingStore::new(Arc::clone(&world.store), fails_from);
+        let engine = builder(failing).build().await.unwrap();
+        let outcomes = [
+            engine.authenticate(Credentials::password("telegraf", "telegraf-password")).await,
+            engine.authenticate(Credentials::password("telegraf", "wrong")).await,
+            engine.authenticate(Credentials::password("unknown", "wrong")).await,
+            engine.authenticate(Credentials::token(secret.expose())).await,
+            engine.authenticate_caller(secret.expose()).await,
+        ];
+        for (i, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(_) => assert!(i != 1 && i != 2, "a wrong password was let in"),
+                Err(error) if error.refusal().is_some() => assert!(i == 1 || i == 2, "{error}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Unavailable);
+                    outages += 1;
+                }
+            }
+        }
+        let update = AuthorizationUpdate::status(Status::Inactive);
+        let before = world.engine.authorization(authorization.id).await.unwrap();
+        if engine.update_authorization(authorization.id, update).await.is_err() {
+            assert_eq!(world.engine.authorization(authorization.id).await.unwrap(), before);
+        }
+        world
+            .engine
+            .update_authorization(authorization.id, AuthorizationUpdate::status(Status::Active))
+            .await
+            .unwrap();
+    }
+    assert!(outages > 20, "{outages}");
+}
+
+#[tokio::test]
+async fn a_commit_of_which_nobody_knows_is_looked_up_by_its_revision() {
+    let world = World::new().await;
+    let engine = builder(Arc::new(ForgetfulStore(Arc::clone(&world.store)))).build().await.unwrap();
+    let created = engine.create_authorization(world.new_authorization("telegraf")).await.unwrap();
+    engine.set_password(created.id, "long-enough").await.unwrap();
+    let read = vec![Permission::read(world.resource())];
+    engine.set_permissions(created.id, read.clone()).await.unwrap();
+    let stored = world.engine.authorization(created.id).await.unwrap().unwrap();
+    assert_eq!(stored.permissions, read);
+    assert!(stored.password_hash.is_some());
+    engine.delete_authorization(created.id).await.unwrap();
+    assert_eq!(world.engine.authorization(created.id).await.unwrap(), None);
+}

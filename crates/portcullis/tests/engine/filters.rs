@@ -1,0 +1,149 @@
+//! Filters find what "check every record" finds, in every combination, page by page.
+
+use std::num::NonZeroUsize;
+
+use portcullis::snapshot::Snapshot;
+use portcullis::store::{Batch, Expect, Kind, Lookup, Operation, Record};
+use portcullis::{
+    Authorization, AuthorizationFilter, AuthorizationId, OrgId, Permission, Principal, Status,
+    UserId,
+};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::support::{World, permission};
+
+const ALL: NonZeroUsize = NonZeroUsize::MAX;
+
+/// Sixty authorizations of three orgs and three users with overlapping permissions.
+async fn crowd() -> (World, Vec<Authorization>) {
+    let world = World::new().await;
+    let grants = [
+        "read:buckets/000000000000000b",
+        "write:buckets/000000000000000b",
+        "write:orgs/0000000000000001/buckets",
+        "write:orgs/0000000000000002/buckets/000000000000000b",
+        "write:buckets",
+        "write:instance",
+        "read:users",
+    ];
+    let mut lines = String::new();
+    for i in 1..=60_usize {
+        let permissions: Vec<String> = (0..i % 4)
+            .map(|k| {
+                let permission = permission(grants[(i * 5 + k * 3) % grants.len()]);
+                let resource = permission.resource;
+                let id = resource.id.map(|id| format!(",\"id\":\"{id}\"")).unwrap_or_default();
+                let org = resource.org.map(|o| format!(",\"orgID\":\"{o}\"")).unwrap_or_default();
+                format!(
+                    r#"{{"action":"{}","resource":{{"type":"{}"{id}{org}}}}}"#,
+                    permission.action, resource.resource_type
+                )
+            })
+            .collect();
+        let status = if i % 5 == 0 { "inactive" } else { "active" };
+        lines.push_str(&format!(
+            "{{\"type\":\"authorization\",\"id\":\"{:016x}\",\"token\":\"name-{i}\",\"orgID\":\"{:016x}\",\"userID\":\"{:016x}\",\"status\":\"{status}\",\"permissions\":[{}]}}\n",
+            i * 3, 1 + i % 3, 1 + i / 7 % 3, permissions.join(",")
+        ));
+    }
+    let snapshot = Snapshot::read(lines.as_bytes()).unwrap();
+    world.engine.import(snapshot, false).await.unwrap();
+    let all = world.engine.list_authorizations(&AuthorizationFilter::all(), None, ALL).await;
+    (world, all.unwrap().items)
+}
+
+fn filters() -> impl Strategy<Value = AuthorizationFilter> {
+    let permits = prop::sample::select(vec![
+        "write:orgs/0000000000000001/buckets/000000000000000b",
+        "write:orgs/0000000000000003/buckets/000000000000000c",
+        "read:buckets/000000000000000b",
+        "write:buckets",
+        "write:instance",
+        "write:tasks",
+    ]);
+    (
+        prop::option::weighted(0.2, (0..200_u64).prop_map(AuthorizationId::from_u64)),
+        prop::option::weighted(0.2, (0..70).prop_map(|i| format!("name-{i}"))),
+        prop::option::of((1..5_u64).prop_map(OrgId::from_u64)),
+        prop::option::of((1..5_u64).prop_map(UserId::from_u64)),
+        prop::option::of(prop::sample::select(vec![Status::Active, Status::Inactive])),
+        prop::option::of(permits.prop_map(permission)),
+    )
+        .prop_map(|(id, username, org, user, status, permits)| {
+            let mut filter = AuthorizationFilter::all();
+            (filter.id, filter.username, filter.org) = (id, username, org);
+            (filter.user, filter.status, filter.permits) = (user, status, permits);
+            filter
+        })
+}
+
+#[test]
+fn every_filter_finds_what_checking_every_record_finds_page_by_page() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (world, all) = runtime.block_on(crowd());
+    assert_eq!(all.len(), 60);
+    let mut runner = TestRunner::new(Config::with_cases(500));
+    let result = runner.run(&(filters(), 1..9_usize), |(filter, limit)| {
+        let oracle: Vec<_> = all.iter().filter(|a| filter.matches(a)).map(|a| a.id).collect();
+        let limit = NonZeroUsize::new(limit).unwrap();
+        let found = runtime.block_on(async {
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let page = world.engine.list_authorizations(&filter, after, limit).await.unwrap();
+                let full = page.items.len() == limit.get();
+                assert!(full || page.next.is_none(), "a short page before the last");
+                found.extend(page.items.iter().map(|a| a.id));
+                match page.next {
+                    Some(next) => after = Some(next),
+                    None => return found,
+                }
+            }
+        });
+        prop_assert_eq!(found, oracle);
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[tokio::test]
+async fn permits_equals_brute_force_both_ways() {
+    let (world, all) = crowd().await;
+    for asked in ["write:orgs/0000000000000001/buckets/000000000000000b", "read:users/0000000000000001"]
+    {
+        let asked: Permission = permission(asked);
+        let mut filter = AuthorizationFilter::all();
+        filter.permits = Some(asked);
+        let listed = world.engine.list_authorizations(&filter, None, ALL).await.unwrap().items;
+        for authorization in &all {
+            let principal = Principal::of_host(
+                authorization.org,
+                authorization.user,
+                authorization.permissions.iter().copied(),
+            );
+            let may = principal.check(asked.action, &asked.resource).is_allowed();
+            assert_eq!(listed.contains(authorization), may, "{}", authorization.username);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_corrupt_record_is_left_out_of_lists_an_error_by_id_and_fails_the_export() {
+    let (world, all) = crowd().await;
+    let id = all[30].id;
+    let lookup = Lookup::Id(Kind::Authorization, id.untyped());
+    let record = world.store.get(lookup).await.unwrap().unwrap();
+    let expect = Expect::Revision(record.revision);
+    let broken = Record { body: "{\"v\":1,".into(), ..record };
+    let put = Operation::Put { record: broken, grants: Vec::new(), expect };
+    world.store.commit(Batch::new().with(put)).await.unwrap();
+
+    let listed = world.engine.list_authorizations(&AuthorizationFilter::all(), None, ALL).await;
+    let listed: Vec<_> = listed.unwrap().items.iter().map(|a| a.id).collect();
+    assert_eq!(listed.len(), 59);
+    assert!(!listed.contains(&id));
+    let error = world.engine.authorization(id).await.unwrap_err();
+    assert_eq!(error.kind(), portcullis::ErrorKind::Internal);
+    assert_eq!(error.message(), "an internal error has occurred");
+    assert!(world.engine.export(std::io::sink()).await.is_err());
+}

@@ -1,0 +1,250 @@
+//! What may be created, changed and granted, and by whom.
+
+use portcullis::{
+    Authorization, AuthorizationFilter, AuthorizationId, AuthorizationUpdate, Bucket, BucketId,
+    ErrorKind, NewAuthorization, Org, OrgId, Permission, Principal, Resource, StaticDirectory,
+    Status, User, UserId, Username,
+};
+
+use crate::support::{World, builder, name, permission};
+
+fn caller(world: &World, permissions: &[Permission]) -> Principal {
+    Principal::of_host(world.org.id, world.user.id, permissions.iter().copied())
+}
+
+/// What an owner of the authorization holds: its org's authorizations, its user, its bucket.
+fn owner(world: &World) -> Vec<Permission> {
+    let authorizations = Resource::all(portcullis::ResourceType::Authorizations);
+    let resources =
+        [authorizations.in_org(world.org.id), Resource::user(world.user.id), world.resource()];
+    resources.into_iter().flat_map(|r| [Permission::read(r), Permission::write(r)]).collect()
+}
+
+#[tokio::test]
+async fn creating_keeps_every_part_and_draws_growing_ids() {
+    let world = World::new().await;
+    let new = world.new_authorization("telegraf").with_description("d").with_status(Status::Inactive);
+    let first = world.engine.create_authorization(new).await.unwrap();
+    let stored = world.engine.authorization(first.id).await.unwrap().unwrap();
+    assert_eq!(stored, first);
+    assert_eq!((stored.description.as_str(), stored.status), ("d", Status::Inactive));
+    assert_eq!(stored.created_at, stored.updated_at);
+    assert_eq!(stored.password_hash, None);
+    assert!(first.id > AuthorizationId::from_u64(1_000));
+    let found = world.engine.authorization_by_username("telegraf").await.unwrap();
+    assert_eq!(found, Some(first));
+}
+
+#[tokio::test]
+async fn what_cannot_be_created_is_refused_and_leaves_nothing() {
+    let world = World::new().await;
+    world.authorization("taken").await;
+    let other = OrgId::from_u64(77);
+    let new = |permissions: Vec<Permission>| {
+        let username = Username::new("telegraf").unwrap();
+        NewAuthorization::new(username, world.org.id, permissions).for_user(world.user.id)
+    };
+    let bucket = permission("read:buckets/0000000000000fff");
+    let cases = [
+        (new(vec![]), ErrorKind::Invalid, "authorization must include permissions"),
+        (new(vec![permission("read:instance")]), ErrorKind::Forbidden, "authorizations cannot be"),
+        (
+            new(vec![Permission::read(Resource::bucket(other, world.bucket.id))]),
+            ErrorKind::Invalid,
+            "permission read:orgs/000000000000004d/buckets/",
+        ),
+        (new(vec![bucket]), ErrorKind::NotFound, "bucket not found when creating auth"),
+        (world.new_authorization("taken"), ErrorKind::Conflict, "token already exists"),
+        (
+            world.new_authorization("telegraf").for_user(UserId::from_u64(5)),
+            ErrorKind::Invalid,
+            "unable to create token",
+        ),
+        (
+            new(vec![Permission::read(Resource::all(portcullis::ResourceType::Buckets)
+                .with_id(portcullis::Id::from_u64(0)))]),
+            ErrorKind::Invalid,
+            "invalid id for permission: invalid ID",
+        ),
+    ];
+    for (new, kind, message) in cases {
+        let error = world.engine.create_authorization(new).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.message().starts_with(message), "{error}");
+    }
+    assert_eq!(world.engine.authorization_by_username("telegraf").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_operation_needs_exactly_its_permissions() {
+    let world = World::new().await;
+    let target = world.authorization("telegraf").await;
+    let record = Resource::all(portcullis::ResourceType::Authorizations)
+        .in_org(world.org.id)
+        .with_id(target.id);
+    let user = Resource::user(world.user.id);
+    let (r, w, ru, wu) = (
+        Permission::read(record),
+        Permission::write(record),
+        Permission::read(user),
+        Permission::write(user),
+    );
+    let grant = Permission::write(world.resource());
+
+    // For each operation: what is needed, in the order in which it is missed.
+    type Needs<'a> = (&'a str, &'a [Permission]);
+    let operations: [Needs<'_>; 6] = [
+        ("get", &[r, ru]),
+        ("list", &[r, ru]),
+        ("update", &[r, ru, w, wu]),
+        ("set_permissions", &[r, ru, w, wu, grant]),
+        ("set_password", &[wu]),
+        ("delete", &[w, wu]),
+    ];
+    for (operation, needs) in operations {
+        for missing in needs {
+            let held: Vec<_> = needs.iter().filter(|p| *p != missing).copied().collect();
+            let refused = run(&world, operation, &caller(&world, &held), target.id).await;
+            let expected = match (operation, *missing == grant) {
+                ("list", _) => Ok(0),
+                (_, true) => Err(format!("permission {missing} is not allowed: {missing} is unauthorized")),
+                (_, false) => Err(format!("{missing} is unauthorized")),
+            };
+            assert_eq!(refused, expected, "{operation} without {missing}");
+        }
+        let done = run(&world, operation, &caller(&world, needs), target.id).await;
+        assert_eq!(done, Ok(1), "{operation}");
+    }
+}
+
+async fn run(
+    world: &World,
+    operation: &str,
+    caller: &Principal,
+    id: AuthorizationId,
+) -> Result<usize, String> {
+    let on_behalf = world.engine.on_behalf_of(caller);
+    let done = match operation {
+        "get" => on_behalf.authorization(id).await.map(|_| 1),
+        "list" => on_behalf
+            .list_authorizations(&AuthorizationFilter::all(), None, 10.try_into().unwrap())
+            .await
+            .map(|listing| listing.items.len()),
+        "update" => {
+            let update = AuthorizationUpdate::description("d");
+            on_behalf.update_authorization(id, update).await.map(|_| 1)
+        }
+        "set_permissions" => {
+            let permissions = vec![Permission::write(world.resource())];
+            on_behalf.set_permissions(id, permissions).await.map(|_| 1)
+        }
+        "set_password" => on_behalf.set_password(id, "long-enough").await.map(|()| 1),
+        "delete" => on_behalf.delete_authorization(id).await.map(|()| 1),
+        _ => panic!("{operation}"),
+    };
+    done.map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_not_found_for_everybody() {
+    let world = World::new().await;
+    let id = AuthorizationId::from_u64(5);
+    for operation in ["get", "update", "set_permissions", "set_password", "delete"] {
+        let nobody = caller(&world, &[]);
+        let answer = run(&world, operation, &nobody, id).await;
+        assert_eq!(answer, Err("authorization not found".to_owned()), "{operation}");
+    }
+}
+
+#[tokio::test]
+async fn replacing_permissions_grants_no_more_than_the_caller_holds() {
+    let world = World::new().await;
+    let target = world.authorization("telegraf").await;
+    let owner = caller(&world, &owner(&world));
+    let on_behalf = world.engine.on_behalf_of(&owner);
+
+    let read = Permission::read(world.resource());
+    let described = on_behalf.set_permissions(target.id, vec![read]).await.unwrap();
+    assert_eq!(described.authorization.permissions, [read]);
+    assert_eq!(described.resources[0].name, Some(name("telemetry")));
+    assert!(described.authorization.updated_at >= target.updated_at);
+
+    let other_bucket = world.engine.create_bucket(world.org.id, name("other")).await.unwrap();
+    let other = Permission::read(Resource::bucket(world.org.id, other_bucket.id));
+    let error = on_behalf.set_permissions(target.id, vec![read, other]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Forbidden);
+    let everything = Principal::of_host(world.org.id, world.user.id, [
+        permission("read:instance"),
+        permission("write:instance"),
+    ]);
+    let on_behalf = world.engine.on_behalf_of(&everything);
+    for (permissions, kind) in [
+        (vec![], ErrorKind::Invalid),
+        (vec![permission("read:instance")], ErrorKind::Forbidden),
+        (vec![permission("read:orgs/0000000000000001/buckets")], ErrorKind::Invalid),
+        (vec![permission("read:buckets/0000000000000fff")], ErrorKind::NotFound),
+    ] {
+        let error = on_behalf.set_permissions(target.id, permissions).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+    }
+    let stored = world.engine.authorization(target.id).await.unwrap().unwrap();
+    assert_eq!(stored.permissions, [read]);
+}
+
+#[tokio::test]
+async fn a_missing_name_drops_nothing_else_of_a_permission() {
+    let world = World::new().await;
+    let target = world.authorization("telegraf").await;
+    world.engine.delete_bucket(world.bucket.id).await.unwrap();
+    let owner = caller(&world, &owner(&world));
+    let described = world.engine.on_behalf_of(&owner).authorization(target.id).await.unwrap();
+    assert_eq!(described.resources[0].name, None);
+    assert_eq!(described.resources[0].org, Some(name("acme")));
+}
+
+#[tokio::test]
+async fn an_org_scoped_grant_never_reaches_another_orgs_record() {
+    let world = World::new().await;
+    let other = world.engine.create_org(name("globex")).await.unwrap();
+    let foreign = NewAuthorization::new(
+        Username::new("foreign").unwrap(),
+        other.id,
+        [permission("read:users")],
+    );
+    let foreign =
+        world.engine.create_authorization(foreign.for_user(world.user.id)).await.unwrap();
+    let owner = caller(&world, &owner(&world));
+    for operation in ["get", "update", "set_permissions", "delete"] {
+        let answer = run(&world, operation, &owner, foreign.id).await;
+        assert!(answer.unwrap_err().ends_with("is unauthorized"), "{operation}");
+    }
+    let on_behalf = world.engine.on_behalf_of(&owner);
+    let filter = AuthorizationFilter::all();
+    let listing = on_behalf.list_authorizations(&filter, None, 10.try_into().unwrap()).await;
+    assert!(listing.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn a_host_with_its_own_directory_manages_its_own_tenants() {
+    let world = World::new().await;
+    let (org, user, bucket) =
+        (OrgId::from_u64(11), UserId::from_u64(12), BucketId::from_u64(13));
+    let directory = StaticDirectory::new()
+        .with_org(Org { id: org, name: name("host-org"), status: Status::Active })
+        .with_user(User { id: user, name: name("host-user"), status: Status::Active })
+        .with_bucket(Bucket { id: bucket, org, name: name("host-bucket") });
+    let engine = builder(world.store.clone()).directory(directory).build().await.unwrap();
+
+    let error = engine.create_user(name("x")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let write = Permission::write(Resource::bucket(org, bucket));
+    let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org, [write]);
+    let created: Authorization =
+        engine.create_authorization(new.for_user(user)).await.unwrap();
+    engine.set_password(created.id, "long-enough").await.unwrap();
+    let credentials = portcullis::Credentials::password("telegraf", "long-enough");
+    assert!(engine.authenticate(credentials).await.is_ok());
+    assert_eq!(engine.resolve_bucket(org, "host-bucket").await.unwrap().id, bucket);
+    assert_eq!(engine.resolve_user("host-user").await.unwrap().id, user);
+    assert_eq!(engine.resolve_org(&org.to_string()).await.unwrap().id, org);
+}

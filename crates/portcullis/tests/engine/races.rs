@@ -1,0 +1,80 @@
+//! What happens at the same time: exact outcomes, many rounds.
+
+use std::sync::Arc;
+
+use portcullis::{AuthorizationUpdate, ErrorKind, Status};
+
+use crate::support::World;
+
+const ROUNDS: usize = 1_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_that_create_one_name_one_wins() {
+    let world = Arc::new(World::new().await);
+    for round in 0..ROUNDS / 10 {
+        let creating = (0..8).map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move {
+                let new = world.new_authorization(&format!("name-{round}"));
+                world.engine.create_authorization(new).await
+            })
+        });
+        let outcomes = futures_util::future::join_all(creating).await;
+        let (won, lost): (Vec<_>, Vec<_>) =
+            outcomes.into_iter().map(Result::unwrap).partition(Result::is_ok);
+        assert_eq!((won.len(), lost.len()), (1, 7));
+        assert!(lost.into_iter().all(|lost| lost.unwrap_err().kind() == ErrorKind::Conflict));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_record_never_comes_back_and_no_update_is_lost() {
+    let world = Arc::new(World::new().await);
+    for round in 0..ROUNDS {
+        let id = world.authorization(&format!("name-{round}")).await.id;
+        let spawn = |update: AuthorizationUpdate| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.engine.update_authorization(id, update).await })
+        };
+        let status = spawn(AuthorizationUpdate::status(Status::Inactive));
+        let description = spawn(AuthorizationUpdate::description("changed"));
+        let both = (status.await.unwrap(), description.await.unwrap());
+        assert!(both.0.is_ok() && both.1.is_ok());
+        let now = world.engine.authorization(id).await.unwrap().unwrap();
+        assert_eq!((now.status, now.description.as_str()), (Status::Inactive, "changed"));
+
+        let patch = spawn(AuthorizationUpdate::description("late"));
+        let password = {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.engine.set_password(id, "long-enough").await })
+        };
+        world.engine.delete_authorization(id).await.unwrap();
+        let (patched, set) = (patch.await.unwrap(), password.await.unwrap());
+        for kind in [patched.map(drop), set].into_iter().filter_map(Result::err).map(|e| e.kind()) {
+            assert_eq!(kind, ErrorKind::NotFound);
+        }
+        assert_eq!(world.engine.authorization(id).await.unwrap(), None);
+        let name = format!("name-{round}");
+        assert_eq!(world.engine.authorization_by_username(&name).await.unwrap(), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_password_never_works_once_the_change_has_returned() {
+    let world = Arc::new(World::new().await);
+    let id = world.with_password("telegraf").await.id;
+    let mut old = "telegraf-password".to_owned();
+    for round in 0..ROUNDS {
+        let new = format!("password-{round}");
+        let racing = {
+            let (world, old) = (Arc::clone(&world), old.clone());
+            tokio::spawn(async move { world.log_in("telegraf", &old).await.is_ok() })
+        };
+        world.engine.set_password(id, &new).await.unwrap();
+        assert!(world.log_in("telegraf", &old).await.is_err());
+        assert!(world.log_in("telegraf", &new).await.is_ok());
+        racing.await.unwrap();
+        assert!(world.log_in("telegraf", &old).await.is_err());
+        old = new;
+    }
+}

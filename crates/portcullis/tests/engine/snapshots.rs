@@ -1,0 +1,175 @@
+//! Everything out and back in; bad snapshots are refused whole, line by line.
+
+use portcullis::snapshot::{InvalidSnapshot, Snapshot};
+use portcullis::{ImportError, NewApiToken, presets};
+
+use crate::support::World;
+
+async fn export(world: &World) -> String {
+    let mut out = Vec::new();
+    world.engine.export(&mut out).await.unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn refused(text: &str) -> Vec<String> {
+    match Snapshot::read(text.as_bytes()) {
+        Err(InvalidSnapshot::Lines(lines)) => lines.iter().map(ToString::to_string).collect(),
+        other => panic!("{other:?} for {text}"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_exported_comes_back_and_changes_nothing_a_second_time() {
+    let world = World::new().await;
+    world.with_password("telegraf").await;
+    world.authorization("nobody").await;
+    let token = NewApiToken {
+        org: world.org.id,
+        user: world.user.id,
+        permissions: presets::operator(),
+        description: "d".to_owned(),
+    };
+    let (_, secret) = world.engine.create_api_token(token).await.unwrap();
+    let text = export(&world).await;
+    assert_eq!(text.lines().count(), 1 + 6 + 1);
+    assert!(!text.contains(secret.expose()));
+
+    let fresh = World::new().await;
+    fresh.engine.delete_org(fresh.org.id).await.unwrap();
+    fresh.engine.delete_user(fresh.user.id).await.unwrap();
+    let snapshot = Snapshot::read(text.as_bytes()).unwrap();
+    assert_eq!(snapshot.len(), 6);
+    assert_eq!(fresh.engine.import(snapshot.clone(), true).await.unwrap(), 6);
+    assert_eq!(export(&fresh).await.lines().count(), 2);
+    assert_eq!(fresh.engine.import(snapshot.clone(), false).await.unwrap(), 6);
+    assert_eq!(export(&fresh).await, text);
+    assert_eq!(fresh.engine.import(snapshot, false).await.unwrap(), 0);
+    assert!(fresh.log_in("telegraf", "telegraf-password").await.is_ok());
+    assert!(fresh.engine.authenticate_caller(secret.expose()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_line_that_collides_with_what_is_there_refuses_all() {
+    let world = World::new().await;
+    let there = world.authorization("telegraf").await;
+    let before = export(&world).await;
+    let line = |id: &str, token: &str| {
+        format!(
+            "{{\"type\":\"authorization\",\"id\":\"{id}\",\"token\":\"{token}\",\"orgID\":\"{}\",\"userID\":\"{}\"}}\n",
+            world.org.id, world.user.id
+        )
+    };
+    let text = [
+        line("0000000000000001", "good"),
+        line("0000000000000002", "telegraf"),
+        line(&there.id.to_string(), "other"),
+    ]
+    .concat();
+    let snapshot = Snapshot::read(text.as_bytes()).unwrap();
+    let Err(ImportError::Lines(lines)) = world.engine.import(snapshot, false).await else {
+        panic!("not refused");
+    };
+    let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, [
+        format!("line 2: authorization 0000000000000002: its name belongs to {}", there.id),
+        format!("line 3: authorization {} exists already and differs", there.id),
+    ]);
+    assert_eq!(export(&world).await, before);
+}
+
+#[test]
+fn every_wrong_line_is_named_with_what_is_wrong() {
+    let user = r#"{"type":"user","id":"0000000000000001","name":"ada","status":"active"}"#;
+    let cases = [
+        ("{", "line 1: EOF while parsing"),
+        ("hello", "line 1: not a JSON object"),
+        (r#"["user","0000000000000001","ada"]"#, "line 1: not a JSON object"),
+        ("{}", "line 1: missing field `type`"),
+        (r#"{"type":"session"}"#, "line 1: unknown variant `session`"),
+        (r#"{"type":"user","id":"1","name":"ada"}"#, "line 1: id must have a length of 16 bytes"),
+        (r#"{"type":"user","id":"0000000000000001","name":""}"#, "line 1: a name must be between"),
+        (r#"{"type":"user","id":"0000000000000001"}"#, "line 1: missing field `name`"),
+        (
+            r#"{"type":"user","id":"0000000000000001","name":"a","extra":1}"#,
+            "line 1: unknown field `extra`",
+        ),
+        (
+            r#"{"type":"user","id":"0000000000000001","name":"a","name":"b"}"#,
+            "line 1: duplicate field `name`",
+        ),
+        (
+            r#"{"type":"user","id":"0000000000000001","name":"a","status":"Active"}"#,
+            "line 1: unknown variant `Active`",
+        ),
+        (
+            r#"{"type":"apiToken","id":"0000000000000001","orgID":"0000000000000001","userID":"0000000000000001"}"#,
+            "line 1: missing `tokenDigest` (or `token`)",
+        ),
+        (
+            r#"{"type":"apiToken","id":"0000000000000001","orgID":"0000000000000001","userID":"0000000000000001","token":""}"#,
+            "line 1: `token` must not be empty",
+        ),
+        (
+            r#"{"type":"authorization","id":"0000000000000001","token":"a","orgID":"0000000000000001","userID":"0000000000000001","permissions":[{"action":"read","resource":{"type":"pizzas"}}]}"#,
+            "line 1: invalid resource type for permission",
+        ),
+        (
+            r#"{"type":"authorization","id":"0000000000000001","token":"a","orgID":"0000000000000001","userID":"0000000000000001","passwordHash":"plain-text"}"#,
+            "line 1: password hash: neither an Argon2id PHC string nor bcrypt",
+        ),
+        (
+            r#"{"type":"authorization","id":"0000000000000001","token":"a","orgID":"0000000000000001","userID":"0000000000000001","password":"plain-text"}"#,
+            "line 1: unknown field `password`",
+        ),
+        (r#"{"type":"snapshot","version":2}"#, "line 1: version 2 is not known here"),
+        (r#"{"type":"snapshot","version":1}"#, "line 1: the last line is missing"),
+    ];
+    for (text, expected) in cases {
+        let lines = refused(text);
+        assert!(lines[0].starts_with(expected), "{text}: {lines:?}");
+        assert!(!lines.concat().contains("plain-text"), "{lines:?}");
+    }
+    let twice = format!("{user}\n{user}\n");
+    assert_eq!(refused(&twice), ["line 2: user 0000000000000001 is on line 1 already"]);
+    let same_name = format!("{user}\n{}\n", user.replace("0001", "0002"));
+    assert_eq!(refused(&same_name), ["line 2: user 0000000000000002 has the same name as line 1"]);
+    let both = format!("{{\n{user}\nx\n");
+    assert_eq!(refused(&both).len(), 2);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_cut_or_changed_is_refused() {
+    let world = World::new().await;
+    world.authorization("telegraf").await;
+    let text = export(&world).await;
+    assert!(Snapshot::read(text.as_bytes()).is_ok());
+
+    let lines: Vec<_> = text.lines().collect();
+    let without_last = lines[..lines.len() - 1].join("\n");
+    assert!(refused(&without_last)[0].contains("the last line is missing"));
+    let without_one: Vec<_> = [&lines[..2], &lines[3..]].concat();
+    assert!(refused(&without_one.join("\n"))[0].contains("`count` is 4 and there are 3 records"));
+    let changed = text.replace("telegraf", "telegrag");
+    assert!(refused(&changed)[0].contains("`sha256` does not fit"));
+    let more = format!("{text}{}\n", lines[1]);
+    assert!(refused(&more)[0].contains("there must be nothing after the line `end`"));
+    let half = text.get(..text.len() / 2).unwrap();
+    assert!(!refused(half).is_empty());
+}
+
+#[test]
+fn hand_written_lines_need_no_frame_and_have_defaults() {
+    let text = concat!(
+        r#"{"name":"ada","id":"0000000000000001","type":"user"}"#,
+        "\r\n\n",
+        r#"{"type":"apiToken","id":"0000000000000002","orgID":"0000000000000009","userID":"0000000000000001","token":"plain"}"#,
+        "\n",
+        r#"{"type":"authorization","id":"0000000000000003","token":"x","orgID":"0000000000000009","userID":"0000000000000001","passwordHash":null}"#,
+    );
+    let snapshot = Snapshot::read(text.as_bytes()).unwrap();
+    assert_eq!(snapshot.len(), 3);
+    let shown = format!("{:?}", snapshot.records().collect::<Vec<_>>());
+    assert!(shown.contains("0001-01-01T00:00:00Z"), "{shown}");
+    assert!(!shown.contains("plain"), "{shown}");
+    assert!(Snapshot::read(&b""[..]).unwrap().is_empty());
+}
