@@ -9,7 +9,9 @@
 
 use axum::{Extension, Router, http::StatusCode, routing::post};
 use portcullis::store::MemoryStore;
-use portcullis::{Action, Engine, Name, NewAuthorization, Permission, Principal, Resource, Username};
+use portcullis::{
+    Action, Engine, Name, NewAuthorization, Permission, Principal, Resource, Username,
+};
 use portcullis_http::V1CredentialLayer;
 
 /// The server's own handler: by now it is known who writes, so it only asks whether they may.

@@ -1,6 +1,6 @@
 //! The operations on one authorization.
 //!
-//! Each reads the body before the id, and the id before anything else: the order of the API.
+//! Each checks the size of the body, then the id, then what is in the body: the order of the API.
 
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
@@ -25,8 +25,7 @@ where
     T: std::str::FromStr<Err = ParseIdError>,
 {
     let Path(text) = path.map_err(|_| Envelope::invalid(ParseIdError::Invalid.to_string()))?;
-    text.parse()
-        .map_err(|error: ParseIdError| Envelope::invalid(error.to_string()))
+    text.parse().map_err(|error: ParseIdError| Envelope::invalid(error.to_string()))
 }
 
 /// Answers with the value as JSON.
@@ -46,11 +45,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Envelope> {
     let draft = wire::authorization_draft(&body).map_err(InvalidJson::into_envelope)?;
     let new = draft.validate()?;
-    let created = api
-        .engine
-        .on_behalf_of(&caller)
-        .create_authorization(new)
-        .await?;
+    let created = api.engine.on_behalf_of(&caller).create_authorization(new).await?;
     Ok(show(StatusCode::CREATED, &created))
 }
 
@@ -72,11 +67,7 @@ pub(crate) async fn update(
 ) -> Result<Response, Envelope> {
     let id: AuthorizationId = id(path)?;
     let draft = wire::update_draft(&body).map_err(InvalidJson::into_envelope)?;
-    let updated = api
-        .engine
-        .on_behalf_of(&caller)
-        .update_authorization(id, draft)
-        .await?;
+    let updated = api.engine.on_behalf_of(&caller).update_authorization(id, draft).await?;
     Ok(show(StatusCode::OK, &updated))
 }
 
@@ -86,10 +77,7 @@ pub(crate) async fn delete(
     path: PathId,
 ) -> Result<StatusCode, Envelope> {
     let id: AuthorizationId = id(path)?;
-    api.engine
-        .on_behalf_of(&caller)
-        .delete_authorization(id)
-        .await?;
+    api.engine.on_behalf_of(&caller).delete_authorization(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -101,10 +89,7 @@ pub(crate) async fn set_password(
 ) -> Result<StatusCode, Envelope> {
     let id: AuthorizationId = id(path)?;
     let password = wire::password_body(&body).map_err(InvalidJson::into_envelope)?;
-    api.engine
-        .on_behalf_of(&caller)
-        .set_password(id, password.as_bytes())
-        .await?;
+    api.engine.on_behalf_of(&caller).set_password(id, password.as_bytes()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -121,10 +106,6 @@ pub(crate) async fn set_permissions(
         .map(|permission| permission.validate())
         .collect::<Result<Vec<Permission>, _>>()
         .map_err(Error::from)?;
-    let updated = api
-        .engine
-        .on_behalf_of(&caller)
-        .set_permissions(id, permissions)
-        .await?;
+    let updated = api.engine.on_behalf_of(&caller).set_permissions(id, permissions).await?;
     Ok(show(StatusCode::OK, &updated))
 }

@@ -27,10 +27,7 @@ impl<S: Send + Sync> FromRequest<S> for LimitedBody {
         if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
             return Err(Envelope::too_large(MAX_BODY_BYTES));
         }
-        match Limited::new(request.into_body(), MAX_BODY_BYTES)
-            .collect()
-            .await
-        {
+        match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
             Ok(body) => Ok(Self(body.to_bytes())),
             Err(error) if error.is::<LengthLimitError>() => {
                 Err(Envelope::too_large(MAX_BODY_BYTES))
@@ -100,11 +97,8 @@ impl Members {
         T: std::str::FromStr<Err = ParseIdError>,
     {
         let text = self.string(name)?;
-        text.map(|text| {
-            text.parse()
-                .map_err(|error: ParseIdError| InvalidJson(error.to_string()))
-        })
-        .transpose()
+        text.map(|text| text.parse().map_err(|error: ParseIdError| InvalidJson(error.to_string())))
+            .transpose()
     }
 
     /// Takes an array of objects out; missing and `null` are empty, also as an element.
@@ -195,9 +189,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
         let mut members = BTreeMap::new();
         while let Some((name, value)) = entries.next_entry::<String, Json>()? {
             if members.insert(name, value).is_some() {
-                return Err(serde::de::Error::custom(
-                    "a member stands twice in an object",
-                ));
+                return Err(serde::de::Error::custom("a member stands twice in an object"));
             }
         }
         Ok(Json::Object(Members(members)))
@@ -226,21 +218,12 @@ mod tests {
         assert_eq!(error(""), "EOF");
         assert_eq!(error(" \n"), "EOF");
         assert_eq!(error("{\"a\":"), "unexpected EOF");
-        for body in [
-            "{} {}",
-            "{}x",
-            "{\"a\":1,}",
-            "hello",
-            "{\"a\":\"\\ud800\"}",
-            "{'a':1}",
-        ] {
+        for body in ["{} {}", "{}x", "{\"a\":1,}", "hello", "{\"a\":\"\\ud800\"}", "{'a':1}"] {
             assert!(Members::parse(body.as_bytes()).is_err(), "{body}");
         }
-        for body in [
-            "{\"a\":1,\"a\":1}",
-            "{\"x\":[{\"a\":1,\"b\":2,\"a\":3}]}",
-            "{\"a\":1,\"\\u0061\":2}",
-        ] {
+        for body in
+            ["{\"a\":1,\"a\":1}", "{\"x\":[{\"a\":1,\"b\":2,\"a\":3}]}", "{\"a\":1,\"\\u0061\":2}"]
+        {
             assert!(error(body).starts_with("a member stands twice"), "{body}");
         }
         assert!(Members::parse(b"\xff").is_err());
@@ -252,35 +235,20 @@ mod tests {
         let mut members =
             Members::parse(br#"{"token":5,"Token":"x","orgID":"12","userID":null,"p":{},"q":[1]}"#)
                 .unwrap();
+        assert_eq!(members.string("token").unwrap_err().to_string(), "`token` must be a string");
         assert_eq!(
-            members.string("token").unwrap_err().to_string(),
-            "`token` must be a string"
-        );
-        assert_eq!(
-            members
-                .id::<portcullis::OrgId>("orgID")
-                .unwrap_err()
-                .to_string(),
+            members.id::<portcullis::OrgId>("orgID").unwrap_err().to_string(),
             "id must have a length of 16 bytes"
         );
         assert_eq!(members.id::<portcullis::UserId>("userID"), Ok(None));
-        assert_eq!(
-            members.objects("p").unwrap_err().to_string(),
-            "`p` must be an array"
-        );
-        assert_eq!(
-            members.objects("q").unwrap_err().to_string(),
-            "each of `q` must be an object"
-        );
+        assert_eq!(members.objects("p").unwrap_err().to_string(), "`p` must be an array");
+        assert_eq!(members.objects("q").unwrap_err().to_string(), "each of `q` must be an object");
         assert_eq!(members.string("missing"), Ok(None));
     }
 
     #[test]
     fn errors_quote_no_values() {
-        for body in [
-            r#"{"password":["s3cret-value"]}"#,
-            r#"{"password":"s3cret-value"x"#,
-        ] {
+        for body in [r#"{"password":["s3cret-value"]}"#, r#"{"password":"s3cret-value"x"#] {
             let text = match Members::parse(body.as_bytes()) {
                 Ok(mut members) => members.string("password").unwrap_err().to_string(),
                 Err(error) => error.to_string(),

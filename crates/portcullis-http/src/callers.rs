@@ -60,7 +60,8 @@ impl ApiTokenCallers {
 impl Callers for ApiTokenCallers {
     async fn caller(&self, request: &Parts) -> Result<Principal, Error> {
         let header = request.headers.get(header::AUTHORIZATION);
-        let token = header.and_then(|value| value.to_str().ok()).and_then(token);
+        let token =
+            header.and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).and_then(token);
         match token {
             Some(token) => self.engine.authenticate_caller(token).await,
             None => Err(Error::new(ErrorKind::Unauthorized, "unauthorized access")),
@@ -71,9 +72,7 @@ impl Callers for ApiTokenCallers {
 /// Returns the token of a header: after the scheme, in any case, exactly one blank is taken.
 fn token(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
-    let known = ["token", "bearer"]
-        .iter()
-        .any(|known| scheme.eq_ignore_ascii_case(known));
+    let known = ["token", "bearer"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
     (known && !token.is_empty()).then_some(token)
 }
 

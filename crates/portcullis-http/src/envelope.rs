@@ -75,10 +75,7 @@ impl Envelope {
 
     /// The body without indentation, as authentication errors have it.
     pub(crate) fn compact_body(&self) -> Vec<u8> {
-        json::compact(&Body {
-            code: self.code,
-            message: &self.message,
-        })
+        json::compact(&Body { code: self.code, message: &self.message })
     }
 
     /// Sets the status and the headers that go with the body.
@@ -133,10 +130,7 @@ fn log_failure(error: &Error) {
 
 impl IntoResponse for Envelope {
     fn into_response(self) -> Response {
-        let body = json::pretty(&Body {
-            code: self.code,
-            message: &self.message,
-        });
+        let body = json::pretty(&Body { code: self.code, message: &self.message });
         self.respond(body)
     }
 }

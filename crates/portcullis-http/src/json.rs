@@ -20,14 +20,7 @@ pub(crate) fn pretty(value: &impl Serialize) -> Vec<u8> {
 
 /// Writes the value as it stands inside a document, so many levels deep.
 pub(crate) fn pretty_at(out: &mut Vec<u8>, level: usize, value: &impl Serialize) {
-    write(
-        out,
-        TabFormatter {
-            level,
-            has_value: false,
-        },
-        value,
-    );
+    write(out, TabFormatter { level, has_value: false }, value);
 }
 
 /// Writes the value on one line.
@@ -182,10 +175,7 @@ mod tests {
     fn escapes_what_a_browser_could_take_for_markup() {
         let text = String::from_utf8(compact(&"<a href=\"&\">ä\u{2028}")).unwrap();
         assert_eq!(text, r#""\u003ca href=\"\u0026\"\u003eä\u2028""#);
-        assert_eq!(
-            serde_json::from_str::<String>(&text).unwrap(),
-            "<a href=\"&\">ä\u{2028}"
-        );
+        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), "<a href=\"&\">ä\u{2028}");
     }
 
     proptest::proptest! {

@@ -46,9 +46,7 @@ struct ListRequest {
 impl ListRequest {
     fn parse(query: &Query) -> Result<Self, Envelope> {
         if query.bytes("token").is_some_and(<[u8]>::is_empty) {
-            return Err(Envelope::invalid(
-                "`token` must not be empty: leave it out to list all",
-            ));
+            return Err(Envelope::invalid("`token` must not be empty: leave it out to list all"));
         }
         Ok(Self {
             user_id: id(query, "userID")?,
@@ -58,21 +56,12 @@ impl ListRequest {
             token: query.text("token"),
             user: query.text("user"),
             org: query.text("org"),
-            status: query
-                .text("status")
-                .map(|text| parse_status(&text))
-                .transpose()?,
+            status: query.text("status").map(|text| parse_status(&text)).transpose()?,
             permits: query
                 .text("permits")
-                .map(|text| {
-                    text.parse()
-                        .map_err(|e| Envelope::invalid(format!("`permits`: {e}")))
-                })
+                .map(|text| text.parse().map_err(|e| Envelope::invalid(format!("`permits`: {e}"))))
                 .transpose()?,
-            limit: query
-                .text("limit")
-                .map(|text| parse_limit(&text, MAX_LIMIT))
-                .transpose()?,
+            limit: query.text("limit").map(|text| parse_limit(&text, MAX_LIMIT)).transpose()?,
             after: id(query, "after")?,
         })
     }
@@ -115,11 +104,8 @@ impl ListRequest {
     /// The link to the page after this one: the same filter, further on.
     fn next_link(&self, after: AuthorizationId, limit: NonZeroUsize) -> String {
         /// What may stand in a query as it is.
-        const KEPT: &AsciiSet = &NON_ALPHANUMERIC
-            .remove(b'-')
-            .remove(b'.')
-            .remove(b'_')
-            .remove(b'~');
+        const KEPT: &AsciiSet =
+            &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
         let parameters = [
             ("userID", self.user_id.map(|id| id.to_string())),
             ("user", self.user.clone()),
@@ -152,16 +138,12 @@ where
 }
 
 fn parse_status(text: &str) -> Result<Status, Envelope> {
-    text.parse()
-        .map_err(|_| Envelope::invalid("`status` must be active or inactive"))
+    text.parse().map_err(|_| Envelope::invalid("`status` must be active or inactive"))
 }
 
 /// Reads a page size from 1 to the bound.
 pub(crate) fn parse_limit(text: &str, max: usize) -> Result<NonZeroUsize, Envelope> {
-    let limit = text
-        .parse()
-        .ok()
-        .filter(|limit: &NonZeroUsize| limit.get() <= max);
+    let limit = text.parse().ok().filter(|limit: &NonZeroUsize| limit.get() <= max);
     limit.ok_or_else(|| Envelope::invalid(format!("`limit` must be between 1 and {max}")))
 }
 
@@ -191,18 +173,15 @@ pub(crate) async fn list(
     // The first page is read before the status is sent, so that most failures still have one.
     let limit = request.limit.unwrap_or(CHUNK);
     let on_behalf = api.engine.on_behalf_of(&caller);
-    let first = on_behalf
-        .list_authorizations(&filter, request.after, limit)
-        .await?;
+    let first = on_behalf.list_authorizations(&filter, request.after, limit).await?;
     if first.items.is_empty() && request.wants_one() {
         return Err(not_found().into());
     }
     let body = match (first.next, request.limit) {
         (None, _) => Body::from(document(None, &first.items)),
-        (Some(after), Some(limit)) => Body::from(document(
-            Some(request.next_link(after, limit)),
-            &first.items,
-        )),
+        (Some(after), Some(limit)) => {
+            Body::from(document(Some(request.next_link(after, limit)), &first.items))
+        }
         (Some(_), None) => stream_from(first, api.engine, caller, filter),
     };
     Ok(respond(body))
@@ -237,10 +216,7 @@ fn stream_from(
         }
         let after = next?;
         let on_behalf = engine.on_behalf_of(&caller);
-        match on_behalf
-            .list_authorizations(&filter, Some(after), CHUNK)
-            .await
-        {
+        match on_behalf.list_authorizations(&filter, Some(after), CHUNK).await {
             Ok(page) => {
                 let mut out = Vec::new();
                 write_items(&mut out, &page.items, false);

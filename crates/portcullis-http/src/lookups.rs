@@ -7,9 +7,7 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
-use portcullis::{
-    Action, BucketId, Decision, Denial, Error, ErrorKind, OrgId, Principal, Resource, UserId,
-};
+use portcullis::{BucketId, Error, ErrorKind, OrgId, Principal, UserId};
 use serde::Serialize;
 
 use crate::authorizations::{PathId, answer, id as path_id};
@@ -25,17 +23,6 @@ const MAX_LIMIT: usize = 100;
 
 fn not_found(message: impl Into<String>) -> Envelope {
     Error::new(ErrorKind::NotFound, message.into()).into()
-}
-
-/// Refuses with the name of the permission that is missing. It follows from the id alone, so the
-/// answer tells nothing about what exists.
-fn require_read(caller: &Principal, resource: Resource) -> Result<(), Envelope> {
-    let message = match caller.check(Action::Read, &resource) {
-        Decision::Allowed(_) => return Ok(()),
-        Decision::Denied(Denial::Inactive) => "token is inactive".to_owned(),
-        Decision::Denied(_) => format!("read:{resource} is unauthorized"),
-    };
-    Err(Error::new(ErrorKind::Unauthorized, message).into())
 }
 
 #[derive(Serialize)]
@@ -57,15 +44,11 @@ struct Buckets {
 }
 
 fn links(this: &str) -> SelfLink {
-    SelfLink {
-        this: this.to_owned(),
-    }
+    SelfLink { this: this.to_owned() }
 }
 
 fn page(query: &Query) -> Result<NonZeroUsize, Envelope> {
-    query
-        .text("limit")
-        .map_or(Ok(DEFAULT_LIMIT), |text| parse_limit(&text, MAX_LIMIT))
+    query.text("limit").map_or(Ok(DEFAULT_LIMIT), |text| parse_limit(&text, MAX_LIMIT))
 }
 
 /// Reads on until the page is full of what is wanted.
@@ -110,28 +93,15 @@ pub(crate) async fn orgs(
             .ok_or_else(|| not_found(format!("organization name \"{name}\" not found")))?;
         vec![found.into()]
     } else if let Some(id) = by_id {
-        let found = directory
-            .org(id)
-            .await?
-            .filter(|org| on_behalf.may_read_org(org));
-        vec![
-            found
-                .ok_or_else(|| not_found("organization not found"))?
-                .into(),
-        ]
+        let found = directory.org(id).await?.filter(|org| on_behalf.may_read_org(org));
+        vec![found.ok_or_else(|| not_found("organization not found"))?.into()]
     } else {
         let after = query_id(&query, "after")?;
         collect_page!(limit, after, |after| directory.orgs(after, limit), |org| {
             on_behalf.may_read_org(org)
         })
     };
-    Ok(answer(
-        StatusCode::OK,
-        &Orgs {
-            links: links("/api/v2/orgs"),
-            orgs,
-        },
-    ))
+    Ok(answer(StatusCode::OK, &Orgs { links: links("/api/v2/orgs"), orgs }))
 }
 
 pub(crate) async fn org(
@@ -140,9 +110,7 @@ pub(crate) async fn org(
     path: PathId,
 ) -> Result<Response, Envelope> {
     let id: OrgId = path_id(path)?;
-    require_read(&caller, Resource::org(id))?;
-    let found = api.engine.directory().org(id).await?;
-    let found = found.ok_or_else(|| not_found("organization not found"))?;
+    let found = api.engine.on_behalf_of(&caller).org(id).await?;
     Ok(answer(StatusCode::OK, &OrgView::from(found)))
 }
 
@@ -164,27 +132,14 @@ pub(crate) async fn users(
             .ok_or_else(|| not_found("user not found"))?;
         vec![found.into()]
     } else if let Some(id) = by_id {
-        let found = directory
-            .user(id)
-            .await?
-            .filter(|user| on_behalf.may_read_user(user));
+        let found = directory.user(id).await?.filter(|user| on_behalf.may_read_user(user));
         vec![found.ok_or_else(|| not_found("user not found"))?.into()]
     } else {
         let after = query_id(&query, "after")?;
-        collect_page!(
-            limit,
-            after,
-            |after| directory.users(after, limit),
-            |user| on_behalf.may_read_user(user)
-        )
+        collect_page!(limit, after, |after| directory.users(after, limit), |user| on_behalf
+            .may_read_user(user))
     };
-    Ok(answer(
-        StatusCode::OK,
-        &Users {
-            links: links("/api/v2/users"),
-            users,
-        },
-    ))
+    Ok(answer(StatusCode::OK, &Users { links: links("/api/v2/users"), users }))
 }
 
 pub(crate) async fn user(
@@ -193,9 +148,7 @@ pub(crate) async fn user(
     path: PathId,
 ) -> Result<Response, Envelope> {
     let id: UserId = path_id(path)?;
-    require_read(&caller, Resource::user(id))?;
-    let found = api.engine.directory().user(id).await?;
-    let found = found.ok_or_else(|| not_found("user not found"))?;
+    let found = api.engine.on_behalf_of(&caller).user(id).await?;
     Ok(answer(StatusCode::OK, &UserView::from(found)))
 }
 
@@ -221,10 +174,12 @@ pub(crate) async fn buckets(
     let limit = page(&query)?;
     if let Some(name) = query.text("org") {
         let found = directory.org_by_name(&name).await?;
-        let found = found
-            .filter(|found| org.is_none_or(|org| org == found.id))
-            .ok_or_else(|| not_found(format!("organization name \"{name}\" not found")))?;
-        org = Some(found.id);
+        // An org that is not there has no buckets: the answer is that of one that may not be read.
+        let none = OrgId::from_u64(0);
+        org = Some(found.map_or(none, |found| match org {
+            Some(org) if org != found.id => none,
+            _ => found.id,
+        }));
     }
     let name = query.text("name");
     let after = query_id(&query, "after")?;
@@ -233,26 +188,14 @@ pub(crate) async fn buckets(
         let wanted = |bucket: &portcullis::Bucket| {
             on_behalf.may_read_bucket(bucket) && by_id.is_none_or(|id| id == bucket.id)
         };
-        found
-            .filter(wanted)
-            .map(BucketView::from)
-            .into_iter()
-            .collect()
+        found.filter(wanted).map(BucketView::from).into_iter().collect()
     } else if let Some(id) = by_id {
         let wanted = |bucket: &portcullis::Bucket| {
             on_behalf.may_read_bucket(bucket)
                 && org.is_none_or(|org| org == bucket.org)
-                && name
-                    .as_deref()
-                    .is_none_or(|name| name == bucket.name.as_str())
+                && name.as_deref().is_none_or(|name| name == bucket.name.as_str())
         };
-        directory
-            .bucket(id)
-            .await?
-            .filter(wanted)
-            .map(BucketView::from)
-            .into_iter()
-            .collect()
+        directory.bucket(id).await?.filter(wanted).map(BucketView::from).into_iter().collect()
     } else {
         collect_page!(
             limit,
@@ -260,22 +203,14 @@ pub(crate) async fn buckets(
             |after| directory.buckets(org, after, limit),
             |bucket: &portcullis::Bucket| {
                 on_behalf.may_read_bucket(bucket)
-                    && name
-                        .as_deref()
-                        .is_none_or(|name| name == bucket.name.as_str())
+                    && name.as_deref().is_none_or(|name| name == bucket.name.as_str())
             }
         )
     };
     if let (Some(name), true) = (&name, buckets.is_empty()) {
         return Err(not_found(format!("bucket \"{name}\" not found")));
     }
-    Ok(answer(
-        StatusCode::OK,
-        &Buckets {
-            links: links("/api/v2/buckets"),
-            buckets,
-        },
-    ))
+    Ok(answer(StatusCode::OK, &Buckets { links: links("/api/v2/buckets"), buckets }))
 }
 
 pub(crate) async fn bucket(
@@ -284,12 +219,6 @@ pub(crate) async fn bucket(
     path: PathId,
 ) -> Result<Response, Envelope> {
     let id: BucketId = path_id(path)?;
-    let on_behalf = api.engine.on_behalf_of(&caller);
-    on_behalf.require_active()?;
-    // The permission to read it depends on its org, so one that may not be read is not there.
-    let found = api.engine.directory().bucket(id).await?;
-    let found = found
-        .filter(|bucket| on_behalf.may_read_bucket(bucket))
-        .ok_or_else(|| not_found("bucket not found"))?;
+    let found = api.engine.on_behalf_of(&caller).bucket(id).await?;
     Ok(answer(StatusCode::OK, &BucketView::from(found)))
 }

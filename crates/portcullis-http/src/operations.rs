@@ -47,7 +47,7 @@ async fn health() -> Response {
 
 /// The store answers as well: requests may be sent here.
 async fn ready(State(api): State<Api>) -> Response {
-    match api.engine.store().position().await {
+    match api.engine.ready().await {
         Ok(_) => answer(
             StatusCode::OK,
             &Health {
@@ -57,6 +57,6 @@ async fn ready(State(api): State<Api>) -> Response {
                 version: env!("CARGO_PKG_VERSION"),
             },
         ),
-        Err(error) => Envelope::from(portcullis::Error::from(error)).into_response(),
+        Err(error) => Envelope::from(error).into_response(),
     }
 }

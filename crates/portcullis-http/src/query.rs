@@ -12,23 +12,17 @@ impl Query {
     /// `+` is a blank. A parameter with a broken escape or a `;` is left out, as the reference
     /// does; so is one whose name is not UTF-8.
     pub(crate) fn parse(query: &str) -> Self {
-        let parameters = query
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .filter_map(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                let name = String::from_utf8(decode(name)?).ok()?;
-                Some((name, Zeroizing::new(decode(value)?)))
-            });
+        let parameters = query.split('&').filter(|pair| !pair.is_empty()).filter_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = String::from_utf8(decode(name)?).ok()?;
+            Some((name, Zeroizing::new(decode(value)?)))
+        });
         Self(parameters.collect())
     }
 
     /// Returns the first value of the parameter, as bytes.
     pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {
-        self.0
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, value)| value.as_slice())
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_slice())
     }
 
     /// Returns the first value of the parameter unless it is empty. What is not UTF-8 cannot name
@@ -79,9 +73,6 @@ mod tests {
 
     #[test]
     fn bytes_are_kept_as_they_are() {
-        assert_eq!(
-            Query::parse("p=a%00b%ff").bytes("p"),
-            Some(&b"a\0b\xff"[..])
-        );
+        assert_eq!(Query::parse("p=a%00b%ff").bytes("p"), Some(&b"a\0b\xff"[..]));
     }
 }

@@ -36,10 +36,7 @@ pub fn router(engine: Engine) -> Router {
 
 /// The management API for callers of the host's own.
 pub fn router_with_callers(engine: Engine, callers: impl Callers) -> Router {
-    let api = Api {
-        engine,
-        callers: Arc::new(callers),
-    };
+    let api = Api { engine, callers: Arc::new(callers) };
     management(api).layer(from_fn(trace::trace))
 }
 
@@ -69,17 +66,13 @@ fn management(api: Api) -> Router {
 
 fn legacy_authorizations(prefix: &str) -> Router<Api> {
     let collection = get(list::list).post(authorizations::create);
-    let item = get(authorizations::get)
-        .patch(authorizations::update)
-        .delete(authorizations::delete);
+    let item =
+        get(authorizations::get).patch(authorizations::update).delete(authorizations::delete);
     let router = Router::new();
     let router = route(router, prefix, collection);
     let router = route(router, &format!("{prefix}/{{id}}"), item);
-    let router = route(
-        router,
-        &format!("{prefix}/{{id}}/password"),
-        post(authorizations::set_password),
-    );
+    let router =
+        route(router, &format!("{prefix}/{{id}}/password"), post(authorizations::set_password));
     let router = route(
         router,
         &format!("{prefix}/{{id}}/permissions"),
@@ -87,10 +80,7 @@ fn legacy_authorizations(prefix: &str) -> Router<Api> {
     );
     // Below the prefix nothing is the host's, so that unknown paths get the envelope as well.
     router
-        .route(
-            &format!("{prefix}/{{id}}/{{*rest}}"),
-            axum::routing::any(path_not_found),
-        )
+        .route(&format!("{prefix}/{{id}}/{{*rest}}"), axum::routing::any(path_not_found))
         .route(&format!("{prefix}//"), axum::routing::any(path_not_found))
 }
 
@@ -107,9 +97,7 @@ fn lookup_routes() -> Router<Api> {
 
 /// Adds the route with and without one slash at the end.
 fn route(router: Router<Api>, path: &str, methods: MethodRouter<Api>) -> Router<Api> {
-    router
-        .route(&format!("{path}/"), methods.clone())
-        .route(path, methods)
+    router.route(&format!("{path}/"), methods.clone()).route(path, methods)
 }
 
 async fn method_not_allowed() -> Envelope {
@@ -128,8 +116,7 @@ async fn require_caller_below_api(
 ) -> Response {
     let path = request.uri().path();
     let below = |prefix: &str| {
-        path.strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     if ["/private", "/legacy", "/api/v2"].into_iter().any(below) {
         return require_caller(State(api), request, next).await;

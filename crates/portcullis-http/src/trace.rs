@@ -25,13 +25,8 @@ pub(crate) async fn trace(request: Request, next: Next) -> Response {
         trace_id = tracing::field::Empty,
         parent_id = tracing::field::Empty,
     );
-    if let Some(TraceParent {
-        trace_id,
-        parent_id,
-    }) = trace_parent(request.headers())
-    {
-        span.record("trace_id", trace_id)
-            .record("parent_id", parent_id);
+    if let Some(TraceParent { trace_id, parent_id }) = trace_parent(request.headers()) {
+        span.record("trace_id", trace_id).record("parent_id", parent_id);
     }
     async {
         let response = next.run(request).await;
@@ -44,11 +39,7 @@ pub(crate) async fn trace(request: Request, next: Next) -> Response {
 
 /// Visible ASCII only: a header must not write lines into a log.
 fn zap_trace_span(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get(ZAP_TRACE_SPAN)?
-        .to_str()
-        .ok()
-        .filter(|text| text.len() <= MAX_CONTEXT_BYTES)
+    headers.get(ZAP_TRACE_SPAN)?.to_str().ok().filter(|text| text.len() <= MAX_CONTEXT_BYTES)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -69,10 +60,7 @@ fn trace_parent(headers: &HeaderMap) -> Option<TraceParent<'_>> {
     let ids = |text: &str, length| hex(text, length) && text.bytes().any(|b| b != b'0');
     let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
     let valid = known && ids(trace_id, 32) && ids(parent_id, 16) && hex(flags, 2);
-    valid.then_some(TraceParent {
-        trace_id,
-        parent_id,
-    })
+    valid.then_some(TraceParent { trace_id, parent_id })
 }
 
 #[cfg(test)]
@@ -89,10 +77,7 @@ mod tests {
     fn reads_a_trace_parent() {
         assert_eq!(
             parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
-            Some((
-                "4bf92f3577b34da6a3ce929d0e0e4736".into(),
-                "00f067aa0ba902b7".into()
-            ))
+            Some(("4bf92f3577b34da6a3ce929d0e0e4736".into(), "00f067aa0ba902b7".into()))
         );
         assert!(parse("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-later").is_some());
     }

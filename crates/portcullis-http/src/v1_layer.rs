@@ -38,10 +38,7 @@ impl<S> Layer<S> for V1CredentialLayer {
     type Service = V1CredentialService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        V1CredentialService {
-            inner,
-            engine: self.engine.clone(),
-        }
+        V1CredentialService { inner, engine: self.engine.clone() }
     }
 }
 
@@ -108,12 +105,7 @@ where
 /// told what [`V1CredentialLayer`] tells them. Failures stay failures: what cannot be decided now
 /// is never reported as wrong credentials.
 pub fn v1_rejection(error: Error) -> (StatusCode, &'static str, String) {
-    let Envelope {
-        status,
-        code,
-        message,
-        ..
-    } = v1_envelope(error);
+    let Envelope { status, code, message, .. } = v1_envelope(error);
     (status, code, message)
 }
 
@@ -134,9 +126,7 @@ fn respond<R: From<Bytes>>(envelope: &Envelope) -> Response<R> {
     let mut response = Response::new(R::from(body));
     envelope.dress(&mut response);
     if envelope.status == StatusCode::UNAUTHORIZED {
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, CHALLENGE);
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
     }
     response
 }

@@ -139,11 +139,7 @@ fn permissions(members: &mut Members) -> Result<Vec<UncheckedPermission>, Invali
         let (id, org) = (resource.id("id")?, resource.id("orgID")?);
         Ok(UncheckedPermission::new(action, resource_type, id, org))
     };
-    members
-        .objects("permissions")?
-        .into_iter()
-        .map(permission)
-        .collect()
+    members.objects("permissions")?.into_iter().map(permission).collect()
 }
 
 /// A link to the thing itself.
@@ -166,9 +162,7 @@ pub(crate) struct OrgView {
 impl From<Org> for OrgView {
     fn from(org: Org) -> Self {
         Self {
-            links: SelfLink {
-                this: format!("/api/v2/orgs/{}", org.id),
-            },
+            links: SelfLink { this: format!("/api/v2/orgs/{}", org.id) },
             id: org.id.to_string(),
             name: org.name.to_string(),
             description: "",
@@ -189,9 +183,7 @@ pub(crate) struct UserView {
 impl From<User> for UserView {
     fn from(user: User) -> Self {
         Self {
-            links: SelfLink {
-                this: format!("/api/v2/users/{}", user.id),
-            },
+            links: SelfLink { this: format!("/api/v2/users/{}", user.id) },
             id: user.id.to_string(),
             name: user.name.to_string(),
             status: user.status,

@@ -27,10 +27,7 @@ pub enum Credentials<'a> {
 impl<'a> Credentials<'a> {
     /// A username and a password.
     pub fn password<P: AsRef<[u8]> + ?Sized>(username: &'a str, password: &'a P) -> Self {
-        Self::Password {
-            username,
-            password: password.as_ref(),
-        }
+        Self::Password { username, password: password.as_ref() }
     }
 
     /// An API token alone.
@@ -42,10 +39,9 @@ impl<'a> Credentials<'a> {
 impl fmt::Debug for Credentials<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Password { username, .. } => f
-                .debug_struct("Password")
-                .field("username", username)
-                .finish_non_exhaustive(),
+            Self::Password { username, .. } => {
+                f.debug_struct("Password").field("username", username).finish_non_exhaustive()
+            }
             Self::Token(_) => f.write_str("Token(<redacted>)"),
         }
     }

@@ -100,9 +100,7 @@ impl StoreDirectory {
 
 /// Tells the operator about a record that is left out because it cannot be read.
 pub(crate) fn log_corrupt(error: crate::store::StoreError) {
-    let cause = std::error::Error::source(&error)
-        .map(ToString::to_string)
-        .unwrap_or_default();
+    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     tracing::error!(cause, "{error}, and is left out");
 }
 
@@ -117,8 +115,7 @@ impl Directory for StoreDirectory {
     }
 
     async fn users(&self, after: Option<UserId>, limit: NonZeroUsize) -> Result<Vec<User>, Error> {
-        self.list(Index::All(User::KIND), after.map(UserId::untyped), limit)
-            .await
+        self.list(Index::All(User::KIND), after.map(UserId::untyped), limit).await
     }
 
     async fn org(&self, id: OrgId) -> Result<Option<Org>, Error> {
@@ -130,8 +127,7 @@ impl Directory for StoreDirectory {
     }
 
     async fn orgs(&self, after: Option<OrgId>, limit: NonZeroUsize) -> Result<Vec<Org>, Error> {
-        self.list(Index::All(Org::KIND), after.map(OrgId::untyped), limit)
-            .await
+        self.list(Index::All(Org::KIND), after.map(OrgId::untyped), limit).await
     }
 
     async fn bucket(&self, id: BucketId) -> Result<Option<Bucket>, Error> {
@@ -195,8 +191,7 @@ impl StaticDirectory {
 fn after<K: Ord, T: Clone>(map: &BTreeMap<K, T>, after: Option<K>) -> impl Iterator<Item = T> {
     use std::ops::Bound::{Excluded, Unbounded};
 
-    map.range((after.map_or(Unbounded, Excluded), Unbounded))
-        .map(|(_, value)| value.clone())
+    map.range((after.map_or(Unbounded, Excluded), Unbounded)).map(|(_, value)| value.clone())
 }
 
 #[async_trait]
@@ -206,11 +201,7 @@ impl Directory for StaticDirectory {
     }
 
     async fn user_by_name(&self, name: &str) -> Result<Option<User>, Error> {
-        Ok(self
-            .users
-            .values()
-            .find(|user| user.name.as_str() == name)
-            .cloned())
+        Ok(self.users.values().find(|user| user.name.as_str() == name).cloned())
     }
 
     async fn users(&self, from: Option<UserId>, limit: NonZeroUsize) -> Result<Vec<User>, Error> {
@@ -222,11 +213,7 @@ impl Directory for StaticDirectory {
     }
 
     async fn org_by_name(&self, name: &str) -> Result<Option<Org>, Error> {
-        Ok(self
-            .orgs
-            .values()
-            .find(|org| org.name.as_str() == name)
-            .cloned())
+        Ok(self.orgs.values().find(|org| org.name.as_str() == name).cloned())
     }
 
     async fn orgs(&self, from: Option<OrgId>, limit: NonZeroUsize) -> Result<Vec<Org>, Error> {
@@ -249,9 +236,6 @@ impl Directory for StaticDirectory {
         limit: NonZeroUsize,
     ) -> Result<Vec<Bucket>, Error> {
         let in_org = |bucket: &Bucket| org.is_none_or(|org| bucket.org == org);
-        Ok(after(&self.buckets, from)
-            .filter(in_org)
-            .take(limit.get())
-            .collect())
+        Ok(after(&self.buckets, from).filter(in_org).take(limit.get()).collect())
     }
 }

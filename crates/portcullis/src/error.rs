@@ -61,30 +61,19 @@ pub struct Error {
 impl Error {
     /// Makes an error. The message must be fit to be shown to the caller.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            retry_after: None,
-            source: None,
-        }
+        Self { kind, message: message.into(), retry_after: None, source: None }
     }
 
     /// Adds the cause.
     #[must_use]
     pub fn with_source(self, source: impl Into<Source>) -> Self {
-        Self {
-            source: Some(source.into()),
-            ..self
-        }
+        Self { source: Some(source.into()), ..self }
     }
 
     /// Adds the time after which it is worth trying again.
     #[must_use]
     pub fn with_retry_after(self, retry_after: Duration) -> Self {
-        Self {
-            retry_after: Some(retry_after),
-            ..self
-        }
+        Self { retry_after: Some(retry_after), ..self }
     }
 
     /// Returns the kind.
@@ -115,11 +104,8 @@ impl Error {
     }
 
     pub(crate) fn unavailable(source: impl Into<Source>) -> Self {
-        Self::new(
-            ErrorKind::Unavailable,
-            "the service is unavailable, try again later",
-        )
-        .with_source(source)
+        Self::new(ErrorKind::Unavailable, "the service is unavailable, try again later")
+            .with_source(source)
     }
 }
 
@@ -131,9 +117,7 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source
-            .as_deref()
-            .map(|source| source as &(dyn StdError + 'static))
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
 }
 
@@ -147,18 +131,13 @@ impl From<StoreError> for Error {
             )
             .with_source(error),
             StoreError::BatchTooLarge { .. } => Self::invalid(error.to_string()),
-            StoreError::AlreadyExists {
-                taken: Taken::UniqueKey,
-                kind,
-                ..
-            } => {
+            StoreError::AlreadyExists { taken: Taken::UniqueKey, kind, .. } => {
                 Self::new(ErrorKind::Conflict, format!("{kind} already exists")).with_source(error)
             }
-            StoreError::Conflict { .. } => Self::new(
-                ErrorKind::Conflict,
-                "the record was changed at the same time, try again",
-            )
-            .with_source(error),
+            StoreError::Conflict { .. } => {
+                Self::new(ErrorKind::Unavailable, "the record is changed too often now, try again")
+                    .with_source(error)
+            }
             StoreError::AlreadyExists { .. }
             | StoreError::Missing { .. }
             | StoreError::Corrupt { .. }

@@ -41,10 +41,7 @@ impl AuthorizationFilter {
             && same(self.user.as_ref(), &authorization.user)
             && same(self.status.as_ref(), &authorization.status)
             && self.permits.is_none_or(|asked| {
-                authorization
-                    .permissions
-                    .iter()
-                    .any(|granted| granted.allows(&asked))
+                authorization.permissions.iter().any(|granted| granted.allows(&asked))
             })
     }
 
@@ -59,18 +56,12 @@ impl AuthorizationFilter {
     pub fn plan(&self) -> Plan<'_> {
         match self {
             Self { id: Some(id), .. } => Plan::ById(*id),
-            Self {
-                username: Some(username),
-                ..
-            } => Plan::ByUsername(username),
+            Self { username: Some(username), .. } => Plan::ByUsername(username),
             // A user usually has fewer authorizations than an org or a bucket.
-            Self {
-                user: Some(user), ..
-            } => Plan::ByUser(*user),
-            Self {
-                permits: Some(asked),
-                ..
-            } => Plan::ByGrant(GrantKey::allowing(*asked).collect()),
+            Self { user: Some(user), .. } => Plan::ByUser(*user),
+            Self { permits: Some(asked), .. } => {
+                Plan::ByGrant(GrantKey::allowing(*asked).collect())
+            }
             Self { org: Some(org), .. } => Plan::ByOrg(*org),
             Self { .. } => Plan::All,
         }
@@ -128,34 +119,13 @@ mod tests {
         assert!(right.matches(&authorization()));
         assert!(AuthorizationFilter::all().matches(&authorization()));
         let wrong = [
-            AuthorizationFilter {
-                id: Some(AuthorizationId::from_u64(9)),
-                ..right.clone()
-            },
-            AuthorizationFilter {
-                username: Some("Grafana".to_owned()),
-                ..right.clone()
-            },
-            AuthorizationFilter {
-                username: Some(String::new()),
-                ..right.clone()
-            },
-            AuthorizationFilter {
-                org: Some(OrgId::from_u64(9)),
-                ..right.clone()
-            },
-            AuthorizationFilter {
-                user: Some(UserId::from_u64(9)),
-                ..right.clone()
-            },
-            AuthorizationFilter {
-                status: Some(Status::Inactive),
-                ..right.clone()
-            },
-            AuthorizationFilter {
-                permits: Some("write:buckets".parse().unwrap()),
-                ..right
-            },
+            AuthorizationFilter { id: Some(AuthorizationId::from_u64(9)), ..right.clone() },
+            AuthorizationFilter { username: Some("Grafana".to_owned()), ..right.clone() },
+            AuthorizationFilter { username: Some(String::new()), ..right.clone() },
+            AuthorizationFilter { org: Some(OrgId::from_u64(9)), ..right.clone() },
+            AuthorizationFilter { user: Some(UserId::from_u64(9)), ..right.clone() },
+            AuthorizationFilter { status: Some(Status::Inactive), ..right.clone() },
+            AuthorizationFilter { permits: Some("write:buckets".parse().unwrap()), ..right },
         ];
         for filter in wrong {
             assert!(!filter.matches(&authorization()), "{filter:?}");

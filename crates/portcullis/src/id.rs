@@ -181,13 +181,8 @@ mod tests {
 
     #[test]
     fn length_is_tested_before_digits() {
-        for text in [
-            "",
-            "abc",
-            "000000000000001",
-            "00000000000000001",
-            "éééééééééééééééé",
-        ] {
+        for text in ["", "abc", "000000000000001", "00000000000000001", "éééééééééééééééé"]
+        {
             assert_eq!(text.parse::<Id>(), Err(ParseIdError::Length), "{text:?}");
         }
     }

@@ -54,9 +54,9 @@ impl FromStr for Timestamp {
     type Err = ParseTimestampError;
 
     fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
-        text.parse().map(Self).map_err(|_| ParseTimestampError {
-            text: text.chars().take(64).collect(),
-        })
+        text.parse()
+            .map(Self)
+            .map_err(|_| ParseTimestampError { text: text.chars().take(64).collect() })
     }
 }
 

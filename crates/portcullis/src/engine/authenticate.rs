@@ -65,12 +65,7 @@ impl Engine {
             return Ok(None);
         }
         let digest = TokenSecret::new(secret).digest().to_text();
-        Ok(self
-            .0
-            .store
-            .find_by_key(&digest)
-            .await?
-            .map(|(token, _)| token))
+        Ok(self.0.store.find_by_key(&digest).await?.map(|(token, _)| token))
     }
 
     async fn admit_api_token(&self, token: &ApiToken) -> Result<Principal, Error> {
@@ -106,11 +101,7 @@ impl Engine {
             (status, _) => {
                 self.hash_in_vain(password).await?;
                 let inactive = !status.is_active();
-                return refuse(if inactive {
-                    Refusal::Inactive
-                } else {
-                    Refusal::NoPassword
-                });
+                return refuse(if inactive { Refusal::Inactive } else { Refusal::NoPassword });
             }
         };
         let Some(password) = self.verify(hash, password).await? else {

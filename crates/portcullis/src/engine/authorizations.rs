@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::describe::Lookups;
-use super::records::InsertError;
+use super::records::WriteError;
 use crate::password::{Password, PasswordHash};
 use crate::store::{Kind, Modified, Operation, StoreError, StoreExt, Taken};
 use crate::{
@@ -10,11 +10,16 @@ use crate::{
     Permission, ResourceType, UserId,
 };
 
+/// The most permissions of one authorization, and the longest description: what fits into a
+/// request, and into a line of a snapshot.
+const MAX_PERMISSIONS: usize = 32_768;
+const MAX_DESCRIPTION_BYTES: usize = 1024 * 1024;
+
 pub(super) fn not_found() -> Error {
     Error::not_found("authorization not found")
 }
 
-fn unable_to_create() -> Error {
+pub(super) fn unable_to_create() -> Error {
     Error::invalid("unable to create token")
 }
 
@@ -40,14 +45,9 @@ pub(super) fn refuse_instance(permissions: &[Permission]) -> Result<(), Error> {
 
 /// Refuses permissions that name another org than the authorization's.
 fn refuse_other_orgs(permissions: &[Permission], org: OrgId) -> Result<(), Error> {
-    match permissions
-        .iter()
-        .find(|p| p.resource.org.is_some_and(|other| other != org))
-    {
+    match permissions.iter().find(|p| p.resource.org.is_some_and(|other| other != org)) {
         None => Ok(()),
-        Some(other) => Err(Error::invalid(format!(
-            "permission {other} is not for org id {org}"
-        ))),
+        Some(other) => Err(Error::invalid(format!("permission {other} is not for org id {org}"))),
     }
 }
 
@@ -73,9 +73,7 @@ impl Engine {
         &self,
         new: NewAuthorization,
     ) -> Result<Authorization, Error> {
-        let user = new
-            .user
-            .ok_or_else(|| Error::invalid("user id required: invalid ID"))?;
+        let user = new.user.ok_or_else(|| Error::invalid("user id required: invalid ID"))?;
         check_permissions(&new.permissions)?;
         refuse_instance(&new.permissions)?;
         self.check_new(&new, user, &mut self.lookups()).await?;
@@ -89,15 +87,12 @@ impl Engine {
         user: UserId,
         lookups: &mut Lookups<'_>,
     ) -> Result<(), Error> {
+        check_description(&new.description)?;
         refuse_other_orgs(&new.permissions, new.org)?;
         if lookups.user(user).await?.is_none() || lookups.org(new.org).await?.is_none() {
             return Err(unable_to_create());
         }
-        if self
-            .authorization_by_username(new.username.as_str())
-            .await?
-            .is_some()
-        {
+        if self.authorization_by_username(new.username.as_str()).await?.is_some() {
             return Err(name_taken());
         }
         check_buckets(&new.permissions, lookups).await
@@ -113,14 +108,7 @@ impl Engine {
         let mut requirements = self.require_buckets(&new.permissions);
         requirements.extend(self.require(Kind::User, user));
         requirements.extend(self.require(Kind::Org, new.org));
-        let NewAuthorization {
-            username,
-            org,
-            permissions,
-            status,
-            description,
-            ..
-        } = new;
+        let NewAuthorization { username, org, permissions, status, description, .. } = new;
         let authorization = |id: crate::Id| Authorization {
             id: id.into(),
             username: username.clone(),
@@ -133,33 +121,23 @@ impl Engine {
             created_at: now,
             updated_at: now,
         };
-        self.insert(authorization, &requirements)
-            .await
-            .map_err(|error| match error {
-                InsertError::Store(StoreError::AlreadyExists {
-                    taken: Taken::UniqueKey,
-                    ..
-                }) => name_taken(),
-                InsertError::Store(StoreError::Missing {
-                    kind: Kind::Bucket, ..
-                }) => bucket_not_found(),
-                InsertError::Store(StoreError::Missing { .. }) => unable_to_create(),
-                error => error.into(),
-            })
+        self.insert(authorization, &requirements).await.map_err(|error| match error {
+            WriteError::Store(StoreError::AlreadyExists { taken: Taken::UniqueKey, .. }) => {
+                name_taken()
+            }
+            WriteError::Store(StoreError::Missing { kind: Kind::Bucket, .. }) => bucket_not_found(),
+            WriteError::Store(StoreError::Missing { .. }) => unable_to_create(),
+            error => error.into(),
+        })
     }
 
     /// Demands that a record is still there at the commit, where it is one of this store's.
     fn require(&self, kind: Kind, id: impl Into<crate::Id>) -> Option<Operation> {
-        self.0.owns_directory.then(|| Operation::Require {
-            kind,
-            id: id.into(),
-        })
+        self.0.owns_directory.then(|| Operation::Require { kind, id: id.into() })
     }
 
     fn require_buckets(&self, permissions: &[Permission]) -> Vec<Operation> {
-        buckets(permissions)
-            .filter_map(|bucket| self.require(Kind::Bucket, bucket))
-            .collect()
+        buckets(permissions).filter_map(|bucket| self.require(Kind::Bucket, bucket)).collect()
     }
 
     /// Returns the authorization with the id.
@@ -168,12 +146,7 @@ impl Engine {
     ///
     /// [`ErrorKind::Unavailable`]; [`ErrorKind::Internal`], also when it cannot be read.
     pub async fn authorization(&self, id: AuthorizationId) -> Result<Option<Authorization>, Error> {
-        Ok(self
-            .0
-            .store
-            .find(id.untyped())
-            .await?
-            .map(|(authorization, _)| authorization))
+        Ok(self.0.store.find(id.untyped()).await?.map(|(authorization, _)| authorization))
     }
 
     /// Returns the authorization with the username, byte by byte.
@@ -185,12 +158,7 @@ impl Engine {
         &self,
         username: &str,
     ) -> Result<Option<Authorization>, Error> {
-        Ok(self
-            .0
-            .store
-            .find_by_key(username)
-            .await?
-            .map(|(authorization, _)| authorization))
+        Ok(self.0.store.find_by_key(username).await?.map(|(authorization, _)| authorization))
     }
 
     /// Changes status or description, and the time of the last update in any case.
@@ -212,8 +180,9 @@ impl Engine {
         update: &AuthorizationUpdate,
         check: impl Fn(&Authorization) -> Result<(), Error> + Send + Sync,
     ) -> Result<Authorization, Error> {
+        check_description(update.description.as_deref().unwrap_or_default())?;
         let now = self.now();
-        self.change(id, |authorization| {
+        let change = |authorization: &mut Authorization| {
             check(authorization)?;
             if let Some(status) = update.status {
                 authorization.status = status;
@@ -223,8 +192,8 @@ impl Engine {
             }
             authorization.updated_at = now;
             Ok(())
-        })
-        .await
+        };
+        self.change(id, change, &[]).await
     }
 
     /// Replaces the permissions.
@@ -239,8 +208,7 @@ impl Engine {
         id: AuthorizationId,
         permissions: Vec<Permission>,
     ) -> Result<Authorization, Error> {
-        self.set_permissions_checked(id, permissions, |_| Ok(()))
-            .await
+        self.set_permissions_checked(id, permissions, |_| Ok(())).await
     }
 
     pub(super) async fn set_permissions_checked(
@@ -256,13 +224,13 @@ impl Engine {
         refuse_other_orgs(&permissions, current.org)?;
         check_buckets(&permissions, &mut self.lookups()).await?;
         let now = self.now();
-        self.change(id, |authorization| {
+        let change = |authorization: &mut Authorization| {
             check(authorization)?;
             authorization.permissions.clone_from(&permissions);
             authorization.updated_at = now;
             Ok(())
-        })
-        .await
+        };
+        self.change(id, change, &self.require_buckets(&permissions)).await
     }
 
     /// Sets the password. The old one no longer works once this has returned.
@@ -277,8 +245,7 @@ impl Engine {
         id: AuthorizationId,
         password: impl AsRef<[u8]> + Send,
     ) -> Result<(), Error> {
-        self.set_password_checked(id, password.as_ref(), |_| Ok(()))
-            .await
+        self.set_password_checked(id, password.as_ref(), |_| Ok(())).await
     }
 
     pub(super) async fn set_password_checked(
@@ -290,19 +257,19 @@ impl Engine {
         let current = self.authorization(id).await?.ok_or_else(not_found)?;
         check(&current)?;
         let hash = self.hash_new(password).await?;
-        self.change(id, |authorization| {
+        let change = |authorization: &mut Authorization| {
             check(authorization)?;
             authorization.password_hash = Some(hash.clone());
             Ok(())
-        })
-        .await
-        .map(drop)
+        };
+        self.change(id, change, &[]).await.map(drop)
     }
 
     /// Checks a new password against the rules and hashes it.
     async fn hash_new(&self, password: &[u8]) -> Result<PasswordHash, Error> {
-        let password = Password::new(password).map_err(|_| self.0.policy.too_long())?;
-        self.0.policy.check_new(&password)?;
+        self.0.policy.check_new(password)?;
+        let password =
+            Password::new(password).map_err(|error| Error::invalid(error.to_string()))?;
         self.0.hashes.hash(&password).await
     }
 
@@ -320,10 +287,7 @@ impl Engine {
         id: AuthorizationId,
         check: impl Fn(&Authorization) -> Result<(), Error> + Send + Sync,
     ) -> Result<(), Error> {
-        match self
-            .remove::<Authorization>(id.untyped(), check, &[])
-            .await?
-        {
+        match self.remove::<Authorization>(id.untyped(), check, &[]).await? {
             true => Ok(()),
             false => Err(not_found()),
         }
@@ -332,16 +296,18 @@ impl Engine {
     async fn change(
         &self,
         id: AuthorizationId,
-        change: impl FnMut(&mut Authorization) -> Result<(), Error> + Send,
+        change: impl Fn(&mut Authorization) -> Result<(), Error> + Send + Sync,
+        requirements: &[Operation],
     ) -> Result<Authorization, Error> {
-        match self
-            .0
-            .store
-            .modify(id.untyped(), change, || self.revision())
-            .await?
-        {
-            Modified::Done(authorization) => Ok(authorization),
-            Modified::Missing => Err(not_found()),
+        let change = |authorization: &mut Authorization| Ok(change(authorization)?);
+        let revision = || Ok(self.revision()?);
+        match self.0.store.modify(id.untyped(), change, requirements, revision).await {
+            Ok(Modified::Done(authorization)) => Ok(authorization),
+            Ok(Modified::Missing) => Err(not_found()),
+            Err(WriteError::Store(StoreError::Missing { kind: Kind::Bucket, .. })) => {
+                Err(bucket_not_found())
+            }
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -351,8 +317,23 @@ pub(super) fn check_permissions(permissions: &[Permission]) -> Result<(), Error>
     if permissions.is_empty() {
         return Err(Error::invalid("authorization must include permissions"));
     }
+    if permissions.len() > MAX_PERMISSIONS {
+        return Err(Error::invalid(format!(
+            "an authorization must include at most {MAX_PERMISSIONS} permissions, not {}",
+            permissions.len()
+        )));
+    }
     permissions.iter().try_for_each(Permission::validate)?;
     Ok(())
+}
+
+fn check_description(description: &str) -> Result<(), Error> {
+    match description.len() {
+        0..=MAX_DESCRIPTION_BYTES => Ok(()),
+        length => Err(Error::invalid(format!(
+            "a description must be at most {MAX_DESCRIPTION_BYTES} bytes long, not {length}"
+        ))),
+    }
 }
 
 async fn check_buckets(permissions: &[Permission], lookups: &mut Lookups<'_>) -> Result<(), Error> {

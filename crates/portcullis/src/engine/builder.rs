@@ -36,10 +36,7 @@ impl EngineBuilder {
     /// Looks up users, orgs and buckets here. Default: they are records of the store.
     #[must_use]
     pub fn directory(self, directory: impl Directory) -> Self {
-        Self {
-            directory: Some(Arc::new(directory)),
-            ..self
-        }
+        Self { directory: Some(Arc::new(directory)), ..self }
     }
 
     /// Sets the rules for passwords. Default: [`PasswordPolicy::default`], 8 to 72 bytes.
@@ -51,13 +48,7 @@ impl EngineBuilder {
     /// Sets what a new password hash costs. Default: [`HashParams::default`].
     #[must_use]
     pub fn hash_params(self, params: HashParams) -> Self {
-        Self {
-            hashing: HashPoolConfig {
-                params,
-                ..self.hashing
-            },
-            ..self
-        }
+        Self { hashing: HashPoolConfig { params, ..self.hashing }, ..self }
     }
 
     /// Sets by how many threads and with how long a queue passwords are hashed. Default:
@@ -70,20 +61,14 @@ impl EngineBuilder {
     /// Reads the time here. Default: this machine's clock.
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
-        Self {
-            clock: Arc::new(clock),
-            ..self
-        }
+        Self { clock: Arc::new(clock), ..self }
     }
 
     /// Gets random bytes here; see [`Random`] for how to do harm with it. Default: the operating
     /// system.
     #[must_use]
     pub fn random(self, random: impl Random) -> Self {
-        Self {
-            random: Arc::new(random),
-            ..self
-        }
+        Self { random: Arc::new(random), ..self }
     }
 
     /// Starts the engine: its hashing threads, and what an earlier one left half done (the

@@ -78,27 +78,14 @@ impl Lookups<'_> {
         &mut self,
         authorization: Authorization,
     ) -> Result<Result<Described, Dangling>, Error> {
-        let Some(org) = self
-            .org(authorization.org)
-            .await?
-            .map(|org| org.name.clone())
-        else {
+        let Some(org) = self.org(authorization.org).await?.map(|org| org.name.clone()) else {
             return Ok(Err(Dangling::Org));
         };
-        let Some(user) = self
-            .user(authorization.user)
-            .await?
-            .map(|user| user.name.clone())
-        else {
+        let Some(user) = self.user(authorization.user).await?.map(|user| user.name.clone()) else {
             return Ok(Err(Dangling::User));
         };
         let resources = self.resource_names(&authorization.permissions).await?;
-        Ok(Ok(Described {
-            authorization,
-            org,
-            user,
-            resources,
-        }))
+        Ok(Ok(Described { authorization, org, user, resources }))
     }
 
     pub(super) async fn resource_names(
@@ -108,10 +95,9 @@ impl Lookups<'_> {
         let mut names = Vec::with_capacity(permissions.len());
         for Permission { resource, .. } in permissions {
             let name = match (resource.resource_type, resource.id) {
-                (ResourceType::Buckets, Some(id)) => self
-                    .bucket(id.into())
-                    .await?
-                    .map(|bucket| bucket.name.clone()),
+                (ResourceType::Buckets, Some(id)) => {
+                    self.bucket(id.into()).await?.map(|bucket| bucket.name.clone())
+                }
                 (ResourceType::Orgs, Some(id)) => {
                     self.org(id.into()).await?.map(|org| org.name.clone())
                 }

@@ -20,10 +20,7 @@ pub struct Listing<T> {
 
 impl<T> Listing<T> {
     pub(super) fn empty() -> Self {
-        Self {
-            items: Vec::new(),
-            next: None,
-        }
+        Self { items: Vec::new(), next: None }
     }
 }
 
@@ -96,18 +93,9 @@ impl<'a> Scan<'a> {
         wanted: NonZeroUsize,
     ) -> Self {
         // One more, to know whether there is more.
-        let chunk = wanted
-            .saturating_add(1)
-            .min(NonZeroUsize::MIN.saturating_add(MAX_CHUNK - 1));
+        let chunk = wanted.saturating_add(1).min(NonZeroUsize::MIN.saturating_add(MAX_CHUNK - 1));
         let after = after.map(AuthorizationId::untyped);
-        Self {
-            store,
-            filter,
-            plan: filter.plan(),
-            after,
-            chunk,
-            done: false,
-        }
+        Self { store, filter, plan: filter.plan(), after, chunk, done: false }
     }
 
     /// Returns the next ones, possibly none of them; `None` at the end.
@@ -125,12 +113,8 @@ impl<'a> Scan<'a> {
             .filter(|authorization| self.filter.matches(authorization))
             .collect();
         // Few matches: look at more records at a time.
-        self.chunk = self
-            .chunk
-            .saturating_mul(NonZeroUsize::MIN.saturating_add(1));
-        self.chunk = self
-            .chunk
-            .min(NonZeroUsize::MIN.saturating_add(MAX_CHUNK - 1));
+        self.chunk = self.chunk.saturating_mul(NonZeroUsize::MIN.saturating_add(1));
+        self.chunk = self.chunk.min(NonZeroUsize::MIN.saturating_add(MAX_CHUNK - 1));
         Ok(Some(found))
     }
 
@@ -149,22 +133,11 @@ impl<'a> Scan<'a> {
     async fn read_one(&self, lookup: Lookup<'_>) -> Result<Page, StoreError> {
         let record = self.store.get(lookup).await?;
         let is_later = |record: &Record| self.after.is_none_or(|after| record.id > after);
-        Ok(Page {
-            records: record.into_iter().filter(is_later).collect(),
-            next: None,
-        })
+        Ok(Page { records: record.into_iter().filter(is_later).collect(), next: None })
     }
 
     async fn read_index(&self, index: Index) -> Result<Page, StoreError> {
-        self.store
-            .list(
-                index,
-                PageRequest {
-                    after: self.after,
-                    limit: self.chunk,
-                },
-            )
-            .await
+        self.store.list(index, PageRequest { after: self.after, limit: self.chunk }).await
     }
 
     /// Reads a page of each key's list and returns the part that is complete, each record once.
@@ -172,9 +145,7 @@ impl<'a> Scan<'a> {
         let mut records: Vec<Record> = Vec::new();
         let mut complete_until: Option<Id> = None;
         for key in keys {
-            let page = self
-                .read_index(Index::Grant(Kind::Authorization, *key))
-                .await?;
+            let page = self.read_index(Index::Grant(Kind::Authorization, *key)).await?;
             records.extend(page.records);
             complete_until = match (complete_until, page.next) {
                 (Some(one), Some(other)) => Some(one.min(other)),
@@ -186,9 +157,6 @@ impl<'a> Scan<'a> {
         if let Some(last) = complete_until {
             records.retain(|record| record.id <= last);
         }
-        Ok(Page {
-            records,
-            next: complete_until,
-        })
+        Ok(Page { records, next: complete_until })
     }
 }

@@ -24,8 +24,8 @@ pub use snapshot::{ExportError, ImportError};
 pub use tokens::NewApiToken;
 
 use crate::password::{HashPool, PasswordPolicy};
-use crate::store::Store;
-use crate::{Clock, Directory, Principal, Random};
+use crate::store::{Kind, Lookup, Store};
+use crate::{Clock, Directory, Error, Id, Principal, Random};
 
 /// Answers "who is this?" and "may they?", and manages what the answers depend on.
 ///
@@ -72,6 +72,17 @@ impl Engine {
     /// Returns the same operations with the caller's permissions enforced.
     pub fn on_behalf_of<'a>(&'a self, caller: &'a Principal) -> OnBehalfOf<'a> {
         OnBehalfOf::new(self, caller)
+    }
+
+    /// Reads from the store, to know whether it answers.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when it does not.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let any = Lookup::Id(Kind::Org, Id::from_u64(1));
+        self.0.store.get(any).await.map(drop).map_err(Error::from)
     }
 
     /// Returns the store.

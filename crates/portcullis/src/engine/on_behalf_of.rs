@@ -3,13 +3,13 @@
 
 use std::num::NonZeroUsize;
 
-use super::authorizations::{check_permissions, not_found, refuse_instance};
+use super::authorizations::{check_permissions, not_found, refuse_instance, unable_to_create};
 use super::list::Scan;
-use super::{Described, Engine, Listing};
+use super::{Described, Engine, Listing, ResourceNames};
 use crate::{
     Action, Authorization, AuthorizationFilter, AuthorizationId, AuthorizationUpdateDraft, Bucket,
-    Decision, Denial, Error, ErrorKind, NewAuthorization, Org, OrgId, Permission, Principal,
-    Resource, ResourceType, User, UserId,
+    BucketId, Decision, Denial, Error, ErrorKind, NewAuthorization, Org, OrgId, Permission,
+    Principal, Resource, ResourceType, User, UserId,
 };
 
 /// The engine's operations with a caller's permissions enforced (`docs/behaviour.md`, "Who may
@@ -62,20 +62,14 @@ impl<'a> OnBehalfOf<'a> {
         self.engine.check_new(&new, user, &mut lookups).await?;
         // Names are looked up before the write, so that nothing can fail after it.
         let resources = lookups.resource_names(&new.permissions).await?;
-        let (Some(org), Some(owner)) = (
-            lookups.org(new.org).await?.cloned(),
-            lookups.user(user).await?,
-        ) else {
-            return Err(not_found());
+        let (Some(org), Some(owner)) =
+            (lookups.org(new.org).await?.cloned(), lookups.user(user).await?)
+        else {
+            return Err(unable_to_create());
         };
         let (org, user_name) = (org.name, owner.name.clone());
         let authorization = self.engine.insert_new(new, user).await?;
-        Ok(Described {
-            authorization,
-            org,
-            user: user_name,
-            resources,
-        })
+        Ok(Described { authorization, org, user: user_name, resources })
     }
 
     /// Returns the authorization with the id.
@@ -142,10 +136,16 @@ impl<'a> OnBehalfOf<'a> {
             .engine
             .update_checked(id, &update, |current| self.require_read_and_write(current))
             .await?;
-        Ok(Described {
-            authorization,
-            ..before
-        })
+        // Somebody may have replaced the permissions meanwhile. The change is made by now, so that
+        // a name that cannot be looked up is left out.
+        let resources = if authorization.permissions == before.authorization.permissions {
+            before.resources
+        } else {
+            let names = self.engine.lookups().resource_names(&authorization.permissions).await;
+            names
+                .unwrap_or_else(|_| vec![ResourceNames::default(); authorization.permissions.len()])
+        };
+        Ok(Described { authorization, resources, org: before.org, user: before.user })
     }
 
     /// Replaces the permissions. Needs read and write, and everything that is granted.
@@ -169,11 +169,7 @@ impl<'a> OnBehalfOf<'a> {
                 self.require_read_and_write(current)
             })
             .await?;
-        Ok(Described {
-            authorization,
-            resources,
-            ..before
-        })
+        Ok(Described { authorization, resources, ..before })
     }
 
     /// Sets the password. Needs write on the user; as in the reference, no permission on
@@ -201,9 +197,43 @@ impl<'a> OnBehalfOf<'a> {
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Unauthorized`]; [`ErrorKind::Unavailable`] and
     /// [`ErrorKind::Internal`].
     pub async fn delete_authorization(&self, id: AuthorizationId) -> Result<(), Error> {
-        self.engine
-            .delete_checked(id, |current| self.require_write(current))
-            .await
+        self.engine.delete_checked(id, |current| self.require_write(current)).await
+    }
+
+    /// Returns the user with the id.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`] when the caller may not read it, whether it exists or not;
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn user(&self, id: UserId) -> Result<User, Error> {
+        self.require(Permission::read(Resource::user(id)))?;
+        self.engine.directory().user(id).await?.ok_or_else(|| Error::not_found("user not found"))
+    }
+
+    /// Returns the org with the id.
+    ///
+    /// # Errors
+    ///
+    /// As [`OnBehalfOf::user`].
+    pub async fn org(&self, id: OrgId) -> Result<Org, Error> {
+        self.require(Permission::read(Resource::org(id)))?;
+        let org = self.engine.directory().org(id).await?;
+        org.ok_or_else(|| Error::not_found("organization not found"))
+    }
+
+    /// Returns the bucket with the id.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] when it does not exist and when the caller may not read it: which
+    /// permission that takes depends on its org. [`ErrorKind::Unauthorized`] when the credential is
+    /// inactive; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn bucket(&self, id: BucketId) -> Result<Bucket, Error> {
+        self.require_active()?;
+        let bucket = self.engine.directory().bucket(id).await?;
+        let readable = bucket.filter(|bucket| self.may_read_bucket(bucket));
+        readable.ok_or_else(|| Error::not_found("bucket not found"))
     }
 
     /// Tells whether the caller may see the user.
@@ -227,10 +257,7 @@ impl<'a> OnBehalfOf<'a> {
     ///
     /// [`ErrorKind::Unauthorized`] `token is inactive`.
     pub fn require_active(&self) -> Result<(), Error> {
-        match self
-            .caller
-            .check(Action::Read, &Resource::user(self.caller.user()))
-        {
+        match self.caller.check(Action::Read, &Resource::user(self.caller.user())) {
             Decision::Denied(Denial::Inactive) => Err(token_inactive()),
             _ => Ok(()),
         }
@@ -245,11 +272,7 @@ impl<'a> OnBehalfOf<'a> {
     pub async fn me(&self) -> Result<User, Error> {
         self.require_active()?;
         let me: UserId = self.caller.user();
-        self.engine
-            .directory()
-            .user(me)
-            .await?
-            .ok_or_else(|| Error::not_found("user not found"))
+        self.engine.directory().user(me).await?.ok_or_else(|| Error::not_found("user not found"))
     }
 
     fn may_read(&self, resource: Resource) -> bool {

@@ -4,7 +4,7 @@ use super::Engine;
 use crate::store::{
     Batch, Entity, Expect, Lookup, Operation, Revision, StoreError, StoreExt, Taken, put,
 };
-use crate::{Error, Id, Timestamp};
+use crate::{Error, ErrorKind, Id, Timestamp};
 
 /// 1 January 2020, where ids begin to count: in milliseconds since 1970.
 const ID_EPOCH_MILLIS: i64 = 1_577_836_800_000;
@@ -29,14 +29,9 @@ impl Engine {
 
     /// Draws an id: roughly ascending in the order of creation, free as far as chance goes.
     pub(super) fn draw_id(&self) -> Result<Id, Error> {
-        let millis = self
-            .0
-            .clock
-            .now()
-            .as_unix_millis()
-            .saturating_sub(ID_EPOCH_MILLIS);
+        let millis = self.0.clock.now().as_unix_millis().saturating_sub(ID_EPOCH_MILLIS);
         let time = u64::try_from(millis).unwrap_or(0) << ID_RANDOM_BITS;
-        loop {
+        for _ in 0..ID_TRIES {
             let mut bytes = [0; 8];
             self.0.random.fill(&mut bytes)?;
             let random = u64::from_be_bytes(bytes) & ((1 << ID_RANDOM_BITS) - 1);
@@ -44,6 +39,7 @@ impl Engine {
                 return Ok(Id::from_u64(time | random));
             }
         }
+        Err(no_free_id())
     }
 
     /// Stores a new entity with a fresh id, after the requirements.
@@ -54,7 +50,7 @@ impl Engine {
         &self,
         mut entity: impl FnMut(Id) -> E + Send,
         requirements: &[Operation],
-    ) -> Result<E, InsertError> {
+    ) -> Result<E, WriteError> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -65,9 +61,11 @@ impl Engine {
             batch.push(put(&entity, revision, Expect::Absent)?);
             match self.0.store.commit(batch).await {
                 Ok(_) => return Ok(entity),
-                Err(StoreError::AlreadyExists {
-                    taken: Taken::Id, ..
-                }) if tries < ID_TRIES => {}
+                Err(StoreError::AlreadyExists { taken: Taken::Id, .. }) => {
+                    if tries == ID_TRIES {
+                        return Err(no_free_id().into());
+                    }
+                }
                 Err(error @ StoreError::Indeterminate { .. }) => {
                     // The revision is ours alone: if it is there, the record was written.
                     return match self.0.store.get(Lookup::Id(E::KIND, id)).await {
@@ -95,14 +93,8 @@ impl Engine {
                 return Ok(false);
             };
             check(&entity)?;
-            let mut batch = Batch::new().with(Operation::Delete {
-                kind: E::KIND,
-                id,
-                expect,
-            });
-            also.iter()
-                .cloned()
-                .for_each(|operation| batch.push(operation));
+            let mut batch = Batch::new().with(Operation::Delete { kind: E::KIND, id, expect });
+            also.iter().cloned().for_each(|operation| batch.push(operation));
             match self.0.store.commit(batch).await {
                 Ok(_) => return Ok(true),
                 Err(StoreError::Missing { id: missing, .. }) if missing == id => return Ok(false),
@@ -119,29 +111,33 @@ impl Engine {
     }
 }
 
-/// Why [`Engine::insert`] failed.
-pub(super) enum InsertError {
+fn no_free_id() -> Error {
+    Error::new(ErrorKind::Internal, "unable to generate valid id")
+}
+
+/// Why a write failed: what the engine says, or what the store says and the caller may say better.
+pub(super) enum WriteError {
     Engine(Error),
     Store(StoreError),
 }
 
-impl From<Error> for InsertError {
+impl From<Error> for WriteError {
     fn from(error: Error) -> Self {
         Self::Engine(error)
     }
 }
 
-impl From<StoreError> for InsertError {
+impl From<StoreError> for WriteError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl From<InsertError> for Error {
-    fn from(error: InsertError) -> Self {
+impl From<WriteError> for Error {
+    fn from(error: WriteError) -> Self {
         match error {
-            InsertError::Engine(error) => error,
-            InsertError::Store(error) => error.into(),
+            WriteError::Engine(error) => error,
+            WriteError::Store(error) => error.into(),
         }
     }
 }

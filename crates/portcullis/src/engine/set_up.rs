@@ -41,36 +41,17 @@ impl Engine {
     /// of the host's; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn set_up(&self, set_up: SetUp) -> Result<SetUpDone, Error> {
         if !self.0.owns_directory {
-            return Err(Error::invalid(
-                "the embedding server manages users and organizations",
-            ));
+            return Err(Error::invalid("the embedding server manages users and organizations"));
         }
         if self.is_set_up().await? {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                "this store has been set up already",
-            ));
+            return Err(Error::new(ErrorKind::Conflict, "this store has been set up already"));
         }
         let SetUp { org, user, buckets } = set_up;
-        let org = Org {
-            id: self.draw_id()?.into(),
-            name: org,
-            status: Status::Active,
-        };
-        let user = User {
-            id: self.draw_id()?.into(),
-            name: user,
-            status: Status::Active,
-        };
+        let org = Org { id: self.draw_id()?.into(), name: org, status: Status::Active };
+        let user = User { id: self.draw_id()?.into(), name: user, status: Status::Active };
         let buckets = buckets
             .into_iter()
-            .map(|name| {
-                Ok(Bucket {
-                    id: self.draw_id()?.into(),
-                    org: org.id,
-                    name,
-                })
-            })
+            .map(|name| Ok(Bucket { id: self.draw_id()?.into(), org: org.id, name }))
             .collect::<Result<Vec<_>, Error>>()?;
         let secret = TokenSecret::generate(self.0.random.as_ref())?;
         let token = ApiToken {
@@ -81,7 +62,6 @@ impl Engine {
             org: org.id,
             user: user.id,
             permissions: presets::operator(),
-            created_at: Some(self.now()),
         };
 
         let mut batch = Batch::new();
@@ -91,28 +71,13 @@ impl Engine {
             batch.push(self.put_new(bucket)?);
         }
         batch.push(self.put_new(&token)?);
-        self.0
-            .store
-            .commit(batch)
-            .await
-            .map_err(|error| match error {
-                StoreError::AlreadyExists {
-                    taken: Taken::UniqueKey,
-                    kind,
-                    ..
-                } => Error::new(
-                    ErrorKind::Conflict,
-                    format!("there is a {kind} of that name already"),
-                ),
-                error => error.into(),
-            })?;
-        Ok(SetUpDone {
-            org,
-            user,
-            buckets,
-            token,
-            secret,
-        })
+        self.0.store.commit(batch).await.map_err(|error| match error {
+            StoreError::AlreadyExists { taken: Taken::UniqueKey, kind, .. } => {
+                Error::new(ErrorKind::Conflict, format!("there is a {kind} of that name already"))
+            }
+            error => error.into(),
+        })?;
+        Ok(SetUpDone { org, user, buckets, token, secret })
     }
 
     fn put_new<E: Entity>(&self, entity: &E) -> Result<Operation, Error> {

@@ -30,12 +30,9 @@ impl Engine {
         let mut writer = SnapshotWriter::begin(out)?;
         self.export_kind(&mut writer, SnapshotRecord::Org).await?;
         self.export_kind(&mut writer, SnapshotRecord::User).await?;
-        self.export_kind(&mut writer, SnapshotRecord::Bucket)
-            .await?;
-        self.export_kind(&mut writer, SnapshotRecord::ApiToken)
-            .await?;
-        self.export_kind(&mut writer, SnapshotRecord::Authorization)
-            .await?;
+        self.export_kind(&mut writer, SnapshotRecord::Bucket).await?;
+        self.export_kind(&mut writer, SnapshotRecord::ApiToken).await?;
+        self.export_kind(&mut writer, SnapshotRecord::Authorization).await?;
         Ok(writer.finish()?)
     }
 
@@ -69,11 +66,8 @@ impl Engine {
     /// [`ImportError::Engine`] when the store fails, and when there are more new records than
     /// one commit takes ([`Batch::MAX_OPERATIONS`]).
     pub async fn import(&self, snapshot: Snapshot, dry_run: bool) -> Result<usize, ImportError> {
-        let mut import = Import {
-            engine: self,
-            batch: Batch::new(),
-            lines: HashMap::new(),
-        };
+        self.finish_deletions().await?;
+        let mut import = Import { engine: self, batch: Batch::new(), lines: HashMap::new() };
         let mut errors = Vec::new();
         for (line, record) in &snapshot.records {
             let outcome = match record {
@@ -86,10 +80,7 @@ impl Engine {
                 }
             };
             if let Some(reason) = outcome? {
-                errors.push(LineError {
-                    line: *line,
-                    reason,
-                });
+                errors.push(LineError { line: *line, reason });
             }
         }
         if !errors.is_empty() {
@@ -137,19 +128,11 @@ impl Import<'_> {
         }
         let operation: Operation = put(entity, self.engine.revision()?, Expect::Absent)?;
         if let Operation::Put { record, .. } = &operation
-            && let Some(there) = store
-                .get(Lookup::UniqueKey(kind, record.unique_key.as_str()))
-                .await?
+            && let Some(there) =
+                store.get(Lookup::UniqueKey(kind, record.unique_key.as_str())).await?
         {
-            let what = if kind == Kind::ApiToken {
-                "token"
-            } else {
-                "name"
-            };
-            return Ok(Some(format!(
-                "{kind} {id}: its {what} belongs to {}",
-                there.id
-            )));
+            let what = if kind == Kind::ApiToken { "token" } else { "name" };
+            return Ok(Some(format!("{kind} {id}: its {what} belongs to {}", there.id)));
         }
         self.lines.insert((kind, id), line);
         self.batch.push(operation);

@@ -2,11 +2,14 @@
 
 use std::num::NonZeroUsize;
 
+use futures_util::StreamExt;
+
 use super::Engine;
-use super::records::InsertError;
+use super::records::WriteError;
+use crate::directory::log_corrupt;
 use crate::store::{
-    Batch, Deletion, Entity, Expect, Index, Kind, Modified, Operation, PageRequest, StoreError,
-    StoreExt, Taken, put,
+    Batch, Deletion, Entity, Expect, Gone, Index, Kind, Modified, Operation, PageRequest,
+    StoreError, StoreExt, Taken, put,
 };
 use crate::{
     Authorization, Bucket, BucketId, Error, ErrorKind, Name, Org, OrgId, Status, User, UserId,
@@ -16,10 +19,7 @@ use crate::{
 const DELETION_PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(499);
 
 pub(super) fn taken(kind: Kind, name: &Name) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        format!("{kind} with name {name} already exists"),
-    )
+    Error::new(ErrorKind::Conflict, format!("{kind} with name {name} already exists"))
 }
 
 fn missing(kind: Kind) -> Error {
@@ -35,11 +35,8 @@ impl Engine {
     /// a directory of the host's; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`]. So for
     /// orgs and buckets.
     pub async fn create_user(&self, name: Name) -> Result<User, Error> {
-        let user = |id: crate::Id| User {
-            id: id.into(),
-            name: name.clone(),
-            status: Status::Active,
-        };
+        let user =
+            |id: crate::Id| User { id: id.into(), name: name.clone(), status: Status::Active };
         self.create_tenant(user, &name, &[]).await
     }
 
@@ -49,11 +46,7 @@ impl Engine {
     ///
     /// As [`Engine::create_user`].
     pub async fn create_org(&self, name: Name) -> Result<Org, Error> {
-        let org = |id: crate::Id| Org {
-            id: id.into(),
-            name: name.clone(),
-            status: Status::Active,
-        };
+        let org = |id: crate::Id| Org { id: id.into(), name: name.clone(), status: Status::Active };
         self.create_tenant(org, &name, &[]).await
     }
 
@@ -63,15 +56,8 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`] when there is no such org; otherwise as [`Engine::create_user`].
     pub async fn create_bucket(&self, org: OrgId, name: Name) -> Result<Bucket, Error> {
-        let bucket = |id: crate::Id| Bucket {
-            id: id.into(),
-            org,
-            name: name.clone(),
-        };
-        let org = Operation::Require {
-            kind: Kind::Org,
-            id: org.untyped(),
-        };
+        let bucket = |id: crate::Id| Bucket { id: id.into(), org, name: name.clone() };
+        let org = Operation::Require { kind: Kind::Org, id: org.untyped() };
         self.create_tenant(bucket, &name, &[org]).await
     }
 
@@ -82,17 +68,13 @@ impl Engine {
         requirements: &[Operation],
     ) -> Result<E, Error> {
         self.refuse_foreign_directory()?;
-        self.insert(entity, requirements)
-            .await
-            .map_err(|error| match error {
-                InsertError::Store(StoreError::AlreadyExists {
-                    taken: Taken::UniqueKey,
-                    kind,
-                    ..
-                }) => taken(kind, name),
-                InsertError::Store(StoreError::Missing { kind, .. }) => missing(kind),
-                error => error.into(),
-            })
+        self.insert(entity, requirements).await.map_err(|error| match error {
+            WriteError::Store(StoreError::AlreadyExists {
+                taken: Taken::UniqueKey, kind, ..
+            }) => taken(kind, name),
+            WriteError::Store(StoreError::Missing { kind, .. }) => missing(kind),
+            error => error.into(),
+        })
     }
 
     /// Switches the user on or off, and so every credential of theirs.
@@ -101,8 +83,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn set_user_status(&self, id: UserId, status: Status) -> Result<User, Error> {
-        self.change_tenant(id.untyped(), |user: &mut User| user.status = status)
-            .await
+        self.change_tenant(id.untyped(), |user: &mut User| user.status = status).await
     }
 
     /// Switches the org on or off, and so every credential in it.
@@ -111,8 +92,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn set_org_status(&self, id: OrgId, status: Status) -> Result<Org, Error> {
-        self.change_tenant(id.untyped(), |org: &mut Org| org.status = status)
-            .await
+        self.change_tenant(id.untyped(), |org: &mut Org| org.status = status).await
     }
 
     async fn change_tenant<E: Entity>(
@@ -125,7 +105,7 @@ impl Engine {
             change(entity);
             Ok::<_, Error>(())
         };
-        match self.0.store.modify(id, change, || self.revision()).await? {
+        match self.0.store.modify(id, change, &[], || self.revision()).await? {
             Modified::Done(entity) => Ok(entity),
             Modified::Missing => Err(missing(E::KIND)),
         }
@@ -138,8 +118,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn delete_user(&self, id: UserId) -> Result<(), Error> {
-        self.delete_tenant::<User>(id.untyped(), Deletion::User(id))
-            .await
+        self.delete_tenant::<User>(id.untyped(), Gone::User(id)).await
     }
 
     /// Deletes the org, its buckets and every credential in it, as [`Engine::delete_user`] does.
@@ -148,8 +127,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn delete_org(&self, id: OrgId) -> Result<(), Error> {
-        self.delete_tenant::<Org>(id.untyped(), Deletion::Org(id))
-            .await
+        self.delete_tenant::<Org>(id.untyped(), Gone::Org(id)).await
     }
 
     /// Deletes the bucket. Permissions that name it stay and reach nothing: its id is never used
@@ -168,12 +146,9 @@ impl Engine {
 
     /// The user or org goes and its deletion is remembered in one commit: from then on nothing
     /// can be created for it, and what is left can be found again.
-    async fn delete_tenant<E: Entity>(
-        &self,
-        id: crate::Id,
-        deletion: Deletion,
-    ) -> Result<(), Error> {
+    async fn delete_tenant<E: Entity>(&self, id: crate::Id, gone: Gone) -> Result<(), Error> {
         self.refuse_foreign_directory()?;
+        let deletion = Deletion { id: self.draw_id()?, gone };
         let remember = put(&deletion, self.revision()?, Expect::Absent)?;
         if !self.remove::<E>(id, |_| Ok(()), &[remember]).await? {
             return Err(missing(E::KIND));
@@ -183,29 +158,30 @@ impl Engine {
 
     /// Finishes the deletions that were begun and not ended.
     pub(super) async fn finish_deletions(&self) -> Result<(), Error> {
-        let all = PageRequest {
-            after: None,
-            limit: DELETION_PAGE,
-        };
-        loop {
-            let page = self.0.store.list(Index::All(Kind::Deletion), all).await?;
-            if page.records.is_empty() {
-                return Ok(());
-            }
-            for record in page.records {
-                self.finish_deletion(Deletion::from_record(&record)?)
-                    .await?;
+        let mut pages = self.0.store.pages(Index::All(Kind::Deletion), DELETION_PAGE);
+        while let Some(page) = pages.next().await {
+            for record in page?.records {
+                match Deletion::from_record(&record) {
+                    Ok(deletion) => self.finish_deletion(deletion).await?,
+                    Err(error) => log_corrupt(error),
+                }
             }
         }
+        Ok(())
     }
 
     async fn finish_deletion(&self, deletion: Deletion) -> Result<(), Error> {
-        let indexes = match deletion {
-            Deletion::User(user) => vec![
-                Index::User(Kind::Authorization, user),
-                Index::User(Kind::ApiToken, user),
-            ],
-            Deletion::Org(org) => vec![
+        // One that an import has brought back keeps what it has.
+        let returned = match deletion.gone {
+            Gone::User(user) => self.0.directory.user(user).await?.is_some(),
+            Gone::Org(org) => self.0.directory.org(org).await?.is_some(),
+        };
+        let indexes = match deletion.gone {
+            _ if returned => vec![],
+            Gone::User(user) => {
+                vec![Index::User(Kind::Authorization, user), Index::User(Kind::ApiToken, user)]
+            }
+            Gone::Org(org) => vec![
                 Index::Org(Kind::Authorization, org),
                 Index::Org(Kind::ApiToken, org),
                 Index::Org(Kind::Bucket, org),
@@ -214,18 +190,13 @@ impl Engine {
         for index in indexes {
             self.delete_all(index).await?;
         }
-        self.remove::<Deletion>(deletion.id(), |_| Ok(()), &[])
-            .await
-            .map(drop)
+        self.remove::<Deletion>(deletion.id(), |_| Ok(()), &[]).await.map(drop)
     }
 
     /// Deletes the records of the index. It ends: nothing new can come into an index of a user or
     /// org that is gone.
     async fn delete_all(&self, index: Index) -> Result<(), Error> {
-        let page = PageRequest {
-            after: None,
-            limit: DELETION_PAGE,
-        };
+        let page = PageRequest { after: None, limit: DELETION_PAGE };
         loop {
             let records = self.0.store.list(index, page).await?.records;
             if records.is_empty() {
@@ -251,9 +222,7 @@ impl Engine {
         if self.0.owns_directory {
             return Ok(());
         }
-        Err(Error::invalid(
-            "users, organizations and buckets are managed by the embedding server",
-        ))
+        Err(Error::invalid("users, organizations and buckets are managed by the embedding server"))
     }
 
     /// Returns the user that a text names: by id if it is one and there is such a user, else by
@@ -269,11 +238,7 @@ impl Engine {
         {
             return Ok(user);
         }
-        self.0
-            .directory
-            .user_by_name(id_or_name)
-            .await?
-            .ok_or_else(|| missing(Kind::User))
+        self.0.directory.user_by_name(id_or_name).await?.ok_or_else(|| missing(Kind::User))
     }
 
     /// Returns the org that a text names: by id if it is one and there is such an org, else by
@@ -289,13 +254,9 @@ impl Engine {
         {
             return Ok(org);
         }
-        self.0
-            .directory
-            .org_by_name(id_or_name)
-            .await?
-            .ok_or_else(|| {
-                Error::not_found(format!("organization name \"{id_or_name}\" not found"))
-            })
+        self.0.directory.org_by_name(id_or_name).await?.ok_or_else(|| {
+            Error::not_found(format!("organization name \"{id_or_name}\" not found"))
+        })
     }
 
     /// Returns the bucket of the org that a text names: by id if it is one and the org has such a
@@ -318,19 +279,9 @@ impl Engine {
 
     /// Tells whether anything at all is stored that somebody set up.
     pub(super) async fn is_set_up(&self) -> Result<bool, Error> {
-        let one = PageRequest {
-            after: None,
-            limit: NonZeroUsize::MIN,
-        };
+        let one = PageRequest { after: None, limit: NonZeroUsize::MIN };
         for kind in [Kind::Org, Kind::User, Kind::ApiToken, Authorization::KIND] {
-            if !self
-                .0
-                .store
-                .list(Index::All(kind), one)
-                .await?
-                .records
-                .is_empty()
-            {
+            if !self.0.store.list(Index::All(kind), one).await?.records.is_empty() {
                 return Ok(true);
             }
         }

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use super::Engine;
-use super::records::InsertError;
+use super::records::WriteError;
 use crate::directory::log_corrupt;
 use crate::store::{Entity, Index, Kind, Modified, Operation, PageRequest, StoreError, StoreExt};
 use crate::{
@@ -39,12 +39,7 @@ impl Engine {
         &self,
         new: NewApiToken,
     ) -> Result<(ApiToken, TokenSecret), Error> {
-        let NewApiToken {
-            org,
-            user,
-            permissions,
-            description,
-        } = new;
+        let NewApiToken { org, user, permissions, description } = new;
         permissions.iter().try_for_each(Permission::validate)?;
         super::authorizations::refuse_instance(&permissions)?;
         if self.directory().user(user).await?.is_none() {
@@ -54,7 +49,6 @@ impl Engine {
             return Err(Error::not_found("organization not found"));
         }
         let secret = TokenSecret::generate(self.0.random.as_ref())?;
-        let now = self.now();
         let token = |id: crate::Id| ApiToken {
             id: id.into(),
             digest: secret.digest(),
@@ -63,28 +57,18 @@ impl Engine {
             org,
             user,
             permissions: permissions.clone(),
-            created_at: Some(now),
         };
         let mut requirements = Vec::new();
         if self.0.owns_directory {
-            requirements.push(Operation::Require {
-                kind: Kind::User,
-                id: user.untyped(),
-            });
-            requirements.push(Operation::Require {
-                kind: Kind::Org,
-                id: org.untyped(),
-            });
+            requirements.push(Operation::Require { kind: Kind::User, id: user.untyped() });
+            requirements.push(Operation::Require { kind: Kind::Org, id: org.untyped() });
         }
-        let token = self
-            .insert(token, &requirements)
-            .await
-            .map_err(|error| match error {
-                InsertError::Store(StoreError::Missing { kind, .. }) => {
-                    Error::not_found(format!("{kind} not found"))
-                }
-                error => error.into(),
-            })?;
+        let token = self.insert(token, &requirements).await.map_err(|error| match error {
+            WriteError::Store(StoreError::Missing { kind, .. }) => {
+                Error::not_found(format!("{kind} not found"))
+            }
+            error => error.into(),
+        })?;
         Ok((token, secret))
     }
 
@@ -108,11 +92,7 @@ impl Engine {
                 return Ok(tokens);
             };
             let request = PageRequest { after, limit: rest };
-            let page = self
-                .0
-                .store
-                .list(Index::All(Kind::ApiToken), request)
-                .await?;
+            let page = self.0.store.list(Index::All(Kind::ApiToken), request).await?;
             let readable = page
                 .records
                 .iter()
@@ -139,12 +119,7 @@ impl Engine {
             token.status = status;
             Ok::<_, Error>(())
         };
-        match self
-            .0
-            .store
-            .modify(id.untyped(), change, || self.revision())
-            .await?
-        {
+        match self.0.store.modify(id.untyped(), change, &[], || self.revision()).await? {
             Modified::Done(token) => Ok(token),
             Modified::Missing => Err(not_found()),
         }
@@ -156,10 +131,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn revoke_api_token(&self, id: ApiTokenId) -> Result<(), Error> {
-        match self
-            .remove::<ApiToken>(id.untyped(), |_| Ok(()), &[])
-            .await?
-        {
+        match self.remove::<ApiToken>(id.untyped(), |_| Ok(()), &[]).await? {
             true => Ok(()),
             false => Err(Error::new(ErrorKind::NotFound, "API token not found")),
         }

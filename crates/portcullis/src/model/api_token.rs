@@ -11,7 +11,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::Status;
-use crate::{ApiTokenId, OrgId, Permission, Random, RandomUnavailable, Timestamp, UserId};
+use crate::{ApiTokenId, OrgId, Permission, Random, RandomUnavailable, UserId};
 
 /// The secret of an API token. It is shown once, at creation; only its digest is kept.
 #[derive(Clone)]
@@ -122,9 +122,7 @@ impl Serialize for TokenDigest {
 
 impl<'de> Deserialize<'de> for TokenDigest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -146,8 +144,6 @@ pub struct ApiToken {
     pub user: UserId,
     /// What it may do.
     pub permissions: Vec<Permission>,
-    /// When it was created; an import that does not say leaves it open.
-    pub created_at: Option<Timestamp>,
 }
 
 #[cfg(test)]
@@ -169,20 +165,9 @@ mod tests {
         let mut short = good.clone();
         short.pop();
         let md5 = good.replace("sha256", "md5");
-        for text in [
-            "",
-            "sha256:",
-            &short,
-            &md5,
-            &format!("{good}0"),
-            &good.replace('a', "é"),
-        ] {
+        for text in ["", "sha256:", &short, &md5, &format!("{good}0"), &good.replace('a', "é")] {
             if text != good {
-                assert_eq!(
-                    text.parse::<TokenDigest>(),
-                    Err(InvalidTokenDigest),
-                    "{text:?}"
-                );
+                assert_eq!(text.parse::<TokenDigest>(), Err(InvalidTokenDigest), "{text:?}");
             }
         }
     }

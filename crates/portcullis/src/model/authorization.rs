@@ -121,10 +121,7 @@ impl NewAuthorization {
     /// user's.
     #[must_use]
     pub fn for_user(self, user: UserId) -> Self {
-        Self {
-            user: Some(user),
-            ..self
-        }
+        Self { user: Some(user), ..self }
     }
 
     /// Sets the status.
@@ -136,10 +133,7 @@ impl NewAuthorization {
     /// Sets the description.
     #[must_use]
     pub fn with_description(self, description: impl Into<String>) -> Self {
-        Self {
-            description: description.into(),
-            ..self
-        }
+        Self { description: description.into(), ..self }
     }
 }
 
@@ -172,9 +166,7 @@ impl AuthorizationDraft {
     /// part that is wrong.
     pub fn validate(self) -> Result<NewAuthorization, Error> {
         let permissions = validate_permissions(&self.permissions)?;
-        let org = self
-            .org
-            .ok_or_else(|| Error::invalid("org id required: invalid ID"))?;
+        let org = self.org.ok_or_else(|| Error::invalid("org id required: invalid ID"))?;
         let status = match self.status.as_deref() {
             None | Some("") => Status::Active,
             Some(text) => text
@@ -205,10 +197,7 @@ pub(crate) fn validate_permissions(
     if permissions.is_empty() {
         return Err(Error::invalid("authorization must include permissions"));
     }
-    Ok(permissions
-        .iter()
-        .map(UncheckedPermission::validate)
-        .collect::<Result<_, _>>()?)
+    Ok(permissions.iter().map(UncheckedPermission::validate).collect::<Result<_, _>>()?)
 }
 
 /// What PATCH can change: `None` leaves it as it is.
@@ -223,18 +212,12 @@ pub struct AuthorizationUpdate {
 impl AuthorizationUpdate {
     /// Changes only the status.
     pub fn status(status: Status) -> Self {
-        Self {
-            status: Some(status),
-            description: None,
-        }
+        Self { status: Some(status), description: None }
     }
 
     /// Changes only the description.
     pub fn description(description: impl Into<String>) -> Self {
-        Self {
-            status: None,
-            description: Some(description.into()),
-        }
+        Self { status: None, description: Some(description.into()) }
     }
 }
 
@@ -257,25 +240,15 @@ impl AuthorizationUpdateDraft {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) `unknown authorization status` for
     /// everything but `active` and `inactive`, the empty text included.
     pub fn validate(self) -> Result<AuthorizationUpdate, Error> {
-        let status = self
-            .status
-            .as_deref()
-            .map(str::parse::<Status>)
-            .transpose()?;
-        Ok(AuthorizationUpdate {
-            status,
-            description: self.description,
-        })
+        let status = self.status.as_deref().map(str::parse::<Status>).transpose()?;
+        Ok(AuthorizationUpdate { status, description: self.description })
     }
 }
 
 impl From<AuthorizationUpdate> for AuthorizationUpdateDraft {
     fn from(update: AuthorizationUpdate) -> Self {
         let status = update.status.map(|status| status.as_str().to_owned());
-        Self {
-            status,
-            description: update.description,
-        }
+        Self { status, description: update.description }
     }
 }
 
@@ -320,10 +293,7 @@ mod tests {
             status: Some("bogus".to_owned()),
             ..AuthorizationDraft::default()
         };
-        assert_eq!(
-            message(draft.clone()),
-            "authorization must include permissions"
-        );
+        assert_eq!(message(draft.clone()), "authorization must include permissions");
         draft.permissions = vec![UncheckedPermission::new("fly", "buckets", None, None)];
         assert_eq!(
             message(draft.clone()),
@@ -332,15 +302,9 @@ mod tests {
         draft.permissions = vec![UncheckedPermission::new("read", "buckets", None, None)];
         assert_eq!(message(draft.clone()), "org id required: invalid ID");
         draft.org = Some(OrgId::from_u64(1));
-        assert_eq!(
-            message(draft.clone()),
-            "invalid status: must be active or inactive"
-        );
+        assert_eq!(message(draft.clone()), "invalid status: must be active or inactive");
         draft.status = None;
-        assert_eq!(
-            message(draft),
-            "token required for v1 user authorization type"
-        );
+        assert_eq!(message(draft), "token required for v1 user authorization type");
     }
 
     #[test]

@@ -57,10 +57,7 @@ impl<'de> Deserialize<'de> for Name {
 
 /// Says that a name is empty or too long.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error(
-    "a name must be between 1 and {} bytes long, not {length}",
-    Name::MAX_BYTES
-)]
+#[error("a name must be between 1 and {} bytes long, not {length}", Name::MAX_BYTES)]
 pub struct InvalidName {
     length: usize,
 }

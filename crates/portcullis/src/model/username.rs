@@ -65,10 +65,7 @@ pub enum InvalidUsername {
     #[error("token required for v1 user authorization type")]
     Empty,
     /// It is longer than [`Username::MAX_BYTES`].
-    #[error(
-        "token must be at most {} bytes long, not {length}",
-        Username::MAX_BYTES
-    )]
+    #[error("token must be at most {} bytes long, not {length}", Username::MAX_BYTES)]
     TooLong {
         /// Its length in bytes.
         length: usize,
@@ -85,9 +82,7 @@ mod tests {
         assert!(Username::new("x".repeat(Username::MAX_BYTES)).is_ok());
         assert_eq!(
             Username::new("ä".repeat(Username::MAX_BYTES / 2 + 1)),
-            Err(InvalidUsername::TooLong {
-                length: Username::MAX_BYTES + 2
-            })
+            Err(InvalidUsername::TooLong { length: Username::MAX_BYTES + 2 })
         );
     }
 

@@ -44,28 +44,12 @@ impl HashParams {
     pub fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, InvalidHashParams> {
         let within = |name, value, bounds: RangeInclusive<u32>| {
             let ok = bounds.contains(&value);
-            if ok {
-                Ok(())
-            } else {
-                Err(InvalidHashParams {
-                    name,
-                    value,
-                    bounds,
-                })
-            }
+            if ok { Ok(()) } else { Err(InvalidHashParams { name, value, bounds }) }
         };
         within("passes", passes, Self::PASSES)?;
         within("lanes", lanes, Self::LANES)?;
-        within(
-            "memory in KiB",
-            memory_kib,
-            8 * lanes..=*Self::MEMORY_KIB.end(),
-        )?;
-        Ok(Self {
-            memory_kib,
-            passes,
-            lanes,
-        })
+        within("memory in KiB", memory_kib, 8 * lanes..=*Self::MEMORY_KIB.end())?;
+        Ok(Self { memory_kib, passes, lanes })
     }
 
     /// Returns the memory of one computation, in KiB.
@@ -80,11 +64,7 @@ impl HashParams {
 
 impl Default for HashParams {
     fn default() -> Self {
-        Self {
-            memory_kib: 19_456,
-            passes: 2,
-            lanes: 1,
-        }
+        Self { memory_kib: 19_456, passes: 2, lanes: 1 }
     }
 }
 
@@ -108,12 +88,7 @@ pub struct PasswordHash {
 
 #[derive(Clone, PartialEq, Eq)]
 enum Scheme {
-    Argon2id {
-        params: HashParams,
-        version: Version,
-        salt: Box<[u8]>,
-        output: Box<[u8]>,
-    },
+    Argon2id { params: HashParams, version: Version, salt: Box<[u8]>, output: Box<[u8]> },
     Bcrypt(BcryptHash),
 }
 
@@ -132,18 +107,13 @@ impl PasswordHash {
         let scheme = if text.starts_with("$2") {
             let bcrypt = BcryptHash::parse(text).ok_or(InvalidPasswordHash::Unknown)?;
             if !(BcryptHash::MIN_COST..=Self::MAX_BCRYPT_COST).contains(&bcrypt.cost()) {
-                return Err(InvalidPasswordHash::BcryptCost {
-                    cost: bcrypt.cost(),
-                });
+                return Err(InvalidPasswordHash::BcryptCost { cost: bcrypt.cost() });
             }
             Scheme::Bcrypt(bcrypt)
         } else {
             parse_argon2id(text)?
         };
-        Ok(Self {
-            text: text.into(),
-            scheme,
-        })
+        Ok(Self { text: text.into(), scheme })
     }
 
     /// Returns the text, for the store and for an export. Whoever has it can try passwords
@@ -162,15 +132,8 @@ impl PasswordHash {
         let mut salt = [0; SALT_BYTES];
         random.fill(&mut salt)?;
         let mut output = [0; OUTPUT_BYTES];
-        argon2id(
-            password,
-            params,
-            Version::default(),
-            &salt,
-            &mut output,
-            arena,
-        )
-        .map_err(crate::Error::internal)?;
+        argon2id(password, params, Version::default(), &salt, &mut output, arena)
+            .map_err(crate::Error::internal)?;
         let encoded = phc::Salt::new(&salt).and_then(|salt| {
             let output = phc::Output::new(&output)?;
             Ok(format!(
@@ -188,10 +151,7 @@ impl PasswordHash {
             salt: salt.into(),
             output: output.into(),
         };
-        Ok(Self {
-            text: text.into(),
-            scheme,
-        })
+        Ok(Self { text: text.into(), scheme })
     }
 
     /// Tells whether this is the hash of the password, which is never empty.
@@ -201,12 +161,7 @@ impl PasswordHash {
         arena: &mut Arena,
     ) -> Result<bool, argon2::Error> {
         match &self.scheme {
-            Scheme::Argon2id {
-                params,
-                version,
-                salt,
-                output,
-            } => {
+            Scheme::Argon2id { params, version, salt, output } => {
                 let mut computed = vec![0; output.len()];
                 argon2id(password, *params, *version, salt, &mut computed, arena)?;
                 let equal: bool = computed.ct_eq(output).into();
@@ -240,10 +195,7 @@ fn parse_argon2id(text: &str) -> Result<Scheme, InvalidPasswordHash> {
     let hash = phc::PasswordHash::new(text).map_err(|_| unknown())?;
     let known = ["m", "t", "p"];
     if hash.algorithm.as_str() != "argon2id"
-        || hash
-            .params
-            .iter()
-            .any(|(name, _)| !known.contains(&name.as_str()))
+        || hash.params.iter().any(|(name, _)| !known.contains(&name.as_str()))
         || hash.params.iter().count() != known.len()
     {
         return Err(unknown());
@@ -255,20 +207,11 @@ fn parse_argon2id(text: &str) -> Result<Scheme, InvalidPasswordHash> {
     let parameter = |name: &str| hash.params.get_decimal(name).ok_or_else(unknown);
     let params = HashParams::new(parameter("m")?, parameter("t")?, parameter("p")?)?;
     let salt = hash.salt.as_deref().ok_or_else(unknown)?;
-    let output = hash
-        .hash
-        .as_ref()
-        .map(phc::Output::as_bytes)
-        .ok_or_else(unknown)?;
+    let output = hash.hash.as_ref().map(phc::Output::as_bytes).ok_or_else(unknown)?;
     if salt.len() < 8 || output.len() < 16 {
         return Err(unknown());
     }
-    Ok(Scheme::Argon2id {
-        params,
-        version,
-        salt: salt.into(),
-        output: output.into(),
-    })
+    Ok(Scheme::Argon2id { params, version, salt: salt.into(), output: output.into() })
 }
 
 impl fmt::Debug for PasswordHash {
@@ -353,8 +296,7 @@ mod tests {
     }
 
     fn matches(hash: &PasswordHash, text: &str) -> bool {
-        hash.matches(&password(text), &mut Arena::default())
-            .unwrap()
+        hash.matches(&password(text), &mut Arena::default()).unwrap()
     }
 
     #[test]
@@ -367,11 +309,7 @@ mod tests {
             &mut arena,
         )
         .unwrap();
-        assert!(
-            hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
-            "{}",
-            hash.expose()
-        );
+        assert!(hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.expose());
         assert!(matches(&hash, "grafana-pass-1"));
         assert!(!matches(&hash, "grafana-pass-2"));
     }
@@ -379,13 +317,8 @@ mod tests {
     #[test]
     fn a_hash_comes_back_from_its_text_and_salts_differ() {
         let hash = |text| {
-            PasswordHash::compute(
-                &password(text),
-                cheap(),
-                &SystemRandom,
-                &mut Arena::default(),
-            )
-            .unwrap()
+            PasswordHash::compute(&password(text), cheap(), &SystemRandom, &mut Arena::default())
+                .unwrap()
         };
         let (one, other) = (hash("grafana-pass-1"), hash("grafana-pass-1"));
         assert_ne!(one.expose(), other.expose());
@@ -414,13 +347,9 @@ mod tests {
     #[test]
     fn passwords_that_differ_only_past_byte_72_never_both_match() {
         let long = "x".repeat(73);
-        let hash = PasswordHash::compute(
-            &password(&long),
-            cheap(),
-            &SystemRandom,
-            &mut Arena::default(),
-        )
-        .unwrap();
+        let hash =
+            PasswordHash::compute(&password(&long), cheap(), &SystemRandom, &mut Arena::default())
+                .unwrap();
         assert!(matches(&hash, &long));
         assert!(!matches(&hash, &"x".repeat(72)));
         assert!(!matches(&hash, &format!("{}y", "x".repeat(72))));
@@ -461,11 +390,7 @@ mod tests {
             "$2b$04$tooshort",
             "$1$abcdefgh$0123456789",
         ] {
-            assert_eq!(
-                PasswordHash::parse(text),
-                Err(InvalidPasswordHash::Unknown),
-                "{text:?}"
-            );
+            assert_eq!(PasswordHash::parse(text), Err(InvalidPasswordHash::Unknown), "{text:?}");
         }
     }
 

@@ -30,11 +30,7 @@ pub struct HashPoolConfig {
 impl Default for HashPoolConfig {
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            params: HashParams::default(),
-            threads: cores.min(8),
-            queue: 64,
-        }
+        Self { params: HashParams::default(), threads: cores.min(8), queue: 64 }
     }
 }
 
@@ -76,11 +72,7 @@ impl HashPool {
     /// [`HashError::Zero`] for a number that is zero, [`HashError::Thread`] when the operating
     /// system starts no thread.
     pub fn start(config: HashPoolConfig, random: Arc<dyn Random>) -> Result<Self, HashError> {
-        let HashPoolConfig {
-            params,
-            threads,
-            queue,
-        } = config;
+        let HashPoolConfig { params, threads, queue } = config;
         if threads == 0 {
             return Err(HashError::Zero("threads"));
         }
@@ -102,11 +94,7 @@ impl HashPool {
                 .spawn(move || worker.run())
                 .map_err(HashError::Thread)?;
         }
-        Ok(Self {
-            queue: sender,
-            params,
-            computations,
-        })
+        Ok(Self { queue: sender, params, computations })
     }
 
     /// Returns what a new hash costs.
@@ -126,8 +114,7 @@ impl HashPool {
     /// [`ErrorKind::TooManyRequests`] when the queue is full, [`ErrorKind::Internal`] when the
     /// computation fails.
     pub async fn hash(&self, password: &Password) -> Result<PasswordHash, Error> {
-        self.submit(|reply| Job::Hash(password.clone(), reply))
-            .await
+        self.submit(|reply| Job::Hash(password.clone(), reply)).await
     }
 
     /// Tells whether the password is the one of the hash.
@@ -137,8 +124,7 @@ impl HashPool {
     /// [`ErrorKind::TooManyRequests`] when the queue is full, [`ErrorKind::Internal`] when the
     /// computation fails.
     pub async fn verify(&self, password: &Password, hash: &PasswordHash) -> Result<bool, Error> {
-        self.submit(|reply| Job::Verify(password.clone(), hash.clone(), reply))
-            .await
+        self.submit(|reply| Job::Verify(password.clone(), hash.clone(), reply)).await
     }
 
     /// Takes as long as [`HashPool::verify`] does for a hash with the current parameters.
@@ -147,8 +133,7 @@ impl HashPool {
     ///
     /// The same as [`HashPool::verify`].
     pub async fn dummy(&self, password: &Password) -> Result<(), Error> {
-        self.submit(|reply| Job::Dummy(password.clone(), reply))
-            .await
+        self.submit(|reply| Job::Dummy(password.clone(), reply)).await
     }
 
     async fn submit<T>(
@@ -159,24 +144,18 @@ impl HashPool {
         match self.queue.try_send(job(reply)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                return Err(
-                    Error::new(ErrorKind::TooManyRequests, "too many logins at once")
-                        .with_retry_after(Duration::from_secs(1)),
-                );
+                return Err(Error::new(ErrorKind::TooManyRequests, "too many logins at once")
+                    .with_retry_after(Duration::from_secs(1)));
             }
             Err(TrySendError::Disconnected(_)) => return Err(Error::internal(WorkersGone)),
         }
-        answer
-            .await
-            .unwrap_or_else(|_| Err(Error::internal(WorkersGone)))
+        answer.await.unwrap_or_else(|_| Err(Error::internal(WorkersGone)))
     }
 }
 
 impl fmt::Debug for HashPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HashPool")
-            .field("params", &self.params)
-            .finish_non_exhaustive()
+        f.debug_struct("HashPool").field("params", &self.params).finish_non_exhaustive()
     }
 }
 
@@ -196,11 +175,7 @@ impl Worker {
         let mut arena = Arena::for_params(self.params);
         loop {
             // The guard is held while waiting for a job, which is what makes the others wait.
-            let job = self
-                .receiver
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .recv();
+            let job = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = job else { return };
             self.work(job, &mut arena);
             arena.shrink_to(self.params);
@@ -243,11 +218,7 @@ mod tests {
 
     fn pool(threads: usize, queue: usize) -> HashPool {
         let params = HashParams::new(8, 1, 1).unwrap();
-        let config = HashPoolConfig {
-            params,
-            threads,
-            queue,
-        };
+        let config = HashPoolConfig { params, threads, queue };
         HashPool::start(config, Arc::new(SystemRandom)).unwrap()
     }
 
@@ -259,17 +230,8 @@ mod tests {
     async fn hashes_and_verifies_and_counts() {
         let pool = pool(2, 4);
         let hash = pool.hash(&password("grafana-pass-1")).await.unwrap();
-        assert!(
-            pool.verify(&password("grafana-pass-1"), &hash)
-                .await
-                .unwrap()
-        );
-        assert!(
-            !pool
-                .verify(&password("grafana-pass-2"), &hash)
-                .await
-                .unwrap()
-        );
+        assert!(pool.verify(&password("grafana-pass-1"), &hash).await.unwrap());
+        assert!(!pool.verify(&password("grafana-pass-2"), &hash).await.unwrap());
         pool.dummy(&password("whatever")).await.unwrap();
         assert_eq!(pool.computations(), 4);
     }
@@ -283,22 +245,14 @@ mod tests {
         .unwrap();
         assert!(pool.verify(&password("password"), &foreign).await.unwrap());
         let hash = pool.hash(&password("grafana-pass-1")).await.unwrap();
-        assert!(
-            pool.verify(&password("grafana-pass-1"), &hash)
-                .await
-                .unwrap()
-        );
+        assert!(pool.verify(&password("grafana-pass-1"), &hash).await.unwrap());
     }
 
     #[tokio::test]
     async fn a_full_queue_says_when_to_come_again() {
         let (queue, jobs) = sync_channel(1);
         let params = HashParams::default();
-        let pool = HashPool {
-            queue,
-            params,
-            computations: Arc::default(),
-        };
+        let pool = HashPool { queue, params, computations: Arc::default() };
         let secret = password("grafana-pass-1");
         let mut waiting = Box::pin(pool.hash(&secret));
         assert!(futures_util::poll!(&mut waiting).is_pending());
@@ -308,20 +262,13 @@ mod tests {
         assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
 
         drop(jobs);
-        assert_eq!(
-            pool.hash(&secret).await.unwrap_err().kind(),
-            ErrorKind::Internal
-        );
+        assert_eq!(pool.hash(&secret).await.unwrap_err().kind(), ErrorKind::Internal);
     }
 
     #[test]
     fn zero_threads_and_an_empty_queue_are_refused() {
         for (threads, queue) in [(0, 1), (1, 0)] {
-            let config = HashPoolConfig {
-                threads,
-                queue,
-                ..HashPoolConfig::default()
-            };
+            let config = HashPoolConfig { threads, queue, ..HashPoolConfig::default() };
             assert!(HashPool::start(config, Arc::new(SystemRandom)).is_err());
         }
     }

@@ -23,9 +23,7 @@ pub struct GrantKey(Permission);
 impl GrantKey {
     /// The key of a granted permission.
     pub fn of(granted: Permission) -> Self {
-        let Resource {
-            resource_type, id, ..
-        } = granted.resource;
+        let Resource { resource_type, id, .. } = granted.resource;
         let resource = match (resource_type, id) {
             (ResourceType::Instance, _) => Resource::all(resource_type),
             (_, Some(id)) => Resource::all(resource_type).with_id(id),

@@ -143,12 +143,7 @@ impl UncheckedPermission {
         id: Option<Id>,
         org: Option<OrgId>,
     ) -> Self {
-        Self {
-            action: action.into(),
-            resource_type: resource_type.into(),
-            id,
-            org,
-        }
+        Self { action: action.into(), resource_type: resource_type.into(), id, org }
     }
 
     /// Reads the names and checks the ids.
@@ -161,11 +156,7 @@ impl UncheckedPermission {
     pub fn validate(&self) -> Result<Permission, InvalidPermission> {
         let resource_type = self.resource_type.parse()?;
         let action = self.action.parse()?;
-        let resource = Resource {
-            resource_type,
-            id: self.id,
-            org: self.org,
-        };
+        let resource = Resource { resource_type, id: self.id, org: self.org };
         let permission = Permission::new(action, resource);
         permission.validate()?;
         Ok(permission)
@@ -175,12 +166,7 @@ impl UncheckedPermission {
 impl From<Permission> for UncheckedPermission {
     fn from(permission: Permission) -> Self {
         let Permission { action, resource } = permission;
-        Self::new(
-            action.as_str(),
-            resource.resource_type.as_str(),
-            resource.id,
-            resource.org,
-        )
+        Self::new(action.as_str(), resource.resource_type.as_str(), resource.id, resource.org)
     }
 }
 
@@ -221,25 +207,13 @@ impl FromStr for Permission {
     fn from_str(text: &str) -> Result<Self, ParsePermissionError> {
         let shown = || text.chars().take(128).collect::<String>();
         let form = || ParsePermissionError::Form { text: shown() };
-        let id = |source| ParsePermissionError::Id {
-            text: shown(),
-            source,
-        };
-        let name = |source| ParsePermissionError::Name {
-            text: shown(),
-            source,
-        };
+        let id = |source| ParsePermissionError::Id { text: shown(), source };
+        let name = |source| ParsePermissionError::Name { text: shown(), source };
 
         let (action, path) = text.split_once(':').ok_or_else(form)?;
         let action: Action = action.parse().map_err(name)?;
         let mut parts = path.split('/');
-        let parts = (
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-        );
+        let parts = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
         let (org, resource_type, resource_id) = match parts {
             (Some(resource_type), resource_id, None, None, None) => {
                 (None, resource_type, resource_id)
@@ -293,14 +267,7 @@ pub(crate) mod strategy {
         let id = prop::option::of((1..5_u64).prop_map(Id::from_u64));
         let org = prop::option::of((1..4_u64).prop_map(OrgId::from_u64));
         (action, types, id, org).prop_map(|(action, resource_type, id, org)| {
-            Permission::new(
-                action,
-                Resource {
-                    resource_type,
-                    id,
-                    org,
-                },
-            )
+            Permission::new(action, Resource { resource_type, id, org })
         })
     }
 }
@@ -336,10 +303,7 @@ mod tests {
     #[test]
     fn orgs_with_an_id_is_the_org_itself() {
         let permission: Permission = "read:orgs/0000000000000001".parse().unwrap();
-        assert_eq!(
-            permission,
-            Permission::read(Resource::org(OrgId::from_u64(1)))
-        );
+        assert_eq!(permission, Permission::read(Resource::org(OrgId::from_u64(1))));
     }
 
     #[test]
@@ -347,22 +311,11 @@ mod tests {
         let zero = Some(Id::from_u64(0));
         let zero_org = Some(OrgId::from_u64(0));
         let error = |action: &str, resource_type: &str, id, org| {
-            UncheckedPermission::new(action, resource_type, id, org)
-                .validate()
-                .unwrap_err()
+            UncheckedPermission::new(action, resource_type, id, org).validate().unwrap_err()
         };
-        assert_eq!(
-            error("fly", "pizza", zero, zero_org),
-            InvalidPermission::UnknownResourceType
-        );
-        assert_eq!(
-            error("fly", "buckets", zero, zero_org),
-            InvalidPermission::UnknownAction
-        );
-        assert_eq!(
-            error("read", "buckets", zero, zero_org),
-            InvalidPermission::OrgId
-        );
+        assert_eq!(error("fly", "pizza", zero, zero_org), InvalidPermission::UnknownResourceType);
+        assert_eq!(error("fly", "buckets", zero, zero_org), InvalidPermission::UnknownAction);
+        assert_eq!(error("read", "buckets", zero, zero_org), InvalidPermission::OrgId);
         assert_eq!(error("read", "buckets", zero, None), InvalidPermission::Id);
     }
 

@@ -32,30 +32,22 @@ fn both_actions(resource: Resource) -> [Permission; 2] {
 /// Everything but the instance: read and write on 22 types, in every org. What an operator token
 /// holds.
 pub fn operator() -> Vec<Permission> {
-    helper_types()
-        .flat_map(|t| both_actions(Resource::all(t)))
-        .collect()
+    helper_types().flat_map(|t| both_actions(Resource::all(t))).collect()
 }
 
 /// Read and write on everything in the org.
 pub fn owner_of_org(org: OrgId) -> Vec<Permission> {
-    helper_types()
-        .flat_map(|t| both_actions(in_org(t, org)))
-        .collect()
+    helper_types().flat_map(|t| both_actions(in_org(t, org))).collect()
 }
 
 /// Read on everything in the org.
 pub fn member_of_org(org: OrgId) -> Vec<Permission> {
-    helper_types()
-        .map(|t| Permission::read(in_org(t, org)))
-        .collect()
+    helper_types().map(|t| Permission::read(in_org(t, org))).collect()
 }
 
 /// Read on everything, in every org.
 pub fn read_all() -> Vec<Permission> {
-    helper_types()
-        .map(|t| Permission::read(Resource::all(t)))
-        .collect()
+    helper_types().map(|t| Permission::read(Resource::all(t))).collect()
 }
 
 /// Read and write on the user's own record.
@@ -65,9 +57,7 @@ pub fn user_self(user: UserId) -> Vec<Permission> {
 
 /// Read on one bucket, whatever its org.
 pub fn member_bucket(bucket: BucketId) -> Vec<Permission> {
-    vec![Permission::read(
-        Resource::all(ResourceType::Buckets).with_id(bucket),
-    )]
+    vec![Permission::read(Resource::all(ResourceType::Buckets).with_id(bucket))]
 }
 
 #[cfg(test)]
@@ -82,14 +72,7 @@ mod tests {
     fn operator_is_44_permissions_type_by_type_read_before_write() {
         let operator = text(&operator());
         assert_eq!(operator.len(), 44);
-        assert_eq!(
-            operator[..3],
-            [
-                "read:authorizations",
-                "write:authorizations",
-                "read:buckets"
-            ]
-        );
+        assert_eq!(operator[..3], ["read:authorizations", "write:authorizations", "read:buckets"]);
         assert_eq!(operator[43], "write:replications");
         assert!(!operator.iter().any(|p| p.ends_with("instance")));
     }
@@ -107,27 +90,16 @@ mod tests {
     fn member_and_read_all_only_read_and_hold_no_blank_permission() {
         assert_eq!(member_of_org(OrgId::from_u64(1)).len(), 22);
         assert_eq!(read_all().len(), 22);
-        let all = member_of_org(OrgId::from_u64(1))
-            .into_iter()
-            .chain(read_all());
-        assert!(
-            all.into_iter()
-                .all(|p| p.action == Action::Read && p.validate().is_ok())
-        );
+        let all = member_of_org(OrgId::from_u64(1)).into_iter().chain(read_all());
+        assert!(all.into_iter().all(|p| p.action == Action::Read && p.validate().is_ok()));
     }
 
     #[test]
     fn me_is_the_user_by_id() {
         assert_eq!(
             text(&user_self(UserId::from_u64(2))),
-            [
-                "read:users/0000000000000002",
-                "write:users/0000000000000002"
-            ]
+            ["read:users/0000000000000002", "write:users/0000000000000002"]
         );
-        assert_eq!(
-            text(&member_bucket(BucketId::from_u64(3))),
-            ["read:buckets/0000000000000003"]
-        );
+        assert_eq!(text(&member_bucket(BucketId::from_u64(3))), ["read:buckets/0000000000000003"]);
     }
 }

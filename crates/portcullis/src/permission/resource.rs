@@ -172,29 +172,19 @@ pub struct Resource {
 impl Resource {
     /// All resources of the type, in every org.
     pub const fn all(resource_type: ResourceType) -> Self {
-        Self {
-            resource_type,
-            id: None,
-            org: None,
-        }
+        Self { resource_type, id: None, org: None }
     }
 
     /// Narrows to the org.
     #[must_use]
     pub const fn in_org(self, org: OrgId) -> Self {
-        Self {
-            org: Some(org),
-            ..self
-        }
+        Self { org: Some(org), ..self }
     }
 
     /// Narrows to one resource.
     #[must_use]
     pub fn with_id(self, id: impl Into<Id>) -> Self {
-        Self {
-            id: Some(id.into()),
-            ..self
-        }
+        Self { id: Some(id.into()), ..self }
     }
 
     /// The bucket of the org.

@@ -80,11 +80,7 @@ impl PermissionSet {
         let mut set = Self::default();
         let mut scoped: Vec<(Tag, u64, u64)> = Vec::new();
         for Permission { action, resource } in permissions {
-            let Resource {
-                resource_type,
-                id,
-                org,
-            } = resource;
+            let Resource { resource_type, id, org } = resource;
             let (scope, key, org) = match (resource_type, id, org) {
                 (ResourceType::Instance, _, _) | (_, None, None) => {
                     set.everywhere.of_mut(action).add(resource_type);
@@ -103,11 +99,7 @@ impl PermissionSet {
         for (position, (tag, ..)) in (0_u32..).zip(&scoped) {
             match runs.last_mut() {
                 Some(run) if run.tag == *tag => run.end = position + 1,
-                _ => runs.push(Run {
-                    tag: *tag,
-                    start: position,
-                    end: position + 1,
-                }),
+                _ => runs.push(Run { tag: *tag, start: position, end: position + 1 }),
             }
         }
         set.runs = runs.into();
@@ -127,8 +119,7 @@ impl PermissionSet {
 
     /// Tells whether the set allows the permission.
     pub fn allows(&self, requested: &Permission) -> bool {
-        self.granting(requested.action, &requested.resource)
-            .is_some()
+        self.granting(requested.action, &requested.resource).is_some()
     }
 
     /// Tells whether the set allows nothing at all.
@@ -151,9 +142,7 @@ impl PermissionSet {
             return None;
         }
         if let Some(org) = resource.org
-            && self
-                .find(Tag::new(action, resource_type, Scope::Org), org.as_u64())
-                .is_some()
+            && self.find(Tag::new(action, resource_type, Scope::Org), org.as_u64()).is_some()
         {
             return grant(every.in_org(org));
         }
@@ -198,11 +187,7 @@ impl PermissionSet {
                 .map(move |resource_type| Permission::new(action, Resource::all(resource_type)))
         });
         let scoped = self.runs.iter().flat_map(|run| {
-            let action = if run.tag.0 & 2 == 0 {
-                Action::Read
-            } else {
-                Action::Write
-            };
+            let action = if run.tag.0 & 2 == 0 { Action::Read } else { Action::Write };
             let by_id = run.tag.0 & 1 == Scope::Id as u8;
             let resource_type = ResourceType::ALL.get(usize::from(run.tag.0 >> 2)).copied();
             let range = run.start as usize..run.end as usize;
@@ -214,9 +199,9 @@ impl PermissionSet {
                     let resource = match (by_id, org) {
                         (false, _) => every.in_org(OrgId::from_u64(key)),
                         (true, 0) => every.with_id(Id::from_u64(key)),
-                        (true, org) => every
-                            .in_org(OrgId::from_u64(org))
-                            .with_id(Id::from_u64(key)),
+                        (true, org) => {
+                            every.in_org(OrgId::from_u64(org)).with_id(Id::from_u64(key))
+                        }
                     };
                     Permission::new(action, resource)
                 })
@@ -236,9 +221,7 @@ impl FromIterator<Permission> for PermissionSet {
 
 impl fmt::Debug for PermissionSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set()
-            .entries(self.iter().map(|p| p.to_string()))
-            .finish()
+        f.debug_set().entries(self.iter().map(|p| p.to_string())).finish()
     }
 }
 
@@ -328,10 +311,7 @@ mod tests {
     use crate::permission::strategy::permission;
 
     fn set(permissions: &[&str]) -> PermissionSet {
-        permissions
-            .iter()
-            .map(|text| text.parse::<Permission>().unwrap())
-            .collect()
+        permissions.iter().map(|text| text.parse::<Permission>().unwrap()).collect()
     }
 
     fn check(set: &PermissionSet, asked: &str) -> Decision {

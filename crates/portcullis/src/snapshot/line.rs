@@ -80,8 +80,6 @@ pub(super) struct ApiTokenLine {
     token_digest: Option<TokenDigest>,
     #[serde(default, skip_serializing)]
     token: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    created_at: Option<Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -148,47 +146,27 @@ impl From<&Permission> for PermissionObject {
 
 fn permissions(objects: Vec<PermissionObject>) -> Result<Vec<Permission>, String> {
     let permission = |object: PermissionObject| {
-        let ResourceObject {
-            resource_type,
-            id,
-            org,
-        } = object.resource;
+        let ResourceObject { resource_type, id, org } = object.resource;
         UncheckedPermission::new(object.action, resource_type, id, org).validate()
     };
-    objects
-        .into_iter()
-        .map(permission)
-        .collect::<Result<_, _>>()
-        .map_err(|e| e.to_string())
+    objects.into_iter().map(permission).collect::<Result<_, _>>().map_err(|e| e.to_string())
 }
 
 impl From<&Org> for Line {
     fn from(org: &Org) -> Self {
-        Self::Org(OrgLine {
-            id: org.id,
-            name: org.name.clone(),
-            status: org.status,
-        })
+        Self::Org(OrgLine { id: org.id, name: org.name.clone(), status: org.status })
     }
 }
 
 impl From<&User> for Line {
     fn from(user: &User) -> Self {
-        Self::User(UserLine {
-            id: user.id,
-            name: user.name.clone(),
-            status: user.status,
-        })
+        Self::User(UserLine { id: user.id, name: user.name.clone(), status: user.status })
     }
 }
 
 impl From<&Bucket> for Line {
     fn from(bucket: &Bucket) -> Self {
-        Self::Bucket(BucketLine {
-            id: bucket.id,
-            org: bucket.org,
-            name: bucket.name.clone(),
-        })
+        Self::Bucket(BucketLine { id: bucket.id, org: bucket.org, name: bucket.name.clone() })
     }
 }
 
@@ -203,7 +181,6 @@ impl From<&ApiToken> for Line {
             permissions: token.permissions.iter().map(Into::into).collect(),
             token_digest: Some(token.digest),
             token: None,
-            created_at: token.created_at,
         })
     }
 }
@@ -266,7 +243,6 @@ impl TryFrom<ApiTokenLine> for ApiToken {
             org: line.org,
             user: line.user,
             permissions: permissions(line.permissions)?,
-            created_at: line.created_at,
         })
     }
 }

@@ -46,11 +46,7 @@ pub enum SnapshotRecord {
 impl SnapshotRecord {
     fn identity(&self) -> Result<(Kind, Id, UniqueKey), String> {
         fn of<E: Entity>(entity: &E) -> Result<(Kind, Id, UniqueKey), String> {
-            Ok((
-                E::KIND,
-                entity.id(),
-                entity.unique_key().map_err(|error| error.to_string())?,
-            ))
+            Ok((E::KIND, entity.id(), entity.unique_key().map_err(|error| error.to_string())?))
         }
         match self {
             Self::Org(org) => of(org),
@@ -155,10 +151,7 @@ impl Reader {
                 self.line(number, &bytes)
             };
             if let Err(reason) = result {
-                self.errors.push(LineError {
-                    line: number,
-                    reason,
-                });
+                self.errors.push(LineError { line: number, reason });
                 if self.errors.len() >= MAX_ERRORS || bytes.len() > MAX_LINE_BYTES {
                     return Ok(());
                 }
@@ -166,10 +159,7 @@ impl Reader {
         }
         if self.began && !self.ended {
             let reason = "the last line is missing: the snapshot was cut short".to_owned();
-            self.errors.push(LineError {
-                line: number,
-                reason,
-            });
+            self.errors.push(LineError { line: number, reason });
         }
         Ok(())
     }
@@ -221,11 +211,7 @@ impl Reader {
         claim(&mut self.ids, (kind, id), number)
             .map_err(|other| format!("{kind} {id} is on line {other} already"))?;
         claim(&mut self.keys, (kind, key), number).map_err(|other| {
-            let what = if kind == Kind::ApiToken {
-                "token"
-            } else {
-                "name"
-            };
+            let what = if kind == Kind::ApiToken { "token" } else { "name" };
             format!("{kind} {id} has the same {what} as line {other}")
         })?;
         self.snapshot.records.push((number, record));
@@ -235,10 +221,7 @@ impl Reader {
     fn end(&self, end: &EndLine, digest_before: Sha256) -> Result<(), String> {
         let lines = self.snapshot.records.len() as u64 + self.errors.len() as u64;
         if end.count != lines {
-            return Err(format!(
-                "`count` is {} and there are {lines} records",
-                end.count
-            ));
+            return Err(format!("`count` is {} and there are {lines} records", end.count));
         }
         if !end.sha256.eq_ignore_ascii_case(&hex(digest_before)) {
             return Err("`sha256` does not fit the lines before: they were changed".to_owned());
@@ -262,11 +245,7 @@ fn claim<K: std::hash::Hash + Eq>(
 }
 
 pub(super) fn hex(digest: Sha256) -> String {
-    digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Says what is wrong with the JSON. The messages of our own types hold no secret; serde's own

@@ -25,11 +25,7 @@ impl<W: Write> SnapshotWriter<W> {
     ///
     /// [`WriteSnapshotError`] when it cannot be written.
     pub fn begin(out: W) -> Result<Self, WriteSnapshotError> {
-        let mut writer = Self {
-            out,
-            sha256: Sha256::new(),
-            count: 0,
-        };
+        let mut writer = Self { out, sha256: Sha256::new(), count: 0 };
         writer.line(&Line::Snapshot(SnapshotLine { version: VERSION }))?;
         Ok(writer)
     }

@@ -97,8 +97,6 @@ impl Batch {
 
 impl FromIterator<Operation> for Batch {
     fn from_iter<T: IntoIterator<Item = Operation>>(operations: T) -> Self {
-        Self {
-            operations: operations.into_iter().collect(),
-        }
+        Self { operations: operations.into_iter().collect() }
     }
 }

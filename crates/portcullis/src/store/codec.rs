@@ -75,9 +75,7 @@ pub trait Entity: Sized + Send + Sync {
             org: self.org(),
             user: self.user(),
             status: self.status(),
-            body: serde_json::to_string(&self.to_body())
-                .map_err(StoreError::backend)?
-                .into(),
+            body: serde_json::to_string(&self.to_body()).map_err(StoreError::backend)?.into(),
         })
     }
 
@@ -107,17 +105,12 @@ pub trait Entity: Sized + Send + Sync {
         let same = [
             ("kind", record.kind == Self::KIND),
             ("id", record.id == self.id()),
-            (
-                "unique key",
-                self.unique_key().is_ok_and(|key| key == record.unique_key),
-            ),
+            ("unique key", self.unique_key().is_ok_and(|key| key == record.unique_key)),
             ("org", record.org == self.org()),
             ("user", record.user == self.user()),
             ("status", record.status == self.status()),
         ];
-        same.into_iter()
-            .find(|(_, same)| !same)
-            .map(|(field, _)| field)
+        same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
     }
 }
 
@@ -252,8 +245,6 @@ pub struct ApiTokenBody {
     #[serde(rename = "userID")]
     user: UserId,
     permissions: Vec<Permission>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    created_at: Option<Timestamp>,
 }
 
 impl Entity for ApiToken {
@@ -291,7 +282,6 @@ impl Entity for ApiToken {
             org: self.org,
             user: self.user,
             permissions: self.permissions.clone(),
-            created_at: self.created_at,
         }
     }
 
@@ -304,7 +294,6 @@ impl Entity for ApiToken {
             org: body.org,
             user: body.user,
             permissions: body.permissions,
-            created_at: body.created_at,
         }
     }
 }
@@ -336,20 +325,11 @@ impl Entity for User {
     }
 
     fn to_body(&self) -> UserBody {
-        UserBody {
-            v: Version1,
-            id: self.id,
-            name: self.name.clone(),
-            status: self.status,
-        }
+        UserBody { v: Version1, id: self.id, name: self.name.clone(), status: self.status }
     }
 
     fn from_body(body: UserBody) -> Self {
-        Self {
-            id: body.id,
-            name: body.name,
-            status: body.status,
-        }
+        Self { id: body.id, name: body.name, status: body.status }
     }
 }
 
@@ -380,20 +360,11 @@ impl Entity for Org {
     }
 
     fn to_body(&self) -> OrgBody {
-        OrgBody {
-            v: Version1,
-            id: self.id,
-            name: self.name.clone(),
-            status: self.status,
-        }
+        OrgBody { v: Version1, id: self.id, name: self.name.clone(), status: self.status }
     }
 
     fn from_body(body: OrgBody) -> Self {
-        Self {
-            id: body.id,
-            name: body.name,
-            status: body.status,
-        }
+        Self { id: body.id, name: body.name, status: body.status }
     }
 }
 
@@ -432,27 +403,28 @@ impl Entity for Bucket {
     }
 
     fn to_body(&self) -> BucketBody {
-        BucketBody {
-            v: Version1,
-            id: self.id,
-            org: self.org,
-            name: self.name.clone(),
-        }
+        BucketBody { v: Version1, id: self.id, org: self.org, name: self.name.clone() }
     }
 
     fn from_body(body: BucketBody) -> Self {
-        Self {
-            id: body.id,
-            org: body.org,
-            name: body.name,
-        }
+        Self { id: body.id, org: body.org, name: body.name }
     }
 }
 
 /// A user or org that is gone and whose credentials are still being deleted. It is written in the
 /// commit that deletes the user or org, so that a crash in between is made good at the next start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deletion {
+pub struct Deletion {
+    /// Its own id: an org and a user may have the same one.
+    pub id: Id,
+    /// What is gone.
+    pub gone: Gone,
+}
+
+/// What a [`Deletion`] is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gone {
     /// The org that is gone.
     Org(OrgId),
     /// The user that is gone.
@@ -464,14 +436,7 @@ pub enum Deletion {
 pub struct DeletionBody {
     v: Version1,
     id: Id,
-    of: DeletionOf,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum DeletionOf {
-    Org,
-    User,
+    gone: Gone,
 }
 
 impl Entity for Deletion {
@@ -480,36 +445,22 @@ impl Entity for Deletion {
     type Body = DeletionBody;
 
     fn id(&self) -> Id {
-        match self {
-            Self::Org(org) => org.untyped(),
-            Self::User(user) => user.untyped(),
-        }
+        self.id
     }
 
     fn unique_key(&self) -> Result<UniqueKey, InvalidUniqueKey> {
-        UniqueKey::new(match self {
-            Self::Org(org) => format!("org/{org}"),
-            Self::User(user) => format!("user/{user}"),
+        UniqueKey::new(match self.gone {
+            Gone::Org(org) => format!("org/{org}"),
+            Gone::User(user) => format!("user/{user}"),
         })
     }
 
     fn to_body(&self) -> DeletionBody {
-        let of = match self {
-            Self::Org(_) => DeletionOf::Org,
-            Self::User(_) => DeletionOf::User,
-        };
-        DeletionBody {
-            v: Version1,
-            id: self.id(),
-            of,
-        }
+        DeletionBody { v: Version1, id: self.id, gone: self.gone }
     }
 
     fn from_body(body: DeletionBody) -> Self {
-        match body.of {
-            DeletionOf::Org => Self::Org(body.id.into()),
-            DeletionOf::User => Self::User(body.id.into()),
-        }
+        Self { id: body.id, gone: body.gone }
     }
 }
 
@@ -529,9 +480,7 @@ mod tests {
             org: OrgId::from_u64(1),
             user: UserId::from_u64(2),
             permissions: vec![
-                "read:orgs/0000000000000001/buckets/0000000000000003"
-                    .parse()
-                    .unwrap(),
+                "read:orgs/0000000000000001/buckets/0000000000000003".parse().unwrap(),
                 "write:instance".parse().unwrap(),
             ],
             password_hash: Some(
@@ -566,11 +515,7 @@ mod tests {
     #[test]
     fn snapshot_of_an_authorization_without_a_password() {
         assert_format(
-            Authorization {
-                password_hash: None,
-                permissions: Vec::new(),
-                ..authorization()
-            },
+            Authorization { password_hash: None, permissions: Vec::new(), ..authorization() },
             r#"{"v":1,"id":"0d0d000000000001","token":"grafana","status":"inactive","description":"dashboards","orgID":"0000000000000001","userID":"0000000000000002","permissions":[],"createdAt":"2024-01-02T03:04:05.000000006Z","updatedAt":"2024-02-02T03:04:05Z"}"#,
             "grafana",
         );
@@ -586,7 +531,6 @@ mod tests {
             org: OrgId::from_u64(1),
             user: UserId::from_u64(2),
             permissions: vec!["read:users".parse().unwrap()],
-            created_at: None,
         };
         let digest = token.digest.to_text();
         assert_format(
@@ -602,40 +546,28 @@ mod tests {
     fn snapshots_of_tenants_and_deletions() {
         let name = |name: &str| Name::new(name).unwrap();
         assert_format(
-            User {
-                id: UserId::from_u64(2),
-                name: name("ada"),
-                status: Status::Active,
-            },
+            User { id: UserId::from_u64(2), name: name("ada"), status: Status::Active },
             r#"{"v":1,"id":"0000000000000002","name":"ada","status":"active"}"#,
             "ada",
         );
         assert_format(
-            Org {
-                id: OrgId::from_u64(1),
-                name: name("acme"),
-                status: Status::Inactive,
-            },
+            Org { id: OrgId::from_u64(1), name: name("acme"), status: Status::Inactive },
             r#"{"v":1,"id":"0000000000000001","name":"acme","status":"inactive"}"#,
             "acme",
         );
         assert_format(
-            Bucket {
-                id: BucketId::from_u64(3),
-                org: OrgId::from_u64(1),
-                name: name("a/b"),
-            },
+            Bucket { id: BucketId::from_u64(3), org: OrgId::from_u64(1), name: name("a/b") },
             r#"{"v":1,"id":"0000000000000003","orgID":"0000000000000001","name":"a/b"}"#,
             "0000000000000001/a/b",
         );
         assert_format(
-            Deletion::Org(OrgId::from_u64(1)),
-            r#"{"v":1,"id":"0000000000000001","of":"org"}"#,
+            Deletion { id: Id::from_u64(4), gone: Gone::Org(OrgId::from_u64(1)) },
+            r#"{"v":1,"id":"0000000000000004","gone":{"org":"0000000000000001"}}"#,
             "org/0000000000000001",
         );
         assert_format(
-            Deletion::User(UserId::from_u64(1)),
-            r#"{"v":1,"id":"0000000000000001","of":"user"}"#,
+            Deletion { id: Id::from_u64(5), gone: Gone::User(UserId::from_u64(1)) },
+            r#"{"v":1,"id":"0000000000000005","gone":{"user":"0000000000000001"}}"#,
             "user/0000000000000001",
         );
     }
@@ -644,58 +576,17 @@ mod tests {
     fn a_record_that_contradicts_its_body_is_corrupt() {
         let good = authorization().to_record(Revision::from_u128(1)).unwrap();
         let bad = [
-            (
-                "kind",
-                Record {
-                    kind: Kind::User,
-                    ..good.clone()
-                },
-            ),
-            (
-                "id",
-                Record {
-                    id: Id::from_u64(9),
-                    ..good.clone()
-                },
-            ),
-            (
-                "unique key",
-                Record {
-                    unique_key: UniqueKey::new("x").unwrap(),
-                    ..good.clone()
-                },
-            ),
-            (
-                "org",
-                Record {
-                    org: None,
-                    ..good.clone()
-                },
-            ),
-            (
-                "user",
-                Record {
-                    user: Some(UserId::from_u64(9)),
-                    ..good.clone()
-                },
-            ),
-            (
-                "status",
-                Record {
-                    status: Status::Active,
-                    ..good.clone()
-                },
-            ),
+            ("kind", Record { kind: Kind::User, ..good.clone() }),
+            ("id", Record { id: Id::from_u64(9), ..good.clone() }),
+            ("unique key", Record { unique_key: UniqueKey::new("x").unwrap(), ..good.clone() }),
+            ("org", Record { org: None, ..good.clone() }),
+            ("user", Record { user: Some(UserId::from_u64(9)), ..good.clone() }),
+            ("status", Record { status: Status::Active, ..good.clone() }),
         ];
         for (field, record) in bad {
             let error = Authorization::from_record(&record).unwrap_err();
-            let StoreError::Corrupt { source, .. } = error else {
-                panic!("{error:?}")
-            };
-            assert_eq!(
-                source.to_string(),
-                format!("its body contradicts its {field}")
-            );
+            let StoreError::Corrupt { source, .. } = error else { panic!("{error:?}") };
+            assert_eq!(source.to_string(), format!("its body contradicts its {field}"));
         }
     }
 
@@ -710,13 +601,8 @@ mod tests {
             good.body.replace("\"v\":1,", ""),
             good.body.replace("$2b$04$", "$2b$99$"),
         ] {
-            let error = Authorization::from_record(&Record {
-                body: body.into(),
-                ..good.clone()
-            });
-            let Err(StoreError::Corrupt { source, .. }) = error else {
-                panic!("{error:?}")
-            };
+            let error = Authorization::from_record(&Record { body: body.into(), ..good.clone() });
+            let Err(StoreError::Corrupt { source, .. }) = error else { panic!("{error:?}") };
             assert!(!format!("{source}").contains('$'), "{source}");
         }
     }
@@ -725,11 +611,7 @@ mod tests {
     fn members_added_later_are_ignored_by_this_version() {
         let good = authorization().to_record(Revision::from_u128(1)).unwrap();
         let body = good.body.replace("{\"v\":1,", "{\"v\":1,\"later\":[1],");
-        let read = Authorization::from_record(&Record {
-            body: body.into(),
-            ..good
-        })
-        .unwrap();
+        let read = Authorization::from_record(&Record { body: body.into(), ..good }).unwrap();
         assert_eq!(read, authorization());
     }
 }

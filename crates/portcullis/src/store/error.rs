@@ -104,23 +104,17 @@ impl std::fmt::Display for Taken {
 impl StoreError {
     /// Wraps what the storage engine said.
     pub fn backend(source: impl Into<Source>) -> Self {
-        Self::Backend {
-            source: source.into(),
-        }
+        Self::Backend { source: source.into() }
     }
 
     /// Says that the store cannot be reached.
     pub fn unavailable(source: impl Into<Source>) -> Self {
-        Self::Unavailable {
-            source: source.into(),
-        }
+        Self::Unavailable { source: source.into() }
     }
 
     /// Says that nobody knows.
     pub fn indeterminate(source: impl Into<Source>) -> Self {
-        Self::Indeterminate {
-            source: source.into(),
-        }
+        Self::Indeterminate { source: source.into() }
     }
 
     /// The store was closed.

@@ -35,7 +35,8 @@ pub trait StoreExt: Store {
     /// Reads what has the id, changes it, puts it back, and starts over while others change it at
     /// the same time. The revision for each try comes from `revision`.
     ///
-    /// `change` may refuse: nothing is written then. A commit of which nobody knows whether it
+    /// `change` may refuse: nothing is written then. The `requirements` go into the same commit
+    /// before the change. A commit of which nobody knows whether it
     /// happened is looked up by its revision.
     ///
     /// # Errors
@@ -46,6 +47,7 @@ pub trait StoreExt: Store {
         &self,
         id: Id,
         mut change: F,
+        requirements: &[Operation],
         mut revision: R,
     ) -> Result<Modified<E>, X>
     where
@@ -63,9 +65,14 @@ pub trait StoreExt: Store {
             change(&mut entity)?;
             let new = revision()?;
             let put = put(&entity, new, Expect::Revision(expected))?;
-            match self.commit(Batch::new().with(put)).await {
+            let batch: Batch = requirements.iter().cloned().chain([put]).collect();
+            match self.commit(batch).await {
                 Ok(_) => return Ok(Modified::Done(entity)),
-                Err(StoreError::Missing { .. }) => return Ok(Modified::Missing),
+                Err(StoreError::Missing { kind, id: missing })
+                    if (kind, missing) == (E::KIND, id) =>
+                {
+                    return Ok(Modified::Missing);
+                }
                 Err(error @ StoreError::Indeterminate { .. }) => {
                     // The revision is ours alone: if it is there, the change was made.
                     return match self.find::<E>(id).await {
@@ -85,18 +92,12 @@ pub trait StoreExt: Store {
     ///
     /// Those of [`Store::list`]; the stream ends after one.
     fn pages(&self, index: Index, page_size: NonZeroUsize) -> BoxStream<'_, PageResult> {
-        let first = Some(PageRequest {
-            after: None,
-            limit: page_size,
-        });
+        let first = Some(PageRequest { after: None, limit: page_size });
         stream::unfold(first, move |request| async move {
             let request = request?;
             let page = self.list(index, request).await;
             let next = page.as_ref().ok().and_then(|page| page.next);
-            let next = next.map(|id| PageRequest {
-                after: Some(id),
-                limit: page_size,
-            });
+            let next = next.map(|id| PageRequest { after: Some(id), limit: page_size });
             Some((page, next))
         })
         .boxed()
@@ -127,15 +128,9 @@ pub(crate) fn put<E: Entity>(
     expect: Expect,
 ) -> Result<Operation, StoreError> {
     let record = entity.to_record(revision)?;
-    Ok(Operation::Put {
-        record,
-        grants: entity.grants(),
-        expect,
-    })
+    Ok(Operation::Put { record, grants: entity.grants(), expect })
 }
 
 fn decode<E: Entity>(record: Option<Record>) -> Result<Option<(E, Revision)>, StoreError> {
-    record
-        .map(|record| Ok((E::from_record(&record)?, record.revision)))
-        .transpose()
+    record.map(|record| Ok((E::from_record(&record)?, record.revision))).transpose()
 }

@@ -107,8 +107,10 @@ struct State {
     log: VecDeque<(Kind, Id)>,
     /// Place of the last change announced.
     last: u128,
-    /// Watchers that began before this place cannot go on.
-    resync_at: u128,
+    /// How often changes were missed, and up to which place the last time: whoever watched then,
+    /// or asks for what came after a position of before, cannot go on.
+    resyncs: u64,
+    resync_at: Option<u128>,
     fresh: Option<Instant>,
     closed: bool,
 }
@@ -145,17 +147,13 @@ impl Feed {
         let state = State {
             log: VecDeque::new(),
             last: place,
-            resync_at: 0,
+            resyncs: 0,
+            resync_at: None,
             fresh: None,
             closed: false,
         };
         let wake = watch::Sender::new(());
-        Arc::new(Self {
-            incarnation,
-            freshness,
-            state: Mutex::new(state),
-            wake,
-        })
+        Arc::new(Self { incarnation, freshness, state: Mutex::new(state), wake })
     }
 
     /// Adds changes in the order of their commits, and returns the position after them.
@@ -185,7 +183,8 @@ impl Feed {
         let mut state = self.state();
         state.log.clear();
         state.last = state.last.max(place);
-        state.resync_at = state.last;
+        state.resync_at = Some(state.last);
+        state.resyncs += 1;
         state.fresh = None;
         drop(state);
         self.wake();
@@ -211,6 +210,7 @@ impl Feed {
             wake: self.wake.subscribe(),
             feed: Arc::clone(self),
             cursor: (after.incarnation == self.incarnation).then_some(after.place),
+            resyncs: None,
             told_fresh: None,
         };
         stream::unfold(watcher, |mut watcher| async {
@@ -235,6 +235,8 @@ struct Watcher {
     wake: watch::Receiver<()>,
     /// Place of the last change told; `None` when it belongs to another incarnation.
     cursor: Option<u128>,
+    /// The number of resyncs it knows of; `None` before its first look.
+    resyncs: Option<u64>,
     told_fresh: Option<Instant>,
 }
 
@@ -265,13 +267,17 @@ impl Watcher {
             return Look::End;
         }
         let known_until = state.last - state.log.len() as u128;
-        let cursor = match self.cursor {
-            Some(cursor)
-                if cursor >= known_until && cursor >= state.resync_at && cursor <= state.last =>
-            {
-                cursor
-            }
-            _ => {
+        let missed_nothing = |cursor: u128| match self.resyncs {
+            Some(resyncs) => resyncs == state.resyncs,
+            None => state.resync_at.is_none_or(|at| cursor > at),
+        };
+        let known =
+            |cursor: &u128| (known_until..=state.last).contains(cursor) && missed_nothing(*cursor);
+        let cursor = self.cursor.filter(known);
+        self.resyncs = Some(state.resyncs);
+        let cursor = match cursor {
+            Some(cursor) => cursor,
+            None => {
                 self.cursor = Some(state.last);
                 let position = Position::new(self.feed.incarnation, state.last);
                 return Look::Tell(vec![Change::Resync { position }]);
@@ -326,11 +332,7 @@ mod tests {
 
     fn changed(feed: &Feed, place: u128, id: u64) -> Change {
         let position = Position::new(feed.incarnation, place);
-        Change::Changed {
-            kind: Kind::User,
-            id: Id::from_u64(id),
-            position,
-        }
+        Change::Changed { kind: Kind::User, id: Id::from_u64(id), position }
     }
 
     fn announce(feed: &Feed, ids: impl IntoIterator<Item = u64>) -> Position {
@@ -377,10 +379,7 @@ mod tests {
         let position = feed.position();
         assert_eq!(next(&mut stream).await, Change::Resync { position });
         announce(&feed, [9]);
-        assert_eq!(
-            next(&mut stream).await,
-            changed(&feed, position.place() + 1, 9)
-        );
+        assert_eq!(next(&mut stream).await, changed(&feed, position.place() + 1, 9));
     }
 
     #[tokio::test]
@@ -389,10 +388,7 @@ mod tests {
         announce(&feed, [1]);
         for after in [Position::new(8, 1), Position::new(7, 2)] {
             let position = feed.position();
-            assert_eq!(
-                next(&mut feed.watch(after)).await,
-                Change::Resync { position }
-            );
+            assert_eq!(next(&mut feed.watch(after)).await, Change::Resync { position });
         }
     }
 
@@ -400,9 +396,15 @@ mod tests {
     async fn resync_reaches_those_who_watch_and_close_ends_them() {
         let feed = Feed::of_shared_store(7, 0);
         let mut stream = feed.watch(feed.position());
-        feed.resync(5);
-        let position = Position::new(7, 5);
-        assert_eq!(next(&mut stream).await, Change::Resync { position });
+        assert!(futures_util::poll!(stream.next()).is_pending());
+        for place in [5, 5, 3] {
+            let before = feed.position();
+            feed.resync(place);
+            let position = Position::new(7, 5);
+            assert_eq!(next(&mut stream).await, Change::Resync { position });
+            assert_eq!(next(&mut feed.watch(before)).await, Change::Resync { position });
+            assert!(futures_util::poll!(stream.next()).is_pending());
+        }
         feed.close();
         assert!(stream.next().await.is_none());
     }

@@ -44,28 +44,17 @@ impl MemoryStore {
     /// [`RandomUnavailable`] when there is no randomness for its incarnation.
     pub fn new() -> Result<Self, RandomUnavailable> {
         let incarnation = Position::new_incarnation(&SystemRandom)?;
-        Ok(Self {
-            tables: RwLock::default(),
-            feed: Feed::of_single_process(incarnation),
-        })
+        Ok(Self { tables: RwLock::default(), feed: Feed::of_single_process(incarnation) })
     }
 
     fn read(&self) -> Result<RwLockReadGuard<'_, Tables>, StoreError> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        if tables.closed {
-            Err(StoreError::closed())
-        } else {
-            Ok(tables)
-        }
+        if tables.closed { Err(StoreError::closed()) } else { Ok(tables) }
     }
 
     fn write(&self) -> Result<RwLockWriteGuard<'_, Tables>, StoreError> {
         let tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        if tables.closed {
-            Err(StoreError::closed())
-        } else {
-            Ok(tables)
-        }
+        if tables.closed { Err(StoreError::closed()) } else { Ok(tables) }
     }
 }
 
@@ -88,9 +77,7 @@ impl Tables {
             let keys = self.by_unique_key.entry(kind).or_default();
             keys.remove(record.unique_key.as_str());
             record.org.map(|org| self.by_org.remove(&(kind, org, id)));
-            record
-                .user
-                .map(|user| self.by_user.remove(&(kind, user, id)));
+            record.user.map(|user| self.by_user.remove(&(kind, user, id)));
             for grant in grants {
                 self.by_grant.remove(&(kind, *grant, id));
             }
@@ -100,11 +87,8 @@ impl Tables {
             let keys = self.by_unique_key.entry(kind).or_default();
             keys.insert(record.unique_key.as_str().into(), id);
             record.org.map(|org| self.by_org.insert((kind, org, id)));
-            record
-                .user
-                .map(|user| self.by_user.insert((kind, user, id)));
-            self.by_grant
-                .extend(grants.iter().map(|grant| (kind, *grant, id)));
+            record.user.map(|user| self.by_user.insert((kind, user, id)));
+            self.by_grant.extend(grants.iter().map(|grant| (kind, *grant, id)));
             self.rows.insert((kind, id), row);
         }
         old
@@ -113,20 +97,12 @@ impl Tables {
     /// Carries out one operation; returns what it replaced.
     fn apply(&mut self, operation: Operation) -> Result<Option<Replaced>, StoreError> {
         match operation {
-            Operation::Put {
-                record,
-                grants,
-                expect,
-            } => {
+            Operation::Put { record, grants, expect } => {
                 let (kind, id) = (record.kind, record.id);
                 match (expect, self.row(kind, id)) {
                     (Expect::Absent, None) => {}
                     (Expect::Absent, Some(_)) => {
-                        return Err(StoreError::AlreadyExists {
-                            kind,
-                            id,
-                            taken: Taken::Id,
-                        });
+                        return Err(StoreError::AlreadyExists { kind, id, taken: Taken::Id });
                     }
                     (Expect::Revision(_), None) => return Err(StoreError::Missing { kind, id }),
                     (Expect::Revision(expected), Some(row)) => {
@@ -140,11 +116,7 @@ impl Tables {
                     .get(&kind)
                     .and_then(|keys| keys.get(record.unique_key.as_str()));
                 if holder.is_some_and(|holder| *holder != id) {
-                    return Err(StoreError::AlreadyExists {
-                        kind,
-                        id,
-                        taken: Taken::UniqueKey,
-                    });
+                    return Err(StoreError::AlreadyExists { kind, id, taken: Taken::UniqueKey });
                 }
                 let old = self.replace(kind, id, Some(Row { record, grants }));
                 Ok(Some(Replaced { kind, id, old }))
@@ -229,9 +201,7 @@ impl Store for MemoryStore {
         let last = Id::from_u64(u64::MAX);
         Ok(match index {
             Index::All(_) => {
-                let rows = tables
-                    .rows
-                    .range((Excluded((kind, after)), Included((kind, last))));
+                let rows = tables.rows.range((Excluded((kind, after)), Included((kind, last))));
                 tables.page(rows.map(|((_, id), _)| *id), kind, limit)
             }
             Index::Org(_, org) => {
@@ -256,9 +226,7 @@ impl Store for MemoryStore {
         let mut tables = self.write()?;
         let done = tables.apply_all(operations)?;
         // Still under the lock, so that changes are announced in the order they were made.
-        Ok(self
-            .feed
-            .announce(done.iter().map(|replaced| (replaced.kind, replaced.id))))
+        Ok(self.feed.announce(done.iter().map(|replaced| (replaced.kind, replaced.id))))
     }
 
     async fn position(&self) -> Result<Position, StoreError> {
@@ -275,10 +243,7 @@ impl Store for MemoryStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.tables
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .closed = true;
+        self.tables.write().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.feed.close();
         Ok(())
     }

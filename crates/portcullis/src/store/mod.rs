@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 pub use batch::{Batch, Expect, Operation};
-pub use codec::{Deletion, Entity};
+pub use codec::{Deletion, Entity, Gone};
 pub use error::{StoreError, Taken};
 pub(crate) use ext::put;
 pub use ext::{MODIFY_TRIES, Modified, StoreExt};

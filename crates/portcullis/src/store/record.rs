@@ -27,14 +27,8 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
-        Self::ApiToken,
-        Self::Authorization,
-        Self::Bucket,
-        Self::Deletion,
-        Self::Org,
-        Self::User,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::ApiToken, Self::Authorization, Self::Bucket, Self::Deletion, Self::Org, Self::User];
 }
 
 impl fmt::Display for Kind {
@@ -122,10 +116,7 @@ impl fmt::Debug for UniqueKey {
 
 /// Says that a unique key is empty or too long.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error(
-    "a unique key must be between 1 and {} bytes long, not {length}",
-    UniqueKey::MAX_BYTES
-)]
+#[error("a unique key must be between 1 and {} bytes long, not {length}", UniqueKey::MAX_BYTES)]
 pub struct InvalidUniqueKey {
     length: usize,
 }

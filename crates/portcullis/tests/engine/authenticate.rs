@@ -191,10 +191,7 @@ async fn a_deleted_authorization_leaves_nothing_to_a_new_one_of_its_name() {
     let world = World::new().await;
     let id = world.with_password("telegraf").await.id;
     world.engine.delete_authorization(id).await.unwrap();
-    assert_eq!(
-        refusal(&world, "telegraf", "telegraf-password").await,
-        Refusal::UnknownUsername
-    );
+    assert_eq!(refusal(&world, "telegraf", "telegraf-password").await, Refusal::UnknownUsername);
     let again = world.authorization("telegraf").await;
     assert_ne!(again.id, id);
     assert_eq!(refusal(&world, "telegraf", "telegraf-password").await, Refusal::NoPassword);

@@ -27,9 +27,12 @@ async fn crowd(world: &World, authorizations: usize) {
 }
 
 async fn assert_nothing_left(store: &dyn Store, buckets: usize) {
-    for (kind, left) in
-        [(Kind::Authorization, 0), (Kind::ApiToken, 0), (Kind::Deletion, 0), (Kind::Bucket, buckets)]
-    {
+    for (kind, left) in [
+        (Kind::Authorization, 0),
+        (Kind::ApiToken, 0),
+        (Kind::Deletion, 0),
+        (Kind::Bucket, buckets),
+    ] {
         assert_eq!(count(store, kind).await, left, "{kind}");
     }
 }

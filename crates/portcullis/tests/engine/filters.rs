@@ -109,7 +109,8 @@ fn every_filter_finds_what_checking_every_record_finds_page_by_page() {
 #[tokio::test]
 async fn permits_equals_brute_force_both_ways() {
     let (world, all) = crowd().await;
-    for asked in ["write:orgs/0000000000000001/buckets/000000000000000b", "read:users/0000000000000001"]
+    for asked in
+        ["write:orgs/0000000000000001/buckets/000000000000000b", "read:users/0000000000000001"]
     {
         let asked: Permission = permission(asked);
         let mut filter = AuthorizationFilter::all();

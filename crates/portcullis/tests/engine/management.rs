@@ -23,7 +23,8 @@ fn owner(world: &World) -> Vec<Permission> {
 #[tokio::test]
 async fn creating_keeps_every_part_and_draws_growing_ids() {
     let world = World::new().await;
-    let new = world.new_authorization("telegraf").with_description("d").with_status(Status::Inactive);
+    let new =
+        world.new_authorization("telegraf").with_description("d").with_status(Status::Inactive);
     let first = world.engine.create_authorization(new).await.unwrap();
     let stored = world.engine.authorization(first.id).await.unwrap().unwrap();
     assert_eq!(stored, first);
@@ -61,8 +62,10 @@ async fn what_cannot_be_created_is_refused_and_leaves_nothing() {
             "unable to create token",
         ),
         (
-            new(vec![Permission::read(Resource::all(portcullis::ResourceType::Buckets)
-                .with_id(portcullis::Id::from_u64(0)))]),
+            new(vec![Permission::read(
+                Resource::all(portcullis::ResourceType::Buckets)
+                    .with_id(portcullis::Id::from_u64(0)),
+            )]),
             ErrorKind::Invalid,
             "invalid id for permission: invalid ID",
         ),
@@ -107,7 +110,9 @@ async fn an_operation_needs_exactly_its_permissions() {
             let refused = run(&world, operation, &caller(&world, &held), target.id).await;
             let expected = match (operation, *missing == grant) {
                 ("list", _) => Ok(0),
-                (_, true) => Err(format!("permission {missing} is not allowed: {missing} is unauthorized")),
+                (_, true) => {
+                    Err(format!("permission {missing} is not allowed: {missing} is unauthorized"))
+                }
                 (_, false) => Err(format!("{missing} is unauthorized")),
             };
             assert_eq!(refused, expected, "{operation} without {missing}");
@@ -173,10 +178,11 @@ async fn replacing_permissions_grants_no_more_than_the_caller_holds() {
     let other = Permission::read(Resource::bucket(world.org.id, other_bucket.id));
     let error = on_behalf.set_permissions(target.id, vec![read, other]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Forbidden);
-    let everything = Principal::of_host(world.org.id, world.user.id, [
-        permission("read:instance"),
-        permission("write:instance"),
-    ]);
+    let everything = Principal::of_host(
+        world.org.id,
+        world.user.id,
+        [permission("read:instance"), permission("write:instance")],
+    );
     let on_behalf = world.engine.on_behalf_of(&everything);
     for (permissions, kind) in [
         (vec![], ErrorKind::Invalid),
@@ -211,8 +217,7 @@ async fn an_org_scoped_grant_never_reaches_another_orgs_record() {
         other.id,
         [permission("read:users")],
     );
-    let foreign =
-        world.engine.create_authorization(foreign.for_user(world.user.id)).await.unwrap();
+    let foreign = world.engine.create_authorization(foreign.for_user(world.user.id)).await.unwrap();
     let owner = caller(&world, &owner(&world));
     for operation in ["get", "update", "set_permissions", "delete"] {
         let answer = run(&world, operation, &owner, foreign.id).await;
@@ -227,8 +232,7 @@ async fn an_org_scoped_grant_never_reaches_another_orgs_record() {
 #[tokio::test]
 async fn a_host_with_its_own_directory_manages_its_own_tenants() {
     let world = World::new().await;
-    let (org, user, bucket) =
-        (OrgId::from_u64(11), UserId::from_u64(12), BucketId::from_u64(13));
+    let (org, user, bucket) = (OrgId::from_u64(11), UserId::from_u64(12), BucketId::from_u64(13));
     let directory = StaticDirectory::new()
         .with_org(Org { id: org, name: name("host-org"), status: Status::Active })
         .with_user(User { id: user, name: name("host-user"), status: Status::Active })
@@ -239,8 +243,7 @@ async fn a_host_with_its_own_directory_manages_its_own_tenants() {
     assert_eq!(error.kind(), ErrorKind::Invalid);
     let write = Permission::write(Resource::bucket(org, bucket));
     let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org, [write]);
-    let created: Authorization =
-        engine.create_authorization(new.for_user(user)).await.unwrap();
+    let created: Authorization = engine.create_authorization(new.for_user(user)).await.unwrap();
     engine.set_password(created.id, "long-enough").await.unwrap();
     let credentials = portcullis::Credentials::password("telegraf", "long-enough");
     assert!(engine.authenticate(credentials).await.is_ok());

@@ -70,10 +70,13 @@ async fn a_line_that_collides_with_what_is_there_refuses_all() {
         panic!("not refused");
     };
     let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
-    assert_eq!(lines, [
-        format!("line 2: authorization 0000000000000002: its name belongs to {}", there.id),
-        format!("line 3: authorization {} exists already and differs", there.id),
-    ]);
+    assert_eq!(
+        lines,
+        [
+            format!("line 2: authorization 0000000000000002: its name belongs to {}", there.id),
+            format!("line 3: authorization {} exists already and differs", there.id),
+        ]
+    );
     assert_eq!(export(&world).await, before);
 }
 

@@ -1,0 +1,84 @@
+//! What answers look like, to the byte.
+
+use axum::body::Body;
+use http::Request;
+
+use crate::support::{PREFIX, Server};
+
+#[tokio::test]
+async fn a_created_authorization_is_shown_to_the_byte() {
+    let server = Server::new().await;
+    let mut draft = server.draft("<tele&graf>");
+    draft["description"] = "ä \u{2028}".into();
+    let answer = server.call("POST", PREFIX, &draft.to_string()).await;
+    assert_eq!(answer.status, 201);
+    let json = answer.json();
+    let text = |name: &str| json[name].as_str().unwrap().to_owned();
+    let (id, created) = (text("id"), text("createdAt"));
+    let (org, user, bucket) = (server.org.id, server.user.id, server.bucket.id);
+    let expected = format!(
+        "{{\n\t\"id\": \"{id}\",\n\t\"token\": \"\\u003ctele\\u0026graf\\u003e\",\n\t\"status\": \"active\",\n\t\
+         \"description\": \"ä \\u2028\",\n\t\"orgID\": \"{org}\",\n\t\"org\": \"acme\",\n\t\
+         \"userID\": \"{user}\",\n\t\"user\": \"ada\",\n\t\"permissions\": [\n\t\t{{\n\t\t\t\
+         \"action\": \"read\",\n\t\t\t\"resource\": {{\n\t\t\t\t\"type\": \"buckets\",\n\t\t\t\t\
+         \"id\": \"{bucket}\",\n\t\t\t\t\"orgID\": \"{org}\",\n\t\t\t\t\"name\": \"telemetry\",\n\t\t\t\t\
+         \"org\": \"acme\"\n\t\t\t}}\n\t\t}}\n\t],\n\t\"links\": {{\n\t\t\
+         \"self\": \"/private/legacy/authorizations/{id}\",\n\t\t\"user\": \"/api/v2/users/{user}\"\n\t}},\n\t\
+         \"createdAt\": \"{created}\",\n\t\"updatedAt\": \"{created}\"\n}}\n"
+    );
+    assert_eq!(answer.text, expected);
+    assert!(created.ends_with('Z'));
+}
+
+#[tokio::test]
+async fn an_error_is_shown_to_the_byte() {
+    let server = Server::new().await;
+    let answer = server.get(&format!("{PREFIX}/abc")).await;
+    assert_eq!(
+        answer.text,
+        "{\n\t\"code\": \"invalid\",\n\t\"message\": \"id must have a length of 16 bytes\"\n}\n"
+    );
+}
+
+#[tokio::test]
+async fn a_failure_tells_nothing_internal_and_is_never_401() {
+    let server = Server::new().await;
+    let id = server.authorization("telegraf").await.id;
+    server.store.close().await.unwrap();
+    for (method, path) in [
+        ("GET", PREFIX.to_owned()),
+        ("GET", format!("{PREFIX}/{id}")),
+        ("DELETE", format!("{PREFIX}/{id}")),
+        ("GET", "/api/v2/me".to_owned()),
+        ("GET", "/ready".to_owned()),
+    ] {
+        let answer = server.call(method, &path, "").await;
+        answer.assert_error(503, "unavailable", "the service is unavailable, try again later");
+    }
+    let ping = Request::get("/ping").body(Body::empty()).unwrap();
+    assert_eq!(server.send(ping).await.status, 204);
+}
+
+#[tokio::test]
+async fn odd_content_types_are_not_refused() {
+    let server = Server::new().await;
+    for (i, content_type) in
+        ["text/plain", "application/x-www-form-urlencoded", "x"].iter().enumerate()
+    {
+        let request = Request::post(PREFIX)
+            .header("Authorization", format!("Token {}", server.operator))
+            .header("Content-Type", *content_type);
+        let body = server.draft(&format!("name-{i}")).to_string();
+        let answer = server.send(request.body(Body::from(body)).unwrap()).await;
+        assert_eq!(answer.status, 201);
+    }
+}
+
+#[tokio::test]
+async fn health_says_what_answers() {
+    let server = Server::new().await;
+    let answer = server.get("/health").await;
+    assert_eq!(answer.json()["status"], "pass");
+    assert_eq!(answer.json()["name"], "portcullis");
+    assert_eq!(server.get("/ready").await.status, 200);
+}

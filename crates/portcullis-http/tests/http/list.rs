@@ -1,0 +1,173 @@
+//! Lists: filters over HTTP, pages, streaming, breaking off.
+
+use http_body_util::BodyExt;
+use portcullis::Status;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use crate::support::{PREFIX, Server};
+
+fn names(list: &Value) -> Vec<String> {
+    let list = list["authorizations"].as_array().unwrap();
+    list.iter().map(|a| a["token"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn status_and_permits_filter_too() {
+    let server = Server::new().await;
+    server.authorization("one").await;
+    let two = server.authorization("two").await;
+    let off = portcullis::AuthorizationUpdate::status(Status::Inactive);
+    server.engine.update_authorization(two.id, off).await.unwrap();
+    let permits = format!("write:orgs/{}/buckets/{}", server.org.id, server.bucket.id);
+    for (query, expected) in [
+        ("status=inactive".to_owned(), &["two"][..]),
+        ("status=active".to_owned(), &["one"]),
+        ("status=".to_owned(), &["one", "two"]),
+        (format!("permits={permits}"), &["one", "two"]),
+        (format!("permits={permits}&status=active&org=acme&user=ada"), &["one"]),
+        (format!("permits={}", permits.replace("write:", "read:")), &[]),
+        (format!("org=acme&orgID={}", server.org.id), &["one", "two"]),
+        ("org=acme&orgID=00000000000000ff".to_owned(), &[]),
+        (format!("id={}&authID={}", two.id, two.id), &["two"]),
+    ] {
+        let answer = server.get(&format!("{PREFIX}?{query}")).await;
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text);
+        assert_eq!(names(&answer.json()), expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn bad_parameters_are_named() {
+    let server = Server::new().await;
+    for (query, message) in [
+        ("status=Active", "`status` must be active or inactive"),
+        ("limit=0", "`limit` must be between 1 and 1000"),
+        ("limit=1001", "`limit` must be between 1 and 1000"),
+        ("limit=ten", "`limit` must be between 1 and 1000"),
+        ("after=1", "id must have a length of 16 bytes"),
+        ("token=", "`token` must not be empty: leave it out to list all"),
+        (
+            "permits=write",
+            "`permits`: `write` is not a permission: expected ACTION:TYPE, ACTION:TYPE/ID, ACTION:orgs/ORG/TYPE or ACTION:orgs/ORG/TYPE/ID",
+        ),
+    ] {
+        let answer = server.get(&format!("{PREFIX}?{query}")).await;
+        answer.assert_error(400, "invalid", message);
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_asked_for_and_not_there_for_any_reason_is_404() {
+    let server = Server::new().await;
+    let id = server.authorization("telegraf").await.id;
+    let nobody = server.token(vec![]).await;
+    let queries = [
+        format!("id={id}&status=inactive"),
+        format!("id={id}&authID=00000000000000ff"),
+        "token=telegraf&status=inactive".to_owned(),
+        format!("token=telegraf&org=acme&orgID={}", server.user.id),
+        "token=%ff".to_owned(),
+        format!("id={id}&after={id}"),
+    ];
+    for query in queries {
+        let answer = server.get(&format!("{PREFIX}?{query}")).await;
+        answer.assert_error(404, "not found", "authorization not found");
+    }
+    for query in [format!("id={id}"), "token=telegraf".to_owned()] {
+        let answer = server.call_as(&nobody, "GET", &format!("{PREFIX}?{query}"), "").await;
+        answer.assert_error(404, "not found", "authorization not found");
+    }
+}
+
+#[tokio::test]
+async fn pages_are_full_and_links_lead_through_all_of_them() {
+    let server = Server::new().await;
+    for i in 0..25 {
+        server.authorization(&format!("name-{i:02}")).await;
+    }
+    let all = names(&server.get(PREFIX).await.json());
+    assert_eq!(all.len(), 25);
+    let mut found = Vec::new();
+    let mut next =
+        Some(format!("{PREFIX}?limit=10&org=acme&permits=write%3Abuckets%2F{}", server.bucket.id));
+    let mut sizes = Vec::new();
+    while let Some(uri) = next {
+        let page = server.get(&uri).await.json();
+        assert_eq!(page["links"]["self"], PREFIX);
+        next = page["links"]["next"].as_str().map(str::to_owned);
+        sizes.push(names(&page).len());
+        found.extend(names(&page));
+    }
+    assert_eq!(found, all);
+    assert_eq!(sizes, [10, 10, 5]);
+    let whole = server.get(&format!("{PREFIX}?limit=25")).await.json();
+    assert_eq!(whole["links"]["next"], Value::Null);
+}
+
+#[tokio::test]
+async fn records_whose_user_or_org_is_gone_are_left_out_and_do_not_shorten_pages() {
+    let server = Server::new().await;
+    let mut lines = String::new();
+    for i in 1..=40_u64 {
+        // Every second one belongs to a user that never was.
+        let user = if i % 2 == 0 { 0xff } else { server.user.id.as_u64() };
+        lines.push_str(&format!(
+            "{{\"type\":\"authorization\",\"id\":\"{i:016x}\",\"token\":\"n{i}\",\"orgID\":\"{}\",\"userID\":\"{user:016x}\"}}\n",
+            server.org.id
+        ));
+    }
+    let snapshot = portcullis::snapshot::Snapshot::read(lines.as_bytes()).unwrap();
+    server.engine.import(snapshot, false).await.unwrap();
+    let page = server.get(&format!("{PREFIX}?limit=15")).await.json();
+    assert_eq!(names(&page).len(), 15);
+    assert!(page["links"]["next"].is_string());
+    assert_eq!(names(&server.get(PREFIX).await.json()).len(), 20);
+    let gone = server.get(&format!("{PREFIX}/0000000000000002")).await;
+    gone.assert_error(404, "not found", "user not found");
+    let gone = server.call("PATCH", &format!("{PREFIX}/0000000000000002"), "{}").await;
+    gone.assert_error(404, "not found", "user not found");
+    let gone = server.call("DELETE", &format!("{PREFIX}/0000000000000002"), "").await;
+    assert_eq!(gone.status, 204);
+}
+
+#[tokio::test]
+async fn a_long_list_is_one_document_written_in_parts() {
+    let server = Server::new().await;
+    for i in 0..1_000 {
+        server.authorization(&format!("name-{i}")).await;
+    }
+    let request =
+        http::Request::get(PREFIX).header("Authorization", format!("Token {}", server.operator));
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    let mut body = server.app.clone().oneshot(request).await.unwrap().into_body();
+    let (mut text, mut parts) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let part = frame.unwrap().into_data().unwrap();
+        assert!(part.len() < 512 * 1024);
+        parts += 1;
+        text.extend_from_slice(&part);
+    }
+    assert!(parts >= 4, "{parts}");
+    let list: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(names(&list).len(), 1_000);
+    assert!(text.ends_with(b"\n\t]\n}\n"));
+}
+
+#[tokio::test]
+async fn a_failure_half_way_breaks_off_the_connection_not_the_document() {
+    let server = Server::new().await;
+    for i in 0..600 {
+        server.authorization(&format!("name-{i}")).await;
+    }
+    let request =
+        http::Request::get(PREFIX).header("Authorization", format!("Token {}", server.operator));
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    let response = server.app.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body();
+    assert!(body.frame().await.unwrap().is_ok());
+    server.store.close().await.unwrap();
+    assert!(body.frame().await.unwrap().is_err());
+    assert!(body.frame().await.is_none());
+}

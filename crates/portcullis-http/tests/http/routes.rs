@@ -1,0 +1,167 @@
+//! The exact list of routes, who may call them without credentials, and what is not there.
+
+use axum::body::Body;
+use http::{Request, StatusCode};
+
+use crate::support::{PREFIX, Server};
+
+/// Every route below a prefix of the management API, with its methods.
+const MANAGEMENT: &[(&str, &str)] = &[
+    ("", "GET,HEAD,POST"),
+    ("/0000000000000001", "DELETE,GET,HEAD,PATCH"),
+    ("/0000000000000001/password", "POST"),
+    ("/0000000000000001/permissions", "PUT"),
+];
+
+const LOOKUPS: &[(&str, &str)] = &[
+    ("/api/v2/orgs", "GET,HEAD"),
+    ("/api/v2/orgs/0000000000000001", "GET,HEAD"),
+    ("/api/v2/users", "GET,HEAD"),
+    ("/api/v2/users/0000000000000001", "GET,HEAD"),
+    ("/api/v2/buckets", "GET,HEAD"),
+    ("/api/v2/buckets/0000000000000001", "GET,HEAD"),
+    ("/api/v2/me", "GET,HEAD"),
+];
+
+/// What anybody may ask.
+const OPEN: &[(&str, &str)] =
+    &[("/ping", "GET,HEAD"), ("/health", "GET,HEAD"), ("/ready", "GET,HEAD")];
+
+const METHODS: &[&str] = &["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+
+fn protected() -> Vec<(String, &'static str)> {
+    let prefixed = [PREFIX, "/legacy/authorizations"].into_iter().flat_map(|prefix| {
+        MANAGEMENT.iter().map(move |(path, methods)| (format!("{prefix}{path}"), *methods))
+    });
+    prefixed.chain(LOOKUPS.iter().map(|(path, methods)| ((*path).to_owned(), *methods))).collect()
+}
+
+fn anonymous(method: &str, path: &str) -> Request<Body> {
+    Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn nothing_is_answered_without_credentials_but_what_anybody_may_ask() {
+    let server = Server::new().await;
+    let unknown = ["/private", "/private/x", "/legacy/x", "/api/v2", "/api/v2/write"];
+    let unknown = unknown.into_iter().map(str::to_owned);
+    let unknown =
+        unknown.chain([format!("{PREFIX}/0000000000000001/members"), format!("{PREFIX}//")]);
+    for path in protected().into_iter().map(|(path, _)| path).chain(unknown) {
+        for method in METHODS {
+            let answer = server.send(anonymous(method, &path)).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+            assert_eq!(answer.header("www-authenticate"), None, "{method} {path}");
+            if *method != "HEAD" {
+                let compact = "{\"code\":\"unauthorized\",\"message\":\"unauthorized access\"}";
+                assert_eq!(answer.text, compact, "{method} {path}");
+            }
+        }
+    }
+    for (path, _) in OPEN {
+        let answer = server.send(anonymous("GET", path)).await;
+        assert!(answer.status.is_success(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn other_methods_are_405_in_the_envelope_with_those_allowed() {
+    let server = Server::new().await;
+    let open = OPEN.iter().map(|(path, methods)| ((*path).to_owned(), *methods));
+    for (path, allowed) in protected().into_iter().chain(open) {
+        for path in [path.clone(), format!("{path}/")] {
+            if OPEN
+                .iter()
+                .any(|(open, _)| path.trim_end_matches('/') == *open && path.ends_with('/'))
+            {
+                continue;
+            }
+            for method in METHODS.iter().filter(|m| !allowed.split(',').any(|a| a == **m)) {
+                let answer = server.call(method, &path, "").await;
+                assert_eq!(answer.status, 405, "{method} {path}");
+                let mut allow: Vec<_> = answer.header("allow").unwrap().split(',').collect();
+                allow.sort_unstable();
+                assert_eq!(allow.join(","), allowed, "{method} {path}");
+                if *method == "HEAD" {
+                    continue;
+                }
+                answer.assert_error(
+                    405,
+                    "method not allowed",
+                    "method not allowed, the header Allow lists those that are",
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_are_404_in_the_envelope() {
+    let server = Server::new().await;
+    for path in [
+        "/",
+        "/x",
+        "/private",
+        "/private/legacy",
+        "/private/legacy/authorization",
+        "/Private/legacy/authorizations",
+        "/legacy/authorizationsx",
+        "/api/v2",
+        "/api/v2/authorizations",
+        "/pingx",
+        &format!("{PREFIX}/0000000000000001/members"),
+        &format!("{PREFIX}/0000000000000001/password/x"),
+        &format!("{PREFIX}/0000000000000001//"),
+        &format!("{PREFIX}//"),
+        &format!("{PREFIX}/a/b/c/d"),
+    ] {
+        for method in ["GET", "POST", "DELETE"] {
+            let answer = server.call(method, path, "").await;
+            answer.assert_error(404, "not found", "path not found");
+        }
+    }
+}
+
+#[tokio::test]
+async fn head_answers_like_get_without_a_body() {
+    let server = Server::new().await;
+    let id = server.authorization("telegraf").await.id;
+    for path in [PREFIX.to_owned(), format!("{PREFIX}/{id}"), format!("{PREFIX}/abc")] {
+        let (get, head) = (server.get(&path).await, server.call("HEAD", &path, "").await);
+        assert_eq!(head.status, get.status, "{path}");
+        assert_eq!(head.header("content-type"), get.header("content-type"));
+        assert_eq!(head.text, "");
+    }
+}
+
+#[tokio::test]
+async fn a_host_keeps_its_own_paths() {
+    let server = Server::new().await;
+    let host = axum::Router::new()
+        .route("/api/v2/write", axum::routing::post(async || "written"))
+        .fallback(async || "the host's")
+        .merge(portcullis_http::router(server.engine.clone()));
+    for (method, path, expected) in [
+        ("POST", "/api/v2/write", "written"),
+        ("GET", "/", "the host's"),
+        ("GET", "/ping", "the host's"),
+    ] {
+        let answer = crate::support::send(&host, anonymous(method, path)).await;
+        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, expected));
+    }
+    let answer = crate::support::send(&host, anonymous("GET", PREFIX)).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn no_answer_carries_headers_that_were_not_asked_for() {
+    let server = Server::new().await;
+    let mut request = anonymous("GET", PREFIX);
+    request.headers_mut().insert("Origin", "https://example.org".parse().unwrap());
+    for answer in [server.get(PREFIX).await, server.send(request).await] {
+        for header in answer.headers.keys() {
+            let known = ["content-type", "x-platform-error-code", "content-length"];
+            assert!(known.contains(&header.as_str()), "{header}");
+        }
+    }
+}

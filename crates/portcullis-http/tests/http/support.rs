@@ -1,0 +1,137 @@
+//! A server in process and a client for it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use portcullis::password::{HashParams, HashPoolConfig};
+use portcullis::store::{MemoryStore, Store};
+use portcullis::{
+    Authorization, Bucket, Engine, Name, NewApiToken, NewAuthorization, Org, Permission, Resource,
+    User, Username, presets,
+};
+use serde_json::Value;
+use tower::ServiceExt;
+
+pub(crate) const PREFIX: &str = "/private/legacy/authorizations";
+
+/// A server with an org, a user, a bucket and an operator token.
+pub(crate) struct Server {
+    pub(crate) app: Router,
+    pub(crate) engine: Engine,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) org: Org,
+    pub(crate) user: User,
+    pub(crate) bucket: Bucket,
+    pub(crate) operator: String,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {:?}", self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Asserts that this is an error in the envelope.
+    #[track_caller]
+    pub(crate) fn assert_error(&self, status: u16, code: &str, message: &str) {
+        let json = self.json();
+        assert_eq!(
+            (self.status.as_u16(), json["code"].as_str(), json["message"].as_str()),
+            (status, Some(code), Some(message))
+        );
+        assert_eq!(self.header("x-platform-error-code"), Some(code));
+        assert_eq!(self.header("content-type"), Some("application/json; charset=utf-8"));
+    }
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+pub(crate) async fn engine(store: Arc<dyn Store>) -> Engine {
+    let mut hashing = HashPoolConfig::default();
+    hashing.params = HashParams::new(8, 1, 1).unwrap();
+    hashing.threads = 1;
+    Engine::builder_on(store).hashing(hashing).build().await.unwrap()
+}
+
+impl Server {
+    pub(crate) async fn new() -> Self {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
+        let engine = engine(Arc::clone(&store)).await;
+        let org = engine.create_org(name("acme")).await.unwrap();
+        let user = engine.create_user(name("ada")).await.unwrap();
+        let bucket = engine.create_bucket(org.id, name("telemetry")).await.unwrap();
+        let app = portcullis_http::server_router(engine.clone());
+        let mut server = Self { app, engine, store, org, user, bucket, operator: String::new() };
+        server.operator = server.token(presets::operator()).await;
+        server
+    }
+
+    /// Creates an API token and returns its secret.
+    pub(crate) async fn token(&self, permissions: Vec<Permission>) -> String {
+        let new = NewApiToken {
+            org: self.org.id,
+            user: self.user.id,
+            permissions,
+            description: String::new(),
+        };
+        self.engine.create_api_token(new).await.unwrap().1.expose().to_owned()
+    }
+
+    pub(crate) async fn authorization(&self, username: &str) -> Authorization {
+        let bucket = Resource::bucket(self.org.id, self.bucket.id);
+        let username = Username::new(username).unwrap();
+        let new = NewAuthorization::new(username, self.org.id, [Permission::write(bucket)]);
+        self.engine.create_authorization(new.for_user(self.user.id)).await.unwrap()
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        send(&self.app, request).await
+    }
+
+    /// Sends a request as the operator.
+    pub(crate) async fn call(&self, method: &str, uri: &str, body: &str) -> Answer {
+        self.call_as(&self.operator, method, uri, body).await
+    }
+
+    pub(crate) async fn call_as(&self, token: &str, method: &str, uri: &str, body: &str) -> Answer {
+        let request = Request::builder().method(method).uri(uri);
+        let request = request.header("Authorization", format!("Token {token}"));
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, uri: &str) -> Answer {
+        self.call("GET", uri, "").await
+    }
+
+    /// The body of a creation.
+    pub(crate) fn draft(&self, username: &str) -> Value {
+        serde_json::json!({
+            "token": username,
+            "orgID": self.org.id.to_string(),
+            "permissions": [{"action": "read", "resource": {
+                "type": "buckets", "id": self.bucket.id.to_string(), "orgID": self.org.id.to_string(),
+            }}],
+        })
+    }
+}
+
+pub(crate) async fn send(app: &Router, request: Request<Body>) -> Answer {
+    let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    Answer { status: parts.status, headers: parts.headers, text }
+}

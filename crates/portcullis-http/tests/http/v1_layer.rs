@@ -1,0 +1,102 @@
+//! A host's own routes behind the v1 credential layer.
+
+use axum::body::Body;
+use axum::routing::any;
+use axum::{Extension, Router};
+use http::Request;
+use portcullis::{ErrorKind, Principal};
+use portcullis_http::{V1CredentialLayer, v1_rejection};
+
+use crate::support::{Answer, Server, send};
+
+async fn host() -> (Server, Router) {
+    let server = Server::new().await;
+    let id = server.authorization("telegraf").await.id;
+    server.engine.set_password(id, "telegraf-password").await.unwrap();
+    let who = async |Extension(who): Extension<Principal>| format!("{:?}", who.identity());
+    let app = Router::new()
+        .route("/write", any(who))
+        .route("/ping", any(async || "pong"))
+        .layer(V1CredentialLayer::new(server.engine.clone()));
+    (server, app)
+}
+
+async fn get(app: &Router, uri: &str, authorization: Option<&str>) -> Answer {
+    let mut request = Request::get(uri);
+    if let Some(authorization) = authorization {
+        request = request.header("Authorization", authorization);
+    }
+    send(app, request.body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test]
+async fn valid_credentials_reach_the_route_in_every_form() {
+    let (server, app) = host().await;
+    for (query, header) in [
+        ("?u=telegraf&p=telegraf-password", None),
+        ("", Some("Basic dGVsZWdyYWY6dGVsZWdyYWYtcGFzc3dvcmQ=".to_owned())),
+        ("", Some("Token telegraf:telegraf-password".to_owned())),
+        ("", Some(format!("Token {}", server.operator))),
+        ("", Some(format!("Token :{}", server.operator))),
+        ("", Some(format!("Token nobody:{}", server.operator))),
+    ] {
+        let answer = get(&app, &format!("/write{query}"), header.as_deref()).await;
+        assert_eq!(answer.status, 200, "{query} {header:?}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn refusals_look_alike_and_challenge() {
+    let (server, app) = host().await;
+    let operator_for_telegraf = format!("Token telegraf:{}", server.operator);
+    for (query, header) in [
+        ("?u=telegraf&p=wrong", None),
+        ("?u=unknown&p=wrong", None),
+        ("", Some("Token nope")),
+        ("", Some("Token telegraf:wrong")),
+        ("", Some(operator_for_telegraf.as_str())),
+    ] {
+        let answer = get(&app, &format!("/write{query}"), header).await;
+        answer.assert_error(401, "unauthorized", "Unauthorized");
+        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\""));
+    }
+    let bearer = format!("Bearer {}", server.operator);
+    for header in [None, Some(bearer.as_str()), Some("Basic !"), Some("nonsense")] {
+        let answer = get(&app, "/write", header).await;
+        answer.assert_error(401, "unauthorized", "unauthorized access");
+        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\""));
+    }
+}
+
+#[tokio::test]
+async fn ping_needs_no_credentials() {
+    let (_server, app) = host().await;
+    assert_eq!(get(&app, "/ping", None).await.text, "pong");
+    assert_eq!(get(&app, "/ping/", None).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_failure_is_a_failure_not_a_refusal() {
+    let (server, app) = host().await;
+    server.store.close().await.unwrap();
+    let answer = get(&app, "/write?u=telegraf&p=telegraf-password", None).await;
+    answer.assert_error(503, "unavailable", "the service is unavailable, try again later");
+    assert_eq!(answer.header("www-authenticate"), None);
+}
+
+#[test]
+fn a_hosts_own_refusals_are_told_alike() {
+    for (kind, status, message) in [
+        (ErrorKind::Forbidden, 403, "m"),
+        (ErrorKind::Unauthorized, 401, "m"),
+        (ErrorKind::Invalid, 401, "unauthorized access"),
+        (ErrorKind::NotFound, 401, "unauthorized access"),
+        (ErrorKind::Conflict, 401, "unauthorized access"),
+        (ErrorKind::TooManyRequests, 429, "m"),
+        (ErrorKind::Unavailable, 503, "m"),
+        (ErrorKind::Internal, 500, "m"),
+    ] {
+        let (told, _, text) = v1_rejection(portcullis::Error::new(kind, "m"));
+        assert_eq!((told.as_u16(), text.as_str()), (status, message), "{kind:?}");
+    }
+}
