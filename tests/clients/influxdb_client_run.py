@@ -1,0 +1,140 @@
+"""The unmodified PyPI package `influxdb-client` manages credentials of a running server.
+
+    python tests/clients/influxdb_client_run.py target/debug/portcullis
+"""
+
+import sys
+
+from influxdb_client import (
+    AuthorizationUpdateRequest,
+    InfluxDBClient,
+    LegacyAuthorizationPostRequest,
+    PasswordResetBody,
+    Permission,
+    PermissionResource,
+)
+from influxdb_client.rest import ApiException
+from influxdb_client.service.legacy_authorizations_service import LegacyAuthorizationsService
+
+from server import running
+
+checks = 0
+
+
+def check(condition, what):
+    global checks
+    checks += 1
+    if not condition:
+        raise AssertionError(what)
+
+
+def refused(status, message, call):
+    """Asserts that the call fails as the package's own exception with our status and message."""
+    try:
+        call()
+    except ApiException as error:
+        check(error.status == status, f"{error.status} instead of {status}: {error.body}")
+        check(error.message == message, f"{error.message!r} instead of {message!r}")
+        return
+    raise AssertionError(f"not refused with {status} {message!r}")
+
+
+def ids(listing):
+    return [authorization.id for authorization in listing.authorizations]
+
+
+def manage(server, client):
+    service = LegacyAuthorizationsService(client.api_client)
+    org = client.organizations_api().find_organizations(org="default")[0]
+    user = client.users_api().me()
+    bucket = client.buckets_api().find_bucket_by_name("default")
+    check(user.name == "admin", user)
+    check(bucket.org_id == org.id, bucket)
+
+    resource = PermissionResource(type="buckets", id=bucket.id, org_id=org.id)
+    permissions = [Permission(action="write", resource=resource)]
+
+    def request(token, **other):
+        arguments = {"org_id": org.id, "token": token, "permissions": permissions, **other}
+        return LegacyAuthorizationPostRequest(**arguments)
+
+    # Create.
+    created = service.post_legacy_authorizations(request("telegraf", description="agents"))
+    check(created.token == "telegraf" and created.status == "active", created)
+    check(created.org == "default" and created.user == "admin", created)
+    check(created.permissions[0].resource.name == "default", created.permissions)
+    check(created.created_at == created.updated_at, created)
+    other = service.post_legacy_authorizations(request("grafana", user_id=user.id))
+    refused(422, "token already exists",
+            lambda: service.post_legacy_authorizations(request("telegraf")))
+    refused(400, "authorization must include permissions",
+            lambda: service.post_legacy_authorizations(request("x", permissions=[])))
+    refused(400, "token required for v1 user authorization type",
+            lambda: service.post_legacy_authorizations(request("")))
+
+    # List, with each filter.
+    both = [created.id, other.id]
+    check(ids(service.get_legacy_authorizations()) == both, "all")
+    for expected, filters in [
+        (both, {"user_id": user.id}),
+        (both, {"user": "admin"}),
+        (both, {"org_id": org.id}),
+        (both, {"org": "default"}),
+        ([other.id], {"token": "grafana"}),
+        ([created.id], {"auth_id": created.id}),
+        ([created.id], {"auth_id": created.id, "org": "default", "user": "admin"}),
+        ([], {"org_id": user.id}),
+        ([], {"user_id": org.id}),
+    ]:
+        check(ids(service.get_legacy_authorizations(**filters)) == expected, filters)
+    for filters, message in [
+        ({"token": "nobody"}, "authorization not found"),
+        ({"auth_id": org.id}, "authorization not found"),
+        ({"token": "grafana", "auth_id": created.id}, "authorization not found"),
+        ({"user": "nobody"}, "user not found"),
+        ({"org": "nobody"}, 'organization name "nobody" not found'),
+    ]:
+        refused(404, message, lambda: service.get_legacy_authorizations(**filters))
+
+    # Get.
+    check(service.get_legacy_authorizations_id(created.id).description == "agents", "get")
+    refused(404, "authorization not found", lambda: service.get_legacy_authorizations_id(org.id))
+    refused(400, "id must have a length of 16 bytes",
+            lambda: service.get_legacy_authorizations_id("abc"))
+
+    # Patch.
+    update = AuthorizationUpdateRequest(status="inactive", description="off")
+    patched = service.patch_legacy_authorizations_id(created.id, update)
+    check((patched.status, patched.description) == ("inactive", "off"), patched)
+    check(patched.updated_at > patched.created_at, patched)
+    refused(400, "unknown authorization status", lambda: service.patch_legacy_authorizations_id(
+        created.id, AuthorizationUpdateRequest(status="bogus")))
+    patched = service.patch_legacy_authorizations_id(created.id, AuthorizationUpdateRequest())
+    check((patched.status, patched.description) == ("active", "off"), patched)
+
+    # Set a password.
+    service.post_legacy_authorizations_id_password(
+        created.id, PasswordResetBody(password="s3cret-enough"))
+    refused(400, "passwords must be between 8 and 72 characters long",
+            lambda: service.post_legacy_authorizations_id_password(
+                created.id, PasswordResetBody(password="short")))
+
+    # Delete.
+    service.delete_legacy_authorizations_id(other.id)
+    refused(404, "authorization not found",
+            lambda: service.delete_legacy_authorizations_id(other.id))
+    check(ids(service.get_legacy_authorizations()) == [created.id], "deleted")
+
+
+def main(binary):
+    with running(binary) as server:
+        with InfluxDBClient(url=server.url, token=server.token, org="default") as client:
+            manage(server, client)
+        with InfluxDBClient(url=server.url, token="wrong", org="default") as client:
+            service = LegacyAuthorizationsService(client.api_client)
+            refused(401, "unauthorized access", service.get_legacy_authorizations)
+    print(f"influxdb-client: {checks} checks passed, 0 failed")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

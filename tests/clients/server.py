@@ -1,0 +1,46 @@
+"""A running `portcullis serve` for the client scripts: a new store, a free port, a token."""
+
+import contextlib
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+from dataclasses import dataclass
+
+
+@dataclass
+class Server:
+    url: str
+    token: str
+    store: str
+
+
+@contextlib.contextmanager
+def running(binary):
+    """Starts the server on a store of its own, and ends it with SIGTERM, which must be clean."""
+    with tempfile.TemporaryDirectory() as directory:
+        process = subprocess.Popen(
+            [binary, "serve", "--store", "sqlite:portcullis.db", "--listen", "127.0.0.1:0"],
+            cwd=directory,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            token, url = None, None
+            while url is None:
+                line = process.stdout.readline()
+                if not line:
+                    raise RuntimeError(f"the server ended early with {process.wait()}")
+                if written := re.fullmatch(r"operator token written to (.+)\n", line):
+                    token = pathlib.Path(directory, written[1]).read_text().strip()
+                if listening := re.fullmatch(r"listening on (http://\S+)\n", line):
+                    url = listening[1]
+            yield Server(url, token, f"sqlite:{directory}/portcullis.db")
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(timeout=30)
+            if status != 0:
+                raise RuntimeError(f"the server ended with {status} after SIGTERM")
+        finally:
+            process.kill()
+            process.wait()
