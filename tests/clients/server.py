@@ -21,7 +21,7 @@ def running(binary):
     """Starts the server on a store of its own, and ends it with SIGTERM, which must be clean."""
     with tempfile.TemporaryDirectory() as directory:
         process = subprocess.Popen(
-            [binary, "serve", "--store", "sqlite:portcullis.db", "--listen", "127.0.0.1:0"],
+            [pathlib.Path(binary).resolve(), "serve", "--store", "sqlite:portcullis.db", "--listen", "127.0.0.1:0"],
             cwd=directory,
             stdout=subprocess.PIPE,
             text=True,

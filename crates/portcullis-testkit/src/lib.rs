@@ -1,1 +1,150 @@
-//! Being written.
+//! The conformance suite: what every [`Store`] of Portcullis promises, as tests.
+//!
+//! # Running it on your store
+//!
+//! One call of [`conformance!`] makes one `#[test]` per rule. Say how to make a store without
+//! records, and what your store offers beyond the contract:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use portcullis::store::MemoryStore;
+//! use portcullis_testkit::Capabilities;
+//!
+//! portcullis_testkit::conformance! {
+//!     capabilities: Capabilities { survives_reopen: false, shared_between_handles: false },
+//!     fresh: async || Arc::new(MemoryStore::new().expect("there is randomness")),
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! A store whose data outlives its handle, or that several handles share, implements [`Fixture`]:
+//! one empty place for data, a temporary directory for example, and ways to open it.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use portcullis::store::Store;
+//! use portcullis_testkit::{Capabilities, Fixture, async_trait};
+//! # #[derive(Debug)] struct TempDir;
+//! # impl TempDir { fn new() -> Self { Self } }
+//! # async fn open(_: &TempDir) -> Arc<dyn Store> { Arc::new(portcullis::store::MemoryStore::new().unwrap()) }
+//!
+//! struct OnDisk(TempDir); // lives as long as the test
+//!
+//! #[async_trait]
+//! impl Fixture for OnDisk {
+//!     async fn store(&self) -> Arc<dyn Store> {
+//!         open(&self.0).await
+//!     }
+//!     async fn reopen(&self) -> Option<Arc<dyn Store>> {
+//!         Some(open(&self.0).await)
+//!     }
+//!     async fn second_handle(&self) -> Option<Arc<dyn Store>> {
+//!         Some(open(&self.0).await)
+//!     }
+//! }
+//!
+//! portcullis_testkit::conformance! {
+//!     capabilities: Capabilities { survives_reopen: true, shared_between_handles: true },
+//!     fresh: async || OnDisk(TempDir::new()),
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! The tests are called `conformance::lists::the_cursor_is_exclusive` and so on. To run the suite
+//! on more than one store, or on a wrapper as well, put each call into a module of its own.
+//!
+//! # How it is made
+//!
+//! A [rule](rules) is an `async fn` that gets a [`Harness`], asks it for one or more stores
+//! without records, and panics where the store breaks the rule. [`RULES`] lists them for other
+//! test runners, and to run some of them on something else:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use portcullis::store::MemoryStore;
+//! use portcullis_testkit::{Capabilities, Harness, RULES};
+//!
+//! let none = Capabilities { survives_reopen: false, shared_between_handles: false };
+//! let harness = Harness::new(none, async || Arc::new(MemoryStore::new().unwrap()));
+//! for rule in RULES.iter().filter(|rule| rule.theme() == "uniqueness") {
+//!     rule.run(&harness);
+//! }
+//! ```
+//!
+//! The rules use nothing but the [`Store`] trait, and only such freedom of it as the
+//! contract leaves: short pages, changes told twice.
+//!
+//! A capability that a store lacks is declared, never silently skipped: a rule about it then
+//! checks that the fixture does not offer it after all, and says `not offered` on standard error.
+//!
+//! [`Store`]: portcullis::store::Store
+
+mod access;
+mod background;
+pub mod fixtures;
+mod harness;
+mod model;
+mod random;
+pub mod rules;
+mod watching;
+
+pub use async_trait::async_trait;
+
+pub use harness::{Capabilities, Fixture, Harness, Place, run};
+pub use rules::{RULES, Rule};
+
+/// Makes one `#[test]` per rule of the suite, in a module `conformance`.
+///
+/// Takes the [`Capabilities`] of the store, and a closure for [`Harness::new`] that makes
+/// [`Fixture`]s. Both are expressions of the place where the macro is called.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use portcullis::store::MemoryStore;
+/// use portcullis_testkit::Capabilities;
+///
+/// portcullis_testkit::conformance! {
+///     capabilities: Capabilities { survives_reopen: false, shared_between_handles: false },
+///     fresh: async || Arc::new(MemoryStore::new().expect("there is randomness")),
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! conformance {
+    (capabilities: $capabilities:expr, fresh: $fresh:expr $(,)?) => {
+        // Linters are to take both for the tests that they are.
+        #[cfg(test)]
+        fn conformance_harness() -> $crate::Harness {
+            $crate::Harness::new($capabilities, $fresh)
+        }
+
+        #[cfg(test)]
+        mod conformance {
+            $crate::__each_rule! { $crate::__tests }
+        }
+    };
+    (fresh: $fresh:expr, capabilities: $capabilities:expr $(,)?) => {
+        $crate::conformance! { capabilities: $capabilities, fresh: $fresh }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tests {
+    ($($theme:ident { $($rule:ident,)+ })+) => {$(
+        mod $theme {
+            $(
+                #[test]
+                fn $rule() {
+                    $crate::run(
+                        &super::super::conformance_harness(),
+                        $crate::rules::$theme::$rule,
+                    );
+                }
+            )+
+        }
+    )+};
+}

@@ -1,0 +1,160 @@
+//! The command line: every command, and the options that all of them share.
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::commands::{auth, bucket, check, export, import, org, setup, token, user};
+use crate::failure::{self, Outcome};
+use crate::output::Output;
+use crate::{logging, serve};
+
+/// What a command needs besides its own options.
+pub(crate) struct Context {
+    /// The text of `--store`. It may hold a secret: show no more of it than its scheme.
+    pub(crate) store: String,
+    /// Where the answer goes.
+    pub(crate) output: Output,
+}
+
+/// Manages and serves v1-compatible credentials: usernames, passwords and what they may read and
+/// write.
+#[derive(Parser)]
+#[command(
+    name = "portcullis",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "\
+Environment:
+  PORTCULLIS_STORE     the same as --store
+  PORTCULLIS_LISTEN    the same as --listen of `serve`
+  PORTCULLIS_LOG       what is logged to standard error, such as `debug` or `info,hyper=warn`
+  PORTCULLIS_PASSWORD  the password for `auth create`, `auth set-password` and `check`
+
+Exit status: 0 done, 1 not done, 2 wrong usage. `check`: 0 allowed, 1 denied, 2 not decided.
+
+Examples:
+  portcullis serve
+  portcullis bucket create --org default telemetry
+  portcullis auth create --org default --user admin --username telegraf --write-bucket telemetry
+  portcullis check --username telegraf --permission write:buckets/0123456789abcdef
+  portcullis export > snapshot.jsonl"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Where the records are: sqlite:PATH, or for `serve` also memory:
+    #[arg(
+        long,
+        global = true,
+        env = "PORTCULLIS_STORE",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "sqlite:portcullis.db"
+    )]
+    store: String,
+
+    /// Answer with JSON: one document, for lists an array
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the management API over HTTP
+    Serve(serve::Args),
+    /// Create the first org, user, buckets and operator token of a new store
+    Setup(setup::Args),
+    /// Create, list, switch and delete orgs
+    #[command(subcommand)]
+    Org(org::Command),
+    /// Create, list, switch and delete users
+    #[command(subcommand)]
+    User(user::Command),
+    /// Create, list and delete buckets
+    #[command(subcommand)]
+    Bucket(bucket::Command),
+    /// Create, list and revoke API tokens, which callers of the management API present
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Create and manage authorizations: the credentials that v1 clients log in with
+    #[command(subcommand)]
+    Auth(auth::Command),
+    /// Tell whether a credential may do something, and why (not)
+    Check(check::Args),
+    /// Write every record to standard output, as a snapshot
+    Export(export::Args),
+    /// Store the records of a snapshot: all of them or none
+    Import(import::Args),
+}
+
+impl Cli {
+    /// Refuses what clap cannot be told to refuse.
+    pub(crate) fn validate(self) -> Result<Self, clap::Error> {
+        if self.json && matches!(self.command, Command::Serve(_)) {
+            let message = "`serve` has no --json: it prints the two lines that scripts wait for";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn run(self) -> ExitCode {
+        let default_log = match self.command {
+            Command::Serve(_) => "info",
+            _ => "warn",
+        };
+        let on_failure = match self.command {
+            Command::Check(_) => Outcome::NotDecided,
+            _ => Outcome::NotDone,
+        };
+        let context = Context { store: self.store, output: Output::new(self.json) };
+        let result = logging::start(default_log).and_then(|()| match self.command {
+            Command::Serve(args) => serve::run(args, &context.store),
+            Command::Setup(args) => setup::run(args, context),
+            Command::Org(command) => org::run(command, context),
+            Command::User(command) => user::run(command, context),
+            Command::Bucket(command) => bucket::run(command, context),
+            Command::Token(command) => token::run(command, context),
+            Command::Auth(command) => auth::run(command, context),
+            Command::Check(args) => check::run(args, context),
+            Command::Export(args) => export::run(args, context),
+            Command::Import(args) => import::run(args, context),
+        });
+        match result {
+            Ok(outcome) => outcome.into(),
+            Err(error) => {
+                failure::report(&error);
+                on_failure.into()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Whoever can list processes can read arguments.
+    #[test]
+    fn no_option_takes_a_secret() {
+        fn look_at(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                let takes_value = argument.get_action().takes_values();
+                let name = argument.get_long().unwrap_or_default();
+                let is_secret = name.contains("password") || name == "token" || name == "secret";
+                let is_file = name.ends_with("-file");
+                assert!(!takes_value || !is_secret || is_file, "{}: --{name}", command.get_name());
+            }
+            command.get_subcommands().for_each(look_at);
+        }
+        look_at(&Cli::command());
+    }
+}

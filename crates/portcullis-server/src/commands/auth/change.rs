@@ -1,0 +1,86 @@
+//! Changing and deleting one authorization.
+
+use anyhow::Context as _;
+use portcullis::{AuthorizationUpdate, Engine, Status};
+
+use super::Which;
+use super::create::check_rules;
+use crate::permissions::GrantArgs;
+use crate::secrets::PasswordArgs;
+use crate::session::{PolicyArgs, on_existing_store};
+use crate::view::AuthorizationView;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+The password is asked for, unless it comes from --password-stdin, --password-file or the variable
+PORTCULLIS_PASSWORD. The old one no longer works, at once in this process and within seconds in a
+server that runs on the same store.
+
+Example:
+  pass show telegraf | portcullis auth set-password --username telegraf --password-stdin")]
+pub(crate) struct SetPasswordArgs {
+    #[command(flatten)]
+    which: Which,
+
+    #[command(flatten)]
+    password: PasswordArgs,
+
+    #[command(flatten)]
+    policy: PolicyArgs,
+}
+
+impl SetPasswordArgs {
+    pub(super) fn run(self, store: &str) -> anyhow::Result<AuthorizationView> {
+        let password = self.password.given_or_prompted(&self.which.label())?;
+        check_rules(&password, self.policy)?;
+        on_existing_store(store, self.policy, async |engine: &Engine| {
+            let id = self.which.find(engine).await?.id;
+            engine.set_password(id, password.as_slice()).await?;
+            let changed = engine.authorization(id).await?;
+            let changed = changed.with_context(|| format!("{id} was just deleted"))?;
+            Ok(AuthorizationView::of(engine, &changed).await?)
+        })
+    }
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+What is given is all that is granted afterwards.
+
+Example:
+  portcullis auth set-permissions --username grafana --read-bucket telemetry --read-bucket events")]
+pub(crate) struct SetPermissionsArgs {
+    #[command(flatten)]
+    which: Which,
+
+    #[command(flatten)]
+    grants: GrantArgs,
+}
+
+impl SetPermissionsArgs {
+    pub(super) async fn run(self, engine: &Engine) -> anyhow::Result<AuthorizationView> {
+        let found = self.which.find(engine).await?;
+        let org = engine.directory().org(found.org).await?;
+        let org = org.with_context(|| format!("its org {} is gone", found.org))?;
+        let permissions = self.grants.resolve(engine, &org).await?;
+        let changed = engine.set_permissions(found.id, permissions).await?;
+        Ok(AuthorizationView::of(engine, &changed).await?)
+    }
+}
+
+pub(super) async fn set_status(
+    engine: &Engine,
+    which: &Which,
+    status: Status,
+) -> anyhow::Result<AuthorizationView> {
+    let id = which.find(engine).await?.id;
+    let changed = engine.update_authorization(id, AuthorizationUpdate::status(status)).await?;
+    Ok(AuthorizationView::of(engine, &changed).await?)
+}
+
+pub(super) async fn delete(engine: &Engine, which: &Which) -> anyhow::Result<AuthorizationView> {
+    let found = which.find(engine).await?;
+    let view = AuthorizationView::of(engine, &found).await?;
+    engine.delete_authorization(found.id).await?;
+    Ok(view)
+}

@@ -1,0 +1,126 @@
+//! `portcullis auth create`.
+
+use anyhow::{Context as _, anyhow};
+use portcullis::{Engine, ErrorKind, InvalidUsername, NewAuthorization, Status, Username};
+
+use crate::failure::describe;
+use crate::names;
+use crate::permissions::GrantArgs;
+use crate::secrets::{PasswordArgs, Secret};
+use crate::session::{PolicyArgs, on_existing_store};
+use crate::view::AuthorizationView;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+The password is asked for, unless it comes from --password-stdin, --password-file or the variable
+PORTCULLIS_PASSWORD. It is never an argument: those can be read by everybody on the machine.
+
+Examples:
+  portcullis auth create --org acme --user ada --username telegraf --write-bucket telemetry
+  portcullis auth create --org acme --user ada --username grafana \\
+      --read-bucket telemetry --read-bucket events --password-file grafana.secret")]
+pub(crate) struct Args {
+    /// The name to log in with, which no other authorization has
+    #[arg(long, value_parser = parse_username)]
+    username: Username,
+
+    /// The org, by id or name
+    #[arg(long)]
+    org: String,
+
+    /// The user whom it belongs to, by id or name
+    #[arg(long)]
+    user: String,
+
+    #[command(flatten)]
+    grants: GrantArgs,
+
+    /// What it is for
+    #[arg(long, default_value = "", hide_default_value = true)]
+    description: String,
+
+    /// Create it switched off
+    #[arg(long)]
+    inactive: bool,
+
+    #[command(flatten)]
+    password: PasswordArgs,
+
+    /// Set no password now: nobody can log in until there is one
+    #[arg(long, conflicts_with = "PasswordArgs")]
+    no_password: bool,
+
+    #[command(flatten)]
+    policy: PolicyArgs,
+}
+
+/// The engine's own message calls the username what it is called on the wire: a token.
+fn parse_username(text: &str) -> Result<Username, String> {
+    Username::new(text).map_err(|error| match error {
+        InvalidUsername::Empty => "a username must not be empty".to_owned(),
+        _ => format!("a username must be at most {} bytes long", Username::MAX_BYTES),
+    })
+}
+
+impl Args {
+    pub(super) fn run(self, store: &str) -> anyhow::Result<AuthorizationView> {
+        let password = if self.no_password {
+            None
+        } else {
+            let password = self.password.given_or_prompted(self.username.as_str())?;
+            // Before anything is created.
+            check_rules(&password, self.policy)?;
+            Some(password)
+        };
+        on_existing_store(store, self.policy, async |engine: &Engine| {
+            self.create(engine, password).await
+        })
+    }
+
+    async fn create(
+        self,
+        engine: &Engine,
+        password: Option<Secret>,
+    ) -> anyhow::Result<AuthorizationView> {
+        let org = names::org(engine, &self.org).await?;
+        let user = names::user(engine, &self.user).await?;
+        let permissions = self.grants.resolve(engine, &org).await?;
+        let status = if self.inactive { Status::Inactive } else { Status::Active };
+        let new = NewAuthorization::new(self.username.clone(), org.id, permissions)
+            .for_user(user.id)
+            .with_status(status)
+            .with_description(self.description);
+        let mut created = match engine.create_authorization(new).await {
+            Ok(created) => created,
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                return Err(anyhow!("there is an authorization for `{}` already", self.username));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(password) = password {
+            if let Err(error) = engine.set_password(created.id, password.as_slice()).await {
+                // All or nothing: without its password it is not what was asked for.
+                let error = anyhow::Error::from(error).context("could not set the password");
+                return Err(match engine.delete_authorization(created.id).await {
+                    Ok(()) => error.context("nothing was created"),
+                    Err(undo) => error.context(format!(
+                        "the authorization {} is left without a password ({})",
+                        created.id,
+                        describe(&undo.into())
+                    )),
+                });
+            }
+            created = engine
+                .authorization(created.id)
+                .await?
+                .with_context(|| format!("the authorization {} was just deleted", created.id))?;
+        }
+        Ok(AuthorizationView::of(engine, &created).await?)
+    }
+}
+
+/// Checks a password that is to be set. The engine does so too, but only once there is something
+/// to set it for.
+pub(super) fn check_rules(password: &Secret, policy: PolicyArgs) -> anyhow::Result<()> {
+    Ok(policy.policy().check_new(password)?)
+}

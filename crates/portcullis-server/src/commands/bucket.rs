@@ -1,0 +1,85 @@
+//! `portcullis bucket`.
+
+use portcullis::{Engine, Name};
+
+use super::PAGE;
+use crate::cli::Context;
+use crate::failure::Outcome;
+use crate::names::{self, Names};
+use crate::output::Answer;
+use crate::session::{PolicyArgs, on_existing_store};
+use crate::view::BucketView;
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Create a bucket in an org
+    Create {
+        /// The org, by id or name
+        #[arg(long)]
+        org: String,
+        /// The bucket's name, which no other bucket of the org has
+        #[arg(value_parser = names::parse)]
+        name: Name,
+    },
+    /// List the buckets of an org, or all of them
+    List {
+        /// The org, by id or name
+        #[arg(long)]
+        org: Option<String>,
+    },
+    /// Delete a bucket; permissions on it stay where they were granted, and reach nothing
+    Delete {
+        /// The org, by id or name
+        #[arg(long)]
+        org: String,
+        /// The bucket, by id or name
+        bucket: String,
+    },
+}
+
+pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
+    let Context { store, output } = context;
+    let answer = on_existing_store(&store, PolicyArgs::default(), async |engine: &Engine| {
+        command.run(engine).await
+    })?;
+    output.answer(&answer)?;
+    Ok(Outcome::Done)
+}
+
+impl Command {
+    async fn run(self, engine: &Engine) -> anyhow::Result<Answer<BucketView>> {
+        let mut names = Names::new(engine);
+        let bucket = match self {
+            Self::List { org } => return Ok(Answer::Many(list(&mut names, org).await?)),
+            Self::Create { org, name } => {
+                let org = names::org(engine, &org).await?;
+                engine.create_bucket(org.id, name).await?
+            }
+            Self::Delete { org, bucket } => {
+                let org = names::org(engine, &org).await?;
+                let bucket = names::bucket(engine, &org, &bucket).await?;
+                engine.delete_bucket(bucket.id).await?;
+                bucket
+            }
+        };
+        Ok(Answer::One(BucketView::new(&mut names, &bucket).await?))
+    }
+}
+
+async fn list(names: &mut Names<'_>, org: Option<String>) -> anyhow::Result<Vec<BucketView>> {
+    let engine = names.engine();
+    let org = match org {
+        Some(org) => Some(names::org(engine, &org).await?.id),
+        None => None,
+    };
+    let mut views = Vec::new();
+    let mut after = None;
+    loop {
+        let page = engine.directory().buckets(org, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(views) };
+        after = Some(last.id);
+        for bucket in &page {
+            views.push(BucketView::new(names, bucket).await?);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! `portcullis export`.
+
+use portcullis::Engine;
+
+use crate::cli::Context;
+use crate::failure::Outcome;
+use crate::session::{PolicyArgs, on_existing_store};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+The snapshot is a JSON object a line, with or without --json; the last line proves that nothing is
+missing. It holds the hashes of passwords and tokens: keep it where nobody else can read it.
+
+Example:
+  (umask 077 && portcullis export > snapshot.jsonl)")]
+pub(crate) struct Args {}
+
+pub(crate) fn run(Args {}: Args, context: Context) -> anyhow::Result<Outcome> {
+    let Context { store, output } = context;
+    let out = output.into_inner();
+    on_existing_store(&store, PolicyArgs::default(), async |engine: &Engine| {
+        Ok(engine.export(out).await?)
+    })?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,94 @@
+//! `portcullis setup`.
+
+use std::fmt::Write as _;
+
+use anyhow::{anyhow, bail};
+use portcullis::{Engine, Name, SetUp};
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::failure::Outcome;
+use crate::names::{self, Names};
+use crate::session::{PolicyArgs, on_file};
+use crate::store_url::{IfMissing, StoreUrl};
+use crate::table;
+use crate::view::{BucketView, TenantView};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+The store is created if there is none. One that has been set up already is left as it is.
+
+Example:
+  portcullis setup --org acme --user ada --bucket telemetry --bucket events")]
+pub(crate) struct Args {
+    /// Name of the first org
+    #[arg(long, value_parser = names::parse)]
+    org: Name,
+
+    /// Name of the first user, whom the operator token belongs to
+    #[arg(long, value_parser = names::parse)]
+    user: Name,
+
+    /// Name of a bucket of the org (can be repeated)
+    #[arg(long = "bucket", value_name = "BUCKET", value_parser = names::parse)]
+    buckets: Vec<Name>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    org: TenantView,
+    user: TenantView,
+    buckets: Vec<BucketView>,
+    #[serde(rename = "tokenID")]
+    token_id: String,
+    token: &'a str,
+}
+
+pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
+    let Args { org, user, buckets } = args;
+    // Before there is a file that would have to go again.
+    let mut seen = Vec::new();
+    for bucket in &buckets {
+        if seen.contains(&bucket) {
+            bail!("--bucket {bucket} is given twice");
+        }
+        seen.push(bucket);
+    }
+    let path = StoreUrl::parse_lasting(&context.store)?;
+    let set_up = SetUp { org, user, buckets };
+    let work = async |engine: &Engine| {
+        let done = engine.set_up(set_up).await?;
+        let mut names = Names::new(engine);
+        let mut buckets = Vec::new();
+        for bucket in &done.buckets {
+            buckets.push(BucketView::new(&mut names, bucket).await?);
+        }
+        Ok((done, buckets))
+    };
+    let (done, buckets) = on_file(&path, IfMissing::Create, PolicyArgs::default(), work)?;
+
+    let mut pairs = vec![
+        ("org", format!("{} ({})", done.org.name, done.org.id)),
+        ("user", format!("{} ({})", done.user.name, done.user.id)),
+    ];
+    pairs.extend(done.buckets.iter().map(|b| ("bucket", format!("{} ({})", b.name, b.id))));
+    pairs.push(("operator token", done.secret.expose().to_owned()));
+    let mut text = table::pairs(&pairs);
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "The token is shown this once and cannot be read later.");
+    let document = Document {
+        org: TenantView::from(&done.org),
+        user: TenantView::from(&done.user),
+        buckets,
+        token_id: done.token.id.to_string(),
+        token: done.secret.expose(),
+    };
+    context.output.document(&document, &text).map_err(|error| {
+        // Said even if nobody reads: the token is nowhere else.
+        anyhow!(
+            "the store is set up and the operator token could not be shown ({error}): create \
+             another one with `portcullis token create --operator`"
+        )
+    })?;
+    Ok(Outcome::Done)
+}

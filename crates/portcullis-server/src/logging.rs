@@ -1,0 +1,22 @@
+//! What is logged: events of the engine, the stores and the HTTP adapter, to standard error.
+
+use std::env;
+use std::io::{self, IsTerminal};
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+
+const VARIABLE: &str = "PORTCULLIS_LOG";
+
+/// Begins to log, with this filter unless the environment has another one.
+pub(crate) fn start(default: &str) -> anyhow::Result<()> {
+    let wanted = env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty());
+    let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(default))
+        .with_context(|| format!("{VARIABLE} is not a log filter such as `info`"))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    Ok(())
+}

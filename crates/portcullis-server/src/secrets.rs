@@ -1,0 +1,154 @@
+//! Passwords: from a prompt, standard input, a file or the environment, never from an argument,
+//! which everybody on the machine can read.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use portcullis::password::Password;
+use zeroize::Zeroizing;
+
+/// The bytes of a password.
+pub(crate) type Secret = Zeroizing<Vec<u8>>;
+
+const VARIABLE: &str = "PORTCULLIS_PASSWORD";
+
+/// One more byte than any password has, and a line end.
+const LIMIT: usize = Password::MAX_BYTES + 3;
+
+/// Where the password comes from.
+#[derive(Clone, Debug, clap::Args)]
+#[group(multiple = false)]
+pub(crate) struct PasswordArgs {
+    /// Read the password from the first line of standard input
+    #[arg(long)]
+    password_stdin: bool,
+
+    /// Read the password from this file, which holds it as its only line
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl PasswordArgs {
+    /// Returns the password that was given by option or environment.
+    pub(crate) fn given(&self) -> anyhow::Result<Option<Secret>> {
+        if self.password_stdin {
+            let stdin = first_line(io::stdin().lock());
+            return Ok(Some(stdin.context("cannot read the password from standard input")?));
+        }
+        if let Some(path) = &self.password_file {
+            return read_file(path).map(Some);
+        }
+        let variable = env::var_os(VARIABLE).filter(|password| !password.is_empty());
+        Ok(variable.map(|password| Zeroizing::new(password.into_encoded_bytes())))
+    }
+
+    /// Returns the password that is to be set; asks for it, twice, when none was given.
+    pub(crate) fn given_or_prompted(&self, username: &str) -> anyhow::Result<Secret> {
+        if let Some(given) = self.given()? {
+            return Ok(given);
+        }
+        if !io::stdin().is_terminal() {
+            bail!(
+                "there is no password, and no terminal to ask for it: give --password-stdin, \
+                 --password-file FILE or {VARIABLE}"
+            );
+        }
+        let username = crate::table::escape(username);
+        let password = prompt(&format!("New password for {username}: "))?;
+        if password != prompt("The same again: ")? {
+            bail!("the two passwords differ");
+        }
+        Ok(password)
+    }
+}
+
+fn prompt(text: &str) -> anyhow::Result<Secret> {
+    let password = rpassword::prompt_password(text).context("cannot ask for the password")?;
+    Ok(Zeroizing::new(password.into_bytes()))
+}
+
+/// Reads up to the first line end. What follows it is left alone.
+fn first_line(mut input: impl Read) -> io::Result<Secret> {
+    // A vector that grows leaves copies behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(LIMIT));
+    let mut byte = Zeroizing::new([0]);
+    while line.len() < LIMIT {
+        match input.read_exact(&mut *byte) {
+            Ok(()) => line.extend_from_slice(&*byte),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !line.is_empty() => break,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(io::Error::new(error.kind(), "it is empty"));
+            }
+            Err(error) => return Err(error),
+        }
+        if line.ends_with(b"\n") {
+            break;
+        }
+    }
+    strip_line_end(&mut line);
+    Ok(line)
+}
+
+fn read_file(path: &Path) -> anyhow::Result<Secret> {
+    let cannot_read = || format!("cannot read the password from `{}`", path.display());
+    let mut content = Zeroizing::new(Vec::with_capacity(LIMIT));
+    File::open(path)
+        .and_then(|file| file.take(LIMIT as u64).read_to_end(&mut content))
+        .with_context(cannot_read)?;
+    strip_line_end(&mut content);
+    if content.contains(&b'\n') {
+        bail!("{}: it has more than one line", cannot_read());
+    }
+    Ok(content)
+}
+
+fn strip_line_end(line: &mut Secret) {
+    if line.ends_with(b"\n") {
+        line.pop();
+        if line.ends_with(b"\r") {
+            line.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn exactly_one_line_end_is_stripped() {
+        for (input, password) in [
+            ("secret", "secret"),
+            ("secret\n", "secret"),
+            ("secret\r\n", "secret"),
+            ("secret\r", "secret\r"),
+            (" secret \nrest\n", " secret "),
+            ("\n", ""),
+        ] {
+            assert_eq!(first_line(input.as_bytes()).unwrap().as_slice(), password.as_bytes());
+        }
+        assert!(first_line(io::empty()).is_err());
+    }
+
+    #[test]
+    fn what_is_longer_than_any_password_stays_longer() {
+        let endless = io::repeat(b'x');
+        assert!(first_line(endless).unwrap().len() > Password::MAX_BYTES);
+    }
+
+    #[test]
+    fn a_file_holds_one_line() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"first\r\n").unwrap();
+        assert_eq!(read_file(file.path()).unwrap().as_slice(), b"first");
+        file.write_all(b"second").unwrap();
+        let error = read_file(file.path()).unwrap_err().to_string();
+        assert!(error.contains("more than one line"), "{error}");
+        assert!(!error.contains("first") && !error.contains("second"), "{error}");
+    }
+}

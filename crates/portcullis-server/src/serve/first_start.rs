@@ -1,0 +1,241 @@
+//! The first start on a new store: setting it up, and handing over the operator token.
+
+use std::fs;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use portcullis::{AuthorizationFilter, Engine, ErrorKind, Name, SetUp, SetUpDone, TokenSecret};
+use tempfile::NamedTempFile;
+
+use super::{announce, write_line};
+use crate::failure::describe;
+use crate::table::escape;
+
+const ONE: NonZeroUsize = NonZeroUsize::MIN;
+
+/// Where the operator token of a new store goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum TokenPlace {
+    /// To this file, which only its owner may read.
+    File(PathBuf),
+    /// To the terminal that standard output is.
+    Terminal,
+}
+
+/// Sets the store up if nothing is in it: one that was just created, or one whose creator got no
+/// further. Where the token is, or the token itself, is written to `stdout`.
+pub(super) async fn set_up_if_new(
+    engine: &Engine,
+    place: &TokenPlace,
+    stdout: &mut impl Write,
+) -> anyhow::Result<()> {
+    if !is_empty(engine).await? {
+        return Ok(());
+    }
+    // A place where nothing can be written is found out before there is anything to write.
+    let delivery = Delivery::prepare(place)?;
+    let set_up = SetUp {
+        org: Name::new("default")?,
+        user: Name::new("admin")?,
+        buckets: vec![Name::new("default")?],
+    };
+    let done = match engine.set_up(set_up).await {
+        Ok(done) => done,
+        // Another server on the same store was faster, and has the token.
+        Err(error) if error.kind() == ErrorKind::Conflict => return Ok(()),
+        Err(error) => return Err(error).context("could not set up the new store"),
+    };
+    match delivery.hand_over(&done.secret, stdout) {
+        Ok(()) => {
+            tracing::info!(org = %done.org.id, user = %done.user.id, "set up the new store");
+            Ok(())
+        }
+        // A token that nobody has would lock everybody out.
+        Err(error) => Err(match undo(engine, &done).await {
+            Ok(()) => error.context("the new store was not set up"),
+            Err(undo) => error.context(format!(
+                "the operator token is lost ({}): create one with `portcullis token create --org \
+                 default --user admin --operator`",
+                describe(&undo.into())
+            )),
+        }),
+    }
+}
+
+/// Tells whether nobody has set the store up. The engine looks again when it does.
+async fn is_empty(engine: &Engine) -> Result<bool, portcullis::Error> {
+    let directory = engine.directory();
+    let all = AuthorizationFilter::all();
+    Ok(directory.orgs(None, ONE).await?.is_empty()
+        && directory.users(None, ONE).await?.is_empty()
+        && engine.list_api_tokens(None, ONE).await?.is_empty()
+        && engine.list_authorizations(&all, None, ONE).await?.items.is_empty())
+}
+
+async fn undo(engine: &Engine, done: &SetUpDone) -> Result<(), portcullis::Error> {
+    // The buckets and the token go with the org.
+    engine.delete_org(done.org.id).await?;
+    engine.delete_user(done.user.id).await
+}
+
+/// A token's way to whoever started the server.
+enum Delivery {
+    File { unfinished: NamedTempFile, path: PathBuf },
+    Terminal,
+}
+
+impl Delivery {
+    fn prepare(place: &TokenPlace) -> anyhow::Result<Self> {
+        let TokenPlace::File(path) = place else { return Ok(Self::Terminal) };
+        let directory = path.parent().unwrap_or(Path::new("."));
+        // Created anew, with mode 0600, and gone when it is dropped.
+        let unfinished = tempfile::Builder::new()
+            .prefix(".operator-token-")
+            .tempfile_in(directory)
+            .with_context(|| cannot_write(path))?;
+        Ok(Self::File { unfinished, path: path.clone() })
+    }
+
+    fn hand_over(self, secret: &TokenSecret, stdout: &mut impl Write) -> anyhow::Result<()> {
+        match self {
+            Self::Terminal => write_line(stdout, &format!("operator token: {}", secret.expose()))
+                .context("cannot show the operator token"),
+            Self::File { unfinished, path } => {
+                write_file(unfinished, &path, secret).with_context(|| cannot_write(&path))?;
+                let shown = path.display().to_string();
+                announce(stdout, &format!("operator token written to {}", escape(&shown)));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write the operator token to `{}`", path.display())
+}
+
+fn write_file(mut file: NamedTempFile, path: &Path, secret: &TokenSecret) -> io::Result<()> {
+    writeln!(file, "{}", secret.expose())?;
+    file.as_file().sync_all()?;
+    keep_earlier(path)?;
+    file.persist(path).map_err(|error| error.error)?;
+    match path.parent() {
+        // So that the file survives a power cut, as the store does.
+        Some(directory) if cfg!(unix) => fs::File::open(directory)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+/// Moves out of the way what has the name already: perhaps the token of another store, which is
+/// nothing to destroy. A link is moved itself, not followed.
+fn keep_earlier(path: &Path) -> io::Result<()> {
+    let mut kept = path.to_owned().into_os_string();
+    kept.push(".old");
+    match fs::rename(path, &kept) {
+        Ok(()) => {
+            tracing::warn!(
+                "there was a file `{}` already: it is now `{}`",
+                path.display(),
+                Path::new(&kept).display()
+            );
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis::store::MemoryStore;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    async fn engine() -> Engine {
+        Engine::builder(MemoryStore::new().unwrap()).build().await.unwrap()
+    }
+
+    fn place(directory: &TempDir) -> (TokenPlace, PathBuf) {
+        let path = directory.path().join("operator-token");
+        (TokenPlace::File(path.clone()), path)
+    }
+
+    #[tokio::test]
+    async fn the_token_in_the_file_works_and_is_the_owners_only() {
+        let directory = TempDir::new().unwrap();
+        let (place, path) = place(&directory);
+        let engine = engine().await;
+        set_up_if_new(&engine, &place, &mut Vec::new()).await.unwrap();
+        let token = fs::read_to_string(&path).unwrap();
+        assert!(engine.authenticate_caller(token.trim_end()).await.is_ok());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+
+        fs::remove_file(&path).unwrap();
+        set_up_if_new(&engine, &place, &mut Vec::new()).await.unwrap();
+        assert!(!path.exists(), "set up twice");
+    }
+
+    #[tokio::test]
+    async fn a_terminal_shows_the_token_or_nothing_is_set_up() {
+        let fresh = engine().await;
+        let mut no_room = [0_u8; 4];
+        let result =
+            set_up_if_new(&fresh, &TokenPlace::Terminal, &mut no_room.as_mut_slice()).await;
+        assert!(result.is_err());
+        assert!(is_empty(&fresh).await.unwrap());
+
+        let mut stdout = Vec::new();
+        set_up_if_new(&fresh, &TokenPlace::Terminal, &mut stdout).await.unwrap();
+        let line = String::from_utf8(stdout).unwrap();
+        let token = line.strip_prefix("operator token: ").unwrap().trim_end();
+        assert!(fresh.authenticate_caller(token).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_earlier_file_or_link_is_kept_and_not_followed() {
+        let directory = TempDir::new().unwrap();
+        let (place, path) = place(&directory);
+        fs::write(&path, "earlier").unwrap();
+        set_up_if_new(&engine().await, &place, &mut Vec::new()).await.unwrap();
+        assert_ne!(fs::read_to_string(&path).unwrap(), "earlier");
+        let kept = directory.path().join("operator-token.old");
+        assert_eq!(fs::read_to_string(kept).unwrap(), "earlier");
+
+        #[cfg(unix)]
+        {
+            let target = directory.path().join("target");
+            fs::write(&target, "untouched").unwrap();
+            fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink(&target, &path).unwrap();
+            set_up_if_new(&engine().await, &place, &mut Vec::new()).await.unwrap();
+            assert_eq!(fs::read_to_string(&target).unwrap(), "untouched");
+            assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        }
+    }
+
+    #[tokio::test]
+    async fn where_no_token_can_be_written_nothing_is_set_up() {
+        let engine = engine().await;
+        let nowhere = TokenPlace::File("/nonexistent/operator-token".into());
+        assert!(set_up_if_new(&engine, &nowhere, &mut Vec::new()).await.is_err());
+        assert!(is_empty(&engine).await.unwrap());
+
+        // The file can be prepared, and cannot get its name.
+        let directory = TempDir::new().unwrap();
+        let (place, path) = place(&directory);
+        fs::write(&path, "earlier").unwrap();
+        fs::create_dir_all(directory.path().join("operator-token.old/in-the-way")).unwrap();
+        let error = set_up_if_new(&engine, &place, &mut Vec::new()).await.unwrap_err();
+        assert!(describe(&error).starts_with("the new store was not set up"), "{error:#}");
+        assert!(is_empty(&engine).await.unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "earlier");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "something is left");
+    }
+}

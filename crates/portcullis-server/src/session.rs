@@ -1,0 +1,79 @@
+//! What a command does with a store: open it, work with an engine on it, close it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use portcullis::Engine;
+use portcullis::password::PasswordPolicy;
+use portcullis::store::Store;
+use tokio::runtime;
+
+use crate::store_url::{IfMissing, StoreUrl, open_file};
+
+/// The rules for passwords, as an option.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct PolicyArgs {
+    /// Demand three of upper case, lower case, numbers and special characters in passwords, also
+    /// at login
+    #[arg(long)]
+    strong_passwords: bool,
+}
+
+impl PolicyArgs {
+    pub(crate) fn policy(self) -> PasswordPolicy {
+        if self.strong_passwords { PasswordPolicy::strong() } else { PasswordPolicy::default() }
+    }
+}
+
+/// Works on the existing store that `--store` names.
+pub(crate) fn on_existing_store<T>(
+    store: &str,
+    policy: PolicyArgs,
+    work: impl AsyncFnOnce(&Engine) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    on_file(&StoreUrl::parse_lasting(store)?, IfMissing::Fail, policy, work)
+}
+
+/// Works on the store in the file.
+pub(crate) fn on_file<T>(
+    path: &Path,
+    if_missing: IfMissing,
+    policy: PolicyArgs,
+    work: impl AsyncFnOnce(&Engine) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    // Opening blocks, so it is done before there is a runtime.
+    on_store(open_file(path, if_missing)?, policy, work)
+}
+
+/// Works on the store, and closes it whatever comes of it.
+pub(crate) fn on_store<T>(
+    store: Arc<dyn Store>,
+    policy: PolicyArgs,
+    work: impl AsyncFnOnce(&Engine) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .context("could not start the runtime")?;
+    runtime.block_on(async {
+        let result = async {
+            let engine = build_engine(Arc::clone(&store), policy).await?;
+            work(&engine).await
+        }
+        .await;
+        let closed = store.close().await.context("could not close the store");
+        // What went wrong first is what there is to know.
+        let done = result?;
+        closed?;
+        Ok(done)
+    })
+}
+
+/// Starts an engine on the store.
+pub(crate) async fn build_engine(
+    store: Arc<dyn Store>,
+    policy: PolicyArgs,
+) -> anyhow::Result<Engine> {
+    Ok(Engine::builder_on(store).password_policy(policy.policy()).build().await?)
+}

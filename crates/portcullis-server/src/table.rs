@@ -1,0 +1,120 @@
+//! Text for people: aligned columns, and names that cannot play tricks on a terminal.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use unicode_width::UnicodeWidthStr;
+
+const GAP: &str = "  ";
+
+/// A cell that is wider than this stands out of its column, and the others stay together.
+const WIDEST: usize = 64;
+
+/// Aligns the rows below the headers, a line for each.
+pub(crate) fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
+    let headers = headers.iter().map(|header| header.to_uppercase()).collect();
+    let all: Vec<Vec<String>> = std::iter::once(headers)
+        .chain(rows.iter().map(|row| row.iter().map(|cell| escape(cell).into_owned()).collect()))
+        .collect();
+    align(&all)
+}
+
+/// Aligns names and values, a line for each.
+pub(crate) fn pairs(pairs: &[(&str, String)]) -> String {
+    let rows: Vec<Vec<String>> = pairs
+        .iter()
+        .map(|(name, value)| vec![(*name).to_owned(), escape(value).into_owned()])
+        .collect();
+    align(&rows)
+}
+
+fn align(rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            let cell = cell.width();
+            if cell <= WIDEST {
+                *width = (*width).max(cell);
+            }
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let padding = width.saturating_sub(cell.width());
+            // Writing to a string cannot fail.
+            let _ = write!(line, "{cell}{:padding$}{GAP}", "");
+        }
+        text.push_str(line.trim_end_matches(' '));
+        text.push('\n');
+    }
+    text
+}
+
+/// Replaces what a terminal would not show as itself: control characters, line ends, and the
+/// characters that reverse or hide others.
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_hidden) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_hidden(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown.into()
+}
+
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_by_width_without_blanks_at_the_end() {
+        let rows = [
+            vec!["1".to_owned(), "用户".to_owned(), "x".to_owned()],
+            vec!["22".to_owned(), "ada".to_owned(), String::new()],
+        ];
+        assert_eq!(table(&["id", "name", "note"], &rows), "ID  NAME  NOTE\n1   用户  x\n22  ada\n");
+    }
+
+    #[test]
+    fn one_long_name_does_not_widen_the_column() {
+        let rows =
+            ["x".repeat(WIDEST + 1), "ada".to_owned()].map(|name| vec![name, "1".to_owned()]);
+        let table = table(&["name", "n"], &rows);
+        assert!(table.starts_with("NAME  N\n") && table.ends_with("\nada   1\n"), "{table}");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown() {
+        for (name, shown) in [
+            ("plain ä 用", "plain ä 用"),
+            ("\u{1b}[31mred\r\n", "\\u{1b}[31mred\\r\\n"),
+            ("a\u{202e}b\0\u{9b}", "a\\u{202e}b\\u{0}\\u{9b}"),
+            ("DOMAIN\\user", "DOMAIN\\user"),
+        ] {
+            assert_eq!(escape(name), shown);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! How records are shown: with the names that they have on the wire, without secrets.
+
+use portcullis::{
+    ApiToken, Authorization, Bucket, Engine, Error, Org, Permission, Status, Timestamp,
+    TokenSecret, User,
+};
+use serde::Serialize;
+
+use crate::names::Names;
+use crate::output::Record;
+
+/// How many permissions a line of a list spells out.
+const FEW: usize = 2;
+
+/// A user or an org.
+#[derive(Serialize)]
+pub(crate) struct TenantView {
+    id: String,
+    name: String,
+    status: Status,
+}
+
+impl From<&User> for TenantView {
+    fn from(user: &User) -> Self {
+        Self { id: user.id.to_string(), name: user.name.to_string(), status: user.status }
+    }
+}
+
+impl From<&Org> for TenantView {
+    fn from(org: &Org) -> Self {
+        Self { id: org.id.to_string(), name: org.name.to_string(), status: org.status }
+    }
+}
+
+impl Record for TenantView {
+    const COLUMNS: &'static [&'static str] = &["id", "name", "status"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.id.clone(), self.name.clone(), self.status.to_string()]
+    }
+}
+
+/// A bucket.
+#[derive(Serialize)]
+pub(crate) struct BucketView {
+    id: String,
+    #[serde(rename = "orgID")]
+    org_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org: Option<String>,
+    name: String,
+}
+
+impl BucketView {
+    pub(crate) async fn new(names: &mut Names<'_>, bucket: &Bucket) -> Result<Self, Error> {
+        Ok(Self {
+            id: bucket.id.to_string(),
+            org_id: bucket.org.to_string(),
+            org: names.of_org(bucket.org).await?,
+            name: bucket.name.to_string(),
+        })
+    }
+}
+
+impl Record for BucketView {
+    const COLUMNS: &'static [&'static str] = &["id", "name", "org"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.id.clone(), self.name.clone(), name_or_id(self.org.as_deref(), &self.org_id)]
+    }
+}
+
+/// A permission, with the names of what it is about.
+#[derive(Serialize)]
+pub(crate) struct PermissionView {
+    action: &'static str,
+    resource: ResourceView,
+    #[serde(skip)]
+    text: String,
+}
+
+#[derive(Serialize)]
+struct ResourceView {
+    #[serde(rename = "type")]
+    resource_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(rename = "orgID", skip_serializing_if = "Option::is_none")]
+    org_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org: Option<String>,
+}
+
+impl PermissionView {
+    async fn new(names: &mut Names<'_>, permission: &Permission) -> Result<Self, Error> {
+        let resource = &permission.resource;
+        let org = match resource.org {
+            Some(org) => names.of_org(org).await?,
+            None => None,
+        };
+        Ok(Self {
+            action: permission.action.as_str(),
+            resource: ResourceView {
+                resource_type: resource.resource_type.as_str(),
+                id: resource.id.map(|id| id.to_string()),
+                org_id: resource.org.map(|org| org.to_string()),
+                name: names.of_resource(permission).await?,
+                org,
+            },
+            text: permission.to_string(),
+        })
+    }
+
+    async fn all(names: &mut Names<'_>, permissions: &[Permission]) -> Result<Vec<Self>, Error> {
+        let mut views = Vec::with_capacity(permissions.len());
+        for permission in permissions {
+            views.push(Self::new(names, permission).await?);
+        }
+        Ok(views)
+    }
+
+    fn detail(&self) -> String {
+        match &self.resource.name {
+            Some(name) => format!("{} ({name})", self.text),
+            None => self.text.clone(),
+        }
+    }
+}
+
+/// An authorization.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AuthorizationView {
+    id: String,
+    #[serde(rename = "token")]
+    username: String,
+    status: Status,
+    description: String,
+    #[serde(rename = "orgID")]
+    org_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org: Option<String>,
+    #[serde(rename = "userID")]
+    user_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    permissions: Vec<PermissionView>,
+    has_password: bool,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl AuthorizationView {
+    pub(crate) async fn new(
+        names: &mut Names<'_>,
+        authorization: &Authorization,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            id: authorization.id.to_string(),
+            username: authorization.username.to_string(),
+            status: authorization.status,
+            description: authorization.description.clone(),
+            org_id: authorization.org.to_string(),
+            org: names.of_org(authorization.org).await?,
+            user_id: authorization.user.to_string(),
+            user: names.of_user(authorization.user).await?,
+            permissions: PermissionView::all(names, &authorization.permissions).await?,
+            has_password: authorization.password_hash.is_some(),
+            created_at: authorization.created_at,
+            updated_at: authorization.updated_at,
+        })
+    }
+
+    /// The same for one.
+    pub(crate) async fn of(engine: &Engine, authorization: &Authorization) -> Result<Self, Error> {
+        Self::new(&mut Names::new(engine), authorization).await
+    }
+}
+
+impl Record for AuthorizationView {
+    const COLUMNS: &'static [&'static str] =
+        &["id", "username", "status", "password", "org", "user", "permissions"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.clone(),
+            self.username.clone(),
+            self.status.to_string(),
+            password(self.has_password),
+            name_or_id(self.org.as_deref(), &self.org_id),
+            name_or_id(self.user.as_deref(), &self.user_id),
+            few(&self.permissions),
+        ]
+    }
+
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let mut details = vec![
+            ("id", self.id.clone()),
+            ("username", self.username.clone()),
+            ("status", self.status.to_string()),
+            ("password", password(self.has_password)),
+            ("description", self.description.clone()),
+            ("org", name_and_id(self.org.as_deref(), &self.org_id)),
+            ("user", name_and_id(self.user.as_deref(), &self.user_id)),
+            ("created", self.created_at.to_string()),
+            ("updated", self.updated_at.to_string()),
+        ];
+        details.extend(self.permissions.iter().map(|p| ("permission", p.detail())));
+        details
+    }
+}
+
+/// An API token; with its secret only when it was just created.
+#[derive(Serialize)]
+pub(crate) struct ApiTokenView {
+    id: String,
+    #[serde(rename = "token", skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    status: Status,
+    description: String,
+    #[serde(rename = "orgID")]
+    org_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org: Option<String>,
+    #[serde(rename = "userID")]
+    user_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    permissions: Vec<PermissionView>,
+}
+
+impl ApiTokenView {
+    pub(crate) async fn new(names: &mut Names<'_>, token: &ApiToken) -> Result<Self, Error> {
+        Ok(Self {
+            id: token.id.to_string(),
+            secret: None,
+            status: token.status,
+            description: token.description.clone(),
+            org_id: token.org.to_string(),
+            org: names.of_org(token.org).await?,
+            user_id: token.user.to_string(),
+            user: names.of_user(token.user).await?,
+            permissions: PermissionView::all(names, &token.permissions).await?,
+        })
+    }
+
+    /// Adds the secret, which is shown this once.
+    pub(crate) fn with_secret(self, secret: &TokenSecret) -> Self {
+        Self { secret: Some(secret.expose().to_owned()), ..self }
+    }
+}
+
+impl Record for ApiTokenView {
+    const COLUMNS: &'static [&'static str] =
+        &["id", "status", "org", "user", "permissions", "description"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.clone(),
+            self.status.to_string(),
+            name_or_id(self.org.as_deref(), &self.org_id),
+            name_or_id(self.user.as_deref(), &self.user_id),
+            few(&self.permissions),
+            self.description.clone(),
+        ]
+    }
+
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let mut details = vec![
+            ("id", self.id.clone()),
+            ("status", self.status.to_string()),
+            ("description", self.description.clone()),
+            ("org", name_and_id(self.org.as_deref(), &self.org_id)),
+            ("user", name_and_id(self.user.as_deref(), &self.user_id)),
+        ];
+        details.extend(self.permissions.iter().map(|p| ("permission", p.detail())));
+        if let Some(secret) = &self.secret {
+            details.push(("token", secret.clone()));
+            details.push(("", "The token is shown this once and cannot be read later.".to_owned()));
+        }
+        details
+    }
+}
+
+fn password(has_password: bool) -> String {
+    if has_password { "set" } else { "none" }.to_owned()
+}
+
+/// Lists are read by people: names, where there are any.
+fn name_or_id(name: Option<&str>, id: &str) -> String {
+    name.unwrap_or(id).to_owned()
+}
+
+fn name_and_id(name: Option<&str>, id: &str) -> String {
+    match name {
+        Some(name) => format!("{name} ({id})"),
+        None => format!("{id} (gone)"),
+    }
+}
+
+fn few(permissions: &[PermissionView]) -> String {
+    if permissions.len() > FEW {
+        return format!("{} permissions", permissions.len());
+    }
+    permissions.iter().map(|p| p.text.as_str()).collect::<Vec<_>>().join(", ")
+}

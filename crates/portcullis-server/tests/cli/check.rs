@@ -1,0 +1,145 @@
+//! `check`: what it finds, and its exit status.
+
+use serde_json::Value;
+
+use crate::support::{Ran, Sandbox};
+
+const PASSWORD: &str = "s3cret-enough";
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::with_store();
+    let create = "auth create --org acme --user ada --username telegraf --write-bucket telemetry";
+    sandbox.run_with_password(create, PASSWORD).ok(create);
+    sandbox
+}
+
+fn found(ran: &Ran, code: i32) -> Value {
+    assert_eq!((ran.code, ran.stderr.as_str()), (code, ""), "{ran:?}");
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+#[test]
+fn allowed_is_0_and_names_the_grant() {
+    let sandbox = sandbox();
+    let org = sandbox.json("org list")[0]["id"].as_str().unwrap().to_owned();
+    let bucket = sandbox.bucket("telemetry");
+    let grant = format!("write:orgs/{org}/buckets/{bucket}");
+    for asked in [format!("write:buckets/{bucket}"), grant.clone()] {
+        let check = format!("check --username telegraf --permission {asked} --json");
+        let without = found(&sandbox.run(&check), 0);
+        assert_eq!(without["passwordChecked"], false);
+        let with = found(&sandbox.run_with_password(&check, PASSWORD), 0);
+        assert_eq!(with["passwordChecked"], true);
+        for finding in [without, with] {
+            assert_eq!(finding["allowed"], true);
+            assert_eq!(finding["permission"], grant);
+            assert_eq!(finding["grantedBy"], grant);
+        }
+    }
+    let text = sandbox.ok(&format!("check --username telegraf --permission {grant}"));
+    assert!(text.starts_with(&format!("allowed        {grant}\n")), "{text}");
+    assert!(text.contains("the password was not checked"), "{text}");
+
+    // A grant on all buckets of the org covers one that is named by its id alone.
+    let every = format!("--permission read:orgs/{org}/buckets");
+    sandbox.ok(&format!("auth set-permissions --username telegraf {every}"));
+    sandbox.ok(&format!("check --username telegraf --permission read:buckets/{bucket}"));
+}
+
+#[test]
+fn denied_and_wrong_credentials_are_1_and_say_why() {
+    let sandbox = sandbox();
+    let [telemetry, events] = ["telemetry", "events"].map(|name| sandbox.bucket(name));
+    let write = format!("--permission write:buckets/{telemetry}");
+    let reason = |arguments: &str, password: Option<&str>| {
+        let arguments = format!("check --json {arguments}");
+        let ran = match password {
+            Some(password) => sandbox.run_with_password(&arguments, password),
+            None => sandbox.run(&arguments),
+        };
+        let finding = found(&ran, 1);
+        assert_eq!(finding["allowed"], false);
+        assert!(!ran.stdout.contains("s3cret"), "{ran:?}");
+        finding["reason"].as_str().unwrap().to_owned()
+    };
+    let telegraf = format!("--username telegraf {write}");
+    for (arguments, password, expected) in [
+        (&telegraf, Some("s3cret-wrong"), "wrong password"),
+        (&format!("--username nobody {write}"), None, "no authorization has this username"),
+        (&format!("--username nobody {write}"), Some(PASSWORD), "no such username"),
+        (
+            &format!("--username telegraf --permission read:buckets/{telemetry}"),
+            Some(PASSWORD),
+            "only the other action is held",
+        ),
+        (
+            &format!("--username telegraf --permission write:buckets/{events}"),
+            None,
+            "on other resources of this type only",
+        ),
+        (
+            &"--username telegraf --permission write:tasks".to_owned(),
+            None,
+            "on no resource of this type",
+        ),
+    ] {
+        let reason = reason(arguments, password);
+        assert!(reason.contains(expected), "{arguments}: {reason}");
+    }
+    let stdin = format!("check --json {telegraf} --password-stdin");
+    assert_eq!(found(&sandbox.run_with_stdin(&stdin, "no\n"), 1)["reason"], "wrong password");
+    let strong = format!("{telegraf} --strong-passwords");
+    assert!(reason(&strong, Some(PASSWORD)).contains("too weak"));
+
+    sandbox.ok("user set-inactive ada");
+    assert_eq!(reason(&telegraf, None), "its user is inactive");
+    assert_eq!(reason(&telegraf, Some(PASSWORD)), "its user is gone or inactive");
+    sandbox.ok("user set-active ada");
+    sandbox.ok("org set-inactive acme");
+    assert_eq!(reason(&telegraf, None), "its org is inactive");
+    sandbox.ok("auth set-inactive --username telegraf");
+    assert_eq!(reason(&telegraf, None), "the authorization is inactive");
+    assert_eq!(reason(&telegraf, Some(PASSWORD)), "the credential is inactive");
+}
+
+#[test]
+fn a_credential_without_a_password_is_noted() {
+    let sandbox = Sandbox::with_store();
+    sandbox
+        .ok("auth create --no-password --org acme --user ada --username x --permission read:tasks");
+    let check = "check --json --username x --permission read:tasks";
+    let finding = found(&sandbox.run(check), 0);
+    assert!(finding["notes"][1].as_str().unwrap().contains("no password"), "{finding}");
+    let finding = found(&sandbox.run_with_password(check, PASSWORD), 1);
+    assert_eq!(finding["reason"], "no password is set");
+}
+
+#[test]
+fn an_api_token_as_the_password_is_understood() {
+    let sandbox = Sandbox::with_store();
+    let token = sandbox.json("token create --org acme --user ada --permission read:buckets");
+    let bucket = sandbox.bucket("telemetry");
+    let check = format!("check --json --username any --permission read:buckets/{bucket}");
+    let ran = sandbox.run_with_password(&check, token["token"].as_str().unwrap());
+    let finding = found(&ran, 0);
+    assert_eq!(finding["tokenID"], token["id"]);
+    assert_eq!(finding["grantedBy"], "read:buckets");
+}
+
+#[test]
+fn what_cannot_be_decided_is_2() {
+    let sandbox = sandbox();
+    let check = "check --username telegraf --permission write:tasks";
+    for arguments in [
+        format!("{check} --store sqlite:nowhere.db"),
+        format!("{check} --store sled:data"),
+        format!("{check} --password-file nowhere"),
+        "check --username telegraf --permission write:pizzas".to_owned(),
+        "check --permission write:tasks".to_owned(),
+    ] {
+        sandbox.fails(2, &arguments);
+    }
+    assert!(!sandbox.path("nowhere.db").exists());
+    sandbox.write("portcullis.db", "not a database, and long enough to be looked at ".repeat(50));
+    sandbox.fails(2, check);
+}

@@ -1,0 +1,15 @@
+//! The binary as its users run it: real processes, real files, real sockets.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "clippy lets functions marked as tests panic, and not those that help them"
+)]
+
+mod admin;
+mod check;
+mod refusals;
+mod serve;
+mod snapshots;
+mod support;

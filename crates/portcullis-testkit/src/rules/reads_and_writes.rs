@@ -1,0 +1,352 @@
+//! What is put is what is got, and a batch does what its operations say.
+
+use portcullis::store::{Batch, Index, Kind, Lookup, Revision, Store};
+use portcullis::{Id, OrgId, UserId};
+
+use crate::access::{
+    ALL, Refusal, assert_gone, assert_there, commit, get, get_by_key, list, list_ids, refused,
+    shown,
+};
+use crate::fixtures::{self, Sample};
+use crate::harness::Harness;
+use crate::model::{Model, Universe};
+
+/// An empty store finds nothing, whatever it is asked for.
+pub async fn nothing_is_found_where_nothing_was_put(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    for kind in Kind::ALL {
+        for id in [0, 1, 1 << 63, u64::MAX] {
+            assert!(get(store, kind, Id::from_u64(id)).await.is_none());
+            for index in [
+                Index::All(kind),
+                Index::Org(kind, OrgId::from_u64(id)),
+                Index::User(kind, UserId::from_u64(id)),
+                Index::Grant(kind, fixtures::grant(id % 100)),
+            ] {
+                assert_eq!(list(store, index, ALL).await, [], "{index:?}");
+            }
+        }
+    }
+    find_no_odd_text(store).await;
+}
+
+/// A unique key that nothing has finds nothing: empty, longer than any key may be, or such as
+/// means something to the store's own language.
+pub async fn texts_that_are_no_key_find_nothing(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    let there: Vec<_> = (1..)
+        .zip(Kind::ALL)
+        .map(|(id, kind)| Sample::of(kind, id).with_key("tele'graf%_"))
+        .collect();
+    commit(store, there.iter().map(Sample::create)).await;
+    find_no_odd_text(store).await;
+    for sample in &there {
+        assert_there(store, sample).await;
+    }
+}
+
+async fn find_no_odd_text(store: &dyn Store) {
+    for kind in Kind::ALL {
+        for text in fixtures::odd_texts() {
+            let found = store.get(Lookup::UniqueKey(kind, &text)).await;
+            let found = found.unwrap_or_else(|error| panic!("{}: {error:?}", shown(&text)));
+            assert!(found.is_none(), "{kind} {} finds {found:?}", shown(&text));
+        }
+    }
+}
+
+/// A record of every kind, with every combination of the optional fields, comes back equal.
+pub async fn a_record_comes_back_as_it_was_put(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    let mut samples = Vec::new();
+    for kind in Kind::ALL {
+        for combination in 0..16 {
+            let mut sample = Sample::of(kind, 100 + combination);
+            if combination & 1 != 0 {
+                sample = sample.in_org(u64::MAX - combination);
+            }
+            if combination & 2 != 0 {
+                sample = sample.of_user(combination);
+            }
+            if combination & 4 != 0 {
+                sample = sample.inactive();
+            }
+            if combination & 8 != 0 {
+                sample = sample.granting((0..combination).map(fixtures::grant));
+            }
+            commit(store, [sample.create()]).await;
+            assert_there(store, &sample).await;
+            samples.push(sample);
+        }
+    }
+    for sample in &samples {
+        assert_there(store, sample).await;
+    }
+    for kind in Kind::ALL {
+        let of_kind = samples.iter().filter(|sample| sample.kind == kind);
+        let expected: Vec<_> = of_kind.map(Sample::record).collect();
+        let listed = list(store, Index::All(kind), ALL).await;
+        assert!(listed == expected, "{kind}: {listed:?}");
+    }
+}
+
+/// Ids, of records and of what they belong to, have 64 bits and no sign.
+pub async fn ids_have_64_bits_and_no_sign(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    let ids = [
+        1,
+        (1 << 31) - 1,
+        1 << 31,
+        1 << 32,
+        1 << 53,
+        (1 << 53) + 1,
+        (1 << 63) - 1,
+        1 << 63,
+        (1 << 63) + 1,
+        u64::MAX - 1,
+        u64::MAX,
+    ];
+    let samples = ids.map(|id| Sample::authorization(id).in_org(id).of_user(id));
+    // Not in the order in which they are listed.
+    commit(store, samples.iter().rev().map(Sample::create)).await;
+    for sample in &samples {
+        assert_there(store, sample).await;
+        let kind = sample.kind;
+        for index in [
+            Index::Org(kind, sample.org.expect("an org")),
+            Index::User(kind, sample.user.expect("a user")),
+        ] {
+            let listed = list_ids(store, index, ALL).await;
+            assert_eq!(listed, [sample.id.as_u64()], "{index:?}");
+        }
+    }
+    let listed = list_ids(store, Index::All(Kind::Authorization), ALL).await;
+    assert_eq!(listed, ids);
+}
+
+/// Revisions have 128 bits and no sign, and count bit by bit.
+pub async fn revisions_have_128_bits(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    let revisions =
+        [0, 1, 1 << 63, u128::from(u64::MAX), 1 << 64, 1 << 127, (1 << 127) + 1, u128::MAX]
+            .map(Revision::from_u128);
+    let sample = Sample::user(1);
+    let put = |revision, expect| {
+        let mut record = sample.record();
+        record.revision = revision;
+        let grants = Vec::new();
+        portcullis::store::Operation::Put { record, grants, expect }
+    };
+    commit(store, [put(revisions[0], portcullis::store::Expect::Absent)]).await;
+    for (place, now) in revisions.iter().enumerate() {
+        let there = get(store, sample.kind, sample.id).await.expect("it");
+        assert_eq!(there.revision, *now);
+        for other in revisions {
+            if other != *now {
+                let replace = put(other, portcullis::store::Expect::Revision(other));
+                refused(store, [replace], Refusal::conflict(&sample)).await;
+            }
+        }
+        if let Some(next) = revisions.get(place + 1) {
+            let replace = put(*next, portcullis::store::Expect::Revision(*now));
+            commit(store, [replace]).await;
+        }
+    }
+}
+
+/// Bodies come back byte by byte, whatever JSON they are.
+pub async fn bodies_come_back_byte_by_byte(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    let bodies = [
+        "{}".into(),
+        " { } \r\n\t".into(),
+        r#"{"b":1,"a":2,"b":3}"#.into(),
+        r#"{"n":[1.0,1e2,-0,1E400,123456789012345678901234567890,0.1000]}"#.into(),
+        r#"{"nul":"\u0000","pair":"\ud83d\ude00","lone":"\ud83d","slash":"\/"}"#.into(),
+        "{\"text\":\"\u{e9} e\u{301} \u{feff} \u{2028} \u{1f469}\u{1f3fd} \u{10ffff} \u{5e9}\"}"
+            .into(),
+        r#"{"quotes":"' '' \" `","percent":"%s %_","sql":"'; DROP TABLE records; --"}"#.into(),
+        format!("{}{}", "[".repeat(100), "]".repeat(100)),
+        format!(r#"{{"big":"{}"}}"#, "0123456789abcdef".repeat(65_536)),
+    ];
+    let bodies: [String; 9] = bodies;
+    for (id, body) in (1..).zip(&bodies) {
+        let sample = Sample::authorization(id).with_body(body.as_str());
+        commit(store, [sample.create()]).await;
+        assert_there(store, &sample).await;
+    }
+    // And in place of one another.
+    let mut now = Sample::authorization(1).with_body(bodies[0].as_str());
+    for body in bodies.iter().rev() {
+        let next = now.revised().with_body(body.as_str());
+        commit(store, [next.replace(&now)]).await;
+        assert_there(store, &next).await;
+        now = next;
+    }
+    let listed = list(store, Index::All(Kind::Authorization), ALL).await;
+    for record in listed.iter().skip(1) {
+        let body = &bodies[usize::try_from(record.id.as_u64() - 1).expect("an id")];
+        assert!(*record.body == **body, "listed: {}", shown(&record.body));
+    }
+}
+
+/// A put replaces the record whose revision it expects, in every field.
+pub async fn a_put_replaces_what_it_expects(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    for kind in Kind::ALL {
+        let first = Sample::of(kind, 5).in_org(1).of_user(1);
+        let second = first
+            .revised()
+            .with_key("another")
+            .in_org(2)
+            .of_user(2)
+            .inactive()
+            .with_body(r#"{"v":1,"n":2}"#)
+            .granting([fixtures::grant(1)]);
+        let mut third = second.revised();
+        (third.org, third.user) = (None, None);
+        commit(store, [first.create()]).await;
+        commit(store, [second.replace(&first)]).await;
+        assert_there(store, &second).await;
+        commit(store, [third.replace(&second)]).await;
+        assert_there(store, &third).await;
+    }
+}
+
+/// A put that expects a revision is a conflict when the record has another one.
+pub async fn a_put_in_place_of_another_revision_is_a_conflict(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    let first = Sample::user(5);
+    let second = first.revised();
+    let third = second.revised();
+    commit(store, [first.create()]).await;
+    commit(store, [second.replace(&first)]).await;
+    refused(store, [third.replace(&first)], Refusal::conflict(&third)).await;
+    refused(store, [second.replace(&first)], Refusal::conflict(&second)).await;
+    refused(store, [third.replace(&third)], Refusal::conflict(&third)).await;
+    assert_there(store, &second).await;
+    // Deleted and created again is another one as well.
+    let again = third.revised();
+    commit(store, [second.delete()]).await;
+    commit(store, [again.create()]).await;
+    refused(store, [third.replace(&second)], Refusal::conflict(&third)).await;
+    assert_there(store, &again).await;
+}
+
+/// A put that expects a revision is refused where no record has the id.
+pub async fn a_put_in_place_of_nothing_is_missing(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    let never = Sample::bucket(5);
+    refused(store, [never.revised().replace(&never)], Refusal::missing(&never)).await;
+    assert_gone(store, &never).await;
+    // One of another kind is none.
+    let other = Sample::user(5);
+    commit(store, [other.create()]).await;
+    refused(store, [never.revised().replace(&other)], Refusal::missing(&never)).await;
+    commit(store, [other.delete()]).await;
+    refused(store, [other.revised().replace(&other)], Refusal::missing(&other)).await;
+    assert_gone(store, &other).await;
+}
+
+/// A delete takes the record, its unique key and its index entries, and leaves the others.
+pub async fn a_delete_leaves_nothing_behind(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    let full = |kind, id| {
+        let grants = [fixtures::grant(1), fixtures::grant(2)];
+        Sample::of(kind, id).in_org(1).of_user(2).granting(grants)
+    };
+    let mut samples: Vec<_> = Kind::ALL
+        .into_iter()
+        .flat_map(|kind| [full(kind, 1), full(kind, 2), full(kind, 3)])
+        .collect();
+    let universe = Universe::of(&samples);
+    let mut model = Model::default();
+    let create: Vec<_> = samples.iter().map(Sample::create).collect();
+    model.commit(&create).expect("a good batch");
+    commit(store, create).await;
+    while let Some(sample) = samples.pop() {
+        model.commit(&[sample.delete()]).expect("a good batch");
+        commit(store, [sample.delete()]).await;
+        assert_gone(store, &sample).await;
+        let sight = universe.look(store).await;
+        sight.assert_same(&universe.expect(&model), "after a delete");
+    }
+    for kind in Kind::ALL {
+        // Ids and keys of the deleted, put together in another way.
+        let again = Sample::of(kind, 1).with_key(full(kind, 2).key);
+        let new = Sample::of(kind, 4).with_key(full(kind, 3).key);
+        commit(store, [again.create(), new.create()]).await;
+        assert_there(store, &again).await;
+        assert_there(store, &new).await;
+    }
+}
+
+/// A delete that expects another revision is a conflict.
+pub async fn a_delete_of_another_revision_is_a_conflict(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    let first = Sample::api_token(5);
+    let second = first.revised();
+    commit(store, [first.create()]).await;
+    refused(store, [second.delete()], Refusal::conflict(&first)).await;
+    commit(store, [second.replace(&first)]).await;
+    refused(store, [first.delete()], Refusal::conflict(&first)).await;
+    assert_there(store, &second).await;
+    commit(store, [second.delete()]).await;
+    assert_gone(store, &second).await;
+}
+
+/// A delete is refused where no record has the id.
+pub async fn a_delete_of_nothing_is_missing(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    let never = Sample::org(5);
+    refused(store, [never.delete()], Refusal::missing(&never)).await;
+    let other = Sample::user(5);
+    commit(store, [other.create()]).await;
+    refused(store, [never.delete()], Refusal::missing(&never)).await;
+    commit(store, [other.delete()]).await;
+    refused(store, [other.delete()], Refusal::missing(&other)).await;
+}
+
+/// A requirement is met by a record of the kind with the id, whatever its revision and status.
+pub async fn a_requirement_is_met_by_what_is_there(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    for kind in Kind::ALL {
+        let sample = Sample::of(kind, 5).inactive();
+        let dependant = Sample::of(kind, 6);
+        let batch = [sample.require(), dependant.create()];
+        refused(store, batch.clone(), Refusal::missing(&sample)).await;
+        assert_gone(store, &dependant).await;
+        commit(store, [sample.create()]).await;
+        commit(store, batch).await;
+        assert_there(store, &dependant).await;
+        commit(store, [sample.delete()]).await;
+        refused(store, [sample.require()], Refusal::missing(&sample)).await;
+    }
+}
+
+/// A batch without operations, or only with requirements, changes nothing.
+pub async fn an_empty_batch_changes_nothing(harness: &Harness) {
+    let place = harness.place().await;
+    let store = place.store();
+    store.commit(Batch::new()).await.expect("an empty batch");
+    let sample = Sample::user(1);
+    commit(store, [sample.create()]).await;
+    store.commit(Batch::new()).await.expect("an empty batch");
+    commit(store, [sample.require(), sample.require()]).await;
+    assert_there(store, &sample).await;
+    assert_eq!(list_ids(store, Index::All(Kind::User), ALL).await, [1]);
+    assert!(get_by_key(store, Kind::User, "").await.is_none());
+}
