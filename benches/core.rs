@@ -85,7 +85,8 @@ fn records(c: &mut Criterion) {
     });
     let mut filter = AuthorizationFilter::all();
     filter.org = Some(authorization.org);
-    filter.permits = Some(Permission::read(Resource::all(ResourceType::Tasks).in_org(authorization.org)));
+    filter.permits =
+        Some(Permission::read(Resource::all(ResourceType::Tasks).in_org(authorization.org)));
     group.bench_function("filter", |b| b.iter(|| filter.matches(black_box(&authorization))));
     group.finish();
 }

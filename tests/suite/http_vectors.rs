@@ -37,18 +37,11 @@ fn query(request: &Value) -> Option<String> {
     if let Some(raw) = request["raw_query"].as_str() {
         return Some(raw.to_owned());
     }
-    let pairs = request["query"]
-        .as_object()?
-        .iter()
-        .flat_map(|(name, values)| {
-            let values = values
-                .as_array()
-                .cloned()
-                .unwrap_or_else(|| vec![values.clone()]);
-            let pair =
-                |value: &Value| format!("{}={}", encode(name), encode(value.as_str().unwrap()));
-            values.iter().map(pair).collect::<Vec<_>>()
-        });
+    let pairs = request["query"].as_object()?.iter().flat_map(|(name, values)| {
+        let values = values.as_array().cloned().unwrap_or_else(|| vec![values.clone()]);
+        let pair = |value: &Value| format!("{}={}", encode(name), encode(value.as_str().unwrap()));
+        values.iter().map(pair).collect::<Vec<_>>()
+    });
     Some(pairs.collect::<Vec<_>>().join("&"))
 }
 
@@ -63,9 +56,7 @@ fn body(request: &Value) -> Body {
         body[generator["field"].as_str().unwrap()] = text.into();
         return Body::from(body.to_string());
     }
-    request
-        .get("body")
-        .map_or_else(Body::empty, |body| Body::from(body.to_string()))
+    request.get("body").map_or_else(Body::empty, |body| Body::from(body.to_string()))
 }
 
 async fn send(world: &World, step: &Value, created: Option<&str>) -> Answer {
@@ -77,41 +68,24 @@ async fn send(world: &World, step: &Value, created: Option<&str>) -> Answer {
     if let Some(query) = query(request) {
         uri = format!("{uri}?{query}");
     }
-    let mut builder = Request::builder()
-        .method(request["method"].as_str().unwrap())
-        .uri(uri);
+    let mut builder = Request::builder().method(request["method"].as_str().unwrap()).uri(uri);
     for (name, value) in request["headers"].as_object().into_iter().flatten() {
         builder = builder.header(name, value.as_str().unwrap());
     }
     if let Some(asked) = step.get("check_permission") {
         builder = builder.header("x-check-permission", permission_text(asked));
     }
-    let response = world
-        .app
-        .clone()
-        .oneshot(builder.body(body(request)).unwrap())
-        .await
-        .unwrap();
+    let response = world.app.clone().oneshot(builder.body(body(request)).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes().to_vec();
-    Answer {
-        status: parts.status.as_u16(),
-        headers: parts.headers,
-        body,
-    }
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
 }
 
 /// The text form of a permission of the vectors.
 fn permission_text(permission: &Value) -> String {
     let resource = &permission["resource"];
-    let org = resource["orgID"]
-        .as_str()
-        .map(|org| format!("orgs/{org}/"))
-        .unwrap_or_default();
-    let id = resource["id"]
-        .as_str()
-        .map(|id| format!("/{id}"))
-        .unwrap_or_default();
+    let org = resource["orgID"].as_str().map(|org| format!("orgs/{org}/")).unwrap_or_default();
+    let id = resource["id"].as_str().map(|id| format!("/{id}")).unwrap_or_default();
     let text = format!(
         "{}:{org}{}{id}",
         permission["action"].as_str().unwrap(),
@@ -127,11 +101,7 @@ fn check(expected: &Value, answer: &Answer) -> Result<(), String> {
         match what.as_str() {
             "status" => {
                 if expected.as_u64() != Some(answer.status.into()) {
-                    return Err(format!(
-                        "status {}, not {expected}: {}",
-                        answer.status,
-                        body()
-                    ));
+                    return Err(format!("status {}, not {expected}: {}", answer.status, body()));
                 }
             }
             "headers" => {
@@ -199,11 +169,7 @@ async fn run_case(case: &Value, world: &World) -> Result<(), String> {
         if answer.status == 201 {
             created = answer.json()?["id"].as_str().map(str::to_owned);
         }
-        for (name, secret) in [
-            ("hash", "$argon2id$"),
-            ("hash", "$2a$"),
-            ("digest", "sha256:"),
-        ] {
+        for (name, secret) in [("hash", "$argon2id$"), ("hash", "$2a$"), ("digest", "sha256:")] {
             if String::from_utf8_lossy(&answer.body).contains(secret) {
                 return Err(format!("step {number}: the answer holds a {name}"));
             }

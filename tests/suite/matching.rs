@@ -15,27 +15,17 @@ pub fn fits(pattern: &Value, value: &Value, at: &str) -> Result<(), String> {
                     .then_some(())
                     .ok_or_else(|| format!("{at}: {value} does not fit {pattern}"));
             }
-            let object = value
-                .as_object()
-                .ok_or_else(|| format!("{at}: {value} is no object"))?;
+            let object = value.as_object().ok_or_else(|| format!("{at}: {value} is no object"))?;
             for (name, pattern) in members {
-                let member = object
-                    .get(name)
-                    .ok_or_else(|| format!("{at}/{name}: missing"))?;
+                let member = object.get(name).ok_or_else(|| format!("{at}/{name}: missing"))?;
                 fits(pattern, member, &format!("{at}/{name}"))?;
             }
             Ok(())
         }
         Value::Array(patterns) => {
-            let array = value
-                .as_array()
-                .ok_or_else(|| format!("{at}: {value} is no array"))?;
+            let array = value.as_array().ok_or_else(|| format!("{at}: {value} is no array"))?;
             if array.len() != patterns.len() {
-                return Err(format!(
-                    "{at}: {} elements, not {}",
-                    array.len(),
-                    patterns.len()
-                ));
+                return Err(format!("{at}: {} elements, not {}", array.len(), patterns.len()));
             }
             for (i, (pattern, element)) in patterns.iter().zip(array).enumerate() {
                 fits(pattern, element, &format!("{at}/{i}"))?;

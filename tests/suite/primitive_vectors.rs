@@ -41,11 +41,7 @@ fn permission(value: &Value) -> Option<Permission> {
 }
 
 fn same(is: &Value, expected: &Value) -> Result<(), String> {
-    if is == expected {
-        Ok(())
-    } else {
-        Err(format!("{is}, not {expected}"))
-    }
+    if is == expected { Ok(()) } else { Err(format!("{is}, not {expected}")) }
 }
 
 #[test]
@@ -93,13 +89,8 @@ fn permission_string() {
         let permission = permission(&case["permission"]).unwrap();
         let text = case["string"].as_str().unwrap();
         let back = text.parse::<Permission>().map_err(|e| e.to_string());
-        let outcome = same(&json!(permission.to_string()), &case["string"]).and_then(|()| {
-            if back? == permission {
-                Ok(())
-            } else {
-                Err("differs".to_owned())
-            }
-        });
+        let outcome = same(&json!(permission.to_string()), &case["string"])
+            .and_then(|()| if back? == permission { Ok(()) } else { Err("differs".to_owned()) });
         report.add(&case, outcome);
     }
     report.finish("permission_string");
@@ -206,14 +197,7 @@ async fn authorize_direct(case: &Value) -> Result<(), String> {
         "token" if username.is_empty() => portcullis::Credentials::token(&token),
         _ => portcullis::Credentials::password(&username, &token),
     };
-    let refused = empty_engine()
-        .await
-        .authenticate(credentials)
-        .await
-        .unwrap_err();
+    let refused = empty_engine().await.authenticate(credentials).await.unwrap_err();
     let (_, code, message) = v1_rejection(refused);
-    same(
-        &json!({"code": code, "message": message}),
-        &case["expected"],
-    )
+    same(&json!({"code": code, "message": message}), &case["expected"])
 }

@@ -12,9 +12,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[];
 
 /// Reads a file of vectors.
 fn read(file: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("vectors")
-        .join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(file);
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
@@ -32,10 +30,7 @@ pub fn cases(file: &str) -> Vec<Value> {
 pub fn worlds() -> BTreeMap<String, Value> {
     let worlds = read("worlds.json");
     let worlds = worlds.as_object().expect("worlds");
-    worlds
-        .iter()
-        .map(|(name, world)| (name.clone(), world.clone()))
-        .collect()
+    worlds.iter().map(|(name, world)| (name.clone(), world.clone())).collect()
 }
 
 /// Returns the name of a case.
@@ -59,9 +54,7 @@ impl Report {
             (Ok(()), false) => self.passed += 1,
             (Err(_), true) => {}
             (Err(reason), false) => self.failures.push(format!("- {name}\n    {reason}")),
-            (Ok(()), true) => self
-                .failures
-                .push(format!("- {name}\n    passes and is excepted")),
+            (Ok(()), true) => self.failures.push(format!("- {name}\n    passes and is excepted")),
         }
     }
 
@@ -69,11 +62,7 @@ impl Report {
     pub fn finish(self, what: &str) {
         println!("{what}: {} cases pass", self.passed);
         let failures = self.failures.len();
-        assert!(
-            failures == 0,
-            "{what}: {failures} fail:\n{}",
-            self.failures.join("\n")
-        );
+        assert!(failures == 0, "{what}: {failures} fail:\n{}", self.failures.join("\n"));
         assert!(self.passed > 0, "{what}: nothing was tested");
     }
 }

@@ -41,11 +41,7 @@ impl World {
             }
         };
         let strong = world["options"]["strong_passwords"] == json!(true);
-        let policy = if strong {
-            PasswordPolicy::strong()
-        } else {
-            PasswordPolicy::default()
-        };
+        let policy = if strong { PasswordPolicy::strong() } else { PasswordPolicy::default() };
         let mut hashing = HashPoolConfig::default();
         hashing.params = HashParams::new(8, 1, 1).unwrap();
         hashing.threads = 1;
@@ -57,21 +53,14 @@ impl World {
             .unwrap();
         let snapshot = snapshot(world, &engine).await;
         let snapshot = Snapshot::read(snapshot.as_bytes()).expect("a snapshot of the world");
-        engine
-            .import(snapshot, false)
-            .await
-            .expect("an import of the world");
+        engine.import(snapshot, false).await.expect("an import of the world");
         let app = Router::new()
             .route("/query", any(whoami))
             .route("/write", any(whoami))
             .route("/ping", any(async || "pong"))
             .layer(V1CredentialLayer::new(engine.clone()))
             .merge(portcullis_http::router(engine.clone()));
-        Self {
-            app,
-            engine,
-            _directory: directory,
-        }
+        Self { app, engine, _directory: directory }
     }
 }
 
@@ -104,12 +93,8 @@ async fn snapshot(world: &Value, engine: &Engine) -> String {
     let records = |name: &str| world[name].as_array().cloned().unwrap_or_default();
     records("orgs").iter().for_each(|org| line("org", org));
     records("users").iter().for_each(|user| line("user", user));
-    records("buckets")
-        .iter()
-        .for_each(|bucket| line("bucket", bucket));
-    records("api_tokens")
-        .iter()
-        .for_each(|token| line("apiToken", token));
+    records("buckets").iter().for_each(|bucket| line("bucket", bucket));
+    records("api_tokens").iter().for_each(|token| line("apiToken", token));
     for mut authorization in records("authorizations") {
         if let Some(password) = authorization.as_object_mut().unwrap().remove("password") {
             let password = Password::new(password.as_str().unwrap()).unwrap();
@@ -124,9 +109,5 @@ async fn snapshot(world: &Value, engine: &Engine) -> String {
 /// An engine without anything, for what needs no world.
 pub async fn empty_engine() -> Engine {
     let builder = Engine::builder(MemoryStore::new().unwrap()).directory(StaticDirectory::new());
-    builder
-        .hash_params(HashParams::new(8, 1, 1).unwrap())
-        .build()
-        .await
-        .unwrap()
+    builder.hash_params(HashParams::new(8, 1, 1).unwrap()).build().await.unwrap()
 }

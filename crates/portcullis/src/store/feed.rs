@@ -283,39 +283,37 @@ impl Watcher {
                 return Look::Tell(vec![Change::Resync { position }]);
             }
         };
-        if cursor < state.last {
-            let skip = usize::try_from(cursor - known_until).unwrap_or(usize::MAX);
-            let changes: Vec<_> = state
-                .log
-                .iter()
-                .skip(skip)
-                .take(Feed::CHUNK)
-                .zip(cursor + 1..)
-                .map(|(&(kind, id), place)| {
-                    let position = Position::new(self.feed.incarnation, place);
-                    Change::Changed { kind, id, position }
-                })
-                .collect();
-            self.cursor = Some(cursor + changes.len() as u128);
-            return Look::Tell(changes);
+        let skip = usize::try_from(cursor - known_until).unwrap_or(usize::MAX);
+        let mut tell: Vec<_> = state
+            .log
+            .iter()
+            .skip(skip)
+            .take(Feed::CHUNK)
+            .zip(cursor + 1..)
+            .map(|(&(kind, id), place)| {
+                let position = Position::new(self.feed.incarnation, place);
+                Change::Changed { kind, id, position }
+            })
+            .collect();
+        let cursor = cursor + tell.len() as u128;
+        self.cursor = Some(cursor);
+        if cursor == state.last
+            && let Some(as_of) = self.news_of_freshness(now, state.fresh)
+        {
+            self.told_fresh = Some(as_of);
+            tell.push(Change::Fresh { as_of });
         }
-        let as_of = match self.feed.freshness {
-            Freshness::Always => Some(now),
-            Freshness::Told => state.fresh,
-        };
-        let due = match (as_of, self.told_fresh) {
-            (Some(as_of), Some(told)) => match self.feed.freshness {
-                Freshness::Always => as_of.duration_since(told) >= Feed::FRESH_EVERY,
-                Freshness::Told => as_of > told,
-            },
-            (as_of, _) => as_of.is_some(),
-        };
-        match as_of {
-            Some(as_of) if due => {
-                self.told_fresh = Some(as_of);
-                Look::Tell(vec![Change::Fresh { as_of }])
+        if tell.is_empty() { Look::Wait } else { Look::Tell(tell) }
+    }
+
+    /// Returns the instant up to which everything has been told, if that is worth telling.
+    fn news_of_freshness(&self, now: Instant, told_by_store: Option<Instant>) -> Option<Instant> {
+        match self.feed.freshness {
+            Freshness::Always => {
+                let due = |told| now.duration_since(told) >= Feed::FRESH_EVERY;
+                self.told_fresh.is_none_or(due).then_some(now)
             }
-            _ => Look::Wait,
+            Freshness::Told => told_by_store.filter(|as_of| self.told_fresh < Some(*as_of)),
         }
     }
 }

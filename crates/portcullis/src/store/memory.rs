@@ -58,6 +58,13 @@ impl MemoryStore {
     }
 }
 
+/// Those who watch have nothing to wait for any more.
+impl Drop for MemoryStore {
+    fn drop(&mut self) {
+        self.feed.close();
+    }
+}
+
 /// Records hold hashes and keys digests, so neither is shown.
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -40,11 +40,14 @@ use crate::{GrantKey, Id, OrgId, UserId};
 /// - **Ids and unique keys are unique within their kind**, byte by byte: no folding of case, no
 ///   normalization, no trimming. Of two that want the same one, one wins and the other gets
 ///   [`StoreError::AlreadyExists`].
-/// - **Record, unique key and index entries change together** or not at all.
+/// - **Record, unique key and index entries change together** or not at all. Bodies come back byte
+///   by byte.
 /// - **Lists are ascending by id**, the cursor is exclusive, and a record that was there all the
-///   time is listed exactly once, whatever else comes and goes between pages.
+///   time is listed exactly once, whatever else comes and goes between pages. One page shows one
+///   moment: never half a batch.
 /// - **Every change is announced** by [`watch`](Store::watch), also when the future that made it
-///   was dropped half way.
+///   was dropped half way; what did not change is not. A store that misses nothing does not ask
+///   for a resync.
 /// - **Dropping a future** leaves the operation either undone or done in full.
 ///
 /// `portcullis-testkit` has a test for each of these.
@@ -85,7 +88,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Tells every change after the position, at least once and in order, or that it cannot
     /// ([`Change::Resync`]).
     ///
-    /// The stream ends when the store is closed, and after an error.
+    /// The stream ends, without an error, when the store is closed, and after an error.
     ///
     /// # Errors
     ///

@@ -87,6 +87,28 @@ async fn a_deletion_that_broke_off_anywhere_leaves_no_usable_credential_and_is_f
     }
 }
 
+#[tokio::test]
+async fn an_org_and_a_user_of_the_same_id_are_deleted_each_on_its_own() {
+    let world = World::new().await;
+    let lines = concat!(
+        r#"{"type":"org","id":"0000000000000001","name":"one"}"#,
+        "\n",
+        r#"{"type":"user","id":"0000000000000001","name":"one"}"#,
+    );
+    let snapshot = portcullis::snapshot::Snapshot::read(lines.as_bytes()).unwrap();
+    world.engine.import(snapshot, false).await.unwrap();
+    // The org's deletion breaks off after the commit that removes the org.
+    let failing = FailingStore::new(Arc::clone(&world.store), 3);
+    let engine: Engine = builder(failing).build().await.unwrap();
+    assert!(engine.delete_org("0000000000000001".parse().unwrap()).await.is_err());
+    assert_eq!(count(world.store.as_ref(), Kind::Deletion).await, 1);
+    world.engine.delete_user("0000000000000001".parse().unwrap()).await.unwrap();
+    let _restarted = builder(Arc::clone(&world.store)).build().await.unwrap();
+    assert_eq!(count(world.store.as_ref(), Kind::Deletion).await, 0);
+    assert!(world.engine.resolve_org("one").await.is_err());
+    assert!(world.engine.resolve_user("one").await.is_err());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_created_for_an_org_that_is_being_deleted() {
     for _ in 0..300 {

@@ -1,5 +1,12 @@
 //! The engine over the store in memory: what the vectors do not reach.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that is wrong should fail, helpers included"
+)]
+
 mod authenticate;
 mod deletion;
 mod failures;

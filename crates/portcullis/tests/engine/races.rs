@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use portcullis::{AuthorizationUpdate, ErrorKind, Status};
+use portcullis::{AuthorizationUpdate, ErrorKind, Permission, Principal, Resource, Status};
 
-use crate::support::World;
+use crate::support::{World, name};
 
 const ROUNDS: usize = 1_000;
 
@@ -56,6 +56,34 @@ async fn a_deleted_record_never_comes_back_and_no_update_is_lost() {
         assert_eq!(world.engine.authorization(id).await.unwrap(), None);
         let name = format!("name-{round}");
         assert_eq!(world.engine.authorization_by_username(&name).await.unwrap(), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_is_shown_with_the_permissions_it_has_and_their_names() {
+    let world = Arc::new(World::new().await);
+    let id = world.authorization("telegraf").await.id;
+    let all = [portcullis::presets::operator(), vec![Permission::write(world.resource())]].concat();
+    let caller = Principal::of_host(world.org.id, world.user.id, all);
+    let read = Permission::read(Resource::org(world.org.id));
+    let write = Permission::write(world.resource());
+    for _ in 0..ROUNDS {
+        let replacing = {
+            let (world, caller) = (Arc::clone(&world), caller.clone());
+            tokio::spawn(async move {
+                let on_behalf = world.engine.on_behalf_of(&caller);
+                on_behalf.set_permissions(id, vec![read, write]).await.unwrap();
+                on_behalf.set_permissions(id, vec![write]).await.unwrap();
+            })
+        };
+        let update = AuthorizationUpdate::description("d");
+        let shown = world.engine.on_behalf_of(&caller).update_authorization(id, update).await;
+        let shown = shown.unwrap();
+        let names: Vec<_> = shown.resources.iter().map(|r| r.name.clone()).collect();
+        let name_in = |permission| name(if permission == read { "acme" } else { "telemetry" });
+        let permissions = shown.authorization.permissions.into_iter();
+        assert_eq!(names, permissions.map(|p| Some(name_in(p))).collect::<Vec<_>>());
+        replacing.await.unwrap();
     }
 }
 
