@@ -1,1 +1,174 @@
-//! Being written.
+//! The Portcullis [`Store`] on SQLite: one file, no server to run.
+//!
+//! ```no_run
+//! use portcullis_sqlite::SqliteStore;
+//!
+//! let store = SqliteStore::open("portcullis.db")?;
+//! # Ok::<(), portcullis_sqlite::OpenError>(())
+//! ```
+//!
+//! # When to choose it
+//!
+//! By default. Up to a few million records, thousands of durable changes a second, and any number
+//! of reads; programs on the same machine may share the file. Where several machines serve the
+//! same records, or one must go on when another is lost, it is not enough.
+//!
+//! # What it promises
+//!
+//! - What was acknowledged is on the disk: it survives `SIGKILL` and, as far as the disk keeps its
+//!   word, a power cut. SQLite runs with a write-ahead log and `synchronous=FULL`, and changes that
+//!   arrive at the same time are committed as a group, with one wait for the disk.
+//! - Several processes on one machine may have the file open, such as a server and the commands
+//!   that administer it. Each hears of the changes of the others within 250 ms
+//!   ([`Store::watch`]), and reads what they have committed at once. Never over a network file
+//!   system: locks are not reliable there, and the file is damaged sooner or later.
+//! - What was deleted is overwritten in the file (`secure_delete`) and leaves the log once that
+//!   was copied into the file, a second after the last change or when the store is closed. What
+//!   file systems, snapshots and disks keep is beyond it.
+//! - The file is created with mode 0600, and SQLite gives those beside it, `-wal` and `-shm`, the
+//!   same mode. They belong to it: a copy of a file that is open must be made with
+//!   `VACUUM INTO` or `.backup`, and without them it lacks the latest changes.
+//!
+//! # Looking into it
+//!
+//! There is a table for each kind of record, with columns for people, and comments in the schema:
+//!
+//! ```console
+//! $ sqlite3 portcullis.db
+//! sqlite> .schema authorizations
+//! sqlite> SELECT username, status, description FROM authorizations;
+//! sqlite> SELECT u.username FROM grants g JOIN authorizations u ON u.id = g.id
+//!    ...> WHERE g.grant_key = 'write:buckets/0c0c000000000001';
+//! ```
+//!
+//! A row that is deleted or changed by hand is noticed by every process that has the file open; one
+//! that is inserted is found, and not announced.
+//! A change must be made to the column and to `body` alike, for a record that contradicts itself
+//! is taken for corrupt; the `portcullis` commands are easier.
+//!
+//! A file may be replaced by an older one only while nobody has it open, unless with `.restore`,
+//! which is a change like any other. The incarnation of its feed should be drawn anew then:
+//!
+//! ```console
+//! sqlite> UPDATE meta SET value = lower(hex(randomblob(16))) WHERE name = 'incarnation';
+//! ```
+
+mod changes;
+mod error;
+mod group;
+mod open;
+mod operations;
+mod options;
+mod readers;
+mod rows;
+mod schema;
+mod tables;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use portcullis::store::{
+    Batch, Change, Feed, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
+};
+
+pub use open::OpenError;
+pub use options::SqliteOptions;
+
+use readers::Readers;
+use rows::OwnedLookup;
+use writer::Writer;
+
+/// Keeps records in an SQLite file.
+///
+/// Its methods need a tokio runtime, of which they use the blocking threads to read. One thread
+/// of its own writes; it ends when the store is [closed](Store::close) or dropped, after it has
+/// finished what was begun.
+pub struct SqliteStore {
+    path: PathBuf,
+    created: bool,
+    feed: Arc<Feed>,
+    readers: Arc<Readers>,
+    writer: Writer,
+}
+
+impl SqliteStore {
+    /// Opens the store at the path, and creates it if there is none.
+    ///
+    /// This blocks; see [`SqliteOptions::open`].
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::options().open(path)
+    }
+
+    /// Returns the settings to open a store with.
+    pub fn options() -> SqliteOptions {
+        SqliteOptions::default()
+    }
+
+    /// Tells whether the store is new: opening it here has created it.
+    ///
+    /// Of several processes that open the same new store at once, one is told so.
+    pub const fn was_created(&self) -> bool {
+        self.created
+    }
+
+    /// Returns the absolute path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn refuse_if_closed(&self) -> Result<(), StoreError> {
+        match self.readers.is_finished() {
+            true => Err(StoreError::closed()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
+        let lookup = OwnedLookup::from(lookup);
+        self.readers.read(move |connection| rows::get(connection, &lookup)).await
+    }
+
+    async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
+        self.readers.read(move |connection| rows::list(connection, index, page)).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
+        self.writer.commit(batch.into_operations()?).await
+    }
+
+    /// The last change that was announced, which may be behind other processes.
+    async fn position(&self) -> Result<Position, StoreError> {
+        self.refuse_if_closed()?;
+        Ok(self.feed.position())
+    }
+
+    async fn watch(
+        &self,
+        after: Position,
+    ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
+        self.refuse_if_closed()?;
+        Ok(self.feed.watch(after))
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.readers.finish().await;
+        self.writer.finish().await
+    }
+}

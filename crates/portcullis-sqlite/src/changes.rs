@@ -1,0 +1,191 @@
+//! The numbered changes in the file, which each process that has it open reads and announces.
+//!
+//! They are written in the transaction of the change. The number of a change is its place in the
+//! feed, the same in every process.
+
+use portcullis::Id;
+use portcullis::store::{Feed, Kind};
+use rusqlite::{Connection, Row};
+
+use crate::rows::parse_id;
+use crate::tables::{self, Table};
+
+/// How many changes the file keeps, at least: as many as a [`Feed`], which no watcher needs more
+/// of.
+pub(crate) const KEPT: i64 = Feed::CAPACITY as i64;
+
+/// How many too many there are when they are deleted, so that not every commit deletes some.
+const TRIM_AT_ONCE: i64 = 1_024;
+
+/// What was committed after a place.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct News {
+    /// The changes, in order; `None` when some of them can no longer be told.
+    pub(crate) changes: Option<Vec<(Kind, Id)>>,
+    /// Place of the last one.
+    pub(crate) last: i64,
+}
+
+/// Notes that the row was inserted. Updates and deletions are noted by triggers.
+pub(crate) fn note(connection: &Connection, table: &Table, id: &str) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached("INSERT INTO changes (kind, id) VALUES (?1, ?2)")?;
+    insert.execute([table.name, id]).map(drop)
+}
+
+/// Returns the place of the last change.
+pub(crate) fn last(connection: &Connection) -> rusqlite::Result<i64> {
+    let mut last = connection.prepare_cached("SELECT coalesce(max(seq), 0) FROM changes")?;
+    last.query_row([], |row| row.get(0))
+}
+
+/// Reads what was committed after the place.
+pub(crate) fn after(connection: &Connection, place: i64) -> rusqlite::Result<News> {
+    let mut statement = connection
+        .prepare_cached("SELECT seq, kind, id FROM changes WHERE seq > ?1 ORDER BY seq")?;
+    let mut rows = statement.query([place])?;
+    let mut changes = Some(Vec::new());
+    let mut last = place;
+    while let Some(row) = rows.next()? {
+        let seq: i64 = row.get(0)?;
+        changes = match (changes, change(row)) {
+            (Some(mut changes), Some(change)) if seq == last.saturating_add(1) => {
+                changes.push(change);
+                Some(changes)
+            }
+            _ => None,
+        };
+        last = seq;
+    }
+    Ok(News { changes, last })
+}
+
+/// Returns the latest changes that follow each other without a gap, in order, and the last place.
+pub(crate) fn recent(connection: &Connection) -> rusqlite::Result<(Vec<(Kind, Id)>, i64)> {
+    let mut statement = connection
+        .prepare_cached("SELECT seq, kind, id FROM changes ORDER BY seq DESC LIMIT ?1")?;
+    let mut rows = statement.query([KEPT])?;
+    let mut changes = Vec::new();
+    let mut last: Option<i64> = None;
+    let mut next = None;
+    while let Some(row) = rows.next()? {
+        let seq: i64 = row.get(0)?;
+        last = last.or(Some(seq));
+        match change(row) {
+            Some(change) if next.is_none_or(|next| next == seq) => changes.push(change),
+            _ => break,
+        }
+        next = seq.checked_sub(1);
+    }
+    changes.reverse();
+    Ok((changes, last.unwrap_or(0)))
+}
+
+/// Deletes what nobody needs any more. Never the last change: it holds the number.
+pub(crate) fn trim(connection: &Connection) -> rusqlite::Result<()> {
+    let mut first = connection.prepare_cached("SELECT coalesce(min(seq), 0) FROM changes")?;
+    let first: i64 = first.query_row([], |row| row.get(0))?;
+    let unneeded = last(connection)?.saturating_sub(KEPT);
+    if first.saturating_add(TRIM_AT_ONCE) <= unneeded {
+        let mut delete = connection.prepare_cached("DELETE FROM changes WHERE seq <= ?1")?;
+        delete.execute([unneeded])?;
+    }
+    Ok(())
+}
+
+/// Counts on from the place if the file does not reach it, which means that an older state of it
+/// was restored while it was open.
+///
+/// The entry names no table, so that every process that reads it resyncs.
+pub(crate) fn count_on_from(connection: &Connection, place: i64) -> rusqlite::Result<()> {
+    if last(connection)? < place {
+        let mut skip = connection
+            .prepare_cached("INSERT INTO changes (seq, kind, id) VALUES (?1, 'restored', '')")?;
+        skip.execute([place.saturating_add(1)])?;
+    }
+    Ok(())
+}
+
+fn change(row: &Row<'_>) -> Option<(Kind, Id)> {
+    let kind = tables::kind_of(row.get_ref(1).ok()?.as_str().ok()?)?;
+    let id = parse_id(row.get_ref(2).ok()?.as_str().ok()?)?;
+    Some((kind, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(places: impl IntoIterator<Item = i64>) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        let table = "CREATE TABLE changes (seq INTEGER PRIMARY KEY, kind TEXT, id TEXT)";
+        connection.execute_batch(table).unwrap();
+        let insert = "INSERT INTO changes (seq, kind, id) VALUES (?1, 'users', ?2)";
+        let mut insert = connection.prepare(insert).unwrap();
+        for place in places {
+            insert.execute(rusqlite::params![place, format!("{place:016x}")]).unwrap();
+        }
+        drop(insert);
+        connection
+    }
+
+    fn users(places: impl IntoIterator<Item = u64>) -> Vec<(Kind, Id)> {
+        let users = places.into_iter().map(|id| (Kind::User, Id::from_u64(id)));
+        users.collect()
+    }
+
+    fn news(changes: Option<Vec<(Kind, Id)>>, last: i64) -> News {
+        News { changes, last }
+    }
+
+    #[test]
+    fn news_are_what_follows_the_place_without_a_gap() {
+        let connection = connection([5, 6, 7, 9]);
+        let after = |place| after(&connection, place).unwrap();
+        assert_eq!(after(3), news(None, 9));
+        assert_eq!(after(6), news(None, 9));
+        assert_eq!(after(8), news(Some(users([9])), 9));
+        assert_eq!(after(9), news(Some(vec![]), 9));
+    }
+
+    #[test]
+    fn recent_changes_end_at_a_gap() {
+        let recent = |places: &[i64]| recent(&connection(places.iter().copied())).unwrap();
+        assert_eq!(recent(&[]), (vec![], 0));
+        assert_eq!(recent(&[1, 2]), (users([1, 2]), 2));
+        assert_eq!(recent(&[5, 7, 8]), (users([7, 8]), 8));
+    }
+
+    #[test]
+    fn a_change_of_something_unknown_is_not_told() {
+        let connection = connection([1, 2, 3]);
+        let unknown = "UPDATE changes SET kind = 'groups' WHERE seq = 2";
+        connection.execute(unknown, []).unwrap();
+        assert_eq!(after(&connection, 0).unwrap(), news(None, 3));
+        assert_eq!(after(&connection, 2).unwrap(), news(Some(users([3])), 3));
+        assert_eq!(recent(&connection).unwrap(), (users([3]), 3));
+    }
+
+    #[test]
+    fn trimming_keeps_what_a_feed_keeps_and_always_the_last() {
+        let connection = connection(1..=KEPT + TRIM_AT_ONCE);
+        let count = || -> i64 {
+            connection.query_row("SELECT count(*) FROM changes", [], |row| row.get(0)).unwrap()
+        };
+        trim(&connection).unwrap();
+        assert_eq!(count(), KEPT + TRIM_AT_ONCE);
+        let one_more = "INSERT INTO changes (kind, id) VALUES ('users', '')";
+        connection.execute(one_more, []).unwrap();
+        trim(&connection).unwrap();
+        assert_eq!(count(), KEPT);
+        assert_eq!(last(&connection).unwrap(), KEPT + TRIM_AT_ONCE + 1);
+    }
+
+    #[test]
+    fn an_older_state_counts_on_from_the_newer_one() {
+        let connection = connection([1, 2]);
+        count_on_from(&connection, 2).unwrap();
+        assert_eq!(after(&connection, 2).unwrap(), news(Some(vec![]), 2));
+        count_on_from(&connection, 7).unwrap();
+        assert_eq!(after(&connection, 7).unwrap(), news(None, 8));
+    }
+}

@@ -1,0 +1,50 @@
+//! What goes wrong inside, and what the [`Store`](portcullis::store::Store) says of it.
+
+use std::sync::Arc;
+
+use portcullis::store::StoreError;
+use rusqlite::ErrorCode;
+use thiserror::Error;
+
+/// A failure that is not the fault of a batch. Cloned for every batch that it concerns.
+#[derive(Clone, Debug, Error)]
+pub(crate) enum Failure {
+    #[error("the thread that writes is gone: restart this process")]
+    NoWriter,
+    #[error("the runtime is shutting down")]
+    ShuttingDown,
+    #[error(transparent)]
+    Sqlite(Arc<rusqlite::Error>),
+    #[error(
+        "the file has format {found} and this version of Portcullis writes {supported}: \
+         upgrade, and restart this process"
+    )]
+    Upgraded { found: i64, supported: i64 },
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(Arc::new(error))
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match &failure {
+            Failure::NoWriter | Failure::ShuttingDown | Failure::Upgraded { .. } => {
+                Self::unavailable(failure)
+            }
+            Failure::Sqlite(error) => match error.sqlite_error_code() {
+                Some(
+                    ErrorCode::CannotOpen | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked,
+                ) => Self::unavailable(failure),
+                _ => Self::backend(failure),
+            },
+        }
+    }
+}
+
+/// Tells whether another process is in the way, which passes.
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}

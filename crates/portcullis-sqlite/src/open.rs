@@ -1,0 +1,312 @@
+//! Opening: the file, the connections, and what can be wrong with them.
+
+use std::error::Error as StdError;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use thiserror::Error;
+
+use crate::error::is_busy;
+use crate::schema::{self, FORMAT, Found};
+use crate::tables::TABLES;
+
+/// Says why a store could not be opened. Nothing was changed in a file that is not a store.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has the file locked for longer than the
+    /// [busy time-out](crate::SqliteOptions::busy_timeout).
+    #[error("`{}` is locked by another process: try again when that has finished", path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: Source,
+    },
+    /// The file is a store, and damaged.
+    #[error("`{}` is damaged: restore it from a backup", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: Source,
+    },
+    /// There is no file, and none could be created.
+    #[error("cannot create `{}`", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is something else.
+    #[error("`{}` is not a Portcullis store: choose another path", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no store, and none was to be [created](crate::SqliteOptions::create).
+    #[error("there is no store at `{}`: check the path, or have one created", path.display())]
+    Missing {
+        /// The file that is not there, or is empty.
+        path: PathBuf,
+    },
+    /// A newer version of Portcullis has written the file.
+    #[error(
+        "`{}` has format {found} and this version of Portcullis reads up to {supported}: \
+         upgrade Portcullis",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The format of the file.
+        found: i64,
+        /// The newest format that this version can read.
+        supported: i64,
+    },
+    /// The file, or those that SQLite keeps beside it, could not be opened.
+    #[error("cannot open `{}`, or the files beside it", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Source,
+    },
+    /// The file can be read and not written.
+    #[error(
+        "`{}` cannot be written: check who may write the file and its directory, and whether the \
+         file system is mounted read-only",
+        path.display()
+    )]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// How long a file may be in the way of switching it to write-ahead logging before the next try.
+const RETRY_AFTER: Duration = Duration::from_millis(5);
+
+/// The longest time-out that SQLite can be given.
+const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+
+/// How much of the write-ahead log stays on the disk once it has been copied into the file.
+const LOG_BYTES: u32 = 4 << 20;
+
+/// How much memory the writer may use for pages; large batches are several times as fast with it.
+const WRITER_CACHE_KIB: u32 = 16 << 10;
+
+/// A file, and how to connect to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Location {
+    path: PathBuf,
+    busy_timeout: Duration,
+}
+
+impl Location {
+    pub(crate) fn new(path: &Path, busy_timeout: Duration) -> Result<Self, OpenError> {
+        // SQLite gives a meaning of its own to `:memory:` and `file:…`, and an absolute path stays
+        // the same when the process changes its directory.
+        let absolute = std::path::absolute(path)
+            .map_err(|source| OpenError::Open { path: path.to_owned(), source: source.into() })?;
+        Ok(Self { path: absolute, busy_timeout: busy_timeout.min(LONGEST) })
+    }
+
+    pub(crate) fn into_path(self) -> PathBuf {
+        self.path
+    }
+
+    pub(crate) fn busy_timeout(&self) -> Duration {
+        self.busy_timeout
+    }
+
+    /// Opens the file, migrates it if it is older, and returns a connection to write with, and
+    /// whether the store is new.
+    pub(crate) fn open(&self, create: bool) -> Result<(Connection, bool), OpenError> {
+        if create {
+            self.create_file()?;
+        }
+        self.check_file()?;
+        let mut connection = self.connect().map_err(|error| self.error(error))?;
+        // Before anything is changed in what may be somebody else's.
+        self.identify(&mut connection, create)?;
+        self.set_up_writer(&connection).map_err(|error| self.error(error))?;
+        let mut created = false;
+        loop {
+            let format = match self.identify(&mut connection, create)? {
+                Found::Store { format: FORMAT } => break,
+                Found::Store { format } => format,
+                Found::Empty | Found::Foreign => 0,
+            };
+            let migrated = schema::migrate(&mut connection, format);
+            created |= migrated.map_err(|error| self.error(error))? && format == 0;
+        }
+        self.check_schema(&connection)?;
+        Ok((connection, created))
+    }
+
+    /// Opens a connection to write with, to a file that was opened before.
+    pub(crate) fn connect_writer(&self) -> rusqlite::Result<Connection> {
+        let connection = self.connect()?;
+        self.set_up_writer(&connection)?;
+        Ok(connection)
+    }
+
+    /// Opens a connection to read with.
+    pub(crate) fn connect_reader(&self) -> rusqlite::Result<Connection> {
+        // Not opened as read-only: such a connection cannot recover what a process that was
+        // killed has left behind.
+        let connection = self.connect()?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(connection)
+    }
+
+    fn connect(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(self.busy_timeout)?;
+        connection.set_prepared_statement_cache_capacity(128);
+        Ok(connection)
+    }
+
+    fn set_up_writer(&self, connection: &Connection) -> rusqlite::Result<()> {
+        self.set_write_ahead(connection)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        // What is deleted is overwritten: a password hash must not stay behind in the file.
+        connection.pragma_update(None, "secure_delete", true)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+        connection.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))
+    }
+
+    /// Switches the file to write-ahead logging, unless it is so already.
+    fn set_write_ahead(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let begin = Instant::now();
+        loop {
+            let mode: rusqlite::Result<String> =
+                connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0));
+            return match mode {
+                Ok(mode) if mode == "wal" => Ok(()),
+                Ok(_) => Err(rusqlite::Error::SqliteFailure(
+                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
+                    Some("this file system does not support write-ahead logging".to_owned()),
+                )),
+                // SQLite does not wait here when two processes switch a new file at once.
+                Err(error) if is_busy(&error) && begin.elapsed() < self.busy_timeout => {
+                    std::thread::sleep(RETRY_AFTER);
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+        }
+    }
+
+    /// Creates the file if there is none, for the owner only. SQLite gives the files beside it
+    /// the same mode.
+    fn create_file(&self) -> Result<(), OpenError> {
+        // Closing a file gives up all locks that this process has on it. So no other thread may
+        // get to open a file while this one still has to close it.
+        static CREATING: Mutex<()> = Mutex::new(());
+        let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        match options.open(&self.path) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(source) => Err(OpenError::Create { path: self.path.clone(), source }),
+        }
+    }
+
+    /// Refuses what SQLite would refuse without saying why.
+    fn check_file(&self) -> Result<(), OpenError> {
+        let path = self.path.clone();
+        let source = match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => return Ok(()),
+            Ok(metadata) if metadata.is_dir() => io::ErrorKind::IsADirectory.into(),
+            Ok(_) => io::Error::other("it is not a regular file"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenError::Missing { path });
+            }
+            Err(error) => error,
+        };
+        let source = source.into();
+        Err(OpenError::Open { path, source })
+    }
+
+    /// Refuses what is not a store that this version can work with.
+    fn identify(&self, connection: &mut Connection, create: bool) -> Result<Found, OpenError> {
+        let path = self.path.clone();
+        let found = schema::identify(connection).map_err(|error| self.error(error))?;
+        match found {
+            Found::Foreign => return Err(OpenError::Foreign { path }),
+            Found::Empty if !create => return Err(OpenError::Missing { path }),
+            Found::Store { format } if format < 1 => {
+                let source = format!("its format is {format}").into();
+                return Err(OpenError::Corrupt { path, source });
+            }
+            Found::Store { format } if format > FORMAT => {
+                return Err(OpenError::Newer { path, found: format, supported: FORMAT });
+            }
+            Found::Empty | Found::Store { .. } => {}
+        }
+        match connection.is_readonly("main") {
+            Ok(false) => Ok(found),
+            Ok(true) => Err(OpenError::ReadOnly { path }),
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    /// Finds out whether every table is there, without reading it: that takes long in a big file.
+    fn check_schema(&self, connection: &Connection) -> Result<(), OpenError> {
+        for table in TABLES.iter() {
+            let statements = [&table.by_id, &table.of_grant, &table.insert, &table.update];
+            for sql in statements {
+                connection.prepare(sql).map_err(|error| self.error(error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that something is not in the file that every store has.
+    pub(crate) fn incomplete(&self, source: impl Into<Source>) -> OpenError {
+        OpenError::Corrupt { path: self.path.clone(), source: source.into() }
+    }
+
+    /// Says that something else is missing than the file.
+    pub(crate) fn unusable(&self, source: io::Error) -> OpenError {
+        OpenError::Open { path: self.path.clone(), source: source.into() }
+    }
+
+    /// Says what SQLite said.
+    pub(crate) fn error(&self, error: rusqlite::Error) -> OpenError {
+        let path = self.path.clone();
+        let code = match &error {
+            rusqlite::Error::SqlInputError { error, .. } => Some(error.code),
+            other => other.sqlite_error_code(),
+        };
+        match code {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                OpenError::Busy { path, source: error.into() }
+            }
+            // The second is what a wrong statement gets, and the statements are right.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) => {
+                OpenError::Corrupt { path, source: error.into() }
+            }
+            Some(ErrorCode::NotADatabase) => OpenError::Foreign { path },
+            Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },
+            _ => OpenError::Open { path, source: error.into() },
+        }
+    }
+}

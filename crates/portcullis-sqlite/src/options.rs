@@ -1,0 +1,98 @@
+//! The settings of a store.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use portcullis::store::Feed;
+
+use crate::group::Committer;
+use crate::open::{Location, OpenError};
+use crate::readers::Readers;
+use crate::writer::Writer;
+use crate::{SqliteStore, changes, schema};
+
+/// How to open a [`SqliteStore`].
+///
+/// ```no_run
+/// use portcullis_sqlite::SqliteStore;
+///
+/// let store = SqliteStore::options().create(false).open("portcullis.db")?;
+/// # Ok::<(), portcullis_sqlite::OpenError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SqliteOptions {
+    busy_timeout: Duration,
+    create: bool,
+    readers: NonZeroUsize,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self {
+            busy_timeout: Duration::from_secs(5),
+            create: true,
+            readers: cores.min(Self::MOST_READERS_BY_DEFAULT),
+        }
+    }
+}
+
+impl SqliteOptions {
+    const MOST_READERS_BY_DEFAULT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+
+    /// Sets how long to wait while another process writes to the file. Default: 5 seconds. At
+    /// most 24 days.
+    ///
+    /// An import into a running server's file may write for longer than this; the server's own
+    /// changes are refused as unavailable meanwhile.
+    pub fn busy_timeout(self, busy_timeout: Duration) -> Self {
+        Self { busy_timeout, ..self }
+    }
+
+    /// Sets whether a store is created where there is none. Default: yes.
+    pub fn create(self, create: bool) -> Self {
+        Self { create, ..self }
+    }
+
+    /// Sets how many connections read, and with it how many reads there can be at a time.
+    /// Default: one for each core, at most 4.
+    pub fn readers(self, readers: NonZeroUsize) -> Self {
+        Self { readers, ..self }
+    }
+
+    /// Opens the store at the path.
+    ///
+    /// This blocks on the disk, and for up to the busy time-out on other processes: call it before
+    /// the runtime serves anybody, or where blocking is allowed. A new file can be read and
+    /// written by its owner only. An older format is migrated.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore, OpenError> {
+        let location = Location::new(path.as_ref(), self.busy_timeout)?;
+        let (connection, created) = location.open(self.create)?;
+        let readers = (0..self.readers.get())
+            .map(|_| location.connect_reader())
+            .collect::<Result<_, _>>()
+            .map_err(|error| location.error(error))?;
+        let readers = Readers::new(readers);
+
+        let incarnation = schema::incarnation(&connection)
+            .map_err(|error| location.error(error))?
+            .ok_or_else(|| location.incomplete("its incarnation cannot be read"))?;
+        let (recent, told) = changes::recent(&connection).map_err(|error| location.error(error))?;
+        let before_recent = u128::try_from(told).unwrap_or(0).saturating_sub(recent.len() as u128);
+        let feed = Feed::of_shared_store(incarnation, before_recent);
+        feed.announce(recent);
+
+        let committer = Committer::new(location.clone(), connection, Arc::clone(&feed), told);
+        let writer = Writer::start(committer, Arc::clone(&readers))
+            .map_err(|error| location.unusable(error))?;
+        Ok(SqliteStore { path: location.into_path(), created, feed, readers, writer })
+    }
+}

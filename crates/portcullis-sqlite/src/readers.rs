@@ -1,0 +1,76 @@
+//! The connections that read: a few, lent to the runtime's blocking threads.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use portcullis::store::StoreError;
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use crate::error::Failure;
+
+/// A pool of connections. Each read has one to itself; the others wait in line.
+pub(crate) struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+    count: u32,
+}
+
+impl Readers {
+    pub(crate) fn new(connections: Vec<Connection>) -> Arc<Self> {
+        let count = connections.len();
+        Arc::new(Self {
+            idle: Mutex::new(connections),
+            permits: Arc::new(Semaphore::new(count)),
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Runs the read on a thread that may block.
+    ///
+    /// The connection goes back when the read has ended, also when nobody waits for it any more:
+    /// a started read cannot be stopped.
+    pub(crate) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permits = Arc::clone(&self.permits);
+        let permit = permits.acquire_owned().await;
+        let permit = permit.map_err(|_| StoreError::closed())?;
+        let readers = Arc::clone(self);
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let Some(connection) = readers.idle().pop() else {
+                // There are as many permits as connections, until they are closed.
+                return Err(StoreError::closed());
+            };
+            let answer = read(&connection);
+            readers.idle().push(connection);
+            answer
+        });
+        match task.await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::ShuttingDown.into()),
+        }
+    }
+
+    /// Waits until every read that was begun has ended, and refuses later ones.
+    pub(crate) async fn finish(&self) {
+        // Fails when they were finished before.
+        let _all = self.permits.acquire_many(self.count).await;
+        self.permits.close();
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.permits.is_closed()
+    }
+
+    /// Closes the connections that nobody uses.
+    pub(crate) fn disconnect(&self) {
+        let idle = std::mem::take(&mut *self.idle());
+        drop(idle);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,160 @@
+//! The table of each kind, and the statements on it.
+
+use std::sync::LazyLock;
+
+use portcullis::store::{Kind, StoreError};
+
+/// The statements on the table of a kind. In all of them `?1` is the id, or the one that is
+/// listed after, unless said otherwise.
+pub(crate) struct Table {
+    /// What is in it.
+    pub(crate) kind: Kind,
+    /// Its name, by which `changes` and `grants` refer to it as well.
+    pub(crate) name: &'static str,
+    pub(crate) by_id: String,
+    /// `?1` is the unique key.
+    pub(crate) by_unique_key: String,
+    pub(crate) all: String,
+    /// `?2` is the org.
+    pub(crate) of_org: String,
+    /// `?2` is the user.
+    pub(crate) of_user: String,
+    /// `?2` is the grant key.
+    pub(crate) of_grant: String,
+    pub(crate) exists: String,
+    /// `?1` to `?7` are the columns.
+    pub(crate) insert: String,
+    /// `?1` to `?7` are the columns, `?8` is the revision until now.
+    pub(crate) update: String,
+    /// `?2` is the revision until now.
+    pub(crate) delete: String,
+    /// `?2` is the grant key.
+    pub(crate) grant: String,
+    pub(crate) revoke: String,
+}
+
+impl Table {
+    fn new(kind: Kind, name: &'static str) -> Self {
+        let columns = "t.id, t.revision, t.unique_key, t.org_id, t.user_id, t.status, t.body";
+        let select = format!("SELECT {columns} FROM {name} AS t WHERE");
+        Self {
+            kind,
+            name,
+            by_id: format!("{select} t.id = ?1"),
+            by_unique_key: format!("{select} t.unique_key = ?1"),
+            all: format!("{select} t.id > ?1 ORDER BY t.id"),
+            of_org: format!("{select} t.org_id = ?2 AND t.id > ?1 ORDER BY t.id"),
+            of_user: format!("{select} t.user_id = ?2 AND t.id > ?1 ORDER BY t.id"),
+            // A cross join is never reordered: first the grants, by id, then their records.
+            of_grant: format!(
+                "SELECT {columns} FROM grants AS g CROSS JOIN {name} AS t ON t.id = g.id \
+                 WHERE g.kind = '{name}' AND g.grant_key = ?2 AND g.id > ?1 ORDER BY g.id"
+            ),
+            exists: format!("SELECT 1 FROM {name} WHERE id = ?1"),
+            insert: format!(
+                "INSERT INTO {name} (id, revision, unique_key, org_id, user_id, status, body) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            ),
+            update: format!(
+                "UPDATE {name} SET revision = ?2, unique_key = ?3, org_id = ?4, user_id = ?5, \
+                 status = ?6, body = ?7 WHERE id = ?1 AND revision = ?8"
+            ),
+            delete: format!("DELETE FROM {name} WHERE id = ?1 AND revision = ?2"),
+            grant: format!(
+                "INSERT OR IGNORE INTO grants (kind, grant_key, id) VALUES ('{name}', ?2, ?1)"
+            ),
+            revoke: format!("DELETE FROM grants WHERE kind = '{name}' AND id = ?1"),
+        }
+    }
+}
+
+/// Every table.
+pub(crate) static TABLES: LazyLock<[Table; Kind::ALL.len()]> = LazyLock::new(|| {
+    [
+        Table::new(Kind::ApiToken, "api_tokens"),
+        Table::new(Kind::Authorization, "authorizations"),
+        Table::new(Kind::Bucket, "buckets"),
+        Table::new(Kind::Deletion, "deletions"),
+        Table::new(Kind::Org, "orgs"),
+        Table::new(Kind::User, "users"),
+    ]
+});
+
+/// Returns the table of the kind.
+///
+/// # Errors
+///
+/// [`StoreError::Backend`] for a kind that this version has no table for.
+pub(crate) fn of(kind: Kind) -> Result<&'static Table, StoreError> {
+    TABLES
+        .iter()
+        .find(|table| table.kind == kind)
+        .ok_or_else(|| StoreError::backend(format!("there is no table for records of kind {kind}")))
+}
+
+/// Returns the kind of the records in the table with the name.
+pub(crate) fn kind_of(name: &str) -> Option<Kind> {
+    let table = TABLES.iter().find(|table| table.name == name)?;
+    Some(table.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{Connection, params_from_iter};
+
+    use super::*;
+    use crate::schema;
+
+    #[test]
+    fn every_kind_has_a_table_and_every_table_its_kind() {
+        for kind in Kind::ALL {
+            let table = of(kind).unwrap();
+            assert_eq!(kind_of(table.name), Some(kind));
+        }
+        assert_eq!(kind_of("meta"), None);
+    }
+
+    /// What the statement does, step by step.
+    fn plan(connection: &Connection, sql: &str) -> Vec<String> {
+        let explain = format!("EXPLAIN QUERY PLAN {sql}");
+        let mut explain = connection.prepare(&explain).unwrap();
+        let parameters = vec![""; explain.parameter_count()];
+        let steps = explain.query_map(params_from_iter(parameters), |row| row.get("detail"));
+        steps.unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn every_statement_uses_an_index_and_none_sorts() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection, 0).unwrap();
+        for table in TABLES.iter() {
+            let name = table.name;
+            let by_id = format!("SEARCH {name} USING INDEX sqlite_autoindex_{name}_2 (id=?)");
+            let by_id_of = |sql: &str| plan(&connection, sql)[0].replace("COVERING ", "") == by_id;
+            assert!(by_id_of(&table.exists));
+            assert!(by_id_of(&table.update));
+            assert!(by_id_of(&table.delete));
+            for (sql, expected) in [
+                (&table.by_id, format!("sqlite_autoindex_{name}_2 (id=?)")),
+                (&table.by_unique_key, format!("sqlite_autoindex_{name}_1 (unique_key=?)")),
+                (&table.all, format!("sqlite_autoindex_{name}_2 (id>?)")),
+                (&table.of_org, format!("{name}_by_org (org_id=? AND id>?)")),
+                (&table.of_user, format!("{name}_by_user (user_id=? AND id>?)")),
+            ] {
+                let expected = format!("SEARCH t USING INDEX {expected}");
+                assert_eq!(plan(&connection, sql), [expected]);
+            }
+            assert_eq!(
+                plan(&connection, &table.of_grant),
+                [
+                    "SEARCH g USING PRIMARY KEY (kind=? AND grant_key=? AND id>?)".to_owned(),
+                    format!("SEARCH t USING INDEX sqlite_autoindex_{name}_2 (id=?)"),
+                ]
+            );
+            assert_eq!(
+                plan(&connection, &table.revoke),
+                ["SEARCH grants USING COVERING INDEX grants_by_id (kind=? AND id=?)"]
+            );
+        }
+    }
+}
