@@ -7,6 +7,7 @@ mod closing;
 mod commits;
 #[cfg(test)]
 mod common;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod files;
