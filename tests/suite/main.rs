@@ -1,5 +1,6 @@
 //! Tests that need more than one crate: the behaviour vectors on every store.
 
+mod docs;
 mod http_vectors;
 mod matching;
 mod primitive_vectors;

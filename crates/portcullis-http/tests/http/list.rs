@@ -123,6 +123,8 @@ async fn records_whose_user_or_org_is_gone_are_left_out_and_do_not_shorten_pages
     assert_eq!(names(&page).len(), 15);
     assert!(page["links"]["next"].is_string());
     assert_eq!(names(&server.get(PREFIX).await.json()).len(), 20);
+    // These were imported without permissions, and have none.
+    assert_eq!(page["authorizations"][0]["permissions"], serde_json::json!([]));
     let gone = server.get(&format!("{PREFIX}/0000000000000002")).await;
     gone.assert_error(404, "not found", "user not found");
     let gone = server.call("PATCH", &format!("{PREFIX}/0000000000000002"), "{}").await;

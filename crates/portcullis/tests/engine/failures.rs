@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use portcullis::{
-    AuthorizationUpdate, Credentials, ErrorKind, NewApiToken, Permission, Status, presets,
+    AuthorizationUpdate, Credentials, ErrorKind, NewApiToken, Permission, Principal, Status,
+    presets,
 };
 
 use crate::support::{FailingStore, ForgetfulStore, World, builder};
@@ -54,6 +55,31 @@ async fn an_outage_grants_nothing_and_refuses_nobody_as_wrong() {
             .unwrap();
     }
     assert!(outages > 20, "{outages}");
+}
+
+#[tokio::test]
+async fn a_creation_that_fails_anywhere_stores_nothing() {
+    for fails_from in 1.. {
+        let world = World::new().await;
+        let all = [portcullis::presets::operator(), vec![Permission::write(world.resource())]];
+        let caller = Principal::of_host(world.org.id, world.user.id, all.concat());
+        let failing = FailingStore::new(Arc::clone(&world.store), fails_from);
+        let engine = builder(failing).build().await.unwrap();
+        let new = world.new_authorization("telegraf");
+        let outcome = engine.on_behalf_of(&caller).create_authorization(new).await;
+        let stored = world.engine.authorization_by_username("telegraf").await.unwrap();
+        match outcome {
+            Ok(described) => {
+                assert_eq!(stored, Some(described.authorization));
+                assert!(fails_from > 4, "the failures were not reached");
+                return;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                assert_eq!(stored, None);
+            }
+        }
+    }
 }
 
 #[tokio::test]

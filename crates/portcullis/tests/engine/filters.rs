@@ -1,6 +1,7 @@
 //! Filters find what "check every record" finds, in every combination, page by page.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use portcullis::snapshot::Snapshot;
 use portcullis::store::{Batch, Expect, Kind, Lookup, Operation, Record};
@@ -11,7 +12,7 @@ use portcullis::{
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{World, permission};
+use crate::support::{FailingStore, World, builder, permission};
 
 const ALL: NonZeroUsize = NonZeroUsize::MAX;
 
@@ -126,6 +127,25 @@ async fn permits_equals_brute_force_both_ways() {
             assert_eq!(listed.contains(authorization), may, "{}", authorization.username);
         }
     }
+}
+
+#[tokio::test]
+async fn a_page_costs_one_list_and_each_name_once() {
+    let world = World::new().await;
+    for i in 0..50 {
+        world.authorization(&format!("name-{i}")).await;
+    }
+    let counting = FailingStore::new(Arc::clone(&world.store), u64::MAX);
+    let engine = builder(counting.clone()).build().await.unwrap();
+    let caller = Principal::of_host(world.org.id, world.user.id, portcullis::presets::operator());
+    let before = counting.calls();
+    let mut filter = AuthorizationFilter::all();
+    filter.org = Some(world.org.id);
+    let limit = NonZeroUsize::new(40).unwrap();
+    let page = engine.on_behalf_of(&caller).list_authorizations(&filter, None, limit).await;
+    assert_eq!(page.unwrap().items.len(), 40);
+    // The list, the org, the user, the bucket.
+    assert_eq!(counting.calls() - before, 4);
 }
 
 #[tokio::test]

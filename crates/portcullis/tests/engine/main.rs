@@ -11,6 +11,7 @@ mod authenticate;
 mod deletion;
 mod failures;
 mod filters;
+mod ids;
 mod management;
 mod races;
 mod snapshots;

@@ -98,6 +98,11 @@ impl FailingStore {
         Arc::new(Self { inner, calls: AtomicU64::new(0), fails_from })
     }
 
+    /// How many calls there were.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
     fn call(&self) -> Result<(), StoreError> {
         if self.calls.fetch_add(1, Ordering::SeqCst) >= self.fails_from {
             return Err(StoreError::unavailable("told to fail"));

@@ -1,0 +1,115 @@
+//! Ids and times come from the clock and the randomness that the engine was given.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use portcullis::store::{MemoryStore, Store};
+use portcullis::{AuthorizationUpdate, Clock, Random, RandomUnavailable, Timestamp};
+
+use crate::support::{World, builder, name};
+
+/// A clock that moves by a second each time it is read.
+#[derive(Debug, Default)]
+struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        let seconds = self.0.fetch_add(1, Ordering::SeqCst);
+        let millis = i64::try_from(seconds * 1_000).unwrap();
+        Timestamp::from_unix_millis(1_704_067_200_000 + millis).unwrap()
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+/// A clock that stands still.
+#[derive(Debug)]
+struct Standing;
+
+impl Clock for Standing {
+    fn now(&self) -> Timestamp {
+        "2024-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+/// Draws each number several times before the next one.
+#[derive(Debug)]
+struct Repeating {
+    drawn: AtomicU64,
+    times: u64,
+}
+
+impl Random for Repeating {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomUnavailable> {
+        let drawn = self.drawn.fetch_add(1, Ordering::SeqCst);
+        let number = (drawn / self.times).to_be_bytes();
+        buffer.iter_mut().rev().zip(number.iter().rev().cycle()).for_each(|(to, from)| *to = *from);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Broken;
+
+impl Random for Broken {
+    fn fill(&self, _: &mut [u8]) -> Result<(), RandomUnavailable> {
+        Err(RandomUnavailable)
+    }
+}
+
+fn memory() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new().unwrap())
+}
+
+#[tokio::test]
+async fn times_are_the_clocks_and_ids_grow_with_it() {
+    let world = World::new().await;
+    let engine = builder(world.store.clone()).clock(Ticking::default()).build().await.unwrap();
+    let first = engine.create_authorization(world.new_authorization("one")).await.unwrap();
+    let second = engine.create_authorization(world.new_authorization("two")).await.unwrap();
+    assert!(first.created_at.to_string().starts_with("2024-01-01T00:00:0"));
+    assert!(second.created_at > first.created_at && second.id > first.id);
+    let update = AuthorizationUpdate::default();
+    let updated = engine.update_authorization(first.id, update).await.unwrap();
+    assert!(updated.updated_at > second.created_at);
+    assert_eq!(updated.created_at, first.created_at);
+}
+
+#[tokio::test]
+async fn a_taken_id_is_drawn_again() {
+    let random = Repeating { drawn: AtomicU64::new(0), times: 5 };
+    let engine = builder(memory()).clock(Standing).random(random).build().await.unwrap();
+    let mut ids = Vec::new();
+    for i in 0..20 {
+        ids.push(engine.create_org(name(&format!("org-{i}"))).await.unwrap().id);
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 20);
+}
+
+#[tokio::test]
+async fn no_free_id_is_an_error_and_stores_nothing() {
+    let random = Repeating { drawn: AtomicU64::new(0), times: u64::MAX };
+    let engine = builder(memory()).clock(Standing).random(random).build().await.unwrap();
+    engine.create_org(name("first")).await.unwrap();
+    let error = engine.create_org(name("second")).await.unwrap_err();
+    assert_eq!(error.message(), "unable to generate valid id");
+    assert_eq!(error.kind(), portcullis::ErrorKind::Internal);
+    assert!(engine.resolve_org("second").await.is_err());
+}
+
+#[tokio::test]
+async fn without_randomness_nothing_is_created() {
+    let engine = builder(memory()).random(Broken).build().await.unwrap();
+    let error = engine.create_org(name("first")).await.unwrap_err();
+    assert_eq!(error.kind(), portcullis::ErrorKind::Internal);
+    assert!(engine.resolve_org("first").await.is_err());
+}
