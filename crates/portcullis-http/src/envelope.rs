@@ -37,8 +37,7 @@ fn status_and_code(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too many requests"),
         ErrorKind::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
         ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-        // A kind that is added later is our fault until it is listed here.
-        ErrorKind::Internal | _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
     }
 }
 

@@ -117,7 +117,9 @@ fn v1_envelope(error: Error) -> Envelope {
         | ErrorKind::Unavailable
         | ErrorKind::Internal => error.into(),
         // Whatever else is wrong with credentials, they are wrong.
-        _ => Envelope::unauthorized_access(),
+        ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound => {
+            Envelope::unauthorized_access()
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use crate::store::{StoreError, Taken};
 type Source = Box<dyn StdError + Send + Sync>;
 
 /// What kind of failure an [`Error`] is.
+///
+/// Not `non_exhaustive`: an adapter that does not know how to answer a new kind must not compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ErrorKind {
     /// It collides with what is there: the name is taken.
     Conflict,

@@ -61,7 +61,7 @@ async fn an_outage_grants_nothing_and_refuses_nobody_as_wrong() {
 async fn a_creation_that_fails_anywhere_stores_nothing() {
     for fails_from in 1.. {
         let world = World::new().await;
-        let all = [portcullis::presets::operator(), vec![Permission::write(world.resource())]];
+        let all = [presets::operator(), vec![Permission::write(world.resource())]];
         let caller = Principal::of_host(world.org.id, world.user.id, all.concat());
         let failing = FailingStore::new(Arc::clone(&world.store), fails_from);
         let engine = builder(failing).build().await.unwrap();
