@@ -1,0 +1,328 @@
+//! The bodies of each kind, as they are stored.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Entity, Version1};
+use crate::password::PasswordHash;
+use crate::store::{InvalidUniqueKey, Kind, UniqueKey};
+use crate::{
+    ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId, GrantKey, Id, Name,
+    Org, OrgId, Permission, Status, Timestamp, TokenDigest, User, UserId, Username,
+};
+
+#[doc(hidden)]
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorizationBody {
+    v: Version1,
+    id: AuthorizationId,
+    token: Username,
+    status: Status,
+    description: String,
+    #[serde(rename = "orgID")]
+    org: OrgId,
+    #[serde(rename = "userID")]
+    user: UserId,
+    permissions: Vec<Permission>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password_hash: Option<PasswordHash>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl Entity for Authorization {
+    const KIND: Kind = Kind::Authorization;
+
+    type Body = AuthorizationBody;
+
+    fn id(&self) -> Id {
+        self.id.untyped()
+    }
+
+    fn unique_key(&self) -> Result<UniqueKey, InvalidUniqueKey> {
+        UniqueKey::new(self.username.as_str())
+    }
+
+    fn org(&self) -> Option<OrgId> {
+        Some(self.org)
+    }
+
+    fn user(&self) -> Option<UserId> {
+        Some(self.user)
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+
+    fn grants(&self) -> Vec<GrantKey> {
+        let mut keys: Vec<_> = self.permissions.iter().copied().map(GrantKey::of).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    fn to_body(&self) -> AuthorizationBody {
+        AuthorizationBody {
+            v: Version1,
+            id: self.id,
+            token: self.username.clone(),
+            status: self.status,
+            description: self.description.clone(),
+            org: self.org,
+            user: self.user,
+            permissions: self.permissions.clone(),
+            password_hash: self.password_hash.clone(),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+
+    fn from_body(body: AuthorizationBody) -> Self {
+        Self {
+            id: body.id,
+            username: body.token,
+            status: body.status,
+            description: body.description,
+            org: body.org,
+            user: body.user,
+            permissions: body.permissions,
+            password_hash: body.password_hash,
+            created_at: body.created_at,
+            updated_at: body.updated_at,
+        }
+    }
+}
+
+#[doc(hidden)]
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiTokenBody {
+    v: Version1,
+    id: ApiTokenId,
+    token_digest: TokenDigest,
+    status: Status,
+    description: String,
+    #[serde(rename = "orgID")]
+    org: OrgId,
+    #[serde(rename = "userID")]
+    user: UserId,
+    permissions: Vec<Permission>,
+}
+
+impl Entity for ApiToken {
+    const KIND: Kind = Kind::ApiToken;
+
+    type Body = ApiTokenBody;
+
+    fn id(&self) -> Id {
+        self.id.untyped()
+    }
+
+    fn unique_key(&self) -> Result<UniqueKey, InvalidUniqueKey> {
+        UniqueKey::new(self.digest.to_text())
+    }
+
+    fn org(&self) -> Option<OrgId> {
+        Some(self.org)
+    }
+
+    fn user(&self) -> Option<UserId> {
+        Some(self.user)
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+
+    fn to_body(&self) -> ApiTokenBody {
+        ApiTokenBody {
+            v: Version1,
+            id: self.id,
+            token_digest: self.digest,
+            status: self.status,
+            description: self.description.clone(),
+            org: self.org,
+            user: self.user,
+            permissions: self.permissions.clone(),
+        }
+    }
+
+    fn from_body(body: ApiTokenBody) -> Self {
+        Self {
+            id: body.id,
+            digest: body.token_digest,
+            status: body.status,
+            description: body.description,
+            org: body.org,
+            user: body.user,
+            permissions: body.permissions,
+        }
+    }
+}
+
+#[doc(hidden)]
+#[derive(Serialize, Deserialize)]
+pub struct UserBody {
+    v: Version1,
+    id: UserId,
+    name: Name,
+    status: Status,
+}
+
+impl Entity for User {
+    const KIND: Kind = Kind::User;
+
+    type Body = UserBody;
+
+    fn id(&self) -> Id {
+        self.id.untyped()
+    }
+
+    fn unique_key(&self) -> Result<UniqueKey, InvalidUniqueKey> {
+        UniqueKey::new(self.name.as_str())
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+
+    fn to_body(&self) -> UserBody {
+        UserBody { v: Version1, id: self.id, name: self.name.clone(), status: self.status }
+    }
+
+    fn from_body(body: UserBody) -> Self {
+        Self { id: body.id, name: body.name, status: body.status }
+    }
+}
+
+#[doc(hidden)]
+#[derive(Serialize, Deserialize)]
+pub struct OrgBody {
+    v: Version1,
+    id: OrgId,
+    name: Name,
+    status: Status,
+}
+
+impl Entity for Org {
+    const KIND: Kind = Kind::Org;
+
+    type Body = OrgBody;
+
+    fn id(&self) -> Id {
+        self.id.untyped()
+    }
+
+    fn unique_key(&self) -> Result<UniqueKey, InvalidUniqueKey> {
+        UniqueKey::new(self.name.as_str())
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+
+    fn to_body(&self) -> OrgBody {
+        OrgBody { v: Version1, id: self.id, name: self.name.clone(), status: self.status }
+    }
+
+    fn from_body(body: OrgBody) -> Self {
+        Self { id: body.id, name: body.name, status: body.status }
+    }
+}
+
+#[doc(hidden)]
+#[derive(Serialize, Deserialize)]
+pub struct BucketBody {
+    v: Version1,
+    id: BucketId,
+    #[serde(rename = "orgID")]
+    org: OrgId,
+    name: Name,
+}
+
+impl Bucket {
+    /// Returns the unique key of the bucket with the name in the org: names are unique per org.
+    pub(crate) fn key_of(org: OrgId, name: &str) -> String {
+        format!("{org}/{name}")
+    }
+}
+
+impl Entity for Bucket {
+    const KIND: Kind = Kind::Bucket;
+
+    type Body = BucketBody;
+
+    fn id(&self) -> Id {
+        self.id.untyped()
+    }
+
+    fn unique_key(&self) -> Result<UniqueKey, InvalidUniqueKey> {
+        UniqueKey::new(Self::key_of(self.org, self.name.as_str()))
+    }
+
+    fn org(&self) -> Option<OrgId> {
+        Some(self.org)
+    }
+
+    fn to_body(&self) -> BucketBody {
+        BucketBody { v: Version1, id: self.id, org: self.org, name: self.name.clone() }
+    }
+
+    fn from_body(body: BucketBody) -> Self {
+        Self { id: body.id, org: body.org, name: body.name }
+    }
+}
+
+/// A user or org that is gone and whose credentials are still being deleted. It is written in the
+/// commit that deletes the user or org, so that a crash in between is made good at the next start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// Its own id: an org and a user may have the same one.
+    pub id: Id,
+    /// What is gone.
+    pub gone: Gone,
+}
+
+/// What a [`Deletion`] is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gone {
+    /// The org that is gone.
+    Org(OrgId),
+    /// The user that is gone.
+    User(UserId),
+}
+
+#[doc(hidden)]
+#[derive(Serialize, Deserialize)]
+pub struct DeletionBody {
+    v: Version1,
+    id: Id,
+    gone: Gone,
+}
+
+impl Entity for Deletion {
+    const KIND: Kind = Kind::Deletion;
+
+    type Body = DeletionBody;
+
+    fn id(&self) -> Id {
+        self.id
+    }
+
+    fn unique_key(&self) -> Result<UniqueKey, InvalidUniqueKey> {
+        UniqueKey::new(match self.gone {
+            Gone::Org(org) => format!("org/{org}"),
+            Gone::User(user) => format!("user/{user}"),
+        })
+    }
+
+    fn to_body(&self) -> DeletionBody {
+        DeletionBody { v: Version1, id: self.id, gone: self.gone }
+    }
+
+    fn from_body(body: DeletionBody) -> Self {
+        Self { id: body.id, gone: body.gone }
+    }
+}

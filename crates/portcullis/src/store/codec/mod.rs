@@ -1,0 +1,150 @@
+//! The one format of records' bodies, for all kinds and all stores: JSON with a version.
+//!
+//! A body begins with `"v":1`. Members are only ever added, with a default for the records
+//! written before; anything else gets a new version, and the old one stays readable. Snapshots in
+//! the tests here pin the format.
+
+mod bodies;
+#[cfg(test)]
+mod tests;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use thiserror::Error;
+
+pub use bodies::{Deletion, Gone};
+
+use super::{InvalidUniqueKey, Kind, Record, Revision, StoreError, UniqueKey};
+use crate::{GrantKey, Id, OrgId, Status, UserId};
+
+/// Something that is kept as one record.
+pub trait Entity: Sized + Send + Sync {
+    /// What its records are records of.
+    const KIND: Kind;
+
+    /// The format of the body.
+    #[doc(hidden)]
+    type Body: Serialize + DeserializeOwned;
+
+    /// Returns its id.
+    fn id(&self) -> Id;
+
+    /// Returns what is unique about it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidUniqueKey`] when it would be empty or too long; the types of this crate rule that
+    /// out.
+    fn unique_key(&self) -> Result<UniqueKey, InvalidUniqueKey>;
+
+    /// Returns the org it is in.
+    fn org(&self) -> Option<OrgId> {
+        None
+    }
+
+    /// Returns the user it belongs to.
+    fn user(&self) -> Option<UserId> {
+        None
+    }
+
+    /// Tells whether it is in use.
+    fn status(&self) -> Status {
+        Status::Active
+    }
+
+    /// Returns the grant keys it is listed under.
+    fn grants(&self) -> Vec<GrantKey> {
+        Vec::new()
+    }
+
+    #[doc(hidden)]
+    fn to_body(&self) -> Self::Body;
+
+    #[doc(hidden)]
+    fn from_body(body: Self::Body) -> Self;
+
+    /// Makes the record with the revision.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Backend`] when it cannot be encoded, which the types of this crate rule out.
+    fn to_record(&self, revision: Revision) -> Result<Record, StoreError> {
+        Ok(Record {
+            kind: Self::KIND,
+            id: self.id(),
+            revision,
+            unique_key: self.unique_key().map_err(StoreError::backend)?,
+            org: self.org(),
+            user: self.user(),
+            status: self.status(),
+            body: serde_json::to_string(&self.to_body()).map_err(StoreError::backend)?.into(),
+        })
+    }
+
+    /// Reads the record, and checks that its body says what stands beside it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Corrupt`] when the body cannot be read or contradicts the rest.
+    fn from_record(record: &Record) -> Result<Self, StoreError> {
+        let decoded = serde_json::from_str(&record.body)
+            .map(Self::from_body)
+            .map_err(BadBody::Json)
+            .and_then(|entity| match entity.contradiction(record) {
+                Some(field) => Err(BadBody::Contradicts { field }),
+                None => Ok(entity),
+            });
+        decoded.map_err(|source| StoreError::Corrupt {
+            kind: record.kind,
+            id: record.id,
+            source: source.into(),
+        })
+    }
+
+    /// Names a field of the record that says something else than the body does.
+    #[doc(hidden)]
+    fn contradiction(&self, record: &Record) -> Option<&'static str> {
+        let same = [
+            ("kind", record.kind == Self::KIND),
+            ("id", record.id == self.id()),
+            ("unique key", self.unique_key().is_ok_and(|key| key == record.unique_key)),
+            ("org", record.org == self.org()),
+            ("user", record.user == self.user()),
+            ("status", record.status == self.status()),
+        ];
+        same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
+    }
+}
+
+/// What is wrong with a body. Never holds the body.
+#[derive(Debug, Error)]
+enum BadBody {
+    #[error("its body contradicts its {field}")]
+    Contradicts { field: &'static str },
+    #[error("its body cannot be read: {}", describe(.0))]
+    Json(serde_json::Error),
+}
+
+/// Says where a body is wrong without quoting it: it may hold a password hash.
+fn describe(error: &serde_json::Error) -> String {
+    format!("{:?} error at column {}", error.classify(), error.column())
+}
+
+/// The version of the format, always 1 so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Version1;
+
+impl Serialize for Version1 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(1)
+    }
+}
+
+impl<'de> Deserialize<'de> for Version1 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u32::deserialize(deserializer)? {
+            1 => Ok(Self),
+            _ => Err(de::Error::custom("unknown version")),
+        }
+    }
+}

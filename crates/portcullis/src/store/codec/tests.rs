@@ -1,0 +1,154 @@
+//! Snapshots of the format, and records that do not keep to it.
+
+use std::fmt::Debug;
+
+use super::*;
+use crate::password::PasswordHash;
+use crate::{
+    ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId, Name, Org, TokenSecret,
+    User, Username,
+};
+
+fn authorization() -> Authorization {
+    Authorization {
+        id: AuthorizationId::from_u64(0x0d0d_0000_0000_0001),
+        username: Username::new("grafana").unwrap(),
+        status: Status::Inactive,
+        description: "dashboards".to_owned(),
+        org: OrgId::from_u64(1),
+        user: UserId::from_u64(2),
+        permissions: vec![
+            "read:orgs/0000000000000001/buckets/0000000000000003".parse().unwrap(),
+            "write:instance".parse().unwrap(),
+        ],
+        password_hash: Some(
+            PasswordHash::parse("$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6")
+                .unwrap(),
+        ),
+        created_at: "2024-01-02T03:04:05.000000006Z".parse().unwrap(),
+        updated_at: "2024-02-02T03:04:05Z".parse().unwrap(),
+    }
+}
+
+/// Asserts the exact body, and that reading it gives the same back.
+fn assert_format<E: Entity + PartialEq + Debug>(entity: E, body: &str, key: &str) {
+    let record = entity.to_record(Revision::from_u128(1)).unwrap();
+    assert_eq!(&*record.body, body);
+    assert_eq!(record.unique_key.as_str(), key);
+    assert_eq!(E::from_record(&record).unwrap(), entity);
+}
+
+#[test]
+fn snapshot_of_an_authorization() {
+    assert_format(
+        authorization(),
+        r#"{"v":1,"id":"0d0d000000000001","token":"grafana","status":"inactive","description":"dashboards","orgID":"0000000000000001","userID":"0000000000000002","permissions":["read:orgs/0000000000000001/buckets/0000000000000003","write:instance"],"passwordHash":"$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6","createdAt":"2024-01-02T03:04:05.000000006Z","updatedAt":"2024-02-02T03:04:05Z"}"#,
+        "grafana",
+    );
+    let grants = authorization().grants();
+    let grants: Vec<_> = grants.iter().map(GrantKey::to_string).collect();
+    assert_eq!(grants, ["read:buckets/0000000000000003", "write:instance"]);
+}
+
+#[test]
+fn snapshot_of_an_authorization_without_a_password() {
+    assert_format(
+        Authorization { password_hash: None, permissions: Vec::new(), ..authorization() },
+        r#"{"v":1,"id":"0d0d000000000001","token":"grafana","status":"inactive","description":"dashboards","orgID":"0000000000000001","userID":"0000000000000002","permissions":[],"createdAt":"2024-01-02T03:04:05.000000006Z","updatedAt":"2024-02-02T03:04:05Z"}"#,
+        "grafana",
+    );
+}
+
+#[test]
+fn snapshot_of_an_api_token() {
+    let token = ApiToken {
+        id: ApiTokenId::from_u64(4),
+        digest: TokenSecret::new("op-token-7f3a").digest(),
+        status: Status::Active,
+        description: String::new(),
+        org: OrgId::from_u64(1),
+        user: UserId::from_u64(2),
+        permissions: vec!["read:users".parse().unwrap()],
+    };
+    let digest = token.digest.to_text();
+    assert_format(
+        token,
+        &format!(
+            r#"{{"v":1,"id":"0000000000000004","tokenDigest":"{digest}","status":"active","description":"","orgID":"0000000000000001","userID":"0000000000000002","permissions":["read:users"]}}"#
+        ),
+        &digest,
+    );
+}
+
+#[test]
+fn snapshots_of_tenants_and_deletions() {
+    let name = |name: &str| Name::new(name).unwrap();
+    assert_format(
+        User { id: UserId::from_u64(2), name: name("ada"), status: Status::Active },
+        r#"{"v":1,"id":"0000000000000002","name":"ada","status":"active"}"#,
+        "ada",
+    );
+    assert_format(
+        Org { id: OrgId::from_u64(1), name: name("acme"), status: Status::Inactive },
+        r#"{"v":1,"id":"0000000000000001","name":"acme","status":"inactive"}"#,
+        "acme",
+    );
+    assert_format(
+        Bucket { id: BucketId::from_u64(3), org: OrgId::from_u64(1), name: name("a/b") },
+        r#"{"v":1,"id":"0000000000000003","orgID":"0000000000000001","name":"a/b"}"#,
+        "0000000000000001/a/b",
+    );
+    assert_format(
+        Deletion { id: Id::from_u64(4), gone: Gone::Org(OrgId::from_u64(1)) },
+        r#"{"v":1,"id":"0000000000000004","gone":{"org":"0000000000000001"}}"#,
+        "org/0000000000000001",
+    );
+    assert_format(
+        Deletion { id: Id::from_u64(5), gone: Gone::User(UserId::from_u64(1)) },
+        r#"{"v":1,"id":"0000000000000005","gone":{"user":"0000000000000001"}}"#,
+        "user/0000000000000001",
+    );
+}
+
+#[test]
+fn a_record_that_contradicts_its_body_is_corrupt() {
+    let good = authorization().to_record(Revision::from_u128(1)).unwrap();
+    let bad = [
+        ("kind", Record { kind: Kind::User, ..good.clone() }),
+        ("id", Record { id: Id::from_u64(9), ..good.clone() }),
+        ("unique key", Record { unique_key: UniqueKey::new("x").unwrap(), ..good.clone() }),
+        ("org", Record { org: None, ..good.clone() }),
+        ("user", Record { user: Some(UserId::from_u64(9)), ..good.clone() }),
+        ("status", Record { status: Status::Active, ..good.clone() }),
+    ];
+    for (field, record) in bad {
+        let error = Authorization::from_record(&record).unwrap_err();
+        let StoreError::Corrupt { source, .. } = error else { panic!("{error:?}") };
+        assert_eq!(source.to_string(), format!("its body contradicts its {field}"));
+    }
+}
+
+#[test]
+fn a_body_that_cannot_be_read_is_corrupt_and_not_quoted() {
+    let good = authorization().to_record(Revision::from_u128(1)).unwrap();
+    for body in [
+        String::new(),
+        "null".to_owned(),
+        good.body.trim_end_matches('}').to_owned(),
+        good.body.replace("\"v\":1", "\"v\":2"),
+        good.body.replace("\"v\":1,", ""),
+        good.body.replace("$2b$04$", "$2b$99$"),
+    ] {
+        let error = Authorization::from_record(&Record { body: body.into(), ..good.clone() });
+        let Err(StoreError::Corrupt { source, .. }) = error else { panic!("{error:?}") };
+        assert!(!format!("{source}").contains('$'), "{source}");
+    }
+}
+
+#[test]
+fn members_added_later_are_ignored_by_this_version() {
+    let good = authorization().to_record(Revision::from_u128(1)).unwrap();
+    let body = good.body.replace("{\"v\":1,", "{\"v\":1,\"later\":[1],");
+    let read = Authorization::from_record(&Record { body: body.into(), ..good }).unwrap();
+    assert_eq!(read, authorization());
+}
