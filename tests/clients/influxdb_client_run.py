@@ -73,7 +73,7 @@ def manage(server, client):
             lambda: service.post_legacy_authorizations(request("")))
 
     # List, with each filter.
-    both = [created.id, other.id]
+    both = sorted([created.id, other.id])
     check(ids(service.get_legacy_authorizations()) == both, "all")
     for expected, filters in [
         (both, {"user_id": user.id}),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
@@ -15,6 +16,9 @@ use crate::envelope::Envelope;
 /// The largest request body in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
+/// How long a request body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The whole body of a request, unless it is too large.
 pub(crate) struct LimitedBody(pub(crate) Bytes);
 
@@ -27,7 +31,11 @@ impl<S: Send + Sync> FromRequest<S> for LimitedBody {
         if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
             return Err(Envelope::too_large(MAX_BODY_BYTES));
         }
-        match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
+        let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
+        let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, body).await else {
+            return Err(Envelope::too_slow(BODY_TIMEOUT));
+        };
+        match body {
             Ok(body) => Ok(Self(body.to_bytes())),
             Err(error) if error.is::<LengthLimitError>() => {
                 Err(Envelope::too_large(MAX_BODY_BYTES))

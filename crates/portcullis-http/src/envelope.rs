@@ -1,5 +1,7 @@
 //! The error envelope: what every answer that is not 2xx looks like.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use portcullis::{Error, ErrorKind};
@@ -59,6 +61,15 @@ impl Envelope {
             status: StatusCode::METHOD_NOT_ALLOWED,
             code: "method not allowed",
             message: "method not allowed, the header Allow lists those that are".to_owned(),
+            retry_after: None,
+        }
+    }
+
+    pub(crate) fn too_slow(limit: Duration) -> Self {
+        Self {
+            status: StatusCode::REQUEST_TIMEOUT,
+            code: "invalid",
+            message: format!("the request body did not arrive within {} seconds", limit.as_secs()),
             retry_after: None,
         }
     }

@@ -27,6 +27,12 @@ const MAX_LIMIT: usize = 1_000;
 /// How many authorizations are read and written at a time when no page was asked for.
 const CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 
+/// Every parameter of a list.
+const PARAMETERS: [&str; 11] = [
+    "id", "authID", "token", "orgID", "org", "userID", "user", "status", "permits", "limit",
+    "after",
+];
+
 /// What a list was asked for. Names are not looked up yet.
 #[derive(Debug, Default)]
 struct ListRequest {
@@ -45,6 +51,10 @@ struct ListRequest {
 
 impl ListRequest {
     fn parse(query: &Query) -> Result<Self, Envelope> {
+        // A filter that cannot be read must not become a list of everything.
+        if let Some(name) = PARAMETERS.iter().find(|name| query.is_broken(name)) {
+            return Err(Envelope::invalid(format!("`{name}` cannot be read: encode it for a URL")));
+        }
         if query.bytes("token").is_some_and(<[u8]>::is_empty) {
             return Err(Envelope::invalid("`token` must not be empty: leave it out to list all"));
         }
@@ -171,9 +181,11 @@ pub(crate) async fn list(
     };
 
     // The first page is read before the status is sent, so that most failures still have one.
-    let limit = request.limit.unwrap_or(CHUNK);
     let on_behalf = api.engine.on_behalf_of(&caller);
-    let first = on_behalf.list_authorizations(&filter, request.after, limit).await?;
+    let first = match request.limit {
+        Some(limit) => on_behalf.list_authorizations(&filter, request.after, limit).await?,
+        None => on_behalf.list_authorizations_in_parts(&filter, request.after, CHUNK).await?,
+    };
     if first.items.is_empty() && request.wants_one() {
         return Err(not_found().into());
     }
@@ -216,7 +228,7 @@ fn stream_from(
         }
         let after = next?;
         let on_behalf = engine.on_behalf_of(&caller);
-        match on_behalf.list_authorizations(&filter, Some(after), CHUNK).await {
+        match on_behalf.list_authorizations_in_parts(&filter, Some(after), CHUNK).await {
             Ok(page) => {
                 let mut out = Vec::new();
                 write_items(&mut out, &page.items, false);

@@ -21,6 +21,9 @@ use crate::wire::{BucketView, OrgView, SelfLink, UserView};
 const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
 const MAX_LIMIT: usize = 100;
 
+/// How many are read at a time to fill a page, however small.
+const CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(499);
+
 fn not_found(message: impl Into<String>) -> Envelope {
     Error::new(ErrorKind::NotFound, message.into()).into()
 }
@@ -97,7 +100,7 @@ pub(crate) async fn orgs(
         vec![found.ok_or_else(|| not_found("organization not found"))?.into()]
     } else {
         let after = query_id(&query, "after")?;
-        collect_page!(limit, after, |after| directory.orgs(after, limit), |org| {
+        collect_page!(limit, after, |after| directory.orgs(after, CHUNK), |org| {
             on_behalf.may_read_org(org)
         })
     };
@@ -136,7 +139,7 @@ pub(crate) async fn users(
         vec![found.ok_or_else(|| not_found("user not found"))?.into()]
     } else {
         let after = query_id(&query, "after")?;
-        collect_page!(limit, after, |after| directory.users(after, limit), |user| on_behalf
+        collect_page!(limit, after, |after| directory.users(after, CHUNK), |user| on_behalf
             .may_read_user(user))
     };
     Ok(answer(StatusCode::OK, &Users { links: links("/api/v2/users"), users }))
@@ -200,7 +203,7 @@ pub(crate) async fn buckets(
         collect_page!(
             limit,
             after,
-            |after| directory.buckets(org, after, limit),
+            |after| directory.buckets(org, after, CHUNK),
             |bucket: &portcullis::Bucket| {
                 on_behalf.may_read_bucket(bucket)
                     && name.as_deref().is_none_or(|name| name == bucket.name.as_str())

@@ -4,7 +4,11 @@ use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
 /// The parameters of a query string. They may hold a password, so they are not shown.
-pub(crate) struct Query(Vec<(String, Zeroizing<Vec<u8>>)>);
+pub(crate) struct Query {
+    parameters: Vec<(String, Zeroizing<Vec<u8>>)>,
+    /// Names of parameters that were left out.
+    broken: Vec<String>,
+}
 
 impl Query {
     /// Reads the part of a URL after the `?`.
@@ -12,17 +16,28 @@ impl Query {
     /// `+` is a blank. A parameter with a broken escape or a `;` is left out, as the reference
     /// does; so is one whose name is not UTF-8.
     pub(crate) fn parse(query: &str) -> Self {
-        let parameters = query.split('&').filter(|pair| !pair.is_empty()).filter_map(|pair| {
+        let mut found = Self { parameters: Vec::new(), broken: Vec::new() };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = String::from_utf8(decode(name)?).ok()?;
-            Some((name, Zeroizing::new(decode(value)?)))
-        });
-        Self(parameters.collect())
+            let Some(name) = decode(name).and_then(|name| String::from_utf8(name).ok()) else {
+                continue;
+            };
+            match decode(value) {
+                Some(value) => found.parameters.push((name, Zeroizing::new(value))),
+                None => found.broken.push(name),
+            }
+        }
+        found
+    }
+
+    /// Tells whether the parameter was given with a value that cannot be read.
+    pub(crate) fn is_broken(&self, name: &str) -> bool {
+        self.broken.iter().any(|broken| broken == name)
     }
 
     /// Returns the first value of the parameter, as bytes.
     pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_slice())
+        self.parameters.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_slice())
     }
 
     /// Returns the first value of the parameter unless it is empty. What is not UTF-8 cannot name

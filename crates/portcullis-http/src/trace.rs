@@ -1,17 +1,26 @@
 //! A tracing span around each request. What is in the query or in a header with credentials is
 //! not in it.
 
+use std::panic::AssertUnwindSafe;
+
 use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName};
+use portcullis::{Error, ErrorKind};
 use tracing::Instrument;
+
+use crate::envelope::Envelope;
 
 /// The header of the public document.
 const ZAP_TRACE_SPAN: HeaderName = HeaderName::from_static("zap-trace-span");
 
 /// The header of W3C Trace Context.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// How much of a path is shown, in bytes. Paths are ASCII.
+const MAX_PATH_BYTES: usize = 256;
 
 /// The longest trace context that is taken from a header, in bytes.
 const MAX_CONTEXT_BYTES: usize = 256;
@@ -20,7 +29,7 @@ pub(crate) async fn trace(request: Request, next: Next) -> Response {
     let span = tracing::info_span!(
         "request",
         method = %request.method(),
-        path = request.uri().path(),
+        path = shown(request.uri().path()),
         zap_trace_span = zap_trace_span(request.headers()),
         trace_id = tracing::field::Empty,
         parent_id = tracing::field::Empty,
@@ -29,12 +38,22 @@ pub(crate) async fn trace(request: Request, next: Next) -> Response {
         span.record("trace_id", trace_id).record("parent_id", parent_id);
     }
     async {
-        let response = next.run(request).await;
+        let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        let response = response.unwrap_or_else(|_| {
+            tracing::error!("a handler panicked");
+            Envelope::from(Error::new(ErrorKind::Internal, "an internal error has occurred"))
+                .into_response()
+        });
         tracing::debug!(status = response.status().as_u16(), "answered");
         response
     }
     .instrument(span)
     .await
+}
+
+/// The beginning of a path that is too long for a log.
+fn shown(path: &str) -> &str {
+    path.get(..MAX_PATH_BYTES).unwrap_or(path)
 }
 
 /// Visible ASCII only: a header must not write lines into a log.

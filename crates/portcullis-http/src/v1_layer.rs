@@ -13,6 +13,9 @@ use tower_service::Service;
 use crate::envelope::Envelope;
 use crate::v1_credentials::V1Credentials;
 
+/// How many characters of a username are logged.
+const MAX_NAME: usize = 128;
+
 /// What a browser or a 1.x client is told to present.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"portcullis\"");
 
@@ -84,7 +87,7 @@ where
                     Err(error) => {
                         if let Some(refusal) = error.refusal() {
                             tracing::info!(
-                                username = ?credentials.username(),
+                                username = ?credentials.username().chars().take(MAX_NAME).collect::<String>(),
                                 scheme = credentials.scheme().as_str(),
                                 reason = %refusal,
                                 "log-in refused"

@@ -17,6 +17,8 @@ pub(crate) fn start(default: &str) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
+        // It would panic where standard error cannot be written.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

@@ -95,14 +95,19 @@ pub(crate) fn list(
 /// before it is asked for.
 fn page(mut rows: Rows<'_>, kind: Kind, limit: usize) -> Result<Page, StoreError> {
     let mut page = Page::default();
+    let mut bytes = 0;
     while let Some(row) = rows.next().map_err(Failure::from)? {
         match record(kind, row) {
-            Ok(_) if page.records.len() == limit => {
+            Ok(_) if page.records.len() == limit || bytes >= Page::BYTES => {
                 page.next = page.records.last().map(|last| last.id);
                 break;
             }
-            Ok(record) => page.records.push(record),
+            Ok(record) => {
+                bytes += record.body.len();
+                page.records.push(record);
+            }
             Err(error) => {
+                page.unreadable += 1;
                 let id = text(row, 0, "id").unwrap_or("?").escape_debug();
                 tracing::error!(%kind, %id, %error, "a row is left out of a list");
             }

@@ -60,6 +60,29 @@ async fn a_failure_tells_nothing_internal_and_is_never_401() {
 }
 
 #[tokio::test]
+async fn a_panic_is_500_without_detail() {
+    #[derive(Debug)]
+    struct Panicking;
+
+    #[async_trait::async_trait]
+    impl portcullis_http::Callers for Panicking {
+        async fn caller(
+            &self,
+            _: &http::request::Parts,
+        ) -> Result<portcullis::Principal, portcullis::Error> {
+            panic!("s3cret detail")
+        }
+    }
+
+    let server = Server::new().await;
+    let app = portcullis_http::router_with_callers(server.engine.clone(), Panicking);
+    let request = Request::get(PREFIX).body(Body::empty()).unwrap();
+    let answer = crate::support::send(&app, request).await;
+    answer.assert_error(500, "internal error", "an internal error has occurred");
+    assert!(!answer.text.contains("s3cret"));
+}
+
+#[tokio::test]
 async fn odd_content_types_are_not_refused() {
     let server = Server::new().await;
     for (i, content_type) in

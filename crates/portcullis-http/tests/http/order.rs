@@ -64,6 +64,16 @@ async fn a_body_is_too_large_whether_or_not_it_says_so() {
     assert_eq!(answer.status, 413);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_is_given_up() {
+    let server = Server::new().await;
+    let never = stream::pending::<Result<Bytes, std::io::Error>>();
+    let request =
+        Request::post(PREFIX).header("Authorization", format!("Token {}", server.operator));
+    let answer = server.send(request.body(Body::from_stream(never)).unwrap()).await;
+    answer.assert_error(408, "invalid", "the request body did not arrive within 30 seconds");
+}
+
 #[tokio::test]
 async fn a_body_of_exactly_the_limit_is_read() {
     let server = Server::new().await;

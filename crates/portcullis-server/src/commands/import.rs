@@ -106,10 +106,13 @@ fn import_into_new(path: &Path, snapshot: Snapshot) -> anyhow::Result<usize> {
         _ => Path::new("."),
     };
     let cannot_create = || format!("cannot create `{}`", path.display());
-    let workshop = tempfile::Builder::new()
-        .prefix(".portcullis-import-")
-        .tempdir_in(directory)
-        .with_context(cannot_create)?;
+    refuse_left_overs(path)?;
+    let mut workshop = tempfile::Builder::new();
+    workshop.prefix(".portcullis-import-");
+    // For the owner alone, whatever the umask is.
+    #[cfg(unix)]
+    workshop.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    let workshop = workshop.tempdir_in(directory).with_context(cannot_create)?;
     let unfinished = workshop.path().join("portcullis.db");
     let imported = import_into(&unfinished, IfMissing::Create, snapshot, false)?;
     let mut beside = unfinished.clone().into_os_string();
@@ -122,6 +125,25 @@ fn import_into_new(path: &Path, snapshot: Snapshot) -> anyhow::Result<usize> {
     unfinished.persist_noclobber(path).map_err(|error| error.error).with_context(cannot_create)?;
     sync_directory(directory).with_context(cannot_create)?;
     Ok(imported)
+}
+
+/// Refuses to put a store beside what SQLite kept beside an earlier one: it would take the earlier
+/// one's log for the new one's, and bring back what was there.
+fn refuse_left_overs(path: &Path) -> anyhow::Result<()> {
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let mut beside = path.to_owned().into_os_string();
+        beside.push(suffix);
+        let beside = Path::new(&beside);
+        if beside.try_exists().with_context(|| format!("cannot look at `{}`", beside.display()))? {
+            bail!(
+                "`{}` is left over from a store that was at `{}`: put that store back, or delete \
+                 what is left of it, and try again",
+                beside.display(),
+                path.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Makes a new name in the directory survive a power cut.

@@ -2,18 +2,15 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use portcullis::{AuthorizationFilter, Engine, ErrorKind, Name, SetUp, SetUpDone, TokenSecret};
+use portcullis::{Engine, ErrorKind, Name, SetUp, SetUpDone, TokenSecret};
 use tempfile::NamedTempFile;
 
 use super::{announce, write_line};
 use crate::failure::describe;
 use crate::table::escape;
-
-const ONE: NonZeroUsize = NonZeroUsize::MIN;
 
 /// Where the operator token of a new store goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +28,7 @@ pub(super) async fn set_up_if_new(
     place: &TokenPlace,
     stdout: &mut impl Write,
 ) -> anyhow::Result<()> {
-    if !is_empty(engine).await? {
+    if engine.is_set_up().await? {
         return Ok(());
     }
     // A place where nothing can be written is found out before there is anything to write.
@@ -62,16 +59,6 @@ pub(super) async fn set_up_if_new(
             )),
         }),
     }
-}
-
-/// Tells whether nobody has set the store up. The engine looks again when it does.
-async fn is_empty(engine: &Engine) -> Result<bool, portcullis::Error> {
-    let directory = engine.directory();
-    let all = AuthorizationFilter::all();
-    Ok(directory.orgs(None, ONE).await?.is_empty()
-        && directory.users(None, ONE).await?.is_empty()
-        && engine.list_api_tokens(None, ONE).await?.is_empty()
-        && engine.list_authorizations(&all, None, ONE).await?.items.is_empty())
 }
 
 async fn undo(engine: &Engine, done: &SetUpDone) -> Result<(), portcullis::Error> {
@@ -189,7 +176,7 @@ mod tests {
         let result =
             set_up_if_new(&fresh, &TokenPlace::Terminal, &mut no_room.as_mut_slice()).await;
         assert!(result.is_err());
-        assert!(is_empty(&fresh).await.unwrap());
+        assert!(!fresh.is_set_up().await.unwrap());
 
         let mut stdout = Vec::new();
         set_up_if_new(&fresh, &TokenPlace::Terminal, &mut stdout).await.unwrap();
@@ -225,7 +212,7 @@ mod tests {
         let engine = engine().await;
         let nowhere = TokenPlace::File("/nonexistent/operator-token".into());
         assert!(set_up_if_new(&engine, &nowhere, &mut Vec::new()).await.is_err());
-        assert!(is_empty(&engine).await.unwrap());
+        assert!(!engine.is_set_up().await.unwrap());
 
         // The file can be prepared, and cannot get its name.
         let directory = TempDir::new().unwrap();
@@ -234,7 +221,7 @@ mod tests {
         fs::create_dir_all(directory.path().join("operator-token.old/in-the-way")).unwrap();
         let error = set_up_if_new(&engine, &place, &mut Vec::new()).await.unwrap_err();
         assert!(describe(&error).starts_with("the new store was not set up"), "{error:#}");
-        assert!(is_empty(&engine).await.unwrap());
+        assert!(!engine.is_set_up().await.unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "earlier");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "something is left");
     }

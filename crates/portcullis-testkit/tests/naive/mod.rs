@@ -558,7 +558,7 @@ impl Store for Naive {
         }
         let records: Vec<_> = rows.iter().map(|row| row.record.clone()).collect();
         let next = records.last().map(|last| last.id).filter(|_| more);
-        Ok(Page { records, next })
+        Ok(Page { records, next, ..Page::default() })
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {

@@ -103,7 +103,7 @@ impl<'a> Scan<'a> {
         if self.done {
             return Ok(None);
         }
-        let Page { records, next } = self.read().await?;
+        let Page { records, next, .. } = self.read().await?;
         self.done = next.is_none();
         self.after = next;
         let found = records
@@ -133,7 +133,8 @@ impl<'a> Scan<'a> {
     async fn read_one(&self, lookup: Lookup<'_>) -> Result<Page, StoreError> {
         let record = self.store.get(lookup).await?;
         let is_later = |record: &Record| self.after.is_none_or(|after| record.id > after);
-        Ok(Page { records: record.into_iter().filter(is_later).collect(), next: None })
+        let records = record.into_iter().filter(is_later).collect();
+        Ok(Page { records, ..Page::default() })
     }
 
     async fn read_index(&self, index: Index) -> Result<Page, StoreError> {
@@ -157,6 +158,6 @@ impl<'a> Scan<'a> {
         if let Some(last) = complete_until {
             records.retain(|record| record.id <= last);
         }
-        Ok(Page { records, next: complete_until })
+        Ok(Page { records, next: complete_until, ..Page::default() })
     }
 }

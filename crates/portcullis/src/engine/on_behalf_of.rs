@@ -4,8 +4,10 @@
 use std::num::NonZeroUsize;
 
 use super::authorizations::{check_permissions, not_found, refuse_instance, unable_to_create};
+use super::describe::Lookups;
 use super::list::Scan;
 use super::{Described, Engine, Listing, ResourceNames};
+use crate::store::Page;
 use crate::{
     Action, Authorization, AuthorizationFilter, AuthorizationId, AuthorizationUpdateDraft, Bucket,
     BucketId, Decision, Denial, Error, ErrorKind, NewAuthorization, Org, OrgId, Permission,
@@ -30,6 +32,13 @@ fn authorizations_of(org: OrgId) -> Resource {
 
 fn this(authorization: &Authorization) -> Resource {
     authorizations_of(authorization.org).with_id(authorization.id)
+}
+
+/// About how many bytes an authorization takes in memory.
+fn weight(authorization: &Authorization) -> usize {
+    authorization.username.as_str().len()
+        + authorization.description.len()
+        + authorization.permissions.len() * 2 * size_of::<Permission>()
 }
 
 fn unauthorized(message: String) -> Error {
@@ -57,8 +66,8 @@ impl<'a> OnBehalfOf<'a> {
         check_permissions(&new.permissions)?;
         self.require(Permission::write(authorizations_of(new.org)))?;
         self.require(Permission::write(Resource::user(user)))?;
-        self.require_grants(&new.permissions)?;
         let mut lookups = self.engine.lookups();
+        self.require_grants(&new.permissions, &mut lookups).await?;
         self.engine.check_new(&new, user, &mut lookups).await?;
         // Names are looked up before the write, so that nothing can fail after it.
         let resources = lookups.resource_names(&new.permissions).await?;
@@ -97,7 +106,34 @@ impl<'a> OnBehalfOf<'a> {
         after: Option<AuthorizationId>,
         limit: NonZeroUsize,
     ) -> Result<Listing<Described>, Error> {
+        self.list(filter, after, limit, usize::MAX).await
+    }
+
+    /// Lists as [`OnBehalfOf::list_authorizations`] does, but ends early when what was found takes
+    /// much memory: for whoever goes through all of it, part by part. A part may be empty and have
+    /// a next one.
+    ///
+    /// # Errors
+    ///
+    /// As [`OnBehalfOf::list_authorizations`].
+    pub async fn list_authorizations_in_parts(
+        &self,
+        filter: &AuthorizationFilter,
+        after: Option<AuthorizationId>,
+        limit: NonZeroUsize,
+    ) -> Result<Listing<Described>, Error> {
+        self.list(filter, after, limit, Page::BYTES).await
+    }
+
+    async fn list(
+        &self,
+        filter: &AuthorizationFilter,
+        after: Option<AuthorizationId>,
+        limit: NonZeroUsize,
+        max_bytes: usize,
+    ) -> Result<Listing<Described>, Error> {
         self.require_active()?;
+        let mut bytes = 0;
         let mut listing = Listing::empty();
         let mut lookups = self.engine.lookups();
         let mut scan = Scan::new(self.engine.store(), filter, after, limit);
@@ -106,9 +142,13 @@ impl<'a> OnBehalfOf<'a> {
                 if self.require_read(&authorization).is_err() {
                     continue;
                 }
-                let Ok(described) = lookups.describe(authorization).await? else {
-                    continue;
-                };
+                bytes += weight(&authorization);
+                let Ok(described) = lookups.describe(authorization).await? else { continue };
+                if bytes >= max_bytes {
+                    listing.next = Some(described.authorization.id);
+                    listing.items.push(described);
+                    return Ok(listing);
+                }
                 if !listing.push(described, |described| described.authorization.id, limit) {
                     return Ok(listing);
                 }
@@ -161,8 +201,9 @@ impl<'a> OnBehalfOf<'a> {
     ) -> Result<Described, Error> {
         check_permissions(&permissions)?;
         let before = self.changeable(id).await?;
-        self.require_grants(&permissions)?;
-        let resources = self.engine.lookups().resource_names(&permissions).await?;
+        let mut lookups = self.engine.lookups();
+        self.require_grants(&permissions, &mut lookups).await?;
+        let resources = lookups.resource_names(&permissions).await?;
         let authorization = self
             .engine
             .set_permissions_checked(id, permissions, |current| {
@@ -310,10 +351,16 @@ impl<'a> OnBehalfOf<'a> {
     }
 
     /// Checks that the caller holds everything that they grant, and that it may be granted.
-    fn require_grants(&self, permissions: &[Permission]) -> Result<(), Error> {
+    async fn require_grants(
+        &self,
+        permissions: &[Permission],
+        lookups: &mut Lookups<'_>,
+    ) -> Result<(), Error> {
         for permission in permissions {
             let Permission { action, resource } = permission;
-            if !self.caller.check(*action, resource).is_allowed() {
+            let reached = self.reached(resource, lookups).await?;
+            let holds = |resource| self.caller.check(*action, resource).is_allowed();
+            if !holds(resource) || !holds(&reached) {
                 return Err(Error::new(
                     ErrorKind::Forbidden,
                     format!("permission {permission} is not allowed: {permission} is unauthorized"),
@@ -321,5 +368,30 @@ impl<'a> OnBehalfOf<'a> {
             }
         }
         refuse_instance(permissions)
+    }
+
+    /// Returns the resource that a grant reaches. One by id reaches the resource with that id
+    /// whatever org it names, so what the caller must hold is the resource where it really is:
+    /// naming somebody else's under an org of one's own must gain nothing.
+    async fn reached(
+        &self,
+        granted: &Resource,
+        lookups: &mut Lookups<'_>,
+    ) -> Result<Resource, Error> {
+        let Some(id) = granted.id else { return Ok(*granted) };
+        let by_id = Resource::all(granted.resource_type).with_id(id);
+        Ok(match granted.resource_type {
+            // One that does not exist is refused for that, later.
+            ResourceType::Buckets => match lookups.bucket(id.into()).await? {
+                Some(bucket) => Resource::bucket(bucket.org, bucket.id),
+                None => *granted,
+            },
+            ResourceType::Authorizations => match self.engine.authorization(id.into()).await? {
+                Some(authorization) => this(&authorization),
+                None => by_id,
+            },
+            // Which org they are in, if any, is not known here.
+            _ => by_id,
+        })
     }
 }

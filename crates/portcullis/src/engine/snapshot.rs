@@ -43,7 +43,13 @@ impl Engine {
     ) -> Result<(), ExportError> {
         let mut pages = self.0.store.pages(Index::All(E::KIND), PAGE);
         while let Some(page) = pages.next().await {
-            for record in page.map_err(Error::from)?.records {
+            let page = page.map_err(Error::from)?;
+            if page.unreadable > 0 {
+                let message =
+                    format!("{} records of kind {} cannot be read", page.unreadable, E::KIND);
+                return Err(Error::new(crate::ErrorKind::Internal, message).into());
+            }
+            for record in page.records {
                 let entity = E::from_record(&record).map_err(|error| {
                     Error::new(crate::ErrorKind::Internal, error.to_string()).with_source(error)
                 })?;

@@ -277,11 +277,17 @@ impl Engine {
         bucket.ok_or_else(|| missing(Kind::Bucket))
     }
 
-    /// Tells whether anything at all is stored that somebody set up.
-    pub(super) async fn is_set_up(&self) -> Result<bool, Error> {
+    /// Tells whether the store holds anything that somebody set up: an org, a user, an API token
+    /// or an authorization, be it one that cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn is_set_up(&self) -> Result<bool, Error> {
         let one = PageRequest { after: None, limit: NonZeroUsize::MIN };
         for kind in [Kind::Org, Kind::User, Kind::ApiToken, Authorization::KIND] {
-            if !self.0.store.list(Index::All(kind), one).await?.records.is_empty() {
+            let page = self.0.store.list(Index::All(kind), one).await?;
+            if !page.records.is_empty() || page.unreadable > 0 {
                 return Ok(true);
             }
         }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::line::{EndLine, Line};
-use crate::store::{Entity, Kind, UniqueKey};
+use crate::store::{Batch, Entity, Kind, UniqueKey};
 use crate::{ApiToken, Authorization, Bucket, Id, Org, User};
 
 /// The only version there is.
@@ -129,6 +129,8 @@ struct Reader {
     /// Whether there is a first line, which demands a last one.
     began: bool,
     ended: bool,
+    /// Whether there are more records than one commit takes.
+    full: bool,
     /// Lines by what must be unique.
     ids: HashMap<(Kind, Id), u64>,
     keys: HashMap<(Kind, UniqueKey), u64>,
@@ -152,7 +154,7 @@ impl Reader {
             };
             if let Err(reason) = result {
                 self.errors.push(LineError { line: number, reason });
-                if self.errors.len() >= MAX_ERRORS || bytes.len() > MAX_LINE_BYTES {
+                if self.full || self.errors.len() >= MAX_ERRORS || bytes.len() > MAX_LINE_BYTES {
                     return Ok(());
                 }
             }
@@ -208,6 +210,13 @@ impl Reader {
 
     fn record(&mut self, number: u64, record: SnapshotRecord) -> Result<(), String> {
         let (kind, id, key) = record.identity()?;
+        if self.snapshot.records.len() == Batch::MAX_OPERATIONS {
+            self.full = true;
+            return Err(format!(
+                "there are more than {} records: import them in smaller parts",
+                Batch::MAX_OPERATIONS
+            ));
+        }
         claim(&mut self.ids, (kind, id), number)
             .map_err(|other| format!("{kind} {id} is on line {other} already"))?;
         claim(&mut self.keys, (kind, key), number).map_err(|other| {
@@ -255,6 +264,13 @@ fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
     // It is always its line 1; which line of the snapshot it is stands before the message.
     let text = text.replace(" at line 1 column ", " at column ");
+    // A value of the wrong type may be a secret in the wrong place.
+    if let Some(rest) = text.strip_prefix("invalid type: ")
+        && let (Some(kind), Some((_, expected))) =
+            (rest.split([' ', ',']).next(), rest.rsplit_once(", expected "))
+    {
+        return format!("invalid type: {kind}, expected {expected}");
+    }
     match text.split_once("string \"") {
         Some((before, rest)) => {
             let after = rest.rsplit_once("\",").map_or("", |(_, after)| after);

@@ -164,15 +164,17 @@ impl Tables {
 
     fn page(&self, ids: impl Iterator<Item = Id>, kind: Kind, limit: usize) -> Page {
         let mut ids = ids.peekable();
-        let records: Vec<Record> = ids
-            .by_ref()
-            .take(limit)
-            .filter_map(|id| self.row(kind, id))
-            .map(|row| row.record.clone())
-            .collect();
-        let more = ids.peek().is_some();
-        let next = records.last().map(|last| last.id).filter(|_| more);
-        Page { records, next }
+        let mut page = Page::default();
+        let mut bytes = 0;
+        while page.records.len() < limit && bytes < Page::BYTES {
+            let Some(row) = ids.next().and_then(|id| self.row(kind, id)) else { return page };
+            bytes += row.record.body.len();
+            page.records.push(row.record.clone());
+        }
+        if ids.peek().is_some() {
+            page.next = page.records.last().map(|last| last.id);
+        }
+        page
     }
 }
 

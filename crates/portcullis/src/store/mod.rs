@@ -12,7 +12,7 @@ mod feed;
 mod memory;
 mod record;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::num::NonZeroUsize;
 
 use async_trait::async_trait;
@@ -109,12 +109,22 @@ pub trait Store: Debug + Send + Sync + 'static {
 }
 
 /// Which record to get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Lookup<'a> {
     /// The one of the kind with the id.
     Id(Kind, Id),
     /// The one of the kind with the unique key, compared byte by byte. Any text may be asked for.
     UniqueKey(Kind, &'a str),
+}
+
+/// A key may be derived from a secret, so it is not shown.
+impl Debug for Lookup<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(kind, id) => write!(f, "Id({kind:?}, {id})"),
+            Self::UniqueKey(kind, key) => write!(f, "UniqueKey({kind:?}, {} bytes)", key.len()),
+        }
+    }
 }
 
 /// Which records to list.
@@ -158,4 +168,13 @@ pub struct Page {
     /// Where the next page begins ([`PageRequest::after`]); `None` when there is none. A short
     /// page alone says nothing.
     pub next: Option<Id>,
+    /// How many records were left out because not even what stands beside their bodies can be
+    /// read. Lists go without them; an export must not.
+    pub unreadable: usize,
+}
+
+impl Page {
+    /// A store ends a page after about so many bytes of bodies, however many records were asked
+    /// for, so that a few large records do not take the memory of all.
+    pub const BYTES: usize = 1024 * 1024;
 }

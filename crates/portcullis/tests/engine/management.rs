@@ -198,6 +198,45 @@ async fn replacing_permissions_grants_no_more_than_the_caller_holds() {
 }
 
 #[tokio::test]
+async fn naming_a_foreign_resource_under_ones_own_org_grants_nothing() {
+    let world = World::new().await;
+    let engine = &world.engine;
+    let globex = engine.create_org(name("globex")).await.unwrap();
+    let bob = engine.create_user(name("bob")).await.unwrap();
+    let own = engine.create_bucket(globex.id, name("own")).await.unwrap();
+    let foreign = world.authorization("foreign").await;
+    // Bob owns the org globex, and himself.
+    let held =
+        [portcullis::presets::owner_of_org(globex.id), portcullis::presets::user_self(bob.id)];
+    let bob_himself = Principal::of_host(globex.id, bob.id, held.concat());
+    let on_behalf = engine.on_behalf_of(&bob_himself);
+    let create = |username: &str, permissions: Vec<Permission>| {
+        let new = NewAuthorization::new(Username::new(username).unwrap(), globex.id, permissions);
+        on_behalf.create_authorization(new)
+    };
+    let in_globex =
+        |text: &str, id: String| permission(&format!("{text}{id}")).resource.in_org(globex.id);
+
+    let fine = [Permission::write(Resource::bucket(globex.id, own.id))];
+    let mine = create("mine", fine.to_vec()).await.unwrap().authorization.id;
+    for resource in [
+        in_globex("write:buckets/", world.bucket.id.to_string()),
+        in_globex("write:users/", world.user.id.to_string()),
+        in_globex("write:authorizations/", foreign.id.to_string()),
+        in_globex("write:orgs/", world.org.id.to_string()),
+        in_globex("write:tasks/", world.bucket.id.to_string()),
+    ] {
+        let grant = Permission::write(resource);
+        let message = format!("permission {grant} is not allowed: {grant} is unauthorized");
+        let error = create("mallory", vec![grant]).await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Forbidden, message.as_str()));
+        let error = on_behalf.set_permissions(mine, vec![grant]).await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Forbidden, message.as_str()));
+    }
+    assert_eq!(engine.authorization(mine).await.unwrap().unwrap().permissions, fine);
+}
+
+#[tokio::test]
 async fn a_missing_name_drops_nothing_else_of_a_permission() {
     let world = World::new().await;
     let target = world.authorization("telegraf").await;

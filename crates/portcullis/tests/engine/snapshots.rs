@@ -124,6 +124,10 @@ fn every_wrong_line_is_named_with_what_is_wrong() {
             r#"{"type":"authorization","id":"0000000000000001","token":"a","orgID":"0000000000000001","userID":"0000000000000001","password":"plain-text"}"#,
             "line 1: unknown field `password`",
         ),
+        (
+            r#"{"type":"authorization","id":"0000000000000001","token":867530986753091,"orgID":"0000000000000001","userID":"0000000000000001"}"#,
+            "line 1: invalid type: integer, expected a string",
+        ),
         (r#"{"type":"snapshot","version":2}"#, "line 1: version 2 is not known here"),
         (r#"{"type":"snapshot","version":1}"#, "line 1: the last line is missing"),
     ];
