@@ -62,11 +62,12 @@ pub(crate) fn on_store<T>(
             work(&engine).await
         }
         .await;
-        let closed = store.close().await.context("could not close the store");
-        // What went wrong first is what there is to know.
-        let done = result?;
-        closed?;
-        Ok(done)
+        // What was done is done, and its answer may hold a secret that is shown this once.
+        if let Err(error) = store.close().await {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(cause, "could not close the store in good order: {error}");
+        }
+        result
     })
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::store::{Entity, Index, PageRequest, Store, StoreExt};
-use crate::{Bucket, BucketId, Error, Id, Org, OrgId, User, UserId};
+use crate::{Bucket, BucketId, Error, ErrorKind, Id, Org, OrgId, User, UserId};
 
 /// Knows users, orgs and buckets.
 ///
@@ -55,6 +55,61 @@ pub trait Directory: Debug + Send + Sync + 'static {
         after: Option<BucketId>,
         limit: NonZeroUsize,
     ) -> Result<Vec<Bucket>, Error>;
+}
+
+/// A host's directory. What it says of its failures is for the log: clients are told in our words.
+#[derive(Debug)]
+pub(crate) struct HostDirectory<D>(pub(crate) D);
+
+fn in_our_words(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::TooManyRequests => Error::unavailable(error),
+        _ => Error::internal(error),
+    }
+}
+
+#[async_trait]
+impl<D: Directory> Directory for HostDirectory<D> {
+    async fn user(&self, id: UserId) -> Result<Option<User>, Error> {
+        self.0.user(id).await.map_err(in_our_words)
+    }
+
+    async fn user_by_name(&self, name: &str) -> Result<Option<User>, Error> {
+        self.0.user_by_name(name).await.map_err(in_our_words)
+    }
+
+    async fn users(&self, after: Option<UserId>, limit: NonZeroUsize) -> Result<Vec<User>, Error> {
+        self.0.users(after, limit).await.map_err(in_our_words)
+    }
+
+    async fn org(&self, id: OrgId) -> Result<Option<Org>, Error> {
+        self.0.org(id).await.map_err(in_our_words)
+    }
+
+    async fn org_by_name(&self, name: &str) -> Result<Option<Org>, Error> {
+        self.0.org_by_name(name).await.map_err(in_our_words)
+    }
+
+    async fn orgs(&self, after: Option<OrgId>, limit: NonZeroUsize) -> Result<Vec<Org>, Error> {
+        self.0.orgs(after, limit).await.map_err(in_our_words)
+    }
+
+    async fn bucket(&self, id: BucketId) -> Result<Option<Bucket>, Error> {
+        self.0.bucket(id).await.map_err(in_our_words)
+    }
+
+    async fn bucket_by_name(&self, org: OrgId, name: &str) -> Result<Option<Bucket>, Error> {
+        self.0.bucket_by_name(org, name).await.map_err(in_our_words)
+    }
+
+    async fn buckets(
+        &self,
+        org: Option<OrgId>,
+        after: Option<BucketId>,
+        limit: NonZeroUsize,
+    ) -> Result<Vec<Bucket>, Error> {
+        self.0.buckets(org, after, limit).await.map_err(in_our_words)
+    }
 }
 
 /// Users, orgs and buckets as records of a store.

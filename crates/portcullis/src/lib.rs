@@ -14,6 +14,9 @@ pub mod snapshot;
 pub mod store;
 mod time;
 
+/// For implementing [`Directory`] and [`store::Store`].
+pub use async_trait::async_trait;
+
 pub use credentials::{Credentials, Refusal};
 pub use directory::{Directory, StaticDirectory};
 pub use engine::{

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::{Engine, Inner};
-use crate::directory::StoreDirectory;
+use crate::directory::{HostDirectory, StoreDirectory};
 use crate::password::{HashError, HashParams, HashPool, HashPoolConfig, PasswordPolicy};
 use crate::store::Store;
 use crate::{Clock, Directory, Error, Random, SystemClock, SystemRandom};
@@ -36,7 +36,7 @@ impl EngineBuilder {
     /// Looks up users, orgs and buckets here. Default: they are records of the store.
     #[must_use]
     pub fn directory(self, directory: impl Directory) -> Self {
-        Self { directory: Some(Arc::new(directory)), ..self }
+        Self { directory: Some(Arc::new(HostDirectory(directory))), ..self }
     }
 
     /// Sets the rules for passwords. Default: [`PasswordPolicy::default`], 8 to 72 bytes.

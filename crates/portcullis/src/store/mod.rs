@@ -16,7 +16,9 @@ use std::fmt::{self, Debug};
 use std::num::NonZeroUsize;
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
+
+/// What [`Store::watch`] returns.
+pub use futures_util::stream::BoxStream;
 
 pub use batch::{Batch, Expect, Operation};
 pub use codec::{Deletion, Entity, Gone};

@@ -290,3 +290,75 @@ async fn a_host_with_its_own_directory_manages_its_own_tenants() {
     assert_eq!(engine.resolve_user("host-user").await.unwrap().id, user);
     assert_eq!(engine.resolve_org(&org.to_string()).await.unwrap().id, org);
 }
+
+#[derive(Debug)]
+struct OnStrike;
+
+#[portcullis::async_trait]
+impl portcullis::Directory for OnStrike {
+    async fn user(&self, _: UserId) -> Result<Option<User>, portcullis::Error> {
+        Err(portcullis::Error::new(ErrorKind::Unavailable, "db-7.internal is on strike"))
+    }
+
+    async fn user_by_name(&self, _: &str) -> Result<Option<User>, portcullis::Error> {
+        Err(portcullis::Error::new(ErrorKind::Invalid, "db-7.internal is on strike"))
+    }
+
+    async fn users(
+        &self,
+        _: Option<UserId>,
+        _: std::num::NonZeroUsize,
+    ) -> Result<Vec<User>, portcullis::Error> {
+        Ok(Vec::new())
+    }
+
+    async fn org(&self, _: OrgId) -> Result<Option<Org>, portcullis::Error> {
+        Ok(None)
+    }
+
+    async fn org_by_name(&self, _: &str) -> Result<Option<Org>, portcullis::Error> {
+        Ok(None)
+    }
+
+    async fn orgs(
+        &self,
+        _: Option<OrgId>,
+        _: std::num::NonZeroUsize,
+    ) -> Result<Vec<Org>, portcullis::Error> {
+        Ok(Vec::new())
+    }
+
+    async fn bucket(&self, _: BucketId) -> Result<Option<Bucket>, portcullis::Error> {
+        Ok(None)
+    }
+
+    async fn bucket_by_name(&self, _: OrgId, _: &str) -> Result<Option<Bucket>, portcullis::Error> {
+        Ok(None)
+    }
+
+    async fn buckets(
+        &self,
+        _: Option<OrgId>,
+        _: Option<BucketId>,
+        _: std::num::NonZeroUsize,
+    ) -> Result<Vec<Bucket>, portcullis::Error> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn what_a_hosts_directory_says_of_its_failures_is_for_the_log() {
+    let world = World::new().await;
+    world.with_password("telegraf").await;
+    let engine = builder(world.store.clone()).directory(OnStrike).build().await.unwrap();
+    let credentials = portcullis::Credentials::password("telegraf", "telegraf-password");
+    for (error, kind) in [
+        (engine.authenticate(credentials).await.unwrap_err(), ErrorKind::Unavailable),
+        (engine.resolve_user("ada").await.unwrap_err(), ErrorKind::Internal),
+    ] {
+        assert_eq!(error.kind(), kind);
+        assert!(!error.message().contains("db-7"), "{error}");
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("db-7"), "{source}");
+    }
+}
