@@ -155,3 +155,44 @@ fn where_no_store_can_be_created_nothing_is_left() {
     assert!(error.contains("cannot open `nowhere.jsonl`"), "{error}");
     assert_eq!(sandbox.files(), ["snapshot.jsonl"]);
 }
+
+#[test]
+fn nothing_is_imported_beside_what_an_earlier_store_left() {
+    let sandbox = Sandbox::with_store();
+    let snapshot = sandbox.ok("export");
+    sandbox.write("snapshot.jsonl", &snapshot);
+    for left_over in ["new.db-wal", "new.db-shm", "new.db-journal"] {
+        sandbox.write(left_over, "what an earlier store left");
+        let said = sandbox.fails(1, "import --store sqlite:new.db snapshot.jsonl");
+        assert!(said.contains(left_over) && said.contains("left over"), "{said}");
+        assert!(!sandbox.path("new.db").exists());
+        assert_eq!(sandbox.read(left_over), "what an earlier store left");
+        std::fs::remove_file(sandbox.path(left_over)).unwrap();
+    }
+    sandbox.ok("import --store sqlite:new.db snapshot.jsonl");
+}
+
+#[test]
+fn an_export_does_not_pass_over_what_cannot_be_read() {
+    let sandbox = Sandbox::with_store();
+    sandbox
+        .ok("auth create --org acme --user ada --username x --read-bucket telemetry --no-password");
+    let file = rusqlite::Connection::open(sandbox.path("portcullis.db")).unwrap();
+    for broken in ["org_id = 'zz'", "body = x'ff00'", "body = '{'"] {
+        let kept: (String, String) = file
+            .query_row("SELECT org_id, body FROM authorizations", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        file.execute(&format!("UPDATE authorizations SET {broken}"), []).unwrap();
+        let ran = sandbox.run("export");
+        assert_eq!(ran.code, 1, "{broken}");
+        let said = &ran.stderr;
+        assert!(said.contains("cannot be read") || said.contains("corrupt"), "{broken}: {said}");
+        // What was written so far is no whole snapshot.
+        assert!(!ran.stdout.contains("\"type\":\"end\""), "{broken}");
+        let restore = "UPDATE authorizations SET org_id = ?1, body = ?2";
+        file.execute(restore, [kept.0, kept.1]).unwrap();
+        sandbox.ok("export");
+    }
+}
