@@ -9,6 +9,7 @@ mod codec;
 mod error;
 mod ext;
 mod feed;
+mod maintain;
 mod memory;
 mod record;
 
@@ -26,6 +27,7 @@ pub use error::{StoreError, Taken};
 pub(crate) use ext::put;
 pub use ext::{MODIFY_TRIES, Modified, StoreExt};
 pub use feed::{Change, Feed, Position};
+pub use maintain::{Entry, EntryCursor, EntryKey, EntryPage, Maintain, grants_of};
 pub use memory::MemoryStore;
 pub use record::{InvalidUniqueKey, Kind, Record, Revision, UniqueKey};
 
