@@ -133,6 +133,18 @@ impl<C: Committer> GroupWriter<C> {
         }
     }
 
+    /// Refuses with [`StoreError::Unavailable`] once it is being [finished](GroupWriter::finish).
+    ///
+    /// # Errors
+    ///
+    /// As said.
+    pub fn refuse_if_finished(&self) -> Result<(), StoreError> {
+        match self.places.is_closed() {
+            true => Err(StoreError::closed()),
+            false => Ok(()),
+        }
+    }
+
     async fn place(&self) -> Result<OwnedSemaphorePermit, StoreError> {
         let place = Arc::clone(&self.places).acquire_owned().await;
         place.map_err(|_| StoreError::closed())
