@@ -175,7 +175,7 @@ async fn a_backup_under_load_shows_one_moment() {
                 let (low, high) = (2 * rounds + 1, 2 * rounds + 2);
                 let (left, right) = (format!("left-{rounds}"), format!("right-{rounds}"));
                 commit(&store, [user(low, &left), user(high, &right)]).await.unwrap();
-                if rounds % 3 == 0 {
+                if rounds.is_multiple_of(3) {
                     let expect = |id: u64| portcullis::store::Revision::from_u128(id.into());
                     let delete = |id| Operation::Delete {
                         kind: Kind::User,
