@@ -63,7 +63,6 @@ mod readers;
 mod rows;
 mod schema;
 mod tables;
-mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -72,15 +71,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use portcullis::store::{
-    Batch, Change, Feed, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
+    Batch, Change, Feed, GroupWriter, Index, Lookup, Page, PageRequest, Position, Record, Store,
+    StoreError,
 };
 
 pub use open::OpenError;
 pub use options::SqliteOptions;
 
+use group::Committer;
 use readers::Readers;
 use rows::OwnedLookup;
-use writer::Writer;
 
 /// Keeps records in an SQLite file.
 ///
@@ -92,7 +92,7 @@ pub struct SqliteStore {
     created: bool,
     feed: Arc<Feed>,
     readers: Arc<Readers>,
-    writer: Writer,
+    writer: GroupWriter<Committer>,
 }
 
 impl SqliteStore {
