@@ -1,0 +1,68 @@
+//! Which store is tortured, and opening it. A store that is added is added here.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use portcullis::store::Store;
+use portcullis_sqlite::SqliteStore;
+
+/// A kind of store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Backend {
+    Sqlite,
+}
+
+impl Backend {
+    /// The store of the kind in the directory, which holds nothing else.
+    pub(crate) fn inside(self, directory: &Path) -> StoreUrl {
+        match self {
+            Self::Sqlite => StoreUrl { backend: self, path: directory.join("store.db") },
+        }
+    }
+}
+
+/// A store at a path, written as for `--store` of the server: `sqlite:PATH`.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreUrl {
+    backend: Backend,
+    path: PathBuf,
+}
+
+impl StoreUrl {
+    /// Opens the store, and creates it if there is none. This blocks.
+    pub(crate) fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
+        Ok(match self.backend {
+            Backend::Sqlite => Arc::new(SqliteStore::open(&self.path)?),
+        })
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sqlite => "sqlite",
+        })
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.backend, self.path.display())
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let (scheme, path) = text.split_once(':').context("a store is written SCHEME:PATH")?;
+        let backend = match scheme {
+            "sqlite" => Backend::Sqlite,
+            _ => bail!("there is no store on {scheme}"),
+        };
+        Ok(Self { backend, path: path.into() })
+    }
+}

@@ -1,0 +1,36 @@
+//! Crash tests for the stores: `kills`, `cuts` and `faults`. See `tests/README.md`, "Crashes".
+
+mod backend;
+mod check;
+mod child;
+mod kills;
+mod ledger;
+mod process;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Kills, power cuts and failing disks for the stores of Portcullis.
+#[derive(Debug, Parser)]
+enum Command {
+    /// Kill a writing process with SIGKILL again and again.
+    Kills(kills::Options),
+    /// The process that writes; the others start it.
+    #[command(hide = true)]
+    Child(child::Orders),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let survived = match Command::parse() {
+        Command::Child(orders) => child::run(&orders).map(|()| true),
+        Command::Kills(options) => kills::run(&options),
+    }?;
+    Ok(if survived { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Returns the seed given, or draws one.
+fn seed(given: Option<u64>) -> u64 {
+    given.unwrap_or_else(|| fastrand::u64(..1 << 32))
+}
