@@ -12,6 +12,7 @@ mod feed;
 mod maintain;
 mod memory;
 mod record;
+mod writer;
 
 use std::fmt::{self, Debug};
 use std::num::NonZeroUsize;
@@ -30,6 +31,7 @@ pub use feed::{Change, Feed, Position};
 pub use maintain::{Entry, EntryCursor, EntryKey, EntryPage, Maintain, grants_of};
 pub use memory::MemoryStore;
 pub use record::{InvalidUniqueKey, Kind, Record, Revision, UniqueKey};
+pub use writer::{Committer, GroupWriter};
 
 use crate::{GrantKey, Id, OrgId, UserId};
 

@@ -1,0 +1,11 @@
+//! What `portcullis-sled` promises beyond the contract of every store.
+
+// Compiled for tests anyway; said so that Clippy takes the helpers for tests, too.
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod files;
+#[cfg(test)]
+mod maintenance;
