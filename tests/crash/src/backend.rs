@@ -7,18 +7,31 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use portcullis::store::Store;
+use portcullis_sled::SledStore;
 use portcullis_sqlite::SqliteStore;
+
+use crate::disk::Model;
 
 /// A kind of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Backend {
+    Sled,
     Sqlite,
 }
 
 impl Backend {
+    /// Whether a power cut on such a file system loses nothing.
+    pub(crate) fn promises(self, model: Model) -> bool {
+        match (self, model) {
+            (Self::Sled, _) => false,
+            (Self::Sqlite, Model::Posix | Model::Journal | Model::Lenient) => true,
+        }
+    }
+
     /// The store of the kind in the directory, which holds nothing else.
     pub(crate) fn inside(self, directory: &Path) -> StoreUrl {
         match self {
+            Self::Sled => StoreUrl { backend: self, path: directory.join("store.sled") },
             Self::Sqlite => StoreUrl { backend: self, path: directory.join("store.db") },
         }
     }
@@ -35,6 +48,7 @@ impl StoreUrl {
     /// Opens the store, and creates it if there is none. This blocks.
     pub(crate) fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
         Ok(match self.backend {
+            Backend::Sled => Arc::new(SledStore::open(&self.path)?),
             Backend::Sqlite => Arc::new(SqliteStore::open(&self.path)?),
         })
     }
@@ -43,6 +57,7 @@ impl StoreUrl {
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Sled => "sled",
             Self::Sqlite => "sqlite",
         })
     }
@@ -60,6 +75,7 @@ impl FromStr for StoreUrl {
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let (scheme, path) = text.split_once(':').context("a store is written SCHEME:PATH")?;
         let backend = match scheme {
+            "sled" => Backend::Sled,
             "sqlite" => Backend::Sqlite,
             _ => bail!("there is no store on {scheme}"),
         };

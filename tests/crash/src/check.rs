@@ -50,8 +50,8 @@ pub(crate) fn check(
         });
         match tokio::time::timeout(PATIENCE, task).await {
             Ok(Ok(checked)) => checked,
-            Ok(Err(panic)) => Err(Broken::new(Loss::DoesNotOpen, panic.to_string())),
-            Err(_) => Err(Broken::new(Loss::DoesNotOpen, format!("hangs for {PATIENCE:?}"))),
+            Ok(Err(panic)) => Err(ledger.unopened(panic.to_string())),
+            Err(_) => Err(ledger.unopened(format!("hangs for {PATIENCE:?}"))),
         }
     });
     // What hangs is left behind.
@@ -69,8 +69,8 @@ async fn open_and_compare(
     let opened = tokio::task::spawn_blocking(move || url.open()).await;
     let store = match opened {
         Ok(Ok(store)) => store,
-        Ok(Err(error)) => return Err(Broken::new(Loss::DoesNotOpen, format!("{error:#}"))),
-        Err(panic) => return Err(Broken::new(Loss::DoesNotOpen, panic.to_string())),
+        Ok(Err(error)) => return Err(ledger.unopened(format!("{error:#}"))),
+        Err(panic) => return Err(ledger.unopened(panic.to_string())),
     };
     let compared = compare(&store, ledger, since).await;
     let closed = store.close().await;

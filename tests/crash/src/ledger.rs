@@ -18,6 +18,8 @@ pub(crate) enum Loss {
     PositionWentBack,
     /// The store opens, and says that it is damaged.
     Damaged,
+    /// A store that was being created does not open. Nothing was acknowledged.
+    NewDoesNotOpen,
     /// A record is not found by what it should be found by, or by what it should not.
     WrongEntries,
     /// Something is there that was refused, deleted or never asked for.
@@ -37,6 +39,7 @@ impl fmt::Display for Loss {
             Self::FeedLostChanges => "feed lost changes",
             Self::PositionWentBack => "position went back",
             Self::Damaged => "damaged",
+            Self::NewDoesNotOpen => "does not open, was being created",
             Self::WrongEntries => "wrong entries",
             Self::Phantom => "phantom",
             Self::HalfBatch => "half a batch",
@@ -97,7 +100,8 @@ impl Account {
     fn blame(&self, found: &State) -> Broken {
         let version = |state: &State, slot: u8| state.get(&slot).copied().unwrap_or(0);
         let after = self.pending.as_ref().map(|step| step.after(&self.state));
-        let mut loss = Loss::HalfBatch;
+        // Where only a part of what was begun is there, nothing else is wrong.
+        let mut loss = None;
         let mut what = Vec::new();
         for slot in 0..SLOTS {
             let (expected, found) = (version(&self.state, slot), version(found, slot));
@@ -111,9 +115,9 @@ impl Account {
             }
             // Without a record, or with one from before.
             let lost = found < expected;
-            loss = loss.max(if lost { Loss::LostAcknowledged } else { Loss::Phantom });
+            loss = loss.max(Some(if lost { Loss::LostAcknowledged } else { Loss::Phantom }));
         }
-        Broken::new(loss, what.join(", "))
+        Broken::new(loss.unwrap_or(Loss::HalfBatch), what.join(", "))
     }
 }
 
@@ -145,6 +149,12 @@ pub(crate) struct Tally {
 impl Ledger {
     pub(crate) fn new() -> Self {
         Self { next_version: 1, ..Self::default() }
+    }
+
+    /// Says that the store does not open.
+    pub(crate) fn unopened(&self, what: impl Into<String>) -> Broken {
+        let nothing = self.accounts.values().all(|account| account.state.is_empty());
+        Broken::new(if nothing { Loss::NewDoesNotOpen } else { Loss::DoesNotOpen }, what)
     }
 
     /// Takes a line of the child.

@@ -3,9 +3,12 @@
 mod backend;
 mod check;
 mod child;
+mod cuts;
+mod disk;
 mod kills;
 mod ledger;
 mod process;
+mod strace;
 mod workload;
 
 use std::process::ExitCode;
@@ -17,6 +20,8 @@ use clap::Parser;
 enum Command {
     /// Kill a writing process with SIGKILL again and again.
     Kills(kills::Options),
+    /// Cut the power at random moments of what a writing process did.
+    Cuts(cuts::Options),
     /// The process that writes; the others start it.
     #[command(hide = true)]
     Child(child::Orders),
@@ -25,6 +30,7 @@ enum Command {
 fn main() -> anyhow::Result<ExitCode> {
     let survived = match Command::parse() {
         Command::Child(orders) => child::run(&orders).map(|()| true),
+        Command::Cuts(options) => cuts::run(&options),
         Command::Kills(options) => kills::run(&options),
     }?;
     Ok(if survived { ExitCode::SUCCESS } else { ExitCode::FAILURE })
