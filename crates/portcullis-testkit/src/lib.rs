@@ -86,6 +86,7 @@ mod background;
 pub mod fixtures;
 mod harness;
 mod model;
+mod pinned;
 mod random;
 pub mod rules;
 mod watching;
@@ -93,6 +94,7 @@ mod watching;
 pub use async_trait::async_trait;
 
 pub use harness::{Capabilities, Fixture, Harness, Place, run};
+pub use pinned::pinned_records;
 pub use rules::{RULES, Rule};
 
 /// Makes one `#[test]` per rule of the suite, in a module `conformance`.

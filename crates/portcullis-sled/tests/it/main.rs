@@ -8,4 +8,6 @@ mod conformance;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod maintenance;
