@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use portcullis::store::Store;
+use portcullis::store::Maintain;
 use portcullis_sled::SledStore;
 use portcullis_sqlite::SqliteStore;
 
@@ -46,7 +46,7 @@ pub(crate) struct StoreUrl {
 
 impl StoreUrl {
     /// Opens the store, and creates it if there is none. This blocks.
-    pub(crate) fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
+    pub(crate) fn open(&self) -> anyhow::Result<Arc<dyn Maintain>> {
         Ok(match self.backend {
             Backend::Sled => Arc::new(SledStore::open(&self.path)?),
             Backend::Sqlite => Arc::new(SqliteStore::open(&self.path)?),

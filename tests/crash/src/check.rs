@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use portcullis::store::{
-    Change, Index, Kind, Lookup, Position, Record, Store, StoreError, StoreExt,
+    Change, Index, Kind, Lookup, Maintain, Position, Record, StoreError, StoreExt,
 };
+use portcullis::verify::verify;
 use portcullis::{GrantKey, Id, OrgId, UserId};
 
 use crate::backend::StoreUrl;
@@ -80,7 +81,7 @@ async fn open_and_compare(
 }
 
 async fn compare(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn Maintain>,
     ledger: &mut Ledger,
     since: Option<&Bookmark>,
 ) -> Result<Bookmark, Broken> {
@@ -96,6 +97,11 @@ async fn compare(
         return Err(Broken::new(Loss::Phantom, format!("writer {writer} has not written")));
     }
     compare_entries(store, ledger, &by_kind).await?;
+    let report = verify(&**store, |_| ()).await.map_err(|error| damaged("verify", &error))?;
+    if !report.is_sound() || report.dangling > 0 {
+        let findings: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
+        return Err(Broken::new(Loss::Damaged, findings.join("; ")));
+    }
 
     let position = store.position().await.map_err(|error| misbehaved("position", &error))?;
     let here = Place { incarnation: position.incarnation(), place: position.place() };
@@ -118,7 +124,7 @@ async fn compare(
 type ByKind = BTreeMap<Kind, Vec<Record>>;
 
 /// Reads every record, and sorts them by writer.
-async fn read_all(store: &Arc<dyn Store>) -> Result<(BTreeMap<u8, State>, ByKind), Broken> {
+async fn read_all(store: &Arc<dyn Maintain>) -> Result<(BTreeMap<u8, State>, ByKind), Broken> {
     let mut found: BTreeMap<u8, State> = BTreeMap::new();
     let mut by_kind = ByKind::new();
     for kind in Kind::ALL {
@@ -148,7 +154,7 @@ async fn read_all(store: &Arc<dyn Store>) -> Result<(BTreeMap<u8, State>, ByKind
 
 /// Looks every record up by everything by which it is found, and by what it was found before.
 async fn compare_entries(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn Maintain>,
     ledger: &Ledger,
     by_kind: &ByKind,
 ) -> Result<(), Broken> {
@@ -216,7 +222,7 @@ async fn compare_entries(
 /// Watches from the bookmark until everything was told, and looks whether what has changed is
 /// among it.
 async fn compare_feed(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn Maintain>,
     ledger: &Ledger,
     since: &Bookmark,
 ) -> Result<(), Broken> {
@@ -248,11 +254,11 @@ async fn compare_feed(
     Ok(())
 }
 
-async fn get(store: &Arc<dyn Store>, lookup: Lookup<'_>) -> Result<Option<Record>, Broken> {
+async fn get(store: &Arc<dyn Maintain>, lookup: Lookup<'_>) -> Result<Option<Record>, Broken> {
     store.get(lookup).await.map_err(|error| damaged("get", &error))
 }
 
-async fn list(store: &Arc<dyn Store>, index: Index) -> Result<Vec<Record>, Broken> {
+async fn list(store: &Arc<dyn Maintain>, index: Index) -> Result<Vec<Record>, Broken> {
     let mut pages = store.pages(index, PAGE);
     let mut records = Vec::new();
     while let Some(page) = pages.next().await {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use portcullis::store::{Lookup, Position, Store, StoreError};
+use portcullis::store::{Lookup, Maintain, Position, StoreError};
 
 use crate::backend::StoreUrl;
 use crate::workload::{SLOTS, Slot, State, Step, version_of};
@@ -96,7 +96,7 @@ pub(crate) fn run(orders: &Orders) -> anyhow::Result<()> {
     wait_for_the_end()
 }
 
-async fn work(orders: &Orders, store: Arc<dyn Store>, report: &Arc<Report>) {
+async fn work(orders: &Orders, store: Arc<dyn Maintain>, report: &Arc<Report>) {
     match store.position().await {
         Ok(position) => report.tell(format_args!("opened {}", place(position))),
         Err(error) => report.tell(format_args!("failed {}", one_line(&error.into()))),
@@ -135,7 +135,7 @@ async fn work(orders: &Orders, store: Arc<dyn Store>, report: &Arc<Report>) {
 /// One that writes to places of its own.
 struct Writer {
     number: u8,
-    store: Arc<dyn Store>,
+    store: Arc<dyn Maintain>,
     report: Arc<Report>,
     version: Arc<AtomicU64>,
     random: fastrand::Rng,

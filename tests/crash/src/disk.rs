@@ -37,26 +37,6 @@ impl Model {
 /// Files and directories by their path below the root; a directory has no content.
 pub(crate) type Image = BTreeMap<String, Option<Vec<u8>>>;
 
-/// Reads what is in the directory.
-pub(crate) fn read_image(root: &Path) -> anyhow::Result<Image> {
-    fn read(root: &Path, below: &Path, image: &mut Image) -> anyhow::Result<()> {
-        for entry in fs::read_dir(below)? {
-            let path = entry?.path();
-            let name = path.strip_prefix(root)?.to_str().context("a name")?.to_owned();
-            if path.is_dir() {
-                image.insert(name, None);
-                read(root, &path, image)?;
-            } else {
-                image.insert(name, Some(fs::read(&path)?));
-            }
-        }
-        Ok(())
-    }
-    let mut image = Image::new();
-    read(root, root, &mut image)?;
-    Ok(image)
-}
-
 /// Writes the files into an empty directory. What is in a directory that is not there is left out.
 pub(crate) fn write_image(image: &Image, root: &Path) -> anyhow::Result<()> {
     for (name, content) in image {

@@ -146,6 +146,17 @@ pub(crate) struct Tally {
     pub(crate) unread: u64,
 }
 
+impl Tally {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.begun += other.begun;
+        self.acknowledged += other.acknowledged;
+        self.refused += other.refused;
+        self.failed += other.failed;
+        self.unknown += other.unknown;
+        self.unread += other.unread;
+    }
+}
+
 impl Ledger {
     pub(crate) fn new() -> Self {
         Self { next_version: 1, ..Self::default() }

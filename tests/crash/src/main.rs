@@ -5,6 +5,7 @@ mod check;
 mod child;
 mod cuts;
 mod disk;
+mod faults;
 mod kills;
 mod ledger;
 mod process;
@@ -22,6 +23,8 @@ enum Command {
     Kills(kills::Options),
     /// Cut the power at random moments of what a writing process did.
     Cuts(cuts::Options),
+    /// Have the disk be full or fail at the n-th call.
+    Faults(faults::Options),
     /// The process that writes; the others start it.
     #[command(hide = true)]
     Child(child::Orders),
@@ -31,6 +34,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let survived = match Command::parse() {
         Command::Child(orders) => child::run(&orders).map(|()| true),
         Command::Cuts(options) => cuts::run(&options),
+        Command::Faults(options) => faults::run(&options),
         Command::Kills(options) => kills::run(&options),
     }?;
     Ok(if survived { ExitCode::SUCCESS } else { ExitCode::FAILURE })
