@@ -88,10 +88,11 @@ async fn compare(
     let (found, by_kind) = read_all(store).await?;
     for (writer, account) in &mut ledger.accounts {
         let state = found.get(writer).cloned().unwrap_or_default();
-        account.settle(&state).map_err(|broken| Broken {
+        let came_back = account.settle(&state).map_err(|broken| Broken {
             what: format!("writer {writer} has {}", broken.what),
             ..broken
         })?;
+        ledger.tally.came_back += u64::from(came_back);
     }
     if let Some(writer) = found.keys().find(|writer| !ledger.accounts.contains_key(writer)) {
         return Err(Broken::new(Loss::Phantom, format!("writer {writer} has not written")));

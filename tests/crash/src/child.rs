@@ -17,6 +17,9 @@ use portcullis::store::{Lookup, Maintain, Position, StoreError};
 use crate::backend::StoreUrl;
 use crate::workload::{SLOTS, Slot, State, Step, version_of};
 
+/// How many more steps there may be until one succeeds.
+const TRIES: u64 = 5;
+
 /// What a child is to do.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Orders {
@@ -148,10 +151,14 @@ impl Writer {
         if !self.look().await {
             return;
         }
-        for index in 0..steps {
+        let mut index = 0;
+        let mut failed = false;
+        // If the last one failed, a few more, to find out whether it goes on.
+        while index < steps || (failed && index < steps.saturating_add(TRIES)) {
             if index == steps / 2 && !rest.is_zero() {
                 tokio::time::sleep(rest).await;
             }
+            index += 1;
             let next = || self.version.fetch_add(1, Ordering::Relaxed);
             let step = Step::draw(&mut self.random, &self.state, next);
             let batch = step.batch(number);
@@ -159,11 +166,13 @@ impl Writer {
             match self.store.commit(batch).await {
                 Ok(position) => {
                     self.report.tell(format_args!("ack {number} ok {}", place(position)));
+                    failed = false;
                     // A step that had to be refused and was not is for the parent to see.
                     self.state = step.after(&self.state);
                 }
                 Err(error) => {
                     let outcome = outcome(&error);
+                    failed = outcome != "refused";
                     let error = one_line(&error.into());
                     self.report.tell(format_args!("ack {number} {outcome} {error}"));
                     if outcome == "unknown" && !self.look().await {

@@ -76,6 +76,11 @@ pub(crate) struct Account {
     pub(crate) state: State,
     /// What was begun and not answered.
     pub(crate) pending: Option<Step>,
+    /// Whether the answer to that was that nobody knows.
+    unknown: bool,
+    /// States that a crash may still bring, since nobody knew and nothing was acknowledged since.
+    /// What was read in between is what the process saw, and a failed sync is not undone by that.
+    doubts: Vec<State>,
 }
 
 impl Account {
@@ -86,11 +91,30 @@ impl Account {
         allowed
     }
 
-    /// Takes what was found for what is there.
-    pub(crate) fn settle(&mut self, found: &State) -> Result<(), Broken> {
-        if let Some(state) = self.allowed().into_iter().find(|state| state == found) {
+    /// Takes what a process reads for what is there, as long as it lives.
+    fn read(&mut self, found: &State) -> Result<(), Broken> {
+        if self.unknown {
+            let others = self.allowed().into_iter().filter(|state| state != found);
+            self.doubts.extend(others.collect::<Vec<_>>());
+        }
+        self.settle_among(found, self.allowed())
+    }
+
+    /// Takes what was found after a crash for what is there. Tells whether it is something that
+    /// a living process had read otherwise.
+    pub(crate) fn settle(&mut self, found: &State) -> Result<bool, Broken> {
+        let mut allowed = self.allowed();
+        let came_back = !allowed.contains(found) && self.doubts.contains(found);
+        allowed.append(&mut self.doubts);
+        self.settle_among(found, allowed)?;
+        Ok(came_back)
+    }
+
+    fn settle_among(&mut self, found: &State, allowed: Vec<State>) -> Result<(), Broken> {
+        if let Some(state) = allowed.into_iter().find(|state| state == found) {
             self.state = state;
             self.pending = None;
+            self.unknown = false;
             return Ok(());
         }
         Err(self.blame(found))
@@ -144,6 +168,9 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
     pub(crate) unknown: u64,
     pub(crate) unread: u64,
+    /// How often a change of which nobody knew was read as not made, and is there after a crash,
+    /// or the other way round.
+    pub(crate) came_back: u64,
 }
 
 impl Tally {
@@ -154,6 +181,7 @@ impl Tally {
         self.failed += other.failed;
         self.unknown += other.unknown;
         self.unread += other.unread;
+        self.came_back += other.came_back;
     }
 }
 
@@ -194,6 +222,7 @@ impl Ledger {
                 let highest = step.changes.iter().map(|change| change.to).max().unwrap_or(0);
                 self.next_version = self.next_version.max(highest + 1);
                 account.pending = Some(step);
+                account.unknown = false;
                 self.tally.begun += 1;
                 Ok(Ok(()))
             }
@@ -204,7 +233,7 @@ impl Ledger {
                     Some((slot.parse().ok()?, version.parse().ok()?))
                 });
                 let found: Option<State> = found.collect();
-                let settled = account.settle(&found.context("a state")?);
+                let settled = account.read(&found.context("a state")?);
                 Ok(settled.map_err(|broken| Broken {
                     what: format!("writer {writer} reads {}", broken.what),
                     ..broken
@@ -224,6 +253,7 @@ impl Ledger {
                     "ok" => {
                         account.state = step.after(&account.state);
                         account.pending = None;
+                        account.doubts.clear();
                         self.tally.acknowledged += 1;
                         Ok(self.advance(read_place(rest)?))
                     }
@@ -238,6 +268,7 @@ impl Ledger {
                         Ok(self.fault(line))
                     }
                     "unknown" => {
+                        account.unknown = true;
                         self.tally.unknown += 1;
                         Ok(self.fault(line))
                     }
@@ -320,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_is_either_until_it_is_read() {
+    fn what_nobody_knows_is_either_until_something_is_acknowledged() {
         let mut told = ledger(&["state 0", "begin 0 do 0:0>1", "ack 0 ok 0a 3"]);
         told.with_faults = true;
         told.take("begin 0 do 0:1>4").unwrap();
@@ -328,7 +359,13 @@ mod tests {
         assert_eq!(verdict(&told, &[(0, 1)]), None);
         assert_eq!(verdict(&told, &[(0, 4)]), None);
         told.take("state 0 0:1").unwrap();
-        assert_eq!(verdict(&told, &[(0, 4)]), Some(Loss::Phantom));
+        assert_eq!(verdict(&told, &[(0, 1)]), None);
+        assert_eq!(verdict(&told, &[(0, 4)]), None);
+        told.take("begin 0 do 2:0>5").unwrap();
+        assert_eq!(verdict(&told, &[(0, 4), (2, 5)]), Some(Loss::Phantom));
+        told.take("ack 0 ok 0a 4").unwrap();
+        assert_eq!(verdict(&told, &[(0, 1), (2, 5)]), None);
+        assert_eq!(verdict(&told, &[(0, 4)]), Some(Loss::LostAcknowledged));
     }
 
     #[test]

@@ -31,6 +31,8 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    // What panics in a store is counted and told in a line.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let survived = match Command::parse() {
         Command::Child(orders) => child::run(&orders).map(|()| true),
         Command::Cuts(options) => cuts::run(&options),
