@@ -23,7 +23,7 @@ pub(crate) struct Options {
     #[arg(long)]
     store: Backend,
     /// How many cuts, of each model.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 40)]
     rounds: u32,
     /// What is believed of the file system; all models unless given.
     #[arg(long)]
@@ -291,7 +291,7 @@ fn record(
         version: ledger.next_version + 64,
         writers: 3,
         steps: random.u64(20..60),
-        rest: if variant % 2 == 0 { 1_300 } else { 0 },
+        rest: if variant.is_multiple_of(2) { 1_300 } else { 0 },
         close: variant != 1,
     };
     let trace = traces.path().join("trace");

@@ -28,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long)]
     all: bool,
     /// At how many calls, unless all.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     sample: usize,
     /// Only faults of this call.
     #[arg(long)]
@@ -78,6 +78,9 @@ enum When {
     /// If the power is cut after it.
     Cut,
 }
+
+/// What is broken.
+type Findings = Vec<(When, Broken)>;
 
 /// How many losses are described; all are counted.
 const DESCRIBED: u32 = 20;
@@ -272,7 +275,7 @@ fn fail(
     inject: &str,
     passes: bool,
     row: &mut Row,
-) -> anyhow::Result<(Vec<(When, Broken)>, Vec<String>)> {
+) -> anyhow::Result<(Findings, Vec<String>)> {
     let run = Run::start(store, work, close, Some(inject))?;
     Ok((judge(store, work, &run, passes, row)?, run.lines))
 }
@@ -283,7 +286,7 @@ fn judge(
     run: &Run,
     passes: bool,
     row: &mut Row,
-) -> anyhow::Result<Vec<(When, Broken)>> {
+) -> anyhow::Result<Findings> {
     let mut broken = Vec::new();
     match run.ended {
         Ended::Done => {}

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 
 /// How long a child may be silent before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A directory in memory if there is one: no test here needs a disk that keeps anything.
 pub(crate) fn fast_directory() -> anyhow::Result<TempDir> {

@@ -130,7 +130,12 @@ fn parse_line(
     if rest.starts_with("+++") || rest.starts_with("---") {
         return Ok(());
     }
-    if let Some(begun) = rest.strip_suffix(" <unfinished ...>") {
+    // A thread that was killed while strace looked: what it was about to do, it did not do.
+    if rest.starts_with("???(") {
+        return Ok(());
+    }
+    let begun = rest.strip_suffix(" <unfinished ...>");
+    if let Some(begun) = begun.or_else(|| rest.strip_suffix(" <detached ...>")) {
         unfinished.push((thread, calls.len(), begun.to_owned()));
         // Its arguments, as far as they are known; replaced when it returns.
         let closed = format!("{begun}) = ?");

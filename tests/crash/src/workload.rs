@@ -42,7 +42,7 @@ impl Slot {
     }
 
     pub(crate) fn id(self) -> Id {
-        Id::from_u64((u64::from(self.writer) + 1) << 32 | u64::from(self.number) + 1)
+        Id::from_u64(((u64::from(self.writer) + 1) << 32) + u64::from(self.number) + 1)
     }
 
     /// The record that the place has with the version, and what it is listed under.
@@ -101,7 +101,9 @@ impl Slot {
     fn name(self, version: Version) -> String {
         let Self { writer, number } = self;
         match self.kind() {
-            Kind::Authorization if version % 4 == 0 => format!("w{writer}.s{number}.{version}"),
+            Kind::Authorization if version.is_multiple_of(4) => {
+                format!("w{writer}.s{number}.{version}")
+            }
             Kind::Authorization => format!("w{writer}.s{number}"),
             _ => format!("w{writer} s{number} v={version};"),
         }
