@@ -194,13 +194,21 @@ impl Location {
     fn set_write_ahead(&self, connection: &Connection) -> rusqlite::Result<()> {
         let begin = Instant::now();
         loop {
-            let mode: rusqlite::Result<String> =
+            let switched: rusqlite::Result<String> =
                 connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0));
+            // SQLite answers before it commits the switch. If that fails, it says `wal` from then
+            // on and uses a rollback journal, whose removal it does not sync: what was
+            // acknowledged would be rolled back after a power cut. A log of -1 pages is none.
+            let mode = switched.and_then(|mode| {
+                let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+                let pages: i64 = connection.query_row(sql, [], |row| row.get(1))?;
+                Ok(if pages < 0 { "rollback".to_owned() } else { mode })
+            });
             return match mode {
                 Ok(mode) if mode == "wal" => Ok(()),
                 Ok(_) => Err(rusqlite::Error::SqliteFailure(
                     rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
-                    Some("this file system does not support write-ahead logging".to_owned()),
+                    Some("it could not be switched to write-ahead logging".to_owned()),
                 )),
                 // SQLite does not wait here when two processes switch a new file at once.
                 Err(error) if is_busy(&error) && begin.elapsed() < self.busy_timeout => {
