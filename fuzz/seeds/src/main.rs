@@ -122,8 +122,8 @@ fn query(request: &Value) -> String {
 
 /// The first byte is the operation or the list, as the targets choose it.
 fn requests(file: &Value, seeds: &mut Seeds) {
-    let then = |case| array(&case["then"]).map(|step| &step["request"]);
-    for request in cases(file).flat_map(|case| [&case["request"]].into_iter().chain(then(case))) {
+    for request in cases(file).flat_map(|case| [case].into_iter().chain(array(&case["then"]))) {
+        let request = &request["request"];
         let path = text(&request["path"]).trim_end_matches('/');
         let operation = match (text(&request["method"]), path.rsplit('/').next()) {
             ("POST", Some("authorizations")) => b'0',
