@@ -13,6 +13,7 @@ mod principal;
 pub mod snapshot;
 pub mod store;
 mod time;
+pub mod verify;
 
 /// For implementing [`Directory`] and [`store::Store`].
 pub use async_trait::async_trait;

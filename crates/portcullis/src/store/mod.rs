@@ -9,8 +9,10 @@ mod codec;
 mod error;
 mod ext;
 mod feed;
+mod maintain;
 mod memory;
 mod record;
+mod writer;
 
 use std::fmt::{self, Debug};
 use std::num::NonZeroUsize;
@@ -26,8 +28,10 @@ pub use error::{StoreError, Taken};
 pub(crate) use ext::put;
 pub use ext::{MODIFY_TRIES, Modified, StoreExt};
 pub use feed::{Change, Feed, Position};
+pub use maintain::{Entry, EntryCursor, EntryKey, EntryPage, Maintain, grants_of};
 pub use memory::MemoryStore;
 pub use record::{InvalidUniqueKey, Kind, Record, Revision, UniqueKey};
+pub use writer::{Committer, GroupWriter};
 
 use crate::{GrantKey, Id, OrgId, UserId};
 

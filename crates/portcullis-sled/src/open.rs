@@ -1,0 +1,254 @@
+//! Opening: the directory, the lock on it, and what can be wrong with them.
+
+use std::error::Error as StdError;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::error::{Failure, guarded};
+use crate::trees::{self, FORMAT, Found, Trees, sync_directory};
+
+/// Says why a store could not be opened. Nothing was changed in what is not a store.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The directory is a store, and damaged.
+    #[error("`{}` is damaged: restore it from a backup", path.display())]
+    Corrupt {
+        /// The directory.
+        path: PathBuf,
+        /// What sled said.
+        #[source]
+        source: Source,
+    },
+    /// There is no directory, and none could be created.
+    #[error("cannot create `{}`", path.display())]
+    Create {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The path leads to something else.
+    #[error("`{}` is not a Portcullis store on sled: choose another path", path.display())]
+    Foreign {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It is open already, in another process or in this one.
+    #[error(
+        "`{}` is in use: only one process at a time can have it open; stop the other one, or ask \
+         it over HTTP",
+        path.display()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is no store, and none was to be [created](crate::SledOptions::create).
+    #[error("there is no store at `{}`: check the path, or have one created", path.display())]
+    Missing {
+        /// The directory that is not there, or is empty.
+        path: PathBuf,
+    },
+    /// A newer version of Portcullis has written it.
+    #[error(
+        "`{}` has format {found} and this version of Portcullis reads up to {supported}: \
+         upgrade Portcullis",
+        path.display()
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The newest format that this version can read.
+        supported: u64,
+    },
+    /// The directory, or a file in it, could not be opened.
+    #[error("cannot open `{}`, or a file in it", path.display())]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Source,
+    },
+}
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// Who has the directory open has this file locked. sled locks a file of its own as well, but
+/// only says so in words.
+const LOCK: &str = "portcullis.lock";
+
+/// sled lets go of its files a moment after it is dropped.
+const LET_GO_WITHIN: Duration = Duration::from_secs(5);
+const RETRY_AFTER: Duration = Duration::from_millis(5);
+
+/// A directory, held by this store alone, and how to open the database in it.
+#[derive(Debug)]
+pub(crate) struct Location {
+    path: PathBuf,
+    cache_bytes: u64,
+    _lock: File,
+}
+
+impl Location {
+    /// Finds or creates the directory, takes the lock, and opens the database. Tells whether it
+    /// was created.
+    pub(crate) fn open(
+        path: &Path,
+        create: bool,
+        cache_bytes: u64,
+    ) -> Result<(Self, Trees, bool), OpenError> {
+        let path = std::path::absolute(path)
+            .map_err(|source| OpenError::Open { path: path.to_owned(), source: source.into() })?;
+        let open_error =
+            |source: io::Error| OpenError::Open { path: path.clone(), source: source.into() };
+        match contents(&path).map_err(open_error)? {
+            Contents::Nothing if !create => return Err(OpenError::Missing { path }),
+            Contents::Nothing => {
+                let created = create_directory(&path);
+                created.map_err(|source| OpenError::Create { path: path.clone(), source })?;
+            }
+            Contents::Foreign => return Err(OpenError::Foreign { path }),
+            Contents::Database => {}
+        }
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(LOCK))
+            .map_err(open_error)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
+            Err(TryLockError::Error(error)) => return Err(open_error(error)),
+        }
+        let location = Self { path, cache_bytes, _lock: lock };
+        let (trees, created) = location.first_trees(create)?;
+        Ok((location, trees, created))
+    }
+
+    fn first_trees(&self, create: bool) -> Result<(Trees, bool), OpenError> {
+        let path = || self.path.clone();
+        let opened = guarded(|| {
+            let db = self.database()?;
+            let found = trees::look_at(&db)?;
+            match found {
+                Found::Format(FORMAT) => Ok(Ok((Trees::open(db, &self.path)?, false))),
+                Found::Nothing if create => {
+                    let trees = Trees::open(db, &self.path)?;
+                    trees.establish()?;
+                    make_private(&self.path)?;
+                    Ok(Ok((trees, true)))
+                }
+                Found::Nothing => Ok(Err(OpenError::Missing { path: path() })),
+                Found::Format(found) => {
+                    let supported = FORMAT;
+                    Ok(Err(OpenError::Newer { path: path(), found, supported }))
+                }
+                Found::Foreign => Ok(Err(OpenError::Foreign { path: path() })),
+            }
+        });
+        match opened {
+            Ok(opened) => opened,
+            Err(
+                failure @ (Failure::Panicked(_) | Failure::Sled(sled::Error::Corruption { .. })),
+            ) => Err(OpenError::Corrupt { path: path(), source: failure.into() }),
+            Err(failure) => Err(OpenError::Open { path: path(), source: failure.into() }),
+        }
+    }
+
+    /// Opens the database again.
+    pub(crate) fn trees(&self) -> Result<Trees, Failure> {
+        guarded(|| Trees::open(self.database()?, &self.path))
+    }
+
+    fn database(&self) -> Result<sled::Db, Failure> {
+        let config = sled::Config::new()
+            .path(&self.path)
+            .cache_capacity(self.cache_bytes)
+            // Whatever is committed is flushed before it is acknowledged.
+            .flush_every_ms(None);
+        let began = Instant::now();
+        loop {
+            match config.open() {
+                // The lock above is ours, so this is what is left of a database that was dropped.
+                Err(sled::Error::Io(error))
+                    if is_locked(&error) && began.elapsed() < LET_GO_WITHIN =>
+                {
+                    thread::sleep(RETRY_AFTER);
+                }
+                opened => return Ok(opened?),
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// sled says so in words alone; taking it for something else only means not to wait.
+fn is_locked(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
+enum Contents {
+    /// Nothing is there, or not more than a creation that did not come to its end.
+    Nothing,
+    /// What looks like a database of sled.
+    Database,
+    Foreign,
+}
+
+fn contents(path: &Path) -> io::Result<Contents> {
+    let mut entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Contents::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(Contents::Foreign),
+        Err(error) => return Err(error),
+    };
+    let only_lock = entries.try_fold(true, |only, entry| -> io::Result<bool> {
+        Ok(only && entry?.file_name() == LOCK)
+    })?;
+    match path.join("db").try_exists()? && path.join("conf").try_exists()? {
+        _ if only_lock => Ok(Contents::Nothing),
+        true => Ok(Contents::Database),
+        // sled writes `conf` before `db`.
+        false if path.join("conf").try_exists()? && path.join(LOCK).try_exists()? => {
+            Ok(Contents::Nothing)
+        }
+        false => Ok(Contents::Foreign),
+    }
+}
+
+/// For the owner alone.
+fn create_directory(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        created => created?,
+    }
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// The directory keeps others out already, unless it was there before.
+fn make_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    for file in fs::read_dir(path)? {
+        let file = file?;
+        let mode = if file.file_type()?.is_dir() { 0o700 } else { 0o600 };
+        fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    }
+    Ok(())
+}

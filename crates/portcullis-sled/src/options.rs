@@ -1,0 +1,73 @@
+//! The settings of a store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use portcullis::SystemRandom;
+use portcullis::store::{Feed, GroupWriter, Position};
+
+use crate::SledStore;
+use crate::committer::SledCommitter;
+use crate::open::{Location, OpenError};
+use crate::shared::Shared;
+
+/// How to open a [`SledStore`].
+///
+/// ```no_run
+/// use portcullis_sled::SledStore;
+///
+/// let store = SledStore::options().create(false).open("portcullis.sled")?;
+/// # Ok::<(), portcullis_sled::OpenError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct SledOptions {
+    cache_bytes: u64,
+    create: bool,
+}
+
+impl Default for SledOptions {
+    fn default() -> Self {
+        Self { cache_bytes: Self::DEFAULT_CACHE_BYTES, create: true }
+    }
+}
+
+impl SledOptions {
+    /// The memory for pages unless set: 64 MiB.
+    pub const DEFAULT_CACHE_BYTES: u64 = 64 << 20;
+
+    /// Sets how much memory sled may use for pages, in bytes; at least 1 MiB. Default:
+    /// [`SledOptions::DEFAULT_CACHE_BYTES`]. sled takes more for what it knows of every page.
+    pub fn cache_bytes(self, cache_bytes: u64) -> Self {
+        Self { cache_bytes: cache_bytes.max(1 << 20), ..self }
+    }
+
+    /// Sets whether a store is created where there is none. Default: yes.
+    pub fn create(self, create: bool) -> Self {
+        Self { create, ..self }
+    }
+
+    /// Opens the store in the directory at the path.
+    ///
+    /// This blocks on the disk, for seconds when there are millions of records: call it before the
+    /// runtime serves anybody, or where blocking is allowed. A new directory can be read by its
+    /// owner only.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open(self, path: impl AsRef<Path>) -> Result<SledStore, OpenError> {
+        let (location, trees, created) =
+            Location::open(path.as_ref(), self.create, self.cache_bytes)?;
+        let path = location.path().to_owned();
+        let unusable = |source| OpenError::Open { path: path.clone(), source };
+        let incarnation =
+            Position::new_incarnation(&SystemRandom).map_err(|error| unusable(error.into()))?;
+        let feed = Feed::of_single_process(incarnation);
+        let shared = Arc::new(Shared::new(trees));
+        let committer = SledCommitter::new(location, Arc::clone(&shared), Arc::clone(&feed));
+        let writer = GroupWriter::start("portcullis-sled", committer)
+            .map_err(|error| unusable(error.into()))?;
+        Ok(SledStore { path, created, cache_bytes: self.cache_bytes, feed, shared, writer })
+    }
+}

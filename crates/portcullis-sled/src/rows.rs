@@ -1,0 +1,101 @@
+//! Reading: records, and pages of them.
+
+use portcullis::Id;
+use portcullis::store::{Index, Kind, Lookup, Page, PageRequest, Record, StoreError};
+use sled::IVec;
+
+use crate::error::{Failure, unreadable};
+use crate::trees::{Trees, Which};
+use crate::{keys, value};
+
+/// A [`Lookup`] that can be sent to another thread.
+pub(crate) enum OwnedLookup {
+    Id(Kind, Id),
+    UniqueKey(Kind, Box<str>),
+}
+
+impl From<Lookup<'_>> for OwnedLookup {
+    fn from(lookup: Lookup<'_>) -> Self {
+        match lookup {
+            Lookup::Id(kind, id) => Self::Id(kind, id),
+            Lookup::UniqueKey(kind, key) => Self::UniqueKey(kind, key.into()),
+        }
+    }
+}
+
+/// Returns the record, if there is one.
+pub(crate) fn get(trees: &Trees, lookup: &OwnedLookup) -> Result<Option<Record>, StoreError> {
+    match lookup {
+        OwnedLookup::Id(kind, id) => by_id(trees, *kind, *id),
+        OwnedLookup::UniqueKey(kind, key) => {
+            let key = keys::unique(*kind, key);
+            match trees.of(Which::Unique).get(key).map_err(Failure::from)? {
+                None => Ok(None),
+                Some(id) => match keys::parse_id(&id) {
+                    Some(id) => by_id(trees, *kind, id),
+                    // Nothing has the id 0: it stands for one that cannot be read.
+                    None => Err(unreadable(*kind, Id::from_u64(0))),
+                },
+            }
+        }
+    }
+}
+
+pub(crate) fn by_id(trees: &Trees, kind: Kind, id: Id) -> Result<Option<Record>, StoreError> {
+    match trees.of(Which::Records).get(keys::record(kind, id)).map_err(Failure::from)? {
+        None => Ok(None),
+        Some(value) => match value::read_record(kind, id, &value) {
+            Some(record) => Ok(Some(record)),
+            None => Err(unreadable(kind, id)),
+        },
+    }
+}
+
+/// Returns a page of the index.
+///
+/// What cannot be read is logged and left out, so that it does not hide the others.
+pub(crate) fn list(trees: &Trees, index: Index, request: PageRequest) -> Result<Page, StoreError> {
+    let kind = index.kind();
+    // No record has the id 0, so a list from the beginning begins after it.
+    let after = request.after.unwrap_or(Id::from_u64(0));
+    let (which, prefix) = match keys::entries_of(index) {
+        None => (Which::Records, keys::records(kind)),
+        Some(prefix) => (Which::Index, prefix),
+    };
+    let (from, to) =
+        (keys::entry(prefix.clone(), after), keys::entry(prefix, Id::from_u64(u64::MAX)));
+    // The first one is the cursor itself, if it is there.
+    let found = trees.of(which).range(from.as_slice()..=to.as_slice());
+    let mut page = Page::default();
+    let mut bytes = 0;
+    for found in found {
+        let (key, value): (IVec, IVec) = found.map_err(Failure::from)?;
+        if key == from.as_slice() {
+            continue;
+        }
+        let Some(id) = keys::id_of_entry(&key) else { continue };
+        let record = match which {
+            Which::Records => value::read_record(kind, id, &value),
+            _ => match by_id(trees, kind, id) {
+                Ok(record) => record,
+                Err(StoreError::Corrupt { .. }) => None,
+                Err(error) => return Err(error),
+            },
+        };
+        match record {
+            Some(_) if page.records.len() == request.limit.get() || bytes >= Page::BYTES => {
+                page.next = page.records.last().map(|last| last.id);
+                break;
+            }
+            Some(record) => {
+                bytes += record.body.len();
+                page.records.push(record);
+            }
+            None => {
+                page.unreadable += 1;
+                tracing::error!(%kind, %id, "a record is left out of a list: it cannot be read");
+            }
+        }
+    }
+    Ok(page)
+}

@@ -1,0 +1,71 @@
+//! The trees, as those who read and the one who writes share them.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use portcullis::store::StoreError;
+use tokio::runtime::Handle;
+
+use crate::error::{Failure, guarded};
+use crate::trees::Trees;
+
+/// The trees. Who reads a page holds the lock shared, so that it shows one moment; who writes
+/// holds it alone while a group is applied, though not while it is made durable.
+#[derive(Debug)]
+pub(crate) struct Shared(RwLock<State>);
+
+#[derive(Debug)]
+pub(crate) enum State {
+    Open(Trees),
+    /// sled failed and could not be opened again so far.
+    Broken(Arc<str>),
+    Closed,
+}
+
+impl State {
+    pub(crate) fn trees(&self) -> Result<&Trees, StoreError> {
+        match self {
+            Self::Open(trees) => Ok(trees),
+            Self::Broken(why) => Err(Failure::Broken(Arc::clone(why)).into()),
+            Self::Closed => Err(StoreError::closed()),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(trees: Trees) -> Self {
+        Self(RwLock::new(State::Open(trees)))
+    }
+
+    /// Works on the trees while nobody writes.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&State) -> T) -> T {
+        work(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Works on the trees while nobody reads.
+    pub(crate) fn write<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads on a thread where blocking is allowed.
+    pub(crate) async fn read_blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Trees) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(self);
+        blocking(move || {
+            shared.read(|state| {
+                let trees = state.trees()?;
+                guarded(|| Ok(work(trees)))?
+            })
+        })
+        .await
+    }
+}
+
+/// Runs the work on a thread where blocking is allowed.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let done = Handle::current().spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(Failure::ShuttingDown.into()))
+}

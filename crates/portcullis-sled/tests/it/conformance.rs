@@ -1,0 +1,32 @@
+//! The contract that every store fulfils.
+
+use std::sync::Arc;
+
+use portcullis::store::Store;
+use portcullis_sled::SledStore;
+use portcullis_testkit::{Capabilities, Fixture, async_trait};
+use tempfile::TempDir;
+
+struct OnDisk(TempDir);
+
+impl OnDisk {
+    fn open(&self) -> Arc<dyn Store> {
+        Arc::new(SledStore::open(self.0.path().join("portcullis.sled")).unwrap())
+    }
+}
+
+#[async_trait]
+impl Fixture for OnDisk {
+    async fn store(&self) -> Arc<dyn Store> {
+        self.open()
+    }
+
+    async fn reopen(&self) -> Option<Arc<dyn Store>> {
+        Some(self.open())
+    }
+}
+
+portcullis_testkit::conformance! {
+    capabilities: Capabilities { survives_reopen: true, shared_between_handles: false },
+    fresh: async || OnDisk(tempfile::tempdir().unwrap()),
+}
