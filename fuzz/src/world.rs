@@ -105,7 +105,7 @@ impl World {
             let records = RECORDS.replace("@HASH@", hash.expose());
             let snapshot = Snapshot::read(records.as_bytes()).expect("a snapshot");
             engine.import(snapshot, false).await.expect("an import");
-            let first = authorizations(&store).await.into_iter().map(|record| {
+            let first = all(&*store, Kind::Authorization).await.into_iter().map(|record| {
                 let grants = Authorization::from_record(&record).expect("readable").grants();
                 (record.id, (record, grants))
             });
@@ -138,7 +138,7 @@ impl World {
     async fn restore(&self) {
         let mut batch = Batch::new();
         let mut missing = self.authorizations.clone();
-        for record in authorizations(&self.store).await {
+        for record in all(&*self.store, Kind::Authorization).await {
             match missing.remove(&record.id) {
                 Some((first, _)) if first.revision == record.revision => {}
                 Some((first, grants)) => batch.push(Operation::Put {
@@ -168,8 +168,32 @@ impl Default for World {
     }
 }
 
-async fn authorizations(store: &MemoryStore) -> Vec<Record> {
-    let limit = NonZeroUsize::MAX;
-    let page = store.list(Index::All(Kind::Authorization), PageRequest { after: None, limit });
-    page.await.expect("a page").records
+/// Deletes every record.
+pub async fn empty(store: &dyn Store) {
+    let mut batch = Batch::new();
+    for kind in Kind::ALL {
+        for Record { id, revision: expect, .. } in all(store, kind).await {
+            batch.push(Operation::Delete { kind, id, expect });
+        }
+    }
+    if batch.is_empty() {
+        return;
+    }
+    store.commit(batch).await.expect("everything deleted");
+    for kind in Kind::ALL {
+        assert!(all(store, kind).await.is_empty(), "{kind} records are left");
+    }
+}
+
+async fn all(store: &dyn Store, kind: Kind) -> Vec<Record> {
+    let mut page = PageRequest { after: None, limit: NonZeroUsize::MAX };
+    let mut found = Vec::new();
+    loop {
+        let next = store.list(Index::All(kind), page).await.expect("a page");
+        found.extend(next.records);
+        match next.next {
+            None => return found,
+            after => page.after = after,
+        }
+    }
 }
