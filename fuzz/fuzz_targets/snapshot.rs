@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::fuzz_target;
 use portcullis::Engine;
 use portcullis::snapshot::{InvalidSnapshot, Snapshot, SnapshotRecord, SnapshotWriter};
-use portcullis::store::{Entity, MemoryStore};
+use portcullis::store::{Entity, Kind, MemoryStore};
 use portcullis_fuzz::{CANARY, world};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -42,7 +42,7 @@ fuzz_target!(|data: &[u8]| {
         let (runtime, engine) = &*ENGINE;
         runtime.block_on(async {
             go_through(engine, snapshot).await;
-            world::empty(engine.store()).await;
+            world::empty(engine.store(), &Kind::ALL).await;
         });
     }
 });
