@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -84,8 +84,10 @@ pub enum OpenError {
 type Source = Box<dyn StdError + Send + Sync>;
 
 /// Who has the directory open has this file locked. sled locks a file of its own as well, but
-/// only says so in words.
+/// only says so in words. Once the store is established it has the [mark](MARK) in it: a database
+/// in which nothing is found has lost everything then, and is not to be taken for a new one.
 const LOCK: &str = "portcullis.lock";
+const MARK: &[u8] = b"portcullis\n";
 
 /// sled lets go of its files a moment after it is dropped.
 const LET_GO_WITHIN: Duration = Duration::from_secs(5);
@@ -96,7 +98,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(5);
 pub(crate) struct Location {
     path: PathBuf,
     cache_bytes: u64,
-    _lock: File,
+    lock: File,
 }
 
 impl Location {
@@ -131,22 +133,39 @@ impl Location {
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
             Err(TryLockError::Error(error)) => return Err(open_error(error)),
         }
-        let location = Self { path, cache_bytes, _lock: lock };
-        let (trees, created) = location.first_trees(create)?;
+        let is_established = lock.metadata().map_err(open_error)?.len() > 0;
+        let location = Self { path, cache_bytes, lock };
+        let (trees, created) = location.first_trees(create, is_established)?;
         Ok((location, trees, created))
     }
 
-    fn first_trees(&self, create: bool) -> Result<(Trees, bool), OpenError> {
+    fn first_trees(&self, create: bool, is_established: bool) -> Result<(Trees, bool), OpenError> {
         let path = || self.path.clone();
+        let lost = || {
+            let source = "its records are gone".into();
+            Err(OpenError::Corrupt { path: path(), source })
+        };
+        // sled would begin a new one.
+        if is_established && !self.path.join("db").exists() {
+            return lost();
+        }
         let opened = guarded(|| {
             let db = self.database()?;
             let found = trees::look_at(&db)?;
             match found {
-                Found::Format(FORMAT) => Ok(Ok((Trees::open(db, &self.path)?, false))),
+                Found::Format(FORMAT) => {
+                    let trees = Trees::open(db, &self.path)?;
+                    if !is_established {
+                        self.mark()?;
+                    }
+                    Ok(Ok((trees, false)))
+                }
+                Found::Nothing if is_established => Ok(lost()),
                 Found::Nothing if create => {
                     let trees = Trees::open(db, &self.path)?;
                     trees.establish()?;
                     make_private(&self.path)?;
+                    self.mark()?;
                     Ok(Ok((trees, true)))
                 }
                 Found::Nothing => Ok(Err(OpenError::Missing { path: path() })),
@@ -164,6 +183,11 @@ impl Location {
             ) => Err(OpenError::Corrupt { path: path(), source: failure.into() }),
             Err(failure) => Err(OpenError::Open { path: path(), source: failure.into() }),
         }
+    }
+
+    fn mark(&self) -> io::Result<()> {
+        (&self.lock).write_all(MARK)?;
+        self.lock.sync_all()
     }
 
     /// Opens the database again.
@@ -219,15 +243,14 @@ fn contents(path: &Path) -> io::Result<Contents> {
     let only_lock = entries.try_fold(true, |only, entry| -> io::Result<bool> {
         Ok(only && entry?.file_name() == LOCK)
     })?;
-    match path.join("db").try_exists()? && path.join("conf").try_exists()? {
-        _ if only_lock => Ok(Contents::Nothing),
-        true => Ok(Contents::Database),
-        // sled writes `conf` before `db`.
-        false if path.join("conf").try_exists()? && path.join(LOCK).try_exists()? => {
-            Ok(Contents::Nothing)
+    // sled writes `conf` before `db`.
+    Ok(match path.join("conf").try_exists()? {
+        _ if only_lock => Contents::Nothing,
+        true if path.join(LOCK).try_exists()? || path.join("db").try_exists()? => {
+            Contents::Database
         }
-        false => Ok(Contents::Foreign),
-    }
+        _ => Contents::Foreign,
+    })
 }
 
 /// For the owner alone.

@@ -9,8 +9,6 @@ use thiserror::Error;
 /// A failure that is not the fault of a batch. Cloned for every batch that it concerns.
 #[derive(Clone, Debug, Error)]
 pub(crate) enum Failure {
-    #[error("the thread that writes is gone: restart this process")]
-    NoWriter,
     #[error("the runtime is shutting down")]
     ShuttingDown,
     #[error(transparent)]
@@ -31,9 +29,7 @@ impl From<rusqlite::Error> for Failure {
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match &failure {
-            Failure::NoWriter | Failure::ShuttingDown | Failure::Upgraded { .. } => {
-                Self::unavailable(failure)
-            }
+            Failure::ShuttingDown | Failure::Upgraded { .. } => Self::unavailable(failure),
             Failure::Sqlite(error) => match error.sqlite_error_code() {
                 Some(
                     ErrorCode::CannotOpen | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked,

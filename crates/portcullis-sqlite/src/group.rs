@@ -6,15 +6,22 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis::store::{Feed, Operation, Position, StoreError};
+use portcullis::store::{self, Feed, Operation, Position, StoreError};
 use rusqlite::Connection;
 
 use crate::changes::{self, News};
 use crate::error::{Failure, is_busy};
 use crate::open::Location;
 use crate::operations::{self, Rejection};
+use crate::readers::Readers;
 use crate::schema::{self, FORMAT};
-use crate::writer::Job;
+
+/// How often it is looked what other processes have committed. Together with the look itself well
+/// below the 250 ms within which a change must be told.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long nothing must have been written before the log is copied into the file and emptied.
+const TIDY_AFTER: Duration = Duration::from_secs(1);
 
 /// The connection that writes, and the feed of what is committed.
 pub(crate) struct Committer {
@@ -29,6 +36,10 @@ pub(crate) struct Committer {
     data_version: Option<i64>,
     /// Whether the last look failed, so that a lasting failure is logged once.
     blind: bool,
+    /// When something was written last, until the log is [tidied](Committer::tidy).
+    written: Option<Instant>,
+    /// They close their connections first: the last one to go takes the log with it.
+    readers: Arc<Readers>,
 }
 
 /// What became of each batch of a group.
@@ -57,6 +68,7 @@ impl Committer {
     pub(crate) fn new(
         location: Location,
         connection: Connection,
+        readers: Arc<Readers>,
         feed: Arc<Feed>,
         told: i64,
     ) -> Self {
@@ -68,41 +80,39 @@ impl Committer {
             told,
             data_version: None,
             blind: false,
+            written: Some(Instant::now()),
+            readers,
         }
     }
 
-    /// Commits the batches and answers them: all of them only when all are durable, refusals as
-    /// well, for those may be due to another batch of the group.
-    pub(crate) fn commit(&mut self, group: Vec<Job>) {
-        let batches: Vec<_> = group.iter().map(|job| job.operations.as_slice()).collect();
-        match self.try_commit(&batches) {
-            Ok(outcomes) => answer(group, outcomes),
+    fn commit_all(&mut self, group: &[Vec<Operation>]) -> Outcomes {
+        match self.try_commit(group) {
+            Ok(outcomes) => outcomes,
             Err(Stop::Collapsed(_)) if group.len() > 1 => {
                 // One by one, so that nobody pays for the batch whose fault it is.
-                for job in group {
-                    self.commit(vec![job]);
-                }
+                group
+                    .iter()
+                    .flat_map(|batch| self.commit_all(std::slice::from_ref(batch)))
+                    .collect()
             }
             Err(Stop::Collapsed(failure) | Stop::Undone(failure)) => {
-                for job in group {
-                    job.answer(Err(failure.clone().into()));
-                }
                 // Or nothing would be told while changes keep coming and failing.
                 self.look();
+                group.iter().map(|_| Err(failure.clone().into())).collect()
             }
             Err(Stop::Unknown(outcomes, failure)) => {
+                self.look();
                 let unknown = outcomes.into_iter().map(|outcome| match outcome {
                     Ok(_) => Err(StoreError::indeterminate(failure.clone())),
                     // It was not applied, and why it was refused is in doubt as well.
                     Err(_) => Err(failure.clone().into()),
                 });
-                answer(group, unknown);
-                self.look();
+                unknown.collect()
             }
         }
     }
 
-    fn try_commit(&mut self, batches: &[&[Operation]]) -> Result<Outcomes, Stop> {
+    fn try_commit(&mut self, batches: &[Vec<Operation>]) -> Result<Outcomes, Stop> {
         // It is put back unless it has to be closed, which undoes what it has not committed.
         let connection = self.take_connection().map_err(Stop::Undone)?;
         if let Err(error) = run(&connection, "BEGIN IMMEDIATE") {
@@ -137,7 +147,7 @@ impl Committer {
     fn fill_transaction(
         &self,
         connection: &Connection,
-        batches: &[&[Operation]],
+        batches: &[Vec<Operation>],
     ) -> Result<(Outcomes, News), Stop> {
         // A newer version of Portcullis may have migrated the file while it was open here.
         match schema::format(connection)? {
@@ -216,15 +226,19 @@ impl Committer {
         tidied.unwrap_or(false)
     }
 
-    /// Ends the feed and closes the file.
-    pub(crate) fn close(mut self) -> Result<(), Failure> {
-        self.feed.close();
-        let Some(connection) = self.connection.take() else {
-            return Ok(());
-        };
-        // For when others have the file open; otherwise closing does it.
-        checkpoint(&connection, Duration::ZERO)?;
-        connection.close().map_err(|(_, error)| error.into())
+    /// Does something that changes no record, all or nothing.
+    pub(crate) fn in_transaction(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let connection = self.take_connection()?;
+        // It is closed after a failure, which undoes what it has not committed.
+        run(&connection, "BEGIN IMMEDIATE").map_err(Failure::from)?;
+        work(&connection)?;
+        let committed = run(&connection, "COMMIT");
+        committed.map_err(|error| StoreError::indeterminate(Failure::from(error)))?;
+        self.connection = Some(connection);
+        Ok(())
     }
 
     fn tell(&mut self, news: News) {
@@ -259,16 +273,39 @@ impl Committer {
     }
 }
 
+impl store::Committer for Committer {
+    const IDLE_EVERY: Option<Duration> = Some(LOOK_EVERY);
+
+    fn commit(&mut self, group: &[Vec<Operation>]) -> Outcomes {
+        let outcomes = self.commit_all(group);
+        self.written = Some(Instant::now());
+        outcomes
+    }
+
+    fn idle(&mut self) {
+        self.look();
+        if self.written.is_some_and(|written| written.elapsed() >= TIDY_AFTER) {
+            let done = self.tidy();
+            self.written = (!done).then(Instant::now);
+        }
+    }
+
+    fn close(mut self) -> Result<(), StoreError> {
+        self.readers.disconnect();
+        self.feed.close();
+        let Some(connection) = self.connection.take() else {
+            return Ok(());
+        };
+        // For when others have the file open; otherwise closing does it.
+        checkpoint(&connection, Duration::ZERO).map_err(Failure::from)?;
+        connection.close().map_err(|(_, error)| Failure::from(error).into())
+    }
+}
+
 impl Stop {
     fn into_failure(self) -> Failure {
         let (Self::Collapsed(failure) | Self::Undone(failure) | Self::Unknown(_, failure)) = self;
         failure
-    }
-}
-
-fn answer(group: Vec<Job>, answers: impl IntoIterator<Item = Result<Position, StoreError>>) {
-    for (job, answer) in group.into_iter().zip(answers) {
-        job.answer(answer);
     }
 }
 

@@ -123,8 +123,8 @@ impl Location {
         Ok(Self { path: absolute, busy_timeout: busy_timeout.min(LONGEST) })
     }
 
-    pub(crate) fn into_path(self) -> PathBuf {
-        self.path
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(crate) fn busy_timeout(&self) -> Duration {
@@ -172,7 +172,8 @@ impl Location {
         Ok(connection)
     }
 
-    fn connect(&self) -> rusqlite::Result<Connection> {
+    /// Opens a connection that is not set up for anything.
+    pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(self.busy_timeout)?;

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use portcullis::store::Feed;
+use portcullis::store::{Feed, GroupWriter};
 
 use crate::group::Committer;
 use crate::open::{Location, OpenError};
 use crate::readers::Readers;
-use crate::writer::Writer;
 use crate::{SqliteStore, changes, schema};
 
 /// How to open a [`SqliteStore`].
@@ -90,9 +89,16 @@ impl SqliteOptions {
         let feed = Feed::of_shared_store(incarnation, before_recent);
         feed.announce(recent);
 
-        let committer = Committer::new(location.clone(), connection, Arc::clone(&feed), told);
-        let writer = Writer::start(committer, Arc::clone(&readers))
+        let mut committer = Committer::new(
+            location.clone(),
+            connection,
+            Arc::clone(&readers),
+            Arc::clone(&feed),
+            told,
+        );
+        committer.look();
+        let writer = GroupWriter::start("portcullis-sqlite", committer)
             .map_err(|error| location.unusable(error))?;
-        Ok(SqliteStore { path: location.into_path(), created, feed, readers, writer })
+        Ok(SqliteStore { location, created, feed, readers, writer })
     }
 }

@@ -2,4 +2,10 @@
 
 // Compiled for tests anyway; said so that Clippy takes the helpers for tests, too.
 #[cfg(test)]
+mod common;
+#[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod files;
+#[cfg(test)]
+mod maintenance;

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::rows;
+use store::Committer as _;
 
 /// The committer of a new file, and another connection to it.
 struct Setting {
@@ -25,7 +26,13 @@ impl Setting {
         assert!(created);
         let feed = Feed::of_shared_store(7, 0);
         Self {
-            committer: Committer::new(location, connection, Arc::clone(&feed), 0),
+            committer: Committer::new(
+                location,
+                connection,
+                Readers::new(vec![]),
+                Arc::clone(&feed),
+                0,
+            ),
             feed,
             other: Connection::open(path).unwrap(),
             _directory: directory,
@@ -37,10 +44,7 @@ impl Setting {
         &mut self,
         batches: [Vec<Operation>; N],
     ) -> [Result<Position, StoreError>; N] {
-        let (jobs, answers): (Vec<_>, Vec<_>) = batches.into_iter().map(Job::new).unzip();
-        self.committer.commit(jobs);
-        let answers = answers.into_iter().map(|mut answer| answer.try_recv());
-        let answers: Vec<_> = answers.map(Result::unwrap).collect();
+        let answers = self.committer.commit(&batches);
         answers.try_into().unwrap()
     }
 
