@@ -83,6 +83,8 @@
 
 mod access;
 mod background;
+pub mod engine_model;
+mod engines;
 pub mod fixtures;
 mod harness;
 mod model;
