@@ -64,6 +64,11 @@ impl SeededRandom {
     pub(crate) fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Dice::new(seed))))
     }
+
+    /// Goes on with another row.
+    pub(crate) fn reseed(&self, seed: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Dice::new(seed);
+    }
 }
 
 impl Random for SeededRandom {

@@ -14,6 +14,8 @@ mod files;
 #[cfg(test)]
 mod formats;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod sharing;

@@ -12,7 +12,7 @@ use super::action::{Action, Answer};
 use super::compare::Comparison;
 use super::perform::perform;
 use super::state::State;
-use super::step::{Op, Pick, Run, Step};
+use super::step::{CreateStep, Grant, Op, Pick, Run, Scope, Step};
 use crate::engines::{HandClock, SeededRandom, cheap_hashing};
 use crate::harness::{Harness, Place};
 
@@ -104,6 +104,15 @@ impl<'a> Machine<'a> {
             Op::CreateOrg { name: 0 },
             Op::CreateUser { name: 0 },
             Op::CreateBucket { org: Pick::There(0), name: 0 },
+            Op::Create(CreateStep {
+                username: 0,
+                org: Some(Pick::There(0)),
+                user: Pick::There(0),
+                grants: vec![Grant { write: true, scope: Scope::BucketInOwnOrg(Pick::There(0)) }],
+                status: "active",
+                description: 0,
+            }),
+            Op::SetPassword { authorization: Pick::There(0), password: 0 },
         ];
         let begin = begin.into_iter().map(|op| Step { second_handle: false, op });
         for (number, step) in begin.chain(run.steps.iter().cloned()).enumerate() {
@@ -133,6 +142,9 @@ impl<'a> Machine<'a> {
         if number % STEPS_OF_A_MILLISECOND == 0 {
             self.clock.tick();
         }
+        // Engines draw in vain at times, and stores may differ in how often.
+        self.subject.random.reseed(number as u64);
+        self.twin.random.reseed(number as u64);
         self.report.operations += 1;
         match self.state.action(&step.op, self.clock.now()) {
             Some(action) => self.act(&action, step.second_handle).await?,

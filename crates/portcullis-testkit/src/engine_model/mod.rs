@@ -32,7 +32,7 @@
 //! | variable | default | what it sets |
 //! |---|---|---|
 //! | `PROPTEST_CASES` | 48 | runs |
-//! | `PORTCULLIS_MODEL_STEPS` | 60 | steps of a run at the most; half of them at the least |
+//! | `PORTCULLIS_MODEL_STEPS` | 60 | steps of a run at the most, and half of them on average |
 //!
 //! # When it fails
 //!
@@ -69,20 +69,20 @@ use machine::Machine;
 pub struct Settings {
     /// How many runs. Default: 48.
     pub runs: u32,
-    /// How many steps a run has at the most; it has half of them at the least. Default: 60.
+    /// How many steps a run has at the most; half of them on average. Default: 60.
     pub steps: usize,
     /// The file with the seeds of earlier failures, to which new ones are added. `None`, the
     /// default, keeps none.
     pub regressions: Option<&'static str>,
     /// Where the randomness begins. `None`, the default, is somewhere else each time.
     pub seed: Option<u64>,
-    /// How many shorter runs are tried after a failure. Default: 1,000.
+    /// How many shorter runs are tried after a failure. Default: 500.
     pub shorter_runs: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { runs: 48, steps: 60, regressions: None, seed: None, shorter_runs: 1_000 }
+        Self { runs: 48, steps: 60, regressions: None, seed: None, shorter_runs: 500 }
     }
 }
 
