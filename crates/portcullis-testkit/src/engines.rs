@@ -53,7 +53,7 @@ impl Clock for HandClock {
 
 /// Randomness that follows from a seed. Clones draw from the same row.
 ///
-/// What is drawn for an id has 16 values only, so that an engine draws taken ids often and must
+/// What is drawn for an id has 8 values only, so that an engine draws taken ids often and must
 /// draw again.
 #[derive(Clone, Debug)]
 pub(crate) struct SeededRandom(Arc<Mutex<Dice>>);
@@ -76,7 +76,7 @@ impl Random for SeededRandom {
         let mut dice = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let drawn_for_an_id = buffer.len() == Self::BYTES_OF_AN_ID;
         for chunk in buffer.chunks_mut(8) {
-            let number = if drawn_for_an_id { dice.roll() % 16 } else { dice.roll() };
+            let number = if drawn_for_an_id { dice.roll() % 8 } else { dice.roll() };
             let bytes = number.to_be_bytes();
             chunk.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
         }

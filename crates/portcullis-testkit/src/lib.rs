@@ -88,6 +88,7 @@ mod engines;
 pub mod fixtures;
 mod harness;
 mod model;
+pub mod races;
 mod random;
 pub mod rules;
 mod watching;

@@ -19,8 +19,8 @@ use crate::harness::{Harness, Place};
 /// After how many steps everything is looked up, in every way.
 const LOOK_EVERY: usize = 12;
 
-/// How many steps are taken in the same millisecond.
-const STEPS_OF_A_MILLISECOND: usize = 3;
+/// How many steps are taken in the same millisecond: fewer than there are ids of it.
+const STEPS_OF_A_MILLISECOND: usize = 6;
 
 /// Engines over one store. They draw from the same row of numbers.
 struct Subject {
