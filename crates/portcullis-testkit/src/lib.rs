@@ -83,10 +83,13 @@
 
 mod access;
 mod background;
+pub mod engine_model;
+mod engines;
 pub mod fixtures;
 mod harness;
 mod model;
 mod pinned;
+pub mod races;
 mod random;
 pub mod rules;
 mod watching;

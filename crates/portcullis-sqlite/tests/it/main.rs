@@ -16,6 +16,8 @@ mod formats;
 #[cfg(test)]
 mod maintenance;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod sharing;
