@@ -65,22 +65,22 @@ impl LocalStore {
     /// Opens it. This blocks.
     pub(crate) fn open(&self, if_missing: IfMissing) -> anyhow::Result<Arc<dyn Maintain>> {
         let create = if_missing == IfMissing::Create;
-        let missing = || {
+        let missing = |path: PathBuf| {
             anyhow!(
                 "there is no store at `{}`: check --store, or create one with `portcullis setup` \
                  or `portcullis serve`",
-                self.path().display()
+                path.display()
             )
         };
         match self {
             Self::Sled(path) => match SledStore::options().create(create).open(path) {
                 Ok(store) => Ok(Arc::new(store)),
-                Err(portcullis_sled::OpenError::Missing { .. }) => Err(missing()),
+                Err(portcullis_sled::OpenError::Missing { path }) => Err(missing(path)),
                 Err(error) => Err(error.into()),
             },
             Self::Sqlite(path) => match SqliteStore::options().create(create).open(path) {
                 Ok(store) => Ok(Arc::new(store)),
-                Err(portcullis_sqlite::OpenError::Missing { .. }) => Err(missing()),
+                Err(portcullis_sqlite::OpenError::Missing { path }) => Err(missing(path)),
                 Err(error) => Err(error.into()),
             },
         }
