@@ -139,7 +139,7 @@ impl<'a> Machine<'a> {
     }
 
     async fn step(&mut self, number: usize, step: &Step) -> Result<(), String> {
-        if number % STEPS_OF_A_MILLISECOND == 0 {
+        if number.is_multiple_of(STEPS_OF_A_MILLISECOND) {
             self.clock.tick();
         }
         // Engines draw in vain at times, and stores may differ in how often.
