@@ -194,19 +194,10 @@ impl Location {
     fn set_write_ahead(&self, connection: &Connection) -> rusqlite::Result<()> {
         let begin = Instant::now();
         loop {
-            let switched: rusqlite::Result<String> =
-                connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0));
-            // SQLite answers before it commits the switch. If that fails, it says `wal` from then
-            // on and uses a rollback journal, whose removal it does not sync: what was
-            // acknowledged would be rolled back after a power cut. A log of -1 pages is none.
-            let mode = switched.and_then(|mode| {
-                let sql = "PRAGMA wal_checkpoint(PASSIVE)";
-                let pages: i64 = connection.query_row(sql, [], |row| row.get(1))?;
-                Ok(if pages < 0 { "rollback".to_owned() } else { mode })
-            });
+            let mode = switch_to_write_ahead(connection);
             return match mode {
-                Ok(mode) if mode == "wal" => Ok(()),
-                Ok(_) => Err(rusqlite::Error::SqliteFailure(
+                Ok(true) => Ok(()),
+                Ok(false) => Err(rusqlite::Error::SqliteFailure(
                     rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
                     Some("it could not be switched to write-ahead logging".to_owned()),
                 )),
@@ -318,4 +309,24 @@ impl Location {
             _ => OpenError::Open { path, source: error.into() },
         }
     }
+}
+
+/// Returns whether the file is in write-ahead logging now.
+fn switch_to_write_ahead(connection: &Connection) -> rusqlite::Result<bool> {
+    let is_wal = |mode: String| mode == "wal";
+    if connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map(is_wal)? {
+        return Ok(true);
+    }
+    let answer = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0));
+    if !answer.map(is_wal)? {
+        return Ok(false);
+    }
+    // SQLite answers before it commits the switch. If that fails, it says `wal` from then on and
+    // uses a rollback journal, whose removal it does not sync: what was acknowledged would be
+    // rolled back after a power cut. A log of -1 pages is none, unless another process is in the
+    // way, and then there is one.
+    let log = "PRAGMA wal_checkpoint(PASSIVE)";
+    let (busy, pages): (bool, i64) =
+        connection.query_row(log, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(busy || pages >= 0)
 }
