@@ -180,8 +180,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     for ((model, damage), cuts) in &results.cuts {
         let losses = results.losses.iter().filter(|((m, d, _), _)| (m, d) == (model, damage));
         let lost: u32 = losses.clone().map(|(_, times)| times).sum();
-        let kinds: Vec<_> = losses.map(|((.., loss), times)| format!("{loss}: {times}")).collect();
-        kept &= lost == 0 || !options.store.promises(*model);
+        let kinds: Vec<_> =
+            losses.clone().map(|((.., loss), times)| format!("{loss}: {times}")).collect();
+        kept &= losses.clone().all(|((.., loss), _)| options.store.known_under_cuts(*loss));
         println!("| {model:?} | {damage:?} | {cuts} | {} | {} |", cuts - lost, kinds.join(", "));
     }
     println!(
@@ -195,11 +196,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         };
         let cuts = sum(results.cuts.iter().map(|((m, _), times)| (m, *times)).collect());
         let lost = sum(results.losses.iter().map(|((m, ..), times)| (m, *times)).collect());
-        let promise = match options.store.promises(model) {
-            true => "promised",
-            false => "not promised",
-        };
-        println!("{model:?}: {} of {cuts} cuts survived ({promise})", cuts - lost);
+        println!("{model:?}: {} of {cuts} cuts survived", cuts - lost);
     }
     Ok(kept)
 }

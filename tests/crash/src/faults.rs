@@ -169,7 +169,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             kinds(cut_losses)
         );
         kept &= losses.keys().all(|loss| options.store.known_under_faults(*loss));
-        kept &= cut_losses.is_empty() || !options.store.promises(Model::Journal);
+        kept &= cut_losses.is_empty() || !options.store.survives_failed_syncs();
     }
     let runs: u32 = rows.iter().map(|(_, row)| row.runs).sum();
     println!("\n{runs} runs in {:.0} s", begin.elapsed().as_secs_f64());
