@@ -10,7 +10,7 @@ use super::perform::{list, perform};
 use super::rows::{AuthorizationRow, BucketRow, OrgRow, TokenRow, UserRow, status};
 use super::rule;
 use super::state::{NEVER, State};
-use super::step::{Scope, TYPES, Grant, Pick, names, passwords, usernames};
+use super::step::{Grant, Pick, Scope, TYPES, names, passwords, usernames};
 use crate::random::Dice;
 
 const ALL: NonZeroUsize = NonZeroUsize::MAX;
@@ -124,7 +124,8 @@ impl<'a> Comparison<'a> {
             self.same(|| format!("org {id}"), &state.orgs.get(&id).cloned(), found)?;
             let buckets = directory.buckets(Some(id), None, ALL).await;
             let buckets = buckets.map(|page| page.iter().map(BucketRow::from).collect::<Vec<_>>());
-            let own = state.buckets.values().filter(|row| row.org == id).cloned().collect::<Vec<_>>();
+            let own =
+                state.buckets.values().filter(|row| row.org == id).cloned().collect::<Vec<_>>();
             self.same(|| format!("buckets of {id}"), &own, buckets)?;
         }
         for id in state.ever.users.iter().copied().chain([NEVER.into()]) {

@@ -169,7 +169,8 @@ impl State {
             },
             Action::AuthenticateCaller { secret } => self.check_caller(secret, answer),
             Action::ResolveOrg { text } => {
-                let by_id = self.orgs.values().find(|row| row.id.to_string() == text.to_lowercase());
+                let by_id =
+                    self.orgs.values().find(|row| row.id.to_string() == text.to_lowercase());
                 let found = by_id.or_else(|| self.orgs.values().find(|row| row.name == *text));
                 match found {
                     Some(row) => same(Answer::Org(row.clone()), answer),
@@ -437,7 +438,8 @@ impl State {
         if secret.is_empty() {
             return None;
         }
-        let has_it = |row: &&TokenRow| self.secrets.get(&row.id).map(String::as_bytes) == Some(secret);
+        let has_it =
+            |row: &&TokenRow| self.secrets.get(&row.id).map(String::as_bytes) == Some(secret);
         self.tokens.values().find(has_it)
     }
 
@@ -453,12 +455,7 @@ impl State {
     }
 
     /// "Logging in", the six lines of the decision.
-    fn check_log_in(
-        &self,
-        username: &str,
-        password: &[u8],
-        answer: &Answer,
-    ) -> Result<(), String> {
+    fn check_log_in(&self, username: &str, password: &[u8], answer: &Answer) -> Result<(), String> {
         let Some(row) = self.by_username(username) else {
             return match self.by_secret(password) {
                 Some(token) => self.check_token(token, answer),
@@ -691,9 +688,7 @@ fn same_place(one: &Row, other: &Row) -> bool {
     match (one, other) {
         (Row::Org(a), Row::Org(b)) => a.id == b.id || a.name == b.name,
         (Row::User(a), Row::User(b)) => a.id == b.id || a.name == b.name,
-        (Row::Bucket(a), Row::Bucket(b)) => {
-            a.id == b.id || (a.org, &a.name) == (b.org, &b.name)
-        }
+        (Row::Bucket(a), Row::Bucket(b)) => a.id == b.id || (a.org, &a.name) == (b.org, &b.name),
         (Row::Token(a, secret), Row::Token(b, other)) => a.id == b.id || secret == other,
         (Row::Authorization(a, _), Row::Authorization(b, _)) => {
             a.id == b.id || a.username == b.username

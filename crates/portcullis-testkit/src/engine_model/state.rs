@@ -46,11 +46,7 @@ pub(super) struct Ever {
 /// An id that is never drawn and in no file.
 pub(super) const NEVER: Id = Id::from_u64(777);
 
-fn pick<K: Ord + Copy + From<Id>, V>(
-    there: &BTreeMap<K, V>,
-    ever: &BTreeSet<K>,
-    pick: Pick,
-) -> K {
+fn pick<K: Ord + Copy + From<Id>, V>(there: &BTreeMap<K, V>, ever: &BTreeSet<K>, pick: Pick) -> K {
     let round = |from: Vec<K>, number: u8| match from.len() {
         0 => NEVER.into(),
         count => from[usize::from(number) % count],

@@ -55,8 +55,14 @@ pub(super) fn passwords() -> Vec<Vec<u8>> {
 /// to be set.
 pub(super) const HASHES: [(&str, &str); 3] = [
     ("imported", "$2b$04$abcdefghijklmnopqrstuu2P8xRWSX2.OqyvLaDeHDR4HSDjn3vSi"),
-    ("Imp0rted!", "$argon2id$v=19$m=8,t=1,p=1$c2l4dGVlbiBieXRlcyBvZg$3YChb7TO9RHOmRBXqY9EgE5voqCE8orTpQtdpvKElh4"),
-    ("short", "$argon2id$v=19$m=8,t=1,p=1$c2FsdCwgMTYgb2YgdGhlbQ$dZRSO6i1hv1yMbBTKc03MdUcAoiggeXeITyB6lJSlUU"),
+    (
+        "Imp0rted!",
+        "$argon2id$v=19$m=8,t=1,p=1$c2l4dGVlbiBieXRlcyBvZg$3YChb7TO9RHOmRBXqY9EgE5voqCE8orTpQtdpvKElh4",
+    ),
+    (
+        "short",
+        "$argon2id$v=19$m=8,t=1,p=1$c2FsdCwgMTYgb2YgdGhlbQ$dZRSO6i1hv1yMbBTKc03MdUcAoiggeXeITyB6lJSlUU",
+    ),
 ];
 
 /// Secrets of API tokens that are imported.
@@ -152,10 +158,29 @@ pub(super) enum Asking {
 /// A line of a snapshot to import. Ids are small numbers.
 #[derive(Clone, Debug)]
 pub(super) enum LineStep {
-    Org { id: u8, name: u8, active: bool },
-    User { id: u8, name: u8, active: bool },
-    Bucket { id: u8, org: Pick, name: u8 },
-    Token { id: u8, org: Pick, user: Pick, secret: u8, active: bool, grants: Vec<Grant> },
+    Org {
+        id: u8,
+        name: u8,
+        active: bool,
+    },
+    User {
+        id: u8,
+        name: u8,
+        active: bool,
+    },
+    Bucket {
+        id: u8,
+        org: Pick,
+        name: u8,
+    },
+    Token {
+        id: u8,
+        org: Pick,
+        user: Pick,
+        secret: u8,
+        active: bool,
+        grants: Vec<Grant>,
+    },
     Authorization(AuthorizationLine),
     /// An authorization as it is there.
     Same(Pick),
@@ -187,30 +212,92 @@ pub(super) struct CreateStep {
 /// What is done.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    CreateOrg { name: u8 },
-    CreateUser { name: u8 },
-    CreateBucket { org: Pick, name: u8 },
-    SetOrgStatus { org: Pick, active: bool },
-    SetUserStatus { user: Pick, active: bool },
-    DeleteOrg { org: Pick },
-    DeleteUser { user: Pick },
-    DeleteBucket { bucket: Pick },
-    CreateToken { org: Pick, user: Pick, grants: Vec<Grant> },
-    SetTokenStatus { token: Pick, active: bool },
-    RevokeToken { token: Pick },
+    CreateOrg {
+        name: u8,
+    },
+    CreateUser {
+        name: u8,
+    },
+    CreateBucket {
+        org: Pick,
+        name: u8,
+    },
+    SetOrgStatus {
+        org: Pick,
+        active: bool,
+    },
+    SetUserStatus {
+        user: Pick,
+        active: bool,
+    },
+    DeleteOrg {
+        org: Pick,
+    },
+    DeleteUser {
+        user: Pick,
+    },
+    DeleteBucket {
+        bucket: Pick,
+    },
+    CreateToken {
+        org: Pick,
+        user: Pick,
+        grants: Vec<Grant>,
+    },
+    SetTokenStatus {
+        token: Pick,
+        active: bool,
+    },
+    RevokeToken {
+        token: Pick,
+    },
     Create(CreateStep),
-    Patch { authorization: Pick, active: Option<bool>, description: Option<u8> },
-    SetPermissions { authorization: Pick, grants: Vec<Grant> },
-    SetPassword { authorization: Pick, password: u8 },
-    Delete { authorization: Pick },
-    Authenticate { username: WhichUsername, guess: Guess },
-    AuthenticateToken { token: Pick },
-    AuthenticateCaller { token: Pick },
-    ResolveOrg { text: u8 },
-    ResolveUser { text: u8 },
-    ResolveBucket { org: Pick, text: u8 },
-    List { filter: FilterStep, after: Option<Pick>, limit: usize, asking: Asking },
-    Import { lines: Vec<LineStep>, dry_run: bool },
+    Patch {
+        authorization: Pick,
+        active: Option<bool>,
+        description: Option<u8>,
+    },
+    SetPermissions {
+        authorization: Pick,
+        grants: Vec<Grant>,
+    },
+    SetPassword {
+        authorization: Pick,
+        password: u8,
+    },
+    Delete {
+        authorization: Pick,
+    },
+    Authenticate {
+        username: WhichUsername,
+        guess: Guess,
+    },
+    AuthenticateToken {
+        token: Pick,
+    },
+    AuthenticateCaller {
+        token: Pick,
+    },
+    ResolveOrg {
+        text: u8,
+    },
+    ResolveUser {
+        text: u8,
+    },
+    ResolveBucket {
+        org: Pick,
+        text: u8,
+    },
+    List {
+        filter: FilterStep,
+        after: Option<Pick>,
+        limit: usize,
+        asking: Asking,
+    },
+    Import {
+        lines: Vec<LineStep>,
+        dry_run: bool,
+    },
     /// Export, and import into a fresh store.
     Move,
     /// Close and open again; where the store does not survive that, start a new engine on it.
@@ -334,26 +421,22 @@ fn filter() -> impl Strategy<Value = FilterStep> {
 fn line() -> impl Strategy<Value = LineStep> {
     let id = || 1..6_u8;
     let held = || prop::collection::vec(grant(), 0..3);
-    let authorization =
-        (id(), 0..10_u8, pick(), pick(), any::<bool>(), any::<u8>(), held()).prop_flat_map(
-            |(id, username, org, user, active, description, grants)| {
-                (prop::option::of(any::<u8>()), any::<bool>()).prop_map(
-                    move |(hash, with_times)| {
-                        LineStep::Authorization(AuthorizationLine {
-                            id,
-                            username,
-                            org,
-                            user,
-                            active,
-                            description,
-                            grants: grants.clone(),
-                            hash,
-                            with_times,
-                        })
-                    },
-                )
-            },
-        );
+    let authorization = (id(), 0..10_u8, pick(), pick(), any::<bool>(), any::<u8>(), held())
+        .prop_flat_map(|(id, username, org, user, active, description, grants)| {
+            (prop::option::of(any::<u8>()), any::<bool>()).prop_map(move |(hash, with_times)| {
+                LineStep::Authorization(AuthorizationLine {
+                    id,
+                    username,
+                    org,
+                    user,
+                    active,
+                    description,
+                    grants: grants.clone(),
+                    hash,
+                    with_times,
+                })
+            })
+        });
     prop_oneof![
         2 => (id(), 0..7_u8, any::<bool>())
             .prop_map(|(id, name, active)| LineStep::Org { id, name, active }),

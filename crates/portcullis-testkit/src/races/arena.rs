@@ -167,7 +167,11 @@ impl Arena {
     }
 
     /// Logs in; whatever is no refusal fails.
-    pub(super) async fn log_in(&self, username: &str, password: &str) -> Result<Principal, Refusal> {
+    pub(super) async fn log_in(
+        &self,
+        username: &str,
+        password: &str,
+    ) -> Result<Principal, Refusal> {
         let credentials = Credentials::password(username, password);
         match self.engine().authenticate(credentials).await {
             Ok(principal) => Ok(principal),

@@ -219,7 +219,8 @@ async fn delete_and_create(arena: &Arc<Arena>, round: u32, gone: Gone, org: OrgI
                     // One after the other until the first refusal; then there is no way back.
                     let mut refused = false;
                     for i in 0..4 {
-                        match engine.create_authorization(new(&format!("late-{number}-{i}"))).await {
+                        match engine.create_authorization(new(&format!("late-{number}-{i}"))).await
+                        {
                             Ok(created) => {
                                 assert!(!refused, "created after a refusal");
                                 let set = engine.set_password(created.id, password).await;

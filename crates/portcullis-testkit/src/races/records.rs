@@ -24,7 +24,10 @@ pub async fn of_many_that_create_one_username_one_wins(harness: &Harness, rounds
             finish(arena.at_once(round, creating)).await.into_iter().partition(Result::is_ok);
         assert_eq!((won.len(), lost.len()), (1, 3));
         for error in lost.into_iter().filter_map(Result::err) {
-            assert_eq!((error.kind(), error.message()), (ErrorKind::Conflict, "token already exists"));
+            assert_eq!(
+                (error.kind(), error.message()),
+                (ErrorKind::Conflict, "token already exists")
+            );
         }
         let winner = won.into_iter().next().and_then(Result::ok).expect("one that won");
         assert_eq!(arena.authorizations().await, [winner.clone()]);
@@ -167,7 +170,8 @@ pub async fn the_same_import_twice_is_one(harness: &Harness, rounds: u32) {
             async move { arena.engine().import(snapshot(round, &names), false).await }
         });
         let outcomes = finish(arena.at_once(round, importing)).await;
-        let brought = |new: usize| outcomes.iter().filter(|o| matches!(o, Ok(n) if *n == new)).count();
+        let brought =
+            |new: usize| outcomes.iter().filter(|o| matches!(o, Ok(n) if *n == new)).count();
         let refused = outcomes.iter().filter(|o| matches!(o, Err(ImportError::Lines(_)))).count();
         assert_eq!((brought(2), brought(0) + refused), (1, 1), "{outcomes:?}");
         let there = arena.authorizations().await;
