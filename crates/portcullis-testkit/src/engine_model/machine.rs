@@ -139,7 +139,7 @@ impl<'a> Machine<'a> {
     }
 
     async fn step(&mut self, number: usize, step: &Step) -> Result<(), String> {
-        if number % STEPS_OF_A_MILLISECOND == 0 {
+        if number.is_multiple_of(STEPS_OF_A_MILLISECOND) {
             self.clock.tick();
         }
         // Engines draw in vain at times, and stores may differ in how often.
@@ -154,7 +154,7 @@ impl<'a> Machine<'a> {
         let mut comparison = Comparison::new(&self.state, &mut self.report);
         comparison.lists(self.subject.engine(!step.second_handle), number).await?;
         comparison.lists(self.twin.engine(false), number).await?;
-        if number % LOOK_EVERY == LOOK_EVERY - 1 {
+        if (number + 1).is_multiple_of(LOOK_EVERY) {
             self.look_everywhere(number).await?;
         }
         Ok(())

@@ -30,7 +30,7 @@ pub async fn of_many_that_create_one_username_one_wins(harness: &Harness, rounds
             );
         }
         let winner = won.into_iter().next().and_then(Result::ok).expect("one that won");
-        assert_eq!(arena.authorizations().await, [winner.clone()]);
+        assert_eq!(arena.authorizations().await, std::slice::from_ref(&winner));
         let found = arena.engine().authorization_by_username(&username).await;
         assert_eq!(found.expect("a look-up").as_ref(), Some(&winner));
         arena.engine().delete_authorization(winner.id).await.expect("deleting");
