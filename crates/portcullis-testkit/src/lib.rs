@@ -55,6 +55,9 @@
 //! The tests are called `conformance::lists::the_cursor_is_exclusive` and so on. To run the suite
 //! on more than one store, or on a wrapper as well, put each call into a module of its own.
 //!
+//! Two more calls run whole engines on your store: [`engine_model!`] compares them with a model,
+//! request by request, and [`races!`] lets them race. Both take the same as [`conformance!`].
+//!
 //! # How it is made
 //!
 //! A [rule](rules) is an `async fn` that gets a [`Harness`], asks it for one or more stores

@@ -154,7 +154,7 @@ impl<'a> Machine<'a> {
         let mut comparison = Comparison::new(&self.state, &mut self.report);
         comparison.lists(self.subject.engine(!step.second_handle), number).await?;
         comparison.lists(self.twin.engine(false), number).await?;
-        if number % LOOK_EVERY == LOOK_EVERY - 1 {
+        if (number + 1).is_multiple_of(LOOK_EVERY) {
             self.look_everywhere(number).await?;
         }
         Ok(())

@@ -231,7 +231,7 @@ pub fn assert_agrees(harness: &Harness, regressions: &'static str) {
     }
 }
 
-/// Makes a `#[test]` that compares the engine on your store with the [model](crate::engine_model).
+/// Makes a `#[test]` that compares the engine on your store with the [model](mod@crate::engine_model).
 ///
 /// Takes what [`conformance!`](crate::conformance!) takes. The test is called
 /// `engine_model::agrees`. Seeds of failures are kept in `proptest-regressions/engine_model.txt`

@@ -55,7 +55,7 @@ pub fn run(harness: &Harness, race: impl AsyncFnOnce(&Harness, u32)) {
     assert!(ended.is_ok(), "the race did not end within {limit:?}");
 }
 
-/// Makes one `#[test]` per [race](crate::races), in a module `races`.
+/// Makes one `#[test]` per [race](mod@crate::races), in a module `races`.
 ///
 /// Takes what [`conformance!`](crate::conformance!) takes.
 #[macro_export]
