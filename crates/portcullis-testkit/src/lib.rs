@@ -83,8 +83,11 @@
 
 mod access;
 mod background;
+mod faulty;
 pub mod fixtures;
 mod harness;
+mod instrumented;
+mod method;
 mod model;
 mod random;
 pub mod rules;
@@ -92,7 +95,10 @@ mod watching;
 
 pub use async_trait::async_trait;
 
+pub use faulty::{Call, Fault, Faults, FaultyStore, Gate};
 pub use harness::{Capabilities, Fixture, Harness, Place, run};
+pub use instrumented::{Counts, InstrumentedStore, Outcome};
+pub use method::Method;
 pub use rules::{RULES, Rule};
 
 /// Makes one `#[test]` per rule of the suite, in a module `conformance`.
