@@ -83,6 +83,7 @@
 
 mod access;
 mod background;
+pub mod faults;
 mod faulty;
 pub mod fixtures;
 mod harness;
