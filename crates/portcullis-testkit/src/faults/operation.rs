@@ -10,7 +10,7 @@ use portcullis::{
     ImportError, NewApiToken, Permission, SetUp, Status, presets,
 };
 
-use super::world::{World, name};
+use super::world::{World, engine_on, name};
 
 /// An operation of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,10 @@ pub(super) enum Operation {
     ListApiTokens,
     ListAuthorizations,
     LogIn,
+    LogInOfInactiveUser,
     LogInUnknown,
     LogInWithToken,
+    LogInWithTokenOfInactiveOrg,
     LogInWithWrongToken,
     LogInWrong,
     Patch,
@@ -50,7 +52,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    pub(super) const ALL: [Self; 32] = [
+    pub(super) const ALL: [Self; 34] = [
         Self::AuthenticateCaller,
         Self::AuthenticateCallerWrong,
         Self::CreateApiToken,
@@ -69,8 +71,10 @@ impl Operation {
         Self::ListApiTokens,
         Self::ListAuthorizations,
         Self::LogIn,
+        Self::LogInOfInactiveUser,
         Self::LogInUnknown,
         Self::LogInWithToken,
+        Self::LogInWithTokenOfInactiveOrg,
         Self::LogInWithWrongToken,
         Self::LogInWrong,
         Self::Patch,
@@ -100,12 +104,14 @@ impl Operation {
         matches!(self, Self::DeleteOrg | Self::DeleteUser | Self::StartAfterABrokenDeletion)
     }
 
-    /// Whether its credentials are wrong.
+    /// Whether its credentials are wrong, or of a user or org that is switched off.
     pub(super) fn is_refused(self) -> bool {
         matches!(
             self,
             Self::AuthenticateCallerWrong
+                | Self::LogInOfInactiveUser
                 | Self::LogInUnknown
+                | Self::LogInWithTokenOfInactiveOrg
                 | Self::LogInWithWrongToken
                 | Self::LogInWrong
         )
@@ -113,8 +119,13 @@ impl Operation {
 
     /// Makes of the world what it begins with.
     pub(super) async fn prepare(self, store: &Arc<dyn Store>, world: &World) {
-        if !self.is_the_start() {
-            return;
+        match self {
+            Self::LogInOfInactiveUser => return Self::SwitchUser.carry_out(store, world).await,
+            Self::LogInWithTokenOfInactiveOrg => {
+                return Self::SwitchOrg.carry_out(store, world).await;
+            }
+            Self::StartAfterABrokenDeletion => {}
+            _ => return,
         }
         // What a deletion has done when it breaks off after its first commit.
         let (deletion, user) = (Id::from_u64(77), world.user.untyped());
@@ -126,6 +137,11 @@ impl Operation {
         let delete = Change::Delete { kind: there.kind, id: user, expect: there.revision };
         let put = Change::Put { record, grants: deletion.grants(), expect: Expect::Absent };
         store.commit(Batch::new().with(delete).with(put)).await.expect("a broken deletion");
+    }
+
+    async fn carry_out(self, store: &Arc<dyn Store>, world: &World) {
+        let engine = engine_on(Arc::clone(store), 3).await.expect("an engine");
+        self.run(&engine, world).await.expect("done");
     }
 
     pub(super) async fn run(self, engine: &Engine, world: &World) -> Result<(), Error> {
@@ -187,9 +203,13 @@ impl Operation {
                 assert_eq!(engine.list_authorizations(&filter, None, all).await?.items.len(), 5);
                 Ok(())
             }
-            Self::LogIn => log_in("telegraf", "telegraf-password").await,
+            Self::LogIn | Self::LogInOfInactiveUser => {
+                log_in("telegraf", "telegraf-password").await
+            }
             Self::LogInUnknown => log_in("nobody", "telegraf-password").await,
-            Self::LogInWithToken => with_token(world.secret.expose()).await.map(drop),
+            Self::LogInWithToken | Self::LogInWithTokenOfInactiveOrg => {
+                with_token(world.secret.expose()).await.map(drop)
+            }
             Self::LogInWithWrongToken => with_token("wrong").await.map(drop),
             Self::LogInWrong => log_in("telegraf", "witness-password").await,
             Self::Patch => {
