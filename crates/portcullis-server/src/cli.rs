@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::commands::{auth, bucket, check, export, import, org, setup, token, user};
+use crate::commands::{
+    auth, backup, bucket, check, export, import, migrate, org, setup, token, user, verify,
+};
 use crate::failure::{self, Outcome};
 use crate::output::Output;
 use crate::{logging, serve};
@@ -33,7 +35,8 @@ Environment:
   PORTCULLIS_LOG       what is logged to standard error, such as `debug` or `info,hyper=warn`
   PORTCULLIS_PASSWORD  the password for `auth create`, `auth set-password` and `check`
 
-Exit status: 0 done, 1 not done, 2 wrong usage. `check`: 0 allowed, 1 denied, 2 not decided.
+Exit status: 0 done, 1 not done, 2 wrong usage. `check`: 0 allowed, 1 denied, 2 not decided;
+`verify`: 0 sound, 1 damaged, 2 not found out.
 
 Examples:
   portcullis serve
@@ -46,7 +49,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Where the records are: sqlite:PATH, or for `serve` also memory:
+    /// Where the records are: sqlite:PATH, sled:PATH, or for `serve` also memory:
     #[arg(
         long,
         global = true,
@@ -89,6 +92,14 @@ enum Command {
     Export(export::Args),
     /// Store the records of a snapshot: all of them or none
     Import(import::Args),
+    /// Check every record and everything by which it is found against each other, and repair it
+    Verify(verify::Args),
+    /// Copy the store as of one moment
+    Backup(backup::Args),
+    /// Make a store anew from a backup
+    Restore(migrate::RestoreArgs),
+    /// Copy a store to one of another kind
+    Migrate(migrate::MigrateArgs),
 }
 
 impl Cli {
@@ -107,7 +118,7 @@ impl Cli {
             _ => "warn",
         };
         let on_failure = match self.command {
-            Command::Check(_) => Outcome::NotDecided,
+            Command::Check(_) | Command::Verify(_) => Outcome::NotDecided,
             _ => Outcome::NotDone,
         };
         let context = Context { store: self.store, output: Output::new(self.json) };
@@ -122,6 +133,10 @@ impl Cli {
             Command::Check(args) => check::run(args, context),
             Command::Export(args) => export::run(args, context),
             Command::Import(args) => import::run(args, context),
+            Command::Verify(args) => verify::run(args, context),
+            Command::Backup(args) => backup::run(args, context),
+            Command::Restore(args) => migrate::restore(args, context),
+            Command::Migrate(args) => migrate::run(args, context),
         });
         match result {
             Ok(outcome) => outcome.into(),

@@ -5,7 +5,9 @@
 
 mod cli;
 mod commands;
+mod copy;
 mod failure;
+mod local_store;
 mod logging;
 mod names;
 mod output;

@@ -1,6 +1,5 @@
 //! What a command does with a store: open it, work with an engine on it, close it.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -9,7 +8,8 @@ use portcullis::password::PasswordPolicy;
 use portcullis::store::Store;
 use tokio::runtime;
 
-use crate::store_url::{IfMissing, StoreUrl, open_file};
+use crate::local_store::{IfMissing, LocalStore};
+use crate::store_url::StoreUrl;
 
 /// The rules for passwords, as an option.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -32,18 +32,18 @@ pub(crate) fn on_existing_store<T>(
     policy: PolicyArgs,
     work: impl AsyncFnOnce(&Engine) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    on_file(&StoreUrl::parse_lasting(store)?, IfMissing::Fail, policy, work)
+    on_local_store(&StoreUrl::parse_lasting(store)?, IfMissing::Fail, policy, work)
 }
 
-/// Works on the store in the file.
-pub(crate) fn on_file<T>(
-    path: &Path,
+/// Works on the store.
+pub(crate) fn on_local_store<T>(
+    store: &LocalStore,
     if_missing: IfMissing,
     policy: PolicyArgs,
     work: impl AsyncFnOnce(&Engine) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     // Opening blocks, so it is done before there is a runtime.
-    on_store(open_file(path, if_missing)?, policy, work)
+    on_store(store.open(if_missing)?, policy, work)
 }
 
 /// Works on the store, and closes it whatever comes of it.
@@ -52,23 +52,33 @@ pub(crate) fn on_store<T>(
     policy: PolicyArgs,
     work: impl AsyncFnOnce(&Engine) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .context("could not start the runtime")?;
-    runtime.block_on(async {
+    run(async {
         let result = async {
             let engine = build_engine(Arc::clone(&store), policy).await?;
             work(&engine).await
         }
         .await;
-        // What was done is done, and its answer may hold a secret that is shown this once.
-        if let Err(error) = store.close().await {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::warn!(cause, "could not close the store in good order: {error}");
-        }
+        close(&*store).await;
         result
     })
+}
+
+/// Runs the work on a runtime of its own.
+pub(crate) fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .context("could not start the runtime")?;
+    runtime.block_on(work)
+}
+
+/// Closes the store after work whose result stands: what was done is done, and its answer may hold
+/// a secret that is shown this once.
+pub(crate) async fn close(store: &dyn Store) {
+    if let Err(error) = store.close().await {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::warn!(cause, "could not close the store in good order: {error}");
+    }
 }
 
 /// Starts an engine on the store.

@@ -1,29 +1,20 @@
-//! Which store is meant, and opening it.
+//! Which store is meant.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow, bail};
-use portcullis::store::{MemoryStore, Store};
-use portcullis_sqlite::{OpenError, SqliteStore};
+use anyhow::bail;
 
-const SUPPORTED: &str = "this build has sqlite:PATH and, for `serve`, memory:";
+use crate::local_store::LocalStore;
+
+const SUPPORTED: &str = "this build has sqlite:PATH, sled:PATH and, for `serve`, memory:";
 
 /// Where the records are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     /// In the memory of this process.
     Memory,
-    /// In an SQLite file.
-    Sqlite(PathBuf),
-}
-
-/// What to do where there is no store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IfMissing {
-    Create,
-    Fail,
+    /// On this machine, also when this process is gone.
+    Local(LocalStore),
 }
 
 impl StoreUrl {
@@ -37,25 +28,25 @@ impl StoreUrl {
         match (scheme, rest) {
             ("memory", "") => Ok(Self::Memory),
             ("memory", _) => bail!("nothing may follow `memory:` in --store"),
-            ("sqlite", "") => bail!("the path is missing in --store: write sqlite:PATH"),
+            ("sqlite" | "sled", "") => bail!("the path is missing in --store: write {scheme}:PATH"),
             ("sqlite", ":memory:") => bail!("a store in memory is --store memory:"),
             // Whoever writes `sqlite://x` hardly means `//x`, which is `/x`.
-            ("sqlite", path) if path.starts_with("//") => {
-                bail!("--store takes a path, not a URL with `//`: write sqlite:PATH")
+            ("sqlite" | "sled", path) if path.starts_with("//") => {
+                bail!("--store takes a path, not a URL with `//`: write {scheme}:PATH")
             }
-            ("sqlite", path) => Ok(Self::Sqlite(path.into())),
-            ("sled" | "postgres" | "postgresql", _) => {
+            ("sqlite", path) => Ok(Self::Local(LocalStore::Sqlite(path.into()))),
+            ("sled", path) => Ok(Self::Local(LocalStore::Sled(path.into()))),
+            ("postgres" | "postgresql", _) => {
                 bail!("stores on `{scheme}` are not in this build yet: {SUPPORTED}")
             }
             _ => bail!("--store has an unknown scheme: {SUPPORTED}"),
         }
     }
 
-    /// Reads the text of `--store` for a command that works on a store which stays: gives the
-    /// path of its file.
-    pub(crate) fn parse_lasting(text: &str) -> anyhow::Result<PathBuf> {
+    /// Reads the text of `--store` for a command that works on a store which stays.
+    pub(crate) fn parse_lasting(text: &str) -> anyhow::Result<LocalStore> {
         match Self::parse(text)? {
-            Self::Sqlite(path) => Ok(path),
+            Self::Local(store) => Ok(store),
             Self::Memory => bail!(
                 "a store in memory is gone when this command ends: give the server's store with \
                  --store sqlite:PATH"
@@ -68,28 +59,9 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory:"),
-            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Local(store) => store.fmt(f),
         }
     }
-}
-
-/// Opens the store in the file. This blocks.
-pub(crate) fn open_file(path: &Path, if_missing: IfMissing) -> anyhow::Result<Arc<dyn Store>> {
-    let options = SqliteStore::options().create(if_missing == IfMissing::Create);
-    match options.open(path) {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(OpenError::Missing { path }) => Err(anyhow!(
-            "there is no store at `{}`: check --store, or create one with `portcullis setup` or \
-             `portcullis serve`",
-            path.display()
-        )),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Makes a store that is gone with this process.
-pub(crate) fn in_memory() -> anyhow::Result<Arc<dyn Store>> {
-    Ok(Arc::new(MemoryStore::new().context("could not begin a store in memory")?))
 }
 
 #[cfg(test)]
@@ -105,8 +77,11 @@ mod tests {
         assert_eq!(StoreUrl::parse("memory:").unwrap(), StoreUrl::Memory);
         for path in ["portcullis.db", "/var/lib/portcullis.db", "./a:b c", "C:\\data\\p.db"] {
             let url = StoreUrl::parse(&format!("sqlite:{path}")).unwrap();
-            assert_eq!(url, StoreUrl::Sqlite(path.into()));
+            assert_eq!(url, StoreUrl::Local(LocalStore::Sqlite(path.into())));
             assert_eq!(url.to_string(), format!("sqlite:{path}"));
+            let url = StoreUrl::parse(&format!("sled:{path}")).unwrap();
+            assert_eq!(url, StoreUrl::Local(LocalStore::Sled(path.into())));
+            assert_eq!(url.to_string(), format!("sled:{path}"));
         }
     }
 
@@ -117,7 +92,7 @@ mod tests {
         assert!(error("sqlite::memory:").contains("--store memory:"));
         assert!(error("sqlite://portcullis.db").contains("sqlite:PATH"));
         assert!(error("memory:x").contains("nothing may follow"));
-        assert!(error("sled:data").contains("not in this build yet"));
+        assert!(error("sled:").contains("write sled:PATH"));
         for text in ["postgres://ada:s3cret@db/x", "mysql://ada:s3cret@db/x", "s3cret"] {
             let error = error(text);
             assert!(!error.contains("s3cret"), "{error}");

@@ -81,9 +81,13 @@ impl Maintain for SledStore {
             .writer
             .call(move |committer| {
                 let noted = committer.end_noting();
-                let mut copy = copied?;
-                for (kind, id) in noted {
-                    copy.take_again(committer.shared(), kind, id)?;
+                let copy = copied?;
+                // First all of them out of the way: names may have passed from one to another.
+                for (kind, id) in &noted {
+                    copy.remove(*kind, *id)?;
+                }
+                for (kind, id) in &noted {
+                    copy.take_again(committer.shared(), *kind, *id)?;
                 }
                 Ok(copy)
             })
@@ -160,13 +164,15 @@ impl Copy {
         Ok(self.trees.write(&draft.into_edits())?)
     }
 
-    /// Copies what has become of the record.
-    fn take_again(&mut self, shared: &Shared, kind: Kind, id: Id) -> Result<(), StoreError> {
-        let record = shared.read(|state| rows::by_id(state.trees()?, kind, id))?;
+    fn remove(&self, kind: Kind, id: Id) -> Result<(), StoreError> {
         let mut draft = Draft::on(&self.trees);
-        // First out of the way: another record may have its unique key by now.
         draft.remove(kind, id)?;
-        self.trees.write(&draft.into_edits())?;
+        Ok(self.trees.write(&draft.into_edits())?)
+    }
+
+    /// Copies what has become of the record.
+    fn take_again(&self, shared: &Shared, kind: Kind, id: Id) -> Result<(), StoreError> {
+        let record = shared.read(|state| rows::by_id(state.trees()?, kind, id))?;
         let mut draft = Draft::on(&self.trees);
         if let Some(record) = record {
             draft.put(&record, &grants_of(&record).unwrap_or_default())?;

@@ -226,6 +226,21 @@ impl Committer {
         tidied.unwrap_or(false)
     }
 
+    /// Does something that changes no record, all or nothing.
+    pub(crate) fn in_transaction(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let connection = self.take_connection()?;
+        // It is closed after a failure, which undoes what it has not committed.
+        run(&connection, "BEGIN IMMEDIATE").map_err(Failure::from)?;
+        work(&connection)?;
+        let committed = run(&connection, "COMMIT");
+        committed.map_err(|error| StoreError::indeterminate(Failure::from(error)))?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
     fn tell(&mut self, news: News) {
         match news.changes {
             Some(changes) => drop(self.feed.announce(changes)),

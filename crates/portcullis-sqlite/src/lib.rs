@@ -27,7 +27,8 @@
 //!   file systems, snapshots and disks keep is beyond it.
 //! - The file is created with mode 0600, and SQLite gives those beside it, `-wal` and `-shm`, the
 //!   same mode. They belong to it: a copy of a file that is open must be made with
-//!   `VACUUM INTO` or `.backup`, and without them it lacks the latest changes.
+//!   [`back_up`](portcullis::store::Maintain::back_up), `VACUUM INTO` or `.backup`, and without
+//!   them it lacks the latest changes.
 //!
 //! # Looking into it
 //!
@@ -56,6 +57,7 @@
 mod changes;
 mod error;
 mod group;
+mod maintain;
 mod open;
 mod operations;
 mod options;
@@ -65,7 +67,7 @@ mod schema;
 mod tables;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -79,6 +81,7 @@ pub use open::OpenError;
 pub use options::SqliteOptions;
 
 use group::Committer;
+use open::Location;
 use readers::Readers;
 use rows::OwnedLookup;
 
@@ -88,7 +91,7 @@ use rows::OwnedLookup;
 /// of its own writes; it ends when the store is [closed](Store::close) or dropped, after it has
 /// finished what was begun.
 pub struct SqliteStore {
-    path: PathBuf,
+    location: Location,
     created: bool,
     feed: Arc<Feed>,
     readers: Arc<Readers>,
@@ -121,7 +124,7 @@ impl SqliteStore {
 
     /// Returns the absolute path of the file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.location.path()
     }
 
     fn refuse_if_closed(&self) -> Result<(), StoreError> {
@@ -134,7 +137,7 @@ impl SqliteStore {
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SqliteStore").field("path", &self.path()).finish_non_exhaustive()
     }
 }
 

@@ -123,8 +123,8 @@ impl Location {
         Ok(Self { path: absolute, busy_timeout: busy_timeout.min(LONGEST) })
     }
 
-    pub(crate) fn into_path(self) -> PathBuf {
-        self.path
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(crate) fn busy_timeout(&self) -> Duration {
@@ -172,7 +172,8 @@ impl Location {
         Ok(connection)
     }
 
-    fn connect(&self) -> rusqlite::Result<Connection> {
+    /// Opens a connection that is not set up for anything.
+    pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(self.busy_timeout)?;
@@ -193,13 +194,12 @@ impl Location {
     fn set_write_ahead(&self, connection: &Connection) -> rusqlite::Result<()> {
         let begin = Instant::now();
         loop {
-            let mode: rusqlite::Result<String> =
-                connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0));
+            let mode = switch_to_write_ahead(connection);
             return match mode {
-                Ok(mode) if mode == "wal" => Ok(()),
-                Ok(_) => Err(rusqlite::Error::SqliteFailure(
+                Ok(true) => Ok(()),
+                Ok(false) => Err(rusqlite::Error::SqliteFailure(
                     rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
-                    Some("this file system does not support write-ahead logging".to_owned()),
+                    Some("it could not be switched to write-ahead logging".to_owned()),
                 )),
                 // SQLite does not wait here when two processes switch a new file at once.
                 Err(error) if is_busy(&error) && begin.elapsed() < self.busy_timeout => {
@@ -309,4 +309,24 @@ impl Location {
             _ => OpenError::Open { path, source: error.into() },
         }
     }
+}
+
+/// Returns whether the file is in write-ahead logging now.
+fn switch_to_write_ahead(connection: &Connection) -> rusqlite::Result<bool> {
+    let is_wal = |mode: String| mode == "wal";
+    if connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map(is_wal)? {
+        return Ok(true);
+    }
+    let answer = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0));
+    if !answer.map(is_wal)? {
+        return Ok(false);
+    }
+    // SQLite answers before it commits the switch. If that fails, it says `wal` from then on and
+    // uses a rollback journal, whose removal it does not sync: what was acknowledged would be
+    // rolled back after a power cut. A log of -1 pages is none, unless another process is in the
+    // way, and then there is one.
+    let log = "PRAGMA wal_checkpoint(PASSIVE)";
+    let (busy, pages): (bool, i64) =
+        connection.query_row(log, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(busy || pages >= 0)
 }

@@ -99,6 +99,6 @@ impl SqliteOptions {
         committer.look();
         let writer = GroupWriter::start("portcullis-sqlite", committer)
             .map_err(|error| location.unusable(error))?;
-        Ok(SqliteStore { path: location.into_path(), created, feed, readers, writer })
+        Ok(SqliteStore { location, created, feed, readers, writer })
     }
 }

@@ -55,6 +55,14 @@ pub(crate) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Resul
     Ok(true)
 }
 
+/// Makes an empty database a store of today's format.
+pub(crate) fn migrate_all(connection: &mut Connection) -> rusqlite::Result<()> {
+    for format in 0..FORMAT {
+        migrate(connection, format)?;
+    }
+    Ok(())
+}
+
 /// Returns the format that the file says it has.
 pub(crate) fn format(connection: &Connection) -> rusqlite::Result<i64> {
     let mut format = connection.prepare_cached("PRAGMA user_version")?;

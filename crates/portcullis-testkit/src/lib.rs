@@ -83,6 +83,8 @@
 
 mod access;
 mod background;
+pub mod engine_model;
+mod engines;
 pub mod faults;
 mod faulty;
 pub mod fixtures;
@@ -90,6 +92,8 @@ mod harness;
 mod instrumented;
 mod method;
 mod model;
+mod pinned;
+pub mod races;
 mod random;
 pub mod rules;
 mod watching;
@@ -100,6 +104,7 @@ pub use faulty::{Call, Fault, Faults, FaultyStore, Gate};
 pub use harness::{Capabilities, Fixture, Harness, Place, run};
 pub use instrumented::{Counts, InstrumentedStore, Outcome};
 pub use method::Method;
+pub use pinned::pinned_records;
 pub use rules::{RULES, Rule};
 
 /// Makes one `#[test]` per rule of the suite, in a module `conformance`.

@@ -1,6 +1,6 @@
 //! `portcullis import`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,12 @@ use anyhow::{Context as _, anyhow, bail};
 use portcullis::snapshot::{InvalidSnapshot, LineError, Snapshot};
 use portcullis::{Engine, ImportError};
 use serde::Serialize;
-use tempfile::TempPath;
 
 use crate::cli::Context;
 use crate::failure::Outcome;
-use crate::session::{PolicyArgs, on_file, on_store};
-use crate::store_url::{IfMissing, StoreUrl, in_memory};
+use crate::local_store::{IfMissing, LocalStore, in_memory};
+use crate::session::{PolicyArgs, on_local_store, on_store};
+use crate::store_url::StoreUrl;
 use crate::table::escape;
 
 #[derive(clap::Args)]
@@ -46,13 +46,10 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     let store = StoreUrl::parse_lasting(&context.store)?;
     let snapshot = read(&file)?;
     let records = snapshot.len();
-    let imported = match fs::metadata(&store) {
-        Ok(file) if dry_run && file.len() == 0 => import_into_memory(snapshot)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && dry_run => {
-            import_into_memory(snapshot)?
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => import_into_new(&store, snapshot)?,
-        // What else is wrong with the file, opening it says best.
+    let imported = match store.is_absent() {
+        Ok(true) if dry_run => import_into_memory(snapshot)?,
+        Ok(true) => import_into_new(&store, snapshot)?,
+        // What else is wrong with it, opening it says best.
         _ if dry_run => import_into(&store, IfMissing::Fail, snapshot, true)?,
         _ => import_into(&store, IfMissing::Create, snapshot, false)?,
     };
@@ -82,12 +79,12 @@ fn read(file: &Path) -> anyhow::Result<Snapshot> {
 }
 
 fn import_into(
-    path: &Path,
+    store: &LocalStore,
     if_missing: IfMissing,
     snapshot: Snapshot,
     dry_run: bool,
 ) -> anyhow::Result<usize> {
-    on_file(path, if_missing, PolicyArgs::default(), async |engine: &Engine| {
+    on_local_store(store, if_missing, PolicyArgs::default(), async |engine: &Engine| {
         import(engine, snapshot, dry_run).await
     })
 }
@@ -98,57 +95,9 @@ fn import_into_memory(snapshot: Snapshot) -> anyhow::Result<usize> {
     })
 }
 
-/// Imports into a store that appears only when everything is in it: whatever goes wrong leaves
-/// none behind, and nobody, a server for instance, can find it half done.
-fn import_into_new(path: &Path, snapshot: Snapshot) -> anyhow::Result<usize> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let cannot_create = || format!("cannot create `{}`", path.display());
-    refuse_left_overs(path)?;
-    let mut workshop = tempfile::Builder::new();
-    workshop.prefix(".portcullis-import-");
-    // For the owner alone, whatever the umask is.
-    #[cfg(unix)]
-    workshop.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-    let workshop = workshop.tempdir_in(directory).with_context(cannot_create)?;
-    let unfinished = workshop.path().join("portcullis.db");
-    let imported = import_into(&unfinished, IfMissing::Create, snapshot, false)?;
-    let mut beside = unfinished.clone().into_os_string();
-    beside.push("-wal");
-    if Path::new(&beside).try_exists().with_context(cannot_create)? {
-        // Closing has moved everything into the file. If it could not, the file alone is useless.
-        return Err(anyhow!("the new store could not be completed").context(cannot_create()));
-    }
-    let unfinished = TempPath::try_from_path(unfinished).with_context(cannot_create)?;
-    unfinished.persist_noclobber(path).map_err(|error| error.error).with_context(cannot_create)?;
-    sync_directory(directory).with_context(cannot_create)?;
-    Ok(imported)
-}
-
-/// Refuses to put a store beside what SQLite kept beside an earlier one: it would take the earlier
-/// one's log for the new one's, and bring back what was there.
-fn refuse_left_overs(path: &Path) -> anyhow::Result<()> {
-    for suffix in ["-wal", "-shm", "-journal"] {
-        let mut beside = path.to_owned().into_os_string();
-        beside.push(suffix);
-        let beside = Path::new(&beside);
-        if beside.try_exists().with_context(|| format!("cannot look at `{}`", beside.display()))? {
-            bail!(
-                "`{}` is left over from a store that was at `{}`: put that store back, or delete \
-                 what is left of it, and try again",
-                beside.display(),
-                path.display()
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Makes a new name in the directory survive a power cut.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
+/// Imports into a store that is not there before everything is in it.
+fn import_into_new(store: &LocalStore, snapshot: Snapshot) -> anyhow::Result<usize> {
+    store.make(|unfinished| import_into(unfinished, IfMissing::Create, snapshot, false))
 }
 
 async fn import(engine: &Engine, snapshot: Snapshot, dry_run: bool) -> anyhow::Result<usize> {

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::failure::Outcome;
+use crate::local_store::IfMissing;
 use crate::names::{self, Names};
-use crate::session::{PolicyArgs, on_file};
-use crate::store_url::{IfMissing, StoreUrl};
+use crate::session::{PolicyArgs, on_local_store};
+use crate::store_url::StoreUrl;
 use crate::table;
 use crate::view::{BucketView, TenantView};
 
@@ -54,7 +55,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
         }
         seen.push(bucket);
     }
-    let path = StoreUrl::parse_lasting(&context.store)?;
+    let store = StoreUrl::parse_lasting(&context.store)?;
     let set_up = SetUp { org, user, buckets };
     let work = async |engine: &Engine| {
         let done = engine.set_up(set_up).await?;
@@ -65,7 +66,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
         }
         Ok((done, buckets))
     };
-    let (done, buckets) = on_file(&path, IfMissing::Create, PolicyArgs::default(), work)?;
+    let (done, buckets) = on_local_store(&store, IfMissing::Create, PolicyArgs::default(), work)?;
 
     let mut pairs = vec![
         ("org", format!("{} ({})", done.org.name, done.org.id)),

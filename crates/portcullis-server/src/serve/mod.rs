@@ -16,8 +16,9 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 
 use crate::failure::Outcome;
+use crate::local_store::{IfMissing, in_memory};
 use crate::session::{PolicyArgs, build_engine};
-use crate::store_url::{IfMissing, StoreUrl, in_memory, open_file};
+use crate::store_url::StoreUrl;
 
 use first_start::TokenPlace;
 use signals::Signals;
@@ -127,7 +128,7 @@ async fn serve(args: &Args, url: &StoreUrl, addresses: &[SocketAddr]) -> anyhow:
 fn open(url: &StoreUrl) -> anyhow::Result<Arc<dyn Store>> {
     match url {
         StoreUrl::Memory => in_memory(),
-        StoreUrl::Sqlite(path) => open_file(path, IfMissing::Create),
+        StoreUrl::Local(store) => Ok(store.open(IfMissing::Create)?),
     }
 }
 
@@ -138,7 +139,7 @@ fn token_place(url: &StoreUrl) -> anyhow::Result<TokenPlace> {
     }
     let beside = match url {
         StoreUrl::Memory => PathBuf::new(),
-        StoreUrl::Sqlite(path) => path.clone(),
+        StoreUrl::Local(store) => store.path().to_owned(),
     };
     let path = beside.with_file_name("operator-token");
     let path = std::path::absolute(path).context("cannot tell the current directory")?;

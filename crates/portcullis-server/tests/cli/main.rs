@@ -9,6 +9,7 @@
 
 mod admin;
 mod check;
+mod maintenance;
 mod refusals;
 mod serve;
 mod snapshots;

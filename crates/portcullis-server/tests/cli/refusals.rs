@@ -26,7 +26,6 @@ fn only_serve_setup_and_import_create_a_store() {
 fn a_store_that_this_build_has_not_is_refused_without_quoting_its_url() {
     let sandbox = Sandbox::new();
     for (url, expected) in [
-        ("sled:data", "stores on `sled` are not in this build yet"),
         ("postgres://ada:s3cret@db/x", "stores on `postgres` are not in this build yet"),
         ("mysql://ada:s3cret@db/x", "unknown scheme"),
         ("portcullis.db", "sqlite:portcullis.db"),

@@ -10,4 +10,6 @@ mod engine_faults;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod maintenance;

@@ -16,6 +16,10 @@ mod files;
 #[cfg(test)]
 mod formats;
 #[cfg(test)]
+mod maintenance;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod sharing;

@@ -10,6 +10,7 @@ mod tests;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::error::Category;
 use thiserror::Error;
 
 pub use bodies::{Deletion, Gone};
@@ -89,7 +90,7 @@ pub trait Entity: Sized + Send + Sync {
     fn from_record(record: &Record) -> Result<Self, StoreError> {
         let decoded = serde_json::from_str(&record.body)
             .map(Self::from_body)
-            .map_err(BadBody::Json)
+            .map_err(|error| BadBody::unreadable(&error))
             .and_then(|entity| match entity.contradiction(record) {
                 Some(field) => Err(BadBody::Contradicts { field }),
                 None => Ok(entity),
@@ -121,13 +122,15 @@ pub trait Entity: Sized + Send + Sync {
 enum BadBody {
     #[error("its body contradicts its {field}")]
     Contradicts { field: &'static str },
-    #[error("its body cannot be read: {}", describe(.0))]
-    Json(serde_json::Error),
+    #[error("its body cannot be read: {category:?} error at column {column}")]
+    Unreadable { category: Category, column: usize },
 }
 
-/// Says where a body is wrong without quoting it: it may hold a password hash.
-fn describe(error: &serde_json::Error) -> String {
-    format!("{:?} error at column {}", error.classify(), error.column())
+impl BadBody {
+    /// Keeps what does not quote the body: the error itself does, also in its `Debug`.
+    fn unreadable(error: &serde_json::Error) -> Self {
+        Self::Unreadable { category: error.classify(), column: error.column() }
+    }
 }
 
 /// The version of the format, always 1 so far.

@@ -1,0 +1,124 @@
+//! `portcullis migrate` and `portcullis restore`.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use portcullis::verify::verify;
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::copy::{Contents, copy};
+use crate::failure::Outcome;
+use crate::local_store::{IfMissing, LocalStore};
+use crate::session::{close, run as run_async};
+use crate::store_url::StoreUrl;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+The new store appears when it is complete and was compared with the old one, record by record. Ids,
+hashes and revisions stay as they are. Stop the server first: what is changed meanwhile is noticed,
+and nothing is done.
+
+Examples:
+  portcullis migrate --from sqlite:portcullis.db --to sled:portcullis.sled
+  portcullis migrate --from sled:portcullis.sled --to sqlite:/var/lib/portcullis/portcullis.db")]
+pub(crate) struct MigrateArgs {
+    /// The store to copy
+    #[arg(long, value_name = "URL")]
+    from: String,
+
+    /// The store to make, where there is none
+    #[arg(long, value_name = "URL")]
+    to: String,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+The backup is verified first. It stays as it is; the store is made anew where there is none, so move
+a damaged one out of the way before.
+
+Example:
+  mv portcullis.db damaged.db
+  portcullis restore monday.db --store sqlite:portcullis.db")]
+pub(crate) struct RestoreArgs {
+    /// What `portcullis backup` has written, of the same kind of store as --store
+    backup: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    from: String,
+    to: String,
+    #[serde(flatten)]
+    contents: &'a Contents,
+}
+
+pub(crate) fn run(args: MigrateArgs, context: Context) -> anyhow::Result<Outcome> {
+    let from = StoreUrl::parse_lasting(&args.from)?;
+    let to = StoreUrl::parse_lasting(&args.to)?;
+    let contents = copy_to_new(&from, &to)?;
+    let text = format!("copied {from} to {to}, and compared them:\n{contents}");
+    let document = Document { from: from.to_string(), to: to.to_string(), contents: &contents };
+    context.output.document(&document, &text)?;
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Outcome> {
+    let to = StoreUrl::parse_lasting(&context.store)?;
+    let from = to.at(args.backup);
+    if !to.is_absent().with_context(|| format!("cannot look at `{}`", to.path().display()))? {
+        bail!("there is a store at `{}`: move it out of the way first", to.path().display());
+    }
+    let backup = from.open(IfMissing::Fail)?;
+    let damages = run_async(async {
+        let report = verify(&*backup, |_| {}).await;
+        close(&*backup).await;
+        Ok(report.context("could not verify the backup")?.damages)
+    })?;
+    drop(backup);
+    if damages > 0 {
+        bail!(
+            "the backup is damaged: `portcullis verify --store {from}` says more, and may repair it"
+        );
+    }
+    let contents = copy_to_new(&from, &to)?;
+    let text = format!("restored {to} from {from}:\n{contents}");
+    let document = Document { from: from.to_string(), to: to.to_string(), contents: &contents };
+    context.output.document(&document, &text)?;
+    Ok(Outcome::Done)
+}
+
+fn copy_to_new(from: &LocalStore, to: &LocalStore) -> anyhow::Result<Contents> {
+    let old = from.open(IfMissing::Fail)?;
+    let copied = to.make(|unfinished| {
+        let new = unfinished.open(IfMissing::Create)?;
+        let bar = progress_bar();
+        run_async(async {
+            let copied = copy(&*old, &*new, |count| bar.inc(count)).await;
+            bar.finish_and_clear();
+            // Unlike elsewhere, what is not closed in good order is not complete.
+            let closed = new.close().await.context("could not complete the new store");
+            closed.and(copied)
+        })
+    });
+    run_async(async {
+        close(&*old).await;
+        copied
+    })
+}
+
+/// For whoever looks at a terminal.
+fn progress_bar() -> ProgressBar {
+    let target = match std::io::stderr().is_terminal() {
+        true => ProgressDrawTarget::stderr(),
+        false => ProgressDrawTarget::hidden(),
+    };
+    let style = ProgressStyle::with_template("{spinner} {human_pos} records, {per_sec}, {elapsed}");
+    let bar = ProgressBar::with_draw_target(None, target);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

@@ -1,0 +1,136 @@
+//! `portcullis verify`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use portcullis::Timestamp;
+use portcullis::store::Maintain;
+use portcullis::verify::{Finding, Report, verify};
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::failure::Outcome;
+use crate::local_store::{IfMissing, LocalStore};
+use crate::session::{close, run as run_async};
+use crate::store_url::StoreUrl;
+use crate::table::escape;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Reads every record, and checks it against everything by which it is found. A reference to a user or
+org that does not exist is named and is no damage: imports may bring such records, and nobody can log
+in with them.
+
+--repair makes a backup, then everything by which records are found anew, and verifies again. It
+never changes or deletes a record: what cannot be read stays, and a backup or snapshot has to help.
+
+Exit status: 0 sound, 1 damaged, 2 it could not be found out.
+
+Examples:
+  portcullis verify
+  portcullis verify --repair --backup before-repair.db")]
+pub(crate) struct Args {
+    /// Make unique keys and index entries anew from the records, after a backup
+    #[arg(long)]
+    repair: bool,
+
+    /// Where the backup before a repair goes; by default beside the store
+    #[arg(long, requires = "repair", value_name = "PATH")]
+    backup: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    sound: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<String>,
+    records: BTreeMap<String, u64>,
+    entries: u64,
+    damages: u64,
+    dangling: u64,
+    /// The first ones.
+    findings: Vec<FindingView>,
+}
+
+#[derive(Serialize)]
+struct FindingView {
+    damage: bool,
+    text: String,
+}
+
+pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
+    let local = StoreUrl::parse_lasting(&context.store)?;
+    let store = local.open(IfMissing::Fail)?;
+    let (backup, report) = run_async(async {
+        let verified = work(&args, &local, &*store).await;
+        close(&*store).await;
+        verified
+    })?;
+    let sound = report.is_sound();
+    let mut text = String::new();
+    if let Some(backup) = &backup {
+        writeln!(text, "backup before the repair: {backup}")?;
+    }
+    text.push_str(&describe(&report));
+    let finding =
+        |finding: &Finding| FindingView { damage: finding.is_damage(), text: finding.to_string() };
+    let document = Document {
+        sound,
+        backup,
+        records: report.records.iter().map(|(kind, count)| (kind.to_string(), *count)).collect(),
+        entries: report.entries,
+        damages: report.damages,
+        dangling: report.dangling,
+        findings: report.findings.iter().map(finding).collect(),
+    };
+    context.output.document(&document, &text)?;
+    Ok(if sound { Outcome::Done } else { Outcome::NotDone })
+}
+
+async fn work(
+    args: &Args,
+    local: &LocalStore,
+    store: &dyn Maintain,
+) -> anyhow::Result<(Option<String>, Report)> {
+    let report = async || verify(store, |_| {}).await.context("could not verify the store");
+    if !args.repair {
+        return Ok((None, report().await?));
+    }
+    let backup = match &args.backup {
+        Some(path) => path.clone(),
+        None => {
+            let at = Timestamp::now().to_string().replace(':', "");
+            let mut name = local.path().to_owned().into_os_string();
+            name.push(format!(".before-repair-{at}"));
+            name.into()
+        }
+    };
+    let backed_up = store.back_up(&backup).await;
+    backed_up.context("could not make the backup before the repair: nothing was changed")?;
+    store.rebuild_entries().await.context("could not repair the store: nothing was changed")?;
+    Ok((Some(local.at(backup).to_string()), report().await?))
+}
+
+fn describe(report: &Report) -> String {
+    let mut text = String::new();
+    for (kind, count) in &report.records {
+        text.push_str(&format!("{kind:<15} {count}\n"));
+    }
+    text.push_str(&format!("{:<15} {}\n", "entries", report.entries));
+    for finding in &report.findings {
+        let what = if finding.is_damage() { "damage" } else { "note" };
+        text.push_str(&format!("{what}: {}\n", escape(&finding.to_string())));
+    }
+    let more = (report.damages + report.dangling).saturating_sub(report.findings.len() as u64);
+    if more > 0 {
+        text.push_str(&format!("and {more} more\n"));
+    }
+    text.push_str(match report.damages {
+        0 => "sound\n",
+        _ => "damaged\n",
+    });
+    text
+}

@@ -1,0 +1,129 @@
+//! Copying a store into another one, and making sure of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroUsize;
+
+use anyhow::{Context as _, bail};
+use futures_util::StreamExt as _;
+use portcullis::store::{
+    Batch, Expect, Index, Kind, Operation, Record, Store, StoreExt as _, grants_of,
+};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+/// How many records are read at a time, and written as one batch.
+const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+
+/// What is in a store: equal if and only if the records are, revisions included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Contents {
+    /// How many records there are of each kind.
+    pub(crate) records: BTreeMap<String, u64>,
+    /// SHA-256 of all of them, in hexadecimal digits.
+    pub(crate) sha256: String,
+}
+
+impl Contents {
+    pub(crate) fn total(&self) -> u64 {
+        self.records.values().sum()
+    }
+}
+
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (kind, count) in &self.records {
+            writeln!(f, "{kind:<15} {count}")?;
+        }
+        writeln!(f, "{:<15} {}", "SHA-256", self.sha256)
+    }
+}
+
+/// Reads every record of the store, and hands each page on.
+///
+/// # Errors
+///
+/// When a record cannot be read: a copy without it would be none.
+async fn read_all(
+    store: &dyn Store,
+    mut page_read: impl AsyncFnMut(Vec<Record>) -> anyhow::Result<()>,
+) -> anyhow::Result<Contents> {
+    let mut records = BTreeMap::new();
+    let mut digest = Sha256::new();
+    for kind in Kind::ALL {
+        let mut count = 0;
+        let mut pages = store.pages(Index::All(kind), PAGE);
+        while let Some(page) = pages.next().await {
+            let page = page.context("could not read the store")?;
+            if page.unreadable > 0 {
+                bail!(
+                    "{} records of kind {kind} cannot be read: `portcullis verify` says more",
+                    page.unreadable
+                );
+            }
+            for record in &page.records {
+                add(&mut digest, record);
+            }
+            count += page.records.len() as u64;
+            page_read(page.records).await?;
+        }
+        records.insert(kind.to_string(), count);
+    }
+    let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Contents { records, sha256 })
+}
+
+fn add(digest: &mut Sha256, record: &Record) {
+    let id = |id: Option<u64>| id.map(u64::to_be_bytes).unwrap_or_default();
+    digest.update(record.kind.to_string());
+    digest.update(record.id.as_u64().to_be_bytes());
+    digest.update(record.revision.as_u128().to_be_bytes());
+    digest.update(id(record.org.map(|org| org.as_u64())));
+    digest.update(id(record.user.map(|user| user.as_u64())));
+    // With their lengths, so that no byte can pass from one to the other.
+    for text in [record.unique_key.as_str(), record.status.as_str(), &record.body] {
+        digest.update((text.len() as u64).to_be_bytes());
+        digest.update(text);
+    }
+}
+
+/// Says what is in the store.
+pub(crate) async fn contents(store: &dyn Store) -> anyhow::Result<Contents> {
+    read_all(store, async |_| Ok(())).await
+}
+
+/// Copies every record, with the revision it has, into a store without any, and reads both again
+/// to compare them. `progress` is called with the number of records copied since the last call.
+pub(crate) async fn copy(
+    from: &dyn Store,
+    to: &dyn Store,
+    mut progress: impl FnMut(u64),
+) -> anyhow::Result<Contents> {
+    let there = contents(to).await?;
+    if there.total() > 0 {
+        bail!("there are {} records in the new store already", there.total());
+    }
+    let copied = read_all(from, async |records: Vec<Record>| {
+        let count = records.len() as u64;
+        let mut batch = Batch::new();
+        for record in records {
+            let grants = grants_of(&record)
+                .with_context(|| format!("{} {} cannot be copied", record.kind, record.id))?;
+            batch.push(Operation::Put { record, grants, expect: Expect::Absent });
+        }
+        to.commit(batch).await.context("could not write to the new store")?;
+        progress(count);
+        Ok(())
+    })
+    .await?;
+    let arrived = contents(to).await?;
+    if arrived != copied {
+        bail!("the copy is not what was copied:\n{copied}{arrived}");
+    }
+    let now = contents(from).await?;
+    if now != copied {
+        bail!("records were changed while they were copied: stop the server first");
+    }
+    Ok(copied)
+}

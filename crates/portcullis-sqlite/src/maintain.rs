@@ -1,0 +1,282 @@
+//! Verifying, repairing, backing up.
+
+use std::fs::{self, File, OpenOptions};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use portcullis::store::{
+    Entry, EntryCursor, EntryKey, EntryPage, Index, Kind, Maintain, PageRequest, StoreError,
+    grants_of,
+};
+use portcullis::{GrantKey, Permission};
+use rusqlite::{Connection, Row, params};
+use tokio::runtime::Handle;
+
+use crate::error::Failure;
+use crate::open::Location;
+use crate::rows::parse_id;
+use crate::tables::{TABLES, Table};
+use crate::{SqliteStore, rows, schema};
+
+/// How many complaints are returned.
+const COMPLAINTS: usize = 100;
+
+/// How many records are read at a time.
+const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+
+#[async_trait]
+impl Maintain for SqliteStore {
+    /// SQLite's `integrity_check`, and whether every index and trigger is there. This reads the
+    /// whole file.
+    async fn check_files(&self) -> Result<Vec<String>, StoreError> {
+        self.readers.read(|connection| Ok(check(connection).map_err(Failure::from)?)).await
+    }
+
+    async fn entries(
+        &self,
+        after: Option<EntryCursor>,
+        limit: NonZeroUsize,
+    ) -> Result<EntryPage, StoreError> {
+        let read = move |connection: &Connection| {
+            Ok(entries(connection, after.as_ref(), limit.get()).map_err(Failure::from)?)
+        };
+        self.readers.read(read).await
+    }
+
+    /// SQLite's own indexes are made anew as well, and those indexes and triggers of the schema
+    /// that are not there. Commits wait meanwhile, reads do not.
+    async fn rebuild_entries(&self) -> Result<(), StoreError> {
+        self.writer.call(|committer| committer.in_transaction(rebuild)).await
+    }
+
+    /// The copy is a file with mode 0600 that holds nothing of what was deleted, and a store of
+    /// its own: positions of this one mean nothing to it. Commits do not wait.
+    async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
+        self.refuse_if_closed()?;
+        let (location, to) = (self.location.clone(), to.to_owned());
+        let done = Handle::current().spawn_blocking(move || back_up(&location, &to)).await;
+        done.unwrap_or_else(|_| Err(Failure::ShuttingDown.into()))
+    }
+}
+
+fn check(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut check = connection.prepare(&format!("PRAGMA integrity_check({COMPLAINTS})"))?;
+    let said = check.query_map([], |row| row.get(0))?;
+    let mut complaints: Vec<String> = said.collect::<rusqlite::Result<_>>()?;
+    complaints.retain(|complaint| complaint != "ok");
+    for (kind, name, _) in missing_objects(connection)? {
+        complaints.push(format!("the {kind} `{name}` is missing or not as it should be"));
+    }
+    complaints.truncate(COMPLAINTS);
+    Ok(complaints)
+}
+
+/// Kind, name and statement of each index and trigger that is not there as it should be.
+fn missing_objects(connection: &Connection) -> rusqlite::Result<Vec<(String, String, String)>> {
+    let mut new = Connection::open_in_memory()?;
+    schema::migrate_all(&mut new)?;
+    let mut all = new.prepare(
+        "SELECT type, name, sql FROM sqlite_schema
+         WHERE type IN ('index', 'trigger') AND sql IS NOT NULL",
+    )?;
+    let all = all.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let mut same =
+        connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = ?1 AND sql = ?2")?;
+    let mut missing = Vec::new();
+    for object in all {
+        let object: (String, String, String) = object?;
+        if !same.exists([&object.1, &object.2])? {
+            missing.push(object);
+        }
+    }
+    Ok(missing)
+}
+
+fn rebuild(connection: &Connection) -> Result<(), StoreError> {
+    let sql = |error| StoreError::from(Failure::from(error));
+    for (kind, name, create) in missing_objects(connection).map_err(sql)? {
+        connection
+            .execute_batch(&format!("DROP {kind} IF EXISTS {name}; {create}"))
+            .map_err(sql)?;
+    }
+    connection.execute_batch("REINDEX; DELETE FROM grants;").map_err(sql)?;
+    for table in TABLES.iter() {
+        let mut after = None;
+        loop {
+            let request = PageRequest { after, limit: PAGE };
+            let page = rows::list(connection, Index::All(table.kind), request)?;
+            let mut grant = connection.prepare_cached(&table.grant).map_err(sql)?;
+            for record in &page.records {
+                for key in grants_of(record).unwrap_or_default() {
+                    let added = grant.execute(params![record.id.to_string(), key.to_string()]);
+                    added.map_err(sql)?;
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The entries of a table that are of one sort. They are walked in this order.
+#[derive(Clone, Copy)]
+enum Section {
+    UniqueKey,
+    Org,
+    User,
+    Grant,
+}
+
+const SECTIONS: [Section; 4] = [Section::UniqueKey, Section::Org, Section::User, Section::Grant];
+
+impl Section {
+    /// Key and id of the entries after the key `?1` and the id `?2`, in their order.
+    fn sql(self, table: &Table) -> String {
+        let name = table.name;
+        let (key, from) = match self {
+            Self::UniqueKey => ("unique_key", format!("{name} WHERE unique_key IS NOT NULL")),
+            Self::Org => ("org_id", format!("{name} WHERE org_id IS NOT NULL")),
+            Self::User => ("user_id", format!("{name} WHERE user_id IS NOT NULL")),
+            Self::Grant => ("grant_key", format!("grants WHERE kind = '{name}'")),
+        };
+        format!(
+            "SELECT {key}, id FROM {from} AND {key} >= ?1 AND ({key}, id) > (?1, ?2) \
+             ORDER BY {key}, id"
+        )
+    }
+
+    fn read(self, kind: Kind, row: &Row<'_>) -> Option<(Entry, String, String)> {
+        let (key_text, id_text): (String, String) = (row.get(0).ok()?, row.get(1).ok()?);
+        let key = match self {
+            Self::UniqueKey => EntryKey::UniqueKey(key_text.as_str().into()),
+            Self::Org => EntryKey::Org(parse_id(&key_text)?.into()),
+            Self::User => EntryKey::User(parse_id(&key_text)?.into()),
+            Self::Grant => EntryKey::Grant(parse_grant(&key_text)?),
+        };
+        let id = parse_id(&id_text)?;
+        Some((Entry { kind, key, id }, key_text, id_text))
+    }
+}
+
+/// Reads a grant key in exactly the form it is written in.
+fn parse_grant(text: &str) -> Option<GrantKey> {
+    let grant = GrantKey::of(text.parse::<Permission>().ok()?);
+    (grant.to_string() == text).then_some(grant)
+}
+
+/// One section of one table after the other. A cursor is the number of the section, and id and key
+/// of the last entry.
+fn entries(
+    connection: &Connection,
+    after: Option<&EntryCursor>,
+    limit: usize,
+) -> rusqlite::Result<EntryPage> {
+    let mut page = EntryPage::default();
+    if after.is_none() {
+        page.unreadable = of_no_table(connection)?;
+    }
+    let (begin, mut last_key, mut last_id) = match after.and_then(read_cursor) {
+        Some((section, key, id)) => (section, key, id),
+        None => (0, String::new(), String::new()),
+    };
+    let sections = TABLES.iter().flat_map(|table| SECTIONS.map(|section| (table, section)));
+    for (number, (table, section)) in sections.enumerate().skip(begin) {
+        let mut statement = connection.prepare_cached(&section.sql(table))?;
+        let mut rows = statement.query([&last_key, &last_id])?;
+        while let Some(row) = rows.next()? {
+            let Some((entry, key, id)) = section.read(table.kind, row) else {
+                page.unreadable += 1;
+                continue;
+            };
+            page.entries.push(entry);
+            // Only after one that can be read, so that those that cannot be are counted once.
+            if page.entries.len() == limit {
+                page.next = Some(write_cursor(number, &key, &id));
+                return Ok(page);
+            }
+        }
+        (last_key, last_id) = (String::new(), String::new());
+    }
+    Ok(page)
+}
+
+fn write_cursor(section: usize, key: &str, id: &str) -> EntryCursor {
+    EntryCursor::new(format!("{section} {id} {key}").into_bytes())
+}
+
+fn read_cursor(cursor: &EntryCursor) -> Option<(usize, String, String)> {
+    let mut parts = std::str::from_utf8(cursor.as_bytes()).ok()?.splitn(3, ' ');
+    let (section, id, key) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((section.parse().ok()?, key.to_owned(), id.to_owned()))
+}
+
+/// How many grants are of a table that does not exist.
+fn of_no_table(connection: &Connection) -> rusqlite::Result<usize> {
+    let names: Vec<_> = TABLES.iter().map(|table| format!("'{}'", table.name)).collect();
+    let names = names.join(", ");
+    let sql = format!("SELECT count(*) FROM grants WHERE kind NOT IN ({names})");
+    let count: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// The copy, until it has got its name.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // It has a name that nobody takes for a backup, and is needed no more in either case.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// With `VACUUM INTO`, which reads one moment while others write. The online backup would begin
+/// anew at every commit of another process, and copy the remains of what was deleted.
+fn back_up(location: &Location, to: &Path) -> Result<(), StoreError> {
+    let to = std::path::absolute(to).map_err(StoreError::backend)?;
+    if to.symlink_metadata().is_ok() {
+        return Err(StoreError::backend(format!("there is something at `{}`", to.display())));
+    }
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".unfinished");
+    let unfinished = to.with_file_name(name);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    // SQLite writes into a file that is there, if it is empty.
+    let file = options.open(&unfinished).map_err(|error| {
+        let path = unfinished.display();
+        StoreError::backend(format!(
+            "cannot create `{path}`, which a backup that failed may have left behind: {error}"
+        ))
+    })?;
+    let unfinished = Unfinished(unfinished);
+    let copy = || -> rusqlite::Result<()> {
+        let path = unfinished
+            .0
+            .to_str()
+            .ok_or_else(|| rusqlite::Error::InvalidPath(unfinished.0.clone()))?;
+        location.connect()?.execute("VACUUM INTO ?1", [path])?;
+        let copy = Connection::open(&unfinished.0)?;
+        copy.execute_batch(
+            "PRAGMA journal_mode = MEMORY;
+             UPDATE meta SET value = lower(hex(randomblob(16))) WHERE name = 'incarnation';",
+        )?;
+        copy.close().map_err(|(_, error)| error)
+    };
+    copy().map_err(Failure::from)?;
+    let give_name = || {
+        file.sync_all()?;
+        // Unlike renaming, this fails when there is something by now.
+        fs::hard_link(&unfinished.0, &to)?;
+        match to.parent() {
+            Some(directory) if cfg!(unix) => File::open(directory)?.sync_all(),
+            _ => Ok(()),
+        }
+    };
+    give_name().map_err(StoreError::backend)
+}

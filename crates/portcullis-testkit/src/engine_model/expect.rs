@@ -1,0 +1,740 @@
+//! What an engine must answer, and what it has then.
+
+use portcullis::ErrorKind::{self, Conflict, Forbidden, Invalid, NotFound, Unauthorized};
+use portcullis::{
+    AuthorizationId, BucketId, Id, Identity, OrgId, Permission, Refusal, ResourceType, Timestamp,
+    UserId,
+};
+
+use super::action::{Action, Answer, Creation, DescribedRow, Query, Refused, Somebody};
+use super::rows::{AuthorizationRow, BucketRow, OrgRow, Row, TokenRow, UserRow};
+use super::rule::{allows, any_allows};
+use super::state::{State, digest};
+
+/// An answer that is no success: its kind, and its message where the behaviour reference says it.
+struct No {
+    kind: ErrorKind,
+    message: Option<String>,
+    refusal: Option<Refusal>,
+}
+
+fn no(kind: ErrorKind, message: impl Into<String>) -> No {
+    No { kind, message: Some(message.into()), refusal: None }
+}
+
+fn refused(refusal: Refusal) -> No {
+    No { kind: Unauthorized, message: Some("Unauthorized".to_owned()), refusal: Some(refusal) }
+}
+
+impl No {
+    fn fits(&self, answer: &Answer) -> bool {
+        let Answer::Refused(Refused { kind, message, refusal }) = answer else { return false };
+        self.kind == *kind
+            && self.message.as_ref().is_none_or(|expected| expected == message)
+            && self.refusal == *refusal
+    }
+
+    fn check(self, answer: &Answer) -> Result<(), String> {
+        if self.fits(answer) {
+            return Ok(());
+        }
+        let Self { kind, message, refusal } = self;
+        Err(format!("expected {kind:?} {message:?} {refusal:?}, got {answer:?}"))
+    }
+}
+
+/// The answer that is expected, where the model knows all of it.
+fn same(expected: Answer, answer: &Answer) -> Result<(), String> {
+    if expected == *answer {
+        return Ok(());
+    }
+    Err(format!("expected {expected:?}, got {answer:?}"))
+}
+
+fn name_refusal(name: &str) -> Option<No> {
+    let length = name.len();
+    let message = format!("a name must be between 1 and 4096 bytes long, not {length}");
+    (!(1..=4_096).contains(&length)).then(|| no(Invalid, message))
+}
+
+/// An id that was drawn: roughly the time, then 22 random bits.
+fn drawn(id: impl Into<Id>, now: Timestamp) -> Result<(), String> {
+    let id: Id = id.into();
+    let since_2020 = now.as_unix_millis() - 1_577_836_800_000;
+    if i64::try_from(id.as_u64() >> 22) == Ok(since_2020) {
+        return Ok(());
+    }
+    Err(format!("{id} is no id of {now}"))
+}
+
+impl State {
+    /// Compares the answer with what the model says, and does to the model what was done.
+    pub(super) fn take(
+        &mut self,
+        action: &Action,
+        answer: &Answer,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        match action {
+            Action::CreateOrg { name } => self.create_org(name, answer, now),
+            Action::CreateUser { name } => self.create_user(name, answer, now),
+            Action::CreateBucket { org, name } => self.create_bucket(*org, name, answer, now),
+            Action::SetOrgStatus { org, active } => match self.orgs.get_mut(org) {
+                None => no(NotFound, "organization not found").check(answer),
+                Some(row) => {
+                    row.active = *active;
+                    same(Answer::Org(row.clone()), answer)
+                }
+            },
+            Action::SetUserStatus { user, active } => match self.users.get_mut(user) {
+                None => no(NotFound, "user not found").check(answer),
+                Some(row) => {
+                    row.active = *active;
+                    same(Answer::User(row.clone()), answer)
+                }
+            },
+            Action::DeleteOrg { org } => {
+                if self.orgs.remove(org).is_none() {
+                    return no(NotFound, "organization not found").check(answer);
+                }
+                self.authorizations.retain(|_, row| row.org != *org);
+                self.tokens.retain(|_, row| row.org != *org);
+                self.buckets.retain(|_, row| row.org != *org);
+                same(Answer::Done, answer)
+            }
+            Action::DeleteUser { user } => {
+                if self.users.remove(user).is_none() {
+                    return no(NotFound, "user not found").check(answer);
+                }
+                self.authorizations.retain(|_, row| row.user != *user);
+                self.tokens.retain(|_, row| row.user != *user);
+                same(Answer::Done, answer)
+            }
+            Action::DeleteBucket { bucket } => match self.buckets.remove(bucket) {
+                None => no(NotFound, "bucket not found").check(answer),
+                Some(_) => same(Answer::Done, answer),
+            },
+            Action::CreateToken { org, user, permissions } => {
+                self.create_token(*org, *user, permissions, answer, now)
+            }
+            Action::SetTokenStatus { token, active } => match self.tokens.get_mut(token) {
+                None => no(NotFound, "API token not found").check(answer),
+                Some(row) => {
+                    row.active = *active;
+                    same(Answer::Token(row.clone(), None), answer)
+                }
+            },
+            Action::RevokeToken { token } => match self.tokens.remove(token) {
+                None => no(NotFound, "API token not found").check(answer),
+                Some(_) => same(Answer::Done, answer),
+            },
+            Action::Create(creation) => self.create(creation, answer, now),
+            Action::Patch { authorization, active, description } => {
+                let Some(row) = self.authorizations.get_mut(authorization) else {
+                    return no(NotFound, "authorization not found").check(answer);
+                };
+                row.active = active.unwrap_or(row.active);
+                if let Some(description) = description {
+                    row.description.clone_from(description);
+                }
+                row.updated = now;
+                same(Answer::Authorization(row.clone()), answer)
+            }
+            Action::SetPermissions { authorization, permissions } => {
+                self.set_permissions(*authorization, permissions, answer, now)
+            }
+            Action::SetPassword { authorization, password } => {
+                if !self.authorizations.contains_key(authorization) {
+                    return no(NotFound, "authorization not found").check(answer);
+                }
+                if let Some(weak) = self.weakness(password) {
+                    return no(Invalid, weak).check(answer);
+                }
+                self.passwords.entry(*authorization).or_default().push(password.clone());
+                same(Answer::Done, answer)
+            }
+            Action::Delete { authorization } => match self.authorizations.remove(authorization) {
+                None => no(NotFound, "authorization not found").check(answer),
+                Some(_) => {
+                    self.passwords.remove(authorization);
+                    same(Answer::Done, answer)
+                }
+            },
+            Action::Authenticate { username, password } => {
+                self.check_log_in(username, password, answer)
+            }
+            Action::AuthenticateToken { secret } => match self.by_secret(secret.as_bytes()) {
+                Some(token) => self.check_token(token, answer),
+                None => refused(Refusal::UnknownToken).check(answer),
+            },
+            Action::AuthenticateCaller { secret } => self.check_caller(secret, answer),
+            Action::ResolveOrg { text } => {
+                let by_id =
+                    self.orgs.values().find(|row| row.id.to_string() == text.to_lowercase());
+                let found = by_id.or_else(|| self.orgs.values().find(|row| row.name == *text));
+                match found {
+                    Some(row) => same(Answer::Org(row.clone()), answer),
+                    None => {
+                        let message = format!("organization name \"{text}\" not found");
+                        no(NotFound, message).check(answer)
+                    }
+                }
+            }
+            Action::ResolveUser { text } => {
+                let by_id =
+                    self.users.values().find(|row| row.id.to_string() == text.to_lowercase());
+                let found = by_id.or_else(|| self.users.values().find(|row| row.name == *text));
+                match found {
+                    Some(row) => same(Answer::User(row.clone()), answer),
+                    None => no(NotFound, "user not found").check(answer),
+                }
+            }
+            Action::ResolveBucket { org, text } => {
+                let mut own = self.buckets.values().filter(|row| row.org == *org);
+                let by_id = own.clone().find(|row| row.id.to_string() == text.to_lowercase());
+                match by_id.or_else(|| own.find(|row| row.name == *text)) {
+                    Some(row) => same(Answer::Bucket(row.clone()), answer),
+                    None => no(NotFound, "bucket not found").check(answer),
+                }
+            }
+            Action::List(query) => same(self.list(query), answer),
+            Action::Import { rows, dry_run } => self.import(rows, *dry_run, answer),
+        }
+    }
+
+    fn create_org(&mut self, name: &str, answer: &Answer, now: Timestamp) -> Result<(), String> {
+        if let Some(refusal) = name_refusal(name) {
+            return refusal.check(answer);
+        }
+        if self.orgs.values().any(|row| row.name == name) {
+            let message = format!("organization with name {name} already exists");
+            return no(Conflict, message).check(answer);
+        }
+        let Answer::Org(created) = answer else {
+            return Err(format!("expected an org, got {answer:?}"));
+        };
+        drawn(created.id, now)?;
+        let row = OrgRow { id: created.id, name: name.to_owned(), active: true };
+        if self.orgs.insert(created.id, row.clone()).is_some() {
+            return Err(format!("the id {} was taken", created.id));
+        }
+        self.ever.orgs.insert(row.id);
+        same(Answer::Org(row), answer)
+    }
+
+    fn create_user(&mut self, name: &str, answer: &Answer, now: Timestamp) -> Result<(), String> {
+        if let Some(refusal) = name_refusal(name) {
+            return refusal.check(answer);
+        }
+        if self.users.values().any(|row| row.name == name) {
+            let message = format!("user with name {name} already exists");
+            return no(Conflict, message).check(answer);
+        }
+        let Answer::User(created) = answer else {
+            return Err(format!("expected a user, got {answer:?}"));
+        };
+        drawn(created.id, now)?;
+        let row = UserRow { id: created.id, name: name.to_owned(), active: true };
+        if self.users.insert(created.id, row.clone()).is_some() {
+            return Err(format!("the id {} was taken", created.id));
+        }
+        self.ever.users.insert(row.id);
+        same(Answer::User(row), answer)
+    }
+
+    fn create_bucket(
+        &mut self,
+        org: OrgId,
+        name: &str,
+        answer: &Answer,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        if let Some(refusal) = name_refusal(name) {
+            return refusal.check(answer);
+        }
+        if !self.orgs.contains_key(&org) {
+            return no(NotFound, "organization not found").check(answer);
+        }
+        if self.buckets.values().any(|row| row.org == org && row.name == name) {
+            let message = format!("bucket with name {name} already exists");
+            return no(Conflict, message).check(answer);
+        }
+        let Answer::Bucket(created) = answer else {
+            return Err(format!("expected a bucket, got {answer:?}"));
+        };
+        drawn(created.id, now)?;
+        let row = BucketRow { id: created.id, org, name: name.to_owned() };
+        if self.buckets.insert(created.id, row.clone()).is_some() {
+            return Err(format!("the id {} was taken", created.id));
+        }
+        self.ever.buckets.insert(row.id);
+        same(Answer::Bucket(row), answer)
+    }
+
+    fn create_token(
+        &mut self,
+        org: OrgId,
+        user: UserId,
+        permissions: &[Permission],
+        answer: &Answer,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let instance =
+            permissions.iter().any(|p| p.resource.resource_type == ResourceType::Instance);
+        let refusal = if let Some(refusal) = zeros(permissions) {
+            refusal
+        } else if instance {
+            No { kind: Forbidden, message: None, refusal: None }
+        } else if !self.users.contains_key(&user) {
+            no(NotFound, "user not found")
+        } else if !self.orgs.contains_key(&org) {
+            no(NotFound, "organization not found")
+        } else {
+            let Answer::Token(created, Some(secret)) = answer else {
+                return Err(format!("expected a token and its secret, got {answer:?}"));
+            };
+            drawn(created.id, now)?;
+            let row = TokenRow {
+                id: created.id,
+                digest: digest(secret),
+                active: true,
+                description: String::new(),
+                org,
+                user,
+                permissions: permissions.to_vec(),
+            };
+            if !self.ever.secrets.insert(secret.clone()) {
+                return Err("the secret was drawn before".to_owned());
+            }
+            if self.tokens.insert(row.id, row.clone()).is_some() {
+                return Err(format!("the id {} was taken", row.id));
+            }
+            self.ever.tokens.insert(row.id);
+            self.secrets.insert(row.id, secret.clone());
+            return same(Answer::Token(row, Some(secret.clone())), answer);
+        };
+        refusal.check(answer)
+    }
+
+    fn create(
+        &mut self,
+        creation: &Creation,
+        answer: &Answer,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        if let Some(refusal) = self.creation_refusal(creation) {
+            return refusal.check(answer);
+        }
+        let Answer::Authorization(created) = answer else {
+            return Err(format!("expected an authorization, got {answer:?}"));
+        };
+        drawn(created.id, now)?;
+        let row = AuthorizationRow {
+            id: created.id,
+            username: creation.username.clone(),
+            active: creation.status != "inactive",
+            description: creation.description.clone(),
+            org: creation.org.expect("there is one where it is not refused"),
+            user: creation.user,
+            permissions: creation.permissions.clone(),
+            hash: None,
+            created: now,
+            updated: now,
+        };
+        if self.authorizations.insert(row.id, row.clone()).is_some() {
+            return Err(format!("the id {} was taken", row.id));
+        }
+        self.ever.authorizations.insert(row.id);
+        self.passwords.remove(&row.id);
+        same(Answer::Authorization(row), answer)
+    }
+
+    /// The first line of the table in "Create" that applies.
+    fn creation_refusal(&self, creation: &Creation) -> Option<No> {
+        let Creation { username, org, user, permissions, status, .. } = creation;
+        if permissions.is_empty() {
+            return Some(no(Invalid, "authorization must include permissions"));
+        }
+        if let Some(refusal) = zeros(permissions) {
+            return Some(refusal);
+        }
+        let Some(org) = *org else { return Some(no(Invalid, "org id required: invalid ID")) };
+        if !["", "active", "inactive"].contains(&status.as_str()) {
+            return Some(no(Invalid, "invalid status: must be active or inactive"));
+        }
+        if username.is_empty() {
+            return Some(no(Invalid, "token required for v1 user authorization type"));
+        }
+        if username.len() > 32_768 {
+            let message = format!("token must be at most 32768 bytes long, not {}", username.len());
+            return Some(no(Invalid, message));
+        }
+        if let Some(refusal) = grant_refusal(permissions, org) {
+            return Some(refusal);
+        }
+        if !self.users.contains_key(user) || !self.orgs.contains_key(&org) {
+            return Some(no(Invalid, "unable to create token"));
+        }
+        if self.by_username(username).is_some() {
+            return Some(no(Conflict, "token already exists"));
+        }
+        self.bucket_refusal(permissions)
+    }
+
+    fn bucket_refusal(&self, permissions: &[Permission]) -> Option<No> {
+        let absent = |permission: &Permission| match permission.resource.id {
+            Some(id) if permission.resource.resource_type == ResourceType::Buckets => {
+                !self.buckets.contains_key(&BucketId::from(id))
+            }
+            _ => false,
+        };
+        let message = "bucket not found when creating auth";
+        permissions.iter().any(absent).then(|| no(NotFound, message))
+    }
+
+    fn set_permissions(
+        &mut self,
+        id: AuthorizationId,
+        permissions: &[Permission],
+        answer: &Answer,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        if permissions.is_empty() {
+            return no(Invalid, "authorization must include permissions").check(answer);
+        }
+        if let Some(refusal) = zeros(permissions) {
+            return refusal.check(answer);
+        }
+        let Some(row) = self.authorizations.get(&id) else {
+            return no(NotFound, "authorization not found").check(answer);
+        };
+        let refusal = grant_refusal(permissions, row.org);
+        if let Some(refusal) = refusal.or_else(|| self.bucket_refusal(permissions)) {
+            return refusal.check(answer);
+        }
+        let row = self.authorizations.get_mut(&id).expect("it was there");
+        row.permissions = permissions.to_vec();
+        row.updated = now;
+        same(Answer::Authorization(row.clone()), answer)
+    }
+
+    /// Every rule that a new password breaks, a line for each.
+    fn weakness(&self, password: &[u8]) -> Option<String> {
+        let mut broken = Vec::new();
+        if !(8..=72).contains(&password.len()) {
+            broken.push("passwords must be between 8 and 72 characters long".to_owned());
+        }
+        if self.strong && !has_three_classes(password) {
+            broken.push(
+                "passwords must contain at least three of the following character types: \
+                 uppercase, lowercase, numbers, and special characters: !@#$%^&*()_+"
+                    .to_owned(),
+            );
+        }
+        (!broken.is_empty()).then(|| broken.join("\n"))
+    }
+
+    fn by_secret(&self, secret: &[u8]) -> Option<&TokenRow> {
+        if secret.is_empty() {
+            return None;
+        }
+        let has_it =
+            |row: &&TokenRow| self.secrets.get(&row.id).map(String::as_bytes) == Some(secret);
+        self.tokens.values().find(has_it)
+    }
+
+    /// What stands against a credential of the user in the org.
+    fn standing(&self, user: UserId, org: OrgId) -> Option<Refusal> {
+        if !self.users.get(&user).is_some_and(|user| user.active) {
+            return Some(Refusal::User);
+        }
+        if !self.orgs.get(&org).is_some_and(|org| org.active) {
+            return Some(Refusal::Org);
+        }
+        None
+    }
+
+    /// "Logging in", the six lines of the decision.
+    fn check_log_in(&self, username: &str, password: &[u8], answer: &Answer) -> Result<(), String> {
+        let Some(row) = self.by_username(username) else {
+            return match self.by_secret(password) {
+                Some(token) => self.check_token(token, answer),
+                None => refused(Refusal::UnknownUsername).check(answer),
+            };
+        };
+        let right = row.hash.as_ref().and(self.passwords.get(&row.id)).and_then(|had| had.last());
+        let refusal = match right {
+            _ if !row.active => Refusal::Inactive,
+            None => Refusal::NoPassword,
+            Some(right) if right != password || password.is_empty() => Refusal::WrongPassword,
+            Some(_) if self.strong && !has_three_classes(password) => {
+                Refusal::PasswordChangeRequired
+            }
+            Some(_) => match self.standing(row.user, row.org) {
+                Some(refusal) => refusal,
+                None => {
+                    let expected = Somebody {
+                        identity: Identity::Authorization(
+                            row.id,
+                            portcullis::Username::new(username).map_err(|e| e.to_string())?,
+                        ),
+                        org: row.org,
+                        user: row.user,
+                        permissions: row.permissions.iter().copied().collect(),
+                    };
+                    return same(Answer::Principal(expected), answer);
+                }
+            },
+        };
+        refused(refusal).check(answer)
+    }
+
+    fn check_token(&self, token: &TokenRow, answer: &Answer) -> Result<(), String> {
+        if !token.active {
+            return refused(Refusal::Inactive).check(answer);
+        }
+        match self.standing(token.user, token.org) {
+            Some(refusal) => refused(refusal).check(answer),
+            None => same(principal_of(token), answer),
+        }
+    }
+
+    /// "HTTP", "Callers".
+    fn check_caller(&self, secret: &str, answer: &Answer) -> Result<(), String> {
+        let Some(token) = self.by_secret(secret.as_bytes()) else {
+            let refusal = Some(Refusal::UnknownToken);
+            return No { refusal, ..no(Unauthorized, "unauthorized access") }.check(answer);
+        };
+        match self.standing(token.user, token.org) {
+            Some(refusal) => {
+                let message = match refusal {
+                    Refusal::Org => "Organization is inactive",
+                    _ => "User is inactive",
+                };
+                No { refusal: Some(refusal), ..no(Forbidden, message) }.check(answer)
+            }
+            None => same(principal_of(token), answer),
+        }
+    }
+
+    /// Is the authorization one that the filter means? Every field given must match.
+    pub(super) fn is_meant(
+        filter: &portcullis::AuthorizationFilter,
+        row: &AuthorizationRow,
+    ) -> bool {
+        filter.id.is_none_or(|id| id == row.id)
+            && filter.username.as_ref().is_none_or(|username| *username == row.username)
+            && filter.org.is_none_or(|org| org == row.org)
+            && filter.user.is_none_or(|user| user == row.user)
+            && filter.status.is_none_or(|status| status.is_active() == row.active)
+            && filter.permits.is_none_or(|asked| any_allows(&row.permissions, &asked))
+    }
+
+    /// Checks every record.
+    pub(super) fn list(&self, query: &Query) -> Answer {
+        let mut meant: Vec<&AuthorizationRow> = Vec::new();
+        for row in self.authorizations.values() {
+            let shown = match &query.caller {
+                None => true,
+                Some(held) => self.may_see(held, row),
+            };
+            if shown && Self::is_meant(&query.filter, row) && query.after.is_none_or(|a| row.id > a)
+            {
+                meant.push(row);
+            }
+        }
+        let more = meant.len() > query.limit;
+        meant.truncate(query.limit);
+        let next = if more { meant.last().map(|row| row.id) } else { None };
+        match query.caller {
+            None => Answer::Listed(meant.into_iter().cloned().collect(), next),
+            Some(_) => {
+                Answer::Described(meant.into_iter().map(|row| self.describe(row)).collect(), next)
+            }
+        }
+    }
+
+    /// May somebody who holds this read it, and are its user and org there?
+    fn may_see(&self, held: &[Permission], row: &AuthorizationRow) -> bool {
+        use portcullis::Resource;
+
+        let authorization =
+            Resource::all(ResourceType::Authorizations).in_org(row.org).with_id(row.id);
+        let needed = [Permission::read(authorization), Permission::read(Resource::user(row.user))];
+        let may = needed.iter().all(|needed| held.iter().any(|held| allows(held, needed)));
+        may && self.orgs.contains_key(&row.org) && self.users.contains_key(&row.user)
+    }
+
+    fn describe(&self, row: &AuthorizationRow) -> DescribedRow {
+        let names = |permission: &Permission| {
+            let resource = permission.resource;
+            let name = resource.id.and_then(|id| match resource.resource_type {
+                ResourceType::Buckets => self.buckets.get(&id.into()).map(|row| row.name.clone()),
+                ResourceType::Orgs => self.orgs.get(&id.into()).map(|row| row.name.clone()),
+                ResourceType::Users => self.users.get(&id.into()).map(|row| row.name.clone()),
+                _ => None,
+            });
+            let org = resource.org.and_then(|org| self.orgs.get(&org));
+            (name, org.map(|row| row.name.clone()))
+        };
+        DescribedRow {
+            row: row.clone(),
+            org: self.orgs.get(&row.org).map(|row| row.name.clone()).unwrap_or_default(),
+            user: self.users.get(&row.user).map(|row| row.name.clone()).unwrap_or_default(),
+            resources: row.permissions.iter().map(names).collect(),
+        }
+    }
+
+    fn import(&mut self, rows: &[Row], dry_run: bool, answer: &Answer) -> Result<(), String> {
+        for (position, row) in rows.iter().enumerate() {
+            if rows.iter().take(position).any(|before| same_place(before, row)) {
+                return same(Answer::Contradicts(position as u64 + 1), answer);
+            }
+        }
+        let mut new = Vec::new();
+        let mut refused = Vec::new();
+        for (number, row) in (1..).zip(rows) {
+            match self.holder(row) {
+                Holder::Nobody => new.push(row),
+                Holder::Itself => {}
+                Holder::Another => refused.push(number),
+            }
+        }
+        if !refused.is_empty() {
+            return same(Answer::Collides(refused), answer);
+        }
+        same(Answer::Imported(new.len()), answer)?;
+        if !dry_run {
+            new.into_iter().for_each(|row| self.insert(row.clone()));
+        }
+        Ok(())
+    }
+
+    fn holder(&self, row: &Row) -> Holder {
+        let (there, differs, taken) = match row {
+            Row::Org(row) => {
+                let there = self.orgs.get(&row.id);
+                let taken = self.orgs.values().any(|other| other.name == row.name);
+                (there.is_some(), there != Some(row), taken)
+            }
+            Row::User(row) => {
+                let there = self.users.get(&row.id);
+                let taken = self.users.values().any(|other| other.name == row.name);
+                (there.is_some(), there != Some(row), taken)
+            }
+            Row::Bucket(row) => {
+                let there = self.buckets.get(&row.id);
+                let taken = self
+                    .buckets
+                    .values()
+                    .any(|other| (other.org, &other.name) == (row.org, &row.name));
+                (there.is_some(), there != Some(row), taken)
+            }
+            Row::Token(row, secret) => {
+                let there = self.tokens.get(&row.id);
+                (there.is_some(), there != Some(row), self.by_secret(secret.as_bytes()).is_some())
+            }
+            Row::Authorization(row, _) => {
+                let there = self.authorizations.get(&row.id);
+                (there.is_some(), there != Some(row), self.by_username(&row.username).is_some())
+            }
+        };
+        match (there, differs, taken) {
+            (true, false, _) => Holder::Itself,
+            (true, true, _) | (false, _, true) => Holder::Another,
+            (false, _, false) => Holder::Nobody,
+        }
+    }
+
+    fn insert(&mut self, row: Row) {
+        match row {
+            Row::Org(row) => {
+                self.ever.orgs.insert(row.id);
+                self.orgs.insert(row.id, row);
+            }
+            Row::User(row) => {
+                self.ever.users.insert(row.id);
+                self.users.insert(row.id, row);
+            }
+            Row::Bucket(row) => {
+                self.ever.buckets.insert(row.id);
+                self.buckets.insert(row.id, row);
+            }
+            Row::Token(row, secret) => {
+                self.ever.tokens.insert(row.id);
+                self.ever.secrets.insert(secret.clone());
+                self.secrets.insert(row.id, secret);
+                self.tokens.insert(row.id, row);
+            }
+            Row::Authorization(row, password) => {
+                self.ever.authorizations.insert(row.id);
+                self.passwords.insert(row.id, password.into_iter().collect());
+                self.authorizations.insert(row.id, row);
+            }
+        }
+    }
+}
+
+/// Who has the id or the name of a record.
+enum Holder {
+    Nobody,
+    /// The very same record.
+    Itself,
+    Another,
+}
+
+/// Do two records of a file want the same id or the same name?
+fn same_place(one: &Row, other: &Row) -> bool {
+    match (one, other) {
+        (Row::Org(a), Row::Org(b)) => a.id == b.id || a.name == b.name,
+        (Row::User(a), Row::User(b)) => a.id == b.id || a.name == b.name,
+        (Row::Bucket(a), Row::Bucket(b)) => a.id == b.id || (a.org, &a.name) == (b.org, &b.name),
+        (Row::Token(a, secret), Row::Token(b, other)) => a.id == b.id || secret == other,
+        (Row::Authorization(a, _), Row::Authorization(b, _)) => {
+            a.id == b.id || a.username == b.username
+        }
+        _ => false,
+    }
+}
+
+fn principal_of(token: &TokenRow) -> Answer {
+    Answer::Principal(Somebody {
+        identity: Identity::ApiToken(token.id),
+        org: token.org,
+        user: token.user,
+        permissions: token.permissions.iter().copied().collect(),
+    })
+}
+
+/// The first zero for an id: in a permission the org's comes before its own.
+fn zeros(permissions: &[Permission]) -> Option<No> {
+    for permission in permissions {
+        if permission.resource.org.is_some_and(|org| org.as_u64() == 0) {
+            return Some(no(Invalid, "invalid org id for permission: invalid ID"));
+        }
+        if permission.resource.id.is_some_and(|id| id.as_u64() == 0) {
+            return Some(no(Invalid, "invalid id for permission: invalid ID"));
+        }
+    }
+    None
+}
+
+/// What must not be granted in the org, whoever grants it.
+fn grant_refusal(permissions: &[Permission], org: OrgId) -> Option<No> {
+    if permissions.iter().any(|p| p.resource.resource_type == ResourceType::Instance) {
+        return Some(No { kind: Forbidden, message: None, refusal: None });
+    }
+    let other = permissions.iter().find(|p| p.resource.org.is_some_and(|other| other != org))?;
+    Some(no(Invalid, format!("permission {other} is not for org id {org}")))
+}
+
+/// Three of four classes, of the ASCII that passwords have here.
+fn has_three_classes(password: &[u8]) -> bool {
+    let classes = [
+        password.iter().any(u8::is_ascii_digit),
+        password.iter().any(u8::is_ascii_uppercase),
+        password.iter().any(u8::is_ascii_lowercase),
+        password.iter().any(|byte| b"!@#$%^&*()_+".contains(byte)),
+    ];
+    classes.into_iter().filter(|has| *has).count() >= 3
+}

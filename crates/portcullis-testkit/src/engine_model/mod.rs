@@ -1,0 +1,265 @@
+//! The engine on your store against a model of it: random requests, equal answers.
+//!
+//! A run makes an engine on an empty store, another one on a [`MemoryStore`] with the same clock
+//! and the same randomness, and a model in plain collections that knows only what the behaviour
+//! reference says. Then it takes random steps: creates, changes and deletes users, orgs, buckets,
+//! API tokens and authorizations, sets passwords and logs in, lists with every filter, imports,
+//! exports into another store, closes the store and opens it again. Names and ids come from small
+//! pools, so that they collide, are stale, or differ in the case of one letter only.
+//!
+//! After each step the answer is compared, and a list of everything; every few steps each record
+//! is looked up in each way, every combination of a filter's fields is compared with "check every
+//! record", compiled permissions with the rule, and everybody logs in with every password they
+//! ever had. The export of both stores must be the same to the last byte.
+//!
+//! # Running it on your store
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use portcullis::store::MemoryStore;
+//! use portcullis_testkit::Capabilities;
+//!
+//! portcullis_testkit::engine_model! {
+//!     capabilities: Capabilities { survives_reopen: false, shared_between_handles: false },
+//!     fresh: async || Arc::new(MemoryStore::new().expect("there is randomness")),
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! makes one `#[test]`, which takes some seconds. The environment makes it longer:
+//!
+//! | variable | default | what it sets |
+//! |---|---|---|
+//! | `PROPTEST_CASES` | 48 | runs |
+//! | `PORTCULLIS_MODEL_STEPS` | 60 | steps of a run at the most, and half of them on average |
+//!
+//! # When it fails
+//!
+//! The run is made as short as it goes and printed, and its seed is written to
+//! `proptest-regressions/engine_model.txt` in your crate: commit it. Seeds in that file are run
+//! before all others.
+//!
+//! [`MemoryStore`]: portcullis::store::MemoryStore
+
+mod action;
+mod compare;
+mod expect;
+mod machine;
+mod perform;
+mod rows;
+mod rule;
+mod state;
+mod step;
+
+use std::cell::Cell;
+use std::fmt;
+use std::time::Duration;
+
+use proptest::test_runner::{
+    Config, FileFailurePersistence, RngSeed, TestCaseError, TestError, TestRunner,
+};
+
+use crate::harness::Harness;
+use machine::Machine;
+
+/// How much is tried, and where failures are kept.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// How many runs. Default: 48.
+    pub runs: u32,
+    /// How many steps a run has at the most; half of them on average. Default: 60.
+    pub steps: usize,
+    /// The file with the seeds of earlier failures, to which new ones are added. `None`, the
+    /// default, keeps none.
+    pub regressions: Option<&'static str>,
+    /// Where the randomness begins. `None`, the default, is somewhere else each time.
+    pub seed: Option<u64>,
+    /// How many shorter runs are tried after a failure. Default: 500.
+    pub shorter_runs: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { runs: 48, steps: 60, regressions: None, seed: None, shorter_runs: 500 }
+    }
+}
+
+impl Settings {
+    /// Takes runs and steps from the environment, where it has them, and the defaults otherwise.
+    ///
+    /// # Panics
+    ///
+    /// When a variable is not a number.
+    pub fn from_env() -> Self {
+        let default = Self::default();
+        Self {
+            runs: crate::engines::number_from_env("PROPTEST_CASES", default.runs),
+            steps: crate::engines::number_from_env("PORTCULLIS_MODEL_STEPS", default.steps),
+            ..default
+        }
+    }
+
+    /// Keeps the seeds of failures in the file.
+    #[must_use]
+    pub const fn with_regressions(self, file: &'static str) -> Self {
+        Self { regressions: Some(file), ..self }
+    }
+
+    /// Makes the same runs each time.
+    #[must_use]
+    pub const fn with_seed(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
+    }
+
+    /// Makes so many runs.
+    #[must_use]
+    pub const fn with_runs(self, runs: u32) -> Self {
+        Self { runs, ..self }
+    }
+
+    /// Tries so many shorter runs after a failure.
+    #[must_use]
+    pub const fn with_shorter_runs(self, shorter_runs: u32) -> Self {
+        Self { shorter_runs, ..self }
+    }
+}
+
+/// What was compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Runs, those of earlier failures among them.
+    pub runs: u64,
+    /// Operations that were carried out on the store under test, each on a memory store and on
+    /// the model as well.
+    pub operations: u64,
+    /// Answers that were compared: of operations, lists, look-ups, log-ins and permissions.
+    pub answers: u64,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { runs, operations, answers } = self;
+        write!(f, "{runs} runs, {operations} operations, {answers} answers compared")
+    }
+}
+
+/// Says that the store or the engine answers otherwise than the model.
+#[derive(Clone, Debug)]
+pub struct Disagreement {
+    /// What was asked, what was expected and what the answer was.
+    pub what: String,
+    /// The steps that lead there, as few as were found.
+    pub steps: String,
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\nafter {}", self.what, self.steps)
+    }
+}
+
+impl std::error::Error for Disagreement {}
+
+/// Makes the runs on stores of the harness.
+///
+/// # Errors
+///
+/// [`Disagreement`], the smallest that was found, when an answer is another than the model's.
+///
+/// # Panics
+///
+/// When the fixture does not do what the capabilities say, or there is no runtime.
+pub fn compare(harness: &Harness, settings: &Settings) -> Result<Report, Disagreement> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let mut config = Config::with_cases(settings.runs);
+    config.failure_persistence = match settings.regressions {
+        Some(file) => Some(Box::new(FileFailurePersistence::Direct(file))),
+        None => None,
+    };
+    config.max_shrink_iters = settings.shorter_runs;
+    if let Some(seed) = settings.seed {
+        config.rng_seed = RngSeed::Fixed(seed);
+    }
+    let total = Cell::new(Report::default());
+    let mut runner = TestRunner::new(config);
+    let outcome = runner.run(&step::runs(settings.steps), |run| {
+        // A store that hangs fails the test instead of the whole run.
+        let limit = Harness::PATIENCE * 6 + Duration::from_millis(20) * settings.steps as u32;
+        let running = async { tokio::time::timeout(limit, Machine::run(harness, &run)).await };
+        let report = match runtime.block_on(running) {
+            Ok(outcome) => outcome.map_err(TestCaseError::fail)?,
+            Err(_) => return Err(TestCaseError::fail(format!("not done within {limit:?}"))),
+        };
+        let so_far = total.get();
+        total.set(Report {
+            runs: so_far.runs + 1,
+            operations: so_far.operations + report.operations,
+            answers: so_far.answers + report.answers,
+        });
+        Ok(())
+    });
+    // Not waiting for whatever a broken store still has running.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => Ok(total.get()),
+        Err(TestError::Fail(what, run)) => {
+            Err(Disagreement { what: what.to_string(), steps: format!("{run:#?}") })
+        }
+        Err(TestError::Abort(what)) => {
+            Err(Disagreement { what: what.to_string(), steps: String::new() })
+        }
+    }
+}
+
+/// Compares with settings from the environment, says how much on standard error, and fails where
+/// answers differ. What [`engine_model!`](crate::engine_model!) calls.
+///
+/// # Panics
+///
+/// When an answer is another than the model's.
+pub fn assert_agrees(harness: &Harness, regressions: &'static str) {
+    match compare(harness, &Settings::from_env().with_regressions(regressions)) {
+        Ok(report) => eprintln!("engine model: {report}"),
+        Err(disagreement) => panic!("{disagreement}"),
+    }
+}
+
+/// Makes a `#[test]` that compares the engine on your store with the [model](crate::engine_model).
+///
+/// Takes what [`conformance!`](crate::conformance!) takes. The test is called
+/// `engine_model::agrees`. Seeds of failures are kept in `proptest-regressions/engine_model.txt`
+/// of your crate, or in the file of that directory that is named with `regressions`.
+#[macro_export]
+macro_rules! engine_model {
+    (capabilities: $capabilities:expr, fresh: $fresh:expr $(,)?) => {
+        $crate::engine_model! {
+            capabilities: $capabilities,
+            fresh: $fresh,
+            regressions: "engine_model.txt",
+        }
+    };
+    (capabilities: $capabilities:expr, fresh: $fresh:expr, regressions: $file:literal $(,)?) => {
+        #[cfg(test)]
+        fn engine_model_harness() -> $crate::Harness {
+            $crate::Harness::new($capabilities, $fresh)
+        }
+
+        #[cfg(test)]
+        mod engine_model {
+            #[test]
+            fn agrees() {
+                $crate::engine_model::assert_agrees(
+                    &super::engine_model_harness(),
+                    concat!(env!("CARGO_MANIFEST_DIR"), "/proptest-regressions/", $file),
+                );
+            }
+        }
+    };
+}

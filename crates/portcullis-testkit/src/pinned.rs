@@ -1,0 +1,91 @@
+//! Records for files that are kept, so that later versions prove that they still open them.
+
+use portcullis::store::{Kind, Record, Revision, UniqueKey};
+use portcullis::{GrantKey, Id, OrgId, Status, UserId};
+
+/// A record of each kind with the grant keys to put it with, as version 1 of the format has them.
+/// They say the same for ever, whatever becomes of core.
+///
+/// # Panics
+///
+/// Never.
+pub fn pinned_records() -> Vec<(Record, Vec<GrantKey>)> {
+    let digest = "sha256:f3a82bb1b392249af55a9326b16fcbaf533f566113f01bc4afdaf209ea9d53ad";
+    let hash = "$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6";
+    let record = |kind, id: u64, key: &str, body: &str| Record {
+        kind,
+        id: Id::from_u64(id),
+        revision: Revision::from_u128(u128::from(id) + 10),
+        unique_key: UniqueKey::new(key).expect("a key"),
+        org: None,
+        user: None,
+        status: Status::Active,
+        body: body.into(),
+    };
+    let org = Some(OrgId::from_u64(1));
+    let user = Some(UserId::from_u64(2));
+    let records = [
+        record(
+            Kind::Org,
+            1,
+            "acme",
+            r#"{"v":1,"id":"0000000000000001","name":"acme","status":"active"}"#,
+        ),
+        Record {
+            status: Status::Inactive,
+            ..record(
+                Kind::User,
+                2,
+                "ada",
+                r#"{"v":1,"id":"0000000000000002","name":"ada","status":"inactive"}"#,
+            )
+        },
+        Record {
+            org,
+            ..record(
+                Kind::Bucket,
+                3,
+                "0000000000000001/telemetry/raw",
+                r#"{"v":1,"id":"0000000000000003","orgID":"0000000000000001","name":"telemetry/raw"}"#,
+            )
+        },
+        Record {
+            org,
+            user,
+            ..record(
+                Kind::ApiToken,
+                4,
+                digest,
+                &format!(
+                    r#"{{"v":1,"id":"0000000000000004","tokenDigest":"{digest}","status":"active","description":"ops","orgID":"0000000000000001","userID":"0000000000000002","permissions":["read:users"]}}"#
+                ),
+            )
+        },
+        Record {
+            org,
+            user,
+            status: Status::Inactive,
+            revision: Revision::from_u128(1),
+            ..record(
+                Kind::Authorization,
+                0xffff_ffff_ffff_fff5,
+                "it's",
+                &format!(
+                    r#"{{"v":1,"id":"fffffffffffffff5","token":"it's","status":"inactive","description":"dashboards","orgID":"0000000000000001","userID":"0000000000000002","permissions":["read:buckets/0000000000000003"],"passwordHash":"{hash}","createdAt":"2024-01-02T03:04:05Z","updatedAt":"2024-02-02T03:04:05Z"}}"#
+                ),
+            )
+        },
+        record(
+            Kind::Deletion,
+            6,
+            "org/0000000000000009",
+            r#"{"v":1,"id":"0000000000000006","gone":{"org":"0000000000000009"}}"#,
+        ),
+    ];
+    let grant = GrantKey::of("read:buckets/0000000000000003".parse().expect("a permission"));
+    let grants = |record: &Record| match record.kind {
+        Kind::Authorization => vec![grant],
+        _ => Vec::new(),
+    };
+    records.into_iter().map(|record| (record.clone(), grants(&record))).collect()
+}

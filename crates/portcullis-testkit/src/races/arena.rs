@@ -1,0 +1,224 @@
+//! Engines over one store, and runners that start at once.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use portcullis::store::{
+    Batch, BoxStream, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
+};
+use portcullis::{
+    Authorization, AuthorizationFilter, Bucket, Credentials, Engine, Name, NewAuthorization, Org,
+    Permission, Principal, Refusal, Resource, User, Username,
+};
+use tokio::sync::Barrier;
+use tokio::task::JoinHandle;
+
+use crate::engines::cheap_hashing;
+use crate::harness::{Harness, Place};
+use crate::random::Dice;
+
+/// The store, where each call lets others go first at random.
+#[derive(Debug)]
+struct Polite {
+    store: Arc<dyn Store>,
+    dice: Mutex<Dice>,
+}
+
+impl Polite {
+    async fn give_way(&self) {
+        let times = self.dice.lock().unwrap_or_else(PoisonError::into_inner).below(4);
+        give_way(times).await;
+    }
+}
+
+async fn give_way(times: usize) {
+    for _ in 0..times {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[async_trait]
+impl Store for Polite {
+    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
+        self.give_way().await;
+        let found = self.store.get(lookup).await;
+        self.give_way().await;
+        found
+    }
+
+    async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
+        self.give_way().await;
+        let found = self.store.list(index, page).await;
+        self.give_way().await;
+        found
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
+        self.give_way().await;
+        let committed = self.store.commit(batch).await;
+        self.give_way().await;
+        committed
+    }
+
+    async fn position(&self) -> Result<Position, StoreError> {
+        self.store.position().await
+    }
+
+    async fn watch(
+        &self,
+        after: Position,
+    ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
+        self.store.watch(after).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.store.close().await
+    }
+}
+
+/// Two engines, and what authorizations refer to.
+pub(super) struct Arena {
+    engines: Vec<Engine>,
+    stores: Vec<Arc<dyn Store>>,
+    next: AtomicU64,
+    pub(super) org: Org,
+    pub(super) user: User,
+    pub(super) bucket: Bucket,
+    // The last, so that the store is gone when its directory is deleted.
+    _place: Place,
+}
+
+impl Arena {
+    /// An engine on each handle; two on the only one.
+    pub(super) async fn new(harness: &Harness) -> Arc<Self> {
+        let place = harness.place().await;
+        let second = match harness.capabilities().shared_between_handles {
+            true => place.second_handle().await,
+            false => None,
+        };
+        let second = second.unwrap_or_else(|| place.handle());
+        let stores = vec![place.handle(), second];
+        let mut engines = Vec::new();
+        for (number, store) in (0..).zip(&stores) {
+            engines.push(start(Arc::clone(store), number).await);
+        }
+        let org = engines[0].create_org(name("acme")).await.expect("an org");
+        let user = engines[0].create_user(name("ada")).await.expect("a user");
+        let bucket = engines[0].create_bucket(org.id, name("telemetry")).await.expect("a bucket");
+        let next = AtomicU64::new(0);
+        Arc::new(Self { engines, stores, next, org, user, bucket, _place: place })
+    }
+
+    /// One engine after the other.
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engines[usize::from(self.next.fetch_add(1, Ordering::Relaxed) % 2 == 1)]
+    }
+
+    /// Starts another engine, as another process would.
+    pub(super) async fn start_another(&self) -> Engine {
+        start(Arc::clone(&self.stores[1]), 7).await
+    }
+
+    /// Runs all at once; each begins after it has let the others go first at random.
+    pub(super) fn at_once<T, R>(
+        self: &Arc<Self>,
+        round: u32,
+        runners: impl IntoIterator<Item = R>,
+    ) -> Vec<JoinHandle<T>>
+    where
+        T: Send + 'static,
+        R: Future<Output = T> + Send + 'static,
+    {
+        let runners: Vec<R> = runners.into_iter().collect();
+        let barrier = Arc::new(Barrier::new(runners.len()));
+        let mut dice = Dice::new(u64::from(round));
+        let start = |runner: R| {
+            let (barrier, times) = (Arc::clone(&barrier), dice.below(6));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                give_way(times).await;
+                runner.await
+            })
+        };
+        runners.into_iter().map(start).collect()
+    }
+
+    /// What may be granted in the org.
+    pub(super) fn grant(&self) -> Permission {
+        Permission::write(Resource::bucket(self.org.id, self.bucket.id))
+    }
+
+    pub(super) fn new_authorization(&self, username: &str) -> NewAuthorization {
+        let username = Username::new(username).expect("a username");
+        NewAuthorization::new(username, self.org.id, [self.grant()]).for_user(self.user.id)
+    }
+
+    pub(super) async fn create(&self, username: &str) -> Authorization {
+        let new = self.new_authorization(username);
+        self.engine().create_authorization(new).await.expect("a new authorization")
+    }
+
+    pub(super) async fn with_password(&self, username: &str, password: &str) -> Authorization {
+        let created = self.create(username).await;
+        self.engine().set_password(created.id, password).await.expect("a new password");
+        created
+    }
+
+    /// Logs in; whatever is no refusal fails.
+    pub(super) async fn log_in(
+        &self,
+        username: &str,
+        password: &str,
+    ) -> Result<Principal, Refusal> {
+        let credentials = Credentials::password(username, password);
+        match self.engine().authenticate(credentials).await {
+            Ok(principal) => Ok(principal),
+            Err(error) => Err(error.refusal().unwrap_or_else(|| panic!("no refusal: {error:?}"))),
+        }
+    }
+
+    /// Everything that both engines list.
+    pub(super) async fn authorizations(&self) -> Vec<Authorization> {
+        let mut lists = Vec::new();
+        for engine in &self.engines {
+            let all = AuthorizationFilter::all();
+            let listing = engine.list_authorizations(&all, None, std::num::NonZeroUsize::MAX).await;
+            lists.push(listing.expect("a list").items);
+        }
+        assert_eq!(lists[0], lists[1], "the engines list the same");
+        lists.remove(0)
+    }
+
+    /// Nothing finds it: neither its id, nor its username, nor a list.
+    pub(super) async fn assert_gone(&self, gone: &Authorization) {
+        for engine in &self.engines {
+            let by_id = engine.authorization(gone.id).await.expect("a look-up");
+            assert_eq!(by_id, None, "it is found by its id");
+            let name = gone.username.as_str();
+            let by_name = engine.authorization_by_username(name).await.expect("a look-up");
+            assert!(by_name.is_none_or(|other| other.id != gone.id), "it is found by its name");
+        }
+        let listed = self.authorizations().await;
+        assert!(listed.iter().all(|listed| listed.id != gone.id), "it is listed");
+    }
+}
+
+async fn start(store: Arc<dyn Store>, number: u64) -> Engine {
+    let polite = Polite { store, dice: Mutex::new(Dice::new(number)) };
+    Engine::builder(polite).hashing(cheap_hashing(2)).build().await.expect("an engine")
+}
+
+pub(super) fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+/// Awaits all of them.
+pub(super) async fn finish<T>(runners: Vec<JoinHandle<T>>) -> Vec<T> {
+    let mut outcomes = Vec::new();
+    for runner in runners {
+        outcomes.push(runner.await.expect("a runner does not panic"));
+    }
+    outcomes
+}

@@ -1,0 +1,115 @@
+//! Requests to engines on your store at the same time: races with one outcome each, or a few that
+//! are all named, for thousands of rounds.
+//!
+//! Several engines work on the store; where several handles share its data, each handle has one.
+//! Between an engine and the store stands a wrapper that lets others go first at random, so that
+//! what an engine reads is often old when it writes.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use portcullis::store::MemoryStore;
+//! use portcullis_testkit::Capabilities;
+//!
+//! portcullis_testkit::races! {
+//!     capabilities: Capabilities { survives_reopen: false, shared_between_handles: false },
+//!     fresh: async || Arc::new(MemoryStore::new().expect("there is randomness")),
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! makes one `#[test]` per race. Each has 200 rounds; the environment variable
+//! `PORTCULLIS_RACE_ROUNDS` sets another number.
+
+mod arena;
+pub mod deletions;
+pub mod passwords;
+pub mod records;
+
+use std::time::Duration;
+
+use crate::harness::Harness;
+
+/// How many rounds a race has, where the environment does not say.
+const ROUNDS: u32 = 200;
+
+/// Runs the race on a runtime of its own, with several threads and as many rounds as the
+/// environment says.
+///
+/// # Panics
+///
+/// When the outcome is another than it must be, or the race does not end.
+pub fn run(harness: &Harness, race: impl AsyncFnOnce(&Harness, u32)) {
+    let rounds = crate::engines::number_from_env("PORTCULLIS_RACE_ROUNDS", ROUNDS);
+    // A store that hangs fails the test instead of the whole run.
+    let limit = Harness::PATIENCE * 6 + Duration::from_millis(500) * rounds;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let ended =
+        runtime.block_on(async { tokio::time::timeout(limit, race(harness, rounds)).await });
+    // Not waiting for whatever a broken store still has running.
+    runtime.shutdown_background();
+    assert!(ended.is_ok(), "the race did not end within {limit:?}");
+}
+
+/// Makes one `#[test]` per [race](crate::races), in a module `races`.
+///
+/// Takes what [`conformance!`](crate::conformance!) takes.
+#[macro_export]
+macro_rules! races {
+    (capabilities: $capabilities:expr, fresh: $fresh:expr $(,)?) => {
+        #[cfg(test)]
+        fn races_harness() -> $crate::Harness {
+            $crate::Harness::new($capabilities, $fresh)
+        }
+
+        #[cfg(test)]
+        mod races {
+            $crate::__each_race! {
+                deletions {
+                    a_bucket_is_granted_before_it_is_gone_or_not_at_all,
+                    a_deleted_authorization_never_comes_back,
+                    a_new_authorization_has_nothing_of_the_old_one_of_its_name,
+                    an_engine_that_starts_helps_and_does_no_harm,
+                    nothing_usable_is_left_of_a_deleted_org,
+                    nothing_usable_is_left_of_a_deleted_user,
+                    of_two_that_delete_one_succeeds,
+                    orgs_and_users_are_deleted_across_each_other,
+                }
+                passwords {
+                    a_switched_off_credential_lets_nobody_in_any_more,
+                    of_two_new_passwords_one_stays,
+                    the_old_password_works_until_the_new_one_does,
+                }
+                records {
+                    a_name_of_an_org_a_user_or_a_bucket_has_one_holder,
+                    an_import_is_all_or_nothing_beside_a_creation,
+                    no_change_is_lost,
+                    of_many_that_create_one_username_one_wins,
+                    the_same_import_twice_is_one,
+                }
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __each_race {
+    ($($theme:ident { $($race:ident,)+ })+) => {$(
+        mod $theme {
+            $(
+                #[test]
+                fn $race() {
+                    $crate::races::run(
+                        &super::super::races_harness(),
+                        $crate::races::$theme::$race,
+                    );
+                }
+            )+
+        }
+    )+};
+}

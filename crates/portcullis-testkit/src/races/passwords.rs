@@ -1,0 +1,112 @@
+//! Log-ins while passwords and states change.
+
+use std::sync::Arc;
+
+use portcullis::{AuthorizationId, AuthorizationUpdate, Refusal, Status};
+
+use super::arena::{Arena, finish};
+use crate::harness::Harness;
+
+/// While the password is changed, whoever finds that the old one works no more finds that the new
+/// one does, and the other way round. Once the change has returned the old one never works.
+pub async fn the_old_password_works_until_the_new_one_does(harness: &Harness, rounds: u32) {
+    let arena = Arena::new(harness).await;
+    let mut old = "password number 0".to_owned();
+    let id = arena.with_password("telegraf", &old).await.id;
+    for round in 0..rounds {
+        let new = format!("password number {}", round + 1);
+        let racing = (0..3).map(|number| {
+            let (arena, old, new) = (Arc::clone(&arena), old.clone(), new.clone());
+            async move {
+                let works = async |password: &str| match arena.log_in("telegraf", password).await {
+                    Ok(_) => true,
+                    Err(Refusal::WrongPassword) => false,
+                    Err(refusal) => panic!("{refusal:?}"),
+                };
+                match number {
+                    0 => arena.engine().set_password(id, &new).await.expect("setting"),
+                    1 if !works(&old).await => assert!(works(&new).await, "neither works"),
+                    2 if works(&new).await => assert!(!works(&old).await, "both work"),
+                    _ => {}
+                }
+                if number == 0 {
+                    assert!(!works(&old).await, "the old one works after the change");
+                    assert!(works(&new).await, "the new one does not work after the change");
+                }
+            }
+        });
+        finish(arena.at_once(round, racing)).await;
+        assert_eq!(arena.log_in("telegraf", &old).await.err(), Some(Refusal::WrongPassword));
+        assert!(arena.log_in("telegraf", &new).await.is_ok());
+        old = new;
+    }
+}
+
+/// Of two passwords that are set at once one works in the end, and none from before.
+pub async fn of_two_new_passwords_one_stays(harness: &Harness, rounds: u32) {
+    let arena = Arena::new(harness).await;
+    let mut before = vec!["password before".to_owned()];
+    let id = arena.with_password("telegraf", &before[0]).await.id;
+    for round in 0..rounds {
+        let new: Vec<_> = ["one", "two"].map(|text| format!("password {text} {round}")).into();
+        let setting = new.clone().into_iter().map(|new| {
+            let arena = Arc::clone(&arena);
+            async move { arena.engine().set_password(id, &new).await }
+        });
+        for outcome in finish(arena.at_once(round, setting)).await {
+            outcome.expect("setting a password");
+        }
+        let mut works = 0;
+        for password in &new {
+            works += usize::from(arena.log_in("telegraf", password).await.is_ok());
+        }
+        assert_eq!(works, 1);
+        for password in &before {
+            assert!(arena.log_in("telegraf", password).await.is_err());
+        }
+        before = new;
+    }
+}
+
+/// Once the credential, its user or its org was switched off, nobody logs in with it; once all are
+/// on again, everybody does.
+pub async fn a_switched_off_credential_lets_nobody_in_any_more(harness: &Harness, rounds: u32) {
+    let arena = Arena::new(harness).await;
+    let password = "the only password";
+    let id = arena.with_password("telegraf", password).await.id;
+    for round in 0..rounds {
+        let expected = [Refusal::Inactive, Refusal::User, Refusal::Org][(round % 3) as usize];
+        let racing = (0..3).map(|number| {
+            let arena = Arc::clone(&arena);
+            async move {
+                if number == 0 {
+                    switch(&arena, id, round % 3, Status::Inactive).await;
+                    let refusal = arena.log_in("telegraf", password).await.err();
+                    assert_eq!(refusal, Some(expected));
+                } else if let Err(refusal) = arena.log_in("telegraf", password).await {
+                    assert_eq!(refusal, expected);
+                    // Off once, off for good.
+                    let refusal = arena.log_in("telegraf", password).await.err();
+                    assert_eq!(refusal, Some(expected));
+                }
+            }
+        });
+        finish(arena.at_once(round, racing)).await;
+        switch(&arena, id, round % 3, Status::Active).await;
+        assert!(arena.log_in("telegraf", password).await.is_ok());
+    }
+}
+
+/// Switches the credential, its user or its org.
+async fn switch(arena: &Arena, id: AuthorizationId, what: u32, status: Status) {
+    let engine = arena.engine();
+    let switched = match what {
+        0 => {
+            let update = AuthorizationUpdate::status(status);
+            engine.update_authorization(id, update).await.map(drop)
+        }
+        1 => engine.set_user_status(arena.user.id, status).await.map(drop),
+        _ => engine.set_org_status(arena.org.id, status).await.map(drop),
+    };
+    switched.expect("switching");
+}

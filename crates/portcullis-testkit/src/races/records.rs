@@ -1,0 +1,183 @@
+//! Who gets a name, and whose change stays.
+
+use std::sync::Arc;
+
+use portcullis::snapshot::Snapshot;
+use portcullis::{AuthorizationUpdate, ErrorKind, ImportError, Status};
+
+use super::arena::{Arena, finish, name};
+use crate::harness::Harness;
+
+/// One creation succeeds, each other one is a conflict, and there is one record.
+pub async fn of_many_that_create_one_username_one_wins(harness: &Harness, rounds: u32) {
+    let arena = Arena::new(harness).await;
+    for round in 0..rounds {
+        let username = format!("name-{round}");
+        let creating = (0..4).map(|number| {
+            let (arena, username) = (Arc::clone(&arena), username.clone());
+            async move {
+                let new = arena.new_authorization(&username).with_description(number.to_string());
+                arena.engine().create_authorization(new).await
+            }
+        });
+        let (won, lost): (Vec<_>, Vec<_>) =
+            finish(arena.at_once(round, creating)).await.into_iter().partition(Result::is_ok);
+        assert_eq!((won.len(), lost.len()), (1, 3));
+        for error in lost.into_iter().filter_map(Result::err) {
+            assert_eq!(
+                (error.kind(), error.message()),
+                (ErrorKind::Conflict, "token already exists")
+            );
+        }
+        let winner = won.into_iter().next().and_then(Result::ok).expect("one that won");
+        assert_eq!(arena.authorizations().await, [winner.clone()]);
+        let found = arena.engine().authorization_by_username(&username).await;
+        assert_eq!(found.expect("a look-up").as_ref(), Some(&winner));
+        arena.engine().delete_authorization(winner.id).await.expect("deleting");
+    }
+}
+
+/// So for users and orgs, and for buckets in their org.
+pub async fn a_name_of_an_org_a_user_or_a_bucket_has_one_holder(harness: &Harness, rounds: u32) {
+    let arena = Arena::new(harness).await;
+    for round in 0..rounds {
+        let text = format!("name-{round}");
+        let creating = (0..9).map(|number| {
+            let (arena, text) = (Arc::clone(&arena), text.clone());
+            async move {
+                let engine = arena.engine();
+                let outcome = match number % 3 {
+                    0 => engine.create_user(name(&text)).await.map(drop),
+                    1 => engine.create_org(name(&text)).await.map(drop),
+                    _ => engine.create_bucket(arena.org.id, name(&text)).await.map(drop),
+                };
+                (number % 3, outcome.map_err(|error| error.kind()))
+            }
+        });
+        let outcomes = finish(arena.at_once(round, creating)).await;
+        for kind in 0..3 {
+            let of_kind = || outcomes.iter().filter(|(of, _)| *of == kind).map(|(_, o)| o);
+            assert_eq!(of_kind().filter(|outcome| outcome.is_ok()).count(), 1);
+            let conflicts = of_kind().filter(|outcome| **outcome == Err(ErrorKind::Conflict));
+            assert_eq!(conflicts.count(), 2, "{outcomes:?}");
+        }
+    }
+}
+
+/// Status, description, permissions and password, changed at once, are all changed.
+pub async fn no_change_is_lost(harness: &Harness, rounds: u32) {
+    let arena = Arena::new(harness).await;
+    let id = arena.with_password("telegraf", "the first password").await.id;
+    let all = portcullis::Resource::all(portcullis::ResourceType::Tasks);
+    for round in 0..rounds {
+        let text = format!("round {round}");
+        let permissions = match round % 2 {
+            0 => vec![portcullis::Permission::read(all), arena.grant()],
+            _ => vec![arena.grant()],
+        };
+        let status = if round % 2 == 0 { Status::Inactive } else { Status::Active };
+        let changing = (0..4).map(|number| {
+            let (arena, text) = (Arc::clone(&arena), text.clone());
+            let permissions = permissions.clone();
+            async move {
+                let engine = arena.engine();
+                match number {
+                    0 => {
+                        let update = AuthorizationUpdate::status(status);
+                        engine.update_authorization(id, update).await.map(drop)
+                    }
+                    1 => {
+                        let update = AuthorizationUpdate::description(text);
+                        engine.update_authorization(id, update).await.map(drop)
+                    }
+                    2 => engine.set_permissions(id, permissions).await.map(drop),
+                    _ => engine.set_password(id, text + " password").await,
+                }
+            }
+        });
+        for outcome in finish(arena.at_once(round, changing)).await {
+            outcome.expect("a change");
+        }
+        let now = arena.engine().authorization(id).await.expect("a look-up").expect("a record");
+        assert_eq!((now.status, &now.description, &now.permissions), (status, &text, &permissions));
+        if status.is_active() {
+            let logged_in = arena.log_in("telegraf", &format!("{text} password")).await;
+            assert!(logged_in.is_ok(), "{logged_in:?}");
+        }
+    }
+}
+
+fn snapshot(round: u32, usernames: &[String]) -> Snapshot {
+    let lines: String = (0..)
+        .zip(usernames)
+        .map(|(number, username)| {
+            let id = u64::from(round) * 16 + number + 1;
+            format!(
+                "{{\"type\":\"authorization\",\"id\":\"{id:016x}\",\"token\":\"{username}\",\
+                 \"orgID\":\"0000000000000001\",\"userID\":\"0000000000000001\"}}\n"
+            )
+        })
+        .collect();
+    Snapshot::read(lines.as_bytes()).expect("a snapshot")
+}
+
+/// An import and a creation want the same username: one gets it. An import that does not get it
+/// leaves nothing behind.
+pub async fn an_import_is_all_or_nothing_beside_a_creation(harness: &Harness, rounds: u32) {
+    let arena = Arena::new(harness).await;
+    for round in 0..rounds {
+        let names: Vec<_> = ["a", "b", "c"].map(|text| format!("{text}-{round}")).into();
+        let racing = [true, false].map(|imports| {
+            let (arena, names) = (Arc::clone(&arena), names.clone());
+            async move {
+                if imports {
+                    match arena.engine().import(snapshot(round, &names), false).await {
+                        Ok(new) => assert_eq!(new, 3),
+                        Err(ImportError::Lines(lines)) => {
+                            assert_eq!(lines.iter().map(|l| l.line).collect::<Vec<_>>(), [2]);
+                            return false;
+                        }
+                        Err(error) => panic!("{error:?}"),
+                    }
+                    return true;
+                }
+                let new = arena.new_authorization(&names[1]);
+                match arena.engine().create_authorization(new).await {
+                    Ok(_) => true,
+                    Err(error) if error.kind() == ErrorKind::Conflict => false,
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        });
+        let done = finish(arena.at_once(round, racing)).await;
+        assert_eq!(done.iter().filter(|won| **won).count(), 1, "import, creation: {done:?}");
+        let there = arena.authorizations().await;
+        assert_eq!(there.len(), if done[0] { 3 } else { 1 }, "{there:?}");
+        for authorization in there {
+            arena.engine().delete_authorization(authorization.id).await.expect("deleting");
+        }
+    }
+}
+
+/// Of two imports of the same file one brings all of it; the other finds it there, or is refused
+/// because it has just been taken.
+pub async fn the_same_import_twice_is_one(harness: &Harness, rounds: u32) {
+    let arena = Arena::new(harness).await;
+    for round in 0..rounds {
+        let names: Vec<_> = ["a", "b"].map(|text| format!("{text}-{round}")).into();
+        let importing = (0..2).map(|_| {
+            let (arena, names) = (Arc::clone(&arena), names.clone());
+            async move { arena.engine().import(snapshot(round, &names), false).await }
+        });
+        let outcomes = finish(arena.at_once(round, importing)).await;
+        let brought =
+            |new: usize| outcomes.iter().filter(|o| matches!(o, Ok(n) if *n == new)).count();
+        let refused = outcomes.iter().filter(|o| matches!(o, Err(ImportError::Lines(_)))).count();
+        assert_eq!((brought(2), brought(0) + refused), (1, 1), "{outcomes:?}");
+        let there = arena.authorizations().await;
+        assert_eq!(there.len(), 2);
+        for authorization in there {
+            arena.engine().delete_authorization(authorization.id).await.expect("deleting");
+        }
+    }
+}

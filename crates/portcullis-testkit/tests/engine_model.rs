@@ -1,0 +1,11 @@
+//! The engine on a memory store answers as the model does.
+
+use std::sync::Arc;
+
+use portcullis::store::MemoryStore;
+use portcullis_testkit::Capabilities;
+
+portcullis_testkit::engine_model! {
+    capabilities: Capabilities { survives_reopen: false, shared_between_handles: false },
+    fresh: async || Arc::new(MemoryStore::new().expect("a random incarnation")),
+}
