@@ -163,7 +163,7 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// A limit that no list of these tests reaches.
-pub(crate) const ALL: usize = 100_000;
+pub(crate) const ALL: usize = 1_000_000;
 
 /// Asks for one page and checks what holds for every page.
 pub(crate) async fn page(

@@ -88,8 +88,12 @@ mod access;
 mod background;
 pub mod engine_model;
 mod engines;
+pub mod faults;
+mod faulty;
 pub mod fixtures;
 mod harness;
+mod instrumented;
+mod method;
 mod model;
 mod pinned;
 pub mod races;
@@ -99,7 +103,10 @@ mod watching;
 
 pub use async_trait::async_trait;
 
+pub use faulty::{Call, Fault, Faults, FaultyStore, Gate};
 pub use harness::{Capabilities, Fixture, Harness, Place, run};
+pub use instrumented::{Counts, InstrumentedStore, Outcome};
+pub use method::Method;
 pub use pinned::pinned_records;
 pub use rules::{RULES, Rule};
 

@@ -46,6 +46,8 @@ catches! {
         KeepsWhatWasDoneBeforeARefusal, OverwritesTakenIds, SharesKeysBetweenKinds, SignsIds,
         StartsAtTheEnd, TellsIdForKey, TrimsKeys;
 
+    a_commit_may_be_dropped_wherever_it_waits in cancellation:
+        AnnouncesAfterAnAwait, HoldsTheDoorWhenDropped, StopsHalfWayWhenDropped;
     a_dropped_commit_is_done_in_full_or_not_at_all in cancellation:
         AnnouncesAfterAnAwait, HoldsTheDoorWhenDropped, StopsHalfWayWhenDropped;
     aborted_tasks_leave_whole_batches in cancellation:
@@ -101,6 +103,7 @@ catches! {
     positions_outlive_a_reopening_or_are_told_to_resync in lifecycle: ForgetsTheLog;
 
     a_changed_record_moves_between_lists in lists: KeepsGrants, KeepsOrgs;
+    a_hundred_thousand_records_are_listed_once in lists: EndsAfterOnePage, SkipsOneRecord;
     a_page_is_no_longer_than_asked_for in lists: IgnoresTheLimit;
     a_record_is_listed_once_under_each_of_its_grants in lists: KeepsGrants;
     deleted_records_vanish_from_lists in lists: ListsDeleted;
@@ -125,7 +128,7 @@ catches! {
     bodies_come_back_byte_by_byte in reads_and_writes: CutsBodies, TrimsBodies;
     ids_have_64_bits_and_no_sign in reads_and_writes: SignsIds;
     revisions_have_128_bits in reads_and_writes: IgnoresRevisionOfPut;
-    texts_that_are_no_key_find_nothing in reads_and_writes: MatchesPatterns;
+    texts_that_are_no_key_find_nothing in reads_and_writes: FailsOnLongKeys, MatchesPatterns;
 
     a_record_does_not_collide_with_itself in uniqueness: CollidesWithItself;
     a_rename_frees_the_old_name_and_takes_the_new_one in uniqueness: ForgetsRenames;

@@ -7,7 +7,7 @@ use portcullis_sled::SledStore;
 use portcullis_testkit::{Capabilities, Fixture, async_trait};
 use tempfile::TempDir;
 
-struct OnDisk(TempDir);
+pub(crate) struct OnDisk(pub(crate) TempDir);
 
 impl OnDisk {
     fn open(&self) -> Arc<dyn Store> {

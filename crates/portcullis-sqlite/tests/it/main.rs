@@ -10,6 +10,8 @@ mod common;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod engine_faults;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod formats;

@@ -1,7 +1,8 @@
 //! A future that is dropped leaves its operation done in full or not at all.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Instant;
 
 use futures_util::poll;
@@ -31,6 +32,29 @@ pub async fn a_dropped_commit_is_done_in_full_or_not_at_all(harness: &Harness) {
         if round % 20 == 19 {
             trial.go_on_working().await;
         }
+    }
+    trial.finish().await;
+}
+
+/// The same at every point where a commit waits: it is polled only when it asks for that, and
+/// dropped after the first poll, the second and so on, until it ends by itself.
+pub async fn a_commit_may_be_dropped_wherever_it_waits(harness: &Harness) {
+    let place = harness.place().await;
+    let mut trial = Trial::begin(&place).await;
+    let mut polls = 0;
+    for round in 0..ROUNDS {
+        let attempt = Attempt::new(round);
+        let committed = place.store().commit(attempt.batch().into_iter().collect());
+        let answer = place.soon("a commit", poll_when_asked(committed, polls)).await;
+        polls += 1;
+        if let Some(answer) = answer {
+            answer.expect("a good batch");
+            assert!(trial.outcome(&attempt).await, "round {round}: not done");
+            // From the beginning, for it may wait elsewhere another time.
+            polls = 0;
+            trial.go_on_working().await;
+        }
+        trial.attempts.push(attempt);
     }
     trial.finish().await;
 }
@@ -72,12 +96,30 @@ fn patience_of(round: u64) -> u64 {
 async fn poll_for_a_while<T>(future: impl Future<Output = T>, times: u64) -> Option<T> {
     let mut future = pin!(future);
     for _ in 0..times {
-        if let std::task::Poll::Ready(answer) = poll!(future.as_mut()) {
+        if let Poll::Ready(answer) = poll!(future.as_mut()) {
             return Some(answer);
         }
         tokio::task::yield_now().await;
     }
     None
+}
+
+/// Polls when the future asks for it, at most so many times, and drops it then.
+async fn poll_when_asked<T>(future: impl Future<Output = T>, times: u64) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = times;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// One batch: two records of different kinds come, one goes, one changes its name and its lists.

@@ -192,6 +192,24 @@ pub async fn ten_thousand_records_are_listed_once(harness: &Harness) {
     assert!(listed.into_iter().eq((1..=10_000).step_by(3)));
 }
 
+/// A list of a hundred thousand is complete.
+pub async fn a_hundred_thousand_records_are_listed_once(harness: &Harness) {
+    const COUNT: u64 = 100_000;
+    let place = harness.place().await;
+    let store = place.store();
+    let mut ids: Vec<u64> = (1..=COUNT).collect();
+    Dice::new(11).shuffle(&mut ids);
+    for some in ids.chunks(5_000) {
+        let create = |id: &u64| Sample::authorization(*id).in_org(id % 2).create();
+        commit(store, some.iter().map(create)).await;
+    }
+    let kind = Kind::Authorization;
+    let listed = list_ids(store, Index::All(kind), 3_000).await;
+    assert!(listed.into_iter().eq(1..=COUNT), "all");
+    let listed = list_ids(store, Index::Org(kind, OrgId::from_u64(1)), 3_000).await;
+    assert!(listed.into_iter().eq((1..=COUNT).step_by(2)), "those in the org");
+}
+
 /// A record that is put anew with another org, user or grants is listed there and no longer where
 /// it was.
 pub async fn a_changed_record_moves_between_lists(harness: &Harness) {

@@ -33,6 +33,7 @@ macro_rules! __each_rule {
                 random_batches_do_what_a_model_does,
             }
             cancellation {
+                a_commit_may_be_dropped_wherever_it_waits,
                 a_dropped_commit_is_done_in_full_or_not_at_all,
                 a_dropped_question_for_changes_loses_none,
                 aborted_tasks_leave_whole_batches,
@@ -92,6 +93,7 @@ macro_rules! __each_rule {
             }
             lists {
                 a_changed_record_moves_between_lists,
+                a_hundred_thousand_records_are_listed_once,
                 a_page_is_no_longer_than_asked_for,
                 a_record_is_listed_once_under_each_of_its_grants,
                 an_index_lists_exactly_its_records,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use portcullis::store::{
     Batch, Change, Expect, Index, Kind, Lookup, Operation, Page, PageRequest, Position, Record,
-    Store, StoreError, Taken,
+    Store, StoreError, Taken, UniqueKey,
 };
 use portcullis::{GrantKey, Id, OrgId, SystemRandom};
 use portcullis_testkit::{Capabilities, Fixture, async_trait};
@@ -21,6 +21,7 @@ pub(crate) enum Fault {
     // Reading.
     CutsBodies,
     CutsKeys,
+    FailsOnLongKeys,
     FailsOnOddKeys,
     FoldsCase,
     ForgetsUsers,
@@ -490,6 +491,11 @@ impl Store for Naive {
             Lookup::Id(kind, id) => Some((kind, id)),
             Lookup::UniqueKey(_, key) if key.contains('\0') && self.has(Fault::FailsOnOddKeys) => {
                 return Err(StoreError::backend("a key with a NUL"));
+            }
+            Lookup::UniqueKey(_, key)
+                if key.len() > UniqueKey::MAX_BYTES && self.has(Fault::FailsOnLongKeys) =>
+            {
+                return Err(StoreError::backend("a key that is too long"));
             }
             Lookup::UniqueKey(kind, key) => {
                 let id = data.keys.get(&key_of(kind, key, self.disk.fault));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis::store::{Index, Kind, MemoryStore, PageRequest, Store};
 use portcullis::{Engine, ErrorKind, NewApiToken, presets};
 
-use crate::support::{FailingStore, World, builder, name};
+use crate::support::{World, builder, gone_after, name};
 
 async fn count(store: &dyn Store, kind: Kind) -> usize {
     let page = PageRequest { after: None, limit: 10_000.try_into().unwrap() };
@@ -65,7 +65,7 @@ async fn a_deletion_that_broke_off_anywhere_leaves_no_usable_credential_and_is_f
         world.with_password("telegraf").await;
         crowd(&world, 3).await;
         // The engine reads the store once when it starts.
-        let failing = FailingStore::new(Arc::clone(&world.store), fails_from);
+        let failing = gone_after(&world.store, fails_from);
         let engine: Engine = builder(failing).build().await.unwrap();
         let outcome = engine.delete_org(world.org.id).await;
 
@@ -98,7 +98,7 @@ async fn an_org_and_a_user_of_the_same_id_are_deleted_each_on_its_own() {
     let snapshot = portcullis::snapshot::Snapshot::read(lines.as_bytes()).unwrap();
     world.engine.import(snapshot, false).await.unwrap();
     // The org's deletion breaks off after the commit that removes the org.
-    let failing = FailingStore::new(Arc::clone(&world.store), 3);
+    let failing = gone_after(&world.store, 3);
     let engine: Engine = builder(failing).build().await.unwrap();
     assert!(engine.delete_org("0000000000000001".parse().unwrap()).await.is_err());
     assert_eq!(count(world.store.as_ref(), Kind::Deletion).await, 1);

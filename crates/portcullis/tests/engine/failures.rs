@@ -1,13 +1,12 @@
 //! A store that fails: an error, never a grant; and a store that does not know what it did.
 
-use std::sync::Arc;
-
 use portcullis::{
     AuthorizationUpdate, Credentials, ErrorKind, NewApiToken, Permission, Principal, Status,
     presets,
 };
+use portcullis_testkit::{Call, Fault, Method};
 
-use crate::support::{FailingStore, ForgetfulStore, World, builder};
+use crate::support::{World, builder, failing, gone_after};
 
 #[tokio::test]
 async fn an_outage_grants_nothing_and_refuses_nobody_as_wrong() {
@@ -24,7 +23,7 @@ async fn an_outage_grants_nothing_and_refuses_nobody_as_wrong() {
     let mut outages = 0;
     // The engine reads the store once when it starts; after that each call fails in turn.
     for fails_from in 1..12 {
-        let failing = FailingStore::new(Arc::clone(&world.store), fails_from);
+        let failing = gone_after(&world.store, fails_from);
         let engine = builder(failing).build().await.unwrap();
         let outcomes = [
             engine.authenticate(Credentials::password("telegraf", "telegraf-password")).await,
@@ -63,7 +62,7 @@ async fn a_creation_that_fails_anywhere_stores_nothing() {
         let world = World::new().await;
         let all = [presets::operator(), vec![Permission::write(world.resource())]];
         let caller = Principal::of_host(world.org.id, world.user.id, all.concat());
-        let failing = FailingStore::new(Arc::clone(&world.store), fails_from);
+        let failing = gone_after(&world.store, fails_from);
         let engine = builder(failing).build().await.unwrap();
         let new = world.new_authorization("telegraf");
         let outcome = engine.on_behalf_of(&caller).create_authorization(new).await;
@@ -85,7 +84,9 @@ async fn a_creation_that_fails_anywhere_stores_nothing() {
 #[tokio::test]
 async fn a_commit_of_which_nobody_knows_is_looked_up_by_its_revision() {
     let world = World::new().await;
-    let engine = builder(Arc::new(ForgetfulStore(Arc::clone(&world.store)))).build().await.unwrap();
+    let commits = Call::nth_of(Method::Commit, 1).and_later();
+    let forgetful = failing(&world.store, commits, Fault::AnswerLost);
+    let engine = builder(forgetful).build().await.unwrap();
     let created = engine.create_authorization(world.new_authorization("telegraf")).await.unwrap();
     engine.set_password(created.id, "long-enough").await.unwrap();
     let read = vec![Permission::read(world.resource())];

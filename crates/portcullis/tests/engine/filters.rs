@@ -9,10 +9,11 @@ use portcullis::{
     Authorization, AuthorizationFilter, AuthorizationId, OrgId, Permission, Principal, Status,
     UserId,
 };
+use portcullis_testkit::{Counts, InstrumentedStore};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{FailingStore, World, builder, permission};
+use crate::support::{World, builder, permission};
 
 const ALL: NonZeroUsize = NonZeroUsize::MAX;
 
@@ -135,17 +136,18 @@ async fn a_page_costs_one_list_and_each_name_once() {
     for i in 0..50 {
         world.authorization(&format!("name-{i}")).await;
     }
-    let counting = FailingStore::new(Arc::clone(&world.store), u64::MAX);
-    let engine = builder(counting.clone()).build().await.unwrap();
+    let counts = Counts::new();
+    let counting = InstrumentedStore::new(Arc::clone(&world.store), &counts);
+    let engine = builder(Arc::new(counting)).build().await.unwrap();
     let caller = Principal::of_host(world.org.id, world.user.id, portcullis::presets::operator());
-    let before = counting.calls();
+    counts.reset();
     let mut filter = AuthorizationFilter::all();
     filter.org = Some(world.org.id);
     let limit = NonZeroUsize::new(40).unwrap();
     let page = engine.on_behalf_of(&caller).list_authorizations(&filter, None, limit).await;
     assert_eq!(page.unwrap().items.len(), 40);
     // The list, the org, the user, the bucket.
-    assert_eq!(counting.calls() - before, 4);
+    assert_eq!(counts.total(), 4);
 }
 
 #[tokio::test]

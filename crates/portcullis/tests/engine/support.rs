@@ -1,19 +1,14 @@
-//! An engine with an org, a user and buckets, and stores that misbehave.
+//! An engine with an org, a user and buckets, and stores that fail.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
-use futures_util::stream::BoxStream;
 use portcullis::password::{HashParams, HashPoolConfig, PasswordPolicy};
-use portcullis::store::{
-    Batch, Change, Index, Lookup, MemoryStore, Page, PageRequest, Position, Record, Store,
-    StoreError,
-};
+use portcullis::store::{MemoryStore, Store};
 use portcullis::{
     Authorization, Bucket, Credentials, Engine, EngineBuilder, Error, Name, NewAuthorization, Org,
     Permission, Principal, Resource, User, Username,
 };
+use portcullis_testkit::{Call, Fault, Faults, FaultyStore};
 
 /// Argon2id that costs next to nothing.
 pub(crate) fn cheap_hashing() -> HashPoolConfig {
@@ -85,98 +80,14 @@ pub(crate) fn permission(text: &str) -> Permission {
     text.parse().unwrap()
 }
 
-/// A store whose n-th call fails, and every one after it.
-#[derive(Debug)]
-pub(crate) struct FailingStore {
-    inner: Arc<dyn Store>,
-    calls: AtomicU64,
-    fails_from: u64,
+/// The store, of which these calls fail.
+pub(crate) fn failing(store: &Arc<dyn Store>, call: Call, fault: Fault) -> Arc<dyn Store> {
+    let faults = Faults::new();
+    faults.fail(call, fault);
+    Arc::new(FaultyStore::new(Arc::clone(store), &faults))
 }
 
-impl FailingStore {
-    pub(crate) fn new(inner: Arc<dyn Store>, fails_from: u64) -> Arc<Self> {
-        Arc::new(Self { inner, calls: AtomicU64::new(0), fails_from })
-    }
-
-    /// How many calls there were.
-    pub(crate) fn calls(&self) -> u64 {
-        self.calls.load(Ordering::SeqCst)
-    }
-
-    fn call(&self) -> Result<(), StoreError> {
-        if self.calls.fetch_add(1, Ordering::SeqCst) >= self.fails_from {
-            return Err(StoreError::unavailable("told to fail"));
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Store for FailingStore {
-    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
-        self.call()?;
-        self.inner.get(lookup).await
-    }
-
-    async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        self.call()?;
-        self.inner.list(index, page).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
-        self.call()?;
-        self.inner.commit(batch).await
-    }
-
-    async fn position(&self) -> Result<Position, StoreError> {
-        self.call()?;
-        self.inner.position().await
-    }
-
-    async fn watch(
-        &self,
-        after: Position,
-    ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
-        self.call()?;
-        self.inner.watch(after).await
-    }
-
-    async fn close(&self) -> Result<(), StoreError> {
-        self.inner.close().await
-    }
-}
-
-/// A store that carries a commit out and does not know that it did.
-#[derive(Debug)]
-pub(crate) struct ForgetfulStore(pub(crate) Arc<dyn Store>);
-
-#[async_trait]
-impl Store for ForgetfulStore {
-    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
-        self.0.get(lookup).await
-    }
-
-    async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        self.0.list(index, page).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
-        self.0.commit(batch).await?;
-        Err(StoreError::indeterminate("the connection was lost"))
-    }
-
-    async fn position(&self) -> Result<Position, StoreError> {
-        self.0.position().await
-    }
-
-    async fn watch(
-        &self,
-        after: Position,
-    ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
-        self.0.watch(after).await
-    }
-
-    async fn close(&self) -> Result<(), StoreError> {
-        self.0.close().await
-    }
+/// The store, which is gone after so many calls.
+pub(crate) fn gone_after(store: &Arc<dyn Store>, calls: u64) -> Arc<dyn Store> {
+    failing(store, Call::nth(calls + 1).and_later(), Fault::Unavailable)
 }

@@ -1,0 +1,246 @@
+//! The operations of the engine.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use portcullis::snapshot::Snapshot;
+use portcullis::store::{Batch, Entity, Expect, Operation as Change, Store};
+use portcullis::{
+    AuthorizationFilter, AuthorizationUpdate, Credentials, Engine, Error, ExportError, Id,
+    ImportError, NewApiToken, Permission, SetUp, Status, presets,
+};
+
+use super::world::{World, engine_on, name};
+
+/// An operation of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    AuthenticateCaller,
+    AuthenticateCallerWrong,
+    CreateApiToken,
+    CreateAuthorization,
+    CreateBucket,
+    CreateOrg,
+    CreateUser,
+    DeleteAuthorization,
+    DeleteBucket,
+    DeleteOrg,
+    DeleteUser,
+    DescribeForCaller,
+    Export,
+    FindByUsername,
+    Import,
+    ListApiTokens,
+    ListAuthorizations,
+    LogIn,
+    LogInOfInactiveUser,
+    LogInUnknown,
+    LogInWithToken,
+    LogInWithTokenOfInactiveOrg,
+    LogInWithWrongToken,
+    LogInWrong,
+    Patch,
+    Resolve,
+    RevokeApiToken,
+    SetPassword,
+    SetPermissions,
+    SetUp,
+    StartAfterABrokenDeletion,
+    SwitchApiToken,
+    SwitchOrg,
+    SwitchUser,
+}
+
+impl Operation {
+    pub(super) const ALL: [Self; 34] = [
+        Self::AuthenticateCaller,
+        Self::AuthenticateCallerWrong,
+        Self::CreateApiToken,
+        Self::CreateAuthorization,
+        Self::CreateBucket,
+        Self::CreateOrg,
+        Self::CreateUser,
+        Self::DeleteAuthorization,
+        Self::DeleteBucket,
+        Self::DeleteOrg,
+        Self::DeleteUser,
+        Self::DescribeForCaller,
+        Self::Export,
+        Self::FindByUsername,
+        Self::Import,
+        Self::ListApiTokens,
+        Self::ListAuthorizations,
+        Self::LogIn,
+        Self::LogInOfInactiveUser,
+        Self::LogInUnknown,
+        Self::LogInWithToken,
+        Self::LogInWithTokenOfInactiveOrg,
+        Self::LogInWithWrongToken,
+        Self::LogInWrong,
+        Self::Patch,
+        Self::Resolve,
+        Self::RevokeApiToken,
+        Self::SetPassword,
+        Self::SetPermissions,
+        Self::SetUp,
+        Self::StartAfterABrokenDeletion,
+        Self::SwitchApiToken,
+        Self::SwitchOrg,
+        Self::SwitchUser,
+    ];
+
+    /// Whether it wants a store without records.
+    pub(super) fn starts_empty(self) -> bool {
+        matches!(self, Self::Import | Self::SetUp)
+    }
+
+    /// Whether it is the start of an engine.
+    pub(super) fn is_the_start(self) -> bool {
+        self == Self::StartAfterABrokenDeletion
+    }
+
+    /// Whether it may leave something to the next engine.
+    pub(super) fn may_stop_half_way(self) -> bool {
+        matches!(self, Self::DeleteOrg | Self::DeleteUser | Self::StartAfterABrokenDeletion)
+    }
+
+    /// Whether its credentials are wrong, or of a user or org that is switched off.
+    pub(super) fn is_refused(self) -> bool {
+        matches!(
+            self,
+            Self::AuthenticateCallerWrong
+                | Self::LogInOfInactiveUser
+                | Self::LogInUnknown
+                | Self::LogInWithTokenOfInactiveOrg
+                | Self::LogInWithWrongToken
+                | Self::LogInWrong
+        )
+    }
+
+    /// Makes of the world what it begins with.
+    pub(super) async fn prepare(self, store: &Arc<dyn Store>, world: &World) {
+        match self {
+            Self::LogInOfInactiveUser => return Self::SwitchUser.carry_out(store, world).await,
+            Self::LogInWithTokenOfInactiveOrg => {
+                return Self::SwitchOrg.carry_out(store, world).await;
+            }
+            Self::StartAfterABrokenDeletion => {}
+            _ => return,
+        }
+        // What a deletion has done when it breaks off after its first commit.
+        let (deletion, user) = (Id::from_u64(77), world.user.untyped());
+        let there = portcullis::store::Lookup::Id(portcullis::store::Kind::User, user);
+        let there = store.get(there).await.expect("get").expect("the user");
+        let gone = portcullis::store::Gone::User(world.user);
+        let deletion = portcullis::store::Deletion { id: deletion, gone };
+        let record = deletion.to_record(there.revision).expect("a record");
+        let delete = Change::Delete { kind: there.kind, id: user, expect: there.revision };
+        let put = Change::Put { record, grants: deletion.grants(), expect: Expect::Absent };
+        store.commit(Batch::new().with(delete).with(put)).await.expect("a broken deletion");
+    }
+
+    async fn carry_out(self, store: &Arc<dyn Store>, world: &World) {
+        let engine = engine_on(Arc::clone(store), 3).await.expect("an engine");
+        self.run(&engine, world).await.expect("done");
+    }
+
+    pub(super) async fn run(self, engine: &Engine, world: &World) -> Result<(), Error> {
+        let log_in = async |username, password| {
+            engine.authenticate(Credentials::password(username, password)).await.map(drop)
+        };
+        let with_token = async |secret| engine.authenticate(Credentials::token(secret)).await;
+        let all = NonZeroUsize::new(100).expect("a limit");
+        match self {
+            Self::AuthenticateCaller => {
+                engine.authenticate_caller(world.secret.expose()).await.map(drop)
+            }
+            Self::AuthenticateCallerWrong => engine.authenticate_caller("wrong").await.map(drop),
+            Self::CreateApiToken => {
+                let (org, user) = (world.org, world.user);
+                let (permissions, description) = (presets::operator(), "new".into());
+                let new = NewApiToken { org, user, permissions, description };
+                engine.create_api_token(new).await.map(drop)
+            }
+            Self::CreateAuthorization => {
+                engine.create_authorization(world.new_authorization("new")).await.map(drop)
+            }
+            Self::CreateBucket => engine.create_bucket(world.org, name("new")).await.map(drop),
+            Self::CreateOrg => engine.create_org(name("new")).await.map(drop),
+            Self::CreateUser => engine.create_user(name("new")).await.map(drop),
+            Self::DeleteAuthorization => engine.delete_authorization(world.authorization).await,
+            Self::DeleteBucket => engine.delete_bucket(world.bucket).await,
+            Self::DeleteOrg => engine.delete_org(world.org).await,
+            Self::DeleteUser => engine.delete_user(world.user).await,
+            Self::DescribeForCaller => {
+                let caller = engine.authenticate_caller(world.secret.expose()).await?;
+                let id = world.authorization;
+                engine.on_behalf_of(&caller).authorization(id).await.map(drop)
+            }
+            Self::Export => match engine.export(std::io::sink()).await {
+                Ok(_) => Ok(()),
+                Err(ExportError::Engine(error)) => Err(error),
+                Err(error) => panic!("{error:?}"),
+            },
+            Self::FindByUsername => {
+                let found = engine.authorization_by_username("telegraf").await?;
+                assert_eq!(found.map(|it| it.id), Some(world.authorization));
+                Ok(())
+            }
+            Self::Import => {
+                let snapshot = Snapshot::read(&*world.snapshot).expect("a snapshot");
+                match engine.import(snapshot, false).await {
+                    Ok(_) => Ok(()),
+                    Err(ImportError::Engine(error)) => Err(error),
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            Self::ListApiTokens => {
+                assert_eq!(engine.list_api_tokens(None, all).await?.len(), 2);
+                Ok(())
+            }
+            Self::ListAuthorizations => {
+                let filter = AuthorizationFilter::all();
+                assert_eq!(engine.list_authorizations(&filter, None, all).await?.items.len(), 5);
+                Ok(())
+            }
+            Self::LogIn | Self::LogInOfInactiveUser => {
+                log_in("telegraf", "telegraf-password").await
+            }
+            Self::LogInUnknown => log_in("nobody", "telegraf-password").await,
+            Self::LogInWithToken | Self::LogInWithTokenOfInactiveOrg => {
+                with_token(world.secret.expose()).await.map(drop)
+            }
+            Self::LogInWithWrongToken => with_token("wrong").await.map(drop),
+            Self::LogInWrong => log_in("telegraf", "witness-password").await,
+            Self::Patch => {
+                let update = AuthorizationUpdate::status(Status::Inactive);
+                engine.update_authorization(world.authorization, update).await.map(drop)
+            }
+            Self::Resolve => {
+                engine.resolve_org("telegraf").await?;
+                engine.resolve_user("telegraf").await?;
+                engine.resolve_bucket(world.org, "telegraf").await.map(drop)
+            }
+            Self::RevokeApiToken => engine.revoke_api_token(world.token).await,
+            Self::SetPassword => engine.set_password(world.authorization, "another-one").await,
+            Self::SetPermissions => {
+                let read = vec![Permission::read(world.resource())];
+                engine.set_permissions(world.authorization, read).await.map(drop)
+            }
+            Self::SetUp => {
+                let buckets = vec![name("first"), name("second")];
+                let set_up = SetUp { org: name("first"), user: name("first"), buckets };
+                engine.set_up(set_up).await.map(drop)
+            }
+            // Done by starting.
+            Self::StartAfterABrokenDeletion => Ok(()),
+            Self::SwitchApiToken => {
+                engine.set_api_token_status(world.token, Status::Inactive).await.map(drop)
+            }
+            Self::SwitchOrg => engine.set_org_status(world.org, Status::Inactive).await.map(drop),
+            Self::SwitchUser => {
+                engine.set_user_status(world.user, Status::Inactive).await.map(drop)
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Records for the operations, how they are compared and put back.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use portcullis::password::{HashParams, HashPoolConfig};
+use portcullis::store::{Batch, Expect, Index, Kind, Operation, Record, Store, grants_of};
+use portcullis::{
+    ApiTokenId, AuthorizationId, BucketId, BuildError, Clock, Credentials, Engine, Error, Id, Name,
+    NewApiToken, NewAuthorization, OrgId, Permission, Random, RandomUnavailable, Resource,
+    Timestamp, TokenSecret, UserId, Username, presets,
+};
+
+use crate::access::{ALL, list};
+use crate::random::Dice;
+
+/// The same bytes in every run, so that an operation does exactly the same again.
+#[derive(Debug)]
+struct SameBytes(Mutex<Dice>);
+
+impl Random for SameBytes {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomUnavailable> {
+        let mut dice = self.0.lock().expect("the dice");
+        for some in buffer.chunks_mut(8) {
+            some.copy_from_slice(&dice.roll().to_be_bytes()[..some.len()]);
+        }
+        Ok(())
+    }
+}
+
+/// A time of day that stands still.
+#[derive(Debug)]
+struct SameTime;
+
+impl Clock for SameTime {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_millis(1_700_000_000_000).expect("a time")
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+/// An engine that draws the numbers of the seed, and hashes at next to no cost.
+pub(super) async fn engine_on(store: Arc<dyn Store>, seed: u64) -> Result<Engine, Error> {
+    let mut hashing = HashPoolConfig::default();
+    hashing.params = HashParams::new(8, 1, 1).expect("parameters");
+    hashing.threads = 1;
+    let random = SameBytes(Mutex::new(Dice::new(seed)));
+    let builder = Engine::builder_on(store).hashing(hashing).random(random).clock(SameTime);
+    builder.build().await.map_err(|error| match error {
+        BuildError::Store(error) => error,
+        error => panic!("{error:?}"),
+    })
+}
+
+/// An engine that does what every other one from here does.
+pub(super) async fn the_same_engine_on(store: Arc<dyn Store>) -> Result<Engine, Error> {
+    engine_on(store, 2).await
+}
+
+pub(super) fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+/// What there is before an operation.
+pub(super) struct World {
+    pub(super) org: OrgId,
+    pub(super) user: UserId,
+    pub(super) bucket: BucketId,
+    pub(super) authorization: AuthorizationId,
+    pub(super) token: ApiTokenId,
+    pub(super) secret: TokenSecret,
+    /// All of it.
+    pub(super) snapshot: Vec<u8>,
+}
+
+impl World {
+    /// Two orgs with a user, a bucket and credentials each; one of them is only to be left alone.
+    pub(super) async fn build(store: &Arc<dyn Store>) -> Self {
+        let engine = engine_on(Arc::clone(store), 1).await.expect("an engine");
+        let witness = Self::part(&engine, "witness").await;
+        let mut world = Self::part(&engine, "telegraf").await;
+        for number in 0..3 {
+            world.authorize(&engine, &format!("telegraf-{number}")).await;
+        }
+        engine.export(&mut world.snapshot).await.expect("an export");
+        for (name, part) in [("witness", &witness), ("telegraf", &world)] {
+            let password = format!("{name}-password");
+            let let_in = engine.authenticate(Credentials::password(name, password.as_str())).await;
+            assert!(let_in.is_ok(), "{let_in:?}");
+            let let_in = engine.authenticate(Credentials::token(part.secret.expose())).await;
+            assert!(let_in.is_ok(), "{let_in:?}");
+        }
+        world
+    }
+
+    async fn part(engine: &Engine, text: &str) -> Self {
+        let org = engine.create_org(name(text)).await.expect("an org").id;
+        let user = engine.create_user(name(text)).await.expect("a user").id;
+        let bucket = engine.create_bucket(org, name(text)).await.expect("a bucket").id;
+        let permissions = presets::operator();
+        let new = NewApiToken { org, user, permissions, description: text.into() };
+        let (token, secret) = engine.create_api_token(new).await.expect("an API token");
+        let (token, snapshot) = (token.id, Vec::new());
+        let authorization = AuthorizationId::from_u64(1);
+        let part = Self { org, user, bucket, authorization, token, secret, snapshot };
+        let authorization = part.authorize(engine, text).await;
+        Self { authorization, ..part }
+    }
+
+    async fn authorize(&self, engine: &Engine, username: &str) -> AuthorizationId {
+        let new = self.new_authorization(username);
+        let id = engine.create_authorization(new).await.expect("an authorization").id;
+        engine.set_password(id, format!("{username}-password")).await.expect("a password");
+        id
+    }
+
+    pub(super) fn resource(&self) -> Resource {
+        Resource::bucket(self.org, self.bucket)
+    }
+
+    pub(super) fn new_authorization(&self, username: &str) -> NewAuthorization {
+        let username = Username::new(username).expect("a username");
+        NewAuthorization::new(username, self.org, [Permission::write(self.resource())])
+            .for_user(self.user)
+    }
+}
+
+/// Every record.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct State(BTreeMap<(Kind, Id), Record>);
+
+impl State {
+    pub(super) async fn of(store: &dyn Store) -> Self {
+        let mut records = BTreeMap::new();
+        for kind in Kind::ALL {
+            let all = list(store, Index::All(kind), ALL).await;
+            records.extend(all.into_iter().map(|record| ((kind, record.id), record)));
+        }
+        Self(records)
+    }
+
+    pub(super) fn has(&self, kind: Kind, id: Id) -> bool {
+        self.0.contains_key(&(kind, id))
+    }
+
+    /// Has the store hold exactly these records again.
+    pub(super) async fn restore(&self, store: &dyn Store) {
+        let there = Self::of(store).await;
+        let mut batch = Batch::new();
+        // Deletes first: what comes back may need a name that one of them has.
+        for ((kind, id), record) in &there.0 {
+            if self.0.get(&(*kind, *id)) != Some(record) {
+                let expect = record.revision;
+                batch.push(Operation::Delete { kind: *kind, id: *id, expect });
+            }
+        }
+        for (place, record) in &self.0 {
+            if there.0.get(place) != Some(record) {
+                let grants = grants_of(record).expect("a sound record");
+                batch.push(Operation::Put {
+                    record: record.clone(),
+                    grants,
+                    expect: Expect::Absent,
+                });
+            }
+        }
+        if !batch.is_empty() {
+            store.commit(batch).await.expect("the records of before");
+        }
+    }
+
+    /// Names the records in which the two differ; bodies are not shown.
+    pub(super) fn compare(&self, other: &Self) -> String {
+        let places = self.0.keys().chain(other.0.keys());
+        let mut differ: Vec<_> = places
+            .filter(|place| self.0.get(place) != other.0.get(place))
+            .map(|(kind, id)| format!("{kind} {id}"))
+            .collect();
+        differ.sort();
+        differ.dedup();
+        format!("{} differ from what it does without failures", differ.join(", "))
+    }
+}

@@ -1,0 +1,269 @@
+//! A store that fails when it is told to.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use portcullis::store::{MemoryStore, Store, StoreError};
+//! use portcullis_testkit::{Call, Fault, FaultyStore, Faults, Method};
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let faults = Faults::new();
+//! let store = FaultyStore::new(Arc::new(MemoryStore::new()?), &faults);
+//! faults.fail(Call::nth_of(Method::Position, 2), Fault::Unavailable);
+//! assert!(store.position().await.is_ok());
+//! assert!(matches!(store.position().await, Err(StoreError::Unavailable { .. })));
+//! assert!(store.position().await.is_ok());
+//! assert_eq!(faults.calls(), 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use portcullis::store::{
+    Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
+};
+use tokio::sync::watch;
+
+use crate::method::Method;
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// [`StoreError::Unavailable`], without asking the inner store.
+    Unavailable,
+    /// [`StoreError::Backend`], without asking the inner store.
+    Backend,
+    /// The inner store does it, and the answer is lost: [`StoreError::Indeterminate`] for a
+    /// commit. Other calls do not know that error: [`StoreError::Unavailable`].
+    AnswerLost,
+    /// The inner store is not asked, and nobody knows that: [`StoreError::Indeterminate`] for a
+    /// commit, [`StoreError::Unavailable`] for other calls.
+    RequestLost,
+}
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Self; 4] =
+        [Self::Unavailable, Self::Backend, Self::AnswerLost, Self::RequestLost];
+
+    fn error(self, method: Method) -> StoreError {
+        let told = format!("this {method} was told to fail");
+        match (self, method) {
+            (Self::Backend, _) => StoreError::backend(told),
+            (Self::AnswerLost | Self::RequestLost, Method::Commit) => {
+                StoreError::indeterminate(told)
+            }
+            _ => StoreError::unavailable(told),
+        }
+    }
+}
+
+/// Which calls are meant. They are counted from 1, since the [`Faults`] were made or
+/// [reset](Faults::reset).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    method: Option<Method>,
+    first: u64,
+    last: u64,
+}
+
+impl Call {
+    /// The n-th call of any method.
+    pub const fn nth(n: u64) -> Self {
+        Self { method: None, first: n, last: n }
+    }
+
+    /// The n-th call of the method.
+    pub const fn nth_of(method: Method, n: u64) -> Self {
+        Self { method: Some(method), first: n, last: n }
+    }
+
+    /// The same, and every call after it.
+    #[must_use]
+    pub const fn and_later(self) -> Self {
+        Self { last: u64::MAX, ..self }
+    }
+}
+
+/// Decides which calls of a [`FaultyStore`] fail, and counts them. Cheap to clone; all clones are
+/// the same. One may belong to several stores: their calls are counted together.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    calls: BTreeMap<Method, u64>,
+    plans: Vec<(Call, Plan)>,
+}
+
+#[derive(Clone, Debug)]
+enum Plan {
+    Fail(Fault),
+    Hold(HeldSide),
+}
+
+#[derive(Clone, Debug)]
+struct HeldSide {
+    held: watch::Sender<bool>,
+    released: watch::Receiver<bool>,
+}
+
+impl Faults {
+    /// No faults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Has these calls fail. Of several faults for a call, the one told first decides.
+    pub fn fail(&self, call: Call, fault: Fault) {
+        self.state().plans.push((call, Plan::Fail(fault)));
+    }
+
+    /// Holds these calls, before the inner store is asked, until the gate is opened or dropped.
+    /// Faults come after that.
+    #[must_use = "dropping the gate opens it"]
+    pub fn hold(&self, call: Call) -> Gate {
+        let (held, is_held) = watch::channel(false);
+        let (release, released) = watch::channel(false);
+        self.state().plans.push((call, Plan::Hold(HeldSide { held, released })));
+        Gate { is_held, release }
+    }
+
+    /// Forgets every fault and begins to count anew. Calls that are held stay so.
+    pub fn reset(&self) {
+        *self.state() = State::default();
+    }
+
+    /// Returns the number of calls, failed ones included.
+    pub fn calls(&self) -> u64 {
+        self.state().calls.values().sum()
+    }
+
+    /// Returns the number of calls of the method, failed ones included.
+    pub fn calls_of(&self, method: Method) -> u64 {
+        self.state().calls.get(&method).copied().unwrap_or_default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call; returns what was planned for it.
+    fn count(&self, method: Method) -> Vec<Plan> {
+        let mut state = self.state();
+        let of_method = state.calls.entry(method).or_default();
+        *of_method += 1;
+        let of_method = *of_method;
+        let of_all = state.calls.values().sum();
+        let planned = state.plans.iter().filter(|(call, _)| {
+            let number = match call.method {
+                None => of_all,
+                Some(of) if of == method => of_method,
+                Some(_) => return false,
+            };
+            (call.first..=call.last).contains(&number)
+        });
+        planned.map(|(_, plan)| plan.clone()).collect()
+    }
+
+    async fn around<'a, T>(
+        &self,
+        method: Method,
+        call: impl FnOnce() -> BoxFuture<'a, Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let mut fault = None;
+        for plan in self.count(method) {
+            match plan {
+                Plan::Fail(planned) => fault = fault.or(Some(planned)),
+                Plan::Hold(HeldSide { held, mut released }) => {
+                    held.send_replace(true);
+                    // An error says that the gate is gone, which opens it too.
+                    let _ = released.wait_for(|released| *released).await;
+                }
+            }
+        }
+        match fault {
+            None => call().await,
+            Some(Fault::AnswerLost) => {
+                call().await?;
+                Err(Fault::AnswerLost.error(method))
+            }
+            Some(fault) => Err(fault.error(method)),
+        }
+    }
+}
+
+/// Holds calls of a [`FaultyStore`]; opens when it is dropped.
+#[derive(Debug)]
+pub struct Gate {
+    is_held: watch::Receiver<bool>,
+    release: watch::Sender<bool>,
+}
+
+impl Gate {
+    /// Waits until a call is held.
+    ///
+    /// # Panics
+    ///
+    /// When none can be any more: the faults were reset before one came.
+    pub async fn reached(&mut self) {
+        self.is_held.wait_for(|held| *held).await.expect("a call that can be held");
+    }
+
+    /// Lets go of every call that is held, and holds none from now on.
+    pub fn open(self) {
+        self.release.send_replace(true);
+    }
+}
+
+/// A store that does what the inner one does, except when its [`Faults`] say otherwise. Without
+/// any it passes the conformance suite wherever the inner one does.
+#[derive(Debug)]
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    faults: Faults,
+}
+
+impl FaultyStore {
+    /// Wraps a store.
+    pub fn new(inner: Arc<dyn Store>, faults: &Faults) -> Self {
+        Self { inner, faults: faults.clone() }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Store for FaultyStore {
+    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
+        self.faults.around(Method::Get, || self.inner.get(lookup)).await
+    }
+
+    async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
+        self.faults.around(Method::List, || self.inner.list(index, page)).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
+        self.faults.around(Method::Commit, || self.inner.commit(batch)).await
+    }
+
+    async fn position(&self) -> Result<Position, StoreError> {
+        self.faults.around(Method::Position, || self.inner.position()).await
+    }
+
+    async fn watch(
+        &self,
+        after: Position,
+    ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
+        self.faults.around(Method::Watch, || self.inner.watch(after)).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.faults.around(Method::Close, || self.inner.close()).await
+    }
+}

@@ -1,0 +1,190 @@
+//! A store whose calls are counted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use portcullis::store::{
+    Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
+};
+
+use crate::method::Method;
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// With an answer that is no error.
+    Done,
+    /// Not at all: its future was dropped first.
+    Dropped,
+    /// With [`StoreError::AlreadyExists`].
+    AlreadyExists,
+    /// With [`StoreError::Backend`].
+    Backend,
+    /// With [`StoreError::BatchTooLarge`].
+    BatchTooLarge,
+    /// With [`StoreError::Conflict`].
+    Conflict,
+    /// With [`StoreError::Corrupt`].
+    Corrupt,
+    /// With [`StoreError::Indeterminate`].
+    Indeterminate,
+    /// With [`StoreError::Missing`].
+    Missing,
+    /// With [`StoreError::Unavailable`].
+    Unavailable,
+    /// With an error that this version does not know.
+    OtherError,
+}
+
+impl Outcome {
+    fn of<T>(answer: &Result<T, StoreError>) -> Self {
+        match answer {
+            Ok(_) => Self::Done,
+            Err(StoreError::AlreadyExists { .. }) => Self::AlreadyExists,
+            Err(StoreError::Backend { .. }) => Self::Backend,
+            Err(StoreError::BatchTooLarge { .. }) => Self::BatchTooLarge,
+            Err(StoreError::Conflict { .. }) => Self::Conflict,
+            Err(StoreError::Corrupt { .. }) => Self::Corrupt,
+            Err(StoreError::Indeterminate { .. }) => Self::Indeterminate,
+            Err(StoreError::Missing { .. }) => Self::Missing,
+            Err(StoreError::Unavailable { .. }) => Self::Unavailable,
+            Err(_) => Self::OtherError,
+        }
+    }
+}
+
+/// How often each method was called and how that ended. Cheap to clone; all clones are the same.
+/// One may belong to several stores: their calls are counted together.
+#[derive(Clone, Debug, Default)]
+pub struct Counts(Arc<Mutex<BTreeMap<(Method, Outcome), u64>>>);
+
+impl Counts {
+    /// Nothing counted.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns how many calls have ended, in whatever way.
+    pub fn total(&self) -> u64 {
+        self.counts().values().sum()
+    }
+
+    /// Returns how many calls of the method have ended, in whatever way.
+    pub fn of(&self, method: Method) -> u64 {
+        let counts = self.counts();
+        let of_method = counts.iter().filter(|((counted, _), _)| *counted == method);
+        of_method.map(|(_, count)| count).sum()
+    }
+
+    /// Returns how many calls of the method ended so.
+    pub fn ended(&self, method: Method, outcome: Outcome) -> u64 {
+        self.counts().get(&(method, outcome)).copied().unwrap_or_default()
+    }
+
+    /// Returns all counts that are not zero.
+    pub fn all(&self) -> BTreeMap<(Method, Outcome), u64> {
+        self.counts().clone()
+    }
+
+    /// Begins to count anew.
+    pub fn reset(&self) {
+        self.counts().clear();
+    }
+
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<(Method, Outcome), u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn around<T>(
+        &self,
+        method: Method,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        // Counted when it goes, which is also when the future is dropped.
+        let mut ending = Ending { counts: self, method, outcome: Outcome::Dropped };
+        let answer = call.await;
+        ending.outcome = Outcome::of(&answer);
+        answer
+    }
+}
+
+struct Ending<'a> {
+    counts: &'a Counts,
+    method: Method,
+    outcome: Outcome,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        *self.counts.counts().entry((self.method, self.outcome)).or_default() += 1;
+    }
+}
+
+/// A store that does what the inner one does and [counts](Counts) it. It passes the conformance
+/// suite wherever the inner one does. What streams of changes tell is not counted.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use portcullis::store::{Batch, MemoryStore, Store};
+/// use portcullis_testkit::fixtures::Sample;
+/// use portcullis_testkit::{Counts, InstrumentedStore, Method, Outcome};
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let counts = Counts::new();
+/// let store = InstrumentedStore::new(Arc::new(MemoryStore::new()?), &counts);
+/// let create = Batch::new().with(Sample::user(1).create());
+/// assert!(store.commit(create.clone()).await.is_ok());
+/// assert!(store.commit(create).await.is_err());
+/// assert_eq!(counts.of(Method::Commit), 2);
+/// assert_eq!(counts.ended(Method::Commit, Outcome::AlreadyExists), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct InstrumentedStore {
+    inner: Arc<dyn Store>,
+    counts: Counts,
+}
+
+impl InstrumentedStore {
+    /// Wraps a store.
+    pub fn new(inner: Arc<dyn Store>, counts: &Counts) -> Self {
+        Self { inner, counts: counts.clone() }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Store for InstrumentedStore {
+    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
+        self.counts.around(Method::Get, self.inner.get(lookup)).await
+    }
+
+    async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
+        self.counts.around(Method::List, self.inner.list(index, page)).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
+        self.counts.around(Method::Commit, self.inner.commit(batch)).await
+    }
+
+    async fn position(&self) -> Result<Position, StoreError> {
+        self.counts.around(Method::Position, self.inner.position()).await
+    }
+
+    async fn watch(
+        &self,
+        after: Position,
+    ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
+        self.counts.around(Method::Watch, self.inner.watch(after)).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.counts.around(Method::Close, self.inner.close()).await
+    }
+}

@@ -1,0 +1,33 @@
+//! The methods of a store, as values.
+
+use std::fmt;
+
+/// A method of [`Store`](portcullis::store::Store).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Method {
+    /// [`Store::get`](portcullis::store::Store::get).
+    Get,
+    /// [`Store::list`](portcullis::store::Store::list).
+    List,
+    /// [`Store::commit`](portcullis::store::Store::commit).
+    Commit,
+    /// [`Store::position`](portcullis::store::Store::position).
+    Position,
+    /// [`Store::watch`](portcullis::store::Store::watch).
+    Watch,
+    /// [`Store::close`](portcullis::store::Store::close).
+    Close,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Commit => "commit",
+            Self::Position => "position",
+            Self::Watch => "watch",
+            Self::Close => "close",
+        })
+    }
+}
