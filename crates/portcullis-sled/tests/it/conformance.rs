@@ -7,9 +7,13 @@ use portcullis_sled::SledStore;
 use portcullis_testkit::{Capabilities, Fixture, async_trait};
 use tempfile::TempDir;
 
-pub(crate) struct OnDisk(pub(crate) TempDir);
+pub(crate) struct OnDisk(TempDir);
 
 impl OnDisk {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
     fn open(&self) -> Arc<dyn Store> {
         Arc::new(SledStore::open(self.0.path().join("portcullis.sled")).unwrap())
     }
@@ -26,7 +30,10 @@ impl Fixture for OnDisk {
     }
 }
 
+pub(crate) const CAPABILITIES: Capabilities =
+    Capabilities { survives_reopen: true, shared_between_handles: false };
+
 portcullis_testkit::conformance! {
-    capabilities: Capabilities { survives_reopen: true, shared_between_handles: false },
-    fresh: async || OnDisk(tempfile::tempdir().unwrap()),
+    capabilities: CAPABILITIES,
+    fresh: async || OnDisk::new(),
 }

@@ -13,3 +13,5 @@ mod files;
 mod formats;
 #[cfg(test)]
 mod maintenance;
+#[cfg(test)]
+mod model;

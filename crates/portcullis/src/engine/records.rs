@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::store::{
-    Batch, Entity, Expect, Lookup, Operation, Revision, StoreError, StoreExt, Taken, put,
+    Batch, Entity, Expect, Operation, Revision, StoreError, StoreExt, Taken, put,
 };
 use crate::{Error, ErrorKind, Id, Timestamp};
 
@@ -56,22 +56,14 @@ impl Engine {
             tries += 1;
             let id = self.draw_id()?;
             let entity = entity(id);
-            let revision = self.revision()?;
             let mut batch: Batch = requirements.iter().cloned().collect();
-            batch.push(put(&entity, revision, Expect::Absent)?);
-            match self.0.store.commit(batch).await {
-                Ok(_) => return Ok(entity),
+            batch.push(put(&entity, self.revision()?, Expect::Absent)?);
+            match self.0.store.commit_or_look(batch).await {
+                Ok(()) => return Ok(entity),
                 Err(StoreError::AlreadyExists { taken: Taken::Id, .. }) => {
                     if tries == ID_TRIES {
                         return Err(no_free_id().into());
                     }
-                }
-                Err(error @ StoreError::Indeterminate { .. }) => {
-                    // The revision is ours alone: if it is there, the record was written.
-                    return match self.0.store.get(Lookup::Id(E::KIND, id)).await {
-                        Ok(Some(record)) if record.revision == revision => Ok(entity),
-                        _ => Err(error.into()),
-                    };
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -95,16 +87,10 @@ impl Engine {
             check(&entity)?;
             let mut batch = Batch::new().with(Operation::Delete { kind: E::KIND, id, expect });
             also.iter().cloned().for_each(|operation| batch.push(operation));
-            match self.0.store.commit(batch).await {
-                Ok(_) => return Ok(true),
+            match self.0.store.commit_or_look(batch).await {
+                Ok(()) => return Ok(true),
                 Err(StoreError::Missing { id: missing, .. }) if missing == id => return Ok(false),
                 Err(StoreError::Conflict { .. }) if tries < crate::store::MODIFY_TRIES => {}
-                Err(error @ StoreError::Indeterminate { .. }) => {
-                    return match self.0.store.get(Lookup::Id(E::KIND, id)).await {
-                        Ok(None) => Ok(true),
-                        _ => Err(error.into()),
-                    };
-                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -1,7 +1,7 @@
 //! The first org, user, buckets and operator token of a new store.
 
 use super::Engine;
-use crate::store::{Batch, Entity, Expect, Operation, StoreError, Taken, put};
+use crate::store::{Batch, Entity, Expect, Operation, StoreError, StoreExt, Taken, put};
 use crate::{ApiToken, Bucket, Error, ErrorKind, Name, Org, Status, TokenSecret, User, presets};
 
 /// What to set up.
@@ -71,7 +71,7 @@ impl Engine {
             batch.push(self.put_new(bucket)?);
         }
         batch.push(self.put_new(&token)?);
-        self.0.store.commit(batch).await.map_err(|error| match error {
+        self.0.store.commit_or_look(batch).await.map_err(|error| match error {
             StoreError::AlreadyExists { taken: Taken::UniqueKey, kind, .. } => {
                 Error::new(ErrorKind::Conflict, format!("there is a {kind} of that name already"))
             }

@@ -100,8 +100,8 @@ impl Engine {
         if dry_run || new == 0 {
             return Ok(new);
         }
-        match self.0.store.commit(batch).await {
-            Ok(_) => Ok(new),
+        match self.0.store.commit_or_look(batch).await {
+            Ok(()) => Ok(new),
             // Somebody was faster since the check above.
             Err(StoreError::AlreadyExists { kind, id, taken }) => {
                 let line = lines.get(&(kind, id)).copied().unwrap_or_default();

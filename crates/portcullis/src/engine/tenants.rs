@@ -210,9 +210,9 @@ impl Engine {
                     expect: record.revision,
                 })
                 .collect();
-            match self.0.store.commit(batch).await {
+            match self.0.store.commit_or_look(batch).await {
                 // Somebody else changed or deleted one of them: look again.
-                Ok(_) | Err(StoreError::Conflict { .. } | StoreError::Missing { .. }) => {}
+                Ok(()) | Err(StoreError::Conflict { .. } | StoreError::Missing { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -84,6 +84,10 @@ impl Batch {
         }
     }
 
+    pub(super) fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
     /// Returns the number of operations.
     pub fn len(&self) -> usize {
         self.operations.len()

@@ -7,7 +7,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::codec::Entity;
 use super::{
-    Batch, Expect, Index, Lookup, Operation, Page, PageRequest, Record, Revision, Store, StoreError,
+    Batch, Expect, Index, Kind, Lookup, Operation, Page, PageRequest, Record, Revision, Store, StoreError,
 };
 use crate::Id;
 
@@ -30,6 +30,28 @@ pub trait StoreExt: Store {
     /// [`StoreError::Corrupt`], and those of [`Store::get`].
     async fn find_by_key<E: Entity>(&self, key: &str) -> Result<Option<(E, Revision)>, StoreError> {
         decode(self.get(Lookup::UniqueKey(E::KIND, key)).await?)
+    }
+
+    /// Commits the batch. When nobody knows whether it was committed, looks for what it puts: the
+    /// revision is this batch's alone, so if it is there, so is all the rest.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::commit`]; [`StoreError::Indeterminate`] when what it puts is not there, or
+    /// cannot be read, and may still come.
+    async fn commit_or_look(&self, batch: Batch) -> Result<(), StoreError> {
+        let witness = Witness::of(&batch);
+        match (self.commit(batch).await, witness) {
+            (Ok(_), _) => Ok(()),
+            (Err(error @ StoreError::Indeterminate { .. }), Some(witness)) => {
+                let found = self.get(Lookup::Id(witness.kind, witness.id)).await;
+                match found.map(|record| record.map(|record| record.revision)) {
+                    Ok(revision) if revision == witness.revision => Ok(()),
+                    _ => Err(error),
+                }
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// Reads what has the id, changes it, puts it back, and starts over while others change it at
@@ -66,19 +88,12 @@ pub trait StoreExt: Store {
             let new = revision()?;
             let put = put(&entity, new, Expect::Revision(expected))?;
             let batch: Batch = requirements.iter().cloned().chain([put]).collect();
-            match self.commit(batch).await {
-                Ok(_) => return Ok(Modified::Done(entity)),
+            match self.commit_or_look(batch).await {
+                Ok(()) => return Ok(Modified::Done(entity)),
                 Err(StoreError::Missing { kind, id: missing })
                     if (kind, missing) == (E::KIND, id) =>
                 {
                     return Ok(Modified::Missing);
-                }
-                Err(error @ StoreError::Indeterminate { .. }) => {
-                    // The revision is ours alone: if it is there, the change was made.
-                    return match self.find::<E>(id).await {
-                        Ok(Some((_, found))) if found == new => Ok(Modified::Done(entity)),
-                        _ => Err(error.into()),
-                    };
                 }
                 Err(StoreError::Conflict { .. }) if tries < MODIFY_TRIES => {}
                 Err(error) => return Err(error.into()),
@@ -105,6 +120,34 @@ pub trait StoreExt: Store {
 }
 
 impl<S: Store + ?Sized> StoreExt for S {}
+
+/// What tells that a batch was committed.
+struct Witness {
+    kind: Kind,
+    id: Id,
+    /// The revision that is there then; none if the record is gone.
+    revision: Option<Revision>,
+}
+
+impl Witness {
+    /// A record that is put, or else one that is deleted; there is none if nothing is changed.
+    fn of(batch: &Batch) -> Option<Self> {
+        let mut deleted = None;
+        for operation in batch.operations() {
+            match operation {
+                Operation::Put { record, .. } => {
+                    let revision = Some(record.revision);
+                    return Some(Self { kind: record.kind, id: record.id, revision });
+                }
+                Operation::Delete { kind, id, .. } => {
+                    deleted = Some(Self { kind: *kind, id: *id, revision: None });
+                }
+                Operation::Require { .. } => {}
+            }
+        }
+        deleted
+    }
+}
 
 type PageResult = Result<Page, StoreError>;
 

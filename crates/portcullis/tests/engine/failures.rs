@@ -1,8 +1,11 @@
 //! A store that fails: an error, never a grant; and a store that does not know what it did.
 
+use std::sync::Arc;
+
+use portcullis::store::{MemoryStore, Store};
 use portcullis::{
-    AuthorizationUpdate, Credentials, ErrorKind, NewApiToken, Permission, Principal, Status,
-    presets,
+    AuthorizationUpdate, Credentials, ErrorKind, Name, NewApiToken, Permission, Principal, SetUp,
+    Status, presets,
 };
 use portcullis_testkit::{Call, Fault, Method};
 
@@ -96,4 +99,17 @@ async fn a_commit_of_which_nobody_knows_is_looked_up_by_its_revision() {
     assert!(stored.password_hash.is_some());
     engine.delete_authorization(created.id).await.unwrap();
     assert_eq!(world.engine.authorization(created.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_set_up_of_which_nobody_knows_shows_its_token() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
+    let commits = Call::nth_of(Method::Commit, 1).and_later();
+    let forgetful = failing(&store, commits, Fault::AnswerLost);
+    let engine = builder(forgetful).build().await.unwrap();
+    let name = |text| Name::new(text).unwrap();
+    let set_up = SetUp { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
+    let done = engine.set_up(set_up).await.unwrap();
+    let caller = engine.authenticate_caller(done.secret.expose()).await.unwrap();
+    assert_eq!(caller.user(), done.user.id);
 }
