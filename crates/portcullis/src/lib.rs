@@ -1,5 +1,6 @@
 #![doc = include_str!("lib.md")]
 
+mod audit;
 mod credentials;
 mod directory;
 mod engine;
@@ -18,6 +19,7 @@ pub mod verify;
 /// For implementing [`Directory`] and [`store::Store`].
 pub use async_trait::async_trait;
 
+pub use audit::{Actor, AuditAction, AuditEvent, AuditOutcome, AuditRecord, AuditSink};
 pub use credentials::{Credentials, Refusal};
 pub use directory::{Directory, StaticDirectory};
 pub use engine::{

@@ -1,5 +1,7 @@
 //! Who is this?
 
+use std::net::IpAddr;
+
 use super::Engine;
 use crate::password::{Password, PasswordHash};
 use crate::store::StoreExt;
@@ -20,6 +22,19 @@ impl Engine {
     /// is [`Error::refusal`]; [`ErrorKind::TooManyRequests`] when too many log in at once;
     /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`] when nothing is known.
     pub async fn authenticate(&self, credentials: Credentials<'_>) -> Result<Principal, Error> {
+        self.authenticate_from(credentials, None).await
+    }
+
+    /// Does what [`Engine::authenticate`] does for a client at an address.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::authenticate`].
+    pub async fn authenticate_from(
+        &self,
+        credentials: Credentials<'_>,
+        _source: Option<IpAddr>,
+    ) -> Result<Principal, Error> {
         match credentials {
             Credentials::Token(token) => match self.api_token_by_secret(token).await? {
                 Some(token) => self.admit_api_token(&token).await,
@@ -44,6 +59,19 @@ impl Engine {
     /// [`ErrorKind::Forbidden`] when its user or org is gone or inactive;
     /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`] when nothing is known.
     pub async fn authenticate_caller(&self, secret: &str) -> Result<Principal, Error> {
+        self.authenticate_caller_from(secret, None).await
+    }
+
+    /// Does what [`Engine::authenticate_caller`] does for a caller at an address.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::authenticate_caller`].
+    pub async fn authenticate_caller_from(
+        &self,
+        secret: &str,
+        _source: Option<IpAddr>,
+    ) -> Result<Principal, Error> {
         let Some(token) = self.api_token_by_secret(secret).await? else {
             return Err(Error::new(ErrorKind::Unauthorized, "unauthorized access")
                 .with_source(Refusal::UnknownToken));

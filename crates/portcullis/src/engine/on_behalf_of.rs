@@ -1,6 +1,7 @@
 //! Managing authorizations on somebody's behalf: nobody reads, changes or grants what they do not
 //! hold.
 
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
 use super::authorizations::{check_permissions, not_found, refuse_instance, unable_to_create};
@@ -24,6 +25,7 @@ use crate::{
 pub struct OnBehalfOf<'a> {
     engine: &'a Engine,
     caller: &'a Principal,
+    source: Option<IpAddr>,
 }
 
 fn authorizations_of(org: OrgId) -> Resource {
@@ -51,7 +53,14 @@ fn token_inactive() -> Error {
 
 impl<'a> OnBehalfOf<'a> {
     pub(super) fn new(engine: &'a Engine, caller: &'a Principal) -> Self {
-        Self { engine, caller }
+        Self { engine, caller, source: None }
+    }
+
+    /// The same for a caller at an address, which is what an [`AuditSink`](crate::AuditSink) is
+    /// told. Default: none.
+    #[must_use]
+    pub fn from_source(self, source: Option<IpAddr>) -> Self {
+        Self { source, ..self }
     }
 
     /// Creates an authorization, for the caller's own user unless another one is named.

@@ -1,9 +1,7 @@
 //! How the engine writes records: new ids, new revisions, and what to do when they are taken.
 
 use super::Engine;
-use crate::store::{
-    Batch, Entity, Expect, Operation, Revision, StoreError, StoreExt, Taken, put,
-};
+use crate::store::{Batch, Entity, Expect, Operation, Revision, StoreError, StoreExt, Taken, put};
 use crate::{Error, ErrorKind, Id, Timestamp};
 
 /// 1 January 2020, where ids begin to count: in milliseconds since 1970.

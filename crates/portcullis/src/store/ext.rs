@@ -7,7 +7,8 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::codec::Entity;
 use super::{
-    Batch, Expect, Index, Kind, Lookup, Operation, Page, PageRequest, Record, Revision, Store, StoreError,
+    Batch, Expect, Index, Kind, Lookup, Operation, Page, PageRequest, Record, Revision, Store,
+    StoreError,
 };
 use crate::Id;
 
