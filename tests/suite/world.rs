@@ -48,6 +48,7 @@ impl World {
         let engine = Engine::builder_on(store)
             .password_policy(policy)
             .hashing(hashing)
+            .throttle(None)
             .build()
             .await
             .unwrap();

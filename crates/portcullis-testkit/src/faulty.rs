@@ -13,7 +13,7 @@
 //! assert!(store.position().await.is_ok());
 //! assert!(matches!(store.position().await, Err(StoreError::Unavailable { .. })));
 //! assert!(store.position().await.is_ok());
-//! assert_eq!(faults.calls(), 3);
+//! assert_eq!(faults.calls_of(Method::Position), 3);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -74,7 +74,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// The n-th call of any method.
+    /// The n-th call of any method but those [of the feed](Method::is_of_feed).
     pub const fn nth(n: u64) -> Self {
         Self { method: None, first: n, last: n }
     }
@@ -100,6 +100,13 @@ pub struct Faults(Arc<Mutex<State>>);
 struct State {
     calls: BTreeMap<Method, u64>,
     plans: Vec<(Call, Plan)>,
+}
+
+impl State {
+    fn calls(&self) -> u64 {
+        let counted = self.calls.iter().filter(|(method, _)| !method.is_of_feed());
+        counted.map(|(_, calls)| calls).sum()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -140,9 +147,10 @@ impl Faults {
         *self.state() = State::default();
     }
 
-    /// Returns the number of calls, failed ones included.
+    /// Returns the number of calls, failed ones included, of all methods but those
+    /// [of the feed](Method::is_of_feed).
     pub fn calls(&self) -> u64 {
-        self.state().calls.values().sum()
+        self.state().calls()
     }
 
     /// Returns the number of calls of the method, failed ones included.
@@ -160,14 +168,13 @@ impl Faults {
         let of_method = state.calls.entry(method).or_default();
         *of_method += 1;
         let of_method = *of_method;
-        let of_all = state.calls.values().sum();
+        let of_all = (!method.is_of_feed()).then(|| state.calls());
         let planned = state.plans.iter().filter(|(call, _)| {
             let number = match call.method {
                 None => of_all,
-                Some(of) if of == method => of_method,
-                Some(_) => return false,
+                Some(of) => (of == method).then_some(of_method),
             };
-            (call.first..=call.last).contains(&number)
+            number.is_some_and(|number| (call.first..=call.last).contains(&number))
         });
         planned.map(|(_, plan)| plan.clone()).collect()
     }

@@ -19,6 +19,14 @@ pub enum Method {
     Close,
 }
 
+impl Method {
+    /// Tells whether it belongs to the feed, which an engine follows in the background: at no
+    /// time in particular.
+    pub const fn is_of_feed(self) -> bool {
+        matches!(self, Self::Position | Self::Watch)
+    }
+}
+
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -64,6 +64,9 @@ pub enum Refusal {
     /// The password is right and the rules for passwords have become stricter.
     #[error("the password is right but too weak: it must be changed")]
     PasswordChangeRequired,
+    /// Too many log-ins with this username, or from this address, have failed.
+    #[error("too many failed log-ins with this username or from this address")]
+    Throttled,
     /// No API token has this secret.
     #[error("no such API token")]
     UnknownToken,

@@ -1,6 +1,7 @@
 #![doc = include_str!("lib.md")]
 
 mod audit;
+mod cache;
 mod credentials;
 mod directory;
 mod engine;
@@ -13,6 +14,7 @@ mod permission;
 mod principal;
 pub mod snapshot;
 pub mod store;
+mod throttle;
 mod time;
 pub mod verify;
 
@@ -20,6 +22,7 @@ pub mod verify;
 pub use async_trait::async_trait;
 
 pub use audit::{Actor, AuditAction, AuditEvent, AuditOutcome, AuditRecord, AuditSink};
+pub use cache::{CacheConfig, InvalidCacheConfig};
 pub use credentials::{Credentials, Refusal};
 pub use directory::{Directory, StaticDirectory};
 pub use engine::{
@@ -39,6 +42,7 @@ pub use permission::{
     PermissionSet, Resource, ResourceType, UncheckedPermission,
 };
 pub use principal::{Identity, Principal};
+pub use throttle::{InvalidThrottleConfig, ThrottleConfig};
 pub use time::{
     Clock, ParseTimestampError, Random, RandomUnavailable, SystemClock, SystemRandom, Timestamp,
 };

@@ -86,6 +86,17 @@ impl Principal {
         self.0.permissions.check(action, resource)
     }
 
+    /// About how many bytes a principal with so many permissions takes.
+    pub(crate) const fn bytes(permissions: usize) -> usize {
+        size_of::<Inner>() + 16 + 128 + 16 * permissions
+    }
+
+    /// Tells whether the credential is switched on. One that is not may do nothing; only callers
+    /// of the management API are let in with one, to be told so.
+    pub fn is_active(&self) -> bool {
+        self.0.status.is_active()
+    }
+
     /// Returns as what they were let in.
     pub fn identity(&self) -> &Identity {
         &self.0.identity

@@ -1,11 +1,12 @@
 //! A run of steps: on the store under test, on a memory store beside it, and on the model.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis::password::PasswordPolicy;
 use portcullis::snapshot::Snapshot;
 use portcullis::store::{MemoryStore, Store};
-use portcullis::{Clock, Engine};
+use portcullis::{CacheConfig, Clock, Engine};
 
 use super::Report;
 use super::action::{Action, Answer};
@@ -30,6 +31,8 @@ struct Subject {
     clock: HandClock,
     random: SeededRandom,
     strong: bool,
+    /// Whether its engines answer from memory what they can.
+    remembers: bool,
 }
 
 impl Subject {
@@ -38,6 +41,7 @@ impl Subject {
         stores: Vec<Arc<dyn Store>>,
         clock: &HandClock,
         strong: bool,
+        remembers: bool,
     ) -> Result<Self, String> {
         let mut subject = Self {
             name,
@@ -46,6 +50,7 @@ impl Subject {
             clock: clock.clone(),
             random: SeededRandom::new(1),
             strong,
+            remembers,
         };
         subject.restart(stores).await?;
         Ok(subject)
@@ -54,6 +59,12 @@ impl Subject {
     /// Starts an engine on each of the handles.
     async fn restart(&mut self, stores: Vec<Arc<dyn Store>>) -> Result<(), String> {
         self.engines.clear();
+        let cache = match (self.remembers, &stores[..]) {
+            (false, _) => CacheConfig::off(),
+            (true, [_]) => CacheConfig::default(),
+            // Each is to know at once what the others have changed.
+            (true, _) => CacheConfig::default().max_staleness(Duration::ZERO),
+        };
         let policy = if self.strong { PasswordPolicy::strong() } else { PasswordPolicy::default() };
         for store in &stores {
             let engine = Engine::builder_on(Arc::clone(store))
@@ -61,6 +72,10 @@ impl Subject {
                 .password_policy(policy.clone())
                 .clock(self.clock.clone())
                 .random(self.random.clone())
+                .cache(cache)
+                .throttle(None)
+                // It would happen at some time or other.
+                .rehash_at_log_in(false)
                 .build()
                 .await
                 .map_err(|error| format!("an engine on {}: {error}", self.name))?;
@@ -131,9 +146,9 @@ impl<'a> Machine<'a> {
         if harness.capabilities().shared_between_handles {
             stores.extend(place.second_handle().await);
         }
-        let subject = Subject::start("the store", stores, &clock, strong).await?;
+        let subject = Subject::start("the store", stores, &clock, strong, true).await?;
         let memory: Arc<dyn Store> = Arc::new(MemoryStore::new().map_err(|e| e.to_string())?);
-        let twin = Subject::start("the memory store", vec![memory], &clock, strong).await?;
+        let twin = Subject::start("the memory store", vec![memory], &clock, strong, false).await?;
         let state = State { strong, ..State::default() };
         Ok(Self { harness, place, clock, subject, twin, state, report: Report::default() })
     }
@@ -211,7 +226,8 @@ impl<'a> Machine<'a> {
         let other = self.harness.place().await;
         let clock = self.clock.clone();
         let strong = self.state.strong;
-        let moved = Subject::start("a fresh store", vec![other.handle()], &clock, strong).await?;
+        let moved =
+            Subject::start("a fresh store", vec![other.handle()], &clock, strong, true).await?;
         for (dry_run, expected) in [(true, count), (false, count), (false, 0)] {
             let imported = moved.engine(false).import(snapshot.clone(), dry_run).await;
             let imported = imported.map_err(|error| format!("an import: {error:?}"))?;

@@ -1,16 +1,17 @@
 //! Engines over one store, and runners that start at once.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis::store::{
     Batch, BoxStream, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
 };
 use portcullis::{
-    Authorization, AuthorizationFilter, Bucket, Credentials, Engine, Name, NewAuthorization, Org,
-    Permission, Principal, Refusal, Resource, User, Username,
+    Authorization, AuthorizationFilter, Bucket, CacheConfig, Credentials, Engine, Name,
+    NewAuthorization, Org, Permission, Principal, Refusal, Resource, User, Username,
 };
 use tokio::sync::Barrier;
 use tokio::task::JoinHandle;
@@ -82,7 +83,7 @@ impl Store for Polite {
 pub(super) struct Arena {
     engines: Vec<Engine>,
     stores: Vec<Arc<dyn Store>>,
-    next: AtomicU64,
+    next: AtomicUsize,
     pub(super) org: Org,
     pub(super) user: User,
     pub(super) bucket: Bucket,
@@ -91,8 +92,19 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// An engine on each handle; two on the only one.
+    /// An engine on each handle; two on the only one. Neither answers from what it has read
+    /// before: each is to know at once what the other one has changed.
     pub(super) async fn new(harness: &Harness) -> Arc<Self> {
+        let exact = CacheConfig::default().max_staleness(Duration::ZERO);
+        Self::build(harness, 2, exact).await
+    }
+
+    /// One engine, which answers from memory what it can.
+    pub(super) async fn of_one_engine(harness: &Harness) -> Arc<Self> {
+        Self::build(harness, 1, CacheConfig::default()).await
+    }
+
+    async fn build(harness: &Harness, count: usize, cache: CacheConfig) -> Arc<Self> {
         let place = harness.place().await;
         let second = match harness.capabilities().shared_between_handles {
             true => place.second_handle().await,
@@ -101,24 +113,25 @@ impl Arena {
         let second = second.unwrap_or_else(|| place.handle());
         let stores = vec![place.handle(), second];
         let mut engines = Vec::new();
-        for (number, store) in (0..).zip(&stores) {
-            engines.push(start(Arc::clone(store), number).await);
+        for (number, store) in (0..).zip(&stores).take(count) {
+            engines.push(start(Arc::clone(store), number, cache).await);
         }
         let org = engines[0].create_org(name("acme")).await.expect("an org");
         let user = engines[0].create_user(name("ada")).await.expect("a user");
         let bucket = engines[0].create_bucket(org.id, name("telemetry")).await.expect("a bucket");
-        let next = AtomicU64::new(0);
+        let next = AtomicUsize::new(0);
         Arc::new(Self { engines, stores, next, org, user, bucket, _place: place })
     }
 
     /// One engine after the other.
     pub(super) fn engine(&self) -> &Engine {
-        &self.engines[usize::from(self.next.fetch_add(1, Ordering::Relaxed) % 2 == 1)]
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        &self.engines[next % self.engines.len()]
     }
 
     /// Starts another engine, as another process would.
     pub(super) async fn start_another(&self) -> Engine {
-        start(Arc::clone(&self.stores[1]), 7).await
+        start(Arc::clone(&self.stores[1]), 7, CacheConfig::default()).await
     }
 
     /// Runs all at once; each begins after it has let the others go first at random.
@@ -205,9 +218,10 @@ impl Arena {
     }
 }
 
-async fn start(store: Arc<dyn Store>, number: u64) -> Engine {
+async fn start(store: Arc<dyn Store>, number: u64, cache: CacheConfig) -> Engine {
     let polite = Polite { store, dice: Mutex::new(Dice::new(number)) };
-    Engine::builder(polite).hashing(cheap_hashing(2)).build().await.expect("an engine")
+    let builder = Engine::builder(polite).hashing(cheap_hashing(2)).cache(cache).throttle(None);
+    builder.build().await.expect("an engine")
 }
 
 pub(super) fn name(text: &str) -> Name {

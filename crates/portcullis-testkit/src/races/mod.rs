@@ -83,6 +83,7 @@ macro_rules! races {
                     a_switched_off_credential_lets_nobody_in_any_more,
                     of_two_new_passwords_one_stays,
                     the_old_password_works_until_the_new_one_does,
+                    what_has_changed_counts_at_once_in_one_engine,
                 }
                 records {
                     a_name_of_an_org_a_user_or_a_bucket_has_one_holder,

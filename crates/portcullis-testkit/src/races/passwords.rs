@@ -1,6 +1,7 @@
 //! Log-ins while passwords and states change.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis::{AuthorizationId, AuthorizationUpdate, Refusal, Status};
 
@@ -39,6 +40,52 @@ pub async fn the_old_password_works_until_the_new_one_does(harness: &Harness, ro
         assert_eq!(arena.log_in("telegraf", &old).await.err(), Some(Refusal::WrongPassword));
         assert!(arena.log_in("telegraf", &new).await.is_ok());
         old = new;
+    }
+}
+
+/// While some log in with the old password all the time, so that it is read, computed and kept at
+/// every moment, it is changed: from the moment at which that has returned it never works again.
+/// So for a credential that is switched off or deleted, and for one whose user or org is switched
+/// off. One engine, which answers from memory what it can.
+pub async fn what_has_changed_counts_at_once_in_one_engine(harness: &Harness, rounds: u32) {
+    let arena = Arena::of_one_engine(harness).await;
+    let mut id = arena.with_password("telegraf", "password 0").await.id;
+    for round in 0..rounds {
+        let (old, new) = (format!("password {round}"), format!("password {}", round + 1));
+        let changed = Arc::new(AtomicBool::new(false));
+        let racing = (0..4).map(|number| {
+            let (arena, changed) = (Arc::clone(&arena), Arc::clone(&changed));
+            let (old, new) = (old.clone(), new.clone());
+            async move {
+                if number == 0 {
+                    match round % 6 {
+                        0 | 1 => arena.engine().set_password(id, &new).await.expect("setting"),
+                        2 => arena.engine().delete_authorization(id).await.expect("deleting"),
+                        _ => switch(&arena, id, round % 6 - 3, Status::Inactive).await,
+                    }
+                    changed.store(true, Ordering::SeqCst);
+                }
+                let mut after = 0;
+                while after < 3 {
+                    let was_changed = changed.load(Ordering::SeqCst);
+                    let works = arena.log_in("telegraf", &old).await.is_ok();
+                    assert!(!(was_changed && works), "it counts on after the change");
+                    after += u32::from(was_changed);
+                    // What is answered from memory lets nobody else go first.
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        finish(arena.at_once(round, racing)).await;
+        match round % 6 {
+            0 | 1 => {}
+            2 => id = arena.with_password("telegraf", &new).await.id,
+            _ => {
+                switch(&arena, id, round % 6 - 3, Status::Active).await;
+                arena.engine().set_password(id, &new).await.expect("setting");
+            }
+        }
+        assert!(arena.log_in("telegraf", &new).await.is_ok());
     }
 }
 

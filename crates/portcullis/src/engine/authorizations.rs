@@ -262,7 +262,12 @@ impl Engine {
             authorization.password_hash = Some(hash.clone());
             Ok(())
         };
-        self.change(id, change, &[]).await.map(drop)
+        let changed = self.change(id, change, &[]).await?;
+        // Who failed with the old one may begin anew.
+        if let Some(throttle) = &self.0.throttle {
+            throttle.clear(changed.username.as_str(), self.0.clock.instant());
+        }
+        Ok(())
     }
 
     /// Checks a new password against the rules and hashes it.

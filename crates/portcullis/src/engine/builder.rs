@@ -4,11 +4,20 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::rehash::Rehashing;
 use super::{Engine, Inner};
+use crate::cache::{
+    CacheConfig, Follower, ForgettingStore, InvalidCacheConfig, Keys, Known, Trust,
+};
 use crate::directory::{HostDirectory, StoreDirectory};
-use crate::password::{HashError, HashParams, HashPool, HashPoolConfig, PasswordPolicy};
+use crate::password::{
+    HashError, HashParams, HashPool, HashPoolConfig, PasswordPolicy, SharedVerifications,
+};
 use crate::store::Store;
-use crate::{Clock, Directory, Error, Random, SystemClock, SystemRandom};
+use crate::throttle::{InvalidThrottleConfig, Throttle, ThrottleConfig};
+use crate::{
+    AuditSink, Clock, Directory, Error, Random, RandomUnavailable, SystemClock, SystemRandom,
+};
 
 /// Settings of an [`Engine`]; every one has a default.
 #[derive(Debug)]
@@ -19,6 +28,10 @@ pub struct EngineBuilder {
     random: Arc<dyn Random>,
     policy: PasswordPolicy,
     hashing: HashPoolConfig,
+    cache: CacheConfig,
+    throttle: Option<ThrottleConfig>,
+    rehash_at_log_in: bool,
+    audit: Option<Arc<dyn AuditSink>>,
 }
 
 impl EngineBuilder {
@@ -30,6 +43,10 @@ impl EngineBuilder {
             random: Arc::new(SystemRandom),
             policy: PasswordPolicy::default(),
             hashing: HashPoolConfig::default(),
+            cache: CacheConfig::default(),
+            throttle: Some(ThrottleConfig::default()),
+            rehash_at_log_in: true,
+            audit: None,
         }
     }
 
@@ -58,6 +75,34 @@ impl EngineBuilder {
         Self { hashing, ..self }
     }
 
+    /// Sets how much is kept in memory of those who have logged in, and how long it is believed.
+    /// Default: [`CacheConfig::default`].
+    #[must_use]
+    pub fn cache(self, cache: CacheConfig) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// Sets how those who fail to log in are slowed down; `None` slows nobody down, and is for
+    /// those who do so elsewhere. Default: [`ThrottleConfig::default`].
+    #[must_use]
+    pub fn throttle(self, throttle: Option<ThrottleConfig>) -> Self {
+        Self { throttle, ..self }
+    }
+
+    /// Says whether a hash that is weaker than a new one would be, bcrypt among them, is replaced
+    /// when somebody logs in with its password. Default: yes. Whoever wants to go back to a server
+    /// that only knows bcrypt says no.
+    #[must_use]
+    pub fn rehash_at_log_in(self, rehash_at_log_in: bool) -> Self {
+        Self { rehash_at_log_in, ..self }
+    }
+
+    /// Reports changes, refusals and log-ins here. Default: nowhere.
+    #[must_use]
+    pub fn audit(self, sink: impl AuditSink) -> Self {
+        Self { audit: Some(Arc::new(sink)), ..self }
+    }
+
     /// Reads the time here. Default: this machine's clock.
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
@@ -71,22 +116,37 @@ impl EngineBuilder {
         Self { random: Arc::new(random), ..self }
     }
 
-    /// Starts the engine: its hashing threads, and what an earlier one left half done (the
-    /// deletion of a user's or an org's credentials).
+    /// Starts the engine: its hashing threads, a task that follows the store's changes, and what an
+    /// earlier one left half done (the deletion of a user's or an org's credentials). It must be
+    /// called on a tokio runtime with its time driver enabled, where the task lives.
     ///
     /// # Errors
     ///
-    /// [`BuildError::Hashing`] for settings that are out of bounds, [`BuildError::Store`] when the
-    /// store cannot be read.
+    /// [`BuildError::Hashing`], [`BuildError::Cache`] and [`BuildError::Throttle`] for settings
+    /// that are out of bounds, [`BuildError::Random`] when there is no randomness,
+    /// [`BuildError::Store`] when the store cannot be read.
     pub async fn build(self) -> Result<Engine, BuildError> {
         let hashes = HashPool::start(self.hashing, Arc::clone(&self.random))?;
+        self.cache.validate()?;
+        let began = self.clock.instant();
+        let throttle = self.throttle.map(|config| Throttle::new(&config, began)).transpose()?;
+        let trust = Arc::new(Trust::new(&self.cache, began));
         let owns_directory = self.directory.is_none();
+        let store: Arc<dyn Store> = Arc::new(ForgettingStore::new(self.store, Arc::clone(&trust)));
         let engine = Engine(Arc::new(Inner {
             directory: self
                 .directory
-                .unwrap_or_else(|| Arc::new(StoreDirectory::new(Arc::clone(&self.store)))),
+                .unwrap_or_else(|| Arc::new(StoreDirectory::new(Arc::clone(&store)))),
             owns_directory,
-            store: self.store,
+            verifications: SharedVerifications::default(),
+            rehashing: self.rehash_at_log_in.then(Rehashing::default),
+            keys: Keys::generate(self.random.as_ref())?,
+            known: Known::new(&self.cache, Arc::clone(&trust)),
+            throttle,
+            audit: self.audit,
+            _follower: Follower::start(&store, Arc::clone(&trust)),
+            trust,
+            store,
             clock: self.clock,
             random: self.random,
             policy: self.policy,
@@ -101,10 +161,19 @@ impl EngineBuilder {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// A setting of the [`CacheConfig`] is out of bounds.
+    #[error("the cache cannot be like this")]
+    Cache(#[from] InvalidCacheConfig),
     /// The hashing threads could not be started.
     #[error("could not start hashing passwords")]
     Hashing(#[from] HashError),
+    /// The source of random bytes failed.
+    #[error("there are no random bytes")]
+    Random(#[from] RandomUnavailable),
     /// The store could not be read.
     #[error("could not read the store")]
     Store(#[source] Error),
+    /// A setting of the [`ThrottleConfig`] is out of bounds.
+    #[error("the throttle cannot be like this")]
+    Throttle(#[from] InvalidThrottleConfig),
 }

@@ -5,8 +5,11 @@ mod authorizations;
 mod builder;
 mod describe;
 mod list;
+mod log_in;
 mod on_behalf_of;
 mod records;
+mod rehash;
+mod report;
 mod set_up;
 mod snapshot;
 mod tenants;
@@ -23,9 +26,11 @@ pub use set_up::{SetUp, SetUpDone};
 pub use snapshot::{ExportError, ImportError};
 pub use tokens::NewApiToken;
 
-use crate::password::{HashPool, PasswordPolicy};
+use crate::cache::{Follower, Keys, Known, Trust};
+use crate::password::{HashPool, PasswordPolicy, SharedVerifications};
 use crate::store::{Kind, Lookup, Store};
-use crate::{Clock, Directory, Error, Id, Principal, Random};
+use crate::throttle::Throttle;
+use crate::{AuditSink, Clock, Directory, Error, Id, OrgId, Principal, Random, UserId};
 
 /// Answers "who is this?" and "may they?", and manages what the answers depend on.
 ///
@@ -56,6 +61,15 @@ struct Inner {
     random: Arc<dyn Random>,
     policy: PasswordPolicy,
     hashes: HashPool,
+    verifications: SharedVerifications,
+    rehashing: Option<rehash::Rehashing>,
+    keys: Keys,
+    trust: Arc<Trust>,
+    known: Known,
+    throttle: Option<Throttle>,
+    audit: Option<Arc<dyn AuditSink>>,
+    /// Listens to the store's changes for as long as the engine is there.
+    _follower: Follower,
 }
 
 impl Engine {
@@ -85,7 +99,18 @@ impl Engine {
         self.0.store.get(any).await.map(drop).map_err(Error::from)
     }
 
-    /// Returns the store.
+    /// Reads the user again, before anybody is let in with a credential of theirs: for a host with
+    /// a [`Directory`] of its own, whenever a user of it was switched off or deleted.
+    pub fn forget_user(&self, id: UserId) {
+        self.0.trust.forget(Kind::User, id.untyped());
+    }
+
+    /// Reads the org again, as [`Engine::forget_user`] does.
+    pub fn forget_org(&self, id: OrgId) {
+        self.0.trust.forget(Kind::Org, id.untyped());
+    }
+
+    /// Returns the store. What is committed to it counts at once for this engine too.
     pub fn store(&self) -> &dyn Store {
         self.0.store.as_ref()
     }

@@ -46,7 +46,7 @@ impl TokenSecret {
 
     /// Returns what is kept of the secret.
     pub fn digest(&self) -> TokenDigest {
-        TokenDigest(Sha256::digest(self.0.as_bytes()).into())
+        TokenDigest::of(&self.0)
     }
 }
 
@@ -65,6 +65,11 @@ pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
     const PREFIX: &'static str = "sha256:";
+
+    /// Digests the secret.
+    pub(crate) fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
 
     /// Returns the text form, for the store and for an export.
     pub fn to_text(&self) -> String {

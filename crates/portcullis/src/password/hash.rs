@@ -122,6 +122,18 @@ impl PasswordHash {
         &self.text
     }
 
+    /// Tells whether a new hash with the parameters would be harder to try passwords against:
+    /// bcrypt, an older version of Argon2, or less memory times passes.
+    pub fn is_weaker_than(&self, params: HashParams) -> bool {
+        let work = |params: &HashParams| u64::from(params.memory_kib) * u64::from(params.passes);
+        match &self.scheme {
+            Scheme::Argon2id { params: own, version, .. } => {
+                *version != Version::default() || work(own) < work(&params)
+            }
+            Scheme::Bcrypt(_) => true,
+        }
+    }
+
     /// Hashes the password with a fresh salt.
     pub(super) fn compute(
         password: &Password,

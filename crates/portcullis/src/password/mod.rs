@@ -4,9 +4,12 @@ mod bcrypt_hash;
 mod hash;
 mod policy;
 mod pool;
+mod queue;
 mod secret;
+mod shared;
 
 pub use hash::{HashParams, InvalidHashParams, InvalidPasswordHash, PasswordHash};
 pub use policy::{PasswordPolicy, WeakPassword};
 pub use pool::{HashError, HashPool, HashPoolConfig};
 pub use secret::{Password, PasswordTooLong};
+pub(crate) use shared::SharedVerifications;

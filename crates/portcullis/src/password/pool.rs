@@ -1,9 +1,8 @@
 //! The threads that hash passwords: few, with memory of their own and a bounded queue.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::hash::Arena;
+use super::queue::{Lane, Queue};
 use super::{HashParams, Password, PasswordHash};
 use crate::{Error, ErrorKind, Random};
 
@@ -23,7 +23,9 @@ pub struct HashPoolConfig {
     /// Number of threads, each with memory for one computation. Default: one for each core, at
     /// most 8. At least 1.
     pub threads: usize,
-    /// How many computations may wait for a thread. Default: 64. At least 1.
+    /// How many log-ins may wait for a thread. Default: 64. At least 1. As many new passwords may
+    /// wait besides, and go first: whoever floods the log-in does not keep operators from changing
+    /// a password.
     pub queue: usize,
 }
 
@@ -40,7 +42,7 @@ impl Default for HashPoolConfig {
 /// many log in at once. A computation that has begun is finished even if whoever asked has gone:
 /// leaving early frees nothing to be used again. Dropping the last handle ends the threads.
 pub struct HashPool {
-    queue: SyncSender<Job>,
+    queue: Arc<Queue<Job>>,
     params: HashParams,
     computations: Arc<AtomicU64>,
 }
@@ -79,22 +81,22 @@ impl HashPool {
         if queue == 0 {
             return Err(HashError::Zero("queue"));
         }
-        let (sender, receiver) = sync_channel(queue);
-        let receiver = Arc::new(Mutex::new(receiver));
         let computations = Arc::new(AtomicU64::new(0));
+        // Dropped, with the threads that it has by then, when one of them cannot be started.
+        let pool = Self { queue: Arc::new(Queue::new(queue)), params, computations };
         for number in 0..threads {
             let worker = Worker {
-                receiver: Arc::clone(&receiver),
+                queue: Arc::clone(&pool.queue),
                 params,
                 random: Arc::clone(&random),
-                computations: Arc::clone(&computations),
+                computations: Arc::clone(&pool.computations),
             };
             thread::Builder::new()
                 .name(format!("portcullis-hash-{number}"))
                 .spawn(move || worker.run())
                 .map_err(HashError::Thread)?;
         }
-        Ok(Self { queue: sender, params, computations })
+        Ok(pool)
     }
 
     /// Returns what a new hash costs.
@@ -107,6 +109,11 @@ impl HashPool {
         self.computations.load(Ordering::Relaxed)
     }
 
+    /// Returns how many computations wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Hashes a new password with a fresh salt.
     ///
     /// # Errors
@@ -114,7 +121,8 @@ impl HashPool {
     /// [`ErrorKind::TooManyRequests`] when the queue is full, [`ErrorKind::Internal`] when the
     /// computation fails.
     pub async fn hash(&self, password: &Password) -> Result<PasswordHash, Error> {
-        self.submit(|reply| Job::Hash(password.clone(), reply)).await
+        let (reply, answer) = oneshot::channel();
+        self.submit(Lane::First, Job::Hash(password.clone(), reply), answer)?.await
     }
 
     /// Tells whether the password is the one of the hash.
@@ -124,7 +132,7 @@ impl HashPool {
     /// [`ErrorKind::TooManyRequests`] when the queue is full, [`ErrorKind::Internal`] when the
     /// computation fails.
     pub async fn verify(&self, password: &Password, hash: &PasswordHash) -> Result<bool, Error> {
-        self.submit(|reply| Job::Verify(password.clone(), hash.clone(), reply)).await
+        self.begin_verify(password.clone(), hash.clone())?.await
     }
 
     /// Takes as long as [`HashPool::verify`] does for a hash with the current parameters.
@@ -133,23 +141,37 @@ impl HashPool {
     ///
     /// The same as [`HashPool::verify`].
     pub async fn dummy(&self, password: &Password) -> Result<(), Error> {
-        self.submit(|reply| Job::Dummy(password.clone(), reply)).await
+        let (reply, answer) = oneshot::channel();
+        self.submit(Lane::Second, Job::Dummy(password.clone(), reply), answer)?.await
     }
 
-    async fn submit<T>(
+    /// Puts a verification into the queue at once, and returns its answer as a future.
+    pub(crate) fn begin_verify(
         &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Job,
-    ) -> Result<T, Error> {
+        password: Password,
+        hash: PasswordHash,
+    ) -> Result<impl Future<Output = Result<bool, Error>> + Send + use<>, Error> {
         let (reply, answer) = oneshot::channel();
-        match self.queue.try_send(job(reply)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
-                return Err(Error::new(ErrorKind::TooManyRequests, "too many logins at once")
-                    .with_retry_after(Duration::from_secs(1)));
-            }
-            Err(TrySendError::Disconnected(_)) => return Err(Error::internal(WorkersGone)),
+        self.submit(Lane::Second, Job::Verify(password, hash, reply), answer)
+    }
+
+    fn submit<T: Send>(
+        &self,
+        lane: Lane,
+        job: Job,
+        answer: oneshot::Receiver<Result<T, Error>>,
+    ) -> Result<impl Future<Output = Result<T, Error>> + Send + use<T>, Error> {
+        if !self.queue.push(lane, job) {
+            return Err(Error::new(ErrorKind::TooManyRequests, "too many logins at once")
+                .with_retry_after(Duration::from_secs(1)));
         }
-        answer.await.unwrap_or_else(|_| Err(Error::internal(WorkersGone)))
+        Ok(async { answer.await.unwrap_or_else(|_| Err(Error::internal(WorkersGone))) })
+    }
+}
+
+impl Drop for HashPool {
+    fn drop(&mut self) {
+        self.queue.close();
     }
 }
 
@@ -164,7 +186,7 @@ impl fmt::Debug for HashPool {
 struct WorkersGone;
 
 struct Worker {
-    receiver: Arc<Mutex<Receiver<Job>>>,
+    queue: Arc<Queue<Job>>,
     params: HashParams,
     random: Arc<dyn Random>,
     computations: Arc<AtomicU64>,
@@ -173,10 +195,7 @@ struct Worker {
 impl Worker {
     fn run(self) {
         let mut arena = Arena::for_params(self.params);
-        loop {
-            // The guard is held while waiting for a job, which is what makes the others wait.
-            let job = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(job) = job else { return };
+        while let Some(job) = self.queue.pop() {
             self.work(job, &mut arena);
             arena.shrink_to(self.params);
         }
@@ -250,19 +269,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_says_when_to_come_again() {
-        let (queue, jobs) = sync_channel(1);
+        // Without threads everything waits.
         let params = HashParams::default();
-        let pool = HashPool { queue, params, computations: Arc::default() };
+        let pool =
+            HashPool { queue: Arc::new(Queue::new(1)), params, computations: Arc::default() };
         let secret = password("grafana-pass-1");
-        let mut waiting = Box::pin(pool.hash(&secret));
+        let mut waiting = Box::pin(pool.dummy(&secret));
         assert!(futures_util::poll!(&mut waiting).is_pending());
 
-        let error = pool.hash(&secret).await.unwrap_err();
+        let error = pool.dummy(&secret).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooManyRequests);
         assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
+        assert_eq!(pool.waiting(), 1);
+    }
 
-        drop(jobs);
-        assert_eq!(pool.hash(&secret).await.unwrap_err().kind(), ErrorKind::Internal);
+    #[tokio::test]
+    async fn a_new_password_is_hashed_although_log_ins_fill_the_queue() {
+        let queue = Arc::new(Queue::new(1));
+        let params = HashParams::new(8, 1, 1).unwrap();
+        let pool = HashPool { queue, params, computations: Arc::default() };
+        let secret = password("grafana-pass-1");
+        let (mut log_in, mut change) =
+            (Box::pin(pool.dummy(&secret)), Box::pin(pool.hash(&secret)));
+        assert!(futures_util::poll!(&mut log_in).is_pending());
+        assert!(futures_util::poll!(&mut change).is_pending());
+        assert!(matches!(pool.queue.pop(), Some(Job::Hash(..))), "the log-in went first");
     }
 
     #[test]

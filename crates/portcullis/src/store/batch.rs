@@ -84,7 +84,7 @@ impl Batch {
         }
     }
 
-    pub(super) fn operations(&self) -> &[Operation] {
+    pub(crate) fn operations(&self) -> &[Operation] {
         &self.operations
     }
 

@@ -1,11 +1,11 @@
 //! Ids and times come from the clock and the randomness that the engine was given.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use portcullis::store::{MemoryStore, Store};
-use portcullis::{AuthorizationUpdate, Clock, Random, RandomUnavailable, Timestamp};
+use portcullis::{AuthorizationUpdate, BuildError, Clock, Random, RandomUnavailable, Timestamp};
 
 use crate::support::{World, builder, name};
 
@@ -56,11 +56,14 @@ impl Random for Repeating {
 }
 
 #[derive(Debug)]
-struct Broken;
+struct Breaking(Arc<AtomicBool>);
 
-impl Random for Broken {
-    fn fill(&self, _: &mut [u8]) -> Result<(), RandomUnavailable> {
-        Err(RandomUnavailable)
+impl Random for Breaking {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomUnavailable> {
+        match self.0.load(Ordering::SeqCst) {
+            true => Err(RandomUnavailable),
+            false => portcullis::SystemRandom.fill(buffer),
+        }
     }
 }
 
@@ -108,7 +111,13 @@ async fn no_free_id_is_an_error_and_stores_nothing() {
 
 #[tokio::test]
 async fn without_randomness_nothing_is_created() {
-    let engine = builder(memory()).random(Broken).build().await.unwrap();
+    let broken = Arc::new(AtomicBool::new(true));
+    let builder = || builder(memory()).random(Breaking(Arc::clone(&broken)));
+    assert!(matches!(builder().build().await, Err(BuildError::Random(_))));
+
+    broken.store(false, Ordering::SeqCst);
+    let engine = builder().build().await.unwrap();
+    broken.store(true, Ordering::SeqCst);
     let error = engine.create_org(name("first")).await.unwrap_err();
     assert_eq!(error.kind(), portcullis::ErrorKind::Internal);
     assert!(engine.resolve_org("first").await.is_err());

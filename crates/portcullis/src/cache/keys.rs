@@ -1,0 +1,144 @@
+//! Keyed digests: what stands for a password and for a hash in memory.
+
+use std::fmt;
+use std::hash::Hasher as _;
+
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::password::PasswordHash;
+use crate::{Random, RandomUnavailable};
+
+/// Random keys of this engine alone, which never leave its memory.
+pub(crate) struct Keys {
+    passwords: Key,
+    hashes: Key,
+    names: Key,
+}
+
+type Key = Zeroizing<[u8; 16]>;
+
+/// Stands for a password: SipHash-2-4 with 128 bits under a random key.
+///
+/// It is a pseudo-random function: without the key nobody can tell which other text has the same
+/// digest, and whoever can read the key can read passwords in the same memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Mac([u8; 16]);
+
+impl Mac {
+    /// Compares in constant time.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+
+    /// The number to look it up by, where it is a key of a table.
+    pub(crate) const fn to_bits(self) -> u128 {
+        u128::from_le_bytes(self.0)
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mac(<redacted>)")
+    }
+}
+
+/// Says that a password once matched a hash. It is never wrong: whoever presents the same password
+/// for the same hash need not compute it again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proof {
+    password: Mac,
+    hash: Mac,
+}
+
+impl Proof {
+    /// Tells whether it is about this password.
+    pub(crate) fn is_of(&self, password: &Mac) -> bool {
+        self.password.is(password)
+    }
+
+    /// Tells whether it is about this password and this hash.
+    pub(crate) fn holds(&self, password: &Mac, hash: &Mac) -> bool {
+        // Not `&&`: which one differs must not show in the time.
+        self.password.is(password) & self.hash.is(hash)
+    }
+
+    /// The pair, for whoever shares a computation.
+    pub(crate) const fn to_bits(self) -> (u128, u128) {
+        (self.password.to_bits(), self.hash.to_bits())
+    }
+}
+
+impl Keys {
+    /// Draws the keys.
+    ///
+    /// # Errors
+    ///
+    /// [`RandomUnavailable`] when the source fails.
+    pub(crate) fn generate(random: &dyn Random) -> Result<Self, RandomUnavailable> {
+        let draw = || {
+            let mut key = Zeroizing::new([0; 16]);
+            random.fill(&mut *key)?;
+            Ok(key)
+        };
+        Ok(Self { passwords: draw()?, hashes: draw()?, names: draw()? })
+    }
+
+    /// Returns what stands for the password.
+    pub(crate) fn password(&self, password: &[u8]) -> Mac {
+        mac(&self.passwords, password)
+    }
+
+    /// Returns what stands for the hash: its whole text, parameters and salt included.
+    pub(crate) fn hash(&self, hash: &PasswordHash) -> Mac {
+        mac(&self.hashes, hash.expose().as_bytes())
+    }
+
+    /// Returns what stands for a name in tables that strangers fill.
+    pub(crate) fn name(&self, name: &[u8]) -> u128 {
+        mac(&self.names, name).to_bits()
+    }
+
+    /// Joins the two.
+    pub(crate) const fn proof(password: Mac, hash: Mac) -> Proof {
+        Proof { password, hash }
+    }
+}
+
+fn mac(key: &Key, text: &[u8]) -> Mac {
+    let mut hasher = SipHasher24::new_with_key(key);
+    hasher.write(text);
+    Mac(hasher.finish128().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SystemRandom;
+
+    fn keys() -> Keys {
+        Keys::generate(&SystemRandom).unwrap()
+    }
+
+    #[test]
+    fn a_mac_is_of_one_password_under_one_key() {
+        let (keys, others) = (keys(), keys());
+        let mac = keys.password(b"s3cret");
+        assert!(mac.is(&keys.password(b"s3cret")));
+        for password in [&b""[..], b"s3cre", b"s3cret\0", b"S3cret"] {
+            assert!(!mac.is(&keys.password(password)), "{password:?}");
+        }
+        assert!(!mac.is(&others.password(b"s3cret")));
+        assert_ne!(mac.to_bits(), keys.name(b"s3cret"));
+    }
+
+    /// From the authors' test vectors: key 00 01 … 0f, input 00 01 … 0e.
+    #[test]
+    fn the_digest_is_siphash_2_4_128() {
+        let key = Zeroizing::new(std::array::from_fn(|i| i as u8));
+        let input: [u8; 15] = std::array::from_fn(|i| i as u8);
+        let expected = 0x5493_e999_33b0_a811_7e08_ec0f_97cf_c3d9_u128.to_be_bytes();
+        assert_eq!(mac(&key, &input).0, expected);
+    }
+}

@@ -1,0 +1,91 @@
+//! The store of an engine, which forgets what it has changed.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Trust;
+use crate::Id;
+use crate::store::{
+    Batch, BoxStream, Change, Index, Kind, Lookup, Operation, Page, PageRequest, Position, Record,
+    Store, StoreError,
+};
+
+/// Passes everything on, and calls into question what a commit may have changed before it answers.
+#[derive(Debug)]
+pub(crate) struct ForgettingStore {
+    store: Arc<dyn Store>,
+    trust: Forget,
+}
+
+impl ForgettingStore {
+    pub(crate) fn new(store: Arc<dyn Store>, trust: Arc<Trust>) -> Self {
+        Self { store, trust: Forget(trust) }
+    }
+}
+
+struct Forget(Arc<Trust>);
+
+impl std::fmt::Debug for Forget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Forget")
+    }
+}
+
+/// From so many on, there is hardly anything that is not forgotten.
+const MANY: usize = 4_096;
+
+/// Forgets the records when it is dropped: after the answer, whatever it is, and also when nobody
+/// waits for one any more.
+struct WhenAnswered<'a> {
+    trust: &'a Trust,
+    records: Vec<(Kind, Id)>,
+}
+
+impl Drop for WhenAnswered<'_> {
+    fn drop(&mut self) {
+        if self.records.len() > MANY {
+            return self.trust.forget_everything();
+        }
+        for (kind, id) in self.records.drain(..) {
+            self.trust.forget(kind, id);
+        }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Store for ForgettingStore {
+    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
+        self.store.get(lookup).await
+    }
+
+    async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
+        self.store.list(index, page).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
+        let changed = batch.operations().iter().filter_map(|operation| match operation {
+            Operation::Put { record, .. } => Some((record.kind, record.id)),
+            Operation::Delete { kind, id, .. } => Some((*kind, *id)),
+            Operation::Require { .. } => None,
+        });
+        let _forget = WhenAnswered { trust: &self.trust.0, records: changed.collect() };
+        self.store.commit(batch).await
+    }
+
+    async fn position(&self) -> Result<Position, StoreError> {
+        self.store.position().await
+    }
+
+    async fn watch(
+        &self,
+        after: Position,
+    ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
+        self.store.watch(after).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.store.close().await
+    }
+}

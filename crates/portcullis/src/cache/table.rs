@@ -1,0 +1,301 @@
+//! A table of bounded size that is read without a lock.
+//!
+//! A key's hash chooses a set of seven places, which share a cache line with a byte of each
+//! entry's hash. A reader looks at the line and at the entry, and waits for nobody; a writer
+//! replaces one entry. Whatever two writers do to the same set at once, an entry may get lost,
+//! which costs whoever looks for it a read of the store. So an entry must say itself whether it
+//! is the one looked for, and whether it still counts.
+
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwapOption;
+
+/// Entries of a set; with their tags they fill a cache line.
+const WAYS: usize = 7;
+
+/// Entries for which there is a set: half of what fits, so that few sets overflow.
+const PER_SET: usize = 4;
+
+/// Sets that are made together, when the first entry comes into one of them: a table that is
+/// hardly used takes hardly any memory.
+const CHUNK: usize = 64;
+
+/// What a table keeps.
+pub(super) trait Entry {
+    /// About how many bytes it takes, with everything it owns.
+    fn bytes(&self) -> usize;
+}
+
+pub(super) struct Table<E> {
+    chunks: Box<[OnceLock<Chunk<E>>]>,
+    sets: usize,
+    /// What all entries take together.
+    bytes: AtomicUsize,
+    max_bytes: usize,
+    /// The set to look at next when there is too much.
+    hand: AtomicUsize,
+}
+
+type Chunk<E> = Box<[Set<E>]>;
+
+#[repr(align(64))]
+struct Set<E> {
+    /// A byte of the hash of each entry.
+    tags: [AtomicU8; WAYS],
+    /// A bit for each entry that was found since somebody looked for one to remove.
+    used: AtomicU8,
+    entries: [ArcSwapOption<E>; WAYS],
+}
+
+impl<E> Set<E> {
+    fn new() -> Self {
+        Self {
+            tags: Default::default(),
+            used: AtomicU8::new(0),
+            entries: std::array::from_fn(|_| ArcSwapOption::empty()),
+        }
+    }
+
+    fn ways(&self) -> impl Iterator<Item = (u8, &AtomicU8, &ArcSwapOption<E>)> + Clone {
+        let bits = (0..WAYS).map(|way| 1 << way);
+        bits.zip(&self.tags).zip(&self.entries).map(|((bit, tag), entry)| (bit, tag, entry))
+    }
+}
+
+impl<E: Entry> Table<E> {
+    /// A table for entries that take at most so many bytes together, and about so many each. With
+    /// `max_bytes` 0 it keeps nothing.
+    pub(super) fn new(max_bytes: usize, bytes_each: usize) -> Self {
+        let sets = match max_bytes / bytes_each.max(1) {
+            0 => 0,
+            entries => (entries / PER_SET).max(1).next_power_of_two(),
+        };
+        Self {
+            chunks: (0..sets.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect(),
+            sets,
+            bytes: AtomicUsize::new(0),
+            max_bytes,
+            hand: AtomicUsize::new(0),
+        }
+    }
+
+    /// What all entries take together.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns the first thing that `pick` makes of an entry with the hash.
+    pub(super) fn find<T>(&self, hash: u64, pick: impl Fn(&E) -> Option<T>) -> Option<T> {
+        let set = self.set(self.index(hash))?;
+        let tag = tag(hash);
+        for (bit, its_tag, entry) in set.ways() {
+            if its_tag.load(Ordering::Relaxed) == tag
+                && let Some(entry) = &*entry.load()
+                && let Some(found) = pick(entry)
+            {
+                // Seldom a write: the line stays shared between cores.
+                if set.used.load(Ordering::Relaxed) & bit == 0 {
+                    set.used.fetch_or(bit, Ordering::Relaxed);
+                }
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// Keeps the entry, in place of the one that is `same`, of none, or of one that nobody has
+    /// found for the longest time.
+    pub(super) fn insert(&self, hash: u64, entry: E, same: impl Fn(&E) -> bool) {
+        let Some(set) = self.set_or_new(self.index(hash)) else { return };
+        let bytes = entry.bytes();
+        // Larger than a share of the whole, it would only drive out others.
+        if bytes > self.max_bytes / 16 {
+            return;
+        }
+        let tag = tag(hash);
+        let of_same = set.ways().find(|(_, its_tag, entry)| {
+            its_tag.load(Ordering::Relaxed) == tag && entry.load().as_deref().is_some_and(&same)
+        });
+        let place = of_same.or_else(|| {
+            let empty = set.ways().find(|(_, _, entry)| entry.load().is_none());
+            empty.or_else(|| self.least_used(set))
+        });
+        let Some((bit, its_tag, place)) = place else { return };
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let former = place.swap(Some(Arc::new(entry)));
+        its_tag.store(tag, Ordering::Relaxed);
+        set.used.fetch_or(bit, Ordering::Relaxed);
+        self.released(former.as_deref());
+        self.trim();
+    }
+
+    /// A place whose entry was not found since the last time that one was looked for.
+    fn least_used<'a>(&self, set: &'a Set<E>) -> Option<(u8, &'a AtomicU8, &'a ArcSwapOption<E>)> {
+        let turn = self.hand.fetch_add(1, Ordering::Relaxed) % WAYS;
+        let used = set.used.load(Ordering::Relaxed);
+        let mut around = set.ways().cycle().skip(turn).take(WAYS);
+        let unused = around.find(|(bit, ..)| used & bit == 0);
+        unused.or_else(|| {
+            set.used.store(0, Ordering::Relaxed);
+            set.ways().nth(turn)
+        })
+    }
+
+    /// Removes entries, first those that nobody has found for the longest time, until what is left
+    /// fits.
+    fn trim(&self) {
+        // Twice around removes everything: once the marks, once the entries.
+        for _ in 0..2 * self.sets {
+            if self.bytes() <= self.max_bytes {
+                return;
+            }
+            let hand = self.hand.fetch_add(1, Ordering::Relaxed);
+            let Some(set) = self.set(hand & (self.sets - 1)) else { continue };
+            let used = set.used.swap(0, Ordering::Relaxed);
+            for (bit, _, entry) in set.ways() {
+                if used & bit == 0 {
+                    self.released(entry.swap(None).as_deref());
+                }
+            }
+        }
+    }
+
+    fn released(&self, entry: Option<&E>) {
+        let bytes = entry.map_or(0, Entry::bytes);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// The number of sets is a power of two, or zero, which leads to none.
+    const fn index(&self, hash: u64) -> usize {
+        hash as usize & self.sets.wrapping_sub(1)
+    }
+
+    fn set(&self, index: usize) -> Option<&Set<E>> {
+        self.chunks.get(index / CHUNK)?.get()?.get(index % CHUNK)
+    }
+
+    fn set_or_new(&self, index: usize) -> Option<&Set<E>> {
+        let chunk = self.chunks.get(index / CHUNK)?;
+        chunk.get_or_init(|| (0..CHUNK).map(|_| Set::new()).collect()).get(index % CHUNK)
+    }
+}
+
+/// A byte of the hash that does not choose the set.
+const fn tag(hash: u64) -> u8 {
+    (hash >> 56) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Number {
+        key: u64,
+        value: u64,
+        bytes: usize,
+    }
+
+    impl Entry for Number {
+        fn bytes(&self) -> usize {
+            self.bytes
+        }
+    }
+
+    /// Mixes like a hash function; the tests need it to be the same each time.
+    fn hash(key: u64) -> u64 {
+        let mixed = (key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+    }
+
+    fn put(table: &Table<Number>, key: u64, value: u64, bytes: usize) {
+        table.insert(hash(key), Number { key, value, bytes }, |number| number.key == key);
+    }
+
+    fn get(table: &Table<Number>, key: u64) -> Option<u64> {
+        table.find(hash(key), |number| (number.key == key).then_some(number.value))
+    }
+
+    #[test]
+    fn a_set_is_one_cache_line() {
+        assert_eq!(size_of::<Set<Number>>(), 64);
+    }
+
+    #[test]
+    fn what_was_put_is_found_and_replaced() {
+        let table = Table::new(100_000, 100);
+        for key in 0..500 {
+            put(&table, key, key, 100);
+        }
+        for key in 0..500 {
+            put(&table, key, key + 1, 100);
+        }
+        let found = (0..500).filter(|key| get(&table, *key) == Some(key + 1)).count();
+        assert!(found > 490, "{found}");
+        assert!((0..500).all(|key| get(&table, key) != Some(key)), "an old value");
+        assert_eq!(get(&table, 500), None);
+    }
+
+    #[test]
+    fn it_never_keeps_more_than_it_may() {
+        let table = Table::new(10_000, 100);
+        for key in 0..10_000 {
+            put(&table, key, key, 50 + (key as usize * 37) % 400);
+            assert!(table.bytes() <= 10_000);
+        }
+        assert!(table.bytes() > 5_000, "{}", table.bytes());
+        put(&table, 1, 1, 5_000);
+        assert_ne!(get(&table, 1), Some(1), "one entry of half of the table");
+    }
+
+    #[test]
+    fn what_is_used_stays() {
+        let table = Table::new(10_000, 100);
+        for key in 0..20 {
+            put(&table, key, key, 100);
+        }
+        for key in 20..20_000 {
+            put(&table, key, key, 100);
+            for key in 0..20 {
+                get(&table, key);
+            }
+        }
+        let left = (0..20).filter(|key| get(&table, *key).is_some()).count();
+        assert!(left > 10, "{left} of 20");
+    }
+
+    #[test]
+    fn a_table_of_no_size_keeps_nothing() {
+        let table = Table::new(0, 100);
+        put(&table, 1, 1, 1);
+        assert_eq!((get(&table, 1), table.bytes()), (None, 0));
+    }
+
+    #[test]
+    fn many_at_once_see_what_somebody_put() {
+        let table = Table::new(20_000, 100);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let table = &table;
+                scope.spawn(move || {
+                    for round in 0..20_000 {
+                        let key = (round * 7 + thread) % 300;
+                        if round % 3 == 0 {
+                            put(table, key, key * 1_000_000 + round, 100);
+                        } else if let Some(value) = get(table, key) {
+                            assert_eq!(value / 1_000_000, key, "another key's value");
+                        }
+                    }
+                });
+            }
+        });
+        let kept: usize = (0..300).filter(|key| get(&table, *key).is_some()).count();
+        assert!(kept > 0);
+        let bytes: usize = (0..table.sets)
+            .filter_map(|index| table.set(index))
+            .flat_map(Set::ways)
+            .map(|(_, _, e)| e.load().iter().count() * 100)
+            .sum();
+        assert_eq!(table.bytes(), bytes);
+    }
+}

@@ -1,0 +1,300 @@
+//! Log-ins that are not answered from memory alone: what is read, computed, counted and kept.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use crate::cache::{Keys, Login, Mac, Moment, Proof, Seen, Standing, Token};
+use crate::password::{Password, PasswordHash};
+use crate::store::StoreExt;
+use crate::throttle::{Attempt, Throttle};
+use crate::{
+    ApiToken, Authorization, Error, ErrorKind, OrgId, Principal, Refusal, Status, TokenDigest,
+    UserId,
+};
+
+/// A username and a password that somebody presents.
+pub(super) struct LogIn<'a> {
+    pub(super) username: &'a str,
+    pub(super) password: &'a [u8],
+    pub(super) mac: Mac,
+    /// Whether the password was right for some hash of this username.
+    pub(super) proof: Option<Proof>,
+    pub(super) source: Option<IpAddr>,
+}
+
+/// An API token that somebody presents.
+pub(super) struct TokenLogIn<'a> {
+    pub(super) secret: &'a str,
+    pub(super) digest: TokenDigest,
+    /// Whether one that is inactive lets somebody in: a caller, who may do nothing.
+    pub(super) inactive_too: bool,
+    pub(super) source: Option<IpAddr>,
+}
+
+/// Says to a caller of the management API what is said to others otherwise.
+pub(super) fn for_callers(error: Error) -> Error {
+    let say = |kind, message: &'static str, refusal| Error::new(kind, message).with_source(refusal);
+    match error.refusal() {
+        Some(Refusal::Throttled) | None => error,
+        Some(refusal @ Refusal::Org) => {
+            say(ErrorKind::Forbidden, "Organization is inactive", refusal)
+        }
+        Some(refusal @ Refusal::User) => say(ErrorKind::Forbidden, "User is inactive", refusal),
+        Some(refusal) => say(ErrorKind::Unauthorized, "unauthorized access", refusal),
+    }
+}
+
+impl Engine {
+    pub(super) fn moment(&self) -> Moment {
+        self.0.trust.moment(self.0.clock.instant())
+    }
+
+    /// Takes the time of a read that begins after this.
+    fn before_read(&self) -> Seen {
+        self.0.trust.before_read(self.0.clock.instant())
+    }
+
+    pub(super) async fn log_in(&self, log_in: LogIn<'_>) -> Result<Principal, Error> {
+        let outcome = self.try_log_in(&log_in).await;
+        self.report_log_in(Some(log_in.username), log_in.source, &outcome);
+        outcome
+    }
+
+    async fn try_log_in(&self, log_in: &LogIn<'_>) -> Result<Principal, Error> {
+        let attempt = self.attempt(Some(log_in.username), log_in.source);
+        // Whoever is known to have the password is not kept waiting for what others do.
+        if log_in.proof.is_none() {
+            self.refuse_who_must_wait(attempt.as_ref())?;
+        }
+        let seen = self.before_read();
+        match self.authorization_by_username(log_in.username).await? {
+            Some(authorization) => {
+                self.log_in_as(&authorization, seen, log_in, attempt.as_ref()).await
+            }
+            None => self.token_as_password(seen, log_in, attempt.as_ref()).await,
+        }
+    }
+
+    /// The authorization exists: the password is its, or nothing.
+    async fn log_in_as(
+        &self,
+        authorization: &Authorization,
+        record: Seen,
+        log_in: &LogIn<'_>,
+        attempt: Option<&Attempt>,
+    ) -> Result<Principal, Error> {
+        let refuse = |refusal| Err(Error::refused(refusal));
+        let hash = match (authorization.status, &authorization.password_hash) {
+            (Status::Active, Some(hash)) => hash,
+            (status, _) => {
+                self.hash_in_vain(log_in.password, attempt).await?;
+                let inactive = !status.is_active();
+                return refuse(if inactive { Refusal::Inactive } else { Refusal::NoPassword });
+            }
+        };
+        let hash_mac = self.0.keys.hash(hash);
+        let proof = Keys::proof(log_in.mac, hash_mac);
+        if log_in.proof.is_some_and(|known| known.holds(&log_in.mac, &hash_mac)) {
+            self.counted(attempt, Throttle::belong);
+        } else {
+            let Ok(password) = Password::new(log_in.password) else {
+                self.hash_in_vain(log_in.password, attempt).await?;
+                return refuse(Refusal::WrongPassword);
+            };
+            if !self.verify(password.clone(), hash, proof, attempt).await? {
+                return refuse(Refusal::WrongPassword);
+            }
+            if !self.0.policy.allows_login(&password) {
+                return refuse(Refusal::PasswordChangeRequired);
+            }
+        }
+        let (refusal, standing) = self.standing(authorization.user, authorization.org).await?;
+        if let Some(refusal) = refusal {
+            return refuse(refusal);
+        }
+        let principal = Principal::of_authorization(authorization);
+        let login = Login {
+            username: authorization.username.clone(),
+            principal: principal.clone(),
+            id: authorization.id.untyped(),
+            proof,
+            record,
+            standing,
+            permission_bytes: Principal::bytes(authorization.permissions.len()),
+        };
+        self.rehash_if_weak(authorization, log_in.password, &login);
+        self.0.known.keep_login(login);
+        Ok(principal)
+    }
+
+    /// No authorization has the username: is the password an API token?
+    async fn token_as_password(
+        &self,
+        seen: Seen,
+        log_in: &LogIn<'_>,
+        attempt: Option<&Attempt>,
+    ) -> Result<Principal, Error> {
+        if let Ok(secret) = std::str::from_utf8(log_in.password)
+            && let Some(token) = self.read_token(secret, TokenDigest::of(secret), false).await?
+        {
+            self.0.known.keep_absent(self.0.keys.name(log_in.username.as_bytes()), seen);
+            return Ok(token);
+        }
+        self.hash_in_vain(log_in.password, attempt).await?;
+        Err(Error::refused(Refusal::UnknownUsername))
+    }
+
+    pub(super) async fn log_in_with_token(
+        &self,
+        log_in: TokenLogIn<'_>,
+    ) -> Result<Principal, Error> {
+        let outcome = self.try_log_in_with_token(&log_in).await;
+        self.report_log_in(None, log_in.source, &outcome);
+        outcome
+    }
+
+    async fn try_log_in_with_token(&self, log_in: &TokenLogIn<'_>) -> Result<Principal, Error> {
+        let attempt = self.attempt(None, log_in.source);
+        self.refuse_who_must_wait(attempt.as_ref())?;
+        match self.read_token(log_in.secret, log_in.digest, log_in.inactive_too).await? {
+            Some(principal) => Ok(principal),
+            None => {
+                self.charge(attempt.as_ref())?;
+                Err(Error::refused(Refusal::UnknownToken))
+            }
+        }
+    }
+
+    /// Returns who the API token lets in; `None` when there is no such token.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, when it is inactive or its user or org is gone or inactive.
+    async fn read_token(
+        &self,
+        secret: &str,
+        digest: TokenDigest,
+        inactive_too: bool,
+    ) -> Result<Option<Principal>, Error> {
+        if secret.is_empty() {
+            return Ok(None);
+        }
+        let record = self.before_read();
+        let found = self.0.store.find_by_key::<ApiToken>(&digest.to_text()).await?;
+        let Some((token, _)) = found else { return Ok(None) };
+        if !(inactive_too || token.status.is_active()) {
+            return Err(Error::refused(Refusal::Inactive));
+        }
+        let (refusal, standing) = self.standing(token.user, token.org).await?;
+        if let Some(refusal) = refusal {
+            return Err(Error::refused(refusal));
+        }
+        let principal = Principal::of_api_token(&token);
+        self.0.known.keep_token(Token {
+            digest,
+            principal: principal.clone(),
+            id: token.id.untyped(),
+            record,
+            standing,
+            permission_bytes: Principal::bytes(token.permissions.len()),
+        });
+        Ok(Some(principal))
+    }
+
+    /// Tells whether the hash is the password's. Those who present the same password for the same
+    /// hash at the same time share one computation, and are counted as one try.
+    async fn verify(
+        &self,
+        password: Password,
+        hash: &PasswordHash,
+        proof: Proof,
+        attempt: Option<&Attempt>,
+    ) -> Result<bool, Error> {
+        let mut charged = false;
+        let begin = || {
+            self.charge(attempt)?;
+            charged = true;
+            self.0.hashes.begin_verify(password, hash.clone())
+        };
+        let outcome = self.0.verifications.join(proof.to_bits(), begin).await;
+        if charged {
+            match outcome {
+                Ok(false) => {}
+                Ok(true) => self.counted(attempt, Throttle::succeeded).unwrap_or_default(),
+                // Nothing was learned from it.
+                Err(_) => self.counted(attempt, Throttle::forgive).unwrap_or_default(),
+            }
+        }
+        outcome
+    }
+
+    /// Takes as long as a comparison would, and is counted like one.
+    async fn hash_in_vain(&self, password: &[u8], attempt: Option<&Attempt>) -> Result<(), Error> {
+        self.charge(attempt)?;
+        // A password too long to be looked at costs the same as any other.
+        let looked_at = password.get(..Password::MAX_BYTES).unwrap_or(password);
+        let password = Password::new(looked_at).map_err(Error::internal)?;
+        let outcome = self.0.hashes.dummy(&password).await;
+        if outcome.is_err() {
+            self.counted(attempt, Throttle::forgive);
+        }
+        outcome
+    }
+
+    /// Tells what stands against a credential of the user in the org, and when that was seen.
+    async fn standing(&self, user: UserId, org: OrgId) -> Result<(Option<Refusal>, Seen), Error> {
+        let (user_stands, seen) = self.stands(Standing::User(user.untyped())).await?;
+        if !user_stands {
+            return Ok((Some(Refusal::User), seen));
+        }
+        let (org_stands, org_seen) = self.stands(Standing::Org(org.untyped())).await?;
+        let refusal = (!org_stands).then_some(Refusal::Org);
+        Ok((refusal, seen.and(org_seen)))
+    }
+
+    async fn stands(&self, of: Standing) -> Result<(bool, Seen), Error> {
+        if let Some(known) = self.0.known.standing(of, self.moment()) {
+            return Ok(known);
+        }
+        let seen = self.before_read();
+        let status = match of {
+            Standing::User(id) => self.0.directory.user(id.into()).await?.map(|user| user.status),
+            Standing::Org(id) => self.0.directory.org(id.into()).await?.map(|org| org.status),
+        };
+        let stands = status.is_some_and(Status::is_active);
+        self.0.known.keep_standing(of, stands, seen);
+        Ok((stands, seen))
+    }
+
+    fn attempt(&self, username: Option<&str>, source: Option<IpAddr>) -> Option<Attempt> {
+        let throttle = self.0.throttle.as_ref()?;
+        Some(throttle.attempt(username, source, self.0.clock.instant()))
+    }
+
+    /// Does something with the throttle, where there is one.
+    fn counted<T>(
+        &self,
+        attempt: Option<&Attempt>,
+        work: impl FnOnce(&Throttle, &Attempt, Instant) -> T,
+    ) -> Option<T> {
+        Some(work(self.0.throttle.as_ref()?, attempt?, self.0.clock.instant()))
+    }
+
+    fn refuse_who_must_wait(&self, attempt: Option<&Attempt>) -> Result<(), Error> {
+        match self.counted(attempt, Throttle::wait).flatten() {
+            Some(wait) => Err(throttled(wait)),
+            None => Ok(()),
+        }
+    }
+
+    fn charge(&self, attempt: Option<&Attempt>) -> Result<(), Error> {
+        self.counted(attempt, Throttle::charge).unwrap_or(Ok(())).map_err(throttled)
+    }
+}
+
+fn throttled(wait: Duration) -> Error {
+    Error::new(ErrorKind::TooManyRequests, "too many failed log-ins")
+        .with_source(Refusal::Throttled)
+        .with_retry_after(wait)
+}

@@ -1,0 +1,87 @@
+//! Telling the audit sink.
+
+use std::net::IpAddr;
+
+use super::Engine;
+use crate::store::Kind;
+use crate::{
+    Actor, AuditAction, AuditEvent, AuditOutcome, AuditRecord, Error, ErrorKind, Identity,
+    Principal,
+};
+
+/// What came of it, in the words of the audit.
+pub(super) fn outcome_of<'a, T>(result: &'a Result<T, Error>, why: &'a str) -> AuditOutcome<'a> {
+    match result {
+        Ok(_) => AuditOutcome::Done,
+        Err(error) => match error.kind() {
+            ErrorKind::Internal | ErrorKind::Unavailable => AuditOutcome::Failed(why),
+            ErrorKind::Conflict
+            | ErrorKind::Forbidden
+            | ErrorKind::Invalid
+            | ErrorKind::NotFound
+            | ErrorKind::TooManyRequests
+            | ErrorKind::Unauthorized => AuditOutcome::Refused(why),
+        },
+    }
+}
+
+/// Why it was not done: the refusal, which a client is not told, or what a client is told.
+fn why<T>(result: &Result<T, Error>) -> String {
+    match result {
+        Ok(_) => String::new(),
+        Err(error) => {
+            error.refusal().map_or_else(|| error.message().to_owned(), |why| why.to_string())
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn report(
+        &self,
+        actor: Actor<'_>,
+        source: Option<IpAddr>,
+        action: AuditAction,
+        record: AuditRecord<'_>,
+        outcome: AuditOutcome<'_>,
+    ) {
+        if let Some(sink) = &self.0.audit {
+            let at = self.0.clock.now();
+            sink.record(&AuditEvent { at, actor, source, action, record, outcome });
+        }
+    }
+
+    /// Reports what was made of a change.
+    pub(super) fn report_change<T>(
+        &self,
+        actor: Actor<'_>,
+        source: Option<IpAddr>,
+        action: AuditAction,
+        record: AuditRecord<'_>,
+        result: &Result<T, Error>,
+    ) {
+        if self.0.audit.is_some() {
+            let why = why(result);
+            self.report(actor, source, action, record, outcome_of(result, &why));
+        }
+    }
+
+    /// Reports a log-in that was not answered from memory.
+    pub(super) fn report_log_in(
+        &self,
+        username: Option<&str>,
+        source: Option<IpAddr>,
+        result: &Result<Principal, Error>,
+    ) {
+        let presented = username.map(|name| AuditRecord::named(Kind::Authorization, name));
+        let record = match result.as_ref().map(Principal::identity) {
+            Ok(Identity::Authorization(id, _)) => {
+                let record = AuditRecord::new(Kind::Authorization, id.untyped());
+                username.map_or(record, |name| record.with_name(name))
+            }
+            Ok(Identity::ApiToken(id)) => AuditRecord::new(Kind::ApiToken, id.untyped()),
+            Ok(Identity::Host) | Err(_) => presented.unwrap_or_default(),
+        };
+        let actor = result.as_ref().map_or(Actor::Anonymous, Actor::Principal);
+        self.report_change(actor, source, AuditAction::LogIn, record, result);
+    }
+}

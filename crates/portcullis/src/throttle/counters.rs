@@ -1,0 +1,136 @@
+//! Counts that fade, in a bounded number of places.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::ThrottleConfig;
+
+/// Counts that share a lock; of one more, the lowest goes.
+const SLOTS: usize = 8;
+
+/// A count below this is none.
+const NOTHING: f64 = 0.01;
+
+/// The highest count: far beyond it no wait grows any more, and everything fades from it.
+const MOST: f64 = 1e9;
+
+pub(super) struct Counters {
+    buckets: Box<[Mutex<[Slot; SLOTS]>]>,
+    began: Instant,
+    first_delay: Duration,
+    longest_delay: Duration,
+    half_life: f64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    key: u64,
+    count: f64,
+    /// When it was counted, in milliseconds since the beginning.
+    at: u64,
+}
+
+impl Counters {
+    /// Room for so many counts.
+    pub(super) fn new(config: &ThrottleConfig, count: usize, began: Instant) -> Self {
+        Self {
+            buckets: (0..count.div_ceil(SLOTS)).map(|_| Mutex::default()).collect(),
+            began,
+            first_delay: config.first_delay,
+            longest_delay: config.longest_delay,
+            half_life: config.half_life.as_secs_f64() * 1_000.0,
+        }
+    }
+
+    /// Returns the count as it is now.
+    pub(super) fn count(&self, key: u64, now: Instant) -> f64 {
+        let now = self.millis(now);
+        let bucket = self.bucket(key);
+        let slot = bucket.as_ref().and_then(|bucket| bucket.iter().find(|slot| slot.key == key));
+        slot.map_or(0.0, |slot| self.faded(slot, now))
+    }
+
+    /// Says how long to wait, when there are at least so many failures.
+    pub(super) fn wait(&self, key: u64, free: f64, now: Instant) -> Option<Duration> {
+        let now = self.millis(now);
+        let bucket = self.bucket(key)?;
+        let slot = bucket.iter().find(|slot| slot.key == key)?;
+        self.wait_for(slot, free, now)
+    }
+
+    /// Adds one, unless it has to wait.
+    ///
+    /// # Errors
+    ///
+    /// How long.
+    pub(super) fn charge(&self, key: u64, free: f64, now: Instant) -> Result<(), Duration> {
+        let now = self.millis(now);
+        let Some(mut bucket) = self.bucket(key) else { return Ok(()) };
+        let slot = self.slot(&mut bucket, key, now);
+        match self.wait_for(slot, free, now) {
+            Some(wait) => Err(wait),
+            None => {
+                let count = (self.faded(slot, now) + 1.0).min(MOST);
+                *slot = Slot { key, count, at: now };
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes one away.
+    pub(super) fn refund(&self, key: u64, now: Instant) {
+        let now = self.millis(now);
+        let Some(mut bucket) = self.bucket(key) else { return };
+        if let Some(slot) = bucket.iter_mut().find(|slot| slot.key == key) {
+            let count = (self.faded(slot, now) - 1.0).max(0.0);
+            *slot = Slot { key, count, at: now };
+        }
+    }
+
+    /// Sets the count.
+    pub(super) fn set(&self, key: u64, count: f64, now: Instant) {
+        let now = self.millis(now);
+        let Some(mut bucket) = self.bucket(key) else { return };
+        *self.slot(&mut bucket, key, now) = Slot { key, count, at: now };
+    }
+
+    fn wait_for(&self, slot: &Slot, free: f64, now: u64) -> Option<Duration> {
+        let beyond = self.faded(slot, now) - free;
+        if beyond < 0.0 {
+            return None;
+        }
+        // The count may have been just there for a while: what has passed counts.
+        let delay = self.first_delay.mul_f64(beyond.min(32.0).exp2()).min(self.longest_delay);
+        let passed = Duration::from_millis(now.saturating_sub(slot.at));
+        Some(delay.saturating_sub(passed)).filter(|wait| !wait.is_zero())
+    }
+
+    fn faded(&self, slot: &Slot, now: u64) -> f64 {
+        let age = now.saturating_sub(slot.at) as f64;
+        let count = slot.count * (-age / self.half_life).exp2();
+        if count < NOTHING { 0.0 } else { count }
+    }
+
+    /// The key's slot, or the one with the lowest count, emptied for it.
+    fn slot<'a>(&self, bucket: &'a mut [Slot; SLOTS], key: u64, now: u64) -> &'a mut Slot {
+        let rank = |slot: &Slot| if slot.key == key { -1.0 } else { self.faded(slot, now) };
+        let [first, others @ ..] = bucket;
+        let slot = others
+            .iter_mut()
+            .fold(first, |lowest, slot| if rank(slot) < rank(lowest) { slot } else { lowest });
+        if slot.key != key {
+            *slot = Slot { key, count: 0.0, at: now };
+        }
+        slot
+    }
+
+    /// `None` only if there is no room at all.
+    fn bucket(&self, key: u64) -> Option<MutexGuard<'_, [Slot; SLOTS]>> {
+        let index = (key >> 32) as usize % self.buckets.len().max(1);
+        Some(self.buckets.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,222 @@
+use super::*;
+
+const STRANGER: &str = "192.0.2.66";
+const OWNER: &str = "198.51.100.7";
+
+struct World {
+    throttle: Throttle,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { throttle: Throttle::new(&ThrottleConfig::default(), now).unwrap(), now }
+    }
+
+    fn attempt(&self, name: &str, source: &str) -> Attempt {
+        self.throttle.attempt(Some(name), Some(source.parse().unwrap()), self.now)
+    }
+
+    fn fails(&self, name: &str, source: &str) -> Result<(), Duration> {
+        self.throttle.charge(&self.attempt(name, source), self.now)
+    }
+
+    fn succeeds(&self, name: &str, source: &str) -> Result<(), Duration> {
+        let attempt = self.attempt(name, source);
+        self.throttle.charge(&attempt, self.now)?;
+        self.throttle.succeeded(&attempt, self.now);
+        Ok(())
+    }
+
+    fn passes(&mut self, time: Duration) {
+        self.now += time;
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn ten_failures_of_a_name_are_free_then_waits_double() {
+    let mut world = World::new();
+    for _ in 0..10 {
+        assert_eq!(world.fails("telegraf", STRANGER), Ok(()));
+    }
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        let wait = world.fails("telegraf", STRANGER).unwrap_err();
+        waits.push(wait.as_secs_f64().round());
+        world.passes(wait);
+        assert_eq!(world.fails("telegraf", STRANGER), Ok(()), "after waiting as told");
+    }
+    assert_eq!(waits.first(), Some(&1.0));
+    assert!(waits.is_sorted(), "{waits:?}");
+    assert!(waits.iter().all(|wait| *wait <= 300.0), "{waits:?}");
+    assert!(waits.last() > Some(&60.0), "{waits:?}");
+}
+
+#[test]
+fn attempts_stay_within_the_limit_however_many_come_at_once() {
+    let world = World::new();
+    let admitted = std::sync::atomic::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..100 {
+            let (world, admitted) = (&world, &admitted);
+            scope.spawn(move || {
+                if world.fails("telegraf", &format!("203.0.113.{thread}")).is_ok() {
+                    admitted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(admitted.into_inner(), 10);
+}
+
+#[test]
+fn a_source_has_a_hundred_failures_whatever_names_it_tries() {
+    let world = World::new();
+    for name in 0..100 {
+        assert_eq!(world.fails(&format!("name-{name}"), STRANGER), Ok(()));
+    }
+    assert!(world.fails("another", STRANGER).is_err());
+    assert_eq!(world.fails("another", OWNER), Ok(()));
+}
+
+#[test]
+fn a_network_of_ipv6_is_one_source_and_mapped_ipv4_is_ipv4() {
+    let world = World::new();
+    for host in 0..100 {
+        assert_eq!(
+            world.fails(&format!("name-{host}"), &format!("2001:db8:1:2::{host:x}")),
+            Ok(())
+        );
+    }
+    assert!(world.fails("another", "2001:db8:1:2:ffff:ffff:ffff:ffff").is_err());
+    assert_eq!(world.fails("another", "2001:db8:1:3::1"), Ok(()));
+
+    let world = World::new();
+    for name in 0..50 {
+        assert_eq!(world.fails(&format!("name-{name}"), STRANGER), Ok(()));
+        assert_eq!(world.fails(&format!("no-{name}"), &format!("::ffff:{STRANGER}")), Ok(()));
+    }
+    assert!(world.fails("another", STRANGER).is_err());
+}
+
+#[test]
+fn the_owner_is_not_kept_out_by_strangers() {
+    let mut world = World::new();
+    assert_eq!(world.succeeds("telegraf", OWNER), Ok(()));
+    // A flood from many sources, for a day.
+    for hour in 0..24 {
+        for source in 0..200 {
+            let _ = world.fails("telegraf", &format!("203.0.113.{source}"));
+        }
+        assert!(world.fails("telegraf", "203.0.113.201").is_err());
+        assert_eq!(world.succeeds("telegraf", OWNER), Ok(()), "in hour {hour}");
+        world.passes(Duration::from_secs(3_600));
+    }
+    // Nor is the owner's own source without a limit.
+    for _ in 0..10 {
+        assert_eq!(world.fails("telegraf", OWNER), Ok(()));
+    }
+    assert!(world.fails("telegraf", OWNER).is_err());
+}
+
+#[test]
+fn a_flood_from_one_source_does_not_keep_a_new_source_out_for_ever() {
+    let mut world = World::new();
+    for _ in 0..36_000 {
+        let _ = world.fails("telegraf", STRANGER);
+        world.passes(Duration::from_millis(100));
+    }
+    let mut waited = Duration::ZERO;
+    while let Err(wait) = world.succeeds("telegraf", OWNER) {
+        // The stranger goes on.
+        let _ = world.fails("telegraf", STRANGER);
+        world.passes(wait);
+        waited += wait;
+        assert!(waited <= Duration::from_secs(300), "kept out for {waited:?}");
+    }
+}
+
+#[test]
+fn failures_fade() {
+    let mut world = World::new();
+    for _ in 0..10 {
+        world.fails("telegraf", STRANGER).unwrap();
+    }
+    world.passes(15 * 60 * SECOND);
+    for _ in 0..5 {
+        assert_eq!(world.fails("telegraf", STRANGER), Ok(()));
+    }
+    assert!(world.fails("telegraf", STRANGER).is_err());
+}
+
+#[test]
+fn a_success_is_not_counted_and_a_new_password_clears_the_name() {
+    let world = World::new();
+    for _ in 0..1_000 {
+        assert_eq!(world.succeeds("telegraf", OWNER), Ok(()));
+    }
+    for _ in 0..10 {
+        world.fails("grafana", STRANGER).unwrap();
+    }
+    assert!(world.fails("grafana", STRANGER).is_err());
+    assert!(world.throttle.wait(&world.attempt("grafana", OWNER), world.now).is_some());
+    world.throttle.clear("grafana", world.now);
+    assert_eq!(world.throttle.wait(&world.attempt("grafana", OWNER), world.now), None);
+}
+
+#[test]
+fn names_are_counted_apart_and_whoever_must_wait_is_not_counted() {
+    let world = World::new();
+    for _ in 0..10 {
+        world.fails("telegraf", STRANGER).unwrap();
+    }
+    for _ in 0..1_000 {
+        assert!(world.fails("telegraf", STRANGER).is_err());
+    }
+    assert_eq!(world.fails("Telegraf", STRANGER), Ok(()), "the refused ones were counted");
+}
+
+#[test]
+fn many_names_do_not_wash_away_a_high_count() {
+    let world = World::new();
+    for _ in 0..10 {
+        world.fails("telegraf", OWNER).unwrap();
+    }
+    for name in 0..300_000 {
+        let source = format!("2001:db8:{:x}:{:x}::1", name % 60_000, name / 60_000);
+        let _ = world.fails(&format!("name-{name}"), &source);
+    }
+    assert!(world.fails("telegraf", OWNER).is_err());
+}
+
+#[test]
+fn without_a_name_or_a_source_only_the_other_counts() {
+    let world = World::new();
+    let source = |name| world.throttle.attempt(name, Some(STRANGER.parse().unwrap()), world.now);
+    for _ in 0..100 {
+        world.throttle.charge(&source(None), world.now).unwrap();
+    }
+    assert!(world.throttle.charge(&source(None), world.now).is_err());
+    let nowhere = world.throttle.attempt(Some("telegraf"), None, world.now);
+    for _ in 0..10 {
+        world.throttle.charge(&nowhere, world.now).unwrap();
+    }
+    assert!(world.throttle.charge(&nowhere, world.now).is_err());
+}
+
+#[test]
+fn settings_have_bounds() {
+    let bad = |config: ThrottleConfig| Throttle::new(&config, Instant::now()).err().unwrap();
+    let default = ThrottleConfig::default();
+    assert_eq!(
+        bad(default.username_failures(0)).to_string(),
+        "username_failures must be between 1 and 1000, not 0"
+    );
+    bad(default.source_failures(100_001));
+    bad(default.half_life(Duration::ZERO));
+    bad(default.delays(Duration::ZERO, SECOND));
+    bad(default.delays(2 * SECOND, SECOND));
+}
