@@ -205,6 +205,10 @@ impl Asked {
     fn read(own_query: &str, uri: Option<&OriginalUri<'_>>) -> Result<Self, String> {
         let database = uri.map_or(Ok(None), OriginalUri::database);
         let database = database.map_err(|unclear| unclear.to_string())?;
+        // A proxy that passes the client's query on would have the client say what is asked.
+        if uri.is_some_and(|uri| uri.parameters().any(asks)) {
+            return Err("the client asks: the proxy may pass its query on to us".to_owned());
+        }
         if let Some(asked) = Self::read_own(own_query)? {
             return Ok(asked);
         }
@@ -218,13 +222,13 @@ impl Asked {
 
     /// Reads `permission` or `check`. What cannot be read must not mean that nothing is asked.
     fn read_own(own_query: &str) -> Result<Option<Self>, String> {
-        let wanted =
-            |parameter: &Parameter<'_>| parameter.is("permission") || parameter.is("check");
-        let mut found = query::parameters(own_query).filter(wanted);
-        let (Some(parameter), None) = (found.next(), found.next()) else {
-            let asks = query::parameters(own_query).any(|parameter| wanted(&parameter));
-            return if asks { Err("the proxy asks twice".to_owned()) } else { Ok(None) };
+        let mut found = query::parameters(own_query).filter(|parameter| asks(*parameter));
+        let Some(parameter) = found.next() else {
+            return Ok(None);
         };
+        if found.next().is_some() {
+            return Err("the proxy asks twice".to_owned());
+        }
         let value = parameter.readable().map(|value| query::decoded(value).collect());
         let value = value.and_then(|value| String::from_utf8(value).ok());
         let value = value.ok_or("what the proxy asks is not encoded for a URL")?;
@@ -237,6 +241,11 @@ impl Asked {
         }
         Err("the proxy's `check` is not `none`".to_owned())
     }
+}
+
+/// Tells whether the parameter says what is asked.
+fn asks(parameter: Parameter<'_>) -> bool {
+    parameter.is("permission") || parameter.is("check")
 }
 
 impl Verdict {

@@ -65,6 +65,11 @@ impl<'a> OriginalUri<'a> {
         clear.then_some(Self { path, query })
     }
 
+    /// Returns its parameters.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = Parameter<'a>> + use<'a> {
+        query::parameters(self.query)
+    }
+
     /// Returns the value of the only `db`, not empty.
     pub(crate) fn database(&self) -> Result<Option<String>, Unclear> {
         let Some(value) = only_value(self.query, "db").map_err(|Twice| Unclear::Database)? else {

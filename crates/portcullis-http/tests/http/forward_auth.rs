@@ -163,9 +163,17 @@ async fn a_permission_is_asked_for_by_the_proxy() {
             let answer = ask(&server.app, &query, &headers).await;
             assert_eq!(answer.status, status, "{query} {uri:?}");
         }
-        // A `db` that could be read in two ways is refused whatever is asked.
-        let headers = [("Authorization", BASIC), (URI, "/write?db=telemetry&db=events")];
-        assert_eq!(ask(&server.app, &query, &headers).await.status, 403, "{query}");
+        // Whatever is asked, a `db` that could be read in two ways is refused, and so is a client
+        // that says what is asked, because a proxy may pass its query on.
+        for uri in [
+            "/write?db=telemetry&db=events",
+            "/write?db=telemetry&check=none",
+            "/write?db=telemetry&%63heck",
+            "/write?db=telemetry&permission=write:buckets",
+        ] {
+            let headers = [("Authorization", BASIC), (URI, uri)];
+            assert_eq!(ask(&server.app, &query, &headers).await.status, 403, "{query} {uri}");
+        }
     }
 }
 
