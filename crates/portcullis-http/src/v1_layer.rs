@@ -33,6 +33,9 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"portculli
 /// taken out of the request, and in the query the value of `p` is replaced, as
 /// [`redacted`](crate::redacted) does. Layers around this one still see them. A host that needs
 /// them, to pass them on for instance, says so with [`V1CredentialLayer::keep_credentials`].
+///
+/// With a [`ClientAddressLayer`](crate::ClientAddressLayer) around it, the engine and the log of
+/// refused log-ins are told where the client is.
 #[derive(Clone, Debug)]
 pub struct V1CredentialLayer {
     engine: Engine,
