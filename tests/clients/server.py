@@ -14,16 +14,21 @@ class Server:
     url: str
     token: str
     store: str
+    log: pathlib.Path
 
 
 @contextlib.contextmanager
-def running(binary):
+def running(binary, *arguments):
     """Starts the server on a store of its own, and ends it with SIGTERM, which must be clean."""
+    binary = pathlib.Path(binary).resolve()
+    store = ["--store", "sqlite:portcullis.db", "--listen", "127.0.0.1:0"]
     with tempfile.TemporaryDirectory() as directory:
+        log = pathlib.Path(directory, "serve.log")
         process = subprocess.Popen(
-            [pathlib.Path(binary).resolve(), "serve", "--store", "sqlite:portcullis.db", "--listen", "127.0.0.1:0"],
+            [binary, "serve", *store, *arguments],
             cwd=directory,
             stdout=subprocess.PIPE,
+            stderr=log.open("w"),
             text=True,
         )
         try:
@@ -31,12 +36,13 @@ def running(binary):
             while url is None:
                 line = process.stdout.readline()
                 if not line:
-                    raise RuntimeError(f"the server ended early with {process.wait()}")
+                    status = process.wait()
+                    raise RuntimeError(f"the server ended early with {status}: {log.read_text()}")
                 if written := re.fullmatch(r"operator token written to (.+)\n", line):
                     token = pathlib.Path(directory, written[1]).read_text().strip()
                 if listening := re.fullmatch(r"listening on (http://\S+)\n", line):
                     url = listening[1]
-            yield Server(url, token, f"sqlite:{directory}/portcullis.db")
+            yield Server(url, token, f"sqlite:{directory}/portcullis.db", log)
             process.send_signal(signal.SIGTERM)
             status = process.wait(timeout=30)
             if status != 0:

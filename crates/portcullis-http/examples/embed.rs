@@ -9,15 +9,13 @@
 
 use axum::{Extension, Router, http::StatusCode, routing::post};
 use portcullis::store::MemoryStore;
-use portcullis::{
-    Action, Engine, Name, NewAuthorization, Permission, Principal, Resource, Username,
-};
-use portcullis_http::V1CredentialLayer;
+use portcullis::{Action, Engine, Name, NewAuthorization, Permission, Resource, Username};
+use portcullis_http::{Authenticated, V1CredentialLayer};
 
 /// The server's own handler: by now it is known who writes, so it only asks whether they may.
 async fn write(
     Extension(bucket): Extension<Resource>,
-    Extension(client): Extension<Principal>,
+    Authenticated(client): Authenticated,
     points: String,
 ) -> Result<String, (StatusCode, String)> {
     let decision = client.check(Action::Write, &bucket);

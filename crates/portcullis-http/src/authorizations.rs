@@ -7,10 +7,11 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use portcullis::{AuthorizationId, Described, Error, ParseIdError, Permission, Principal};
+use portcullis::{AuthorizationId, Described, Error, ParseIdError, Permission};
 use serde::Serialize;
 
 use crate::body::{InvalidJson, LimitedBody};
+use crate::callers::Caller;
 use crate::envelope::Envelope;
 use crate::json;
 use crate::router::Api;
@@ -40,62 +41,62 @@ fn show(status: StatusCode, described: &Described) -> Response {
 
 pub(crate) async fn create(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     LimitedBody(body): LimitedBody,
 ) -> Result<Response, Envelope> {
     let draft = wire::authorization_draft(&body).map_err(InvalidJson::into_envelope)?;
     let new = draft.validate()?;
-    let created = api.engine.on_behalf_of(&caller).create_authorization(new).await?;
+    let created = caller.asks(&api.engine).create_authorization(new).await?;
     Ok(show(StatusCode::CREATED, &created))
 }
 
 pub(crate) async fn get(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     path: PathId,
 ) -> Result<Response, Envelope> {
     let id: AuthorizationId = id(path)?;
-    let found = api.engine.on_behalf_of(&caller).authorization(id).await?;
+    let found = caller.asks(&api.engine).authorization(id).await?;
     Ok(show(StatusCode::OK, &found))
 }
 
 pub(crate) async fn update(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     path: PathId,
     LimitedBody(body): LimitedBody,
 ) -> Result<Response, Envelope> {
     let id: AuthorizationId = id(path)?;
     let draft = wire::update_draft(&body).map_err(InvalidJson::into_envelope)?;
-    let updated = api.engine.on_behalf_of(&caller).update_authorization(id, draft).await?;
+    let updated = caller.asks(&api.engine).update_authorization(id, draft).await?;
     Ok(show(StatusCode::OK, &updated))
 }
 
 pub(crate) async fn delete(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     path: PathId,
 ) -> Result<StatusCode, Envelope> {
     let id: AuthorizationId = id(path)?;
-    api.engine.on_behalf_of(&caller).delete_authorization(id).await?;
+    caller.asks(&api.engine).delete_authorization(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(crate) async fn set_password(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     path: PathId,
     LimitedBody(body): LimitedBody,
 ) -> Result<StatusCode, Envelope> {
     let id: AuthorizationId = id(path)?;
     let password = wire::password_body(&body).map_err(InvalidJson::into_envelope)?;
-    api.engine.on_behalf_of(&caller).set_password(id, password.as_bytes()).await?;
+    caller.asks(&api.engine).set_password(id, password.as_bytes()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(crate) async fn set_permissions(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     path: PathId,
     LimitedBody(body): LimitedBody,
 ) -> Result<Response, Envelope> {
@@ -106,6 +107,6 @@ pub(crate) async fn set_permissions(
         .map(|permission| permission.validate())
         .collect::<Result<Vec<Permission>, _>>()
         .map_err(Error::from)?;
-    let updated = api.engine.on_behalf_of(&caller).set_permissions(id, permissions).await?;
+    let updated = caller.asks(&api.engine).set_permissions(id, permissions).await?;
     Ok(show(StatusCode::OK, &updated))
 }

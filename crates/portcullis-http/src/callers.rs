@@ -1,14 +1,18 @@
 //! Who calls the management API.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header;
 use http::request::Parts;
-use portcullis::{Engine, Error, ErrorKind, Principal};
+use portcullis::{Engine, Error, ErrorKind, OnBehalfOf, Principal};
 
+use crate::client_address::source;
 use crate::envelope::Envelope;
+use crate::login::log_refusal;
 use crate::router::Api;
 
 /// Finds out on whose behalf a management request is made.
@@ -63,7 +67,10 @@ impl Callers for ApiTokenCallers {
         let token =
             header.and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).and_then(token);
         match token {
-            Some(token) => self.engine.authenticate_caller(token).await,
+            Some(token) => {
+                let source = source(&request.extensions);
+                self.engine.authenticate_caller_from(token, source).await
+            }
             None => Err(Error::new(ErrorKind::Unauthorized, "unauthorized access")),
         }
     }
@@ -76,6 +83,20 @@ fn token(header: &str) -> Option<&str> {
     (known && !token.is_empty()).then_some(token)
 }
 
+/// Extension of a management request: its caller, and where they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    principal: Principal,
+    source: Option<IpAddr>,
+}
+
+impl Caller {
+    /// The engine's operations on the caller's behalf.
+    pub(crate) fn asks<'a>(&'a self, engine: &'a Engine) -> OnBehalfOf<'a> {
+        engine.on_behalf_of(&self.principal).from_source(self.source)
+    }
+}
+
 /// Lets the request through with its caller, or answers it.
 pub(crate) async fn require_caller(
     State(api): State<Api>,
@@ -83,16 +104,17 @@ pub(crate) async fn require_caller(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
+    let source = source(&parts.extensions);
     match api.callers.caller(&parts).await {
-        Ok(caller) => {
-            parts.extensions.insert(caller);
+        Ok(principal) => {
+            parts.extensions.insert(Caller { principal, source });
             next.run(Request::from_parts(parts, body)).await
         }
         Err(error) => {
-            tracing::info!(
-                reason = error.refusal().map(tracing::field::display),
-                "caller refused: {error}"
-            );
+            match error.refusal() {
+                Some(refusal) => log_refusal(source, "caller", refusal, ""),
+                None => tracing::info!("caller refused: {error}"),
+            }
             let envelope = Envelope::from(error);
             if envelope.status.is_server_error() {
                 return envelope.into_response();

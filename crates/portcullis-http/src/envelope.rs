@@ -83,6 +83,11 @@ impl Envelope {
         }
     }
 
+    /// Says when to come again.
+    pub(crate) fn retry_after(self, after: Option<Duration>) -> Self {
+        Self { retry_after: after.map(seconds), ..self }
+    }
+
     /// The body without indentation, as authentication errors have it.
     pub(crate) fn compact_body(&self) -> Vec<u8> {
         json::compact(&Body { code: self.code, message: &self.message })
@@ -122,13 +127,19 @@ impl From<Error> for Envelope {
             status,
             code,
             message: error.message().to_owned(),
-            retry_after: error.retry_after().map(|after| after.as_secs().max(1)),
+            retry_after: error.retry_after().map(seconds),
         }
     }
 }
 
+/// Whole seconds, never too few.
+fn seconds(after: Duration) -> u64 {
+    let whole = after.as_secs();
+    if after.subsec_nanos() > 0 { whole.saturating_add(1) } else { whole.max(1) }
+}
+
 /// Tells the operator what the client is not told.
-fn log_failure(error: &Error) {
+pub(crate) fn log_failure(error: &Error) {
     let mut causes = String::new();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

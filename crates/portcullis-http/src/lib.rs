@@ -1,21 +1,34 @@
 #![doc = include_str!("lib.md")]
 
+mod authenticated;
 mod authorizations;
 mod body;
 mod callers;
+mod client_address;
 mod envelope;
+mod forward_auth;
 mod json;
 mod list;
+mod login;
 mod lookups;
 mod operations;
+mod original;
 mod query;
+mod redact;
 mod router;
 mod trace;
 mod v1_credentials;
 mod v1_layer;
 mod wire;
 
+pub use authenticated::{Authenticated, NotAuthenticated};
 pub use callers::{ApiTokenCallers, Callers};
-pub use router::{router, router_with_callers, server_router};
+pub use client_address::{
+    ClientAddress, ClientAddressLayer, ClientAddressService, ParseTrustedProxyError, PeerAddress,
+    TrustedProxy,
+};
+pub use forward_auth::{ForwardAuthConfig, forward_auth_router};
+pub use redact::redacted;
+pub use router::{ServerConfig, router, router_with_callers, server_router, server_router_with};
 pub use v1_credentials::{NoCredentials, Scheme, V1Credentials};
 pub use v1_layer::{V1CredentialLayer, V1CredentialService, v1_rejection};

@@ -8,18 +8,19 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http::header;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use portcullis::{
     AuthorizationFilter, AuthorizationId, Described, Engine, Error, ErrorKind, Listing, OrgId,
-    ParseIdError, Permission, Principal, Status, UserId,
+    ParseIdError, Permission, Status, UserId,
 };
 use serde::Serialize;
 
+use crate::callers::Caller;
 use crate::envelope::Envelope;
 use crate::json;
 use crate::query::Query;
 use crate::router::Api;
-use crate::wire::{self, PREFIX};
+use crate::wire::{self, PREFIX, UNRESERVED};
 
 /// The most authorizations on a page that was asked for.
 const MAX_LIMIT: usize = 1_000;
@@ -113,9 +114,6 @@ impl ListRequest {
 
     /// The link to the page after this one: the same filter, further on.
     fn next_link(&self, after: AuthorizationId, limit: NonZeroUsize) -> String {
-        /// What may stand in a query as it is.
-        const KEPT: &AsciiSet =
-            &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
         let parameters = [
             ("userID", self.user_id.map(|id| id.to_string())),
             ("user", self.user.clone()),
@@ -129,7 +127,7 @@ impl ListRequest {
         let parameters: Vec<String> = parameters
             .into_iter()
             .filter_map(|(name, value)| {
-                Some(format!("{name}={}", utf8_percent_encode(&value?, KEPT)))
+                Some(format!("{name}={}", utf8_percent_encode(&value?, UNRESERVED)))
             })
             .collect();
         format!("{PREFIX}?{}", parameters.join("&"))
@@ -167,11 +165,11 @@ struct Links {
 
 pub(crate) async fn list(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Envelope> {
     let request = ListRequest::parse(&Query::parse(query.as_deref().unwrap_or_default()))?;
-    api.engine.on_behalf_of(&caller).require_active()?;
+    caller.asks(&api.engine).require_active()?;
     let not_found = || Error::new(ErrorKind::NotFound, "authorization not found");
     let Some(filter) = request.filter(&api.engine).await? else {
         if request.wants_one() {
@@ -181,7 +179,7 @@ pub(crate) async fn list(
     };
 
     // The first page is read before the status is sent, so that most failures still have one.
-    let on_behalf = api.engine.on_behalf_of(&caller);
+    let on_behalf = caller.asks(&api.engine);
     let first = match request.limit {
         Some(limit) => on_behalf.list_authorizations(&filter, request.after, limit).await?,
         None => on_behalf.list_authorizations_in_parts(&filter, request.after, CHUNK).await?,
@@ -216,7 +214,7 @@ fn document(next: Option<String>, items: &[Described]) -> Vec<u8> {
 fn stream_from(
     first: Listing<Described>,
     engine: Engine,
-    caller: Principal,
+    caller: Caller,
     filter: AuthorizationFilter,
 ) -> Body {
     let mut out = begin(None);
@@ -227,7 +225,7 @@ fn stream_from(
             return Some((Ok(ready), (None, next, engine, caller, filter)));
         }
         let after = next?;
-        let on_behalf = engine.on_behalf_of(&caller);
+        let on_behalf = caller.asks(&engine);
         match on_behalf.list_authorizations_in_parts(&filter, Some(after), CHUNK).await {
             Ok(page) => {
                 let mut out = Vec::new();

@@ -7,10 +7,11 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
-use portcullis::{BucketId, Error, ErrorKind, OrgId, Principal, UserId};
+use portcullis::{BucketId, Error, ErrorKind, OrgId, UserId};
 use serde::Serialize;
 
 use crate::authorizations::{PathId, answer, id as path_id};
+use crate::callers::Caller;
 use crate::envelope::Envelope;
 use crate::list::{id as query_id, parse_limit};
 use crate::query::Query;
@@ -80,11 +81,11 @@ macro_rules! collect_page {
 
 pub(crate) async fn orgs(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Envelope> {
     let query = Query::parse(query.as_deref().unwrap_or_default());
-    let on_behalf = api.engine.on_behalf_of(&caller);
+    let on_behalf = caller.asks(&api.engine);
     on_behalf.require_active()?;
     let directory = api.engine.directory();
     let by_id: Option<OrgId> = query_id(&query, "orgID")?;
@@ -109,21 +110,21 @@ pub(crate) async fn orgs(
 
 pub(crate) async fn org(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     path: PathId,
 ) -> Result<Response, Envelope> {
     let id: OrgId = path_id(path)?;
-    let found = api.engine.on_behalf_of(&caller).org(id).await?;
+    let found = caller.asks(&api.engine).org(id).await?;
     Ok(answer(StatusCode::OK, &OrgView::from(found)))
 }
 
 pub(crate) async fn users(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Envelope> {
     let query = Query::parse(query.as_deref().unwrap_or_default());
-    let on_behalf = api.engine.on_behalf_of(&caller);
+    let on_behalf = caller.asks(&api.engine);
     on_behalf.require_active()?;
     let directory = api.engine.directory();
     let by_id: Option<UserId> = query_id(&query, "id")?;
@@ -147,29 +148,29 @@ pub(crate) async fn users(
 
 pub(crate) async fn user(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     path: PathId,
 ) -> Result<Response, Envelope> {
     let id: UserId = path_id(path)?;
-    let found = api.engine.on_behalf_of(&caller).user(id).await?;
+    let found = caller.asks(&api.engine).user(id).await?;
     Ok(answer(StatusCode::OK, &UserView::from(found)))
 }
 
 pub(crate) async fn me(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
 ) -> Result<Response, Envelope> {
-    let me = api.engine.on_behalf_of(&caller).me().await?;
+    let me = caller.asks(&api.engine).me().await?;
     Ok(answer(StatusCode::OK, &UserView::from(me)))
 }
 
 pub(crate) async fn buckets(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Envelope> {
     let query = Query::parse(query.as_deref().unwrap_or_default());
-    let on_behalf = api.engine.on_behalf_of(&caller);
+    let on_behalf = caller.asks(&api.engine);
     on_behalf.require_active()?;
     let directory = api.engine.directory();
     let mut org: Option<OrgId> = query_id(&query, "orgID")?;
@@ -218,10 +219,10 @@ pub(crate) async fn buckets(
 
 pub(crate) async fn bucket(
     State(api): State<Api>,
-    Extension(caller): Extension<Principal>,
+    Extension(caller): Extension<Caller>,
     path: PathId,
 ) -> Result<Response, Envelope> {
     let id: BucketId = path_id(path)?;
-    let found = api.engine.on_behalf_of(&caller).bucket(id).await?;
+    let found = caller.asks(&api.engine).bucket(id).await?;
     Ok(answer(StatusCode::OK, &BucketView::from(found)))
 }

@@ -3,7 +3,62 @@
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
-/// The parameters of a query string. They may hold a password, so they are not shown.
+/// One parameter as it stands in a query string, not decoded.
+#[derive(Clone, Copy)]
+pub(crate) struct Parameter<'a> {
+    name: &'a str,
+    value: &'a str,
+}
+
+/// Returns the parameters of the part of a URL after the `?`.
+pub(crate) fn parameters(query: &str) -> impl Iterator<Item = Parameter<'_>> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Parameter { name, value }
+    })
+}
+
+impl<'a> Parameter<'a> {
+    /// Tells whether this is its name, decoded. A name that cannot be read is none.
+    pub(crate) fn is(self, name: &str) -> bool {
+        if !self.name.contains(['%', '+', ';']) {
+            return self.name == name;
+        }
+        is_readable(self.name) && decoded(self.name).eq(name.bytes())
+    }
+
+    /// Returns the value as it stands, unless it cannot be read: it holds a broken escape or a
+    /// `;`, and the reference leaves such parameters out.
+    pub(crate) fn readable(self) -> Option<&'a str> {
+        is_readable(self.value).then_some(self.value)
+    }
+}
+
+/// Returns the first value of the parameter that can be read, as it stands.
+pub(crate) fn first<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    parameters(query).filter(|parameter| parameter.is(name)).find_map(Parameter::readable)
+}
+
+/// Decodes what can be read: `+` is a blank, `%` and two digits are a byte.
+pub(crate) fn decoded(text: &str) -> impl Iterator<Item = u8> + '_ {
+    text.split('+').enumerate().flat_map(|(position, part)| {
+        let blank = (position > 0).then_some(b' ');
+        blank.into_iter().chain(percent_decode_str(part))
+    })
+}
+
+fn is_readable(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let is_hex = |digit: Option<u8>| digit.is_some_and(|digit| digit.is_ascii_hexdigit());
+        if byte == b';' || byte == b'%' && !(is_hex(bytes.next()) && is_hex(bytes.next())) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The parameters of a query string, decoded. They may hold a password, so they are not shown.
 pub(crate) struct Query {
     parameters: Vec<(String, Zeroizing<Vec<u8>>)>,
     /// Names of parameters that were left out.
@@ -17,13 +72,16 @@ impl Query {
     /// does; so is one whose name is not UTF-8.
     pub(crate) fn parse(query: &str) -> Self {
         let mut found = Self { parameters: Vec::new(), broken: Vec::new() };
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let Some(name) = decode(name).and_then(|name| String::from_utf8(name).ok()) else {
+        for parameter in parameters(query).filter(|parameter| is_readable(parameter.name)) {
+            let Ok(name) = String::from_utf8(decoded(parameter.name).collect()) else {
                 continue;
             };
-            match decode(value) {
-                Some(value) => found.parameters.push((name, Zeroizing::new(value))),
+            match parameter.readable() {
+                Some(value) => {
+                    let mut bytes = Zeroizing::new(Vec::with_capacity(value.len()));
+                    bytes.extend(decoded(value));
+                    found.parameters.push((name, bytes));
+                }
                 None => found.broken.push(name),
             }
         }
@@ -48,20 +106,6 @@ impl Query {
     }
 }
 
-fn decode(text: &str) -> Option<Vec<u8>> {
-    if text.contains(';') {
-        return None;
-    }
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let is_hex = |digit: Option<u8>| digit.is_some_and(|digit| digit.is_ascii_hexdigit());
-        if byte == b'%' && !(is_hex(bytes.next()) && is_hex(bytes.next())) {
-            return None;
-        }
-    }
-    Some(percent_decode_str(&text.replace('+', " ")).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,8 +123,8 @@ mod tests {
 
     #[test]
     fn broken_parameters_are_left_out() {
-        let query = Query::parse("a=100%&b=%zz&c=1;d=2&e=%e&f=ok");
-        for name in ["a", "b", "c", "d", "e"] {
+        let query = Query::parse("a=100%&b=%zz&c=1;d=2&e=%e&f=ok&g;=1&%=1");
+        for name in ["a", "b", "c", "d", "e", "g", "g;", "%"] {
             assert_eq!(query.bytes(name), None, "{name}");
         }
         assert_eq!(query.text("f").as_deref(), Some("ok"));
@@ -89,5 +133,18 @@ mod tests {
     #[test]
     fn bytes_are_kept_as_they_are() {
         assert_eq!(Query::parse("p=a%00b%ff").bytes("p"), Some(&b"a\0b\xff"[..]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_first_that_can_be_read_is_what_the_whole_query_says(
+            query in "([up]|%70|%7|[+;])?=?([a-z]|%[0-9a-f]{2}|[&=+%;]){0,12}",
+        ) {
+            for name in ["u", "p", "+", " "] {
+                let found = first(&query, name).map(|value| decoded(value).collect::<Vec<u8>>());
+                let query = Query::parse(&query);
+                proptest::prop_assert_eq!(found.as_deref(), query.bytes(name));
+            }
+        }
     }
 }

@@ -10,9 +10,11 @@ use axum::routing::{MethodRouter, get, post, put};
 use portcullis::Engine;
 
 use crate::callers::{ApiTokenCallers, Callers, require_caller};
+use crate::client_address::{ClientAddressLayer, TrustedProxy};
 use crate::envelope::Envelope;
+use crate::forward_auth::ForwardAuthConfig;
 use crate::wire::PREFIX;
-use crate::{authorizations, list, lookups, operations, trace};
+use crate::{authorizations, forward_auth, list, lookups, operations, trace};
 
 /// The documented prefix. Existing clients call [`PREFIX`].
 const DOCUMENTED_PREFIX: &str = "/legacy/authorizations";
@@ -28,7 +30,7 @@ pub(crate) struct Api {
 ///
 /// It answers below `/legacy/authorizations` and `/private/legacy/authorizations`, and the
 /// look-ups of orgs, users and buckets below `/api/v2` that existing clients need. All other paths
-/// stay the host's.
+/// stay the host's. With a [`ClientAddressLayer`] around it, the engine is told where callers are.
 pub fn router(engine: Engine) -> Router {
     let callers = ApiTokenCallers::new(engine.clone());
     router_with_callers(engine, callers)
@@ -40,18 +42,37 @@ pub fn router_with_callers(engine: Engine, callers: impl Callers) -> Router {
     management(api).layer(from_fn(trace::trace))
 }
 
-/// Everything that a server of its own serves: the management API, `/ping`, `/health` and
-/// `/ready`. Every other path is answered too, with the error envelope.
+/// Settings of a server of its own. The defaults are those of its fields.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// How reverse proxies are answered.
+    pub forward_auth: ForwardAuthConfig,
+    /// The proxies whose word on a client's address is taken ([`ClientAddressLayer`]). Default:
+    /// none.
+    pub trusted_proxies: Vec<TrustedProxy>,
+}
+
+/// Everything that a server of its own serves: the management API, `/forward-auth`, `/ping`,
+/// `/health` and `/ready`. Every other path is answered too, with the error envelope.
 pub fn server_router(engine: Engine) -> Router {
+    server_router_with(engine, ServerConfig::default())
+}
+
+/// Does what [`server_router`] does, with other settings.
+pub fn server_router_with(engine: Engine, config: ServerConfig) -> Router {
+    let ServerConfig { forward_auth, trusted_proxies } = config;
     let callers = Arc::new(ApiTokenCallers::new(engine.clone()));
-    let api = Api { engine, callers };
+    let api = Api { engine: engine.clone(), callers };
     let unknown = Router::new()
         .fallback(path_not_found)
         .layer(from_fn_with_state(api.clone(), require_caller_below_api));
     management(api.clone())
         .merge(operations::router(api))
+        .merge(forward_auth::routes(engine, forward_auth))
         .fallback_service(unknown)
         .layer(from_fn(trace::trace))
+        .layer(ClientAddressLayer::new(trusted_proxies))
 }
 
 fn management(api: Api) -> Router {

@@ -12,6 +12,7 @@ use portcullis::{Error, ErrorKind};
 use tracing::Instrument;
 
 use crate::envelope::Envelope;
+use crate::redact::mark_sensitive;
 
 /// The header of the public document.
 const ZAP_TRACE_SPAN: HeaderName = HeaderName::from_static("zap-trace-span");
@@ -25,7 +26,8 @@ const MAX_PATH_BYTES: usize = 256;
 /// The longest trace context that is taken from a header, in bytes.
 const MAX_CONTEXT_BYTES: usize = 256;
 
-pub(crate) async fn trace(request: Request, next: Next) -> Response {
+pub(crate) async fn trace(mut request: Request, next: Next) -> Response {
+    mark_sensitive(request.headers_mut());
     let span = tracing::info_span!(
         "request",
         method = %request.method(),

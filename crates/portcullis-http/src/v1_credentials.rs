@@ -4,12 +4,12 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 use portcullis::Credentials;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::query::Query;
+use crate::query;
 
 /// How v1 credentials were presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,10 @@ impl Scheme {
 #[derive(Clone)]
 pub struct V1Credentials {
     scheme: Scheme,
-    username: String,
-    secret: Zeroizing<Vec<u8>>,
+    /// Username and secret, with or without something between them: one allocation for both.
+    text: Zeroizing<Vec<u8>>,
+    username_end: usize,
+    secret_start: usize,
 }
 
 impl V1Credentials {
@@ -52,10 +54,18 @@ impl V1Credentials {
     ///
     /// [`NoCredentials`] when there are none, or none that can be read.
     pub fn parse(uri: &Uri, headers: &HeaderMap) -> Result<Self, NoCredentials> {
-        if let Some(credentials) = uri.query().and_then(from_query) {
+        Self::find(uri.query(), headers.get(header::AUTHORIZATION))
+    }
+
+    /// Finds the credentials in a query and a header.
+    pub(crate) fn find(
+        query: Option<&str>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Self, NoCredentials> {
+        if let Some(credentials) = query.and_then(from_query) {
             return Ok(credentials);
         }
-        let header = headers.get(header::AUTHORIZATION).ok_or(NoCredentials)?;
+        let header = authorization.ok_or(NoCredentials)?;
         let header = std::str::from_utf8(header.as_bytes()).map_err(|_| NoCredentials)?;
         from_token(header).or_else(|| from_basic(header)).ok_or(NoCredentials)
     }
@@ -67,19 +77,22 @@ impl V1Credentials {
 
     /// Returns the username; empty for a token alone.
     pub fn username(&self) -> &str {
-        &self.username
+        // A name that is not UTF-8 is nobody's, and must not be read as if it were another.
+        let username = self.text.get(..self.username_end).unwrap_or_default();
+        std::str::from_utf8(username).unwrap_or_default()
     }
 
     /// Returns the password or token.
     pub fn expose_secret(&self) -> &[u8] {
-        &self.secret
+        self.text.get(self.secret_start..).unwrap_or_default()
     }
 
     /// Returns them in the engine's terms.
     pub fn as_credentials(&self) -> Credentials<'_> {
-        match (self.scheme, std::str::from_utf8(&self.secret)) {
-            (Scheme::Token, Ok(token)) if self.username.is_empty() => Credentials::token(token),
-            _ => Credentials::password(&self.username, self.secret.as_slice()),
+        let (username, secret) = (self.username(), self.expose_secret());
+        match (self.scheme, std::str::from_utf8(secret)) {
+            (Scheme::Token, Ok(token)) if username.is_empty() => Credentials::token(token),
+            _ => Credentials::password(username, secret),
         }
     }
 }
@@ -88,7 +101,7 @@ impl fmt::Debug for V1Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("V1Credentials")
             .field("scheme", &self.scheme)
-            .field("username", &self.username)
+            .field("username", &self.username())
             .finish_non_exhaustive()
     }
 }
@@ -99,25 +112,25 @@ impl fmt::Debug for V1Credentials {
 pub struct NoCredentials;
 
 fn from_query(query: &str) -> Option<V1Credentials> {
-    let query = Query::parse(query);
-    let username = query.bytes("u").filter(|u| !u.is_empty())?;
-    let secret = query.bytes("p").filter(|p| !p.is_empty())?;
-    Some(V1Credentials {
-        scheme: Scheme::Url,
-        // A name that is not UTF-8 is nobody's, and must not be read as if it were another.
-        username: String::from_utf8(username.to_vec()).unwrap_or_default(),
-        secret: Zeroizing::new(secret.to_vec()),
-    })
+    let username = query::first(query, "u").filter(|u| !u.is_empty())?;
+    let secret = query::first(query, "p").filter(|p| !p.is_empty())?;
+    // Decoding makes nothing longer, so nothing is moved and left behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(username.len() + secret.len()));
+    text.extend(query::decoded(username));
+    let end = text.len();
+    text.extend(query::decoded(secret));
+    Some(V1Credentials { scheme: Scheme::Url, text, username_end: end, secret_start: end })
 }
 
 /// Reads `Token …`: this very case, and one blank.
 fn from_token(header: &str) -> Option<V1Credentials> {
-    let secret = header.strip_prefix("Token ").filter(|rest| !rest.contains(' '))?;
-    let (username, secret) = secret.split_once(':').unwrap_or(("", secret));
+    let text = header.strip_prefix("Token ").filter(|rest| !rest.contains(' '))?;
+    let colon = text.find(':');
     Some(V1Credentials {
         scheme: Scheme::Token,
-        username: username.to_owned(),
-        secret: Zeroizing::new(secret.as_bytes().to_vec()),
+        text: Zeroizing::new(text.as_bytes().to_vec()),
+        username_end: colon.unwrap_or(0),
+        secret_start: colon.map_or(0, |colon| colon + 1),
     })
 }
 
@@ -127,14 +140,10 @@ fn from_basic(header: &str) -> Option<V1Credentials> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = Zeroizing::new(BASE64_STANDARD.decode(encoded).ok()?);
-    let colon = decoded.iter().position(|byte| *byte == b':')?;
-    let (username, secret) = decoded.split_at_checked(colon)?;
-    Some(V1Credentials {
-        scheme: Scheme::Basic,
-        username: String::from_utf8(username.to_vec()).unwrap_or_default(),
-        secret: Zeroizing::new(secret.get(1..)?.to_vec()),
-    })
+    let text = Zeroizing::new(BASE64_STANDARD.decode(encoded).ok()?);
+    let colon = text.iter().position(|byte| *byte == b':')?;
+    let scheme = Scheme::Basic;
+    Some(V1Credentials { scheme, text, username_end: colon, secret_start: colon + 1 })
 }
 
 #[cfg(test)]
@@ -146,7 +155,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         header.map(|header| headers.insert(header::AUTHORIZATION, header.parse().unwrap()));
         let found = V1Credentials::parse(&uri, &headers).ok()?;
-        Some((found.scheme, found.username, found.secret.to_vec()))
+        Some((found.scheme(), found.username().to_owned(), found.expose_secret().to_vec()))
     }
 
     #[test]

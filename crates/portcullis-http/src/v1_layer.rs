@@ -1,20 +1,22 @@
 //! A tower layer that lets only v1 clients with valid credentials through.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use portcullis::{Engine, Error, ErrorKind};
+use portcullis::{Engine, Error, ErrorKind, Principal};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::client_address::source;
 use crate::envelope::Envelope;
+use crate::login::log_refusal;
+use crate::redact::{mark_sensitive, remove_credentials};
 use crate::v1_credentials::V1Credentials;
-
-/// How many characters of a username are logged.
-const MAX_NAME: usize = 128;
 
 /// What a browser or a 1.x client is told to present.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"portcullis\"");
@@ -22,18 +24,35 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"portculli
 /// Protects a server's own v1 routes, such as `/write` and `/query`.
 ///
 /// A request with valid v1 credentials goes through, with its
-/// [`Principal`](portcullis::Principal) in the request's extensions; what it may do is for the
-/// route to ask. Every other request is answered with the error envelope. The path `/ping` goes
-/// through without credentials (`docs/behaviour.md`, "Logging in").
+/// [`Principal`] in the request's extensions ([`Authenticated`](crate::Authenticated) takes it
+/// from there); what it may do is for the route to ask. Every other request is answered with the
+/// error envelope. The path `/ping` goes through without credentials (`docs/behaviour.md`,
+/// "Logging in").
+///
+/// What lies behind the layer sees no credentials, so that it cannot log them: `Authorization` is
+/// taken out of the request, and in the query the value of `p` is replaced, as
+/// [`redacted`](crate::redacted) does. Layers around this one still see them. A host that needs
+/// them, to pass them on for instance, says so with [`V1CredentialLayer::keep_credentials`].
+///
+/// With a [`ClientAddressLayer`](crate::ClientAddressLayer) around it, the engine and the log of
+/// refused log-ins are told where the client is.
 #[derive(Clone, Debug)]
 pub struct V1CredentialLayer {
     engine: Engine,
+    keep_credentials: bool,
 }
 
 impl V1CredentialLayer {
     /// Lets in whom the engine lets in.
     pub const fn new(engine: Engine) -> Self {
-        Self { engine }
+        Self { engine, keep_credentials: false }
+    }
+
+    /// Leaves the credentials in the request. `Authorization` is marked as sensitive, so that
+    /// printing the headers does not print it; the URI is as it came.
+    #[must_use]
+    pub fn keep_credentials(self) -> Self {
+        Self { keep_credentials: true, ..self }
     }
 }
 
@@ -41,7 +60,7 @@ impl<S> Layer<S> for V1CredentialLayer {
     type Service = V1CredentialService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        V1CredentialService { inner, engine: self.engine.clone() }
+        V1CredentialService { inner, layer: self.clone() }
     }
 }
 
@@ -49,7 +68,7 @@ impl<S> Layer<S> for V1CredentialLayer {
 #[derive(Clone, Debug)]
 pub struct V1CredentialService<S> {
     inner: S,
-    engine: Engine,
+    layer: V1CredentialLayer,
 }
 
 impl<S, B, R> Service<Request<B>> for V1CredentialService<S>
@@ -67,39 +86,48 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         // The one that is ready is called, its clone waits for the next request.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let engine = self.engine.clone();
+        let V1CredentialLayer { engine, keep_credentials } = self.layer.clone();
         Box::pin(async move {
-            if request.uri().path() == "/ping" {
-                return inner.call(request).await;
+            let (mut parts, body) = request.into_parts();
+            if parts.uri.path() != "/ping" {
+                match admit(&engine, &parts).await {
+                    Ok(principal) => drop(parts.extensions.insert(principal)),
+                    Err(rejection) => return Ok(respond(&rejection)),
+                }
             }
-            let rejection = match V1Credentials::parse(request.uri(), request.headers()) {
-                Err(_) => Envelope::unauthorized_access(),
-                Ok(credentials) => match engine.authenticate(credentials.as_credentials()).await {
-                    Ok(principal) => {
-                        drop(credentials);
-                        request.extensions_mut().insert(principal);
-                        return inner.call(request).await;
-                    }
-                    Err(error) => {
-                        if let Some(refusal) = error.refusal() {
-                            tracing::info!(
-                                username = ?credentials.username().chars().take(MAX_NAME).collect::<String>(),
-                                scheme = credentials.scheme().as_str(),
-                                reason = %refusal,
-                                "log-in refused"
-                            );
-                        }
-                        v1_envelope(error)
-                    }
-                },
-            };
-            Ok(respond(&rejection))
+            if keep_credentials {
+                mark_sensitive(&mut parts.headers);
+            } else {
+                remove_credentials(&mut parts);
+            }
+            inner.call(Request::from_parts(parts, body)).await
         })
     }
+}
+
+async fn admit(engine: &Engine, parts: &Parts) -> Result<Principal, Envelope> {
+    let credentials = V1Credentials::parse(&parts.uri, &parts.headers)
+        .map_err(|_| Envelope::unauthorized_access())?;
+    authenticate(engine, &credentials, source(&parts.extensions)).await.map_err(v1_envelope)
+}
+
+/// Lets a client in, or logs why not.
+pub(crate) async fn authenticate(
+    engine: &Engine,
+    credentials: &V1Credentials,
+    source: Option<IpAddr>,
+) -> Result<Principal, Error> {
+    let result = engine.authenticate_from(credentials.as_credentials(), source).await;
+    if let Err(error) = &result
+        && let Some(refusal) = error.refusal()
+    {
+        log_refusal(source, credentials.scheme().as_str(), refusal, credentials.username());
+    }
+    result
 }
 
 /// The answer to a v1 client that was not let in: status, code and message.
@@ -131,7 +159,29 @@ fn respond<R: From<Bytes>>(envelope: &Envelope) -> Response<R> {
     let mut response = Response::new(R::from(body));
     envelope.dress(&mut response);
     if envelope.status == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
+        challenge(&mut response);
     }
     response
+}
+
+/// Tells which credentials are wanted.
+pub(crate) fn challenge<R>(response: &mut Response<R>) {
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_is_throttled_is_told_when_to_come_again() {
+        let error = Error::new(ErrorKind::TooManyRequests, "too many wrong passwords");
+        let error = error.with_retry_after(Duration::from_secs(7));
+        let response: Response<Bytes> = respond(&v1_envelope(error));
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers().get(header::RETRY_AFTER).unwrap(), "7");
+        assert_eq!(response.headers().get(header::WWW_AUTHENTICATE), None);
+    }
 }

@@ -1,5 +1,6 @@
 //! What goes over the wire. Member names and their order are the API's.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use portcullis::{
     AuthorizationDraft, AuthorizationUpdateDraft, Bucket, Described, Org, Permission,
     ResourceNames, Status, Timestamp, UncheckedPermission, User,
@@ -10,6 +11,10 @@ use crate::body::{InvalidJson, Members};
 
 /// The prefix that links show, whichever one the request had.
 pub(crate) const PREFIX: &str = "/private/legacy/authorizations";
+
+/// What is not encoded where a text stands in a query or a header.
+pub(crate) const UNRESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// An authorization as the API shows it. There is no password and no hash in it.
 #[derive(Serialize)]

@@ -8,7 +8,9 @@
 )]
 
 mod answers;
+mod forward_auth;
 mod list;
+mod login_line;
 mod lookups;
 mod order;
 mod permissions;

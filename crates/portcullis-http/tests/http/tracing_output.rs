@@ -1,53 +1,12 @@
 //! What is logged: the trace context, the path, reasons; never a secret, never a forged line.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use axum::Router;
 use axum::body::Body;
 use axum::routing::any;
 use http::Request;
 use portcullis_http::V1CredentialLayer;
-use tracing::instrument::WithSubscriber;
-use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{PREFIX, Server, send};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-/// Runs with everything logged, and returns the log.
-async fn logged(run: impl Future<Output = ()>) -> String {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
-        .with_writer(log.clone())
-        .finish();
-    run.with_subscriber(subscriber).await;
-    let log = log.0.lock().unwrap().clone();
-    String::from_utf8(log).unwrap()
-}
+use crate::support::{PREFIX, Server, logged, send};
 
 #[tokio::test]
 async fn the_trace_context_is_picked_up() {
@@ -68,9 +27,11 @@ async fn the_trace_context_is_picked_up() {
 async fn no_secret_and_no_query_reaches_the_log() {
     let server = Server::new().await;
     let id = server.authorization("telegraf").await.id;
-    let host = Router::new()
-        .route("/write", any(async || "written"))
-        .layer(V1CredentialLayer::new(server.engine.clone()));
+    // It logs all it sees.
+    let show = async |request: axum::extract::Request| tracing::info!(?request, "written");
+    let layer = V1CredentialLayer::new(server.engine.clone());
+    let host = Router::new().route("/write", any(show)).route("/ping", any(show)).layer(layer);
+    let basic = "Basic dGVsZWdyYWY6czNjcmV0LWJhc2lj";
     let log = logged(async {
         let body = r#"{"password":"s3cret-body"}"#;
         server.call("POST", &format!("{PREFIX}/{id}/password?p=s3cret-query"), body).await;
@@ -79,16 +40,41 @@ async fn no_secret_and_no_query_reaches_the_log() {
             .await;
         server.call("POST", PREFIX, "{\"password\":[\"s3cret-wrong-type\"]}").await;
         server.call_as("s3cret-token", "GET", PREFIX, "").await;
-        for uri in ["/write?u=telegraf&p=s3cret-body", "/write?u=telegraf&p=s3cret-wrong"] {
-            send(&host, Request::get(uri).body(Body::empty()).unwrap()).await;
+        let operator = format!("Token {}", server.operator);
+        for (query, authorization) in [
+            ("u=telegraf&p=s3cret-body&%70=s3cret", None),
+            ("u=telegraf&p=s3cret-body&p=s3;cret", Some(basic)),
+            ("u=telegraf&p=s3cret-wrong", None),
+            ("u=telegraf&p=s3cret%zz", None),
+            ("", Some(basic)),
+            ("", Some("Basic s3cret")),
+            ("p=s3cret", Some(operator.as_str())),
+            ("p=s3cret", Some("Token s3cret:s3cret")),
+        ] {
+            let with = |request: http::request::Builder| {
+                let authorization = authorization.map(|value| ("Authorization", value));
+                let headers = authorization.into_iter();
+                let request =
+                    headers.fold(request, |request, (name, value)| request.header(name, value));
+                request.body(Body::empty()).unwrap()
+            };
+            for path in ["/write", "/ping"] {
+                send(&host, with(Request::get(format!("{path}?{query}")))).await;
+            }
+            for own in ["", "?check=none", "?permission=s3cret"] {
+                let request = Request::get(format!("/forward-auth{own}"));
+                let request = request.header("X-Original-URI", format!("/write?db=x&{query}"));
+                server.send(with(request)).await;
+            }
         }
-        let basic =
-            Request::get("/write").header("Authorization", "Basic dGVsZWdyYWY6czNjcmV0LWJhc2lj");
-        send(&host, basic.body(Body::empty()).unwrap()).await;
     })
     .await;
-    assert!(log.contains("wrong password"), "{log}");
-    for secret in ["s3cret", "czNjcmV0", "$argon2id$", &server.operator] {
+    for part in ["wrong password", "written", "u=telegraf&p=redacted", "there is no bucket"] {
+        assert!(log.contains(part), "{part} in {log}");
+    }
+    for secret in
+        ["s3cret-", "s3cret&", "s3;cret", "s3cret%", "czNjcmV0", "$argon2id$", &server.operator]
+    {
         assert!(!log.contains(secret), "{secret} in {log}");
     }
 }

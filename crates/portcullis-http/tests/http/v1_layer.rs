@@ -1,11 +1,12 @@
 //! A host's own routes behind the v1 credential layer.
 
 use axum::body::Body;
+use axum::extract::{OriginalUri, Request as AnyRequest};
 use axum::routing::any;
 use axum::{Extension, Router};
 use http::Request;
 use portcullis::{ErrorKind, Principal};
-use portcullis_http::{V1CredentialLayer, v1_rejection};
+use portcullis_http::{Authenticated, V1CredentialLayer, v1_rejection};
 
 use crate::support::{Answer, Server, send};
 
@@ -82,6 +83,54 @@ async fn a_failure_is_a_failure_not_a_refusal() {
     let answer = get(&app, "/write?u=telegraf&p=telegraf-password", None).await;
     answer.assert_error(503, "unavailable", "the service is unavailable, try again later");
     assert_eq!(answer.header("www-authenticate"), None);
+}
+
+/// Shows what a route is given.
+async fn show(OriginalUri(original): OriginalUri, request: AnyRequest) -> String {
+    let authorization = request.headers().get_all("authorization");
+    format!("{original} {} {:?}", request.uri(), authorization.iter().collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn what_lies_behind_sees_no_credentials_unless_it_says_so() {
+    let (server, _) = host().await;
+    let layer = V1CredentialLayer::new(server.engine.clone());
+    let route = Router::new().route("/write", any(show)).route("/ping", any(show));
+    let nested = |layer| Router::new().nest("/db", route.clone().layer(layer));
+    let basic = "Basic dGVsZWdyYWY6dGVsZWdyYWYtcGFzc3dvcmQ=";
+    let (hidden, kept) = (nested(layer.clone()), nested(layer.keep_credentials()));
+    let (query, redacted) = ("u=telegraf&p=telegraf-password&db=x", "u=telegraf&p=redacted&db=x");
+    for path in ["/write", "/ping"] {
+        let uri = format!("/db{path}?{query}");
+        let answer = get(&hidden, &uri, Some(basic)).await;
+        assert_eq!(answer.text, format!("/db{path}?{redacted} {path}?{redacted} []"));
+        let answer = get(&kept, &uri, Some(basic)).await;
+        assert_eq!(answer.text, format!("{uri} {path}?{query} [Sensitive]"));
+        let answer = get(&hidden, &format!("/db{path}?db=x&p=alone"), Some(basic)).await;
+        assert_eq!(answer.text, format!("/db{path}?db=x&p=redacted {path}?db=x&p=redacted []"));
+        let answer = get(&hidden, &format!("/db{path}?db=x"), Some(basic)).await;
+        assert_eq!(answer.text, format!("/db{path}?db=x {path}?db=x []"));
+    }
+}
+
+#[tokio::test]
+async fn a_handler_takes_whoever_was_let_in_and_is_closed_where_nobody_was() {
+    let (server, _) = host().await;
+    let who = async |Authenticated(who): Authenticated| format!("{:?}", who.identity());
+    let perhaps = async |who: Option<Authenticated>| who.is_some().to_string();
+    let open = Router::new().route("/ping", any(who)).route("/perhaps", any(perhaps));
+    let routes = Router::new().route("/write", any(who)).merge(open);
+    let protected = routes.clone().layer(V1CredentialLayer::new(server.engine.clone()));
+    let query = "u=telegraf&p=telegraf-password";
+    let answer = get(&protected, &format!("/write?{query}"), None).await;
+    assert!(answer.text.contains("telegraf"), "{}", answer.text);
+    assert_eq!(get(&protected, &format!("/perhaps?{query}"), None).await.text, "true");
+    assert_eq!(get(&routes, &format!("/perhaps?{query}"), None).await.text, "false");
+    for (app, path) in [(&protected, "/ping"), (&routes, "/write"), (&routes, "/ping")] {
+        let answer = get(app, &format!("{path}?{query}"), None).await;
+        answer.assert_error(401, "unauthorized", "unauthorized access");
+        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\""));
+    }
 }
 
 #[test]

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use axum::http::HeaderName;
 use portcullis::store::Store;
+use portcullis_http::{ServerConfig, TrustedProxy};
 use tokio::net::TcpListener;
 use tokio::runtime;
 
@@ -60,6 +62,15 @@ pub(crate) struct Args {
     #[arg(long)]
     allow_plaintext: bool,
 
+    /// A proxy, or a network of proxies such as 10.0.0.0/8, that tells the client's address in
+    /// `X-Forwarded-For`; may be given several times. Nobody else is believed
+    #[arg(long, value_name = "CIDR")]
+    trusted_proxy: Vec<TrustedProxy>,
+
+    /// The header in which a reverse proxy tells `/forward-auth` the URI of the original request
+    #[arg(long, value_name = "NAME", default_value = "X-Original-URI")]
+    forward_auth_uri_header: HeaderName,
+
     /// Whether to slow down those who guess passwords. This version never does; `off` says that
     /// this is meant
     #[arg(long, value_parser = ["off"])]
@@ -67,6 +78,15 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     policy: PolicyArgs,
+}
+
+impl Args {
+    fn http(&self) -> ServerConfig {
+        let mut config = ServerConfig::default();
+        config.forward_auth.uri_header = self.forward_auth_uri_header.clone();
+        config.trusted_proxies.clone_from(&self.trusted_proxy);
+        config
+    }
 }
 
 pub(crate) fn run(args: Args, store: &str) -> anyhow::Result<Outcome> {
@@ -112,7 +132,7 @@ async fn serve(args: &Args, url: &StoreUrl, addresses: &[SocketAddr]) -> anyhow:
         first_start::set_up_if_new(&engine, &token_place(url)?, &mut io::stdout()).await?;
         announce(&mut io::stdout(), &format!("listening on http://{address}"));
         tracing::info!(%address, store = %url, "serving");
-        let router = portcullis_http::server_router(engine);
+        let router = portcullis_http::server_router_with(engine, args.http());
         connections::serve(listener, router, signals.wait(), GRACE).await;
         Ok(())
     }

@@ -199,3 +199,46 @@ fn commands_work_while_the_server_runs_and_it_sees_what_they_did() {
     assert_eq!(server.get("/api/v2/orgs", secret).0, 401);
     server.stop();
 }
+
+#[test]
+fn a_reverse_proxy_is_answered_and_a_refusal_names_the_client() {
+    let sandbox = Sandbox::with_store();
+    sandbox.run_with_stdin(
+        "auth create --org acme --user ada --username telegraf --write-bucket telemetry \
+         --password-stdin",
+        "telegraf-password\n",
+    );
+    let server = Server::start(
+        &sandbox,
+        "--trusted-proxy 127.0.0.0/8 --trusted-proxy 10.0.0.1 \
+         --forward-auth-uri-header X-Forwarded-Uri",
+    );
+    for (headers, status) in [
+        ("X-Forwarded-Uri: /write?db=telemetry&u=telegraf&p=telegraf-password", 204),
+        ("X-Forwarded-Uri: /write?db=events&u=telegraf&p=telegraf-password", 403),
+        ("X-Original-URI: /write?db=telemetry&u=telegraf&p=telegraf-password", 401),
+        ("X-Forwarded-Uri: /write?db=telemetry&u=telegraf&p=wrong", 401),
+    ] {
+        let mut stream = server.connect();
+        write!(
+            stream,
+            "GET /forward-auth HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             X-Forwarded-For: 6.6.6.6, 192.0.2.1, 10.0.0.1\r\n{headers}\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {answer}");
+    }
+    server.stop();
+    let log = sandbox.read("serve.log");
+    let refused = "INFO portcullis::login: log-in refused address=192.0.2.1 scheme=\"url\" \
+                   reason=\"wrong password\" username=\"telegraf\"";
+    assert!(log.contains(refused), "{log}");
+    assert!(!log.contains("telegraf-password"), "{log}");
+
+    for arguments in ["--trusted-proxy proxy", "--forward-auth-uri-header a:b"] {
+        let said = sandbox.fails(2, &format!("serve {arguments}"));
+        assert!(said.contains("invalid value"), "{said}");
+    }
+}

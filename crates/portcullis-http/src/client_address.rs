@@ -1,0 +1,337 @@
+//! Where a request comes from, with proxies in between.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::extract::ConnectInfo;
+use http::{Extensions, HeaderMap, HeaderName, Request};
+use ipnet::{IpNet, Ipv4Net};
+use thiserror::Error;
+use tower_layer::Layer;
+use tower_service::Service;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The first 96 bits of an IPv4 address that is written as an IPv6 address.
+const MAPPED_PREFIX: u8 = 96;
+
+/// Extension of a request: the address of the client, as [`ClientAddressLayer`] finds it.
+///
+/// The management API, [`V1CredentialLayer`](crate::V1CredentialLayer) and forward-auth tell it to
+/// the engine, and it stands in the log of refused log-ins. A host that knows it in another way
+/// inserts it itself. Nothing needs it to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress(pub IpAddr);
+
+/// Extension of a request: who is at the other end of the connection, a proxy or the client.
+///
+/// A server made with axum has `ConnectInfo<SocketAddr>` in its place
+/// (`into_make_service_with_connect_info`); others insert this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddress(pub IpAddr);
+
+/// A proxy, or a network of proxies, whose word on a client's address is taken.
+///
+/// As text it is an IP address, or a network in CIDR notation:
+///
+/// ```
+/// use portcullis_http::TrustedProxy;
+///
+/// assert!("10.1.0.0/16".parse::<TrustedProxy>().is_ok());
+/// assert!("2001:db8::7".parse::<TrustedProxy>().is_ok());
+/// assert!("proxy.example.org".parse::<TrustedProxy>().is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustedProxy(IpNet);
+
+impl FromStr for TrustedProxy {
+    type Err = ParseTrustedProxyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseTrustedProxyError> {
+        let network = match text.parse::<IpAddr>() {
+            Ok(address) => Some(IpNet::from(address.to_canonical())),
+            Err(_) => text.parse().ok().and_then(canonical),
+        };
+        network
+            .map(Self)
+            .ok_or_else(|| ParseTrustedProxyError { text: text.chars().take(128).collect() })
+    }
+}
+
+/// Takes a network of IPv4 addresses for what it is, also where it is written as one of IPv6.
+fn canonical(network: IpNet) -> Option<IpNet> {
+    let IpAddr::V4(address) = network.addr().to_canonical() else {
+        return Some(network);
+    };
+    match (network, network.prefix_len().checked_sub(MAPPED_PREFIX)) {
+        (IpNet::V4(_), _) => Some(network),
+        (IpNet::V6(_), None) => Some(network),
+        (IpNet::V6(_), Some(prefix)) => Ipv4Net::new(address, prefix).ok().map(IpNet::V4),
+    }
+}
+
+/// Says that a text is neither an IP address nor a network.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("`{text}` is neither an IP address nor a network such as 10.0.0.0/8")]
+pub struct ParseTrustedProxyError {
+    text: String,
+}
+
+/// Finds the client's address and puts it into the request's extensions, as [`ClientAddress`].
+///
+/// It is the peer's ([`PeerAddress`], or axum's `ConnectInfo<SocketAddr>`), unless the peer is a
+/// trusted proxy: then it is the right-most address of `X-Forwarded-For` that is not one, over all
+/// lines of the header; where all of them are trusted, the left-most. What stands further left was
+/// written by somebody who is not trusted. An entry that is reached and is not an address makes it
+/// the peer's. No other header is looked at: `Forwarded` is not, as a proxy that sets one of the
+/// two lets the client's own version of the other pass.
+///
+/// Where the peer is not known, nothing is inserted.
+///
+/// ```no_run
+/// use axum::Router;
+/// use portcullis_http::ClientAddressLayer;
+///
+/// # async fn serve(app: Router) -> Result<(), Box<dyn std::error::Error>> {
+/// let app = app.layer(ClientAddressLayer::new(["10.0.0.0/8".parse()?]));
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8086").await?;
+/// let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
+/// axum::serve(listener, app).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ClientAddressLayer {
+    trusted: Arc<[TrustedProxy]>,
+}
+
+impl ClientAddressLayer {
+    /// Takes the word of these proxies, of nobody if there are none.
+    pub fn new(trusted: impl IntoIterator<Item = TrustedProxy>) -> Self {
+        Self { trusted: trusted.into_iter().collect() }
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|proxy| proxy.0.contains(&address))
+    }
+
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let peer = peer.to_canonical();
+        let mut client = peer;
+        for told in forwarded_for(headers) {
+            if !self.trusts(client) {
+                break;
+            }
+            match told {
+                Some(address) => client = address,
+                None => return peer,
+            }
+        }
+        client
+    }
+}
+
+/// Returns who is at the other end of the connection.
+fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    let known = extensions.get::<PeerAddress>().map(|peer| peer.0);
+    known.or_else(|| Some(extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip()))
+}
+
+/// Returns what `X-Forwarded-For` tells, from right to left. Empty entries do not count.
+fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> + '_ {
+    let lines = headers.get_all(X_FORWARDED_FOR).into_iter().rev();
+    let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+    entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()).map(address)
+}
+
+/// Reads an address, with or without a port.
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?;
+    let bare = || text.parse::<IpAddr>().ok();
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    let in_brackets = || {
+        let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+        inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+    };
+    bare().or_else(with_port).or_else(in_brackets).map(|address| address.to_canonical())
+}
+
+impl<S> Layer<S> for ClientAddressLayer {
+    type Service = ClientAddressService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ClientAddressService { inner, layer: self.clone() }
+    }
+}
+
+/// The service that [`ClientAddressLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct ClientAddressService<S> {
+    inner: S,
+    layer: ClientAddressLayer,
+}
+
+impl<S: Service<Request<B>>, B> Service<Request<B>> for ClientAddressService<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Some(peer) = peer(request.extensions()) {
+            let client = self.layer.client(peer, request.headers());
+            request.extensions_mut().insert(ClientAddress(client));
+        }
+        self.inner.call(request)
+    }
+}
+
+/// Returns the client's address, where it is known.
+pub(crate) fn source(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ClientAddress>().map(|client| client.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn layer(trusted: &[&str]) -> ClientAddressLayer {
+        ClientAddressLayer::new(trusted.iter().map(|text| text.parse().unwrap()))
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn found(trusted: &[&str], peer: &str, lines: &[&str]) -> IpAddr {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let line = http::HeaderValue::from_bytes(line.as_bytes()).unwrap();
+            headers.append(X_FORWARDED_FOR, line);
+        }
+        layer(trusted).client(ip(peer), &headers)
+    }
+
+    #[test]
+    fn an_untrusted_peer_is_the_client_whatever_it_says() {
+        for lines in [&["6.6.6.6"][..], &["10.0.0.1"], &["6.6.6.6", "10.0.0.1"], &["nonsense"]] {
+            assert_eq!(found(&[], "192.0.2.1", lines), ip("192.0.2.1"), "{lines:?}");
+            assert_eq!(found(&["10.0.0.0/8"], "192.0.2.1", lines), ip("192.0.2.1"), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn the_right_most_untrusted_address_is_the_client() {
+        let trusted = ["10.0.0.0/8", "2001:db8::/32"];
+        for (lines, expected) in [
+            (&["192.0.2.1"][..], "192.0.2.1"),
+            (&["6.6.6.6, 192.0.2.1"], "192.0.2.1"),
+            (&["6.6.6.6", "192.0.2.1"], "192.0.2.1"),
+            (&["6.6.6.6, 192.0.2.1, 10.2.2.2"], "192.0.2.1"),
+            (&["6.6.6.6,192.0.2.1", "10.2.2.2,10.3.3.3"], "192.0.2.1"),
+            (&["10.9.9.9, 10.2.2.2"], "10.9.9.9"),
+            (&["6.6.6.6, 192.0.2.1, ,", ""], "192.0.2.1"),
+            (&["nonsense, 192.0.2.1"], "192.0.2.1"),
+            (&["192.0.2.1:5000"], "192.0.2.1"),
+            (&["[2001:db9::1]"], "2001:db9::1"),
+            (&["[2001:db9::1]:443"], "2001:db9::1"),
+            (&["192.0.2.1, 2001:db8::7"], "192.0.2.1"),
+            (&[], "10.1.1.1"),
+        ] {
+            assert_eq!(found(&trusted, "10.1.1.1", lines), ip(expected), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_makes_it_the_peer() {
+        for entry in
+            ["unknown", "_hidden", "192.0.2", "192.0.2.1.1", "fe80::1%eth0", "ä", "1.2.3.4:x"]
+        {
+            for line in [entry.to_owned(), format!("6.6.6.6, {entry}, 10.2.2.2")] {
+                assert_eq!(found(&["10.0.0.0/8"], "10.1.1.1", &[&line]), ip("10.1.1.1"), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_is_the_same_when_it_is_mapped_into_ipv6() {
+        for trusted in ["10.0.0.0/8", "::ffff:10.0.0.0/104"] {
+            for peer in ["10.1.1.1", "::ffff:10.1.1.1"] {
+                let client = found(&[trusted], peer, &["6.6.6.6, ::ffff:192.0.2.1"]);
+                assert_eq!(client, ip("192.0.2.1"), "{trusted} {peer}");
+            }
+        }
+        assert_eq!(found(&["::ffff:10.1.1.1"], "10.1.1.1", &["192.0.2.1"]), ip("192.0.2.1"));
+        // All of IPv6 is not all of IPv4.
+        assert_eq!(found(&["::/0"], "10.1.1.1", &["192.0.2.1"]), ip("10.1.1.1"));
+        assert_eq!(found(&[], "::ffff:192.0.2.1", &[]), ip("192.0.2.1"));
+    }
+
+    #[test]
+    fn a_hundred_hops_are_followed() {
+        let hops: Vec<_> = (0..100).map(|n| format!("10.0.0.{n}")).collect();
+        let line = format!("6.6.6.6, 192.0.2.1, {}", hops.join(", "));
+        assert_eq!(found(&["10.0.0.0/8"], "10.1.1.1", &[&line]), ip("192.0.2.1"));
+    }
+
+    #[test]
+    fn a_proxy_is_an_address_or_a_network() {
+        for text in ["", "10.0.0.0/33", "10.0.0/8", "proxy", "10.0.0.1:80", "::/129", "*", "/8"] {
+            let error = text.parse::<TrustedProxy>().unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("`{text}` is neither an IP address nor a network such as 10.0.0.0/8")
+            );
+        }
+    }
+
+    fn hop() -> impl Strategy<Value = IpAddr> {
+        let trusted = any::<[u8; 3]>().prop_map(|[b, c, d]| IpAddr::from([10, b, c, d]));
+        let other = any::<[u8; 3]>().prop_map(|[b, c, d]| IpAddr::from([192, b, c, d]));
+        prop_oneof![3 => trusted, 1 => other]
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_first_untrusted_from_the_right_or_the_last(
+            hops in prop::collection::vec(hop(), 1..40),
+            breaks in prop::collection::vec(any::<bool>(), 40),
+        ) {
+            let (peer, told) = hops.split_last().unwrap();
+            let mut lines = vec![String::new()];
+            for (hop, fresh) in told.iter().zip(breaks) {
+                if fresh {
+                    lines.push(String::new());
+                }
+                let line = lines.last_mut().unwrap();
+                *line = if line.is_empty() { hop.to_string() } else { format!("{line}, {hop}") };
+            }
+            let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+            let trusted = |hop: &IpAddr| hop.to_string().starts_with("10.");
+            let expected = hops.iter().rev().find(|hop| !trusted(hop)).unwrap_or(&hops[0]);
+            prop_assert_eq!(found(&["10.0.0.0/8"], &peer.to_string(), &lines), *expected);
+        }
+
+        #[test]
+        fn what_is_left_of_the_client_changes_nothing(forged in "[!-~ ]{0,60}") {
+            let lines = [forged.as_str(), "192.0.2.1, 10.2.2.2"];
+            prop_assert_eq!(found(&["10.0.0.0/8"], "10.1.1.1", &lines), ip("192.0.2.1"));
+        }
+
+        #[test]
+        fn no_header_panics(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = http::HeaderValue::from_bytes(&bytes) {
+                headers.append(X_FORWARDED_FOR, value);
+            }
+            layer(&["10.0.0.0/8"]).client(ip("10.1.1.1"), &headers);
+        }
+    }
+}

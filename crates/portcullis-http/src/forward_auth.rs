@@ -1,0 +1,372 @@
+//! Forward-auth: a reverse proxy asks whether a request may go on to the database behind it.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::from_fn;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode};
+use percent_encoding::utf8_percent_encode;
+use portcullis::{Decision, Engine, Error, ErrorKind, Identity, Permission, Principal, Resource};
+
+use crate::client_address::source;
+use crate::envelope::{Envelope, log_failure};
+use crate::login::cut;
+use crate::original::{Original, OriginalUri};
+use crate::query::{self, Parameter};
+use crate::trace;
+use crate::v1_layer::{authenticate, challenge};
+use crate::wire::UNRESERVED;
+
+/// The path that proxies ask.
+const PATH: &str = "/forward-auth";
+
+/// The one path of the database whose requests say by themselves what they ask for.
+const WRITE: &str = "/write";
+
+const AUTHORIZATION: HeaderName = HeaderName::from_static("x-portcullis-authorization");
+const ORG: HeaderName = HeaderName::from_static("x-portcullis-org");
+const USER: HeaderName = HeaderName::from_static("x-portcullis-user");
+const USERNAME: HeaderName = HeaderName::from_static("x-portcullis-username");
+
+/// The longest username that is told, encoded and in bytes: proxies bound the head of an answer to
+/// a few kilobytes, and take a larger one for an error.
+const MAX_USERNAME: usize = 2_048;
+
+/// When to come again, where nothing says so.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// How many characters of what a client has sent are logged.
+const MAX_SHOWN: usize = 256;
+
+/// How forward-auth and the proxy work together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ForwardAuthConfig {
+    /// The header in which the proxy tells path and query of the original request. No other is
+    /// looked at, and the proxy must not let the client's own through. Default: `X-Original-URI`.
+    pub uri_header: HeaderName,
+}
+
+impl Default for ForwardAuthConfig {
+    fn default() -> Self {
+        Self { uri_header: HeaderName::from_static("x-original-uri") }
+    }
+}
+
+/// Answers reverse proxies at `/forward-auth`: for a host that does so beside its own routes.
+///
+/// [`server_router`](crate::server_router) has it already. Every answer is 204, 401 or 403
+/// (`docs/behaviour.md`, "Forward-auth").
+pub fn forward_auth_router(engine: Engine, config: ForwardAuthConfig) -> Router {
+    routes(engine, config).layer(from_fn(trace::trace))
+}
+
+pub(crate) fn routes(engine: Engine, config: ForwardAuthConfig) -> Router {
+    let gate = Gate { engine, config: Arc::new(config) };
+    let path_with_slash = format!("{PATH}/");
+    Router::new().route(PATH, any(answer)).route(&path_with_slash, any(answer)).with_state(gate)
+}
+
+#[derive(Clone)]
+struct Gate {
+    engine: Engine,
+    config: Arc<ForwardAuthConfig>,
+}
+
+/// What the proxy is told.
+enum Verdict {
+    /// The request may go on.
+    Allowed(Principal),
+    /// It is theirs, and they may not do this.
+    Denied(Principal),
+    /// It is nobody's.
+    Nobody { message: String, retry_after: Option<Duration> },
+    /// Nothing is known, so it may not go on.
+    Failed(Error),
+}
+
+async fn answer(State(gate): State<Gate>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let verdict = AssertUnwindSafe(gate.judge(&parts)).catch_unwind().await;
+    verdict.unwrap_or_else(|_| Verdict::Failed(panicked())).into_response()
+}
+
+fn panicked() -> Error {
+    Error::new(ErrorKind::Internal, "an internal error has occurred").with_source("a panic")
+}
+
+impl Gate {
+    async fn judge(&self, parts: &Parts) -> Verdict {
+        let source = source(&parts.extensions);
+        let original = match Original::read(&parts.headers, &self.config.uri_header) {
+            Ok(original) => original,
+            Err(unclear) => {
+                let header = self.config.uri_header.as_str();
+                tracing::info!(target: TARGET, header, "request not read: {unclear}");
+                return Verdict::nobody();
+            }
+        };
+        let Some(credentials) = original.credentials else {
+            return Verdict::nobody();
+        };
+        let principal = match authenticate(&self.engine, &credentials, source).await {
+            Ok(principal) => principal,
+            Err(error) => return Verdict::refused(error),
+        };
+        drop(credentials);
+        let case = Case { principal, source, uri: original.uri };
+        let asked = match Asked::read(parts.uri.query().unwrap_or_default(), case.uri.as_ref()) {
+            Ok(asked) => asked,
+            Err(why) => return case.deny(&why),
+        };
+        match asked {
+            Asked::Identity => case.allow("authenticated"),
+            Asked::Permission(permission) => case.decide(&permission),
+            Asked::Write { bucket: name } => {
+                let org = case.principal.org();
+                match self.engine.directory().bucket_by_name(org, &name).await {
+                    Ok(Some(bucket)) if bucket.org == org => {
+                        case.decide(&Permission::write(Resource::bucket(org, bucket.id)))
+                    }
+                    Ok(_) => case.deny(&format!("there is no bucket {:?}", cut(&name, MAX_SHOWN))),
+                    Err(error) => Verdict::Failed(error),
+                }
+            }
+        }
+    }
+}
+
+/// A request of somebody who is known.
+struct Case<'a> {
+    principal: Principal,
+    source: Option<IpAddr>,
+    uri: Option<OriginalUri<'a>>,
+}
+
+/// Where the verdicts are explained to operators.
+const TARGET: &str = "portcullis::forward_auth";
+
+impl Case<'_> {
+    fn decide(self, permission: &Permission) -> Verdict {
+        let decision = self.principal.check(permission.action, &permission.resource);
+        match decision {
+            Decision::Allowed(_) => self.allow(&format_args!("{permission} is {decision}")),
+            Decision::Denied(_) => self.deny(&format_args!("{permission} is {decision}")),
+        }
+    }
+
+    fn allow(self, why: &(impl std::fmt::Display + ?Sized)) -> Verdict {
+        tracing::debug!(
+            target: TARGET,
+            address = self.source.map(tracing::field::display),
+            authorization = identity(&self.principal),
+            path = self.path(),
+            "allowed: {why}"
+        );
+        Verdict::Allowed(self.principal)
+    }
+
+    fn deny(self, why: &(impl std::fmt::Display + ?Sized)) -> Verdict {
+        tracing::info!(
+            target: TARGET,
+            address = self.source.map(tracing::field::display),
+            authorization = identity(&self.principal),
+            path = self.path(),
+            "denied: {why}"
+        );
+        Verdict::Denied(self.principal)
+    }
+
+    fn path(&self) -> Option<&str> {
+        self.uri.map(|uri| cut(uri.path, MAX_SHOWN))
+    }
+}
+
+/// What is asked about a request, whose it is known to be.
+enum Asked {
+    /// Nothing more.
+    Identity,
+    /// May they do this?
+    Permission(Permission),
+    /// May they write the bucket of this name?
+    Write { bucket: String },
+}
+
+impl Asked {
+    /// Reads the proxy's own query, and where that asks nothing, the original request.
+    fn read(own_query: &str, uri: Option<&OriginalUri<'_>>) -> Result<Self, String> {
+        let database = uri.map_or(Ok(None), OriginalUri::database);
+        let database = database.map_err(|unclear| unclear.to_string())?;
+        // A proxy that passes the client's query on would have the client say what is asked.
+        if uri.is_some_and(|uri| uri.parameters().any(asks)) {
+            return Err("the client asks: the proxy may pass its query on to us".to_owned());
+        }
+        if let Some(asked) = Self::read_own(own_query)? {
+            return Ok(asked);
+        }
+        let uri = uri.ok_or("the proxy asks nothing and tells no original URI")?;
+        if uri.path != WRITE {
+            return Err("the proxy asks nothing, and only /write says by itself what it is".into());
+        }
+        let bucket = database.ok_or("there is no `db`")?;
+        Ok(Self::Write { bucket })
+    }
+
+    /// Reads `permission` or `check`. What cannot be read must not mean that nothing is asked.
+    fn read_own(own_query: &str) -> Result<Option<Self>, String> {
+        let mut found = query::parameters(own_query).filter(|parameter| asks(*parameter));
+        let Some(parameter) = found.next() else {
+            return Ok(None);
+        };
+        if found.next().is_some() {
+            return Err("the proxy asks twice".to_owned());
+        }
+        let value = parameter.readable().map(|value| query::decoded(value).collect());
+        let value = value.and_then(|value| String::from_utf8(value).ok());
+        let value = value.ok_or("what the proxy asks is not encoded for a URL")?;
+        if parameter.is("permission") {
+            let permission = value.parse().map_err(|error| format!("the proxy asks: {error}"))?;
+            return Ok(Some(Self::Permission(permission)));
+        }
+        if value == "none" {
+            return Ok(Some(Self::Identity));
+        }
+        Err("the proxy's `check` is not `none`".to_owned())
+    }
+}
+
+/// Tells whether the parameter says what is asked.
+fn asks(parameter: Parameter<'_>) -> bool {
+    parameter.is("permission") || parameter.is("check")
+}
+
+impl Verdict {
+    fn nobody() -> Self {
+        Self::Nobody { message: "unauthorized access".to_owned(), retry_after: None }
+    }
+
+    fn refused(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::Internal => Self::Failed(error),
+            ErrorKind::TooManyRequests => Self::Nobody {
+                message: error.message().to_owned(),
+                retry_after: Some(error.retry_after().unwrap_or(AGAIN)),
+            },
+            ErrorKind::Unauthorized => {
+                Self::Nobody { message: error.message().to_owned(), retry_after: None }
+            }
+            ErrorKind::Conflict
+            | ErrorKind::Forbidden
+            | ErrorKind::Invalid
+            | ErrorKind::NotFound => Self::nobody(),
+        }
+    }
+}
+
+impl IntoResponse for Verdict {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Allowed(principal) => {
+                let mut response = StatusCode::NO_CONTENT.into_response();
+                tell(&principal, &mut response);
+                response
+            }
+            Self::Denied(principal) => {
+                let mut response = forbidden("insufficient permissions").into_compact_response();
+                tell(&principal, &mut response);
+                response
+            }
+            Self::Nobody { message, retry_after } => {
+                let envelope = Envelope::from(Error::new(ErrorKind::Unauthorized, message));
+                let mut response = envelope.retry_after(retry_after).into_compact_response();
+                challenge(&mut response);
+                response
+            }
+            // With 401 a client would take its password for wrong and forget it.
+            Self::Failed(error) => {
+                log_failure(&error);
+                let again = error.kind().is_retryable().then_some(AGAIN);
+                forbidden(error.message().to_owned())
+                    .retry_after(error.retry_after().or(again))
+                    .into_compact_response()
+            }
+        }
+    }
+}
+
+fn forbidden(message: impl Into<std::borrow::Cow<'static, str>>) -> Envelope {
+    Error::new(ErrorKind::Forbidden, message).into()
+}
+
+/// Tells who it is. All headers are there, if need be empty, so that none of the client's own is
+/// left standing where a proxy replaces headers by those of the answer.
+fn tell(principal: &Principal, response: &mut Response) {
+    let id = |text: Option<String>| {
+        let value = text.and_then(|text| HeaderValue::try_from(text).ok());
+        value.unwrap_or(HeaderValue::from_static(""))
+    };
+    let username = match principal.identity() {
+        Identity::Authorization(_, username) => Some(username.as_str()),
+        _ => None,
+    };
+    let headers = response.headers_mut();
+    headers.reserve(4);
+    headers.insert(AUTHORIZATION, id(identity(principal)));
+    headers.insert(ORG, id(Some(principal.org().to_string())));
+    headers.insert(USER, id(Some(principal.user().to_string())));
+    headers.insert(USERNAME, encoded(username.unwrap_or_default()));
+}
+
+/// The id of the authorization or of the API token.
+fn identity(principal: &Principal) -> Option<String> {
+    match principal.identity() {
+        Identity::Authorization(id, _) => Some(id.to_string()),
+        Identity::ApiToken(id) => Some(id.to_string()),
+        _ => None,
+    }
+}
+
+fn encoded(username: &str) -> HeaderValue {
+    let text = Some(utf8_percent_encode(username, UNRESERVED).to_string());
+    let text = text.filter(|text| text.len() <= MAX_USERNAME);
+    let value = text.and_then(|text| HeaderValue::try_from(text).ok());
+    value.unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_goes_wrong_with_a_log_in_is_401_or_403() {
+        for (kind, status, retry_after) in [
+            (ErrorKind::Conflict, 401, None),
+            (ErrorKind::Forbidden, 401, None),
+            (ErrorKind::Internal, 403, None),
+            (ErrorKind::Invalid, 401, None),
+            (ErrorKind::NotFound, 401, None),
+            (ErrorKind::TooManyRequests, 401, Some("5")),
+            (ErrorKind::Unauthorized, 401, None),
+            (ErrorKind::Unavailable, 403, Some("5")),
+        ] {
+            let response = Verdict::refused(Error::new(kind, "m")).into_response();
+            let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(response.status().as_u16(), status, "{kind:?}");
+            assert_eq!(header("retry-after"), retry_after, "{kind:?}");
+            assert_eq!(header("www-authenticate").is_some(), status == 401, "{kind:?}");
+            assert_eq!(header("x-portcullis-user"), None, "{kind:?}");
+        }
+        let throttled = Error::new(ErrorKind::TooManyRequests, "m");
+        let throttled = throttled.with_retry_after(Duration::from_millis(41_001));
+        let response = Verdict::refused(throttled).into_response();
+        assert_eq!(response.headers().get("retry-after").unwrap(), "42");
+    }
+}

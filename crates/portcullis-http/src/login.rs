@@ -1,0 +1,60 @@
+//! What is logged of a log-in that was refused.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use portcullis::Refusal;
+
+/// How many characters of a username are logged.
+const MAX_NAME: usize = 128;
+
+/// Logs a refusal, in the one line that `docs/fail2ban/portcullis.conf` matches.
+///
+/// It is in no span, so that nothing a client has sent stands before the address, and the
+/// username, escaped and cut, comes last.
+pub(crate) fn log_refusal(
+    address: Option<IpAddr>,
+    scheme: &'static str,
+    refusal: Refusal,
+    username: &str,
+) {
+    tracing::info!(
+        target: "portcullis::login",
+        parent: None,
+        address = %Address(address),
+        scheme,
+        reason = refusal.to_string(),
+        username = cut(username, MAX_NAME),
+        "log-in refused"
+    );
+}
+
+struct Address(Option<IpAddr>);
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unknown"),
+        }
+    }
+}
+
+/// Returns the beginning of the text, at most so many characters.
+pub(crate) fn cut(text: &str, characters: usize) -> &str {
+    let end = text.char_indices().nth(characters).map(|(end, _)| end);
+    end.and_then(|end| text.get(..end)).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        for (text, expected) in [("", ""), ("ää", "ää"), ("äää", "ää"), ("ab\u{10000}", "ab")]
+        {
+            assert_eq!(cut(text, 2), expected);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The request that a reverse proxy asks about, as the database behind it might read it.
+//!
+//! Another parser reads the same URL, and another header may be read than the one that was checked.
+//! What two of them could read differently is therefore not read at all.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use thiserror::Error;
+
+use crate::query::{self, Parameter};
+use crate::v1_credentials::V1Credentials;
+
+/// The original request.
+pub(crate) struct Original<'a> {
+    /// Where it goes, if the proxy tells.
+    pub(crate) uri: Option<OriginalUri<'a>>,
+    /// Whose it is, if it tells.
+    pub(crate) credentials: Option<V1Credentials>,
+}
+
+/// The URI of the original request.
+#[derive(Clone, Copy)]
+pub(crate) struct OriginalUri<'a> {
+    pub(crate) path: &'a str,
+    query: &'a str,
+}
+
+/// Says why an original request is not read.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub(crate) enum Unclear {
+    #[error("there are several lines of Authorization")]
+    Authorization,
+    #[error("`u` or `p` stands twice or cannot be read")]
+    Credentials,
+    #[error("`db` stands twice or cannot be read")]
+    Database,
+    #[error("the header with the original URI holds no path and query")]
+    Uri,
+    #[error("the header with the original URI stands twice")]
+    Uris,
+}
+
+impl<'a> Original<'a> {
+    /// Reads the request from the headers of the proxy's.
+    pub(crate) fn read(headers: &'a HeaderMap, uri_header: &HeaderName) -> Result<Self, Unclear> {
+        let uri = only(headers, uri_header).map_err(|Twice| Unclear::Uris)?;
+        let uri = uri.map(|value| OriginalUri::parse(value).ok_or(Unclear::Uri)).transpose()?;
+        let authorization = only(headers, &header::AUTHORIZATION);
+        let authorization = authorization.map_err(|Twice| Unclear::Authorization)?;
+        let query = uri.map(|uri| uri.query);
+        for name in ["u", "p"] {
+            only_value(query.unwrap_or_default(), name).map_err(|Twice| Unclear::Credentials)?;
+        }
+        Ok(Self { uri, credentials: V1Credentials::find(query, authorization).ok() })
+    }
+}
+
+impl<'a> OriginalUri<'a> {
+    fn parse(value: &'a HeaderValue) -> Option<Self> {
+        let text = std::str::from_utf8(value.as_bytes()).ok()?;
+        let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        // To some parsers a `;` separates parameters, and a `#` ends the query.
+        let clear = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+            && !query.contains(';')
+            && path.starts_with('/');
+        clear.then_some(Self { path, query })
+    }
+
+    /// Returns its parameters.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = Parameter<'a>> + use<'a> {
+        query::parameters(self.query)
+    }
+
+    /// Returns the value of the only `db`, not empty.
+    pub(crate) fn database(&self) -> Result<Option<String>, Unclear> {
+        let Some(value) = only_value(self.query, "db").map_err(|Twice| Unclear::Database)? else {
+            return Ok(None);
+        };
+        let name = String::from_utf8(query::decoded(value).collect());
+        let name = name.map_err(|_| Unclear::Database)?;
+        Ok(Some(name).filter(|name| !name.is_empty()))
+    }
+}
+
+/// There is more than one, or the one that is there cannot be read.
+struct Twice;
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Twice> {
+    let mut values = headers.get_all(name).into_iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(Twice),
+    }
+}
+
+fn only_value<'a>(query: &'a str, name: &str) -> Result<Option<&'a str>, Twice> {
+    let mut values = query::parameters(query).filter(|parameter| parameter.is(name));
+    match (values.next().map(Parameter::readable), values.next()) {
+        (None, _) => Ok(None),
+        (Some(Some(value)), None) => Ok(Some(value)),
+        (Some(_), _) => Err(Twice),
+    }
+}

@@ -1,0 +1,510 @@
+//! What a reverse proxy is told, line by line of `docs/behaviour.md`, "Forward-auth".
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderName, Request};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use portcullis::{
+    Bucket, BucketId, Directory, Engine, Error, NewAuthorization, Org, OrgId, Permission, Resource,
+    ResourceType, StaticDirectory, Status, User, UserId, Username,
+};
+use portcullis_http::{ForwardAuthConfig, ServerConfig, forward_auth_router, server_router_with};
+use proptest::prelude::*;
+
+use crate::support::{Answer, Server, name, send};
+
+/// `telegraf:telegraf-password`.
+const BASIC: &str = "Basic dGVsZWdyYWY6dGVsZWdyYWYtcGFzc3dvcmQ=";
+const U_P: &str = "u=telegraf&p=telegraf-password";
+const URI: &str = "X-Original-URI";
+
+/// `telegraf` may write `telemetry`, and there is another bucket, `events`.
+async fn server() -> (Server, Bucket) {
+    let server = Server::new().await;
+    let id = server.authorization("telegraf").await.id;
+    server.engine.set_password(id, "telegraf-password").await.unwrap();
+    let events = server.engine.create_bucket(server.org.id, name("events")).await.unwrap();
+    (server, events)
+}
+
+fn request(query: &str, headers: &[(&str, &str)]) -> Request<Body> {
+    let mut request = Request::get(format!("/forward-auth{query}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::empty()).unwrap()
+}
+
+async fn ask(app: &Router, query: &str, headers: &[(&str, &str)]) -> Answer {
+    send(app, request(query, headers)).await
+}
+
+fn identity(answer: &Answer) -> Vec<Option<&str>> {
+    ["authorization", "org", "user", "username"]
+        .iter()
+        .map(|name| answer.header(&format!("x-portcullis-{name}")))
+        .collect()
+}
+
+#[track_caller]
+fn assert_nobody(answer: &Answer, message: &str) {
+    answer.assert_error(401, "unauthorized", message);
+    assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\""));
+    assert_eq!(identity(answer), [None; 4]);
+}
+
+#[tokio::test]
+async fn writing_a_bucket_is_asked_for_by_its_name() {
+    let (server, events) = server().await;
+    for (uri, status) in [
+        ("/write?db=telemetry", 204),
+        ("/write?%64b=telemetry&precision=s", 204),
+        ("/write?db=telem%65try", 204),
+        ("/write?db=telemetry&rp=autogen", 204),
+        ("/write?db=events", 403),
+        ("/write?db=nowhere", 403),
+        // By name, never by id.
+        (&format!("/write?db={}", server.bucket.id), 403),
+        ("/write?db=", 403),
+        ("/write?db", 403),
+        ("/write", 403),
+        ("/write?DB=telemetry", 403),
+        ("/write?db=Telemetry", 403),
+        ("/write?db=telemetry+", 403),
+        ("/write?db=telemetry%00", 403),
+        ("/write?db=%ff", 403),
+        // Twice, or in a way that another parser could read differently.
+        ("/write?db=telemetry&db=telemetry", 403),
+        ("/write?db=telemetry&db=events", 403),
+        ("/write?db=events&db=telemetry", 403),
+        ("/write?db=telemetry&%64b=events", 403),
+        ("/write?db=telemetry&db=%zz", 403),
+        ("/write?db=telemetry&db", 403),
+        ("/write?db=%zz", 403),
+        // Only this very path.
+        ("/write/?db=telemetry", 403),
+        ("//write?db=telemetry", 403),
+        ("/Write?db=telemetry", 403),
+        ("/%77rite?db=telemetry", 403),
+        ("/write/../query?db=telemetry", 403),
+        ("/x/../write?db=telemetry", 403),
+        ("/write%3Fdb=telemetry", 403),
+        ("/query?db=telemetry&q=SELECT", 403),
+        ("/api/v2/write?bucket=telemetry", 403),
+        ("/?db=telemetry", 403),
+    ] {
+        let answer = ask(&server.app, "", &[(URI, uri), ("Authorization", BASIC)]).await;
+        assert_eq!(answer.status, status, "{uri}");
+        assert_eq!(answer.header("www-authenticate"), None, "{uri}");
+        assert_ne!(answer.header("x-portcullis-authorization"), None, "{uri}");
+    }
+
+    // A bucket whose name is the id of another is reached by its name.
+    let named = server.engine.create_bucket(server.org.id, name(&events.id.to_string())).await;
+    let grant = [Permission::write(Resource::bucket(server.org.id, named.unwrap().id))];
+    let new = NewAuthorization::new(Username::new("named").unwrap(), server.org.id, grant);
+    let id = server.engine.create_authorization(new.for_user(server.user.id)).await.unwrap().id;
+    server.engine.set_password(id, "named-password").await.unwrap();
+    let uri = format!("/write?db={}&u=named&p=named-password", events.id);
+    assert_eq!(ask(&server.app, "", &[(URI, &uri)]).await.status, 204);
+    let answer = ask(&server.app, "", &[(URI, "/write?db=events&u=named&p=named-password")]).await;
+    assert_eq!(answer.status, 403);
+}
+
+#[tokio::test]
+async fn the_bucket_is_looked_for_in_the_org_of_the_authorization() {
+    let (server, _) = server().await;
+    let other = server.engine.create_org(name("other")).await.unwrap();
+    server.engine.create_bucket(other.id, name("theirs")).await.unwrap();
+    let everywhere = [Permission::write(Resource::all(ResourceType::Buckets))];
+    let new = NewAuthorization::new(Username::new("root").unwrap(), server.org.id, everywhere);
+    let id = server.engine.create_authorization(new.for_user(server.user.id)).await.unwrap().id;
+    server.engine.set_password(id, "root-password").await.unwrap();
+    for (db, status) in [("telemetry", 204), ("events", 204), ("theirs", 403)] {
+        let uri = format!("/write?u=root&p=root-password&db={db}");
+        assert_eq!(ask(&server.app, "", &[(URI, &uri)]).await.status, status, "{db}");
+    }
+}
+
+#[tokio::test]
+async fn a_permission_is_asked_for_by_the_proxy() {
+    let (server, events) = server().await;
+    let (org, bucket) = (server.org.id, server.bucket.id);
+    for (query, status) in [
+        (format!("?permission=write:orgs/{org}/buckets/{bucket}"), 204),
+        (format!("?permission=write:buckets/{bucket}"), 204),
+        (format!("?permission=write%3Abuckets%2F{bucket}"), 204),
+        (format!("?other=1&permission=write:buckets/{bucket}"), 204),
+        (format!("?permission=read:buckets/{bucket}"), 403),
+        (format!("?permission=write:buckets/{}", events.id), 403),
+        (format!("?permission=write:orgs/{org}/buckets"), 403),
+        ("?permission=write:buckets".to_owned(), 403),
+        ("?check=none".to_owned(), 204),
+        // What cannot be read is not as if nothing were asked.
+        ("?permission=".to_owned(), 403),
+        ("?permission".to_owned(), 403),
+        ("?permission=nonsense".to_owned(), 403),
+        ("?permission=write:buckets/telemetry".to_owned(), 403),
+        ("?permission=%zz".to_owned(), 403),
+        ("?permission=%ff".to_owned(), 403),
+        ("?check=".to_owned(), 403),
+        ("?check=all".to_owned(), 403),
+        ("?check=none&check=none".to_owned(), 403),
+        (format!("?check=none&permission=write:buckets/{bucket}"), 403),
+        (format!("?permission=write:buckets/{bucket}&permission=write:buckets/{bucket}"), 403),
+    ] {
+        for uri in [None, Some("/query?q=x"), Some("/write?db=telemetry"), Some("/write?db=events")]
+        {
+            let mut headers = vec![("Authorization", BASIC)];
+            headers.extend(uri.map(|uri| (URI, uri)));
+            let answer = ask(&server.app, &query, &headers).await;
+            assert_eq!(answer.status, status, "{query} {uri:?}");
+        }
+        // Whatever is asked, a `db` that could be read in two ways is refused, and so is a client
+        // that says what is asked, because a proxy may pass its query on.
+        for uri in [
+            "/write?db=telemetry&db=events",
+            "/write?db=telemetry&check=none",
+            "/write?db=telemetry&%63heck",
+            "/write?db=telemetry&permission=write:buckets",
+        ] {
+            let headers = [("Authorization", BASIC), (URI, uri)];
+            assert_eq!(ask(&server.app, &query, &headers).await.status, 403, "{query} {uri}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_form_of_credentials_counts() {
+    let (server, _) = server().await;
+    let operator = format!("Token {}", server.operator);
+    let uri = format!("/write?db=telemetry&{U_P}");
+    let encoded = "/write?db=telemetry&%75=telegraf&p=telegraf%2Dpassword";
+    for (uri, authorization, known) in [
+        ("/write?db=telemetry", Some(BASIC), true),
+        ("/write?db=telemetry", Some("Token telegraf:telegraf-password"), true),
+        ("/write?db=telemetry", Some(operator.as_str()), true),
+        (&uri, None, true),
+        (encoded, None, true),
+        // They win over the header.
+        (&uri, Some("Token nope"), true),
+        ("/write?db=telemetry&u=telegraf&p=wrong", Some(BASIC), false),
+        ("/write?db=telemetry&u=telegraf&p=", Some(BASIC), true),
+        ("/write?db=telemetry&U=telegraf&P=telegraf-password", None, false),
+        ("/write?db=telemetry", None, false),
+        ("/write?db=telemetry", Some("Bearer x"), false),
+        ("/write?db=telemetry", Some("Basic !"), false),
+        ("/write?db=telemetry", Some("Token telegraf:wrong"), false),
+        ("/write?db=telemetry", Some("Token nope"), false),
+        // Another parser could take the other one.
+        (&format!("{uri}&u=telegraf"), None, false),
+        (&format!("{uri}&%75=ada"), None, false),
+        (&format!("{uri}&p=telegraf-password"), None, false),
+        (&format!("{uri}&p"), None, false),
+        (&format!("{uri}&p=%zz"), Some(BASIC), false),
+        ("/write?db=telemetry&u=%zz", Some(BASIC), false),
+        (&format!("{uri};u=ada"), None, false),
+        (&format!("{uri}&x=1;u=ada"), Some(BASIC), false),
+    ] {
+        let mut headers = vec![(URI, uri)];
+        headers.extend(authorization.map(|value| ("Authorization", value)));
+        let answer = ask(&server.app, "", &headers).await;
+        assert_eq!(answer.status, if known { 204 } else { 401 }, "{uri} {authorization:?}");
+        assert_eq!(answer.header("www-authenticate").is_some(), !known, "{uri} {authorization:?}");
+    }
+    // They are read from the original request, not from the proxy's.
+    let answer = ask(&server.app, &format!("?check=none&{U_P}"), &[(URI, "/write")]).await;
+    assert_nobody(&answer, "unauthorized access");
+    let answer = ask(&server.app, "?check=none", &[("Authorization", BASIC); 2]).await;
+    assert_nobody(&answer, "unauthorized access");
+    let answer = ask(&server.app, "", &[(URI, "/write?u=telegraf&p=wrong")]).await;
+    assert_nobody(&answer, "Unauthorized");
+}
+
+#[tokio::test]
+async fn the_original_uri_is_read_from_one_header() {
+    let (server, _) = server().await;
+    let uri = "/write?db=telemetry";
+    let known = ("Authorization", BASIC);
+    for other in ["X-Forwarded-Uri", "X-Original-URL", "X-Rewrite-URL", "Referer", "Forwarded"] {
+        assert_eq!(ask(&server.app, "", &[known, (other, uri)]).await.status, 403, "{other}");
+        let headers = [known, (URI, "/query"), (other, uri)];
+        assert_eq!(ask(&server.app, "", &headers).await.status, 403, "{other}");
+    }
+    // It stands twice: which one is true?
+    assert_nobody(
+        &ask(&server.app, "", &[known, (URI, uri), (URI, uri)]).await,
+        "unauthorized access",
+    );
+    for unreadable in [
+        "",
+        "write?db=telemetry",
+        "http://db/write?db=telemetry",
+        "*",
+        "/write?db=telemetry#x",
+        "/write?x=#&db=telemetry",
+        "/write ?db=telemetry",
+        "/write?db=telemetry;db=events",
+        "/write?db=a\tb",
+        "/write?db=telemetryä",
+    ] {
+        for query in ["", "?check=none"] {
+            let headers = [known, (URI, unreadable)];
+            assert_nobody(&ask(&server.app, query, &headers).await, "unauthorized access");
+        }
+    }
+
+    let mut config = ServerConfig::default();
+    config.forward_auth.uri_header = HeaderName::from_static("x-forwarded-uri");
+    let app = server_router_with(server.engine.clone(), config);
+    assert_eq!(ask(&app, "", &[known, ("X-Forwarded-Uri", uri)]).await.status, 204);
+    assert_eq!(ask(&app, "", &[known, (URI, uri)]).await.status, 403);
+    assert_eq!(
+        ask(&app, "", &[known, ("X-Forwarded-Uri", "/query"), (URI, uri)]).await.status,
+        403
+    );
+}
+
+#[tokio::test]
+async fn every_method_is_answered_alike_with_and_without_a_slash() {
+    let (server, _) = server().await;
+    for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
+        for path in ["/forward-auth", "/forward-auth/"] {
+            for (uri, status) in [("/write?db=telemetry", 204), ("/query", 403)] {
+                let request = Request::builder().method(method).uri(path);
+                let request = request.header(URI, uri).header("Authorization", BASIC);
+                let answer = server.send(request.body(Body::from("a body")).unwrap()).await;
+                assert_eq!(answer.status, status, "{method} {path}");
+            }
+            let request = Request::builder().method(method).uri(path).header(URI, "/write");
+            let answer = server.send(request.body(Body::from("a body")).unwrap()).await;
+            assert_eq!(answer.status, 401, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_it_is_is_told_on_204_and_on_403() {
+    let (server, _) = server().await;
+    let (org, user) = (server.org.id.to_string(), server.user.id.to_string());
+    for username in
+        ["plain-._~", "ä b", "a\r\nX-Portcullis-User: 0", "\u{0}\u{7f}\u{202e}", "a:b/%"]
+    {
+        let id = server.authorization(username).await.id;
+        server.engine.set_password(id, "some-password").await.unwrap();
+        let encoded = utf8_percent_encode(username, NON_ALPHANUMERIC);
+        for (db, status) in [("telemetry", 204), ("events", 403)] {
+            let uri = format!("/write?u={encoded}&p=some-password&db={db}");
+            let answer = ask(&server.app, "", &[(URI, &uri)]).await;
+            assert_eq!(answer.status, status);
+            let id = id.to_string();
+            let told = identity(&answer);
+            assert_eq!(told[..3], [Some(id.as_str()), Some(&org), Some(&user)]);
+            let told = told[3].unwrap();
+            let decoded = percent_encoding::percent_decode_str(told).decode_utf8().unwrap();
+            assert_eq!(decoded, username);
+            assert!(told.bytes().all(|byte| byte.is_ascii_graphic()), "{told}");
+        }
+    }
+
+    // Too long for the head of an answer.
+    let long = "ä".repeat(400);
+    let id = server.authorization(&long).await.id;
+    server.engine.set_password(id, "some-password").await.unwrap();
+    let uri = format!("/write?u={}&p=some-password", utf8_percent_encode(&long, NON_ALPHANUMERIC));
+    let answer = ask(&server.app, "?check=none", &[(URI, &uri)]).await;
+    assert_eq!((answer.status.as_u16(), identity(&answer)[3]), (204, Some("")));
+
+    // Of an API token its id, and no username.
+    let token = server.token(vec![]).await;
+    let authorization = format!("Token {token}");
+    for (query, status) in [("?check=none", 204), ("?permission=read:buckets", 403)] {
+        let answer = ask(&server.app, query, &[("Authorization", &authorization)]).await;
+        assert_eq!(answer.status, status);
+        let told = identity(&answer);
+        assert_eq!(told[0].unwrap().len(), 16);
+        assert_eq!(told[1..], [Some(org.as_str()), Some(&user), Some("")]);
+    }
+}
+
+#[tokio::test]
+async fn state_acts_at_once() {
+    let (server, _) = server().await;
+    let headers = [("Authorization", BASIC), (URI, "/write?db=telemetry")];
+    assert_eq!(ask(&server.app, "", &headers).await.status, 204);
+    server.engine.set_user_status(server.user.id, Status::Inactive).await.unwrap();
+    assert_nobody(&ask(&server.app, "", &headers).await, "Unauthorized");
+}
+
+#[tokio::test]
+async fn a_failure_is_403_without_an_identity_and_never_a_grant() {
+    let (server, _) = server().await;
+    server.store.close().await.unwrap();
+    for query in ["", "?check=none", "?permission=write:buckets"] {
+        let headers = [("Authorization", BASIC), (URI, "/write?db=telemetry")];
+        let answer = ask(&server.app, query, &headers).await;
+        let message = "the service is unavailable, try again later";
+        answer.assert_error(403, "forbidden", message);
+        assert_eq!(answer.header("retry-after"), Some("5"));
+        assert_eq!(answer.header("www-authenticate"), None);
+        assert_eq!(identity(&answer), [None; 4]);
+    }
+}
+
+/// A directory whose buckets make the server panic.
+#[derive(Debug)]
+struct Panicking(StaticDirectory);
+
+#[async_trait::async_trait]
+impl Directory for Panicking {
+    async fn user(&self, id: UserId) -> Result<Option<User>, Error> {
+        self.0.user(id).await
+    }
+    async fn user_by_name(&self, name: &str) -> Result<Option<User>, Error> {
+        self.0.user_by_name(name).await
+    }
+    async fn users(&self, after: Option<UserId>, limit: NonZeroUsize) -> Result<Vec<User>, Error> {
+        self.0.users(after, limit).await
+    }
+    async fn org(&self, id: OrgId) -> Result<Option<Org>, Error> {
+        self.0.org(id).await
+    }
+    async fn org_by_name(&self, name: &str) -> Result<Option<Org>, Error> {
+        self.0.org_by_name(name).await
+    }
+    async fn orgs(&self, after: Option<OrgId>, limit: NonZeroUsize) -> Result<Vec<Org>, Error> {
+        self.0.orgs(after, limit).await
+    }
+    async fn bucket(&self, id: BucketId) -> Result<Option<Bucket>, Error> {
+        self.0.bucket(id).await
+    }
+    async fn bucket_by_name(&self, _: OrgId, _: &str) -> Result<Option<Bucket>, Error> {
+        panic!("s3cret detail")
+    }
+    async fn buckets(
+        &self,
+        org: Option<OrgId>,
+        after: Option<BucketId>,
+        limit: NonZeroUsize,
+    ) -> Result<Vec<Bucket>, Error> {
+        self.0.buckets(org, after, limit).await
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_403() {
+    let (server, _) = server().await;
+    let known = StaticDirectory::new().with_user(server.user.clone()).with_org(server.org.clone());
+    let directory = Panicking(known);
+    let store = Arc::clone(&server.store);
+    let engine = Engine::builder_on(store).directory(directory).build().await.unwrap();
+    let app = forward_auth_router(engine, ForwardAuthConfig::default());
+    let answer = ask(&app, "", &[("Authorization", BASIC), (URI, "/write?db=telemetry")]).await;
+    answer.assert_error(403, "forbidden", "an internal error has occurred");
+    assert_eq!(identity(&answer), [None; 4]);
+}
+
+#[tokio::test]
+async fn a_host_has_it_beside_its_own_routes() {
+    let (server, _) = server().await;
+    let app = Router::new()
+        .fallback(async || "the host's")
+        .merge(forward_auth_router(server.engine.clone(), ForwardAuthConfig::default()));
+    let headers = [("Authorization", BASIC), (URI, "/write?db=telemetry")];
+    assert_eq!(ask(&app, "", &headers).await.status, 204);
+    assert_eq!(ask(&app, "/x", &headers).await.text, "the host's");
+}
+
+/// Headers that a client sends and that must decide nothing.
+const SPOOFED: &[(&str, &str)] = &[
+    ("X-Forwarded-Uri", "/write?db=telemetry&u=telegraf&p=telegraf-password"),
+    ("X-Original-URL", "/write?db=telemetry"),
+    ("X-Original-Method", "POST"),
+    ("X-Forwarded-Method", "POST"),
+    ("X-Forwarded-For", "127.0.0.1"),
+    ("X-Real-IP", "127.0.0.1"),
+    ("Forwarded", "for=127.0.0.1"),
+    ("X-HTTP-Method-Override", "POST"),
+    ("X-Portcullis-Authorization", "0000000000000001"),
+    ("X-Portcullis-Org", "0000000000000001"),
+    ("X-Portcullis-User", "0000000000000001"),
+    ("X-Portcullis-Username", "telegraf"),
+    ("Proxy-Authorization", BASIC),
+    ("Cookie", "session=1"),
+    ("Content-Type", "application/x-www-form-urlencoded"),
+];
+
+fn part() -> impl Strategy<Value = String> {
+    let known = [
+        "/write",
+        "?",
+        "&",
+        "=",
+        ";",
+        "%",
+        "%64b",
+        "db=telemetry",
+        "db=events",
+        "u=telegraf",
+        "p=telegraf-password",
+        "permission=",
+        "check=none",
+        "write:buckets",
+        "#",
+        "/forward-auth",
+        "Basic dGVsZWdyYWY6dGVsZWdyYWYtcGFzc3dvcmQ=",
+        "Token telegraf:telegraf-password",
+        "Token x",
+    ];
+    prop_oneof![
+        4 => prop::sample::select(known.to_vec()).prop_map(str::to_owned),
+        1 => "[ -~äé]{0,6}",
+    ]
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop::collection::vec(part(), 0..6).prop_map(|parts| parts.concat())
+}
+
+#[test]
+fn only_three_statuses_are_ever_answered_and_no_spoofed_header_changes_the_outcome() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (server, _) = runtime.block_on(server());
+    let statuses = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    // Each part is good, or anything.
+    let query = prop_oneof![Just(String::new()), text()];
+    let lines =
+        |good: &str| prop_oneof![Just(vec![good.to_owned()]), prop::collection::vec(text(), 0..3)];
+    let parts = ("[A-Z]{1,7}", query, lines("/write?db=telemetry"), lines(BASIC));
+    let spoofed = prop::collection::vec(prop::sample::select(SPOOFED.to_vec()), 0..4);
+    proptest!(|(
+        (method, query, uris, authorizations) in parts,
+        spoofed in spoofed,
+    )| {
+        let build = |spoofed: &[(&str, &str)]| {
+            let mut request = Request::builder().method(method.as_str());
+            request = request.uri(format!("/forward-auth?{query}"));
+            for uri in &uris {
+                request = request.header(URI, uri.as_bytes());
+            }
+            for authorization in &authorizations {
+                request = request.header("Authorization", authorization.as_bytes());
+            }
+            for (name, value) in spoofed {
+                request = request.header(*name, *value);
+            }
+            request.body(Body::empty())
+        };
+        let Ok(request) = build(&[]) else { return Ok(()) };
+        let plain = runtime.block_on(server.send(request));
+        prop_assert!([204, 401, 403].contains(&plain.status.as_u16()), "{}", plain.status);
+        let answer = runtime.block_on(server.send(build(&spoofed).unwrap()));
+        prop_assert_eq!(plain.status, answer.status);
+        prop_assert_eq!(plain.headers, answer.headers);
+        statuses.borrow_mut().insert(plain.status.as_u16());
+    });
+    assert_eq!(statuses.into_inner().into_iter().collect::<Vec<_>>(), [204, 401, 403]);
+}
