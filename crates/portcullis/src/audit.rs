@@ -52,7 +52,7 @@ pub struct AuditEvent<'a> {
 }
 
 /// Who acts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Actor<'a> {
     /// Nobody known yet: whoever logs in.

@@ -3,11 +3,12 @@
 use super::Engine;
 use super::describe::Lookups;
 use super::records::WriteError;
+use super::report::By;
 use crate::password::{Password, PasswordHash};
 use crate::store::{Kind, Modified, Operation, StoreError, StoreExt, Taken};
 use crate::{
-    Authorization, AuthorizationId, AuthorizationUpdate, Error, ErrorKind, NewAuthorization, OrgId,
-    Permission, ResourceType, UserId,
+    AuditAction, AuditRecord, Authorization, AuthorizationId, AuthorizationUpdate, Error,
+    ErrorKind, NewAuthorization, OrgId, Permission, ResourceType, UserId,
 };
 
 /// The most permissions of one authorization, and the longest description: what fits into a
@@ -73,11 +74,23 @@ impl Engine {
         &self,
         new: NewAuthorization,
     ) -> Result<Authorization, Error> {
-        let user = new.user.ok_or_else(|| Error::invalid("user id required: invalid ID"))?;
-        check_permissions(&new.permissions)?;
-        refuse_instance(&new.permissions)?;
-        self.check_new(&new, user, &mut self.lookups()).await?;
-        self.insert_new(new, user).await
+        let name = new.username.clone();
+        let record = AuditRecord::named(Kind::Authorization, name.as_str());
+        let work = async {
+            let user = new.user.ok_or_else(|| Error::invalid("user id required: invalid ID"))?;
+            check_permissions(&new.permissions)?;
+            refuse_instance(&new.permissions)?;
+            self.check_new(&new, user, &mut self.lookups()).await?;
+            self.insert_new(new, user).await
+        };
+        self.audited(
+            By::HOST,
+            AuditAction::Create,
+            record,
+            |made: &Authorization| Some(made.id.untyped()),
+            work,
+        )
+        .await
     }
 
     /// Checks a new authorization against what is there.
@@ -171,7 +184,9 @@ impl Engine {
         id: AuthorizationId,
         update: AuthorizationUpdate,
     ) -> Result<Authorization, Error> {
-        self.update_checked(id, &update, |_| Ok(())).await
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let work = async { self.update_checked(id, &update, |_| Ok(())).await };
+        self.audited(By::HOST, AuditAction::Update, record, |_| None, work).await
     }
 
     pub(super) async fn update_checked(
@@ -208,7 +223,9 @@ impl Engine {
         id: AuthorizationId,
         permissions: Vec<Permission>,
     ) -> Result<Authorization, Error> {
-        self.set_permissions_checked(id, permissions, |_| Ok(())).await
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let work = async { self.set_permissions_checked(id, permissions, |_| Ok(())).await };
+        self.audited(By::HOST, AuditAction::SetPermissions, record, |_| None, work).await
     }
 
     pub(super) async fn set_permissions_checked(
@@ -243,9 +260,11 @@ impl Engine {
     pub async fn set_password(
         &self,
         id: AuthorizationId,
-        password: impl AsRef<[u8]> + Send,
+        password: impl AsRef<[u8]> + Send + Sync,
     ) -> Result<(), Error> {
-        self.set_password_checked(id, password.as_ref(), |_| Ok(())).await
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let work = async { self.set_password_checked(id, password.as_ref(), |_| Ok(())).await };
+        self.audited(By::HOST, AuditAction::SetPassword, record, |_| None, work).await
     }
 
     pub(super) async fn set_password_checked(
@@ -284,7 +303,9 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn delete_authorization(&self, id: AuthorizationId) -> Result<(), Error> {
-        self.delete_checked(id, |_| Ok(())).await
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let work = async { self.delete_checked(id, |_| Ok(())).await };
+        self.audited(By::HOST, AuditAction::Delete, record, |_| None, work).await
     }
 
     pub(super) async fn delete_checked(

@@ -7,12 +7,13 @@ use std::num::NonZeroUsize;
 use super::authorizations::{check_permissions, not_found, refuse_instance, unable_to_create};
 use super::describe::Lookups;
 use super::list::Scan;
+use super::report::By;
 use super::{Described, Engine, Listing, ResourceNames};
-use crate::store::Page;
+use crate::store::{Kind, Page};
 use crate::{
-    Action, Authorization, AuthorizationFilter, AuthorizationId, AuthorizationUpdateDraft, Bucket,
-    BucketId, Decision, Denial, Error, ErrorKind, NewAuthorization, Org, OrgId, Permission,
-    Principal, Resource, ResourceType, User, UserId,
+    Action, Actor, AuditAction, AuditRecord, Authorization, AuthorizationFilter, AuthorizationId,
+    AuthorizationUpdateDraft, Bucket, BucketId, Decision, Denial, Error, ErrorKind, Id,
+    NewAuthorization, Org, OrgId, Permission, Principal, Resource, ResourceType, User, UserId,
 };
 
 /// The engine's operations with a caller's permissions enforced (`docs/behaviour.md`, "Who may
@@ -71,23 +72,34 @@ impl<'a> OnBehalfOf<'a> {
     /// for the user, [`ErrorKind::Forbidden`] when they do not hold what they grant; otherwise as
     /// [`Engine::create_authorization`].
     pub async fn create_authorization(&self, new: NewAuthorization) -> Result<Described, Error> {
-        let user = new.user.unwrap_or(self.caller.user());
-        check_permissions(&new.permissions)?;
-        self.require(Permission::write(authorizations_of(new.org)))?;
-        self.require(Permission::write(Resource::user(user)))?;
-        let mut lookups = self.engine.lookups();
-        self.require_grants(&new.permissions, &mut lookups).await?;
-        self.engine.check_new(&new, user, &mut lookups).await?;
-        // Names are looked up before the write, so that nothing can fail after it.
-        let resources = lookups.resource_names(&new.permissions).await?;
-        let (Some(org), Some(owner)) =
-            (lookups.org(new.org).await?.cloned(), lookups.user(user).await?)
-        else {
-            return Err(unable_to_create());
+        let name = new.username.clone();
+        let record = AuditRecord::named(Kind::Authorization, name.as_str());
+        let work = async {
+            let user = new.user.unwrap_or(self.caller.user());
+            check_permissions(&new.permissions)?;
+            self.require(Permission::write(authorizations_of(new.org)))?;
+            self.require(Permission::write(Resource::user(user)))?;
+            let mut lookups = self.engine.lookups();
+            self.require_grants(&new.permissions, &mut lookups).await?;
+            self.engine.check_new(&new, user, &mut lookups).await?;
+            // Names are looked up before the write, so that nothing can fail after it.
+            let resources = lookups.resource_names(&new.permissions).await?;
+            let (Some(org), Some(owner)) =
+                (lookups.org(new.org).await?.cloned(), lookups.user(user).await?)
+            else {
+                return Err(unable_to_create());
+            };
+            let (org, user_name) = (org.name, owner.name.clone());
+            let authorization = self.engine.insert_new(new, user).await?;
+            Ok(Described { authorization, org, user: user_name, resources })
         };
-        let (org, user_name) = (org.name, owner.name.clone());
-        let authorization = self.engine.insert_new(new, user).await?;
-        Ok(Described { authorization, org, user: user_name, resources })
+        self.audited(
+            AuditAction::Create,
+            record,
+            |made: &Described| Some(made.authorization.id.untyped()),
+            work,
+        )
+        .await
     }
 
     /// Returns the authorization with the id.
@@ -179,22 +191,27 @@ impl<'a> OnBehalfOf<'a> {
         update: impl Into<AuthorizationUpdateDraft>,
     ) -> Result<Described, Error> {
         let draft: AuthorizationUpdateDraft = update.into();
-        let before = self.changeable(id).await?;
-        let update = draft.validate()?;
-        let authorization = self
-            .engine
-            .update_checked(id, &update, |current| self.require_read_and_write(current))
-            .await?;
-        // Somebody may have replaced the permissions meanwhile. The change is made by now, so that
-        // a name that cannot be looked up is left out.
-        let resources = if authorization.permissions == before.authorization.permissions {
-            before.resources
-        } else {
-            let names = self.engine.lookups().resource_names(&authorization.permissions).await;
-            names
-                .unwrap_or_else(|_| vec![ResourceNames::default(); authorization.permissions.len()])
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let work = async {
+            let before = self.changeable(id).await?;
+            let update = draft.validate()?;
+            let authorization = self
+                .engine
+                .update_checked(id, &update, |current| self.require_read_and_write(current))
+                .await?;
+            // Somebody may have replaced the permissions meanwhile. The change is made by now, so that
+            // a name that cannot be looked up is left out.
+            let resources = if authorization.permissions == before.authorization.permissions {
+                before.resources
+            } else {
+                let names = self.engine.lookups().resource_names(&authorization.permissions).await;
+                names.unwrap_or_else(|_| {
+                    vec![ResourceNames::default(); authorization.permissions.len()]
+                })
+            };
+            Ok(Described { authorization, resources, org: before.org, user: before.user })
         };
-        Ok(Described { authorization, resources, org: before.org, user: before.user })
+        self.audited(AuditAction::Update, record, |_| None, work).await
     }
 
     /// Replaces the permissions. Needs read and write, and everything that is granted.
@@ -208,18 +225,22 @@ impl<'a> OnBehalfOf<'a> {
         id: AuthorizationId,
         permissions: Vec<Permission>,
     ) -> Result<Described, Error> {
-        check_permissions(&permissions)?;
-        let before = self.changeable(id).await?;
-        let mut lookups = self.engine.lookups();
-        self.require_grants(&permissions, &mut lookups).await?;
-        let resources = lookups.resource_names(&permissions).await?;
-        let authorization = self
-            .engine
-            .set_permissions_checked(id, permissions, |current| {
-                self.require_read_and_write(current)
-            })
-            .await?;
-        Ok(Described { authorization, resources, ..before })
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let work = async {
+            check_permissions(&permissions)?;
+            let before = self.changeable(id).await?;
+            let mut lookups = self.engine.lookups();
+            self.require_grants(&permissions, &mut lookups).await?;
+            let resources = lookups.resource_names(&permissions).await?;
+            let authorization = self
+                .engine
+                .set_permissions_checked(id, permissions, |current| {
+                    self.require_read_and_write(current)
+                })
+                .await?;
+            Ok(Described { authorization, resources, ..before })
+        };
+        self.audited(AuditAction::SetPermissions, record, |_| None, work).await
     }
 
     /// Sets the password. Needs write on the user; as in the reference, no permission on
@@ -231,13 +252,17 @@ impl<'a> OnBehalfOf<'a> {
     pub async fn set_password(
         &self,
         id: AuthorizationId,
-        password: impl AsRef<[u8]> + Send,
+        password: impl AsRef<[u8]> + Send + Sync,
     ) -> Result<(), Error> {
-        self.engine
-            .set_password_checked(id, password.as_ref(), |current| {
-                self.require(Permission::write(Resource::user(current.user)))
-            })
-            .await
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let work = async {
+            self.engine
+                .set_password_checked(id, password.as_ref(), |current| {
+                    self.require(Permission::write(Resource::user(current.user)))
+                })
+                .await
+        };
+        self.audited(AuditAction::SetPassword, record, |_| None, work).await
     }
 
     /// Deletes the authorization. Needs write; read is not needed.
@@ -247,7 +272,10 @@ impl<'a> OnBehalfOf<'a> {
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Unauthorized`]; [`ErrorKind::Unavailable`] and
     /// [`ErrorKind::Internal`].
     pub async fn delete_authorization(&self, id: AuthorizationId) -> Result<(), Error> {
-        self.engine.delete_checked(id, |current| self.require_write(current)).await
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let work =
+            async { self.engine.delete_checked(id, |current| self.require_write(current)).await };
+        self.audited(AuditAction::Delete, record, |_| None, work).await
     }
 
     /// Returns the user with the id.
@@ -323,6 +351,17 @@ impl<'a> OnBehalfOf<'a> {
         self.require_active()?;
         let me: UserId = self.caller.user();
         self.engine.directory().user(me).await?.ok_or_else(|| Error::not_found("user not found"))
+    }
+
+    async fn audited<T>(
+        &self,
+        action: AuditAction,
+        record: AuditRecord<'_>,
+        id_of: impl Fn(&T) -> Option<Id> + Send,
+        work: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        let by = By { actor: Actor::Principal(self.caller), source: self.source };
+        self.engine.audited(by, action, record, id_of, work).await
     }
 
     fn may_read(&self, resource: Resource) -> bool {

@@ -1,8 +1,12 @@
 //! The first org, user, buckets and operator token of a new store.
 
 use super::Engine;
-use crate::store::{Batch, Entity, Expect, Operation, StoreError, StoreExt, Taken, put};
-use crate::{ApiToken, Bucket, Error, ErrorKind, Name, Org, Status, TokenSecret, User, presets};
+use super::report::By;
+use crate::store::{Batch, Entity, Expect, Kind, Operation, StoreError, StoreExt, Taken, put};
+use crate::{
+    ApiToken, AuditAction, AuditRecord, Bucket, Error, ErrorKind, Name, Org, Status, TokenSecret,
+    User, presets,
+};
 
 /// What to set up.
 #[derive(Clone, Debug)]
@@ -40,44 +44,57 @@ impl Engine {
     /// when two buckets have the same name; [`ErrorKind::Invalid`] when the engine has a directory
     /// of the host's; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn set_up(&self, set_up: SetUp) -> Result<SetUpDone, Error> {
-        if !self.0.owns_directory {
-            return Err(Error::invalid("the embedding server manages users and organizations"));
-        }
-        if self.is_set_up().await? {
-            return Err(Error::new(ErrorKind::Conflict, "this store has been set up already"));
-        }
-        let SetUp { org, user, buckets } = set_up;
-        let org = Org { id: self.draw_id()?.into(), name: org, status: Status::Active };
-        let user = User { id: self.draw_id()?.into(), name: user, status: Status::Active };
-        let buckets = buckets
-            .into_iter()
-            .map(|name| Ok(Bucket { id: self.draw_id()?.into(), org: org.id, name }))
-            .collect::<Result<Vec<_>, Error>>()?;
-        let secret = TokenSecret::generate(self.0.random.as_ref())?;
-        let token = ApiToken {
-            id: self.draw_id()?.into(),
-            digest: secret.digest(),
-            status: Status::Active,
-            description: format!("{}'s operator token", user.name),
-            org: org.id,
-            user: user.id,
-            permissions: presets::operator(),
-        };
-
-        let mut batch = Batch::new();
-        batch.push(self.put_new(&org)?);
-        batch.push(self.put_new(&user)?);
-        for bucket in &buckets {
-            batch.push(self.put_new(bucket)?);
-        }
-        batch.push(self.put_new(&token)?);
-        self.0.store.commit_or_look(batch).await.map_err(|error| match error {
-            StoreError::AlreadyExists { taken: Taken::UniqueKey, kind, .. } => {
-                Error::new(ErrorKind::Conflict, format!("there is a {kind} of that name already"))
+        let name = set_up.org.clone();
+        let record = AuditRecord::named(Kind::Org, name.as_str());
+        let work = async {
+            if !self.0.owns_directory {
+                return Err(Error::invalid("the embedding server manages users and organizations"));
             }
-            error => error.into(),
-        })?;
-        Ok(SetUpDone { org, user, buckets, token, secret })
+            if self.is_set_up().await? {
+                return Err(Error::new(ErrorKind::Conflict, "this store has been set up already"));
+            }
+            let SetUp { org, user, buckets } = set_up;
+            let org = Org { id: self.draw_id()?.into(), name: org, status: Status::Active };
+            let user = User { id: self.draw_id()?.into(), name: user, status: Status::Active };
+            let buckets = buckets
+                .into_iter()
+                .map(|name| Ok(Bucket { id: self.draw_id()?.into(), org: org.id, name }))
+                .collect::<Result<Vec<_>, Error>>()?;
+            let secret = TokenSecret::generate(self.0.random.as_ref())?;
+            let token = ApiToken {
+                id: self.draw_id()?.into(),
+                digest: secret.digest(),
+                status: Status::Active,
+                description: format!("{}'s operator token", user.name),
+                org: org.id,
+                user: user.id,
+                permissions: presets::operator(),
+            };
+
+            let mut batch = Batch::new();
+            batch.push(self.put_new(&org)?);
+            batch.push(self.put_new(&user)?);
+            for bucket in &buckets {
+                batch.push(self.put_new(bucket)?);
+            }
+            batch.push(self.put_new(&token)?);
+            self.0.store.commit_or_look(batch).await.map_err(|error| match error {
+                StoreError::AlreadyExists { taken: Taken::UniqueKey, kind, .. } => Error::new(
+                    ErrorKind::Conflict,
+                    format!("there is a {kind} of that name already"),
+                ),
+                error => error.into(),
+            })?;
+            Ok(SetUpDone { org, user, buckets, token, secret })
+        };
+        self.audited(
+            By::HOST,
+            AuditAction::Create,
+            record,
+            |made: &SetUpDone| Some(made.org.id.untyped()),
+            work,
+        )
+        .await
     }
 
     fn put_new<E: Entity>(&self, entity: &E) -> Result<Operation, Error> {

@@ -6,13 +6,15 @@ use futures_util::StreamExt;
 
 use super::Engine;
 use super::records::WriteError;
+use super::report::By;
 use crate::directory::log_corrupt;
 use crate::store::{
     Batch, Deletion, Entity, Expect, Gone, Index, Kind, Modified, Operation, PageRequest,
     StoreError, StoreExt, Taken, put,
 };
 use crate::{
-    Authorization, Bucket, BucketId, Error, ErrorKind, Name, Org, OrgId, Status, User, UserId,
+    AuditAction, AuditRecord, Authorization, Bucket, BucketId, Error, ErrorKind, Name, Org, OrgId,
+    Status, User, UserId,
 };
 
 /// How many credentials of a user or org that is gone are deleted in one commit.
@@ -67,14 +69,20 @@ impl Engine {
         name: &Name,
         requirements: &[Operation],
     ) -> Result<E, Error> {
-        self.refuse_foreign_directory()?;
-        self.insert(entity, requirements).await.map_err(|error| match error {
-            WriteError::Store(StoreError::AlreadyExists {
-                taken: Taken::UniqueKey, kind, ..
-            }) => taken(kind, name),
-            WriteError::Store(StoreError::Missing { kind, .. }) => missing(kind),
-            error => error.into(),
-        })
+        let record = AuditRecord::named(E::KIND, name.as_str());
+        let work = async {
+            self.refuse_foreign_directory()?;
+            self.insert(entity, requirements).await.map_err(|error| match error {
+                WriteError::Store(StoreError::AlreadyExists {
+                    taken: Taken::UniqueKey,
+                    kind,
+                    ..
+                }) => taken(kind, name),
+                WriteError::Store(StoreError::Missing { kind, .. }) => missing(kind),
+                error => error.into(),
+            })
+        };
+        self.audited(By::HOST, AuditAction::Create, record, |made: &E| Some(made.id()), work).await
     }
 
     /// Switches the user on or off, and so every credential of theirs.
@@ -83,7 +91,11 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn set_user_status(&self, id: UserId, status: Status) -> Result<User, Error> {
-        self.change_tenant(id.untyped(), |user: &mut User| user.status = status).await
+        let record = AuditRecord::new(Kind::User, id.untyped());
+        let work = async {
+            self.change_tenant(id.untyped(), |user: &mut User| user.status = status).await
+        };
+        self.audited(By::HOST, AuditAction::Update, record, |_| None, work).await
     }
 
     /// Switches the org on or off, and so every credential in it.
@@ -92,7 +104,10 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn set_org_status(&self, id: OrgId, status: Status) -> Result<Org, Error> {
-        self.change_tenant(id.untyped(), |org: &mut Org| org.status = status).await
+        let record = AuditRecord::new(Kind::Org, id.untyped());
+        let work =
+            async { self.change_tenant(id.untyped(), |org: &mut Org| org.status = status).await };
+        self.audited(By::HOST, AuditAction::Update, record, |_| None, work).await
     }
 
     async fn change_tenant<E: Entity>(
@@ -118,7 +133,9 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn delete_user(&self, id: UserId) -> Result<(), Error> {
-        self.delete_tenant::<User>(id.untyped(), Gone::User(id)).await
+        let record = AuditRecord::new(Kind::User, id.untyped());
+        let work = async { self.delete_tenant::<User>(id.untyped(), Gone::User(id)).await };
+        self.audited(By::HOST, AuditAction::Delete, record, |_| None, work).await
     }
 
     /// Deletes the org, its buckets and every credential in it, as [`Engine::delete_user`] does.
@@ -127,7 +144,9 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn delete_org(&self, id: OrgId) -> Result<(), Error> {
-        self.delete_tenant::<Org>(id.untyped(), Gone::Org(id)).await
+        let record = AuditRecord::new(Kind::Org, id.untyped());
+        let work = async { self.delete_tenant::<Org>(id.untyped(), Gone::Org(id)).await };
+        self.audited(By::HOST, AuditAction::Delete, record, |_| None, work).await
     }
 
     /// Deletes the bucket. Permissions that name it stay and reach nothing: its id is never used
@@ -137,11 +156,15 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn delete_bucket(&self, id: BucketId) -> Result<(), Error> {
-        self.refuse_foreign_directory()?;
-        match self.remove::<Bucket>(id.untyped(), |_| Ok(()), &[]).await? {
-            true => Ok(()),
-            false => Err(missing(Kind::Bucket)),
-        }
+        let record = AuditRecord::new(Kind::Bucket, id.untyped());
+        let work = async {
+            self.refuse_foreign_directory()?;
+            match self.remove::<Bucket>(id.untyped(), |_| Ok(()), &[]).await? {
+                true => Ok(()),
+                false => Err(missing(Kind::Bucket)),
+            }
+        };
+        self.audited(By::HOST, AuditAction::Delete, record, |_| None, work).await
     }
 
     /// The user or org goes and its deletion is remembered in one commit: from then on nothing

@@ -4,10 +4,12 @@ use std::num::NonZeroUsize;
 
 use super::Engine;
 use super::records::WriteError;
+use super::report::By;
 use crate::directory::log_corrupt;
 use crate::store::{Entity, Index, Kind, Modified, Operation, PageRequest, StoreError, StoreExt};
 use crate::{
-    ApiToken, ApiTokenId, Error, ErrorKind, OrgId, Permission, Status, TokenSecret, UserId,
+    ApiToken, ApiTokenId, AuditAction, AuditRecord, Error, ErrorKind, OrgId, Permission, Status,
+    TokenSecret, UserId,
 };
 
 /// What is needed to create an API token.
@@ -39,37 +41,48 @@ impl Engine {
         &self,
         new: NewApiToken,
     ) -> Result<(ApiToken, TokenSecret), Error> {
-        let NewApiToken { org, user, permissions, description } = new;
-        permissions.iter().try_for_each(Permission::validate)?;
-        super::authorizations::refuse_instance(&permissions)?;
-        if self.directory().user(user).await?.is_none() {
-            return Err(Error::not_found("user not found"));
-        }
-        if self.directory().org(org).await?.is_none() {
-            return Err(Error::not_found("organization not found"));
-        }
-        let secret = TokenSecret::generate(self.0.random.as_ref())?;
-        let token = |id: crate::Id| ApiToken {
-            id: id.into(),
-            digest: secret.digest(),
-            status: Status::Active,
-            description: description.clone(),
-            org,
-            user,
-            permissions: permissions.clone(),
-        };
-        let mut requirements = Vec::new();
-        if self.0.owns_directory {
-            requirements.push(Operation::Require { kind: Kind::User, id: user.untyped() });
-            requirements.push(Operation::Require { kind: Kind::Org, id: org.untyped() });
-        }
-        let token = self.insert(token, &requirements).await.map_err(|error| match error {
-            WriteError::Store(StoreError::Missing { kind, .. }) => {
-                Error::not_found(format!("{kind} not found"))
+        let record = AuditRecord { kind: Some(Kind::ApiToken), ..AuditRecord::default() };
+        let work = async {
+            let NewApiToken { org, user, permissions, description } = new;
+            permissions.iter().try_for_each(Permission::validate)?;
+            super::authorizations::refuse_instance(&permissions)?;
+            if self.directory().user(user).await?.is_none() {
+                return Err(Error::not_found("user not found"));
             }
-            error => error.into(),
-        })?;
-        Ok((token, secret))
+            if self.directory().org(org).await?.is_none() {
+                return Err(Error::not_found("organization not found"));
+            }
+            let secret = TokenSecret::generate(self.0.random.as_ref())?;
+            let token = |id: crate::Id| ApiToken {
+                id: id.into(),
+                digest: secret.digest(),
+                status: Status::Active,
+                description: description.clone(),
+                org,
+                user,
+                permissions: permissions.clone(),
+            };
+            let mut requirements = Vec::new();
+            if self.0.owns_directory {
+                requirements.push(Operation::Require { kind: Kind::User, id: user.untyped() });
+                requirements.push(Operation::Require { kind: Kind::Org, id: org.untyped() });
+            }
+            let token = self.insert(token, &requirements).await.map_err(|error| match error {
+                WriteError::Store(StoreError::Missing { kind, .. }) => {
+                    Error::not_found(format!("{kind} not found"))
+                }
+                error => error.into(),
+            })?;
+            Ok((token, secret))
+        };
+        self.audited(
+            By::HOST,
+            AuditAction::Create,
+            record,
+            |made: &(ApiToken, TokenSecret)| Some(made.0.id.untyped()),
+            work,
+        )
+        .await
     }
 
     /// Lists API tokens with a higher id than `after`, at most `limit`; fewer only at the end.
@@ -115,14 +128,18 @@ impl Engine {
         id: ApiTokenId,
         status: Status,
     ) -> Result<ApiToken, Error> {
-        let change = |token: &mut ApiToken| {
-            token.status = status;
-            Ok::<_, Error>(())
+        let record = AuditRecord::new(Kind::ApiToken, id.untyped());
+        let work = async {
+            let change = |token: &mut ApiToken| {
+                token.status = status;
+                Ok::<_, Error>(())
+            };
+            match self.0.store.modify(id.untyped(), change, &[], || self.revision()).await? {
+                Modified::Done(token) => Ok(token),
+                Modified::Missing => Err(not_found()),
+            }
         };
-        match self.0.store.modify(id.untyped(), change, &[], || self.revision()).await? {
-            Modified::Done(token) => Ok(token),
-            Modified::Missing => Err(not_found()),
-        }
+        self.audited(By::HOST, AuditAction::Update, record, |_| None, work).await
     }
 
     /// Deletes the API token. It no longer works once this has returned.
@@ -131,9 +148,13 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn revoke_api_token(&self, id: ApiTokenId) -> Result<(), Error> {
-        match self.remove::<ApiToken>(id.untyped(), |_| Ok(()), &[]).await? {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::NotFound, "API token not found")),
-        }
+        let record = AuditRecord::new(Kind::ApiToken, id.untyped());
+        let work = async {
+            match self.remove::<ApiToken>(id.untyped(), |_| Ok(()), &[]).await? {
+                true => Ok(()),
+                false => Err(Error::new(ErrorKind::NotFound, "API token not found")),
+            }
+        };
+        self.audited(By::HOST, AuditAction::Delete, record, |_| None, work).await
     }
 }
