@@ -3,6 +3,9 @@
 mod connections;
 mod first_start;
 mod signals;
+mod timed;
+mod tls;
+mod waiting;
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -15,30 +18,29 @@ use portcullis::store::Store;
 use tokio::net::TcpListener;
 use tokio::runtime;
 
-use crate::failure::Outcome;
+use crate::failure::{Outcome, describe};
 use crate::local_store::{IfMissing, in_memory};
 use crate::session::{PolicyArgs, build_engine};
 use crate::store_url::StoreUrl;
 
+use connections::Limits;
 use first_start::TokenPlace;
-use signals::Signals;
-
-/// How long requests in flight may take once the end was asked for.
-const GRACE: Duration = Duration::from_secs(10);
+use signals::{Hangups, Signals};
+use tls::{Reloader, TlsArgs};
 
 /// How long what is left at the very end, such as a read that hangs, may hold up the exit.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Standard output gets `listening on http://ADDR` once connections are accepted, and nothing else but
+Standard output gets `listening on http://ADDR`, or https, once connections are accepted, and nothing else but
 the operator token of a new store: a store that nobody has set up yet is set up with the org
 `default`, the user `admin` and the bucket `default`. Its operator token is shown if standard output
 is a terminal, else it is written to the file `operator-token` beside the store (for memory: in the
 current directory), readable only by its owner. Logs go to standard error.
 
 SIGTERM and SIGINT end it: requests in flight have 10 seconds to finish. The second one ends it at
-once.
+once. SIGHUP has it read the certificate and its key again.
 
 Examples:
   portcullis serve
@@ -57,8 +59,22 @@ pub(crate) struct Args {
     /// Listen on an address that other machines can reach, although everything, passwords
     /// included, goes over the network in the clear. For networks that are trusted, or with a
     /// proxy in front that speaks TLS
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tls_cert")]
     allow_plaintext: bool,
+
+    #[command(flatten)]
+    tls: TlsArgs,
+
+    /// How many connections there may be, 1 to 65536. Each needs an open file, of which the
+    /// system allows 1024 if it was not told otherwise. When all are taken, the one that has waited
+    /// longest for a request makes room
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 512,
+        value_parser = clap::value_parser!(u32).range(1..=65_536)
+    )]
+    max_connections: u32,
 
     /// Whether to slow down those who guess passwords. This version never does; `off` says that
     /// this is meant
@@ -69,9 +85,21 @@ pub(crate) struct Args {
     policy: PolicyArgs,
 }
 
+impl Args {
+    /// Tells whether other machines may be let in.
+    fn may_be_reached(&self) -> bool {
+        self.allow_plaintext || self.tls.is_given()
+    }
+
+    fn limits(&self) -> Limits {
+        // No machine that this runs on has fewer than 32 bits.
+        Limits::new(usize::try_from(self.max_connections).unwrap_or(usize::MAX))
+    }
+}
+
 pub(crate) fn run(args: Args, store: &str) -> anyhow::Result<Outcome> {
     let url = StoreUrl::parse(store)?;
-    let addresses = addresses(&args.listen, args.allow_plaintext)?;
+    let addresses = addresses(&args.listen, args.may_be_reached())?;
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -82,17 +110,17 @@ pub(crate) fn run(args: Args, store: &str) -> anyhow::Result<Outcome> {
 }
 
 /// Finds the addresses to listen on, and refuses those that only TLS makes safe.
-fn addresses(listen: &str, allow_plaintext: bool) -> anyhow::Result<Vec<SocketAddr>> {
+fn addresses(listen: &str, may_be_reached: bool) -> anyhow::Result<Vec<SocketAddr>> {
     let addresses: Vec<_> = listen
         .to_socket_addrs()
         .with_context(|| format!("--listen {listen} is not an address such as 127.0.0.1:8087"))?
         .collect();
     let is_loopback = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
-    if !allow_plaintext && !addresses.iter().all(is_loopback) {
+    if !may_be_reached && !addresses.iter().all(is_loopback) {
         bail!(
             "--listen {listen} can be reached from other machines, and passwords would go over \
-             the network in the clear: listen on 127.0.0.1 with a proxy that speaks TLS in front, \
-             or allow it with --allow-plaintext"
+             the network in the clear: give a certificate with --tls-cert and --tls-key, listen on \
+             127.0.0.1 with a proxy that speaks TLS in front, or allow it with --allow-plaintext"
         );
     }
     Ok(addresses)
@@ -101,6 +129,8 @@ fn addresses(listen: &str, allow_plaintext: bool) -> anyhow::Result<Vec<SocketAd
 async fn serve(args: &Args, url: &StoreUrl, addresses: &[SocketAddr]) -> anyhow::Result<()> {
     // First what can fail without leaving anything behind.
     let signals = Signals::listen().context("cannot listen for signals")?;
+    let hangups = Hangups::listen().context("cannot listen for signals")?;
+    let (tls, reloader) = args.tls.load()?.unzip();
     let listener = TcpListener::bind(addresses)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -110,10 +140,13 @@ async fn serve(args: &Args, url: &StoreUrl, addresses: &[SocketAddr]) -> anyhow:
     let result = async {
         let engine = build_engine(Arc::clone(&store), args.policy).await?;
         first_start::set_up_if_new(&engine, &token_place(url)?, &mut io::stdout()).await?;
-        announce(&mut io::stdout(), &format!("listening on http://{address}"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        announce(&mut io::stdout(), &format!("listening on {scheme}://{address}"));
         tracing::info!(%address, store = %url, "serving");
         let router = portcullis_http::server_router(engine);
-        connections::serve(listener, router, signals.wait(), GRACE).await;
+        let reading_again = tokio::spawn(read_again(hangups, reloader));
+        connections::serve(listener, tls, router, args.limits(), signals.wait()).await;
+        reading_again.abort();
         Ok(())
     }
     .await;
@@ -122,6 +155,22 @@ async fn serve(args: &Args, url: &StoreUrl, addresses: &[SocketAddr]) -> anyhow:
         tracing::info!("ended");
     }
     result.and(closed)
+}
+
+/// Reads again what may have been replaced, at every SIGHUP.
+async fn read_again(mut hangups: Hangups, reloader: Option<Reloader>) {
+    loop {
+        hangups.next().await;
+        if let Some(reloader) = &reloader {
+            match reloader.reload() {
+                Ok(()) => tracing::info!("the certificate was read again"),
+                Err(error) => tracing::error!(
+                    "the certificate could not be read again, and the one from before stays: {}",
+                    describe(&error)
+                ),
+            }
+        }
+    }
 }
 
 /// Opens the store. This blocks, which harms nobody: nothing is served yet.
@@ -170,7 +219,7 @@ mod tests {
         }
         for listen in ["0.0.0.0:0", "[::]:80", "192.0.2.1:80", "[::ffff:192.0.2.1]:80"] {
             let error = addresses(listen, false).unwrap_err().to_string();
-            assert!(error.contains("--allow-plaintext"), "{error}");
+            assert!(error.contains("--tls-cert") && error.contains("--allow-plaintext"), "{error}");
             assert!(addresses(listen, true).is_ok(), "{listen}");
         }
         for listen in ["", "127.0.0.1", ":8087x", "127.0.0.1:70000"] {

@@ -14,3 +14,4 @@ mod refusals;
 mod serve;
 mod snapshots;
 mod support;
+mod tls;
