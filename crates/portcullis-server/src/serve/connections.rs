@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error as _;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -20,13 +21,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tower_service::Service as _;
 
 use super::metrics::{CutOff, OpenConnection};
 use super::timed::TimedStream;
 use super::tls::Tls;
-use super::waiting::{Seat, WaitingRoom, Work};
+use super::waiting::{Seat, SentAway, WaitingRoom, Work};
 
 /// How long to wait when no connection can be accepted, for want of file descriptors for instance.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(250);
@@ -46,6 +47,8 @@ pub(super) struct Limits {
     pub(super) head_bytes: usize,
     /// How long a client may take nothing of an answer.
     pub(super) write: Duration,
+    /// How long a connection may stay without a request, even if others have no place.
+    pub(super) stay: Duration,
     /// How long a connection may take to close that makes room for another.
     pub(super) leave: Duration,
     /// How long requests in flight may take once the end was asked for.
@@ -64,6 +67,8 @@ impl Limits {
             // An original URI of 64 KiB beside one of our own.
             head_bytes: 160 * 1024,
             write: Duration::from_secs(30),
+            // Enough for a handshake and a head from afar.
+            stay: Duration::from_millis(500),
             leave: Duration::from_secs(1),
             grace: Duration::from_secs(10),
         }
@@ -165,12 +170,16 @@ impl Connections {
         }
         loop {
             let free = Arc::clone(places).acquire_owned();
-            if self.room.send_away_one() {
-                return free.await.ok();
-            }
+            let changed = async {
+                match self.room.send_away_one(self.limits.stay) {
+                    SentAway::One => pending().await,
+                    SentAway::NotBefore(then) => sleep_until(then).await,
+                    SentAway::Nobody => self.room.somebody_waits().await,
+                }
+            };
             tokio::select! {
                 place = free => return place.ok(),
-                () = self.room.somebody_waits() => {}
+                () = changed => {}
             }
         }
     }

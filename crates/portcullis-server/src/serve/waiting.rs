@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// The connections that wait for a request, in the order in which they began to.
 #[derive(Debug, Default)]
@@ -16,8 +18,19 @@ pub(super) struct WaitingRoom {
 #[derive(Debug, Default)]
 struct Waiting {
     last: u64,
-    /// By the number that each got when it began to wait.
-    seats: BTreeMap<u64, Arc<Notify>>,
+    /// By the number that each got when it began to wait, with the time.
+    seats: BTreeMap<u64, (Instant, Arc<Notify>)>,
+}
+
+/// Whether there is somebody to make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SentAway {
+    /// One was told to leave.
+    One,
+    /// Nobody has waited long enough before this time.
+    NotBefore(Instant),
+    /// Nobody waits.
+    Nobody,
 }
 
 impl WaitingRoom {
@@ -26,16 +39,17 @@ impl WaitingRoom {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the one that has waited longest to leave. Returns whether there was one.
-    pub(super) fn send_away_one(&self) -> bool {
-        let first = self.lock().seats.pop_first();
-        match first {
-            Some((_, leave)) => {
-                leave.notify_one();
-                true
-            }
-            None => false,
+    /// Tells the one that has waited longest to leave, if that is as long as everybody may stay.
+    pub(super) fn send_away_one(&self, stay: Duration) -> SentAway {
+        let mut waiting = self.lock();
+        let Some(first) = waiting.seats.first_entry() else { return SentAway::Nobody };
+        let until = first.get().0 + stay;
+        if until > Instant::now() {
+            return SentAway::NotBefore(until);
         }
+        let (_, leave) = first.remove();
+        leave.notify_one();
+        SentAway::One
     }
 
     /// Waits until somebody may have begun to wait.
@@ -72,7 +86,7 @@ impl Seat {
         let mut waiting = self.room.lock();
         waiting.last += 1;
         let number = waiting.last;
-        waiting.seats.insert(number, Arc::clone(&self.leave));
+        waiting.seats.insert(number, (Instant::now(), Arc::clone(&self.leave)));
         drop(waiting);
         self.number.store(number, Ordering::Release);
         self.room.somebody.notify_one();
@@ -135,25 +149,39 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn whoever_has_waited_longest_leaves_and_who_works_stays() {
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_waited_longest_leaves_and_who_works_stays() {
         let room = Arc::new(WaitingRoom::default());
-        assert!(!room.send_away_one());
+        let send_away = || room.send_away_one(Duration::ZERO);
+        assert_eq!(send_away(), SentAway::Nobody);
         let [first, second, third] = [(); 3].map(|()| Seat::new(Arc::clone(&room)));
         let left = |seat: &Seat| seat.told_to_leave().now_or_never().is_some();
 
         let work = first.work();
         drop(second.work());
-        assert!(room.send_away_one());
+        assert_eq!(send_away(), SentAway::One);
         assert!(!left(&first) && !left(&second) && left(&third));
-        assert!(room.send_away_one());
+        assert_eq!(send_away(), SentAway::One);
         assert!(!left(&first) && left(&second));
-        assert!(!room.send_away_one(), "who works does not wait");
+        assert_eq!(send_away(), SentAway::Nobody, "who works does not wait");
         drop(work);
-        assert!(room.send_away_one() && left(&first));
+        assert_eq!(send_away(), SentAway::One);
+        assert!(left(&first));
 
         let gone = Seat::new(Arc::clone(&room));
         drop(gone);
-        assert!(!room.send_away_one());
+        assert_eq!(send_away(), SentAway::Nobody);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everybody_may_stay_for_a_while() {
+        let room = Arc::new(WaitingRoom::default());
+        let _seat = Seat::new(Arc::clone(&room));
+        let stay = Duration::from_millis(500);
+        let SentAway::NotBefore(until) = room.send_away_one(stay) else { panic!("sent away") };
+        tokio::time::advance(stay - Duration::from_millis(1)).await;
+        assert_eq!(room.send_away_one(stay), SentAway::NotBefore(until));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(room.send_away_one(stay), SentAway::One);
     }
 }

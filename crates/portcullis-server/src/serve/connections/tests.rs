@@ -29,6 +29,7 @@ const PATIENT: Limits = Limits {
     head: NEVER,
     head_bytes: 16 * 1024,
     write: NEVER,
+    stay: Duration::ZERO,
     leave: SHORT,
     grace: NEVER,
 };
@@ -219,6 +220,22 @@ async fn a_crowd_with_half_a_head_keeps_nobody_out() {
     server.end.send(()).unwrap();
     drop(crowd);
     server.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_has_just_come_is_not_pushed_out() {
+    let limits = Limits { connections: 1, stay: 3 * SHORT, ..PATIENT };
+    let server = Server::start(limits, hello()).await;
+    let mut first = server.connect().await;
+    let mut second = server.connect().await;
+    second.write_all(REQUEST).await.unwrap();
+    sleep(SHORT).await;
+    let before = Instant::now();
+    ask(&mut first).await;
+    answer(&mut second).await;
+    assert!(before.elapsed() >= 2 * SHORT, "a request is a new beginning");
+    assert_eq!(rest(&mut first).await, b"");
+    server.end().await;
 }
 
 #[tokio::test]
@@ -424,6 +441,7 @@ async fn who_reads_nothing_through_tls_is_given_up() {
     let stream = server.connect().await;
     let mut client = connector(&certificate.cert, &[]).connect(localhost(), stream).await.unwrap();
     client.write_all(REQUEST).await.unwrap();
+    assert_eq!(client.read_u8().await.unwrap(), b'H');
     // Without its end, the server would never end.
     server.end().await;
 }
@@ -451,6 +469,7 @@ async fn what_is_cut_off_is_counted_by_reason() {
     rest(&mut client).await;
     let mut client = server.connect().await;
     client.write_all(b"GET /endless HTTP/1.1\r\n\r\n").await.unwrap();
+    assert_eq!(client.read_u8().await.unwrap(), b'H');
     server.end().await;
 
     let limits = Limits { connections: 1, ..PATIENT };
