@@ -142,7 +142,7 @@ fn addresses(option: &str, listen: &str, may_be_reached: bool) -> anyhow::Result
     let is_loopback = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
     if !may_be_reached && !addresses.iter().all(is_loopback) {
         bail!(
-            "{option} {listen} can be reached from other machines, and passwords would go over \
+            "{option} {listen} can be reached from other machines, and everything would go over \
              the network in the clear: give a certificate with --tls-cert and --tls-key, listen on \
              127.0.0.1 with a proxy that speaks TLS in front, or allow it with --allow-plaintext"
         );
