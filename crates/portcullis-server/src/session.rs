@@ -81,10 +81,12 @@ pub(crate) async fn close(store: &dyn Store) {
     }
 }
 
-/// Starts an engine on the store.
-pub(crate) async fn build_engine(
-    store: Arc<dyn Store>,
-    policy: PolicyArgs,
-) -> anyhow::Result<Engine> {
-    Ok(Engine::builder_on(store).password_policy(policy.policy()).build().await?)
+/// Starts an engine on the store, for a command.
+async fn build_engine(store: Arc<dyn Store>, policy: PolicyArgs) -> anyhow::Result<Engine> {
+    Ok(Engine::builder_on(store)
+        .password_policy(policy.policy())
+        // A command that asks changes nothing.
+        .rehash_at_log_in(false)
+        .build()
+        .await?)
 }

@@ -8,6 +8,7 @@ mod engine;
 mod error;
 mod filter;
 mod id;
+mod metrics;
 mod model;
 pub mod password;
 mod permission;

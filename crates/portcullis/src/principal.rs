@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::metrics::{ALLOWED, DENIED};
 use crate::{
     Action, ApiToken, ApiTokenId, Authorization, AuthorizationId, Decision, Denial, OrgId,
     Permission, PermissionSet, Resource, Status, UserId, Username,
@@ -80,10 +81,16 @@ impl Principal {
     /// assert!(!principal.check(Action::Read, &bucket).is_allowed());
     /// ```
     pub fn check(&self, action: Action, resource: &Resource) -> Decision {
-        if !self.0.status.is_active() {
-            return Decision::Denied(Denial::Inactive);
+        let decision = match self.0.status {
+            Status::Active => self.0.permissions.check(action, resource),
+            Status::Inactive => Decision::Denied(Denial::Inactive),
+        };
+        if decision.is_allowed() {
+            ALLOWED.increment()
+        } else {
+            DENIED.increment()
         }
-        self.0.permissions.check(action, resource)
+        decision
     }
 
     /// About how many bytes a principal with so many permissions takes.

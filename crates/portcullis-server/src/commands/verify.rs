@@ -117,7 +117,7 @@ async fn work(
 fn describe(report: &Report) -> String {
     let mut text = String::new();
     for (kind, count) in &report.records {
-        text.push_str(&format!("{kind:<15} {count}\n"));
+        text.push_str(&format!("{:<15} {count}\n", kind.to_string()));
     }
     text.push_str(&format!("{:<15} {}\n", "entries", report.entries));
     for finding in &report.findings {

@@ -2,7 +2,11 @@
 
 mod connections;
 mod first_start;
+mod metrics;
 mod signals;
+mod timed;
+mod tls;
+mod waiting;
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -13,34 +17,43 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use axum::http::HeaderName;
 use portcullis::store::Store;
+use portcullis::{Engine, EngineBuilder};
+use portcullis_audit::AuditLog;
 use portcullis_http::{ServerConfig, TrustedProxy};
 use tokio::net::TcpListener;
 use tokio::runtime;
+use tokio::sync::oneshot;
 
-use crate::failure::Outcome;
+use crate::failure::{Outcome, describe};
 use crate::local_store::{IfMissing, in_memory};
-use crate::session::{PolicyArgs, build_engine};
+use crate::session::PolicyArgs;
 use crate::store_url::StoreUrl;
 
+use connections::{Limits, Listener};
 use first_start::TokenPlace;
-use signals::Signals;
-
-/// How long requests in flight may take once the end was asked for.
-const GRACE: Duration = Duration::from_secs(10);
+use metrics::Metrics;
+use signals::{Hangups, Signals};
+use tls::{Reloader, TlsArgs};
 
 /// How long what is left at the very end, such as a read that hangs, may hold up the exit.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
+/// How long audit events that are not written yet may hold up the exit.
+const AUDIT_WAIT: Duration = Duration::from_secs(5);
+
+/// How many may ask for metrics at once.
+const METRICS_CONNECTIONS: usize = 16;
+
 #[derive(clap::Args)]
 #[command(after_help = "\
-Standard output gets `listening on http://ADDR` once connections are accepted, and nothing else but
+Standard output gets `listening on http://ADDR`, or https, once connections are accepted, and nothing else but
 the operator token of a new store: a store that nobody has set up yet is set up with the org
 `default`, the user `admin` and the bucket `default`. Its operator token is shown if standard output
 is a terminal, else it is written to the file `operator-token` beside the store (for memory: in the
 current directory), readable only by its owner. Logs go to standard error.
 
 SIGTERM and SIGINT end it: requests in flight have 10 seconds to finish. The second one ends it at
-once.
+once. SIGHUP has it read the certificate and its key, and open the audit log, again.
 
 Examples:
   portcullis serve
@@ -59,7 +72,7 @@ pub(crate) struct Args {
     /// Listen on an address that other machines can reach, although everything, passwords
     /// included, goes over the network in the clear. For networks that are trusted, or with a
     /// proxy in front that speaks TLS
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tls_cert")]
     allow_plaintext: bool,
 
     /// A proxy, or a network of proxies such as 10.0.0.0/8, that tells the client's address in
@@ -70,14 +83,43 @@ pub(crate) struct Args {
     /// The header in which a reverse proxy tells `/forward-auth` the URI of the original request
     #[arg(long, value_name = "NAME", default_value = "X-Original-URI")]
     forward_auth_uri_header: HeaderName,
+    #[command(flatten)]
+    tls: TlsArgs,
 
-    /// Whether to slow down those who guess passwords. This version never does; `off` says that
-    /// this is meant
-    #[arg(long, value_parser = ["off"])]
-    throttle: Option<String>,
+    /// How many connections there may be, 1 to 65536. Each needs an open file, of which the
+    /// system allows 1024 if it was not told otherwise. When all are taken, the one that has waited
+    /// longest for a request makes room
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 512,
+        value_parser = clap::value_parser!(u32).range(1..=65_536)
+    )]
+    max_connections: u32,
+
+    /// Show metrics to Prometheus at this address, under /metrics, to whoever asks; TLS and
+    /// --allow-plaintext are for this one, too. Where it listens is logged
+    #[arg(long, value_name = "ADDR")]
+    metrics_listen: Option<String>,
+
+    /// Append a line of JSON to this file for every change, refusal and log-in that is not a
+    /// repetition. The file may be rotated at any time
+    #[arg(long, value_name = "PATH")]
+    audit_log: Option<PathBuf>,
+
+    /// Slow nobody down who guesses passwords: for when something in front does. By default a
+    /// username has 10 failures free and an address 100, then each one has to be waited for
+    #[arg(long)]
+    throttle: Option<Throttle>,
 
     #[command(flatten)]
     policy: PolicyArgs,
+}
+
+/// What `--throttle` may say.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Throttle {
+    Off,
 }
 
 impl Args {
@@ -87,61 +129,169 @@ impl Args {
         config.trusted_proxies.clone_from(&self.trusted_proxy);
         config
     }
+
+    fn engine(&self, store: Arc<dyn Store>, audit: Option<AuditLog>) -> EngineBuilder {
+        let mut builder = Engine::builder_on(store).password_policy(self.policy.policy());
+        if let Some(Throttle::Off) = self.throttle {
+            builder = builder.throttle(None);
+        }
+        match audit {
+            Some(audit) => builder.audit(audit),
+            None => builder,
+        }
+    }
+
+    /// Tells whether other machines may be let in.
+    fn may_be_reached(&self) -> bool {
+        self.allow_plaintext || self.tls.is_given()
+    }
+
+    fn limits(&self) -> Limits {
+        // No machine that this runs on has fewer than 32 bits.
+        Limits::new(usize::try_from(self.max_connections).unwrap_or(usize::MAX))
+    }
 }
 
 pub(crate) fn run(args: Args, store: &str) -> anyhow::Result<Outcome> {
     let url = StoreUrl::parse(store)?;
-    let addresses = addresses(&args.listen, args.allow_plaintext)?;
+    let addresses = addresses("--listen", &args.listen, args.may_be_reached())?;
+    let metrics_addresses = match &args.metrics_listen {
+        Some(listen) => Some(self::addresses("--metrics-listen", listen, args.may_be_reached())?),
+        None => None,
+    };
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    let result = runtime.block_on(serve(&args, &url, &addresses));
+    let result = runtime.block_on(serve(&args, &url, &addresses, metrics_addresses.as_deref()));
     runtime.shutdown_timeout(LAST_WAIT);
     result.map(|()| Outcome::Done)
 }
 
 /// Finds the addresses to listen on, and refuses those that only TLS makes safe.
-fn addresses(listen: &str, allow_plaintext: bool) -> anyhow::Result<Vec<SocketAddr>> {
+fn addresses(option: &str, listen: &str, may_be_reached: bool) -> anyhow::Result<Vec<SocketAddr>> {
     let addresses: Vec<_> = listen
         .to_socket_addrs()
-        .with_context(|| format!("--listen {listen} is not an address such as 127.0.0.1:8087"))?
+        .with_context(|| format!("{option} {listen} is not an address such as 127.0.0.1:8087"))?
         .collect();
     let is_loopback = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
-    if !allow_plaintext && !addresses.iter().all(is_loopback) {
+    if !may_be_reached && !addresses.iter().all(is_loopback) {
         bail!(
-            "--listen {listen} can be reached from other machines, and passwords would go over \
-             the network in the clear: listen on 127.0.0.1 with a proxy that speaks TLS in front, \
-             or allow it with --allow-plaintext"
+            "{option} {listen} can be reached from other machines, and everything would go over \
+             the network in the clear: give a certificate with --tls-cert and --tls-key, listen on \
+             127.0.0.1 with a proxy that speaks TLS in front, or allow it with --allow-plaintext"
         );
     }
     Ok(addresses)
 }
 
-async fn serve(args: &Args, url: &StoreUrl, addresses: &[SocketAddr]) -> anyhow::Result<()> {
+async fn bind(addresses: &[SocketAddr], listen: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let socket =
+        TcpListener::bind(addresses).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let address = socket.local_addr().context("cannot tell the address")?;
+    Ok((socket, address))
+}
+
+async fn serve(
+    args: &Args,
+    url: &StoreUrl,
+    addresses: &[SocketAddr],
+    metrics_addresses: Option<&[SocketAddr]>,
+) -> anyhow::Result<()> {
     // First what can fail without leaving anything behind.
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let listener = TcpListener::bind(addresses)
-        .await
-        .with_context(|| format!("cannot listen on {}", args.listen))?;
-    let address = listener.local_addr().context("cannot tell the address")?;
+    let hangups = Hangups::listen().context("cannot listen for signals")?;
+    let (tls, reloader) = args.tls.load()?.unzip();
+    let (socket, address) = bind(addresses, &args.listen).await?;
+    let metrics = match (metrics_addresses, &args.metrics_listen) {
+        (Some(addresses), Some(listen)) => {
+            Some((bind(addresses, listen).await?, Metrics::install()?))
+        }
+        _ => None,
+    };
+    let audit = match &args.audit_log {
+        Some(path) => Some(
+            AuditLog::open(path)
+                .with_context(|| format!("--audit-log: cannot open `{}`", path.display()))?,
+        ),
+        None => None,
+    };
 
     let store = open(url)?;
     let result = async {
-        let engine = build_engine(Arc::clone(&store), args.policy).await?;
+        let engine = args.engine(Arc::clone(&store), audit.clone()).build().await?;
         first_start::set_up_if_new(&engine, &token_place(url)?, &mut io::stdout()).await?;
-        announce(&mut io::stdout(), &format!("listening on http://{address}"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let metrics = metrics.map(|((socket, address), metrics)| {
+            tracing::info!("metrics on {scheme}://{address}/metrics");
+            tokio::spawn(metrics.keep_up());
+            let router = metrics.router(engine.clone());
+            Listener { name: "metrics", socket, tls: tls.clone(), router }
+        });
+        announce(&mut io::stdout(), &format!("listening on {scheme}://{address}"));
         tracing::info!(%address, store = %url, "serving");
-        let router = portcullis_http::server_router_with(engine, args.http());
-        connections::serve(listener, router, signals.wait(), GRACE).await;
+        tokio::spawn(read_again(hangups, reloader, audit.clone()));
+        let http = portcullis_http::server_router_with(engine, args.http());
+        let router = metrics::measured(http);
+        let api = Listener { name: "api", socket, tls, router };
+        serve_both(api, metrics, args.limits(), signals.wait()).await;
         Ok(())
     }
     .await;
     let closed = store.close().await.context("could not close the store");
+    if let Some(audit) = audit {
+        let left = audit.close(AUDIT_WAIT);
+        if left > 0 {
+            tracing::error!("{left} audit events could not be written");
+        }
+    }
     if result.is_ok() && closed.is_ok() {
         tracing::info!("ended");
     }
     result.and(closed)
+}
+
+/// Serves the API until `end`, and metrics until the last request is finished.
+async fn serve_both(
+    api: Listener,
+    metrics: Option<Listener>,
+    limits: Limits,
+    end: impl Future<Output = ()>,
+) {
+    let (served, ended) = oneshot::channel::<()>();
+    let serve_api = async {
+        connections::serve(api, limits, end).await;
+        drop(served);
+    };
+    let serve_metrics = async {
+        if let Some(metrics) = metrics {
+            let limits = Limits { grace: LAST_WAIT, ..Limits::new(METRICS_CONNECTIONS) };
+            let end = async {
+                let _ = ended.await;
+            };
+            connections::serve(metrics, limits, end).await;
+        }
+    };
+    tokio::join!(serve_api, serve_metrics);
+}
+
+/// Reads again what may have been replaced, at every SIGHUP.
+async fn read_again(mut hangups: Hangups, reloader: Option<Reloader>, audit: Option<AuditLog>) {
+    loop {
+        hangups.next().await;
+        if let Some(audit) = &audit {
+            audit.reopen();
+        }
+        if let Some(reloader) = &reloader {
+            match reloader.reload() {
+                Ok(()) => tracing::info!("the certificate was read again"),
+                Err(error) => tracing::error!(
+                    "the certificate could not be read again, and the one from before stays: {}",
+                    describe(&error)
+                ),
+            }
+        }
+    }
 }
 
 /// Opens the store. This blocks, which harms nobody: nothing is served yet.
@@ -186,15 +336,15 @@ mod tests {
     #[test]
     fn other_machines_reach_only_what_was_allowed() {
         for listen in ["127.0.0.1:0", "127.8.9.1:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
-            assert!(addresses(listen, false).is_ok(), "{listen}");
+            assert!(addresses("--listen", listen, false).is_ok(), "{listen}");
         }
         for listen in ["0.0.0.0:0", "[::]:80", "192.0.2.1:80", "[::ffff:192.0.2.1]:80"] {
-            let error = addresses(listen, false).unwrap_err().to_string();
-            assert!(error.contains("--allow-plaintext"), "{error}");
-            assert!(addresses(listen, true).is_ok(), "{listen}");
+            let error = addresses("--listen", listen, false).unwrap_err().to_string();
+            assert!(error.contains("--tls-cert") && error.contains("--allow-plaintext"), "{error}");
+            assert!(addresses("--listen", listen, true).is_ok(), "{listen}");
         }
         for listen in ["", "127.0.0.1", ":8087x", "127.0.0.1:70000"] {
-            assert!(addresses(listen, false).is_err(), "{listen}");
+            assert!(addresses("--listen", listen, false).is_err(), "{listen}");
         }
     }
 }

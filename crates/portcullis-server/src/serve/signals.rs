@@ -1,4 +1,4 @@
-//! The signals that end the server.
+//! The signals that end the server, and the one that has it read files again.
 
 use std::io;
 
@@ -50,5 +50,37 @@ impl Signals {
             std::future::pending::<()>().await;
         }
         128 + 2
+    }
+}
+
+/// SIGHUP, where there are signals: what was replaced is to be read again.
+pub(super) struct Hangups(#[cfg(unix)] tokio::signal::unix::Signal);
+
+impl Hangups {
+    /// Begins to listen: from now on the signal does not end the process.
+    #[cfg(unix)]
+    pub(super) fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self())
+    }
+
+    /// Waits for the next one.
+    #[cfg(unix)]
+    pub(super) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // None will come any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub(super) async fn next(&mut self) {
+        std::future::pending::<()>().await;
     }
 }

@@ -10,7 +10,9 @@
 mod admin;
 mod check;
 mod maintenance;
+mod observation;
 mod refusals;
 mod serve;
 mod snapshots;
 mod support;
+mod tls;

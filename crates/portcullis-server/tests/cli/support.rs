@@ -161,8 +161,8 @@ impl Server {
             let read = server.stdout.read_line(&mut line).unwrap();
             assert_ne!(read, 0, "ended early: {}", sandbox.read("serve.log"));
             let line = line.trim_end();
-            if let Some(address) = line.strip_prefix("listening on http://") {
-                server.address = address.to_owned();
+            if let Some(url) = line.strip_prefix("listening on ") {
+                server.address = url.split_once("://").unwrap().1.to_owned();
             }
             server.lines.push(line.to_owned());
         }
@@ -182,18 +182,7 @@ impl Server {
 
     /// Asks for the path, and returns the status and what followed the head.
     pub(crate) fn get(&self, path: &str, token: &str) -> (u16, String) {
-        let mut stream = self.connect();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
-             Authorization: Token {token}\r\n\r\n"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
-        (status, body)
+        get(self.connect(), path, token)
     }
 
     /// Sends it the signal of this name.
@@ -216,6 +205,21 @@ impl Server {
         let (status, rest) = self.wait();
         assert_eq!((status.code(), rest.as_str()), (Some(0), ""));
     }
+}
+
+/// Asks for the path, and returns the status and what followed the head.
+pub(crate) fn get(mut stream: impl Read + Write, path: &str, token: &str) -> (u16, String) {
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Authorization: Token {token}\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+    (status, body)
 }
 
 impl Drop for Server {

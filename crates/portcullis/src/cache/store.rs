@@ -1,34 +1,35 @@
 //! The store of an engine, which forgets what it has changed.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::Trust;
 use crate::Id;
+use crate::metrics::StoreMetrics;
 use crate::store::{
     Batch, BoxStream, Change, Index, Kind, Lookup, Operation, Page, PageRequest, Position, Record,
     Store, StoreError,
 };
 
-/// Passes everything on, and calls into question what a commit may have changed before it answers.
-#[derive(Debug)]
+/// Passes everything on, measures how long it takes, and calls into question what a commit may have
+/// changed before it answers.
 pub(crate) struct ForgettingStore {
     store: Arc<dyn Store>,
-    trust: Forget,
+    trust: Arc<Trust>,
+    metrics: StoreMetrics,
 }
 
 impl ForgettingStore {
-    pub(crate) fn new(store: Arc<dyn Store>, trust: Arc<Trust>) -> Self {
-        Self { store, trust: Forget(trust) }
+    pub(crate) fn new(store: Arc<dyn Store>, trust: Arc<Trust>, metrics: StoreMetrics) -> Self {
+        Self { store, trust, metrics }
     }
 }
 
-struct Forget(Arc<Trust>);
-
-impl std::fmt::Debug for Forget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Forget")
+impl fmt::Debug for ForgettingStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.store, f)
     }
 }
 
@@ -57,11 +58,11 @@ impl Drop for WhenAnswered<'_> {
 #[deny(clippy::missing_trait_methods)]
 impl Store for ForgettingStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
-        self.store.get(lookup).await
+        self.metrics.measure(&self.metrics.get, self.store.get(lookup)).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        self.store.list(index, page).await
+        self.metrics.measure(&self.metrics.list, self.store.list(index, page)).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
@@ -70,8 +71,8 @@ impl Store for ForgettingStore {
             Operation::Delete { kind, id, .. } => Some((*kind, *id)),
             Operation::Require { .. } => None,
         });
-        let _forget = WhenAnswered { trust: &self.trust.0, records: changed.collect() };
-        self.store.commit(batch).await
+        let _forget = WhenAnswered { trust: &self.trust, records: changed.collect() };
+        self.metrics.measure(&self.metrics.commit, self.store.commit(batch)).await
     }
 
     async fn position(&self) -> Result<Position, StoreError> {

@@ -43,7 +43,10 @@ impl Engine {
                 let mac = self.0.keys.password(password);
                 let now = self.moment();
                 let proof = match self.0.known.login(username, &mac, now) {
-                    Look::Warm(principal) => return Ok(principal),
+                    Look::Warm(principal) => {
+                        self.0.metrics.warm.increment();
+                        return Ok(principal);
+                    }
                     Look::Proven(proof) => Some(proof),
                     Look::Nothing => None,
                 };
@@ -51,6 +54,7 @@ impl Engine {
                 if proof.is_none()
                     && let Some(principal) = self.known_token_as_password(&log_in, now)
                 {
+                    self.0.metrics.warm.increment();
                     return let_in(principal);
                 }
                 // On the heap, so that the way of those who are known is short.
@@ -59,7 +63,10 @@ impl Engine {
             Credentials::Token(secret) => {
                 let digest = TokenDigest::of(secret);
                 match self.0.known.token(&digest, self.moment()) {
-                    Some(principal) => let_in(principal),
+                    Some(principal) => {
+                        self.0.metrics.warm.increment();
+                        let_in(principal)
+                    }
                     None => {
                         let log_in = TokenLogIn { secret, digest, inactive_too: false, source };
                         Box::pin(self.log_in_with_token(log_in)).await
@@ -98,6 +105,7 @@ impl Engine {
     ) -> Result<Principal, Error> {
         let digest = TokenDigest::of(secret);
         if let Some(principal) = self.0.known.token(&digest, self.moment()) {
+            self.0.metrics.warm.increment();
             return Ok(principal);
         }
         let log_in = TokenLogIn { secret, digest, inactive_too: true, source };

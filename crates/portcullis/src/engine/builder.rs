@@ -10,6 +10,7 @@ use crate::cache::{
     CacheConfig, Follower, ForgettingStore, InvalidCacheConfig, Keys, Known, Trust,
 };
 use crate::directory::{HostDirectory, StoreDirectory};
+use crate::metrics::Metrics;
 use crate::password::{
     HashError, HashParams, HashPool, HashPoolConfig, PasswordPolicy, SharedVerifications,
 };
@@ -130,9 +131,11 @@ impl EngineBuilder {
         self.cache.validate()?;
         let began = self.clock.instant();
         let throttle = self.throttle.map(|config| Throttle::new(&config, began)).transpose()?;
+        let metrics = Metrics::new();
         let trust = Arc::new(Trust::new(&self.cache, began));
         let owns_directory = self.directory.is_none();
-        let store: Arc<dyn Store> = Arc::new(ForgettingStore::new(self.store, Arc::clone(&trust)));
+        let store: Arc<dyn Store> =
+            Arc::new(ForgettingStore::new(self.store, Arc::clone(&trust), metrics.store.clone()));
         let engine = Engine(Arc::new(Inner {
             directory: self
                 .directory
@@ -144,6 +147,7 @@ impl EngineBuilder {
             known: Known::new(&self.cache, Arc::clone(&trust)),
             throttle,
             audit: self.audit,
+            metrics,
             _follower: Follower::start(&store, Arc::clone(&trust)),
             trust,
             store,

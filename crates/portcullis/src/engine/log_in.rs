@@ -95,8 +95,10 @@ impl Engine {
         };
         let hash_mac = self.0.keys.hash(hash);
         let proof = Keys::proof(log_in.mac, hash_mac);
+        let mut lukewarm = false;
         if log_in.proof.is_some_and(|known| known.holds(&log_in.mac, &hash_mac)) {
             self.counted(attempt, Throttle::belong);
+            lukewarm = true;
         } else {
             let Ok(password) = Password::new(log_in.password) else {
                 self.hash_in_vain(log_in.password, attempt).await?;
@@ -125,6 +127,12 @@ impl Engine {
         };
         self.rehash_if_weak(authorization, log_in.password, &login);
         self.0.known.keep_login(login);
+        let metrics = &self.0.metrics;
+        if lukewarm {
+            metrics.lukewarm.increment(1)
+        } else {
+            metrics.cold.increment(1)
+        }
         Ok(principal)
     }
 
@@ -199,6 +207,7 @@ impl Engine {
             standing,
             permission_bytes: Principal::bytes(token.permissions.len()),
         });
+        self.0.metrics.cold.increment(1);
         Ok(Some(principal))
     }
 

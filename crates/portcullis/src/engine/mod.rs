@@ -27,6 +27,7 @@ pub use snapshot::{ExportError, ImportError};
 pub use tokens::NewApiToken;
 
 use crate::cache::{Follower, Keys, Known, Trust};
+use crate::metrics::{Levels, Metrics};
 use crate::password::{HashPool, PasswordPolicy, SharedVerifications};
 use crate::store::{Kind, Lookup, Store};
 use crate::throttle::Throttle;
@@ -68,6 +69,7 @@ struct Inner {
     known: Known,
     throttle: Option<Throttle>,
     audit: Option<Arc<dyn AuditSink>>,
+    metrics: Metrics,
     /// Listens to the store's changes for as long as the engine is there.
     _follower: Follower,
 }
@@ -108,6 +110,20 @@ impl Engine {
     /// Reads the org again, as [`Engine::forget_user`] does.
     pub fn forget_org(&self, id: OrgId) {
         self.0.trust.forget(Kind::Org, id.untyped());
+    }
+
+    /// Hands over to the recorder of the `metrics` crate what is counted apart from it: to be called
+    /// before metrics are shown.
+    ///
+    /// The recorder must have been installed before the engine was built.
+    pub fn publish_metrics(&self) {
+        let age = self.0.trust.feed_age(self.0.clock.instant());
+        self.0.metrics.publish(&Levels {
+            hashes: self.0.hashes.computations(),
+            hashes_waiting: self.0.hashes.waiting(),
+            cache_bytes: self.0.known.bytes(),
+            feed_age: age.map_or(f64::INFINITY, |age| age.as_secs_f64()),
+        });
     }
 
     /// Returns the store. What is committed to it counts at once for this engine too.

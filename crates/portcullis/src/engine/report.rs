@@ -127,6 +127,10 @@ impl Engine {
         source: Option<IpAddr>,
         result: &Result<Principal, Error>,
     ) {
+        if let Err(error) = result {
+            let too_many = error.kind() == ErrorKind::TooManyRequests;
+            self.0.metrics.refused(error.refusal(), too_many);
+        }
         let presented = username.map(|name| AuditRecord::named(Kind::Authorization, name));
         let record = match result.as_ref().map(Principal::identity) {
             Ok(Identity::Authorization(id, _)) => {

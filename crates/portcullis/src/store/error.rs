@@ -102,6 +102,20 @@ impl std::fmt::Display for Taken {
 }
 
 impl StoreError {
+    /// Tells whether something is broken or out of reach, rather than refused for what is there.
+    pub(crate) const fn is_failure(&self) -> bool {
+        match self {
+            Self::Backend { .. }
+            | Self::Corrupt { .. }
+            | Self::Indeterminate { .. }
+            | Self::Unavailable { .. } => true,
+            Self::AlreadyExists { .. }
+            | Self::BatchTooLarge { .. }
+            | Self::Conflict { .. }
+            | Self::Missing { .. } => false,
+        }
+    }
+
     /// Wraps what the storage engine said.
     pub fn backend(source: impl Into<Source>) -> Self {
         Self::Backend { source: source.into() }

@@ -1,0 +1,78 @@
+//! `serve` with TLS.
+
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use rcgen::{CertifiedKey, KeyPair};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::support::{Sandbox, Server, get};
+
+const TLS: &str = "--store memory: --tls-cert cert.pem --tls-key key.pem";
+
+fn certificate(sandbox: &Sandbox) -> CertifiedKey<KeyPair> {
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    sandbox.write("cert.pem", certificate.cert.pem());
+    sandbox.write("key.pem", certificate.signing_key.serialize_pem());
+    certificate
+}
+
+/// Connects as a client that trusts the certificate.
+fn connect(
+    server: &Server,
+    certificate: &CertifiedKey<KeyPair>,
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), server.connect())
+}
+
+#[test]
+fn https_is_spoken_to_other_machines_too_and_a_renewed_certificate_taken() {
+    let sandbox = Sandbox::new();
+    let first = certificate(&sandbox);
+    let server = Server::start(&sandbox, &format!("{TLS} --listen 0.0.0.0:0"));
+    assert_eq!(server.lines.last().unwrap(), &format!("listening on https://{}", server.address));
+    let token = sandbox.read("operator-token");
+    let token = token.trim_end();
+    assert_eq!(get(connect(&server, &first), "/api/v2/orgs", token).0, 200);
+    let log = sandbox.read("serve.log");
+    assert!(log.contains("everybody on this machine can get at `key.pem`"), "{log}");
+
+    let second = certificate(&sandbox);
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(sandbox.path("key.pem"), mode).unwrap();
+    server.signal("HUP");
+    while !sandbox.read("serve.log").contains("the certificate was read again") {
+        std::thread::yield_now();
+    }
+    assert_eq!(get(connect(&server, &second), "/ping", "").0, 204);
+
+    sandbox.write("cert.pem", "");
+    server.signal("HUP");
+    while !sandbox.read("serve.log").contains("the one from before stays: --tls-cert: ") {
+        std::thread::yield_now();
+    }
+    assert_eq!(get(connect(&server, &second), "/ping", "").0, 204);
+    server.stop();
+}
+
+#[test]
+fn what_cannot_be_used_is_told_before_anything_is_created() {
+    let sandbox = Sandbox::new();
+    let error = sandbox.fails(1, "serve --tls-cert cert.pem --tls-key key.pem");
+    assert!(error.contains("--tls-cert: cannot read `cert.pem`"), "{error}");
+    sandbox.fails(2, "serve --tls-cert cert.pem");
+    sandbox.fails(2, "serve --tls-key key.pem");
+    sandbox.fails(2, "serve --tls-cert cert.pem --tls-key key.pem --allow-plaintext");
+    sandbox.fails(2, "serve --max-connections 0");
+    assert_eq!(sandbox.files(), [""; 0]);
+}

@@ -1,0 +1,167 @@
+//! What is measured, for whatever recorder the program has installed.
+//!
+//! Names and labels are fixed: nothing that a client says becomes a label.
+
+mod striped;
+
+use std::time::Instant;
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
+
+pub(crate) use striped::Striped;
+
+use crate::Refusal;
+
+/// Permission checks of principals, in the whole process: a principal does not know its engine.
+pub(crate) static ALLOWED: Striped = Striped::new();
+pub(crate) static DENIED: Striped = Striped::new();
+
+/// The handles of an engine, looked up once.
+pub(crate) struct Metrics {
+    /// Log-ins that were answered from memory.
+    pub(crate) warm: Striped,
+    warm_counter: Counter,
+    /// Log-ins for which the store was read and no hash computed.
+    pub(crate) lukewarm: Counter,
+    /// Log-ins for which a hash was computed, or an API token read.
+    pub(crate) cold: Counter,
+    allowed: Counter,
+    denied: Counter,
+    refused: Vec<(Refusal, Counter)>,
+    busy: Counter,
+    hashes: Counter,
+    hashes_waiting: Gauge,
+    cache_bytes: Gauge,
+    feed_age: Gauge,
+    pub(crate) store: StoreMetrics,
+}
+
+/// How long the store takes.
+#[derive(Clone)]
+pub(crate) struct StoreMetrics {
+    pub(crate) get: Histogram,
+    pub(crate) list: Histogram,
+    pub(crate) commit: Histogram,
+    failures: Counter,
+}
+
+/// What is read at the moment at which metrics are shown.
+pub(crate) struct Levels {
+    pub(crate) hashes: u64,
+    pub(crate) hashes_waiting: usize,
+    pub(crate) cache_bytes: usize,
+    /// In seconds; infinite before the first word.
+    pub(crate) feed_age: f64,
+}
+
+const LOG_INS: &str = "portcullis_log_ins_total";
+const REFUSED: &str = "portcullis_log_ins_refused_total";
+const BUSY: &str = "portcullis_log_ins_busy_total";
+const CHECKS: &str = "portcullis_checks_total";
+const HASHES: &str = "portcullis_hashes_total";
+const HASHES_WAITING: &str = "portcullis_hashes_waiting";
+const CACHE_BYTES: &str = "portcullis_cache_bytes";
+const FEED_AGE: &str = "portcullis_feed_age_seconds";
+const STORE: &str = "portcullis_store_seconds";
+const STORE_FAILURES: &str = "portcullis_store_failures_total";
+
+const REFUSALS: [(Refusal, &str); 9] = [
+    (Refusal::Inactive, "inactive"),
+    (Refusal::NoPassword, "no_password"),
+    (Refusal::Org, "org"),
+    (Refusal::PasswordChangeRequired, "password_change_required"),
+    (Refusal::Throttled, "throttled"),
+    (Refusal::UnknownToken, "unknown_token"),
+    (Refusal::UnknownUsername, "unknown_username"),
+    (Refusal::User, "user"),
+    (Refusal::WrongPassword, "wrong_password"),
+];
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        describe();
+        let store = |operation| histogram!(STORE, "operation" => operation);
+        Self {
+            warm: Striped::new(),
+            warm_counter: counter!(LOG_INS, "path" => "warm"),
+            lukewarm: counter!(LOG_INS, "path" => "lukewarm"),
+            cold: counter!(LOG_INS, "path" => "cold"),
+            allowed: counter!(CHECKS, "decision" => "allowed"),
+            denied: counter!(CHECKS, "decision" => "denied"),
+            refused: REFUSALS
+                .map(|(refusal, reason)| (refusal, counter!(REFUSED, "reason" => reason)))
+                .into(),
+            busy: counter!(BUSY),
+            hashes: counter!(HASHES),
+            hashes_waiting: gauge!(HASHES_WAITING),
+            cache_bytes: gauge!(CACHE_BYTES),
+            feed_age: gauge!(FEED_AGE),
+            store: StoreMetrics {
+                get: store("get"),
+                list: store("list"),
+                commit: store("commit"),
+                failures: counter!(STORE_FAILURES),
+            },
+        }
+    }
+
+    /// Counts a log-in that was not answered with a principal.
+    pub(crate) fn refused(&self, refusal: Option<Refusal>, too_many: bool) {
+        if let Some(refusal) = refusal {
+            let counter = self.refused.iter().find(|(of, _)| *of == refusal);
+            counter.iter().for_each(|(_, counter)| counter.increment(1));
+        } else if too_many {
+            self.busy.increment(1);
+        }
+    }
+
+    /// Hands over what is counted or read apart from the recorder.
+    pub(crate) fn publish(&self, levels: &Levels) {
+        self.warm_counter.absolute(self.warm.sum());
+        self.allowed.absolute(ALLOWED.sum());
+        self.denied.absolute(DENIED.sum());
+        self.hashes.absolute(levels.hashes);
+        self.hashes_waiting.set(levels.hashes_waiting as f64);
+        self.cache_bytes.set(levels.cache_bytes as f64);
+        self.feed_age.set(levels.feed_age);
+    }
+}
+
+impl StoreMetrics {
+    /// Measures a call of the store.
+    pub(crate) async fn measure<T>(
+        &self,
+        histogram: &Histogram,
+        call: impl Future<Output = Result<T, crate::store::StoreError>>,
+    ) -> Result<T, crate::store::StoreError> {
+        let began = Instant::now();
+        let answer = call.await;
+        histogram.record(began.elapsed());
+        if let Err(error) = &answer
+            && error.is_failure()
+        {
+            self.failures.increment(1);
+        }
+        answer
+    }
+}
+
+fn describe() {
+    describe_counter!(
+        LOG_INS,
+        "Log-ins that succeeded: answered from memory (`warm`), after a read of the store \
+         (`lukewarm`), or after a password hash or the first look at an API token (`cold`)"
+    );
+    describe_counter!(REFUSED, "Log-ins that were refused, by reason");
+    describe_counter!(BUSY, "Log-ins that found no place in the queue for password hashes");
+    describe_counter!(CHECKS, "Permission checks of principals");
+    describe_counter!(HASHES, "Password hashes that were computed, of every purpose");
+    describe_gauge!(HASHES_WAITING, "Password hashes that wait for a thread");
+    describe_gauge!(CACHE_BYTES, Unit::Bytes, "What is kept of those who have logged in");
+    describe_gauge!(FEED_AGE, Unit::Seconds, "How old the store's last word on changes is");
+    describe_histogram!(STORE, Unit::Seconds, "How long the store takes");
+    describe_counter!(STORE_FAILURES, "Calls of the store that failed");
+}
