@@ -132,11 +132,13 @@ impl Gate {
             Asked::Permission(permission) => case.decide(&permission),
             Asked::Write { bucket: name } => {
                 let org = case.principal.org();
-                match self.engine.directory().bucket_by_name(org, &name).await {
-                    Ok(Some(bucket)) if bucket.org == org => {
-                        case.decide(&Permission::write(Resource::bucket(org, bucket.id)))
+                match self.engine.bucket_named(org, &name).await {
+                    Ok(Some(bucket)) => {
+                        case.decide(&Permission::write(Resource::bucket(org, bucket)))
                     }
-                    Ok(_) => case.deny(&format!("there is no bucket {:?}", cut(&name, MAX_SHOWN))),
+                    Ok(None) => {
+                        case.deny(&format!("there is no bucket {:?}", cut(&name, MAX_SHOWN)))
+                    }
                     Err(error) => Verdict::Failed(error),
                 }
             }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use tokio::task::JoinHandle;
 
 use super::Trust;
@@ -18,9 +19,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) struct Follower(JoinHandle<()>);
 
 impl Follower {
-    /// Begins to listen.
-    pub(crate) fn start(store: &Arc<dyn Store>, trust: Arc<Trust>) -> Self {
-        Self(tokio::spawn(follow(Arc::downgrade(store), trust)))
+    /// Begins to listen. What is read after this has returned is covered by the feed, unless the
+    /// store fails: then it is asked again, and nothing is trusted for long until it answers.
+    pub(crate) async fn start(store: &Arc<dyn Store>, trust: Arc<Trust>) -> Self {
+        let mut followed = Followed { store: Arc::downgrade(store), trust, position: None };
+        let feed = followed.subscribe().await;
+        Self(tokio::spawn(followed.follow(feed)))
     }
 }
 
@@ -30,62 +34,77 @@ impl Drop for Follower {
     }
 }
 
-async fn follow(store: Weak<dyn Store>, trust: Arc<Trust>) {
-    let mut position = None;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let ended = listen(&store, &mut position, &trust, &mut pause).await;
-        match ended {
-            Ok(()) if store.strong_count() == 0 => return,
-            Ok(()) => tracing::debug!("the store's feed of changes has ended"),
-            // What lasts is said once.
-            Err(error) if pause > FIRST_PAUSE => tracing::debug!("still: {error}"),
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::warn!(cause, "cannot follow the store's changes: {error}");
-            }
-        }
-        tokio::time::sleep(pause).await;
-        pause = (2 * pause).min(LONGEST_PAUSE);
-    }
+type Changes = BoxStream<'static, Result<Change, StoreError>>;
+
+struct Followed {
+    store: Weak<dyn Store>,
+    trust: Arc<Trust>,
+    /// Up to where changes were heard.
+    position: Option<Position>,
 }
 
-/// Listens until the feed ends or fails; goes on from the position, if there is one.
-async fn listen(
-    store: &Weak<dyn Store>,
-    position: &mut Option<Position>,
-    trust: &Trust,
-    pause: &mut Duration,
-) -> Result<(), StoreError> {
-    let mut feed = {
-        let Some(store) = store.upgrade() else { return Ok(()) };
-        let from = match *position {
+impl Followed {
+    /// Asks for the feed: from where it broke off, or else from now on.
+    async fn subscribe(&mut self) -> Result<Option<Changes>, StoreError> {
+        let Some(store) = self.store.upgrade() else { return Ok(None) };
+        let position = match self.position {
             Some(position) => position,
             None => {
-                let begin = store.position().await?;
+                let now = store.position().await?;
                 // What was read before may be from before the position.
-                trust.forget_everything();
-                begin
+                self.trust.forget_everything();
+                *self.position.insert(now)
             }
         };
-        *position = Some(from);
-        store.watch(from).await?
-    };
-    while let Some(change) = feed.next().await {
-        match change? {
-            Change::Changed { kind, id, position: after } => {
-                trust.forget(kind, id);
-                *position = Some(after);
+        store.watch(position).await.map(Some)
+    }
+
+    /// Listens for as long as there is a store.
+    async fn follow(mut self, mut feed: Result<Option<Changes>, StoreError>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let ended = match feed {
+                Ok(Some(changes)) => self.listen(changes, &mut pause).await,
+                Ok(None) => return,
+                Err(error) => Err(error),
+            };
+            match ended {
+                Ok(()) => tracing::debug!("the store's feed of changes has ended"),
+                // What lasts is said once.
+                Err(error) if pause > FIRST_PAUSE => tracing::debug!("still: {error}"),
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(cause, "cannot follow the store's changes: {error}");
+                }
             }
-            Change::Fresh { as_of } => {
-                trust.fresh(as_of);
-                *pause = FIRST_PAUSE;
-            }
-            Change::Resync { position: after } => {
-                trust.forget_everything();
-                *position = Some(after);
-            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+            feed = self.subscribe().await;
         }
     }
-    Ok(())
+
+    /// Listens until the feed ends or fails.
+    async fn listen(
+        &mut self,
+        mut changes: Changes,
+        pause: &mut Duration,
+    ) -> Result<(), StoreError> {
+        while let Some(change) = changes.next().await {
+            match change? {
+                Change::Changed { kind, id, position } => {
+                    self.trust.forget(kind, id);
+                    self.position = Some(position);
+                }
+                Change::Fresh { as_of } => {
+                    self.trust.fresh(as_of);
+                    *pause = FIRST_PAUSE;
+                }
+                Change::Resync { position } => {
+                    self.trust.forget_everything();
+                    self.position = Some(position);
+                }
+            }
+        }
+        Ok(())
+    }
 }

@@ -8,7 +8,7 @@ use super::keys::{Mac, Proof};
 use super::stamps::Subject;
 use super::table::{Entry, Table};
 use super::trust::{Moment, Seen, Trust};
-use crate::{Id, Principal, TokenDigest, Username};
+use crate::{BucketId, Id, OrgId, Principal, TokenDigest, Username};
 
 /// Everything that is kept. Bounded; nothing in it has to be removed to be right.
 pub(crate) struct Known {
@@ -18,6 +18,7 @@ pub(crate) struct Known {
     tokens: Table<Token>,
     absent: Table<Absent>,
     tenants: Table<Tenant>,
+    buckets: Table<NamedBucket>,
 }
 
 /// Somebody who has logged in with a username and a password.
@@ -59,6 +60,14 @@ struct Tenant {
     seen: Seen,
 }
 
+/// Which bucket of an org has a name.
+struct NamedBucket {
+    org: OrgId,
+    name: Box<str>,
+    id: BucketId,
+    seen: Seen,
+}
+
 /// Whose standing it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Standing {
@@ -94,6 +103,12 @@ impl Entry for Absent {
     }
 }
 
+impl Entry for NamedBucket {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + OVERHEAD + self.name.len()
+    }
+}
+
 impl Entry for Tenant {
     fn bytes(&self) -> usize {
         size_of::<Self>() + OVERHEAD
@@ -119,16 +134,21 @@ impl Known {
         Self {
             trust,
             hasher: RandomState::new(),
-            logins: Table::new(share(12), Self::TYPICAL_LOGIN),
+            logins: Table::new(share(11), Self::TYPICAL_LOGIN),
             tokens: Table::new(share(2), Self::TYPICAL_LOGIN),
             absent: Table::new(share(1), size_of::<Absent>() + OVERHEAD),
             tenants: Table::new(share(1), size_of::<Tenant>() + OVERHEAD),
+            buckets: Table::new(share(1), size_of::<NamedBucket>() + 2 * OVERHEAD),
         }
     }
 
     /// How many bytes everything takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.logins.bytes() + self.tokens.bytes() + self.absent.bytes() + self.tenants.bytes()
+        self.logins.bytes()
+            + self.tokens.bytes()
+            + self.absent.bytes()
+            + self.tenants.bytes()
+            + self.buckets.bytes()
     }
 
     pub(crate) fn login(&self, username: &str, password: &Mac, now: Moment) -> Look {
@@ -170,7 +190,7 @@ impl Known {
     /// Tells whether it is known that no authorization has the username with this digest.
     pub(crate) fn is_absent(&self, name: u128, now: Moment) -> bool {
         let found = self.absent.find(self.hasher.hash_one(name), |absent| {
-            (absent.name == name).then(|| self.trust.counts_for_absence(absent.seen, now))
+            (absent.name == name).then(|| self.trust.counts(absent.seen, Subject::Absence, now))
         });
         found.unwrap_or(false)
     }
@@ -191,6 +211,23 @@ impl Known {
     pub(crate) fn keep_standing(&self, of: Standing, active: bool, seen: Seen) {
         let hash = self.hasher.hash_one(of);
         self.tenants.insert(hash, Tenant { of, active, seen }, |other| other.of == of);
+    }
+
+    /// The bucket of the org that has the name, byte by byte.
+    pub(crate) fn bucket(&self, org: OrgId, name: &str, now: Moment) -> Option<BucketId> {
+        self.buckets.find(self.hasher.hash_one((org, name)), |bucket| {
+            (bucket.org == org
+                && &*bucket.name == name
+                && self.trust.counts(bucket.seen, Subject::Buckets, now))
+            .then_some(bucket.id)
+        })
+    }
+
+    pub(crate) fn keep_bucket(&self, org: OrgId, name: &str, id: BucketId, seen: Seen) {
+        let bucket = NamedBucket { org, name: name.into(), id, seen };
+        self.buckets.insert(self.hasher.hash_one((org, name)), bucket, |other| {
+            other.org == org && &*other.name == name
+        });
     }
 
     fn counts(

@@ -28,6 +28,10 @@ pub(crate) enum Subject {
     Token(u64),
     /// A user or an org: whether it is there and active.
     Tenant(u64),
+    /// Buckets: which ones have which names. They change seldom, and are forgotten together.
+    Buckets,
+    /// Usernames that do not exist: forgotten together with any authorization.
+    Absence,
 }
 
 /// A moment, in order with all that was forgotten.
@@ -38,8 +42,8 @@ pub(crate) struct Stamp(u64);
 pub(crate) struct Stamps {
     clock: AtomicU64,
     everything: AtomicU64,
-    /// Any authorization: what was read about a username that did not exist.
-    authorizations: AtomicU64,
+    absence: AtomicU64,
+    buckets: AtomicU64,
     credentials: Box<[AtomicU64]>,
     tenants: Box<[AtomicU64]>,
 }
@@ -50,7 +54,8 @@ impl Stamps {
         Self {
             clock: AtomicU64::new(1),
             everything: AtomicU64::new(0),
-            authorizations: AtomicU64::new(0),
+            absence: AtomicU64::new(0),
+            buckets: AtomicU64::new(0),
             credentials: zeros(CREDENTIALS),
             tenants: zeros(TENANTS),
         }
@@ -68,7 +73,7 @@ impl Stamps {
             of.fetch_max(now, Ordering::AcqRel);
         }
         if let Subject::Authorization(_) = subject {
-            self.authorizations.fetch_max(now, Ordering::AcqRel);
+            self.absence.fetch_max(now, Ordering::AcqRel);
         }
     }
 
@@ -84,12 +89,6 @@ impl Stamps {
         !forgotten(&self.everything) && self.of(subject).is_some_and(|of| !forgotten(of))
     }
 
-    /// Tells whether no authorization at all was forgotten since the stamp.
-    pub(crate) fn hold_for_absence(&self, stamp: Stamp) -> bool {
-        let forgotten = |at: &AtomicU64| at.load(Ordering::Acquire) > stamp.0;
-        !forgotten(&self.everything) && !forgotten(&self.authorizations)
-    }
-
     fn tick(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::AcqRel) + 1
     }
@@ -98,6 +97,8 @@ impl Stamps {
         let (of, id) = match subject {
             Subject::Authorization(id) | Subject::Token(id) => (&self.credentials, id),
             Subject::Tenant(id) => (&self.tenants, id),
+            Subject::Buckets => return Some(&self.buckets),
+            Subject::Absence => return Some(&self.absence),
         };
         // Fibonacci hashing: ids differ in the low bits of their random part and in time.
         let hash = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
@@ -115,16 +116,19 @@ mod tests {
     fn a_stamp_holds_until_its_subject_or_everything_is_forgotten() {
         let stamps = Stamps::new();
         let before = stamps.now();
-        assert!(stamps.hold(before, A) && stamps.hold_for_absence(before));
+        let absence = |stamp| stamps.hold(stamp, Subject::Absence);
+        assert!(stamps.hold(before, A) && absence(before));
         stamps.forget(Subject::Token(2));
         stamps.forget(Subject::Tenant(1));
-        assert!(stamps.hold(before, A) && stamps.hold_for_absence(before));
+        stamps.forget(Subject::Buckets);
+        assert!(stamps.hold(before, A) && absence(before));
+        assert!(!stamps.hold(before, Subject::Buckets));
         stamps.forget(A);
-        assert!(!stamps.hold(before, A) && !stamps.hold_for_absence(before));
+        assert!(!stamps.hold(before, A) && !absence(before));
         let after = stamps.now();
         assert!(stamps.hold(after, A));
         stamps.forget(Subject::Authorization(7));
-        assert!(stamps.hold(after, A) && !stamps.hold_for_absence(after));
+        assert!(stamps.hold(after, A) && !absence(after));
         stamps.forget_everything();
         assert!(!stamps.hold(after, A));
         assert!(stamps.hold(stamps.now(), A));

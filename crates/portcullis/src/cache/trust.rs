@@ -70,11 +70,6 @@ impl Trust {
         self.is_recent(seen, now) && self.stamps.hold(seen.stamp, subject)
     }
 
-    /// Tells whether a username that did not exist still does not.
-    pub(super) fn counts_for_absence(&self, seen: Seen, now: Moment) -> bool {
-        self.is_recent(seen, now) && self.stamps.hold_for_absence(seen.stamp)
-    }
-
     fn is_recent(&self, seen: Seen, now: Moment) -> bool {
         let age = now.since(seen.at);
         age <= self.time_to_live
@@ -107,8 +102,9 @@ impl Trust {
             Kind::Authorization => self.stamps.forget(Subject::Authorization(id)),
             Kind::ApiToken => self.stamps.forget(Subject::Token(id)),
             Kind::User | Kind::Org => self.stamps.forget(Subject::Tenant(id)),
-            // Nothing of these is kept.
-            Kind::Bucket | Kind::Deletion => {}
+            Kind::Bucket => self.stamps.forget(Subject::Buckets),
+            // Nothing of it is kept.
+            Kind::Deletion => {}
         }
     }
 

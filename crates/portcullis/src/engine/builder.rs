@@ -148,7 +148,7 @@ impl EngineBuilder {
             throttle,
             audit: self.audit,
             metrics,
-            _follower: Follower::start(&store, Arc::clone(&trust)),
+            _follower: Follower::start(&store, Arc::clone(&trust)).await,
             trust,
             store,
             clock: self.clock,

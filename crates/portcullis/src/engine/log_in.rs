@@ -51,7 +51,7 @@ impl Engine {
     }
 
     /// Takes the time of a read that begins after this.
-    fn before_read(&self) -> Seen {
+    pub(super) fn before_read(&self) -> Seen {
         self.0.trust.before_read(self.0.clock.instant())
     }
 

@@ -31,7 +31,7 @@ use crate::metrics::{Levels, Metrics};
 use crate::password::{HashPool, PasswordPolicy, SharedVerifications};
 use crate::store::{Kind, Lookup, Store};
 use crate::throttle::Throttle;
-use crate::{AuditSink, Clock, Directory, Error, Id, OrgId, Principal, Random, UserId};
+use crate::{AuditSink, BucketId, Clock, Directory, Error, Id, OrgId, Principal, Random, UserId};
 
 /// Answers "who is this?" and "may they?", and manages what the answers depend on.
 ///
@@ -110,6 +110,32 @@ impl Engine {
     /// Reads the org again, as [`Engine::forget_user`] does.
     pub fn forget_org(&self, id: OrgId) {
         self.0.trust.forget(Kind::Org, id.untyped());
+    }
+
+    /// Returns the id of the org's bucket with the name, byte by byte: from memory where it is known,
+    /// for whoever must find it on every request.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal).
+    pub async fn bucket_named(&self, org: OrgId, name: &str) -> Result<Option<BucketId>, Error> {
+        if let Some(known) = self.0.known.bucket(org, name, self.moment()) {
+            return Ok(Some(known));
+        }
+        let seen = self.before_read();
+        let found = self.0.directory.bucket_by_name(org, name).await?;
+        let found = found.filter(|bucket| bucket.org == org).map(|bucket| bucket.id);
+        if let Some(id) = found {
+            self.0.known.keep_bucket(org, name, id, seen);
+        }
+        Ok(found)
+    }
+
+    /// Reads every bucket again before its name leads to it: for a host with a [`Directory`] of its
+    /// own, whenever one of its buckets was renamed or deleted.
+    pub fn forget_buckets(&self) {
+        self.0.trust.forget(Kind::Bucket, Id::from_u64(0));
     }
 
     /// Hands over to the recorder of the `metrics` crate what is counted apart from it: to be called

@@ -13,6 +13,7 @@ mod failures;
 mod filters;
 mod ids;
 mod management;
+mod memory;
 mod races;
 mod snapshots;
 mod support;

@@ -1,0 +1,576 @@
+//! What is answered from memory, and what calls it into question.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use portcullis::store::{
+    Batch, BoxStream, Change, Feed, Index, Lookup, MemoryStore, Page, PageRequest, Position,
+    Record, Store, StoreError,
+};
+use portcullis::{
+    Authorization, AuthorizationUpdate, Bucket, CacheConfig, Clock, Credentials, Engine, Error,
+    NewApiToken, NewAuthorization, Org, OrgId, Permission, Principal, Refusal, Resource,
+    StaticDirectory, Status, Timestamp, User, UserId, Username, async_trait,
+};
+use portcullis_testkit::{Counts, InstrumentedStore, Method};
+
+use crate::support::{builder, name};
+
+/// A store whose feed says what the test wants it to say.
+#[derive(Debug)]
+struct Told {
+    store: MemoryStore,
+    feed: Arc<Feed>,
+}
+
+#[async_trait]
+impl Store for Told {
+    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
+        self.store.get(lookup).await
+    }
+
+    async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
+        self.store.list(index, page).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
+        self.store.commit(batch).await
+    }
+
+    async fn position(&self) -> Result<Position, StoreError> {
+        Ok(self.feed.position())
+    }
+
+    async fn watch(
+        &self,
+        after: Position,
+    ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
+        Ok(self.feed.watch(after))
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.store.close().await
+    }
+}
+
+/// Time that the test moves.
+#[derive(Clone, Debug)]
+struct Hand {
+    began: Instant,
+    passed: Arc<Mutex<Duration>>,
+}
+
+impl Hand {
+    fn new() -> Self {
+        Self { began: Instant::now(), passed: Arc::default() }
+    }
+
+    fn pass(&self, time: Duration) {
+        *self.passed.lock().unwrap() += time;
+    }
+}
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn instant(&self) -> Instant {
+        self.began + *self.passed.lock().unwrap()
+    }
+}
+
+/// An engine that knows somebody, over a store whose calls are counted.
+struct World {
+    engine: Engine,
+    /// The same store, for somebody else to change.
+    other: Engine,
+    store: Arc<dyn Store>,
+    feed: Arc<Feed>,
+    clock: Hand,
+    counts: Counts,
+    org: Org,
+    user: User,
+    bucket: Bucket,
+    id: portcullis::AuthorizationId,
+}
+
+const PASSWORD: &str = "telegraf-password";
+
+impl World {
+    async fn new() -> Self {
+        let feed = Feed::of_shared_store(7, 0);
+        let store = MemoryStore::new().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Told { store, feed: Arc::clone(&feed) });
+        let counts = Counts::new();
+        let counted = Arc::new(InstrumentedStore::new(Arc::clone(&store), &counts));
+        let clock = Hand::new();
+        let engine = builder(counted).clock(clock.clone()).build().await.unwrap();
+        let other = builder(Arc::clone(&store)).cache(CacheConfig::off()).build().await.unwrap();
+        let org = other.create_org(name("acme")).await.unwrap();
+        let user = other.create_user(name("ada")).await.unwrap();
+        let bucket = other.create_bucket(org.id, name("telemetry")).await.unwrap();
+        let permissions = [Permission::write(Resource::bucket(org.id, bucket.id))];
+        let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org.id, permissions);
+        let id = other.create_authorization(new.for_user(user.id)).await.unwrap().id;
+        other.set_password(id, PASSWORD).await.unwrap();
+        let world = Self { engine, other, store, feed, clock, counts, org, user, bucket, id };
+        world.log_in(PASSWORD).await.unwrap();
+        world.counts.reset();
+        world
+    }
+
+    async fn log_in(&self, password: &str) -> Result<Principal, Error> {
+        self.engine.authenticate(Credentials::password("telegraf", password)).await
+    }
+
+    async fn refusal(&self, password: &str) -> Refusal {
+        self.log_in(password).await.unwrap_err().refusal().unwrap()
+    }
+
+    /// What a log-in with the right password costs: reads of the store, and hashes.
+    async fn cost(&self) -> (u64, u64) {
+        let reads = self.counts.of(Method::Get) + self.counts.of(Method::List);
+        let hashes = self.engine.hash_pool().computations();
+        self.log_in(PASSWORD).await.unwrap();
+        let reads_after = self.counts.of(Method::Get) + self.counts.of(Method::List);
+        (reads_after - reads, self.engine.hash_pool().computations() - hashes)
+    }
+
+    /// Has the engine hear what the feed says.
+    async fn heard(&self, what: impl FnOnce(&Feed)) {
+        what(&self.feed);
+        // The engine listens on this thread; it has heard once there is nothing left to do.
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn fresh(&self) {
+        let now = self.clock.instant();
+        self.heard(|feed| feed.fresh(now)).await;
+    }
+
+    async fn stored(&self) -> Authorization {
+        self.other.authorization(self.id).await.unwrap().unwrap()
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn who_is_known_costs_no_read_and_no_hash() {
+    let world = World::new().await;
+    for _ in 0..100 {
+        assert_eq!(world.cost().await, (0, 0));
+    }
+    let write = Resource::bucket(world.org.id, world.bucket.id);
+    let principal = world.log_in(PASSWORD).await.unwrap();
+    assert!(principal.check(portcullis::Action::Write, &write).is_allowed());
+    assert_eq!(world.refusal("another-password").await, Refusal::WrongPassword);
+    assert_eq!(world.cost().await, (0, 0), "a wrong password drove out the right one");
+}
+
+#[tokio::test]
+async fn an_edited_entry_costs_one_read_and_no_hash() {
+    let world = World::new().await;
+    let update = AuthorizationUpdate::description("changed");
+    world.engine.update_authorization(world.id, update).await.unwrap();
+    assert_eq!(world.cost().await, (1, 0));
+    assert_eq!(world.cost().await, (0, 0));
+    // The same by somebody else, as soon as the feed tells.
+    let update = AuthorizationUpdate::description("changed again");
+    world.other.update_authorization(world.id, update).await.unwrap();
+    let changed = (portcullis::store::Kind::Authorization, world.id.untyped());
+    world.heard(|feed| _ = feed.announce([changed])).await;
+    assert_eq!(world.cost().await, (1, 0));
+    assert_eq!(world.cost().await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_resync_costs_one_read_each_and_no_hash() {
+    let world = World::new().await;
+    let mut ids = Vec::new();
+    for number in 0..10 {
+        let username = Username::new(format!("agent-{number}")).unwrap();
+        let grant = Permission::write(Resource::bucket(world.org.id, world.bucket.id));
+        let new = NewAuthorization::new(username, world.org.id, [grant]).for_user(world.user.id);
+        let id = world.engine.create_authorization(new).await.unwrap().id;
+        world.engine.set_password(id, PASSWORD).await.unwrap();
+        ids.push(id);
+    }
+    let log_in = async |number: usize| {
+        let username = format!("agent-{number}");
+        world.engine.authenticate(Credentials::password(&username, PASSWORD)).await.unwrap();
+    };
+    for number in 0..10 {
+        log_in(number).await;
+    }
+    world.heard(|feed| feed.resync(1)).await;
+    world.counts.reset();
+    let hashes = world.engine.hash_pool().computations();
+    for number in 0..10 {
+        log_in(number).await;
+    }
+    assert_eq!(world.engine.hash_pool().computations(), hashes);
+    // The user and the org that they share are read once.
+    assert_eq!(world.counts.of(Method::Get), 10 + 2);
+}
+
+#[tokio::test]
+async fn a_feed_that_is_behind_costs_a_read_every_two_seconds_and_no_hash() {
+    let world = World::new().await;
+    world.clock.pass(2 * SECOND);
+    assert_eq!(world.cost().await, (0, 0), "it was read two seconds ago");
+    world.clock.pass(SECOND);
+    // With the user and the org.
+    assert_eq!(world.cost().await, (3, 0));
+    assert_eq!(world.cost().await, (0, 0));
+    // The feed is back: no read until the time to live ends.
+    for _ in 0..57 {
+        world.clock.pass(SECOND);
+        world.fresh().await;
+        assert_eq!(world.cost().await, (0, 0));
+    }
+    world.clock.pass(5 * SECOND);
+    world.fresh().await;
+    assert_eq!(world.cost().await, (3, 0));
+}
+
+#[tokio::test]
+async fn what_others_change_counts_within_the_staleness_that_is_allowed() {
+    let world = World::new().await;
+    world.other.set_password(world.id, "a-new-password").await.unwrap();
+    // Nobody has told, and no more time has passed than may.
+    world.clock.pass(2 * SECOND);
+    assert!(world.log_in(PASSWORD).await.is_ok());
+    world.clock.pass(Duration::from_millis(1));
+    assert_eq!(world.refusal(PASSWORD).await, Refusal::WrongPassword);
+    assert!(world.log_in("a-new-password").await.is_ok());
+    assert_eq!(world.refusal(PASSWORD).await, Refusal::WrongPassword);
+}
+
+#[tokio::test]
+async fn without_a_store_nobody_is_let_in_once_what_is_known_is_too_old() {
+    let world = World::new().await;
+    world.store.close().await.unwrap();
+    world.clock.pass(2 * SECOND);
+    assert!(world.log_in(PASSWORD).await.is_ok());
+    world.clock.pass(SECOND);
+    let error = world.log_in(PASSWORD).await.unwrap_err();
+    assert_eq!((error.kind(), error.refusal()), (portcullis::ErrorKind::Unavailable, None));
+}
+
+#[tokio::test]
+async fn the_state_of_user_and_org_counts_at_once() {
+    let world = World::new().await;
+    world.engine.set_user_status(world.user.id, Status::Inactive).await.unwrap();
+    assert_eq!(world.refusal(PASSWORD).await, Refusal::User);
+    world.engine.set_user_status(world.user.id, Status::Active).await.unwrap();
+    assert_eq!(world.cost().await.1, 0);
+    world.engine.set_org_status(world.org.id, Status::Inactive).await.unwrap();
+    assert_eq!(world.refusal(PASSWORD).await, Refusal::Org);
+    world.engine.set_org_status(world.org.id, Status::Active).await.unwrap();
+    world.engine.delete_org(world.org.id).await.unwrap();
+    assert_eq!(world.refusal(PASSWORD).await, Refusal::UnknownUsername);
+}
+
+#[tokio::test]
+async fn permissions_that_were_replaced_count_at_once() {
+    let world = World::new().await;
+    let bucket = Resource::bucket(world.org.id, world.bucket.id);
+    let read = vec![Permission::read(bucket)];
+    world.engine.set_permissions(world.id, read).await.unwrap();
+    let principal = world.log_in(PASSWORD).await.unwrap();
+    assert!(!principal.check(portcullis::Action::Write, &bucket).is_allowed());
+}
+
+#[tokio::test]
+async fn an_api_token_is_known_and_forgotten_like_a_password() {
+    let world = World::new().await;
+    let permissions = portcullis::presets::operator();
+    let (org, user) = (world.org.id, world.user.id);
+    let new = NewApiToken { org, user, permissions, description: String::new() };
+    let (token, secret) = world.engine.create_api_token(new).await.unwrap();
+    let secret = secret.expose();
+    let in_three_ways = async || {
+        let alone = world.engine.authenticate(Credentials::token(secret)).await;
+        let as_password = Credentials::password("nobody", secret);
+        let as_password = world.engine.authenticate(as_password).await;
+        (alone.is_ok(), as_password.is_ok(), world.engine.authenticate_caller(secret).await.is_ok())
+    };
+    assert_eq!(in_three_ways().await, (true, true, true));
+    world.counts.reset();
+    assert_eq!(in_three_ways().await, (true, true, true));
+    assert_eq!(world.counts.of(Method::Get), 0);
+
+    // Somebody gets the username: the token is no password for it any more.
+    let new = NewAuthorization::new(
+        Username::new("nobody").unwrap(),
+        org,
+        [Permission::read(Resource::bucket(org, world.bucket.id))],
+    );
+    let id = world.engine.create_authorization(new.for_user(user)).await.unwrap().id;
+    assert_eq!(in_three_ways().await, (true, false, true));
+    world.engine.delete_authorization(id).await.unwrap();
+    assert_eq!(in_three_ways().await, (true, true, true));
+
+    world.engine.set_api_token_status(token.id, Status::Inactive).await.unwrap();
+    assert_eq!(in_three_ways().await, (false, false, true));
+    let caller = world.engine.authenticate_caller(secret).await.unwrap();
+    assert!(!caller.is_active());
+    world.engine.revoke_api_token(token.id).await.unwrap();
+    assert_eq!(in_three_ways().await, (false, false, false));
+}
+
+#[tokio::test]
+async fn a_bucket_is_known_by_its_name_until_a_bucket_changes() {
+    let world = World::new().await;
+    let (org, bucket) = (world.org.id, world.bucket.id);
+    let named = async |name| world.engine.bucket_named(org, name).await.unwrap();
+    assert_eq!(named("telemetry").await, Some(bucket));
+    world.counts.reset();
+    assert_eq!(named("telemetry").await, Some(bucket));
+    assert_eq!(world.counts.of(Method::Get), 0);
+    assert_eq!(named("Telemetry").await, None);
+    let by_id = world.engine.bucket_named(org, &bucket.to_string()).await.unwrap();
+    assert_eq!(by_id, None, "an id is only a name here");
+    let elsewhere = OrgId::from_u64(99);
+    assert_eq!(world.engine.bucket_named(elsewhere, "telemetry").await.unwrap(), None);
+    world.engine.delete_bucket(bucket).await.unwrap();
+    assert_eq!(named("telemetry").await, None);
+    let again = world.engine.create_bucket(org, name("telemetry")).await.unwrap().id;
+    assert_eq!(named("telemetry").await, Some(again));
+}
+
+/// A host that may switch its only user off.
+#[derive(Debug)]
+struct Host {
+    directory: StaticDirectory,
+    off: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl portcullis::Directory for Host {
+    async fn user(&self, id: UserId) -> Result<Option<User>, Error> {
+        let off = self.off.load(Ordering::SeqCst) != 0;
+        Ok(self.directory.user(id).await?.filter(|_| !off))
+    }
+
+    async fn user_by_name(&self, name: &str) -> Result<Option<User>, Error> {
+        self.directory.user_by_name(name).await
+    }
+
+    async fn users(
+        &self,
+        after: Option<UserId>,
+        limit: std::num::NonZeroUsize,
+    ) -> Result<Vec<User>, Error> {
+        self.directory.users(after, limit).await
+    }
+
+    async fn org(&self, id: OrgId) -> Result<Option<Org>, Error> {
+        self.directory.org(id).await
+    }
+
+    async fn org_by_name(&self, name: &str) -> Result<Option<Org>, Error> {
+        self.directory.org_by_name(name).await
+    }
+
+    async fn orgs(
+        &self,
+        after: Option<OrgId>,
+        limit: std::num::NonZeroUsize,
+    ) -> Result<Vec<Org>, Error> {
+        self.directory.orgs(after, limit).await
+    }
+
+    async fn bucket(&self, id: portcullis::BucketId) -> Result<Option<Bucket>, Error> {
+        self.directory.bucket(id).await
+    }
+
+    async fn bucket_by_name(&self, org: OrgId, name: &str) -> Result<Option<Bucket>, Error> {
+        self.directory.bucket_by_name(org, name).await
+    }
+
+    async fn buckets(
+        &self,
+        org: Option<OrgId>,
+        after: Option<portcullis::BucketId>,
+        limit: std::num::NonZeroUsize,
+    ) -> Result<Vec<Bucket>, Error> {
+        self.directory.buckets(org, after, limit).await
+    }
+}
+
+#[tokio::test]
+async fn what_a_host_forgot_to_tell_counts_when_the_time_to_live_ends() {
+    let (org, user) = (OrgId::from_u64(1), UserId::from_u64(2));
+    let directory = StaticDirectory::new()
+        .with_user(User { id: user, name: name("ada"), status: Status::Active })
+        .with_org(Org { id: org, name: name("acme"), status: Status::Active });
+    let off = Arc::new(AtomicU64::new(0));
+    let host = Host { directory, off: Arc::clone(&off) };
+    let feed = Feed::of_shared_store(7, 0);
+    let store = Told { store: MemoryStore::new().unwrap(), feed: Arc::clone(&feed) };
+    let clock = Hand::new();
+    let engine =
+        builder(Arc::new(store)).directory(host).clock(clock.clone()).build().await.unwrap();
+    let grant = Permission::read(Resource::all(portcullis::ResourceType::Buckets));
+    let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org, [grant]);
+    let id = engine.create_authorization(new.for_user(user)).await.unwrap().id;
+    engine.set_password(id, PASSWORD).await.unwrap();
+    let works = async || {
+        feed.fresh(clock.instant());
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        engine.authenticate(Credentials::password("telegraf", PASSWORD)).await.is_ok()
+    };
+    assert!(works().await);
+    off.store(1, Ordering::SeqCst);
+    clock.pass(60 * SECOND);
+    assert!(works().await);
+    clock.pass(SECOND);
+    assert!(!works().await);
+    off.store(0, Ordering::SeqCst);
+    assert!(!works().await);
+    engine.forget_user(user);
+    assert!(works().await);
+    off.store(1, Ordering::SeqCst);
+    engine.forget_user(user);
+    assert!(!works().await);
+}
+
+#[tokio::test]
+async fn nothing_is_kept_where_that_was_switched_off() {
+    let world = World::new().await;
+    let engine = builder(Arc::clone(&world.store)).cache(CacheConfig::off()).build().await.unwrap();
+    for expected in 1..=3 {
+        engine.authenticate(Credentials::password("telegraf", PASSWORD)).await.unwrap();
+        assert_eq!(engine.hash_pool().computations(), expected);
+    }
+}
+
+#[tokio::test]
+async fn who_logs_in_at_once_with_the_same_password_shares_one_hash() {
+    let world = World::new().await;
+    // It takes long enough for all to come meanwhile.
+    let dear = portcullis::password::HashParams::default();
+    let engine = builder(Arc::clone(&world.store)).hash_params(dear).build().await.unwrap();
+    let new = "a-dear-password";
+    engine.set_password(world.id, new).await.unwrap();
+    let log_in = |password| {
+        let engine = engine.clone();
+        async move { engine.authenticate(Credentials::password("telegraf", password)).await.is_ok() }
+    };
+    let right = (0..100).map(|_| log_in(new));
+    let all = futures_util::future::join_all(right).await;
+    assert!(all.into_iter().all(|let_in| let_in));
+    assert_eq!(engine.hash_pool().computations(), 2, "one to set it, one to verify it");
+    // Another password is another computation.
+    let wrong = futures_util::future::join_all((0..100).map(|_| log_in("another-password"))).await;
+    assert!(wrong.into_iter().all(|let_in| !let_in));
+    assert_eq!(engine.hash_pool().computations(), 3);
+}
+
+mod rehash {
+    use super::*;
+
+    /// `secret-pass-1`, with bcrypt of cost 4.
+    const BCRYPT: &str = "$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6";
+
+    async fn with_bcrypt() -> World {
+        let world = World::new().await;
+        world.other.delete_authorization(world.id).await.unwrap();
+        let snapshot = format!(
+            r#"{{"type":"authorization","id":"{}","token":"telegraf","orgID":"{}","userID":"{}","status":"active","description":"","permissions":[],"passwordHash":"{BCRYPT}","createdAt":"2020-01-01T00:00:00Z","updatedAt":"2020-01-01T00:00:00Z"}}"#,
+            world.id, world.org.id, world.user.id
+        );
+        let snapshot = portcullis::snapshot::Snapshot::read(snapshot.as_bytes()).unwrap();
+        world.other.import(snapshot, false).await.unwrap();
+        world
+    }
+
+    /// Waits until the hash is another one; panics when it stays.
+    async fn replaced(world: &World) -> Authorization {
+        for _ in 0..10_000 {
+            let stored = world.stored().await;
+            if stored.password_hash.as_ref().unwrap().expose() != BCRYPT {
+                return stored;
+            }
+            tokio::task::yield_now().await;
+            std::thread::yield_now();
+        }
+        panic!("the weak hash was not replaced");
+    }
+
+    #[tokio::test]
+    async fn bcrypt_is_replaced_at_log_in_and_nothing_else_changes() {
+        let world = with_bcrypt().await;
+        let engine = builder(Arc::clone(&world.store)).build().await.unwrap();
+        let log_in = async || {
+            engine.authenticate(Credentials::password("telegraf", "secret-pass-1")).await.unwrap()
+        };
+        let before = world.stored().await;
+        log_in().await;
+        let mut after = replaced(&world).await;
+        let hash = after.password_hash.clone().unwrap();
+        assert!(hash.expose().starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{}", hash.expose());
+        after.password_hash.clone_from(&before.password_hash);
+        assert_eq!(after, before);
+        // Two were computed: to verify and to replace. The new one is known.
+        log_in().await;
+        assert_eq!(engine.hash_pool().computations(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_replaces_nothing() {
+        let world = with_bcrypt().await;
+        let engine = builder(Arc::clone(&world.store)).build().await.unwrap();
+        let wrong = Credentials::password("telegraf", "secret-pass-2");
+        assert!(engine.authenticate(wrong).await.is_err());
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(world.stored().await.password_hash.unwrap().expose(), BCRYPT);
+        assert_eq!(engine.hash_pool().computations(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_hash_stays_where_replacing_was_switched_off() {
+        let world = with_bcrypt().await;
+        let engine =
+            builder(Arc::clone(&world.store)).rehash_at_log_in(false).build().await.unwrap();
+        engine.authenticate(Credentials::password("telegraf", "secret-pass-1")).await.unwrap();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(world.stored().await.password_hash.unwrap().expose(), BCRYPT);
+        assert_eq!(engine.hash_pool().computations(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_new_password_wins_against_a_replacement() {
+        for round in 0..200 {
+            let world = with_bcrypt().await;
+            let engine = builder(Arc::clone(&world.store)).build().await.unwrap();
+            let log_in = async {
+                let old = Credentials::password("telegraf", "secret-pass-1");
+                let _ = engine.authenticate(old).await;
+            };
+            let set = async {
+                for _ in 0..round % 7 {
+                    tokio::task::yield_now().await;
+                }
+                engine.set_password(world.id, "a-new-password").await.unwrap();
+            };
+            tokio::join!(log_in, set);
+            for password in ["secret-pass-1", "a-new-password"] {
+                let let_in = engine.authenticate(Credentials::password("telegraf", password)).await;
+                assert_eq!(let_in.is_ok(), password == "a-new-password", "round {round}");
+            }
+        }
+    }
+}
