@@ -1,6 +1,7 @@
 //! Permissions: what they say, how they are checked, the usual sets of them.
 
 mod decision;
+mod explanation;
 mod grant_key;
 mod id_table;
 mod kinds;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
 pub use decision::{Decision, Denial};
+pub use explanation::Explanation;
 pub use grant_key::GrantKey;
 pub use presets::{member_bucket, member_of_org, operator, owner_of_org, read_all, user_self};
 pub use resource::{Action, Resource, ResourceType};

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::decision::{Decision, Denial};
+use super::explanation::Explanation;
 use super::id_table::IdTable;
 use super::kinds::{Actions, Kinds};
 use super::{Action, Permission, Resource, ResourceType};
@@ -142,6 +143,12 @@ impl PermissionSet {
         requested: impl IntoIterator<Item = Permission>,
     ) -> impl Iterator<Item = Decision> {
         requested.into_iter().map(|asked| self.check(asked.action, &asked.resource))
+    }
+
+    /// Explains the decision in words, for operators: which permission allowed it, or which ones
+    /// come nearest. It takes much longer than a check.
+    pub fn explain(&self, action: Action, resource: &Resource) -> Explanation {
+        Explanation::new(self, Permission::new(action, *resource))
     }
 
     /// Tells whether the set allows nothing at all.
