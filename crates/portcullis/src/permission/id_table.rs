@@ -25,7 +25,8 @@ pub(super) struct Few {
 /// More of them: a hash table without a free place, or a sorted list.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Many {
-    /// The id of each entry: bucket after bucket, and ascending within one.
+    /// The id of each entry: bucket after bucket, and ascending within one. Where there are
+    /// buckets, the first id follows three times more, so that a window is always full.
     ids: Box<[u64]>,
     /// What each entry grants. A single one is that of every entry.
     grants: Box<[Grant]>,
@@ -35,8 +36,7 @@ pub(super) struct Many {
     orgs: Box<[u64]>,
     /// Where each bucket begins. Empty, there are no buckets, and `ids` ascends.
     directory: Box<[u16]>,
-    /// What an id is multiplied by to find its bucket.
-    multiplier: u64,
+    hash: Hash,
 }
 
 /// How many entries are looked at to find one. No bucket has more.
@@ -123,11 +123,20 @@ impl IdTable {
         Self::Many(Many::new(entries, ids_differ, budget))
     }
 
-    /// Finds what is granted on the resource by its id, and the org that was named by the grant,
-    /// if there is one for the action. An org of 0 is none.
+    /// Finds what is granted on the resource by its id, and the org that the grant named, or 0.
+    /// `None` says that it takes a [`Self::search`].
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
     #[inline(always)]
-    pub(super) fn find(
+    pub(super) fn find(&self, resource_type: ResourceType, id: Id) -> Option<(Actions, u64)> {
+        match self {
+            Self::Few(few) => Some(few.find(resource_type, id.as_u64())),
+            Self::Many(many) => many.find(resource_type, id.as_u64()),
+        }
+    }
+
+    /// As [`Self::find`], where the id may have several entries. If the action is granted, the org
+    /// is the one that this grant named.
+    pub(super) fn search(
         &self,
         action: Action,
         resource_type: ResourceType,
@@ -135,7 +144,7 @@ impl IdTable {
     ) -> (Actions, u64) {
         match self {
             Self::Few(few) => few.find(resource_type, id.as_u64()),
-            Self::Many(many) => many.find(action, resource_type, id.as_u64()),
+            Self::Many(many) => many.search(action, resource_type, id.as_u64()),
         }
     }
 
@@ -215,19 +224,16 @@ impl Many {
             (false, true) => 2 * len + 8 * orgs.len(),
             (false, false) => 8 * len,
         };
-        let room = budget.saturating_sub(8 * len + grants_size + orgs_size) / 2;
+        let room = budget.saturating_sub(8 * (len + WINDOW - 1) + grants_size + orgs_size) / 2;
         let buckets = if ids_differ { Buckets::choose(&entries, room) } else { None };
         if let Some(buckets) = &buckets {
             entries.sort_unstable_by_key(|entry| (buckets.of(entry.id), entry.id));
         }
-        let (directory, multiplier) = match &buckets {
-            Some(buckets) => (buckets.directory(), buckets.multiplier),
-            None => (Box::default(), 0),
-        };
-
+        let padding = if buckets.is_some() { WINDOW - 1 } else { 0 };
+        let padding = entries.iter().take(1).cycle().take(padding);
         let number = |entry: &Entry| u16::try_from(orgs.partition_point(|org| *org < entry.org));
         Self {
-            ids: entries.iter().map(|entry| entry.id).collect(),
+            ids: entries.iter().chain(padding).map(|entry| entry.id).collect(),
             grants: entries.iter().map(|entry| entry.grant).take(grants_size).collect(),
             org_of: if numbered {
                 entries.iter().flat_map(number).collect()
@@ -239,32 +245,25 @@ impl Many {
             } else {
                 entries.iter().map(|entry| entry.org).collect()
             },
-            directory,
-            multiplier,
+            directory: buckets.as_ref().map(Buckets::directory).unwrap_or_default(),
+            hash: buckets.map(|buckets| buckets.hash).unwrap_or_default(),
         }
     }
 
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
     #[inline(always)]
-    fn find(&self, action: Action, resource_type: ResourceType, id: u64) -> (Actions, u64) {
-        let Some(start) = self.directory.get(bucket(id, self.multiplier, self.directory.len()))
-        else {
-            return self.search(action, resource_type, id);
-        };
-        // The last buckets are looked at with some before them.
-        let start = usize::from(*start).min(self.ids.len().saturating_sub(WINDOW));
-        let window = self.ids.get(start..).and_then(|rest| rest.first_chunk());
-        match window.map(|window| place(id, window)) {
-            Some(place) if place < WINDOW => {
-                let position = start + place;
-                (self.grant(position).actions_on(resource_type), self.org(position))
-            }
-            _ => (Actions::NONE, 0),
+    fn find(&self, resource_type: ResourceType, id: u64) -> Option<(Actions, u64)> {
+        let start = usize::from(*self.directory.get(self.hash.of(id))?);
+        let window = self.ids.get(start..start + WINDOW)?.try_into().ok()?;
+        let place = place(id, window);
+        if place == WINDOW {
+            return Some((Actions::NONE, 0));
         }
+        let position = start + place;
+        Some((self.grant(position).actions_on(resource_type), self.org(position)))
     }
 
     /// As [`Self::find`], without buckets. The id may have several entries.
-    #[inline(never)]
     fn search(&self, action: Action, resource_type: ResourceType, id: u64) -> (Actions, u64) {
         let start = self.ids.partition_point(|held| *held < id);
         let equal = self.ids.iter().skip(start).take_while(|held| **held == id);
@@ -293,7 +292,9 @@ impl Many {
     }
 
     fn iter(&self) -> impl Iterator<Item = Entry> {
-        self.ids.iter().enumerate().map(|(position, id)| Entry {
+        let padding = if self.directory.is_empty() { 0 } else { WINDOW - 1 };
+        let len = self.ids.len() - padding;
+        self.ids.iter().take(len).enumerate().map(|(position, id)| Entry {
             id: *id,
             grant: self.grant(position),
             org: self.org(position),
@@ -310,9 +311,26 @@ impl Many {
     }
 }
 
+/// Which bucket an id is in: the first bits of its product with this. The last six bits of this
+/// say how many bits of the product are left out.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Hash(u64);
+
+impl Hash {
+    const fn new(multiplier: u64, bits: u32) -> Self {
+        Self(multiplier & !63 | (u64::BITS - bits) as u64)
+    }
+
+    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[inline(always)]
+    const fn of(self, id: u64) -> usize {
+        (id.wrapping_mul(self.0) >> (self.0 & 63)) as usize
+    }
+}
+
 /// A way to spread ids over buckets of at most [`WINDOW`].
 struct Buckets {
-    multiplier: u64,
+    hash: Hash,
     lengths: Vec<u16>,
 }
 
@@ -320,27 +338,29 @@ impl Buckets {
     /// Finds one with room for so many buckets. There may be none.
     fn choose(entries: &[Entry], room: usize) -> Option<Self> {
         u16::try_from(entries.len()).ok()?;
-        [2, 4].into_iter().find_map(|share| {
-            let buckets = room.min(share * entries.len());
+        // Half as many at least; all of them would be one entry a bucket.
+        let least = entries.len().next_power_of_two().ilog2() - 1;
+        (least..least + 4).filter(|bits| 1 << bits <= room).find_map(|bits| {
             let multipliers = std::iter::successors(Some(FIRST_MULTIPLIER), |last| {
                 Some(last.wrapping_mul(FIRST_MULTIPLIER))
             });
             multipliers.take(MULTIPLIERS).find_map(|multiplier| {
-                let mut lengths = vec![0; buckets];
+                let hash = Hash::new(multiplier, bits);
+                let mut lengths = vec![0; 1 << bits];
                 for entry in entries {
-                    let length = lengths.get_mut(bucket(entry.id, multiplier, buckets))?;
+                    let length = lengths.get_mut(hash.of(entry.id))?;
                     *length += 1;
                     if usize::from(*length) > WINDOW {
                         return None;
                     }
                 }
-                Some(Self { multiplier, lengths })
+                Some(Self { hash, lengths })
             })
         })
     }
 
     fn of(&self, id: u64) -> usize {
-        bucket(id, self.multiplier, self.lengths.len())
+        self.hash.of(id)
     }
 
     /// Where each bucket begins.
@@ -354,14 +374,6 @@ impl Buckets {
     }
 }
 
-/// The bucket of the id, of so many.
-#[expect(clippy::inline_always, reason = "the call costs as much as the look")]
-#[inline(always)]
-const fn bucket(id: u64, multiplier: u64, buckets: usize) -> usize {
-    let hash = id.wrapping_mul(multiplier) >> 32;
-    ((hash * buckets as u64) >> 32) as usize
-}
-
 /// A place of the id, or [`WINDOW`]. It looks at all of them: to stop at the right one is
 /// a branch that is guessed wrong.
 #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
@@ -369,7 +381,7 @@ const fn bucket(id: u64, multiplier: u64, buckets: usize) -> usize {
 fn place(wanted: u64, ids: &[u64; WINDOW]) -> usize {
     let mut found = WINDOW;
     for (place, id) in ids.iter().enumerate() {
-        found = if *id == wanted { place } else { found };
+        found = std::hint::select_unpredictable(*id == wanted, place, found);
     }
     found
 }

@@ -59,6 +59,10 @@ impl Kinds {
         Self(u64::MAX / 3 << action as u8)
     }
 
+    pub(super) const fn has(self, action: Action, resource_type: ResourceType) -> bool {
+        self.0 >> (resource_type as u64 * 2 + action as u64) & 1 != 0
+    }
+
     /// Returns the actions on the type.
     pub(super) const fn actions(self, resource_type: ResourceType) -> Actions {
         Actions::from_bits((self.0 >> (resource_type as u64 * 2)) as u8)

@@ -7,7 +7,7 @@ use super::explanation::Explanation;
 use super::id_table::IdTable;
 use super::kinds::{Actions, Kinds};
 use super::{Action, Permission, Resource, ResourceType};
-use crate::OrgId;
+use crate::{Id, OrgId};
 
 /// Permissions compiled for checking: what a credential holds.
 ///
@@ -78,44 +78,72 @@ impl PermissionSet {
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
     #[inline(always)]
     pub fn check(&self, action: Action, resource: &Resource) -> Decision {
-        let held = self.everywhere.actions(resource.resource_type);
-        if held.has(action) {
+        if self.everywhere.has(action, resource.resource_type) {
             return self.allowed_everywhere(action, resource.resource_type);
         }
         if !self.orgs.is_empty() {
-            return self.check_by_org(action, resource, held);
+            return self.check_by_org(action, resource);
+        }
+        self.check_by_id(action, resource, Actions::NONE)
+    }
+
+    /// As [`Self::check`], where something is granted in orgs.
+    #[inline(never)]
+    fn check_by_org(&self, action: Action, resource: &Resource) -> Decision {
+        let resource_type = resource.resource_type;
+        let Some(org) = resource.org else {
+            return self.check_by_id(action, resource, Actions::NONE);
+        };
+        let held = self.granted_in(org).actions(resource_type);
+        if held.has(action) {
+            let resource = Resource { resource_type, id: None, org: Some(org) };
+            return Decision::Allowed(Permission::new(action, resource));
         }
         self.check_by_id(action, resource, held)
     }
 
-    /// As [`Self::check`], where something is granted in orgs, and this everywhere.
-    #[inline(never)]
-    fn check_by_org(&self, action: Action, resource: &Resource, mut held: Actions) -> Decision {
-        let resource_type = resource.resource_type;
-        if let Some(org) = resource.org {
-            held |= self.granted_in(org).actions(resource_type);
-            if held.has(action) {
-                let resource = Resource { resource_type, id: None, org: Some(org) };
-                return Decision::Allowed(Permission::new(action, resource));
-            }
+    /// As [`Self::check`], where this is held in the org.
+    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[inline(always)]
+    fn check_by_id(&self, action: Action, resource: &Resource, held: Actions) -> Decision {
+        let Some(id) = resource.id else {
+            return Decision::Denied(self.denial(action, resource.resource_type, held));
+        };
+        match self.ids.find(resource.resource_type, id) {
+            Some(found) => self.decide_by_id(action, resource.resource_type, id, held, found),
+            None => self.check_by_search(action, resource.resource_type, id, held),
         }
-        self.check_by_id(action, resource, held)
+    }
+
+    /// As [`Self::check_by_id`], where the id is not found in one step.
+    #[inline(never)]
+    fn check_by_search(
+        &self,
+        action: Action,
+        resource_type: ResourceType,
+        id: Id,
+        held: Actions,
+    ) -> Decision {
+        let found = self.ids.search(action, resource_type, id);
+        self.decide_by_id(action, resource_type, id, held, found)
     }
 
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
     #[inline(always)]
-    fn check_by_id(&self, action: Action, resource: &Resource, mut held: Actions) -> Decision {
-        let resource_type = resource.resource_type;
-        if let Some(id) = resource.id {
-            let (actions, org) = self.ids.find(action, resource_type, id);
-            if actions.has(action) {
-                let org = (org != 0).then(|| OrgId::from_u64(org));
-                let resource = Resource { resource_type, id: Some(id), org };
-                return Decision::Allowed(Permission::new(action, resource));
-            }
-            held |= actions;
+    fn decide_by_id(
+        &self,
+        action: Action,
+        resource_type: ResourceType,
+        id: Id,
+        held: Actions,
+        (by_id, org): (Actions, u64),
+    ) -> Decision {
+        if by_id.has(action) {
+            let org = (org != 0).then(|| OrgId::from_u64(org));
+            let resource = Resource { resource_type, id: Some(id), org };
+            return Decision::Allowed(Permission::new(action, resource));
         }
-        Decision::Denied(self.denial(action, resource_type, held))
+        Decision::Denied(self.denial(action, resource_type, held | by_id))
     }
 
     /// Tells whether the set allows the permission.
@@ -171,13 +199,13 @@ impl PermissionSet {
         Decision::Allowed(Permission::new(action, Resource::all(whole)))
     }
 
-    /// Says why not, where this is held on the very resource.
+    /// Says why not, where this is held in the org and by the id.
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
     #[inline(always)]
     fn denial(&self, action: Action, resource_type: ResourceType, held: Actions) -> Denial {
-        if !held.is_empty() {
+        if (held | self.everywhere.actions(resource_type)).has(action.other()) {
             Denial::OtherAction
-        } else if self.somewhere.actions(resource_type).has(action) {
+        } else if self.somewhere.has(action, resource_type) {
             Denial::OtherResource
         } else if self.is_empty() {
             Denial::NothingHeld
@@ -222,7 +250,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Id;
     use crate::permission::strategy::permission;
 
     fn set(permissions: &[&str]) -> PermissionSet {
