@@ -1,5 +1,7 @@
 //! What is granted by id, found in one step.
 
+use std::hint::select_unpredictable;
+
 use super::kinds::Actions;
 use super::{Action, Permission, Resource, ResourceType};
 use crate::{Id, OrgId};
@@ -188,7 +190,11 @@ impl Few {
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
     #[inline(always)]
     fn find(&self, resource_type: ResourceType, id: u64) -> (Actions, u64) {
-        let place = place(id, &self.ids);
+        let place = match self.ids {
+            // A single grant by id is the most usual of all.
+            [first, .., last] if first == last => select_unpredictable(first == id, 0, WINDOW),
+            _ => place(id, &self.ids),
+        };
         match (self.grants.get(place), self.orgs.get(place)) {
             (Some(grant), Some(org)) => (grant.actions_on(resource_type), *org),
             _ => (Actions::NONE, 0),
@@ -281,14 +287,21 @@ impl Many {
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
     #[inline(always)]
     fn grant(&self, position: usize) -> Grant {
-        self.grants.get(position).or(self.grants.first()).copied().unwrap_or_default()
+        match &*self.grants {
+            [every] => *every,
+            each => each.get(position).copied().unwrap_or_default(),
+        }
     }
 
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
     #[inline(always)]
     fn org(&self, position: usize) -> u64 {
-        let number = self.org_of.get(position).map_or(position, |number| usize::from(*number));
-        self.orgs.get(number).or(self.orgs.first()).copied().unwrap_or_default()
+        let of_entry = match (&*self.orgs, &*self.org_of) {
+            ([every], _) => return *every,
+            (each, []) => each.get(position),
+            (each, numbers) => numbers.get(position).and_then(|of| each.get(usize::from(*of))),
+        };
+        of_entry.copied().unwrap_or_default()
     }
 
     fn iter(&self) -> impl Iterator<Item = Entry> {
@@ -381,7 +394,7 @@ impl Buckets {
 fn place(wanted: u64, ids: &[u64; WINDOW]) -> usize {
     let mut found = WINDOW;
     for (place, id) in ids.iter().enumerate() {
-        found = std::hint::select_unpredictable(*id == wanted, place, found);
+        found = select_unpredictable(*id == wanted, place, found);
     }
     found
 }
