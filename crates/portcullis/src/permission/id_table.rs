@@ -24,7 +24,8 @@ pub(super) struct Few {
     grants: [Grant; WINDOW],
 }
 
-/// More of them: a hash table without a free place, or a sorted list.
+/// More of them: a hash table without a free place. It is a sorted list instead where an id has
+/// several entries, where there is no room for a directory, and where no multiplier was found.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Many {
     /// The id of each entry: bucket after bucket, and ascending within one. Where there are
@@ -324,8 +325,9 @@ impl Many {
     }
 }
 
-/// Which bucket an id is in: the first bits of its product with this. The last six bits of this
-/// say how many bits of the product are left out.
+/// Which bucket an id is in: the first bits of its product with this number, whose last six bits
+/// say how many bits of the product are left out. Two ids may well have the same bucket; what is
+/// found is decided by comparing ids.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Hash(u64);
 
@@ -351,7 +353,7 @@ impl Buckets {
     /// Finds one with room for so many buckets. There may be none.
     fn choose(entries: &[Entry], room: usize) -> Option<Self> {
         u16::try_from(entries.len()).ok()?;
-        // Half as many at least; all of them would be one entry a bucket.
+        // From two entries a bucket on the average down to a quarter of one.
         let least = entries.len().next_power_of_two().ilog2() - 1;
         (least..least + 4).filter(|bits| 1 << bits <= room).find_map(|bits| {
             let multipliers = std::iter::successors(Some(FIRST_MULTIPLIER), |last| {

@@ -56,7 +56,7 @@ impl Kinds {
     }
 
     pub(super) const fn on_every_type(action: Action) -> Self {
-        Self(u64::MAX / 3 << action as u8)
+        Self((u64::MAX / 3) << action as u8)
     }
 
     pub(super) const fn has(self, action: Action, resource_type: ResourceType) -> bool {
