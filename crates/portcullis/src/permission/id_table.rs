@@ -272,15 +272,17 @@ impl Many {
 
     /// As [`Self::find`], without buckets. The id may have several entries.
     fn search(&self, action: Action, resource_type: ResourceType, id: u64) -> (Actions, u64) {
-        let start = self.ids.partition_point(|held| *held < id);
-        let equal = self.ids.iter().skip(start).take_while(|held| **held == id);
+        let Ok(position) = self.ids.binary_search(&id) else { return (Actions::NONE, 0) };
+        let before = self.ids.iter().take(position).rev();
+        let mut position = position - before.take_while(|held| **held == id).count();
         let mut found = Actions::NONE;
-        for (position, _) in (start..).zip(equal) {
+        while self.ids.get(position) == Some(&id) {
             let actions = self.grant(position).actions_on(resource_type);
             if actions.has(action) {
                 return (actions, self.org(position));
             }
             found |= actions;
+            position += 1;
         }
         (found, 0)
     }
