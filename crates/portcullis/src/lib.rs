@@ -39,8 +39,8 @@ pub use model::{
     TokenDigest, TokenSecret, UnknownStatus, User, Username,
 };
 pub use permission::{
-    Action, Decision, Denial, GrantKey, InvalidPermission, ParsePermissionError, Permission,
-    PermissionSet, Resource, ResourceType, UncheckedPermission,
+    Action, Decision, Denial, Explanation, GrantKey, InvalidPermission, ParsePermissionError,
+    Permission, PermissionSet, Resource, ResourceType, UncheckedPermission,
 };
 pub use principal::{Identity, Principal};
 pub use throttle::{InvalidThrottleConfig, ThrottleConfig};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::metrics::{ALLOWED, DENIED};
 use crate::{
-    Action, ApiToken, ApiTokenId, Authorization, AuthorizationId, Decision, Denial, OrgId,
-    Permission, PermissionSet, Resource, Status, UserId, Username,
+    Action, ApiToken, ApiTokenId, Authorization, AuthorizationId, Decision, Denial, Explanation,
+    OrgId, Permission, PermissionSet, Resource, Status, UserId, Username,
 };
 
 /// Who was let in, and what they may do. Cheap to clone, cheap to ask.
@@ -104,6 +104,41 @@ impl Principal {
         self.0.status.is_active()
     }
 
+    /// Tells it for many at once: a decision for each permission that is asked for, in their order.
+    ///
+    /// Each is what [`Self::check`] says at the time when the iterator is asked for it.
+    ///
+    /// ```
+    /// # use portcullis::{OrgId, Permission, Principal, UserId};
+    /// let may_read: [Permission; 1] = ["read:buckets".parse()?];
+    /// let principal = Principal::of_host(OrgId::from_u64(1), UserId::from_u64(3), may_read);
+    /// let asked: [Permission; 2] = ["read:buckets".parse()?, "write:buckets".parse()?];
+    /// let denied: Vec<Permission> = asked
+    ///     .into_iter()
+    ///     .zip(principal.check_all(asked))
+    ///     .filter(|(_, decision)| !decision.is_allowed())
+    ///     .map(|(asked, _)| asked)
+    ///     .collect();
+    /// assert_eq!(denied, asked[1..]);
+    /// # Ok::<(), portcullis::ParsePermissionError>(())
+    /// ```
+    pub fn check_all(
+        &self,
+        requested: impl IntoIterator<Item = Permission>,
+    ) -> impl Iterator<Item = Decision> {
+        requested.into_iter().map(|asked| self.check(asked.action, &asked.resource))
+    }
+
+    /// Explains in words what [`Self::check`] says, for operators and never for clients: it names
+    /// what the credential holds.
+    pub fn explain(&self, action: Action, resource: &Resource) -> Explanation {
+        let explanation = self.0.permissions.explain(action, resource);
+        match self.check(action, resource) {
+            Decision::Denied(Denial::Inactive) => explanation.of_inactive(),
+            _ => explanation,
+        }
+    }
+
     /// Returns as what they were let in.
     pub fn identity(&self) -> &Identity {
         &self.0.identity
@@ -133,5 +168,40 @@ impl fmt::Debug for Principal {
             .field("user", &self.0.user)
             .field("status", &self.0.status)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::permission::strategy::permission;
+
+    proptest! {
+        #[test]
+        fn single_batch_and_explanation_agree(
+            held in prop::collection::vec(permission(), 0..12),
+            asked in prop::collection::vec(permission(), 0..12),
+            status in prop::sample::select(vec![Status::Active, Status::Inactive]),
+        ) {
+            let principal = Principal(Arc::new(Inner {
+                identity: Identity::Host,
+                org: OrgId::from_u64(1),
+                user: UserId::from_u64(1),
+                status,
+                permissions: PermissionSet::new(held),
+            }));
+            let single: Vec<Decision> =
+                asked.iter().map(|p| principal.check(p.action, &p.resource)).collect();
+            prop_assert_eq!(principal.check_all(asked.iter().copied()).collect::<Vec<_>>(), &*single);
+            for (asked, decision) in asked.iter().zip(single) {
+                let explanation = principal.explain(asked.action, &asked.resource);
+                prop_assert_eq!(explanation.decision, decision);
+                let inactive = decision == Decision::Denied(Denial::Inactive);
+                prop_assert_eq!(inactive, status == Status::Inactive);
+                prop_assert_eq!(explanation.to_string().contains("inactive"), inactive);
+            }
+        }
     }
 }

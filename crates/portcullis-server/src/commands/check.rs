@@ -3,7 +3,8 @@
 use std::io;
 
 use portcullis::{
-    Authorization, Credentials, Decision, Engine, Identity, OrgId, Permission, PermissionSet,
+    Authorization, Credentials, Decision, Engine, Explanation, Identity, OrgId, Permission,
+    PermissionSet,
 };
 use serde::Serialize;
 
@@ -52,6 +53,8 @@ struct Finding {
     granted_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<String>,
     #[serde(rename = "authorizationID", skip_serializing_if = "Option::is_none")]
     authorization_id: Option<String>,
     #[serde(rename = "tokenID", skip_serializing_if = "Option::is_none")]
@@ -107,7 +110,7 @@ async fn with_password(
         _ => {}
     }
     let asked = finding.ask(engine, permission, principal.org()).await?;
-    finding.decide(principal.check(asked.action, &asked.resource));
+    finding.decide(&principal.explain(asked.action, &asked.resource));
     Ok(finding)
 }
 
@@ -128,12 +131,14 @@ async fn without_password(
         finding.notes.push("it has no password, so nobody can log in with it".to_owned());
     }
     let asked = finding.ask(engine, permission, authorization.org).await?;
+    let held = PermissionSet::new(authorization.permissions.iter().copied());
+    let explanation = held.explain(asked.action, &asked.resource);
     match standing(engine, &authorization).await? {
-        Some(reason) => finding.reason = Some(reason),
-        None => {
-            let held = PermissionSet::new(authorization.permissions.iter().copied());
-            finding.decide(held.check(asked.action, &asked.resource));
+        Some(reason) => {
+            finding.reason = Some(reason);
+            finding.explanation = Some(format!("but for that: {explanation}"));
         }
+        None => finding.decide(&explanation),
     }
     Ok(finding)
 }
@@ -168,6 +173,7 @@ impl Finding {
             password_checked: false,
             granted_by: None,
             reason: None,
+            explanation: None,
             authorization_id: None,
             token_id: None,
             notes: Vec::new(),
@@ -186,13 +192,17 @@ impl Finding {
         Ok(asked)
     }
 
-    fn decide(&mut self, decision: Decision) {
-        match decision {
+    fn decide(&mut self, explanation: &Explanation) {
+        match explanation.decision {
+            // There is no more to say than the grant.
             Decision::Allowed(granted) => {
                 self.allowed = true;
                 self.granted_by = Some(granted.to_string());
             }
-            Decision::Denied(denial) => self.reason = Some(denial.to_string()),
+            Decision::Denied(denial) => {
+                self.reason = Some(denial.to_string());
+                self.explanation = Some(explanation.to_string());
+            }
         }
     }
 
@@ -205,6 +215,7 @@ impl Finding {
             ("API token", &self.token_id),
             ("granted by", &self.granted_by),
             ("reason", &self.reason),
+            ("explanation", &self.explanation),
         ];
         pairs.extend(more.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
         pairs.extend(self.notes.iter().map(|note| ("note", note.clone())));

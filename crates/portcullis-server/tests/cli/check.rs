@@ -103,6 +103,35 @@ fn denied_and_wrong_credentials_are_1_and_say_why() {
 }
 
 #[test]
+fn a_denial_is_explained_by_what_comes_nearest() {
+    let sandbox = sandbox();
+    let org = sandbox.json("org list")[0]["id"].as_str().unwrap().to_owned();
+    let [telemetry, events] = ["telemetry", "events"].map(|name| sandbox.bucket(name));
+    let check = |permission: &str| format!("check --username telegraf --permission {permission}");
+
+    let read = check(&format!("read:buckets/{telemetry}"));
+    let expected = format!(
+        "denied: it holds write on this bucket, not read: write:orgs/{org}/buckets/{telemetry}"
+    );
+    for ran in [sandbox.run(&read), sandbox.run_with_password(&read, PASSWORD)] {
+        assert_eq!(ran.code, 1);
+        let line = ran.stdout.lines().find(|line| line.starts_with("explanation")).unwrap();
+        assert!(line.ends_with(&expected), "{ran:?}");
+    }
+    let other = found(&sandbox.run(&(check(&format!("write:buckets/{events}")) + " --json")), 1);
+    assert!(other["explanation"].as_str().unwrap().contains("write on other buckets"), "{other}");
+
+    sandbox.ok("auth set-inactive --username telegraf");
+    let write = check(&format!("write:buckets/{telemetry} --json"));
+    let finding = found(&sandbox.run(&write), 1);
+    let explanation = finding["explanation"].as_str().unwrap();
+    assert!(explanation.starts_with("but for that: allowed: "), "{finding}");
+    // Whoever is not let in has nothing that could be looked at.
+    let finding = found(&sandbox.run_with_password(&write, PASSWORD), 1);
+    assert_eq!(finding["explanation"], Value::Null);
+}
+
+#[test]
 fn a_credential_without_a_password_is_noted() {
     let sandbox = Sandbox::with_store();
     sandbox

@@ -1,6 +1,10 @@
 //! Permissions: what they say, how they are checked, the usual sets of them.
 
+mod decision;
+mod explanation;
 mod grant_key;
+mod id_table;
+mod kinds;
 mod presets;
 mod resource;
 mod set;
@@ -11,10 +15,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
+pub use decision::{Decision, Denial};
+pub use explanation::Explanation;
 pub use grant_key::GrantKey;
 pub use presets::{member_bucket, member_of_org, operator, owner_of_org, read_all, user_self};
 pub use resource::{Action, Resource, ResourceType};
-pub use set::{Decision, Denial, PermissionSet};
+pub use set::PermissionSet;
 
 use crate::{Id, OrgId, ParseIdError};
 

@@ -2,13 +2,19 @@
 
 use std::fmt;
 
+use super::decision::{Decision, Denial};
+use super::explanation::Explanation;
+use super::id_table::IdTable;
+use super::kinds::{Actions, Kinds};
 use super::{Action, Permission, Resource, ResourceType};
 use crate::{Id, OrgId};
 
 /// Permissions compiled for checking: what a credential holds.
 ///
-/// A check costs a few comparisons and at most two binary searches, whatever the number of
-/// permissions. The set takes 16 bytes for each permission with a scope and a constant besides.
+/// A check costs a few nanoseconds, whatever the number of permissions: a few comparisons of bits,
+/// a look for the org, where anything is granted by org, and a look for the id. The set takes at
+/// most 16 bytes for each permission and 128 besides; a byte more for each grant by id, if they
+/// are of different kinds and almost every one names another org.
 ///
 /// ```
 /// use portcullis::{Action, BucketId, OrgId, Permission, PermissionSet, Resource};
@@ -20,157 +26,189 @@ use crate::{Id, OrgId};
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct PermissionSet {
-    /// By action: the types granted without id and org, as bits.
-    everywhere: [TypeBits; 2],
-    /// By action: the types granted with an id or an org, as bits.
-    somewhere: [TypeBits; 2],
-    /// Where the scoped grants of an action, a type and a kind of scope stand, ascending.
-    runs: Box<[Run]>,
-    /// Ids and org ids that grants are for; ascending within a run.
-    keys: Box<[u64]>,
-    /// Beside each key that is an id: the org that the grant named, or 0. It decides nothing and
-    /// is kept to name the grant as it was given.
-    orgs: Box<[u64]>,
-}
-
-/// A bit for each [`ResourceType`].
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct TypeBits(u32);
-
-impl TypeBits {
-    const fn bit(resource_type: ResourceType) -> u32 {
-        1 << resource_type as u32
-    }
-
-    const fn has(self, resource_type: ResourceType) -> bool {
-        self.0 & Self::bit(resource_type) != 0
-    }
-
-    const fn add(&mut self, resource_type: ResourceType) {
-        self.0 |= Self::bit(resource_type);
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Run {
-    tag: Tag,
-    start: u32,
-    end: u32,
-}
-
-/// Action, type and kind of scope in one small number.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Tag(u8);
-
-impl Tag {
-    const fn new(action: Action, resource_type: ResourceType, scope: Scope) -> Self {
-        Self((resource_type as u8) << 2 | (action as u8) << 1 | scope as u8)
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Scope {
-    Org,
-    Id,
+    /// What is granted without id and org. A grant on the instance is one on every type.
+    everywhere: Kinds,
+    /// What is granted with an id or an org.
+    somewhere: Kinds,
+    /// The orgs in which something is granted, ascending, and what.
+    orgs: Box<[(u64, Kinds)]>,
+    /// What is granted by id.
+    ids: IdTable,
 }
 
 impl PermissionSet {
     /// Compiles the permissions. Their order and number of mentions do not matter.
     pub fn new(permissions: impl IntoIterator<Item = Permission>) -> Self {
         let mut set = Self::default();
-        let mut scoped: Vec<(Tag, u64, u64)> = Vec::new();
-        for Permission { action, resource } in permissions {
-            let Resource { resource_type, id, org } = resource;
-            let (scope, key, org) = match (resource_type, id, org) {
-                (ResourceType::Instance, _, _) | (_, None, None) => {
-                    set.everywhere.of_mut(action).add(resource_type);
-                    continue;
+        let mut orgs: Vec<(u64, Kinds)> = Vec::new();
+        let mut by_id: Vec<Permission> = Vec::new();
+        for permission in permissions {
+            let Permission { action, resource } = permission;
+            let kinds = Kinds::of(action, resource.resource_type);
+            match (resource.resource_type, resource.id, resource.org) {
+                (ResourceType::Instance, ..) => set.everywhere |= Kinds::on_every_type(action),
+                (_, None, None) => set.everywhere |= kinds,
+                (_, Some(_), _) => {
+                    set.somewhere |= kinds;
+                    by_id.push(permission);
                 }
-                (_, Some(id), org) => (Scope::Id, id.as_u64(), org.map_or(0, OrgId::as_u64)),
-                (_, None, Some(org)) => (Scope::Org, org.as_u64(), 0),
-            };
-            set.somewhere.of_mut(action).add(resource_type);
-            scoped.push((Tag::new(action, resource_type, scope), key, org));
-        }
-        scoped.sort_unstable();
-        scoped.dedup_by_key(|(tag, key, _)| (*tag, *key));
-
-        let mut runs: Vec<Run> = Vec::new();
-        for (position, (tag, ..)) in (0_u32..).zip(&scoped) {
-            match runs.last_mut() {
-                Some(run) if run.tag == *tag => run.end = position + 1,
-                _ => runs.push(Run { tag: *tag, start: position, end: position + 1 }),
+                (_, None, Some(org)) => {
+                    set.somewhere |= kinds;
+                    orgs.push((org.as_u64(), kinds));
+                }
             }
         }
-        set.runs = runs.into();
-        set.keys = scoped.iter().map(|(_, key, _)| *key).collect();
-        set.orgs = scoped.iter().map(|(_, _, org)| *org).collect();
+        orgs.sort_unstable_by_key(|(org, _)| *org);
+        orgs.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            if same {
+                kept.1 |= next.1;
+            }
+            same
+        });
+        set.orgs = orgs.into();
+        set.ids = IdTable::new(by_id);
         set
     }
 
     /// Tells whether the set allows the action on the resource, and through which permission, or
     /// why not.
+    ///
+    /// The widest permission is named that allows it.
+    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[inline(always)]
     pub fn check(&self, action: Action, resource: &Resource) -> Decision {
-        match self.granting(action, resource) {
-            Some(granted) => Decision::Allowed(granted),
-            None => Decision::Denied(self.denial(action, resource)),
+        if self.everywhere.has(action, resource.resource_type) {
+            return self.allowed_everywhere(action, resource.resource_type);
+        }
+        if !self.orgs.is_empty() {
+            return self.check_by_org(action, resource);
+        }
+        self.check_by_id(action, resource, Actions::NONE)
+    }
+
+    /// As [`Self::check`], where something is granted in orgs.
+    #[inline(never)]
+    fn check_by_org(&self, action: Action, resource: &Resource) -> Decision {
+        let resource_type = resource.resource_type;
+        let Some(org) = resource.org else {
+            return self.check_by_id(action, resource, Actions::NONE);
+        };
+        let held = self.granted_in(org).actions(resource_type);
+        if held.has(action) {
+            let resource = Resource { resource_type, id: None, org: Some(org) };
+            return Decision::Allowed(Permission::new(action, resource));
+        }
+        self.check_by_id(action, resource, held)
+    }
+
+    /// As [`Self::check`], where this is held in the org.
+    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[inline(always)]
+    fn check_by_id(&self, action: Action, resource: &Resource, held: Actions) -> Decision {
+        let Some(id) = resource.id else {
+            return Decision::Denied(self.denial(action, resource.resource_type, held));
+        };
+        match self.ids.find(resource.resource_type, id) {
+            Some(found) => self.decide_by_id(action, resource.resource_type, id, held, found),
+            None => self.check_by_search(action, resource.resource_type, id, held),
         }
     }
 
+    /// As [`Self::check_by_id`], where the id is not found in one step.
+    #[inline(never)]
+    fn check_by_search(
+        &self,
+        action: Action,
+        resource_type: ResourceType,
+        id: Id,
+        held: Actions,
+    ) -> Decision {
+        let found = self.ids.search(action, resource_type, id);
+        self.decide_by_id(action, resource_type, id, held, found)
+    }
+
+    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[inline(always)]
+    fn decide_by_id(
+        &self,
+        action: Action,
+        resource_type: ResourceType,
+        id: Id,
+        held: Actions,
+        (by_id, org): (Actions, u64),
+    ) -> Decision {
+        if by_id.has(action) {
+            let org = (org != 0).then(|| OrgId::from_u64(org));
+            let resource = Resource { resource_type, id: Some(id), org };
+            return Decision::Allowed(Permission::new(action, resource));
+        }
+        Decision::Denied(self.denial(action, resource_type, held | by_id))
+    }
+
     /// Tells whether the set allows the permission.
+    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[inline(always)]
     pub fn allows(&self, requested: &Permission) -> bool {
-        self.granting(requested.action, &requested.resource).is_some()
+        self.check(requested.action, &requested.resource).is_allowed()
+    }
+
+    /// Decides on many at once: a decision for each permission that is asked for, in their order.
+    ///
+    /// Each is what [`Self::check`] says; nothing is decided before the iterator is asked for it.
+    ///
+    /// ```
+    /// use portcullis::{Permission, PermissionSet};
+    ///
+    /// let set: PermissionSet = ["read:buckets".parse()?].into_iter().collect();
+    /// let asked: [Permission; 2] = ["read:buckets".parse()?, "write:buckets".parse()?];
+    /// let allowed: Vec<bool> = set.check_all(asked).map(|decision| decision.is_allowed()).collect();
+    /// assert_eq!(allowed, [true, false]);
+    /// # Ok::<(), portcullis::ParsePermissionError>(())
+    /// ```
+    pub fn check_all(
+        &self,
+        requested: impl IntoIterator<Item = Permission>,
+    ) -> impl Iterator<Item = Decision> {
+        requested.into_iter().map(|asked| self.check(asked.action, &asked.resource))
+    }
+
+    /// Explains the decision in words, for operators: which permission allowed it, or which ones
+    /// come nearest. It takes much longer than a check.
+    pub fn explain(&self, action: Action, resource: &Resource) -> Explanation {
+        Explanation::new(self, Permission::new(action, *resource))
     }
 
     /// Tells whether the set allows nothing at all.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.everywhere == [TypeBits(0); 2]
+        self.everywhere.is_empty() && self.somewhere.is_empty()
     }
 
-    fn granting(&self, action: Action, resource: &Resource) -> Option<Permission> {
-        let resource_type = resource.resource_type;
-        let everywhere = self.everywhere.of(action);
-        let grant = |resource| Some(Permission::new(action, resource));
-        if everywhere.has(ResourceType::Instance) {
-            return grant(Resource::all(ResourceType::Instance));
-        }
-        let every = Resource::all(resource_type);
-        if everywhere.has(resource_type) {
-            return grant(every);
-        }
-        if !self.somewhere.of(action).has(resource_type) {
-            return None;
-        }
-        if let Some(org) = resource.org
-            && self.find(Tag::new(action, resource_type, Scope::Org), org.as_u64()).is_some()
-        {
-            return grant(every.in_org(org));
-        }
-        let id = resource.id?;
-        match self.find(Tag::new(action, resource_type, Scope::Id), id.as_u64())? {
-            0 => grant(every.with_id(id)),
-            org => grant(every.in_org(OrgId::from_u64(org)).with_id(id)),
-        }
+    /// What is granted in the org.
+    fn granted_in(&self, org: OrgId) -> Kinds {
+        let org = org.as_u64();
+        let found = self.orgs.binary_search_by_key(&org, |(org, _)| *org);
+        let grants = found.ok().and_then(|position| self.orgs.get(position));
+        grants.map_or(Kinds::default(), |(_, kinds)| *kinds)
     }
 
-    /// Finds the key among the tag's and returns the org beside it.
-    fn find(&self, tag: Tag, key: u64) -> Option<u64> {
-        let run = self.runs.iter().find(|run| run.tag == tag)?;
-        let start = run.start as usize;
-        let keys = self.keys.get(start..run.end as usize)?;
-        let offset = keys.binary_search(&key).ok()?;
-        self.orgs.get(start + offset).copied()
-    }
-
-    /// Says why not. Only for what [`Self::granting`] found nothing for.
     #[cold]
-    fn denial(&self, action: Action, resource: &Resource) -> Denial {
-        if self.is_empty() {
-            Denial::NothingHeld
-        } else if self.granting(action.other(), resource).is_some() {
+    fn allowed_everywhere(&self, action: Action, resource_type: ResourceType) -> Decision {
+        let instance = self.everywhere.actions(ResourceType::Instance).has(action);
+        let whole = if instance { ResourceType::Instance } else { resource_type };
+        Decision::Allowed(Permission::new(action, Resource::all(whole)))
+    }
+
+    /// Says why not, where this is held in the org and by the id.
+    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[inline(always)]
+    fn denial(&self, action: Action, resource_type: ResourceType, held: Actions) -> Denial {
+        if (held | self.everywhere.actions(resource_type)).has(action.other()) {
             Denial::OtherAction
-        } else if self.somewhere.of(action).has(resource.resource_type) {
+        } else if self.somewhere.has(action, resource_type) {
             Denial::OtherResource
+        } else if self.is_empty() {
+            Denial::NothingHeld
         } else {
             Denial::TypeNotHeld
         }
@@ -179,35 +217,17 @@ impl PermissionSet {
     /// Returns the permissions, sorted, those that say the same once. A grant on the instance is
     /// given without its scope, which means nothing.
     pub fn iter(&self) -> impl Iterator<Item = Permission> {
-        let everywhere = Action::ALL.into_iter().flat_map(|action| {
-            let bits = *self.everywhere.of(action);
-            ResourceType::ALL
-                .into_iter()
-                .filter(move |resource_type| bits.has(*resource_type))
-                .map(move |resource_type| Permission::new(action, Resource::all(resource_type)))
-        });
-        let scoped = self.runs.iter().flat_map(|run| {
-            let action = if run.tag.0 & 2 == 0 { Action::Read } else { Action::Write };
-            let by_id = run.tag.0 & 1 == Scope::Id as u8;
-            let resource_type = ResourceType::ALL.get(usize::from(run.tag.0 >> 2)).copied();
-            let range = run.start as usize..run.end as usize;
-            let keys = self.keys.get(range.clone()).unwrap_or_default();
-            let orgs = self.orgs.get(range).unwrap_or_default();
-            resource_type.into_iter().flat_map(move |resource_type| {
-                keys.iter().zip(orgs).map(move |(&key, &org)| {
-                    let every = Resource::all(resource_type);
-                    let resource = match (by_id, org) {
-                        (false, _) => every.in_org(OrgId::from_u64(key)),
-                        (true, 0) => every.with_id(Id::from_u64(key)),
-                        (true, org) => {
-                            every.in_org(OrgId::from_u64(org)).with_id(Id::from_u64(key))
-                        }
-                    };
-                    Permission::new(action, resource)
-                })
+        let everywhere = self
+            .everywhere
+            .iter()
+            .map(|(action, resource_type)| Permission::new(action, Resource::all(resource_type)));
+        let in_orgs = self.orgs.iter().flat_map(|(org, kinds)| {
+            kinds.iter().map(|(action, resource_type)| {
+                let resource = Resource::all(resource_type).in_org(OrgId::from_u64(*org));
+                Permission::new(action, resource)
             })
         });
-        let mut all: Vec<Permission> = everywhere.chain(scoped).collect();
+        let mut all: Vec<Permission> = everywhere.chain(in_orgs).chain(self.ids.iter()).collect();
         all.sort_unstable();
         all.into_iter()
     }
@@ -222,84 +242,6 @@ impl FromIterator<Permission> for PermissionSet {
 impl fmt::Debug for PermissionSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter().map(|p| p.to_string())).finish()
-    }
-}
-
-/// One value for each action.
-trait ByAction<T> {
-    fn of(&self, action: Action) -> &T;
-    fn of_mut(&mut self, action: Action) -> &mut T;
-}
-
-impl<T> ByAction<T> for [T; 2] {
-    fn of(&self, action: Action) -> &T {
-        let [read, write] = self;
-        match action {
-            Action::Read => read,
-            Action::Write => write,
-        }
-    }
-
-    fn of_mut(&mut self, action: Action) -> &mut T {
-        let [read, write] = self;
-        match action {
-            Action::Read => read,
-            Action::Write => write,
-        }
-    }
-}
-
-/// The answer to "may they?". A no is a value like a yes, never an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a decision that is not looked at protects nothing"]
-pub enum Decision {
-    /// Yes, because this permission is held.
-    Allowed(Permission),
-    /// No, for this reason.
-    Denied(Denial),
-}
-
-impl Decision {
-    /// Tells whether the answer is yes.
-    pub const fn is_allowed(&self) -> bool {
-        matches!(self, Self::Allowed(_))
-    }
-}
-
-impl fmt::Display for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Allowed(permission) => write!(f, "allowed by {permission}"),
-            Self::Denied(denial) => write!(f, "denied: {denial}"),
-        }
-    }
-}
-
-/// Why nothing allowed it. For operators; a client learns no more than "no".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Denial {
-    /// The credential itself is inactive, whatever it holds.
-    Inactive,
-    /// The credential holds no permission at all.
-    NothingHeld,
-    /// The other action is held on this very resource.
-    OtherAction,
-    /// The action is held on other resources of the type.
-    OtherResource,
-    /// The action is held on no resource of the type.
-    TypeNotHeld,
-}
-
-impl fmt::Display for Denial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Inactive => "the credential is inactive",
-            Self::NothingHeld => "the credential holds no permission",
-            Self::OtherAction => "only the other action is held on this resource",
-            Self::OtherResource => "the action is held on other resources of this type only",
-            Self::TypeNotHeld => "the action is held on no resource of this type",
-        })
     }
 }
 
@@ -349,36 +291,206 @@ mod tests {
         }
     }
 
+    /// What a set takes, itself and on the heap.
+    fn size(set: &PermissionSet) -> usize {
+        size_of::<PermissionSet>() + size_of_val(&*set.orgs) + set.ids.heap()
+    }
+
     #[test]
-    fn a_scoped_permission_takes_16_bytes() {
-        let many = (1..=1_000).map(|id| {
-            Permission::read(Resource::all(ResourceType::Buckets).with_id(Id::from_u64(id)))
-        });
-        let set = PermissionSet::new(many);
-        let heap = size_of_val(&*set.keys) + size_of_val(&*set.orgs) + size_of_val(&*set.runs);
-        assert!(size_of::<PermissionSet>() + heap <= 16 * 1_000 + 128);
+    fn a_permission_takes_16_bytes_at_most() {
+        let buckets = Resource::all(ResourceType::Buckets);
+        let scattered = |n: u64| n.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1;
+        for count in [0, 1, 2, 3, 4, 5, 8, 64, 512, 1_000, 20_000] {
+            let sets: [(&str, Vec<Permission>); 5] = [
+                (
+                    "ids",
+                    (1..=count)
+                        .map(|n| Permission::read(buckets.with_id(Id::from_u64(n))))
+                        .collect(),
+                ),
+                (
+                    "scattered ids of an org",
+                    (0..count)
+                        .map(|n| {
+                            let bucket = buckets.with_id(Id::from_u64(scattered(n)));
+                            Permission::read(bucket.in_org(OrgId::from_u64(7)))
+                        })
+                        .collect(),
+                ),
+                (
+                    "ids, each of another org",
+                    (0..count)
+                        .map(|n| {
+                            let bucket = buckets.with_id(Id::from_u64(scattered(n)));
+                            Permission::write(bucket.in_org(OrgId::from_u64(n + 1)))
+                        })
+                        .collect(),
+                ),
+                (
+                    "reading one, writing another, in three orgs",
+                    (0..count)
+                        .map(|n| {
+                            let bucket = buckets.with_id(Id::from_u64(scattered(n)));
+                            let bucket = bucket.in_org(OrgId::from_u64(n % 3 + 1));
+                            Permission::new(Action::ALL[n as usize % 2], bucket)
+                        })
+                        .collect(),
+                ),
+                (
+                    "orgs",
+                    (1..=count)
+                        .map(|n| Permission::read(buckets.in_org(OrgId::from_u64(n))))
+                        .collect(),
+                ),
+            ];
+            for (what, permissions) in sets {
+                assert_eq!(permissions.len() as u64, count);
+                let size = size(&PermissionSet::new(permissions));
+                assert!(size <= 16 * count as usize + 128, "{count} {what}: {size} bytes");
+            }
+        }
+    }
+
+    /// Permissions over few or many ids, so that sets of every size and form arise.
+    fn held() -> impl Strategy<Value = Vec<Permission>> {
+        let spread = prop::sample::select(vec![4_u64, 40, 4_000, u64::MAX]);
+        let orgs = prop::sample::select(vec![0_u64, 1, 3, 1_000]);
+        let types = prop::sample::select(vec![1_usize, 2, ResourceType::ALL.len()]);
+        let len = prop_oneof![0..10_usize, 0..100_usize, 0..600_usize];
+        (spread, orgs, types, len).prop_flat_map(|(spread, orgs, types, len)| {
+            let one = (any::<(u64, u64, u8)>(), 0..types, 0..2_usize).prop_map(
+                move |((id, org, form), resource_type, action)| {
+                    let resource_type = ResourceType::ALL[(1 + resource_type) % 26];
+                    let all = Resource::all(resource_type);
+                    // One in 32 without an id, so that not everything is allowed.
+                    let resource =
+                        if form < 8 { all } else { all.with_id(Id::from_u64(id % spread)) };
+                    let in_org = orgs > 0 && (form < 8 || form % 4 > 0);
+                    let org = OrgId::from_u64(1 + org % orgs.max(1));
+                    let resource = if in_org { resource.in_org(org) } else { resource };
+                    Permission::new(Action::ALL[action], resource)
+                },
+            );
+            // Only one set in eight says anything about everything.
+            (prop::collection::vec(one, len), 0..8_u8).prop_map(|(mut held, wide)| {
+                held.retain(|p| wide == 0 || (p.resource.id, p.resource.org) != (None, None));
+                held
+            })
+        })
+    }
+
+    /// What is held, with nothing, one or two things about it changed.
+    fn near(held: Permission, changes: &[(u8, u64)]) -> Permission {
+        let mut near = held;
+        for &(what, value) in changes {
+            let Permission { action, resource } = &mut near;
+            match what % 8 {
+                0 => *action = action.other(),
+                1 => resource.id = None,
+                2 => resource.org = None,
+                3 => resource.id = Some(Id::from_u64(value)),
+                4 => resource.org = Some(OrgId::from_u64(value % 4)),
+                5 => {
+                    resource.id =
+                        resource.id.map(|id| Id::from_u64(id.as_u64() ^ 1 << (value % 64)))
+                }
+                6 => resource.resource_type = ResourceType::ALL[value as usize % 26],
+                _ => resource.id = resource.org.map(OrgId::untyped),
+            }
+        }
+        near
+    }
+
+    fn requests() -> impl Strategy<Value = Vec<(prop::sample::Index, Vec<(u8, u64)>)>> {
+        let changes = prop::collection::vec(any::<(u8, u64)>(), 0..3);
+        prop::collection::vec((any::<prop::sample::Index>(), changes), 1..40)
+    }
+
+    /// The reason, worked out without a set.
+    fn rule(held: &[Permission], asked: Permission) -> Result<(), Denial> {
+        let other = Permission::new(asked.action.other(), asked.resource);
+        let any = |test: &dyn Fn(&Permission) -> bool| held.iter().any(test);
+        if any(&|p| p.allows(&asked)) {
+            Ok(())
+        } else if held.is_empty() {
+            Err(Denial::NothingHeld)
+        } else if any(&|p| p.allows(&other)) {
+            Err(Denial::OtherAction)
+        } else if any(&|p| {
+            (p.action, p.resource.resource_type) == (asked.action, asked.resource.resource_type)
+        }) {
+            Err(Denial::OtherResource)
+        } else {
+            Err(Denial::TypeNotHeld)
+        }
     }
 
     proptest! {
         #[test]
-        fn agrees_with_the_rule(
-            held in prop::collection::vec(permission(), 0..12),
-            asked in permission(),
-        ) {
+        fn agrees_with_the_rule(held in held(), requests in requests()) {
             let set = PermissionSet::new(held.iter().copied());
-            let rule = held.iter().any(|p| p.allows(&asked));
-            let decision = set.check(asked.action, &asked.resource);
-            prop_assert_eq!(decision.is_allowed(), rule);
-            prop_assert_eq!(set.allows(&asked), rule);
-            if let Decision::Allowed(granted) = decision {
-                prop_assert!(granted.allows(&asked));
+            for (one, changes) in requests {
+                let from = if held.is_empty() { None } else { Some(*one.get(&held)) };
+                let from = from.unwrap_or(Permission::read(Resource::all(ResourceType::Buckets)));
+                let asked = near(from, &changes);
+                let decision = set.check(asked.action, &asked.resource);
+                prop_assert_eq!(set.allows(&asked), decision.is_allowed());
+                match (decision, rule(&held, asked)) {
+                    (Decision::Allowed(granted), Ok(())) => {
+                        prop_assert!(granted.allows(&asked));
+                        // As it was given, but for the scope of the instance.
+                        let instance = granted.resource.resource_type == ResourceType::Instance;
+                        prop_assert!(instance || held.contains(&granted), "{} is not held", granted);
+                    }
+                    (Decision::Denied(denial), Err(reason)) => prop_assert_eq!(denial, reason),
+                    (decision, rule) => prop_assert!(false, "{}: {} {:?}", asked, decision, rule),
+                }
             }
         }
 
         #[test]
-        fn iterates_what_says_the_same(held in prop::collection::vec(permission(), 0..12)) {
+        fn agrees_with_the_rule_on_few_ids(
+            held in prop::collection::vec(permission(), 0..12),
+            asked in permission(),
+        ) {
+            let decision = PermissionSet::new(held.iter().copied()).check(asked.action, &asked.resource);
+            prop_assert_eq!(decision.is_allowed(), rule(&held, asked).is_ok());
+        }
+
+        #[test]
+        fn batch_and_single_agree(held in held(), requests in requests()) {
+            let set = PermissionSet::new(held.iter().copied());
+            let asked: Vec<Permission> = requests
+                .iter()
+                .filter(|_| !held.is_empty())
+                .map(|(one, changes)| near(*one.get(&held), changes))
+                .collect();
+            let single: Vec<_> = asked.iter().map(|p| set.check(p.action, &p.resource)).collect();
+            prop_assert_eq!(set.check_all(asked).collect::<Vec<_>>(), single);
+        }
+
+        #[test]
+        fn the_order_in_which_permissions_are_given_does_not_matter(mut held in held()) {
+            let set = PermissionSet::new(held.iter().copied());
+            held.reverse();
+            prop_assert_eq!(PermissionSet::new(held), set);
+        }
+
+        #[test]
+        fn iterates_what_says_the_same(held in held()) {
+            let set = PermissionSet::new(held.iter().copied());
+            let listed: Vec<Permission> = set.iter().collect();
+            prop_assert!(listed.is_sorted());
+            for permission in held {
+                prop_assert!(set.allows(&permission));
+            }
+            prop_assert_eq!(PermissionSet::new(listed), set);
+        }
+
+        #[test]
+        fn a_set_takes_16_bytes_a_permission(held in held()) {
             let set = PermissionSet::new(held);
-            prop_assert_eq!(PermissionSet::new(set.iter()), set);
+            prop_assert!(size(&set) <= 17 * set.iter().count() + 128);
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use portcullis::snapshot::Snapshot;
 use portcullis::store::{Batch, Expect, Kind, Lookup, Operation, Record};
 use portcullis::{
-    Authorization, AuthorizationFilter, AuthorizationId, OrgId, Permission, Principal, Status,
-    UserId,
+    Action, Authorization, AuthorizationFilter, AuthorizationId, Id, OrgId, Permission,
+    PermissionSet, Principal, Resource, ResourceType, Status, UserId,
 };
 use portcullis_testkit::{Counts, InstrumentedStore};
 use proptest::prelude::*;
@@ -89,43 +89,118 @@ fn every_filter_finds_what_checking_every_record_finds_page_by_page() {
     let result = runner.run(&(filters(), 1..9_usize), |(filter, limit)| {
         let oracle: Vec<_> = all.iter().filter(|a| filter.matches(a)).map(|a| a.id).collect();
         let limit = NonZeroUsize::new(limit).unwrap();
-        let found = runtime.block_on(async {
-            let (mut found, mut after) = (Vec::new(), None);
-            loop {
-                let page = world.engine.list_authorizations(&filter, after, limit).await.unwrap();
-                let full = page.items.len() == limit.get();
-                assert!(full || page.next.is_none(), "a short page before the last");
-                found.extend(page.items.iter().map(|a| a.id));
-                match page.next {
-                    Some(next) => after = Some(next),
-                    None => return found,
-                }
-            }
-        });
+        let found = runtime.block_on(page_by_page(&world, &filter, limit));
         prop_assert_eq!(found, oracle);
         Ok(())
     });
     result.unwrap();
 }
 
-#[tokio::test]
-async fn permits_equals_brute_force_both_ways() {
-    let (world, all) = crowd().await;
-    for asked in
-        ["write:orgs/0000000000000001/buckets/000000000000000b", "read:users/0000000000000001"]
-    {
-        let asked: Permission = permission(asked);
-        let mut filter = AuthorizationFilter::all();
-        filter.permits = Some(asked);
-        let listed = world.engine.list_authorizations(&filter, None, ALL).await.unwrap().items;
-        for authorization in &all {
-            let principal = Principal::of_host(
-                authorization.org,
-                authorization.user,
-                authorization.permissions.iter().copied(),
-            );
-            let may = principal.check(asked.action, &asked.resource).is_allowed();
-            assert_eq!(listed.contains(authorization), may, "{}", authorization.username);
+/// Grants and requests over few types, ids and orgs, so that they meet.
+fn permissions() -> impl Strategy<Value = Permission> {
+    let types = prop::sample::select(vec![
+        ResourceType::Buckets,
+        ResourceType::Buckets,
+        ResourceType::Orgs,
+        ResourceType::Users,
+        ResourceType::Instance,
+    ]);
+    let action = prop::sample::select(Action::ALL.to_vec());
+    let id = prop::option::weighted(0.7, 1..6_u64);
+    let org = prop::option::of(1..4_u64);
+    (action, types, id, org).prop_map(|(action, resource_type, id, org)| {
+        let mut resource = Resource::all(resource_type);
+        resource.id = id.map(Id::from_u64);
+        resource.org = org.map(OrgId::from_u64);
+        Permission::new(action, resource)
+    })
+}
+
+/// An engine with one authorization for each set of grants.
+async fn world_of(grants: &[Vec<Permission>]) -> World {
+    let world = World::new().await;
+    let lines: String = (1..)
+        .zip(grants)
+        .map(|(i, grants)| {
+            let permissions: Vec<_> = grants.iter().map(as_json).collect();
+            let line = serde_json::json!({
+                "type": "authorization",
+                "id": format!("{i:016x}"),
+                "token": format!("name-{i}"),
+                "orgID": format!("{:016x}", 1 + i % 3),
+                "userID": format!("{:016x}", 1 + i % 2),
+                "status": if i % 4 == 0 { "inactive" } else { "active" },
+                "permissions": permissions,
+            });
+            format!("{line}\n")
+        })
+        .collect();
+    world.engine.import(Snapshot::read(lines.as_bytes()).unwrap(), false).await.unwrap();
+    world
+}
+
+fn as_json(permission: &Permission) -> serde_json::Value {
+    let Permission { action, resource } = permission;
+    let mut of = serde_json::json!({ "type": resource.resource_type.as_str() });
+    if let Some(id) = resource.id {
+        of["id"] = id.to_string().into();
+    }
+    if let Some(org) = resource.org {
+        of["orgID"] = org.to_string().into();
+    }
+    serde_json::json!({ "action": action.as_str(), "resource": of })
+}
+
+/// "Who can write this bucket?" has everybody in it whom a check lets write it, and nobody else.
+#[test]
+fn a_reverse_look_up_agrees_with_the_check() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let worlds = prop::collection::vec(prop::collection::vec(permissions(), 0..6), 0..25);
+    let requests = prop::collection::vec(permissions(), 1..30);
+    let mut runner = TestRunner::new(Config::with_cases(60));
+    let result = runner.run(&(worlds, requests, 1..5_usize), |(grants, requests, limit)| {
+        let world = runtime.block_on(world_of(&grants));
+        let every = AuthorizationFilter::all();
+        let all = runtime.block_on(world.engine.list_authorizations(&every, None, ALL));
+        let all = all.unwrap().items;
+        prop_assert_eq!(all.len(), grants.len());
+        let sets: Vec<(AuthorizationId, PermissionSet)> =
+            all.iter().map(|a| (a.id, a.permissions.iter().copied().collect())).collect();
+        for asked in requests {
+            let mut filter = AuthorizationFilter::all();
+            filter.permits = Some(asked);
+            let limit = NonZeroUsize::new(limit).unwrap();
+            let listed = runtime.block_on(page_by_page(&world, &filter, limit));
+            let may = sets
+                .iter()
+                .filter(|(_, set)| set.check(asked.action, &asked.resource).is_allowed());
+            let may: Vec<_> = may.map(|(id, _)| *id).collect();
+            prop_assert_eq!(&listed, &may, "{}", asked);
+            // And the other way round: of each one what the look-up says is what a check says.
+            for (id, set) in &sets {
+                prop_assert_eq!(listed.contains(id), set.allows(&asked), "{} {}", id, asked);
+            }
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+/// The ids of everything that the filter finds; every page is full but the last.
+async fn page_by_page(
+    world: &World,
+    filter: &AuthorizationFilter,
+    limit: NonZeroUsize,
+) -> Vec<AuthorizationId> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = world.engine.list_authorizations(filter, after, limit).await.unwrap();
+        let full = page.items.len() == limit.get();
+        assert!(full || page.next.is_none(), "a short page before the last");
+        found.extend(page.items.iter().map(|a| a.id));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return found,
         }
     }
 }

@@ -1,0 +1,75 @@
+//! Medians and ratios, against the targets.
+
+use std::fmt;
+
+use crate::measure::Median;
+
+const OURS: &str = "PermissionSet";
+
+/// What is to be so many times slower than ours, and with how many permissions.
+const TARGETS: [(&str, &[usize], f64); 7] = [
+    // At most one and a half times as slow as a scan.
+    ("linear scan", &[1], 1.0 / 1.5),
+    ("linear scan", &[8], 1.0 / 1.5),
+    ("linear scan", &[64], 4.0),
+    ("linear scan", &[512], 20.0),
+    ("cedar-policy", &[1, 8, 64, 512], 250.0),
+    ("gatehouse", &[1, 8, 64, 512], 35.0),
+    ("casbin", &[1, 8, 64, 512], 60.0),
+];
+
+/// A check with 512 permissions costs at most so many times what one with 8 does.
+const GROWTH: f64 = 3.0;
+
+/// What was measured, by the number of permissions.
+#[derive(Default)]
+pub(crate) struct Report(Vec<(usize, Vec<Median>)>);
+
+impl Report {
+    pub(crate) fn add(&mut self, count: usize, medians: Vec<Median>) {
+        self.0.push((count, medians));
+    }
+
+    fn nanoseconds(&self, name: &str, count: usize) -> f64 {
+        let (_, medians) = self.0.iter().find(|(of, _)| *of == count).unwrap();
+        medians.iter().find(|median| median.name == name).unwrap().nanoseconds
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "permission check, half allowed and half denied, median ns\n")?;
+        write!(f, "{:<16}", "permissions")?;
+        self.0.iter().try_for_each(|(count, _)| write!(f, "{count:>10}"))?;
+        writeln!(f)?;
+        for median in self.0.iter().take(1).flat_map(|(_, medians)| medians) {
+            write!(f, "{:<16}", median.name)?;
+            for (count, _) in &self.0 {
+                write!(f, "{:>10.1}", self.nanoseconds(median.name, *count))?;
+            }
+            writeln!(f)?;
+        }
+
+        writeln!(f, "\ntimes as slow as {OURS}\n")?;
+        for (name, counts, target) in TARGETS {
+            for count in counts {
+                let ratio = self.nanoseconds(name, *count) / self.nanoseconds(OURS, *count);
+                line(f, name, *count, ratio, format!("at least {target:.2}"), ratio >= target)?;
+            }
+        }
+        let growth = self.nanoseconds(OURS, 512) / self.nanoseconds(OURS, 8);
+        line(f, "512, beside 8", 512, growth, format!("at most {GROWTH:.2}"), growth <= GROWTH)
+    }
+}
+
+fn line(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    count: usize,
+    ratio: f64,
+    target: String,
+    reached: bool,
+) -> fmt::Result {
+    let verdict = if reached { "reached" } else { "MISSED" };
+    writeln!(f, "{name:<16}{count:>5}{ratio:>10.2}   {target:<16} {verdict}")
+}

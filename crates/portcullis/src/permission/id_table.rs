@@ -1,0 +1,404 @@
+//! What is granted by id, found in one step.
+
+use std::hint::select_unpredictable;
+
+use super::kinds::Actions;
+use super::{Action, Permission, Resource, ResourceType};
+use crate::{Id, OrgId};
+
+/// Grants by id, as entries: an id, a type, the actions on it, and the org that the grants named.
+///
+/// The org decides nothing; it is kept to name a grant as it was given. It is the same table
+/// whatever order the grants came in.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum IdTable {
+    Few(Few),
+    Many(Many),
+}
+
+/// Up to four entries of as many ids, ascending. The last one fills the places that are left.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Few {
+    ids: [u64; WINDOW],
+    orgs: [u64; WINDOW],
+    grants: [Grant; WINDOW],
+}
+
+/// More of them: a hash table without a free place. It is a sorted list instead where an id has
+/// several entries, where there is no room for a directory, and where no multiplier was found.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Many {
+    /// The id of each entry: bucket after bucket, and ascending within one. Where there are
+    /// buckets, the first id follows three times more, so that a window is always full.
+    ids: Box<[u64]>,
+    /// What each entry grants. A single one is that of every entry.
+    grants: Box<[Grant]>,
+    /// Which of `orgs` is that of each entry. Empty, it is the one at the entry's own place.
+    org_of: Box<[u16]>,
+    /// The orgs, 0 for none. A single one is that of every entry.
+    orgs: Box<[u64]>,
+    /// Where each bucket begins. Empty, there are no buckets, and `ids` ascends.
+    directory: Box<[u16]>,
+    hash: Hash,
+}
+
+/// How many entries are looked at to find one. No bucket has more.
+const WINDOW: usize = 4;
+
+/// The golden ratio's fraction: multiples of it are far from each other.
+const FIRST_MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// How many multipliers are tried before the table does without buckets.
+const MULTIPLIERS: usize = 8;
+
+/// What a directory must leave room for.
+const BYTES_PER_PERMISSION: usize = 16;
+
+/// A type and the actions on it.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Grant(u8);
+
+impl Grant {
+    const fn new(actions: Actions, resource_type: ResourceType) -> Self {
+        Self((resource_type as u8) << 2 | actions.bits())
+    }
+
+    const fn actions(self) -> Actions {
+        Actions::from_bits(self.0)
+    }
+
+    /// Returns the actions, if it is for the type.
+    const fn actions_on(self, resource_type: ResourceType) -> Actions {
+        if self.0 >> 2 == resource_type as u8 { self.actions() } else { Actions::NONE }
+    }
+
+    fn resource_type(self) -> Option<ResourceType> {
+        ResourceType::ALL.get(usize::from(self.0 >> 2)).copied()
+    }
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    id: u64,
+    grant: Grant,
+    org: u64,
+}
+
+impl Default for IdTable {
+    fn default() -> Self {
+        Self::Few(Few::default())
+    }
+}
+
+impl IdTable {
+    /// Makes the table. Permissions without an id are left out.
+    pub(super) fn new(permissions: Vec<Permission>) -> Self {
+        let mut grants: Vec<(u64, ResourceType, Action, u64)> = permissions
+            .into_iter()
+            .filter_map(|Permission { action, resource }| {
+                let org = resource.org.map_or(0, OrgId::as_u64);
+                Some((resource.id?.as_u64(), resource.resource_type, action, org))
+            })
+            .collect();
+        grants.sort_unstable();
+        grants.dedup_by_key(|(id, resource_type, action, _)| (*id, *resource_type, *action));
+        let budget = grants.len() * BYTES_PER_PERMISSION;
+
+        let mut entries: Vec<Entry> = Vec::with_capacity(grants.len());
+        for (id, resource_type, action, org) in grants {
+            let actions = Actions::of(action);
+            if let Some(last) = entries.last_mut()
+                && (last.id, last.org) == (id, org)
+                && !last.grant.actions_on(resource_type).is_empty()
+            {
+                last.grant = Grant::new(last.grant.actions() | actions, resource_type);
+            } else {
+                entries.push(Entry { id, grant: Grant::new(actions, resource_type), org });
+            }
+        }
+        let ids_differ = entries.windows(2).all(|pair| match pair {
+            [one, other] => one.id != other.id,
+            _ => true,
+        });
+        if ids_differ && entries.len() <= WINDOW {
+            return Self::Few(Few::new(&entries));
+        }
+        Self::Many(Many::new(entries, ids_differ, budget))
+    }
+
+    /// Finds what is granted on the resource by its id, and the org that the grant named, or 0.
+    /// `None` says that it takes a [`Self::search`].
+    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[inline(always)]
+    pub(super) fn find(&self, resource_type: ResourceType, id: Id) -> Option<(Actions, u64)> {
+        match self {
+            Self::Few(few) => Some(few.find(resource_type, id.as_u64())),
+            Self::Many(many) => many.find(resource_type, id.as_u64()),
+        }
+    }
+
+    /// As [`Self::find`], where the id may have several entries. If the action is granted, the org
+    /// is the one that this grant named.
+    pub(super) fn search(
+        &self,
+        action: Action,
+        resource_type: ResourceType,
+        id: Id,
+    ) -> (Actions, u64) {
+        match self {
+            Self::Few(few) => few.find(resource_type, id.as_u64()),
+            Self::Many(many) => many.search(action, resource_type, id.as_u64()),
+        }
+    }
+
+    /// Returns the permissions, in no order that means anything.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Permission> {
+        let entries: Vec<Entry> = match self {
+            Self::Few(few) => few.iter().collect(),
+            Self::Many(many) => many.iter().collect(),
+        };
+        entries.into_iter().flat_map(|Entry { id, grant, org }| {
+            let resource_type = grant.resource_type();
+            let actions = Action::ALL.into_iter().filter(move |a| grant.actions().has(*a));
+            actions.zip(std::iter::repeat(resource_type)).filter_map(move |(action, of)| {
+                let org = (org != 0).then(|| OrgId::from_u64(org));
+                let resource = Resource { resource_type: of?, id: Some(Id::from_u64(id)), org };
+                Some(Permission::new(action, resource))
+            })
+        })
+    }
+
+    /// How many bytes it takes outside itself.
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        match self {
+            Self::Few(_) => 0,
+            Self::Many(many) => many.heap(),
+        }
+    }
+}
+
+impl Few {
+    fn new(entries: &[Entry]) -> Self {
+        let at = |place: usize| entries.get(place).or(entries.last()).copied().unwrap_or_default();
+        Self {
+            ids: std::array::from_fn(|place| at(place).id),
+            orgs: std::array::from_fn(|place| at(place).org),
+            grants: std::array::from_fn(|place| at(place).grant),
+        }
+    }
+
+    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[inline(always)]
+    fn find(&self, resource_type: ResourceType, id: u64) -> (Actions, u64) {
+        let place = match self.ids {
+            // A single grant by id is the most usual of all.
+            [first, .., last] if first == last => select_unpredictable(first == id, 0, WINDOW),
+            _ => place(id, &self.ids),
+        };
+        match (self.grants.get(place), self.orgs.get(place)) {
+            (Some(grant), Some(org)) => (grant.actions_on(resource_type), *org),
+            _ => (Actions::NONE, 0),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Entry> {
+        let entries = self.ids.into_iter().zip(self.grants).zip(self.orgs);
+        let mut all: Vec<_> = entries.map(|((id, grant), org)| Entry { id, grant, org }).collect();
+        all.dedup();
+        all.into_iter()
+    }
+}
+
+impl Many {
+    /// Arranges entries that ascend. The directory is as large as the budget of bytes allows; if
+    /// that is not enough, there is none.
+    fn new(mut entries: Vec<Entry>, ids_differ: bool, budget: usize) -> Self {
+        let len = entries.len();
+        let first = entries.first().map(|entry| entry.grant);
+        let one_grant = entries.iter().all(|entry| Some(entry.grant) == first);
+        let mut orgs: Vec<u64> = entries.iter().map(|entry| entry.org).collect();
+        orgs.sort_unstable();
+        orgs.dedup();
+        let one_org = orgs.len() == 1;
+        // A number is 2 bytes long, an org 8.
+        let numbered = !one_org && 2 * len + 8 * orgs.len() < 8 * len;
+        let numbered = numbered && orgs.len() <= usize::from(u16::MAX);
+
+        let grants_size = if one_grant { 1 } else { len };
+        let orgs_size = match (one_org, numbered) {
+            (true, _) => 8,
+            (false, true) => 2 * len + 8 * orgs.len(),
+            (false, false) => 8 * len,
+        };
+        let room = budget.saturating_sub(8 * (len + WINDOW - 1) + grants_size + orgs_size) / 2;
+        let buckets = if ids_differ { Buckets::choose(&entries, room) } else { None };
+        if let Some(buckets) = &buckets {
+            entries.sort_unstable_by_key(|entry| (buckets.of(entry.id), entry.id));
+        }
+        let padding = if buckets.is_some() { WINDOW - 1 } else { 0 };
+        let padding = entries.iter().take(1).cycle().take(padding);
+        let number = |entry: &Entry| u16::try_from(orgs.partition_point(|org| *org < entry.org));
+        Self {
+            ids: entries.iter().chain(padding).map(|entry| entry.id).collect(),
+            grants: entries.iter().map(|entry| entry.grant).take(grants_size).collect(),
+            org_of: if numbered {
+                entries.iter().flat_map(number).collect()
+            } else {
+                Box::default()
+            },
+            orgs: if one_org || numbered {
+                orgs.into()
+            } else {
+                entries.iter().map(|entry| entry.org).collect()
+            },
+            directory: buckets.as_ref().map(Buckets::directory).unwrap_or_default(),
+            hash: buckets.map(|buckets| buckets.hash).unwrap_or_default(),
+        }
+    }
+
+    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[inline(always)]
+    fn find(&self, resource_type: ResourceType, id: u64) -> Option<(Actions, u64)> {
+        let start = usize::from(*self.directory.get(self.hash.of(id))?);
+        let window = self.ids.get(start..start + WINDOW)?.try_into().ok()?;
+        let place = place(id, window);
+        if place == WINDOW {
+            return Some((Actions::NONE, 0));
+        }
+        let position = start + place;
+        Some((self.grant(position).actions_on(resource_type), self.org(position)))
+    }
+
+    /// As [`Self::find`], without buckets. The id may have several entries.
+    fn search(&self, action: Action, resource_type: ResourceType, id: u64) -> (Actions, u64) {
+        let Ok(position) = self.ids.binary_search(&id) else { return (Actions::NONE, 0) };
+        let before = self.ids.iter().take(position).rev();
+        let mut position = position - before.take_while(|held| **held == id).count();
+        let mut found = Actions::NONE;
+        while self.ids.get(position) == Some(&id) {
+            let actions = self.grant(position).actions_on(resource_type);
+            if actions.has(action) {
+                return (actions, self.org(position));
+            }
+            found |= actions;
+            position += 1;
+        }
+        (found, 0)
+    }
+
+    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[inline(always)]
+    fn grant(&self, position: usize) -> Grant {
+        match &*self.grants {
+            [every] => *every,
+            each => each.get(position).copied().unwrap_or_default(),
+        }
+    }
+
+    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[inline(always)]
+    fn org(&self, position: usize) -> u64 {
+        let of_entry = match (&*self.orgs, &*self.org_of) {
+            ([every], _) => return *every,
+            (each, []) => each.get(position),
+            (each, numbers) => numbers.get(position).and_then(|of| each.get(usize::from(*of))),
+        };
+        of_entry.copied().unwrap_or_default()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Entry> {
+        let padding = if self.directory.is_empty() { 0 } else { WINDOW - 1 };
+        let len = self.ids.len() - padding;
+        self.ids.iter().take(len).enumerate().map(|(position, id)| Entry {
+            id: *id,
+            grant: self.grant(position),
+            org: self.org(position),
+        })
+    }
+
+    #[cfg(test)]
+    fn heap(&self) -> usize {
+        size_of_val(&*self.ids)
+            + size_of_val(&*self.grants)
+            + size_of_val(&*self.org_of)
+            + size_of_val(&*self.orgs)
+            + size_of_val(&*self.directory)
+    }
+}
+
+/// Which bucket an id is in: the first bits of its product with this number, whose last six bits
+/// say how many bits of the product are left out. Two ids may well have the same bucket; what is
+/// found is decided by comparing ids.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Hash(u64);
+
+impl Hash {
+    const fn new(multiplier: u64, bits: u32) -> Self {
+        Self(multiplier & !63 | (u64::BITS - bits) as u64)
+    }
+
+    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[inline(always)]
+    const fn of(self, id: u64) -> usize {
+        (id.wrapping_mul(self.0) >> (self.0 & 63)) as usize
+    }
+}
+
+/// A way to spread ids over buckets of at most [`WINDOW`].
+struct Buckets {
+    hash: Hash,
+    lengths: Vec<u16>,
+}
+
+impl Buckets {
+    /// Finds one with room for so many buckets. There may be none.
+    fn choose(entries: &[Entry], room: usize) -> Option<Self> {
+        u16::try_from(entries.len()).ok()?;
+        // From two entries a bucket on the average down to a quarter of one.
+        let least = entries.len().next_power_of_two().ilog2() - 1;
+        (least..least + 4).filter(|bits| 1 << bits <= room).find_map(|bits| {
+            let multipliers = std::iter::successors(Some(FIRST_MULTIPLIER), |last| {
+                Some(last.wrapping_mul(FIRST_MULTIPLIER))
+            });
+            multipliers.take(MULTIPLIERS).find_map(|multiplier| {
+                let hash = Hash::new(multiplier, bits);
+                let mut lengths = vec![0; 1 << bits];
+                for entry in entries {
+                    let length = lengths.get_mut(hash.of(entry.id))?;
+                    *length += 1;
+                    if usize::from(*length) > WINDOW {
+                        return None;
+                    }
+                }
+                Some(Self { hash, lengths })
+            })
+        })
+    }
+
+    fn of(&self, id: u64) -> usize {
+        self.hash.of(id)
+    }
+
+    /// Where each bucket begins.
+    fn directory(&self) -> Box<[u16]> {
+        let starts = self.lengths.iter().scan(0, |next, length| {
+            let start = *next;
+            *next += length;
+            Some(start)
+        });
+        starts.collect()
+    }
+}
+
+/// A place of the id, or [`WINDOW`]. It looks at all of them: to stop at the right one is
+/// a branch that is guessed wrong.
+#[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+#[inline(always)]
+fn place(wanted: u64, ids: &[u64; WINDOW]) -> usize {
+    let mut found = WINDOW;
+    for (place, id) in ids.iter().enumerate() {
+        found = select_unpredictable(*id == wanted, place, found);
+    }
+    found
+}
