@@ -107,6 +107,8 @@ pub enum AuditAction {
     Import,
     /// Somebody presented credentials.
     LogIn,
+    /// A record was to be read. Reported only when that was refused.
+    Read,
     /// A password's hash was computed anew, with the current parameters. The password is the same.
     Rehash,
     /// A password was set.

@@ -56,12 +56,20 @@ impl Engine {
     }
 
     pub(super) async fn log_in(&self, log_in: LogIn<'_>) -> Result<Principal, Error> {
-        let outcome = self.try_log_in(&log_in).await;
-        self.report_log_in(Some(log_in.username), log_in.source, &outcome);
+        let (outcome, was_known) = match self.try_log_in(&log_in).await {
+            Ok((principal, was_known)) => (Ok(principal), was_known),
+            Err(error) => (Err(error), false),
+        };
+        if was_known {
+            self.0.metrics.lukewarm.increment(1);
+        } else {
+            self.report_log_in(Some(log_in.username), log_in.source, &outcome);
+        }
         outcome
     }
 
-    async fn try_log_in(&self, log_in: &LogIn<'_>) -> Result<Principal, Error> {
+    /// Lets in whom the credentials are of; tells as well whether the password was known.
+    async fn try_log_in(&self, log_in: &LogIn<'_>) -> Result<(Principal, bool), Error> {
         let attempt = self.attempt(Some(log_in.username), log_in.source);
         // Whoever is known to have the password is not kept waiting for what others do.
         if log_in.proof.is_none() {
@@ -72,7 +80,10 @@ impl Engine {
             Some(authorization) => {
                 self.log_in_as(&authorization, seen, log_in, attempt.as_ref()).await
             }
-            None => self.token_as_password(seen, log_in, attempt.as_ref()).await,
+            None => {
+                let principal = self.token_as_password(seen, log_in, attempt.as_ref()).await?;
+                Ok((principal, false))
+            }
         }
     }
 
@@ -83,7 +94,7 @@ impl Engine {
         record: Seen,
         log_in: &LogIn<'_>,
         attempt: Option<&Attempt>,
-    ) -> Result<Principal, Error> {
+    ) -> Result<(Principal, bool), Error> {
         let refuse = |refusal| Err(Error::refused(refusal));
         let hash = match (authorization.status, &authorization.password_hash) {
             (Status::Active, Some(hash)) => hash,
@@ -95,10 +106,9 @@ impl Engine {
         };
         let hash_mac = self.0.keys.hash(hash);
         let proof = Keys::proof(log_in.mac, hash_mac);
-        let mut lukewarm = false;
-        if log_in.proof.is_some_and(|known| known.holds(&log_in.mac, &hash_mac)) {
+        let is_known = log_in.proof.is_some_and(|known| known.holds(&log_in.mac, &hash_mac));
+        if is_known {
             self.counted(attempt, Throttle::belong);
-            lukewarm = true;
         } else {
             let Ok(password) = Password::new(log_in.password) else {
                 self.hash_in_vain(log_in.password, attempt).await?;
@@ -127,13 +137,7 @@ impl Engine {
         };
         self.rehash_if_weak(authorization, log_in.password, &login);
         self.0.known.keep_login(login);
-        let metrics = &self.0.metrics;
-        if lukewarm {
-            metrics.lukewarm.increment(1)
-        } else {
-            metrics.cold.increment(1)
-        }
-        Ok(principal)
+        Ok((principal, is_known))
     }
 
     /// No authorization has the username: is the password an API token?
@@ -207,7 +211,6 @@ impl Engine {
             standing,
             permission_bytes: Principal::bytes(token.permissions.len()),
         });
-        self.0.metrics.cold.increment(1);
         Ok(Some(principal))
     }
 

@@ -110,7 +110,13 @@ impl<'a> OnBehalfOf<'a> {
     /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn authorization(&self, id: AuthorizationId) -> Result<Described, Error> {
         let authorization = self.engine.authorization(id).await?.ok_or_else(not_found)?;
-        self.require_read(&authorization)?;
+        let readable = self.require_read(&authorization);
+        if readable.is_err() {
+            let record = AuditRecord::new(Kind::Authorization, id.untyped());
+            let By { actor, source } = self.by();
+            self.engine.report_change(actor, source, AuditAction::Read, record, &readable);
+        }
+        readable?;
         Ok(self.engine.lookups().describe(authorization).await??)
     }
 
@@ -360,8 +366,11 @@ impl<'a> OnBehalfOf<'a> {
         id_of: impl Fn(&T) -> Option<Id> + Send,
         work: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
-        let by = By { actor: Actor::Principal(self.caller), source: self.source };
-        self.engine.audited(by, action, record, id_of, work).await
+        self.engine.audited(self.by(), action, record, id_of, work).await
+    }
+
+    fn by(&self) -> By<'_> {
+        By { actor: Actor::Principal(self.caller), source: self.source }
     }
 
     fn may_read(&self, resource: Resource) -> bool {

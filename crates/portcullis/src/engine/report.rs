@@ -120,16 +120,19 @@ impl Engine {
         }
     }
 
-    /// Reports a log-in that was not answered from memory.
+    /// Reports and counts a log-in of somebody who was not known.
     pub(super) fn report_log_in(
         &self,
         username: Option<&str>,
         source: Option<IpAddr>,
         result: &Result<Principal, Error>,
     ) {
-        if let Err(error) = result {
-            let too_many = error.kind() == ErrorKind::TooManyRequests;
-            self.0.metrics.refused(error.refusal(), too_many);
+        match result {
+            Ok(_) => self.0.metrics.cold.increment(1),
+            Err(error) => {
+                let too_many = error.kind() == ErrorKind::TooManyRequests;
+                self.0.metrics.refused(error.refusal(), too_many);
+            }
         }
         let presented = username.map(|name| AuditRecord::named(Kind::Authorization, name));
         let record = match result.as_ref().map(Principal::identity) {

@@ -12,7 +12,7 @@ use crate::snapshot::{LineError, Snapshot, SnapshotRecord, SnapshotWriter, Write
 use crate::store::{
     Batch, Entity, Expect, Index, Kind, Lookup, Operation, StoreError, StoreExt, put,
 };
-use crate::{Error, Id};
+use crate::{Actor, AuditAction, AuditOutcome, AuditRecord, Error, Id};
 
 const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
 
@@ -72,6 +72,25 @@ impl Engine {
     /// [`ImportError::Engine`] when the store fails, and when there are more new records than
     /// one commit takes ([`Batch::MAX_OPERATIONS`]).
     pub async fn import(&self, snapshot: Snapshot, dry_run: bool) -> Result<usize, ImportError> {
+        let imported = self.import_unreported(snapshot, dry_run).await;
+        if !dry_run {
+            let why = imported.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            let outcome = match &imported {
+                Ok(_) => AuditOutcome::Done,
+                Err(ImportError::Lines(_)) => AuditOutcome::Refused(&why),
+                Err(ImportError::Engine(_)) => AuditOutcome::Failed(&why),
+            };
+            let record = AuditRecord::default();
+            self.report(Actor::Host, None, AuditAction::Import, record, outcome);
+        }
+        imported
+    }
+
+    async fn import_unreported(
+        &self,
+        snapshot: Snapshot,
+        dry_run: bool,
+    ) -> Result<usize, ImportError> {
         self.finish_deletions().await?;
         let mut import = Import { engine: self, batch: Batch::new(), lines: HashMap::new() };
         let mut errors = Vec::new();

@@ -95,10 +95,12 @@ impl Counters {
     }
 
     fn wait_for(&self, slot: &Slot, free: f64, now: u64) -> Option<Duration> {
-        let beyond = self.faded(slot, now) - free;
-        if beyond < 0.0 {
+        let count = self.faded(slot, now);
+        // What has faded by less than half a failure is still that failure.
+        if count + 0.5 < free {
             return None;
         }
+        let beyond = (count - free).max(0.0);
         // The count may have been just there for a while: what has passed counts.
         let delay = self.first_delay.mul_f64(beyond.min(32.0).exp2()).min(self.longest_delay);
         let passed = Duration::from_millis(now.saturating_sub(slot.at));

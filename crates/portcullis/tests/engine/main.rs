@@ -7,6 +7,7 @@
     reason = "a test that is wrong should fail, helpers included"
 )]
 
+mod audit;
 mod authenticate;
 mod deletion;
 mod failures;

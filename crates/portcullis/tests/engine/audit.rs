@@ -1,0 +1,194 @@
+//! What is reported: who, what, on which record, from where, and what came of it.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use portcullis::store::{MemoryStore, Store};
+use portcullis::{
+    AuditEvent, AuditSink, AuthorizationUpdate, Credentials, Engine, NewApiToken, NewAuthorization,
+    Permission, Principal, Resource, Status, Username, presets,
+};
+use portcullis_testkit::{Call, Fault, Faults, FaultyStore, Method};
+use serde_json::Value;
+
+use crate::support::{builder, name};
+
+#[derive(Clone, Debug, Default)]
+struct Kept(Arc<Mutex<Vec<String>>>);
+
+impl AuditSink for Kept {
+    fn record(&self, event: &AuditEvent<'_>) {
+        self.0.lock().unwrap().push(serde_json::to_string(event).unwrap());
+    }
+}
+
+impl Kept {
+    /// What was reported since the last time: action, outcome, reason, and the whole.
+    fn take(&self) -> Vec<(String, String, String, Value)> {
+        let lines = std::mem::take(&mut *self.0.lock().unwrap());
+        lines
+            .iter()
+            .map(|line| {
+                let event: Value = serde_json::from_str(line).unwrap();
+                let text = |member: &str| event[member].as_str().unwrap_or_default().to_owned();
+                (text("action"), text("outcome"), text("reason"), event)
+            })
+            .collect()
+    }
+
+    /// The only thing that was reported.
+    fn one(&self) -> (String, String, String, Value) {
+        let mut all = self.take();
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    }
+}
+
+struct World {
+    engine: Engine,
+    audit: Kept,
+    new: NewAuthorization,
+    token: NewApiToken,
+    faults: Faults,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (audit, faults) = (Kept::default(), Faults::new());
+        let inner: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
+        let store = Arc::new(FaultyStore::new(inner, &faults));
+        let engine = builder(store).audit(audit.clone()).build().await.unwrap();
+        let org = engine.create_org(name("acme")).await.unwrap().id;
+        let user = engine.create_user(name("ada")).await.unwrap().id;
+        let bucket = engine.create_bucket(org, name("telemetry")).await.unwrap().id;
+        let grant = Permission::write(Resource::bucket(org, bucket));
+        let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org, [grant]);
+        let permissions = presets::operator();
+        let token = NewApiToken { org, user, permissions, description: String::new() };
+        let created = audit.take();
+        let kinds: Vec<_> =
+            created.iter().map(|(.., event)| event["record"]["kind"].clone()).collect();
+        assert_eq!(kinds, ["organization", "user", "bucket"]);
+        assert!(
+            created.iter().all(|(action, outcome, ..)| action == "create" && outcome == "done")
+        );
+        Self { engine, audit, new: new.for_user(user), token, faults }
+    }
+}
+
+const SOURCE: &str = "192.0.2.7";
+
+#[tokio::test]
+async fn every_change_is_reported_with_who_made_it() {
+    let world = World::new().await;
+    let (token, secret) = world.engine.create_api_token(world.token.clone()).await.unwrap();
+    assert_eq!(world.audit.one().3["record"]["id"], token.id.to_string());
+    let caller = world.engine.authenticate_caller(secret.expose()).await.unwrap();
+    let (action, outcome, _, event) = world.audit.one();
+    assert_eq!((&*action, &*outcome), ("logIn", "done"));
+    assert_eq!(event["actor"]["id"], token.id.to_string());
+    world.engine.authenticate_caller(secret.expose()).await.unwrap();
+    assert!(world.audit.take().is_empty(), "a caller who is known");
+
+    let source: IpAddr = SOURCE.parse().unwrap();
+    let caller = world.engine.on_behalf_of(&caller).from_source(Some(source));
+    let id = caller.create_authorization(world.new.clone()).await.unwrap().authorization.id;
+    let (action, outcome, _, event) = world.audit.one();
+    assert_eq!((&*action, &*outcome), ("create", "done"));
+    assert_eq!(event["record"]["id"], id.to_string());
+    assert_eq!(event["record"]["name"], "telegraf");
+    assert_eq!(event["source"], SOURCE);
+    assert_eq!(event["actor"]["kind"], "apiToken");
+
+    caller.set_password(id, "long-enough").await.unwrap();
+    assert_eq!(world.audit.one().0, "setPassword");
+    let off = AuthorizationUpdate::status(Status::Inactive);
+    caller.update_authorization(id, off).await.unwrap();
+    assert_eq!(world.audit.one().0, "update");
+    let grant = world.engine.authorization(id).await.unwrap().unwrap().permissions;
+    caller.set_permissions(id, grant).await.unwrap();
+    assert_eq!(world.audit.one().0, "setPermissions");
+    caller.delete_authorization(id).await.unwrap();
+    assert_eq!(world.audit.one().0, "delete");
+    world.engine.revoke_api_token(token.id).await.unwrap();
+    let (action, _, _, event) = world.audit.one();
+    assert_eq!((&*action, &event["actor"]["kind"]), ("delete", &Value::from("host")));
+}
+
+#[tokio::test]
+async fn refusals_are_reported_with_their_reason() {
+    let world = World::new().await;
+    let id = world.engine.create_authorization(world.new.clone()).await.unwrap().id;
+    world.audit.take();
+    let nobody = Principal::of_host(world.token.org, world.token.user, []);
+    let caller = world.engine.on_behalf_of(&nobody);
+    let refused = |(_, outcome, reason, _): (String, String, String, Value)| {
+        assert_eq!(outcome, "refused");
+        reason
+    };
+    caller.delete_authorization(id).await.unwrap_err();
+    assert!(refused(world.audit.one()).ends_with("is unauthorized"));
+    caller.authorization(id).await.unwrap_err();
+    let event = world.audit.one();
+    assert_eq!(event.0, "read");
+    assert!(refused(event).starts_with("read:orgs/"));
+    world.engine.create_authorization(world.new.clone()).await.unwrap_err();
+    assert_eq!(refused(world.audit.one()), "token already exists");
+
+    let log_in = async |username, password: &str| {
+        let credentials = Credentials::password(username, password);
+        let source = SOURCE.parse().ok();
+        world.engine.authenticate_from(credentials, source).await.is_ok()
+    };
+    assert!(!log_in("telegraf", "guess-of-a-password").await);
+    let (action, outcome, reason, event) = world.audit.one();
+    assert_eq!((&*action, &*outcome, &*reason), ("logIn", "refused", "no password is set"));
+    assert_eq!(event["actor"]["kind"], "anonymous");
+    assert_eq!((&event["source"], &event["record"]["name"]), (&SOURCE.into(), &"telegraf".into()));
+    for _ in 0..9 {
+        log_in("telegraf", "guess-of-a-password").await;
+    }
+    world.audit.take();
+    assert!(!log_in("telegraf", "guess-of-a-password").await);
+    assert!(refused(world.audit.one()).starts_with("too many failed log-ins"));
+}
+
+#[tokio::test]
+async fn a_failure_is_reported_as_one_and_a_warm_log_in_not_at_all() {
+    let world = World::new().await;
+    let id = world.engine.create_authorization(world.new.clone()).await.unwrap().id;
+    world.engine.set_password(id, "long-enough").await.unwrap();
+    let log_in = async || {
+        let right = Credentials::password("telegraf", "long-enough");
+        world.engine.authenticate(right).await
+    };
+    world.audit.take();
+    log_in().await.unwrap();
+    assert_eq!(world.audit.one().1, "done");
+    for _ in 0..10 {
+        log_in().await.unwrap();
+    }
+    assert!(world.audit.take().is_empty());
+
+    world.faults.reset();
+    world.faults.fail(Call::nth_of(Method::Commit, 1), Fault::RequestLost);
+    let off = AuthorizationUpdate::status(Status::Inactive);
+    world.engine.update_authorization(id, off).await.unwrap_err();
+    assert_eq!(world.audit.one().1, "failed");
+}
+
+#[tokio::test]
+async fn a_change_that_nobody_waits_for_is_reported_as_unknown() {
+    let world = World::new().await;
+    let id = world.engine.create_authorization(world.new.clone()).await.unwrap().id;
+    world.audit.take();
+    world.faults.reset();
+    let mut gate = world.faults.hold(Call::nth_of(Method::Commit, 1));
+    let off = AuthorizationUpdate::status(Status::Inactive);
+    let mut change = Box::pin(world.engine.update_authorization(id, off));
+    assert!(futures_util::poll!(&mut change).is_pending());
+    gate.reached().await;
+    drop(change);
+    let (_, outcome, reason, _) = world.audit.one();
+    assert_eq!((&*outcome, &*reason), ("failed", "given up before the outcome was known"));
+}
