@@ -16,3 +16,4 @@ mod management;
 mod races;
 mod snapshots;
 mod support;
+mod throttling;
