@@ -8,10 +8,14 @@
 )]
 
 mod authenticate;
+mod caching;
+mod costs;
+mod credentials;
 mod deletion;
 mod failures;
 mod filters;
 mod ids;
+mod linearizability;
 mod management;
 mod races;
 mod snapshots;
