@@ -110,10 +110,11 @@ impl Counters {
     fn wait_for(&self, slot: &Slot, limit: Limit, now: u64) -> Option<Duration> {
         // The count as it was then: it fades from the first moment on, and the wait is as told.
         let beyond = slot.count - limit.free;
-        if beyond < 0.0 {
+        // What has faded while the failures came must not give one more.
+        if beyond < -0.5 {
             return None;
         }
-        let doublings = (beyond * limit.doublings).min(32.0);
+        let doublings = (beyond * limit.doublings).clamp(0.0, 32.0);
         let delay = self.first_delay.mul_f64(doublings.exp2()).min(self.longest_delay);
         // In the unit of `at`: whoever waits as told must not be told again.
         let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);

@@ -40,7 +40,7 @@ pub(crate) struct Hesitant {
 }
 
 impl Hesitant {
-    pub(crate) fn new(store: &Arc<dyn Store>) -> Arc<dyn Store> {
+    pub(crate) fn over(store: &Arc<dyn Store>) -> Arc<dyn Store> {
         Self::with_feed(store, FeedIs::Good)
     }
 
@@ -123,7 +123,7 @@ impl Trial {
         let world = World::new().await;
         world.with_password("telegraf").await;
         let (_, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
-        let store = Hesitant::new(&world.store);
+        let store = Hesitant::over(&world.store);
         let engine = builder(store).throttle(None).build().await.unwrap();
         Self { world, engine, secret }
     }

@@ -125,10 +125,8 @@ async fn a_stored_hash_or_digest_is_no_password_and_no_token() {
     let stored = world.engine.authorization_by_username("telegraf").await.unwrap().unwrap();
     let hash = stored.password_hash.unwrap().expose().to_owned();
     let hexadecimal = digest.strip_prefix("sha256:").unwrap();
-    let bytes: Vec<u8> = (0..hexadecimal.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&hexadecimal[at..at + 2], 16).unwrap())
-        .collect();
+    let digits = hexadecimal.as_bytes().chunks(2).map(|two| std::str::from_utf8(two).unwrap());
+    let bytes: Vec<_> = digits.map(|two| u8::from_str_radix(two, 16).unwrap()).collect();
     let upper = hexadecimal.to_uppercase();
     let hashes = [hash.as_str(), ARGON2ID.1, BCRYPT.1];
     let parts = hashes.iter().flat_map(|hash| hash.split('$'));
