@@ -9,6 +9,7 @@
 
 mod authenticate;
 mod caching;
+mod callers;
 mod costs;
 mod credentials;
 mod deletion;

@@ -132,12 +132,24 @@ impl Clock for HandClock {
 /// Randomness that the threads which hash wait for while it is shut: so nobody's hash is begun
 /// behind one that needs a salt. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Salts(Arc<(Mutex<bool>, Condvar)>);
+pub(crate) struct Salts(Arc<(Mutex<Gate>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Gate {
+    shut: bool,
+    waiting: usize,
+}
 
 impl Salts {
     pub(crate) fn shut(&self, shut: bool) {
-        *self.0.0.lock().unwrap() = shut;
+        self.0.0.lock().unwrap().shut = shut;
         self.0.1.notify_all();
+    }
+
+    /// Returns when so many threads wait.
+    pub(crate) fn wait_until_waiting(&self, threads: usize) {
+        let gate = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(gate, |gate| gate.waiting < threads).unwrap());
     }
 }
 
@@ -145,8 +157,11 @@ impl Random for Salts {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomUnavailable> {
         let thread = std::thread::current();
         if thread.name().is_some_and(|name| name.starts_with("portcullis-hash")) {
-            let shut = self.0.0.lock().unwrap();
-            drop(self.0.1.wait_while(shut, |shut| *shut).unwrap());
+            let mut gate = self.0.0.lock().unwrap();
+            gate.waiting += 1;
+            self.0.1.notify_all();
+            let mut gate = self.0.1.wait_while(gate, |gate| gate.shut).unwrap();
+            gate.waiting -= 1;
         }
         SystemRandom.fill(buffer)
     }
