@@ -2,6 +2,7 @@
 
 mod docs;
 mod http_vectors;
+mod injection;
 mod matching;
 mod primitive_vectors;
 mod vectors;

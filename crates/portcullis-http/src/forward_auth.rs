@@ -235,7 +235,10 @@ impl Asked {
         let value = value.and_then(|value| String::from_utf8(value).ok());
         let value = value.ok_or("what the proxy asks is not encoded for a URL")?;
         if parameter.is("permission") {
-            let permission = value.parse().map_err(|error| format!("the proxy asks: {error}"))?;
+            // The error quotes what was asked, and is logged.
+            let permission = value
+                .parse::<Permission>()
+                .map_err(|error| format!("the proxy asks: {}", error.to_string().escape_debug()))?;
             return Ok(Some(Self::Permission(permission)));
         }
         if value == "none" {

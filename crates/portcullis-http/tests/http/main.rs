@@ -16,5 +16,6 @@ mod order;
 mod permissions;
 mod routes;
 mod support;
+mod throttling;
 mod tracing_output;
 mod v1_layer;

@@ -1,7 +1,11 @@
 //! The exact list of routes, who may call them without credentials, and what is not there.
 
+use std::collections::BTreeMap;
+
+use axum::Router;
 use axum::body::Body;
 use http::{Request, StatusCode};
+use regex::Regex;
 
 use crate::support::{PREFIX, Server};
 
@@ -36,6 +40,62 @@ fn protected() -> Vec<(String, &'static str)> {
     prefixed.chain(LOOKUPS.iter().map(|(path, methods)| ((*path).to_owned(), *methods))).collect()
 }
 
+/// What the router has, and the methods that each route answers, in the order of the alphabet.
+fn routes_of(router: &Router) -> BTreeMap<String, String> {
+    let printed = format!("{router:?}");
+    // Not the router of what has no route, whose routes have numbers of their own.
+    let (printed, _) = printed.split_once("fallback_router").unwrap();
+    let paths = Regex::new(r#"RouteId\((\d+)\): "([^"]*)""#).unwrap();
+    let methods = Regex::new(
+        r#"RouteId\((\d+)\): MethodRouter\([^}]*allow_header: (?:Bytes\(b"([^"]*)"\)|\w+) \}"#,
+    )
+    .unwrap();
+    let methods: BTreeMap<_, _> = methods
+        .captures_iter(printed)
+        .map(|found| {
+            let mut methods: Vec<_> =
+                found.get(2).map_or("any", |m| m.as_str()).split(',').collect();
+            methods.sort_unstable();
+            (found[1].to_owned(), methods.join(","))
+        })
+        .collect();
+    let routes = paths.captures_iter(printed);
+    routes.map(|found| (found[2].to_owned(), methods[&found[1]].clone())).collect()
+}
+
+/// Whatever is added to the router must be added here: to what only callers may ask, which is
+/// tried without credentials below, or to what anybody may.
+#[tokio::test]
+async fn there_are_exactly_these_routes_and_no_metrics_or_debug_pages() {
+    let server = Server::new().await;
+    let mut expected = BTreeMap::new();
+    let mut expect = |path: String, methods: &str| {
+        expected.insert(path, methods.to_owned());
+    };
+    for (path, methods) in protected() {
+        let path = path.replace("0000000000000001", "{id}");
+        expect(format!("{path}/"), methods);
+        expect(path, methods);
+    }
+    // Answered with 404 to callers, and with 401 to others.
+    for prefix in [PREFIX, "/legacy/authorizations"] {
+        expect(format!("{prefix}//"), "any");
+        expect(format!("{prefix}/{{id}}/{{*rest}}"), "any");
+    }
+    let of_a_host = expected.clone();
+    for (path, methods) in OPEN {
+        expected.insert((*path).to_owned(), (*methods).to_owned());
+    }
+    for path in ["/forward-auth", "/forward-auth/"] {
+        expected.insert(path.to_owned(), "any".to_owned());
+    }
+    assert_eq!(routes_of(&server.app), expected);
+    assert_eq!(routes_of(&portcullis_http::router(server.engine.clone())), of_a_host);
+    for path in ["/metrics", "/debug", "/debug/pprof", "/openapi.json"] {
+        server.get(path).await.assert_error(404, "not found", "path not found");
+    }
+}
+
 fn anonymous(method: &str, path: &str) -> Request<Body> {
     Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
 }
@@ -57,6 +117,10 @@ async fn nothing_is_answered_without_credentials_but_what_anybody_may_ask() {
                 assert_eq!(answer.text, compact, "{method} {path}");
             }
         }
+    }
+    for method in METHODS {
+        let answer = server.send(anonymous(method, "/forward-auth?check=none")).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method}");
     }
     for (path, _) in OPEN {
         let answer = server.send(anonymous("GET", path)).await;
@@ -137,7 +201,7 @@ async fn head_answers_like_get_without_a_body() {
 #[tokio::test]
 async fn a_host_keeps_its_own_paths() {
     let server = Server::new().await;
-    let host = axum::Router::new()
+    let host = Router::new()
         .route("/api/v2/write", axum::routing::post(async || "written"))
         .fallback(async || "the host's")
         .merge(portcullis_http::router(server.engine.clone()));

@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::routing::any;
+use base64::Engine as _;
 use http::Request;
 use portcullis_http::V1CredentialLayer;
 
@@ -93,4 +94,59 @@ async fn a_client_cannot_forge_a_line() {
     assert!(log.contains("log-in refused"), "{log}");
     assert!(!log.contains("\nINFO forged"), "{log}");
     assert!(!log.contains('\u{1b}'), "{log}");
+}
+
+/// Whatever a client says, in every place that is logged: no character that a terminal or a reader
+/// of lines would obey.
+#[tokio::test]
+async fn no_control_character_of_a_client_reaches_the_log() {
+    let server = Server::new().await;
+    let id = server.authorization("telegraf").await.id;
+    server.engine.set_password(id, "telegraf-password").await.unwrap();
+    let host = Router::new()
+        .route("/write", any(async || "written"))
+        .layer(V1CredentialLayer::new(server.engine.clone()));
+    let controls: Vec<char> = (0..0x20)
+        .chain(0x7f..0xa0)
+        .filter_map(char::from_u32)
+        .chain("\u{2028}\u{202e}".chars())
+        .collect();
+    let log = logged(async {
+        for control in &controls {
+            let text = format!("mark{control}end");
+            let encoded: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let basic = base64::prelude::BASE64_STANDARD.encode(format!("{text}:wrong"));
+            let authorizations = [None, Some(format!("Basic {basic}"))];
+            for authorization in authorizations {
+                let with = |request: http::request::Builder| {
+                    let request =
+                        authorization.iter().fold(request, |r, a| r.header("Authorization", a));
+                    request
+                        .header("Zap-Trace-Span", "{\"trace_id\":\"a\\nb\"}")
+                        .body(Body::empty())
+                        .unwrap()
+                };
+                let uri = format!("/write?u={encoded}&p=wrong");
+                send(&host, with(Request::get(&uri))).await;
+                let request = Request::get("/forward-auth").header("X-Original-URI", &uri);
+                server.send(with(request)).await;
+                let bucket = format!("/write?u=telegraf&p=telegraf-password&db={encoded}");
+                let request = Request::get("/forward-auth").header("X-Original-URI", bucket);
+                server.send(with(request)).await;
+                let permission = format!("/forward-auth?permission={encoded}");
+                let uri = "/write?u=telegraf&p=telegraf-password";
+                server.send(with(Request::get(permission).header("X-Original-URI", uri))).await;
+            }
+            server.get(&format!("{PREFIX}/{encoded}")).await;
+            server.get(&format!("{PREFIX}?org={encoded}&token={encoded}")).await;
+            let mut draft = server.draft(&text);
+            draft["description"] = text.clone().into();
+            server.call("POST", PREFIX, &draft.to_string()).await;
+        }
+    })
+    .await;
+    assert!(log.matches("mark").count() > controls.len(), "{log}");
+    let obeyed = log.lines().find(|line| line.chars().any(|c| controls.contains(&c)));
+    assert_eq!(obeyed, None);
+    assert!(log.lines().all(|line| !line.starts_with("end")));
 }

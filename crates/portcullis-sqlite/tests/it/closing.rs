@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use portcullis::Id;
+use portcullis::password::HashParams;
 use portcullis::store::{
     Expect, Index, Kind, Lookup, Operation, PageRequest, Record, Store, StoreError,
+};
+use portcullis::{
+    Engine, Id, Name, NewAuthorization, Permission, Resource, ResourceType, Username,
 };
 
 use crate::common::{HASH, Place, SOON, authorization, commit, create, delete, user};
@@ -157,4 +160,44 @@ async fn the_log_is_emptied_when_nothing_happens() {
     };
     tokio::time::timeout(SOON, emptied).await.unwrap();
     commit(&store, [create(user(2, "bob"))]).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_delete_and_a_checkpoint_the_file_no_longer_holds_the_hash() {
+    let place = Place::new();
+    let engine = async || {
+        let params = HashParams::new(8, 1, 1).unwrap();
+        Engine::builder(place.open()).hash_params(params).build().await.unwrap()
+    };
+    let name = |text| Name::new(text).unwrap();
+    let first = engine().await;
+    let org = first.create_org(name("acme")).await.unwrap();
+    let user = first.create_user(name("ada")).await.unwrap();
+    let read = Permission::read(Resource::all(ResourceType::Users));
+    let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org.id, [read]);
+    let id = first.create_authorization(new.for_user(user.id)).await.unwrap().id;
+    let hash_of = async |engine: &Engine| {
+        let stored = engine.authorization(id).await.unwrap().unwrap();
+        stored.password_hash.unwrap().expose().to_owned()
+    };
+    first.set_password(id, "the-first-password").await.unwrap();
+    let old = hash_of(&first).await;
+    first.store().close().await.unwrap();
+    assert!(on_disk(&place).contains(&old), "it would not be found");
+
+    let second = engine().await;
+    second.set_password(id, "another-password").await.unwrap();
+    let new = hash_of(&second).await;
+    second.delete_authorization(id).await.unwrap();
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    place.raw().query_row(checkpoint, [], |_| Ok(())).unwrap();
+    second.store().close().await.unwrap();
+    let left = on_disk(&place);
+    assert!(left.contains("acme"));
+    for hash in [old, new] {
+        assert!(!left.contains(&hash));
+        let output = hash.rsplit('$').next().unwrap();
+        assert!(!left.contains(output), "a part of it");
+    }
+    assert!(!left.contains("telegraf"));
 }

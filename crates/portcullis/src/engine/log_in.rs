@@ -99,7 +99,7 @@ impl Engine {
         let hash = match (authorization.status, &authorization.password_hash) {
             (Status::Active, Some(hash)) => hash,
             (status, _) => {
-                self.hash_in_vain(log_in.password, attempt).await?;
+                self.hash_in_vain(log_in, attempt).await?;
                 let inactive = !status.is_active();
                 return refuse(if inactive { Refusal::Inactive } else { Refusal::NoPassword });
             }
@@ -111,7 +111,7 @@ impl Engine {
             self.counted(attempt, Throttle::belong);
         } else {
             let Ok(password) = Password::new(log_in.password) else {
-                self.hash_in_vain(log_in.password, attempt).await?;
+                self.hash_in_vain(log_in, attempt).await?;
                 return refuse(Refusal::WrongPassword);
             };
             if !self.verify(password.clone(), hash, proof, attempt).await? {
@@ -153,7 +153,7 @@ impl Engine {
             self.0.known.keep_absent(self.0.keys.name(log_in.username.as_bytes()), seen);
             return Ok(token);
         }
-        self.hash_in_vain(log_in.password, attempt).await?;
+        self.hash_in_vain(log_in, attempt).await?;
         Err(Error::refused(Refusal::UnknownUsername))
     }
 
@@ -214,8 +214,7 @@ impl Engine {
         Ok(Some(principal))
     }
 
-    /// Tells whether the hash is the password's. Those who present the same password for the same
-    /// hash at the same time share one computation, and are counted as one try.
+    /// Tells whether the hash is the password's.
     async fn verify(
         &self,
         password: Password,
@@ -223,13 +222,44 @@ impl Engine {
         proof: Proof,
         attempt: Option<&Attempt>,
     ) -> Result<bool, Error> {
+        let begin = || self.0.hashes.begin_verify(password, hash.clone());
+        self.compute(proof.to_bits(), begin, attempt).await
+    }
+
+    /// Takes as long as a comparison would, is shared by the same log-ins, and counted like one.
+    async fn hash_in_vain(
+        &self,
+        log_in: &LogIn<'_>,
+        attempt: Option<&Attempt>,
+    ) -> Result<(), Error> {
+        // A password too long to be looked at costs the same as any other.
+        let looked_at = log_in.password.get(..Password::MAX_BYTES).unwrap_or(log_in.password);
+        let password = Password::new(looked_at).map_err(Error::internal)?;
+        // In place of a hash, which is one name's alone.
+        let name = self.0.keys.name(log_in.username.as_bytes());
+        let key = (log_in.mac.to_bits(), name);
+        self.compute(key, || self.0.hashes.begin_dummy(password), attempt).await.map(drop)
+    }
+
+    /// Computes what `begin` begins. Those who present the same password for the same hash, or for
+    /// the same name without one, at the same time share one computation and are counted as one
+    /// try.
+    async fn compute<F>(
+        &self,
+        key: (u128, u128),
+        begin: impl FnOnce() -> Result<F, Error>,
+        attempt: Option<&Attempt>,
+    ) -> Result<bool, Error>
+    where
+        F: Future<Output = Result<bool, Error>> + Send + 'static,
+    {
         let mut charged = false;
         let begin = || {
             self.charge(attempt)?;
             charged = true;
-            self.0.hashes.begin_verify(password, hash.clone())
+            begin()
         };
-        let outcome = self.0.verifications.join(proof.to_bits(), begin).await;
+        let outcome = self.0.verifications.join(key, begin).await;
         if charged {
             match outcome {
                 Ok(false) => {}
@@ -237,19 +267,6 @@ impl Engine {
                 // Nothing was learned from it.
                 Err(_) => self.counted(attempt, Throttle::forgive).unwrap_or_default(),
             }
-        }
-        outcome
-    }
-
-    /// Takes as long as a comparison would, and is counted like one.
-    async fn hash_in_vain(&self, password: &[u8], attempt: Option<&Attempt>) -> Result<(), Error> {
-        self.charge(attempt)?;
-        // A password too long to be looked at costs the same as any other.
-        let looked_at = password.get(..Password::MAX_BYTES).unwrap_or(password);
-        let password = Password::new(looked_at).map_err(Error::internal)?;
-        let outcome = self.0.hashes.dummy(&password).await;
-        if outcome.is_err() {
-            self.counted(attempt, Throttle::forgive);
         }
         outcome
     }

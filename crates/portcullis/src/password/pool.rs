@@ -51,7 +51,7 @@ enum Job {
     Hash(Password, oneshot::Sender<Result<PasswordHash, Error>>),
     Verify(Password, PasswordHash, oneshot::Sender<Result<bool, Error>>),
     /// Computes a hash and throws it away: what a username costs that has no hash to compare.
-    Dummy(Password, oneshot::Sender<Result<(), Error>>),
+    Dummy(Password, oneshot::Sender<Result<bool, Error>>),
 }
 
 /// Says that the pool could not be started.
@@ -141,8 +141,17 @@ impl HashPool {
     ///
     /// The same as [`HashPool::verify`].
     pub async fn dummy(&self, password: &Password) -> Result<(), Error> {
+        self.begin_dummy(password.clone())?.await.map(drop)
+    }
+
+    /// Puts a computation in vain into the queue at once, and returns its answer as a future: that
+    /// of a password that is wrong.
+    pub(crate) fn begin_dummy(
+        &self,
+        password: Password,
+    ) -> Result<impl Future<Output = Result<bool, Error>> + Send + use<>, Error> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Lane::Second, Job::Dummy(password.clone(), reply), answer)?.await
+        self.submit(Lane::Second, Job::Dummy(password, reply), answer)
     }
 
     /// Puts a verification into the queue at once, and returns its answer as a future.
@@ -219,7 +228,7 @@ impl Worker {
                 self.count();
                 let hash =
                     PasswordHash::compute(&password, self.params, self.random.as_ref(), arena);
-                let _ = reply.send(hash.map(drop));
+                let _ = reply.send(hash.map(|_| false));
             }
             Job::Hash(..) | Job::Verify(..) | Job::Dummy(..) => {}
         }

@@ -14,6 +14,13 @@ const NOTHING: f64 = 0.01;
 /// The highest count: far beyond it no wait grows any more, and everything fades from it.
 const MOST: f64 = 1e9;
 
+/// How many failures are free, and how often each one beyond doubles the wait.
+#[derive(Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) free: f64,
+    pub(super) doublings: f64,
+}
+
 pub(super) struct Counters {
     buckets: Box<[Mutex<[Slot; SLOTS]>]>,
     began: Instant,
@@ -50,12 +57,18 @@ impl Counters {
         slot.map_or(0.0, |slot| self.faded(slot, now))
     }
 
-    /// Says how long to wait, when there are at least so many failures.
-    pub(super) fn wait(&self, key: u64, free: f64, now: Instant) -> Option<Duration> {
+    /// Returns when the key was counted last, in milliseconds since the beginning.
+    pub(super) fn counted_at(&self, key: u64) -> Option<u64> {
+        let bucket = self.bucket(key)?;
+        bucket.iter().find(|slot| slot.key == key).map(|slot| slot.at)
+    }
+
+    /// Says how long to wait, when there are more failures than are free.
+    pub(super) fn wait(&self, key: u64, limit: Limit, now: Instant) -> Option<Duration> {
         let now = self.millis(now);
         let bucket = self.bucket(key)?;
         let slot = bucket.iter().find(|slot| slot.key == key)?;
-        self.wait_for(slot, free, now)
+        self.wait_for(slot, limit, now)
     }
 
     /// Adds one, unless it has to wait.
@@ -63,11 +76,11 @@ impl Counters {
     /// # Errors
     ///
     /// How long.
-    pub(super) fn charge(&self, key: u64, free: f64, now: Instant) -> Result<(), Duration> {
+    pub(super) fn charge(&self, key: u64, limit: Limit, now: Instant) -> Result<(), Duration> {
         let now = self.millis(now);
         let Some(mut bucket) = self.bucket(key) else { return Ok(()) };
         let slot = self.slot(&mut bucket, key, now);
-        match self.wait_for(slot, free, now) {
+        match self.wait_for(slot, limit, now) {
             Some(wait) => Err(wait),
             None => {
                 let count = (self.faded(slot, now) + 1.0).min(MOST);
@@ -94,17 +107,19 @@ impl Counters {
         *self.slot(&mut bucket, key, now) = Slot { key, count, at: now };
     }
 
-    fn wait_for(&self, slot: &Slot, free: f64, now: u64) -> Option<Duration> {
-        let count = self.faded(slot, now);
-        // What has faded by less than half a failure is still that failure.
-        if count + 0.5 < free {
+    fn wait_for(&self, slot: &Slot, limit: Limit, now: u64) -> Option<Duration> {
+        // The count as it was then: it fades from the first moment on, and the wait is as told.
+        let beyond = slot.count - limit.free;
+        // What has faded while the failures came must not give one more.
+        if beyond < -0.5 {
             return None;
         }
-        let beyond = (count - free).max(0.0);
-        // The count may have been just there for a while: what has passed counts.
-        let delay = self.first_delay.mul_f64(beyond.min(32.0).exp2()).min(self.longest_delay);
-        let passed = Duration::from_millis(now.saturating_sub(slot.at));
-        Some(delay.saturating_sub(passed)).filter(|wait| !wait.is_zero())
+        let doublings = (beyond * limit.doublings).clamp(0.0, 32.0);
+        let delay = self.first_delay.mul_f64(doublings.exp2()).min(self.longest_delay);
+        // In the unit of `at`: whoever waits as told must not be told again.
+        let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let left = delay.saturating_sub(now.saturating_sub(slot.at));
+        (left > 0).then(|| Duration::from_millis(left))
     }
 
     fn faded(&self, slot: &Slot, now: u64) -> f64 {

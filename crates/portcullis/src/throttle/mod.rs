@@ -1,13 +1,14 @@
 //! Slowing down whoever guesses passwords.
 //!
-//! Failures are counted for each username that is presented, whether it exists or not, and for
-//! each source. Beyond a number of failures the next try has to wait, longer with each further
-//! one; counts fade with time. A try is counted before its outcome is known, so that many at once
-//! are no way around, and taken back when it succeeds.
+//! Failures are counted for each username that is presented, whether it exists or not, for each
+//! source, and for both together. Beyond a number of failures the next try has to wait, longer with
+//! each further one; counts fade with time. A try is counted before its outcome is known, so that
+//! many at once are no way around, and taken back when it succeeds.
 //!
-//! A stranger must not be able to keep the owner of a name out. So a source from which somebody
-//! has logged in with a name is counted apart from all others: it waits for its own failures only.
-//! And a password that is known to be right never comes here at all.
+//! A stranger must not be able to keep the owner of a name out. So the wait of a source at a name
+//! grows faster than that of the name: while the one who has failed still waits, others may try.
+//! A source from which somebody has logged in with a name waits for its own failures only. And a
+//! password that is known to be right never comes here at all.
 
 mod counters;
 
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use counters::Counters;
+use counters::{Counters, Limit};
 
 /// How those who fail to log in are slowed down.
 ///
@@ -31,8 +32,9 @@ pub struct ThrottleConfig {
     /// How many failures a source has free: an IPv4 address, or a /64 of IPv6. Default: 100. From
     /// 1 to 100,000.
     pub source_failures: u32,
-    /// How long the first failure too many has to be waited for; each further one doubles it.
-    /// Default: 1 second. From 100 milliseconds to one minute.
+    /// How long the first failure too many has to be waited for. Each further one doubles it, and
+    /// multiplies it by four for the source that fails again at the same username. Default: 1
+    /// second. From 100 milliseconds to one minute.
     pub first_delay: Duration,
     /// The longest wait. Default: 5 minutes. At least `first_delay`, at most one day.
     pub longest_delay: Duration,
@@ -118,23 +120,22 @@ pub(crate) struct Throttle {
     hasher: RandomState,
     names: Limit,
     sources: Limit,
+    pairs: Limit,
     counters: Counters,
     /// A mark for each name and source that belonged together.
     good: Counters,
 }
 
-/// How many failures are free.
-#[derive(Clone, Copy)]
-struct Limit(f64);
-
 /// Somebody who tries to log in: as whom, and from where.
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt {
-    /// The count of the name; of the name from this source, where that was good before.
+    /// The count of the name; none where somebody has logged in with it from this source.
     name: Option<u64>,
     source: Option<u64>,
-    /// The name and the source together.
+    /// The count of the name from this source.
     pair: Option<u64>,
+    /// The mark of the name and the source, if they belong together.
+    good: Option<u64>,
 }
 
 impl Throttle {
@@ -150,8 +151,9 @@ impl Throttle {
         config.validate()?;
         Ok(Self {
             hasher: RandomState::new(),
-            names: Limit(config.username_failures.into()),
-            sources: Limit(config.source_failures.into()),
+            names: Limit { free: config.username_failures.into(), doublings: 1.0 },
+            sources: Limit { free: config.source_failures.into(), doublings: 1.0 },
+            pairs: Limit { free: config.username_failures.into(), doublings: 2.0 },
             counters: Counters::new(config, Self::COUNTERS, began),
             good: Counters::new(config, Self::GOOD, began),
         })
@@ -165,12 +167,16 @@ impl Throttle {
         now: Instant,
     ) -> Attempt {
         let source = source.map(network);
-        let pair = name.zip(source).map(|pair| self.hasher.hash_one(("pair", pair)));
-        let own = pair.filter(|pair| self.good.count(*pair, now) > 0.0);
+        let both = name.zip(source);
+        let good = both.map(|both| self.hasher.hash_one(("good", both)));
+        let is_good = good.is_some_and(|good| self.good.count(good, now) > 0.0);
+        // Begun anew with each new password.
+        let cleared = name.and_then(|name| self.good.counted_at(self.cleared(name)));
         Attempt {
-            name: own.or_else(|| name.map(|name| self.name(name))),
+            name: name.filter(|_| !is_good).map(|name| self.name(name)),
             source: source.map(|source| self.hasher.hash_one(("source", source))),
-            pair,
+            pair: both.map(|both| self.hasher.hash_one(("pair", both, cleared))),
+            good,
         }
     }
 
@@ -178,11 +184,20 @@ impl Throttle {
         self.hasher.hash_one(("name", name))
     }
 
+    /// The mark of when a password was set for the name.
+    fn cleared(&self, name: &str) -> u64 {
+        self.hasher.hash_one(("cleared", name))
+    }
+
+    /// What is counted of the attempt, and how much of each is free.
+    fn counts(&self, attempt: &Attempt) -> [(Option<u64>, Limit); 3] {
+        [(attempt.pair, self.pairs), (attempt.name, self.names), (attempt.source, self.sources)]
+    }
+
     /// Says how long the attempt has to wait, if it has to.
     pub(crate) fn wait(&self, attempt: &Attempt, now: Instant) -> Option<Duration> {
-        let name = attempt.name.and_then(|name| self.counters.wait(name, self.names.0, now));
-        let source = attempt.source.and_then(|key| self.counters.wait(key, self.sources.0, now));
-        name.max(source)
+        let wait = |(key, limit): (Option<u64>, _)| self.counters.wait(key?, limit, now);
+        self.counts(attempt).into_iter().filter_map(wait).max()
     }
 
     /// Counts the attempt as a failure, whatever comes of it, unless it has to wait.
@@ -191,17 +206,23 @@ impl Throttle {
     ///
     /// How long it has to wait.
     pub(crate) fn charge(&self, attempt: &Attempt, now: Instant) -> Result<(), Duration> {
-        let charge = |key: Option<u64>, limit: Limit| {
-            key.map_or(Ok(()), |key| self.counters.charge(key, limit.0, now))
-        };
-        charge(attempt.name, self.names)?;
-        charge(attempt.source, self.sources).inspect_err(|_| self.refund(attempt.name, now))
+        let mut charged = Vec::new();
+        for (key, limit) in self.counts(attempt) {
+            let Some(key) = key else { continue };
+            if let Err(wait) = self.counters.charge(key, limit, now) {
+                charged.into_iter().for_each(|key| self.counters.refund(key, now));
+                return Err(wait);
+            }
+            charged.push(key);
+        }
+        Ok(())
     }
 
     /// Takes back what was counted: nothing was learned from the attempt.
     pub(crate) fn forgive(&self, attempt: &Attempt, now: Instant) {
-        self.refund(attempt.name, now);
-        self.refund(attempt.source, now);
+        for key in self.counts(attempt).into_iter().filter_map(|(key, _)| key) {
+            self.counters.refund(key, now);
+        }
     }
 
     /// Takes back what was counted and remembers that the name belongs to the source.
@@ -212,20 +233,15 @@ impl Throttle {
 
     /// Remembers that the name belongs to the source.
     pub(crate) fn belong(&self, attempt: &Attempt, now: Instant) {
-        if let Some(pair) = attempt.pair {
-            self.good.set(pair, MARK, now);
+        if let Some(good) = attempt.good {
+            self.good.set(good, MARK, now);
         }
     }
 
-    /// Forgets the failures of the name.
+    /// Forgets the failures of the name, from wherever.
     pub(crate) fn clear(&self, name: &str, now: Instant) {
         self.counters.set(self.name(name), 0.0, now);
-    }
-
-    fn refund(&self, key: Option<u64>, now: Instant) {
-        if let Some(key) = key {
-            self.counters.refund(key, now);
-        }
+        self.good.set(self.cleared(name), MARK, now);
     }
 }
 

@@ -43,16 +43,39 @@ fn ten_failures_of_a_name_are_free_then_waits_double() {
         assert_eq!(world.fails("telegraf", STRANGER), Ok(()));
     }
     let mut waits = Vec::new();
-    for _ in 0..12 {
-        let wait = world.fails("telegraf", STRANGER).unwrap_err();
+    for number in 0..12 {
+        let source = format!("203.0.113.{number}");
+        let wait = world.fails("telegraf", &source).unwrap_err();
         waits.push(wait.as_secs_f64().round());
         world.passes(wait);
-        assert_eq!(world.fails("telegraf", STRANGER), Ok(()), "after waiting as told");
+        assert_eq!(world.fails("telegraf", &source), Ok(()), "after waiting as told");
     }
     assert_eq!(waits.first(), Some(&1.0));
     assert!(waits.is_sorted(), "{waits:?}");
     assert!(waits.iter().all(|wait| *wait <= 300.0), "{waits:?}");
     assert!(waits.last() > Some(&60.0), "{waits:?}");
+}
+
+#[test]
+fn the_wait_of_one_source_at_one_name_grows_faster_than_that_of_the_name() {
+    let mut world = World::new();
+    let mut waits = Vec::new();
+    for _ in 0..15 {
+        while let Err(wait) = world.fails("telegraf", STRANGER) {
+            waits.push((wait, world.throttle.wait(&world.attempt("telegraf", OWNER), world.now)));
+            world.passes(wait);
+        }
+    }
+    let (mut last, of_others) = *waits.last().unwrap();
+    assert!(last > 60 * SECOND, "{waits:?}");
+    assert!(of_others < Some(15 * SECOND), "{waits:?}");
+    // For most of the time others need not wait at all.
+    let total = last;
+    while world.throttle.wait(&world.attempt("telegraf", OWNER), world.now).is_some() {
+        world.passes(SECOND);
+        last -= SECOND;
+    }
+    assert!(last > total / 2, "{waits:?}");
 }
 
 #[test]

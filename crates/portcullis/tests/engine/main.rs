@@ -9,12 +9,18 @@
 
 mod audit;
 mod authenticate;
+mod caching;
+mod callers;
+mod costs;
+mod credentials;
 mod deletion;
 mod failures;
 mod filters;
 mod ids;
+mod linearizability;
 mod management;
 mod memory;
 mod races;
 mod snapshots;
 mod support;
+mod throttling;

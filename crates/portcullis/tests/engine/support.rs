@@ -1,12 +1,15 @@
 //! An engine with an org, a user and buckets, and stores that fail.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use portcullis::password::{HashParams, HashPoolConfig, PasswordPolicy};
 use portcullis::store::{MemoryStore, Store};
 use portcullis::{
-    Authorization, Bucket, Credentials, Engine, EngineBuilder, Error, Name, NewAuthorization, Org,
-    Permission, Principal, Resource, User, Username,
+    Authorization, Bucket, Clock, Credentials, Engine, EngineBuilder, Error, Name,
+    NewAuthorization, Org, Permission, Principal, Random, RandomUnavailable, Resource,
+    SystemRandom, Timestamp, User, Username,
 };
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore};
 
@@ -38,8 +41,13 @@ impl World {
     }
 
     pub(crate) async fn with_policy(policy: PasswordPolicy) -> Self {
+        Self::with(|builder| builder.password_policy(policy)).await
+    }
+
+    /// An engine with these settings.
+    pub(crate) async fn with(settings: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
-        let engine = builder(Arc::clone(&store)).password_policy(policy).build().await.unwrap();
+        let engine = settings(builder(Arc::clone(&store))).build().await.unwrap();
         let org = engine.create_org(name("acme")).await.unwrap();
         let user = engine.create_user(name("ada")).await.unwrap();
         let bucket = engine.create_bucket(org.id, name("telemetry")).await.unwrap();
@@ -90,4 +98,71 @@ pub(crate) fn failing(store: &Arc<dyn Store>, call: Call, fault: Fault) -> Arc<d
 /// The store, which is gone after so many calls.
 pub(crate) fn gone_after(store: &Arc<dyn Store>, calls: u64) -> Arc<dyn Store> {
     failing(store, Call::nth(calls + 1).and_later(), Fault::Unavailable)
+}
+
+/// A clock whose monotonic time stands still until it is moved. Clones are the same clock.
+#[derive(Clone, Debug)]
+pub(crate) struct HandClock {
+    began: Instant,
+    passed_millis: Arc<AtomicU64>,
+}
+
+impl HandClock {
+    pub(crate) fn new() -> Self {
+        Self { began: Instant::now(), passed_millis: Arc::default() }
+    }
+
+    pub(crate) fn passes(&self, time: Duration) {
+        // Up to the millisecond that is not over yet.
+        let millis = u64::try_from(time.as_millis()).unwrap() + 1;
+        self.passed_millis.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn instant(&self) -> Instant {
+        self.began + Duration::from_millis(self.passed_millis.load(Ordering::SeqCst))
+    }
+}
+
+/// Randomness that the threads which hash wait for while it is shut: so nobody's hash is begun
+/// behind one that needs a salt. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Salts(Arc<(Mutex<Gate>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Gate {
+    shut: bool,
+    waiting: usize,
+}
+
+impl Salts {
+    pub(crate) fn shut(&self, shut: bool) {
+        self.0.0.lock().unwrap().shut = shut;
+        self.0.1.notify_all();
+    }
+
+    /// Returns when so many threads wait.
+    pub(crate) fn wait_until_waiting(&self, threads: usize) {
+        let gate = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(gate, |gate| gate.waiting < threads).unwrap());
+    }
+}
+
+impl Random for Salts {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomUnavailable> {
+        let thread = std::thread::current();
+        if thread.name().is_some_and(|name| name.starts_with("portcullis-hash")) {
+            let mut gate = self.0.0.lock().unwrap();
+            gate.waiting += 1;
+            self.0.1.notify_all();
+            let mut gate = self.0.1.wait_while(gate, |gate| gate.shut).unwrap();
+            gate.waiting -= 1;
+        }
+        SystemRandom.fill(buffer)
+    }
 }

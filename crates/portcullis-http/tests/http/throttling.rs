@@ -1,0 +1,111 @@
+//! How a client is told that it has failed too often.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::routing::any;
+use http::Request;
+use portcullis_http::{ClientAddressLayer, V1CredentialLayer};
+
+use crate::support::{Answer, PREFIX, Server, send};
+
+const STRANGER: &str = "192.0.2.66";
+const OWNER: &str = "198.51.100.7";
+
+/// A host with a route behind the layer, and `telegraf` with a password.
+async fn host() -> (Server, Router) {
+    let server = Server::new().await;
+    let id = server.authorization("telegraf").await.id;
+    server.engine.set_password(id, "telegraf-password").await.unwrap();
+    let host = Router::new()
+        .route("/write", any(async || "written"))
+        .layer(V1CredentialLayer::new(server.engine.clone()))
+        .layer(ClientAddressLayer::new([]));
+    (server, host)
+}
+
+fn from(peer: &str, uri: &str) -> http::request::Builder {
+    let peer = ConnectInfo(SocketAddr::new(peer.parse().unwrap(), 5000));
+    Request::get(uri).extension(peer)
+}
+
+async fn writes(host: &Router, peer: &str, username: &str, password: &str) -> Answer {
+    let request = from(peer, &format!("/write?u={username}&p={password}"));
+    send(host, request.body(Body::empty()).unwrap()).await
+}
+
+/// Tries other passwords until it is told to wait.
+async fn until_slowed_down(host: &Router, username: &str) -> Answer {
+    for number in 0..100 {
+        let answer = writes(host, STRANGER, username, &format!("wrong-{number}")).await;
+        if answer.status != 401 {
+            return answer;
+        }
+    }
+    panic!("never slowed down");
+}
+
+fn seconds(answer: &Answer) -> u64 {
+    answer.header("retry-after").unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn too_many_failures_are_429_with_a_time_on_a_hosts_route_whether_the_name_exists_or_not() {
+    for username in ["telegraf", "unknown"] {
+        let (_server, host) = host().await;
+        let answer = until_slowed_down(&host, username).await;
+        answer.assert_error(429, "too many requests", "too many failed log-ins");
+        assert!((1..=300).contains(&seconds(&answer)), "{}", seconds(&answer));
+        assert_eq!(answer.header("www-authenticate"), None);
+    }
+}
+
+#[tokio::test]
+async fn too_many_failures_are_401_with_a_time_at_forward_auth() {
+    let (server, host) = host().await;
+    until_slowed_down(&host, "telegraf").await;
+    let uri = "/write?db=telemetry&u=telegraf&p=telegraf-password";
+    let request = from(STRANGER, "/forward-auth").header("X-Original-URI", uri);
+    let answer = server.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, 401);
+    assert!((1..=300).contains(&seconds(&answer)), "{}", seconds(&answer));
+    assert!(answer.header("x-portcullis-authorization").is_none());
+}
+
+#[tokio::test]
+async fn too_many_unknown_api_tokens_are_429_with_a_time() {
+    let (server, _) = host().await;
+    let mut last = None;
+    for number in 0..=100 {
+        // What a client says of its address is not believed.
+        let request = from(STRANGER, PREFIX)
+            .header("Authorization", format!("Token wrong-{number}"))
+            .header("X-Forwarded-For", format!("203.0.113.{number}"));
+        let answer = server.send(request.body(Body::empty()).unwrap()).await;
+        if number < 100 {
+            answer.assert_error(401, "unauthorized", "unauthorized access");
+        }
+        last = Some(answer);
+    }
+    let last = last.unwrap();
+    last.assert_error(429, "too many requests", "too many failed log-ins");
+    assert!(seconds(&last) >= 1);
+    // The others are answered.
+    let operator =
+        from(OWNER, PREFIX).header("Authorization", format!("Token {}", server.operator));
+    assert_eq!(server.send(operator.body(Body::empty()).unwrap()).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_has_logged_in_before_is_let_in_while_others_are_slowed_down() {
+    let (_server, host) = host().await;
+    assert_eq!(writes(&host, OWNER, "telegraf", "telegraf-password").await.status, 200);
+    until_slowed_down(&host, "telegraf").await;
+    assert_eq!(writes(&host, STRANGER, "telegraf", "wrong").await.status, 429);
+    for peer in [OWNER, STRANGER] {
+        assert_eq!(writes(&host, peer, "telegraf", "telegraf-password").await.status, 200);
+    }
+    assert_eq!(writes(&host, OWNER, "telegraf", "mistyped").await.status, 401);
+}

@@ -1,0 +1,371 @@
+//! What each operation takes of its caller, all of them, and what nobody gains by any.
+
+use portcullis::store::{Kind, Lookup};
+use portcullis::{
+    AuthorizationFilter, AuthorizationId, AuthorizationUpdate, BucketId, Error, NewAuthorization,
+    Permission, Principal, Resource, ResourceType, Username,
+};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::management::{caller, owner};
+use crate::support::{World, name, permission};
+
+/// Every operation of `OnBehalfOf`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Bucket,
+    Create,
+    Delete,
+    Get,
+    List,
+    ListInParts,
+    Me,
+    Org,
+    SetPassword,
+    SetPermissions,
+    Update,
+    User,
+}
+
+/// What an operation does without a permission that it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Without {
+    /// It names the permission.
+    IsRefused,
+    /// It leaves the record out, or says that there is none.
+    FindsNothing,
+}
+
+impl Operation {
+    const ALL: [Self; 12] = [
+        Self::Bucket,
+        Self::Create,
+        Self::Delete,
+        Self::Get,
+        Self::List,
+        Self::ListInParts,
+        Self::Me,
+        Self::Org,
+        Self::SetPassword,
+        Self::SetPermissions,
+        Self::Update,
+        Self::User,
+    ];
+
+    fn method(self) -> &'static str {
+        match self {
+            Self::Bucket => "bucket",
+            Self::Create => "create_authorization",
+            Self::Delete => "delete_authorization",
+            Self::Get => "authorization",
+            Self::List => "list_authorizations",
+            Self::ListInParts => "list_authorizations_in_parts",
+            Self::Me => "me",
+            Self::Org => "org",
+            Self::SetPassword => "set_password",
+            Self::SetPermissions => "set_permissions",
+            Self::Update => "update_authorization",
+            Self::User => "user",
+        }
+    }
+
+    /// Whether it changes what is stored.
+    fn changes(self) -> bool {
+        match self {
+            Self::Create
+            | Self::Delete
+            | Self::SetPassword
+            | Self::SetPermissions
+            | Self::Update => true,
+            Self::Bucket
+            | Self::Get
+            | Self::List
+            | Self::ListInParts
+            | Self::Me
+            | Self::Org
+            | Self::User => false,
+        }
+    }
+
+    /// What it needs, in the order in which it is missed; the last of those that grant is what is
+    /// granted.
+    fn needs(self, on: &Target<'_>) -> Vec<Permission> {
+        let (read, write) = (Permission::read, Permission::write);
+        let (record, user) = (on.record(), Resource::user(on.world.user.id));
+        let authorizations = Resource::all(ResourceType::Authorizations).in_org(on.world.org.id);
+        let granted = write(on.world.resource());
+        match self {
+            Self::Bucket => vec![read(on.world.resource())],
+            Self::Create => vec![write(authorizations), write(user), granted],
+            Self::Delete => vec![write(record), write(user)],
+            Self::Get | Self::List | Self::ListInParts => vec![read(record), read(user)],
+            Self::Me => vec![],
+            Self::Org => vec![read(Resource::org(on.world.org.id))],
+            Self::SetPassword => vec![write(user)],
+            Self::SetPermissions => {
+                vec![read(record), read(user), write(record), write(user), granted]
+            }
+            Self::Update => vec![read(record), read(user), write(record), write(user)],
+            Self::User => vec![read(user)],
+        }
+    }
+
+    fn without(self) -> Without {
+        match self {
+            Self::Bucket | Self::List | Self::ListInParts => Without::FindsNothing,
+            Self::Create
+            | Self::Delete
+            | Self::Get
+            | Self::Me
+            | Self::Org
+            | Self::SetPassword
+            | Self::SetPermissions
+            | Self::Update
+            | Self::User => Without::IsRefused,
+        }
+    }
+
+    /// Carries it out and returns how many things it is about.
+    async fn run(self, on: &Target<'_>, caller: &Principal) -> Result<usize, Error> {
+        let (world, id) = (on.world, on.id);
+        let on_behalf = world.engine.on_behalf_of(caller);
+        let (all, limit) = (AuthorizationFilter::all(), 10.try_into().unwrap());
+        match self {
+            Self::Bucket => on_behalf.bucket(world.bucket.id).await.map(|_| 1),
+            Self::Create => {
+                on_behalf.create_authorization(world.new_authorization("new")).await.map(|_| 1)
+            }
+            Self::Delete => on_behalf.delete_authorization(id).await.map(|()| 1),
+            Self::Get => on_behalf.authorization(id).await.map(|_| 1),
+            Self::List => {
+                on_behalf.list_authorizations(&all, None, limit).await.map(|l| l.items.len())
+            }
+            Self::ListInParts => {
+                let listing = on_behalf.list_authorizations_in_parts(&all, None, limit).await;
+                listing.map(|listing| listing.items.len())
+            }
+            Self::Me => on_behalf.me().await.map(|_| 1),
+            Self::Org => on_behalf.org(world.org.id).await.map(|_| 1),
+            Self::SetPassword => on_behalf.set_password(id, "long-enough").await.map(|()| 1),
+            Self::SetPermissions => {
+                let permissions = vec![Permission::write(world.resource())];
+                on_behalf.set_permissions(id, permissions).await.map(|_| 1)
+            }
+            Self::Update => {
+                let update = AuthorizationUpdate::description("d");
+                on_behalf.update_authorization(id, update).await.map(|_| 1)
+            }
+            Self::User => on_behalf.user(world.user.id).await.map(|_| 1),
+        }
+    }
+}
+
+/// What the operations are about.
+struct Target<'a> {
+    world: &'a World,
+    id: AuthorizationId,
+}
+
+impl Target<'_> {
+    fn record(&self) -> Resource {
+        Resource::all(ResourceType::Authorizations).in_org(self.world.org.id).with_id(self.id)
+    }
+
+    /// The authorization as it is stored.
+    async fn stored(&self) -> Option<portcullis::store::Record> {
+        let lookup = Lookup::Id(Kind::Authorization, self.id.untyped());
+        self.world.store.get(lookup).await.unwrap()
+    }
+}
+
+#[test]
+fn every_operation_for_callers_is_in_the_table() {
+    let source = include_str!("../../src/engine/on_behalf_of.rs");
+    let mut methods: Vec<_> = source
+        .split("pub async fn ")
+        .skip(1)
+        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next())
+        .collect();
+    methods.sort_unstable();
+    let mut table = Operation::ALL.map(Operation::method);
+    table.sort_unstable();
+    assert_eq!(methods, table);
+}
+
+#[tokio::test]
+async fn an_operation_needs_exactly_its_permissions() {
+    for operation in Operation::ALL {
+        let world = World::new().await;
+        let id = world.authorization("telegraf").await.id;
+        let on = Target { world: &world, id };
+        let needs = operation.needs(&on);
+        for missing in &needs {
+            let held: Vec<_> = needs.iter().filter(|p| *p != missing).copied().collect();
+            let refused = operation.run(&on, &caller(&world, &held)).await;
+            let refused = refused.map_err(|error| error.to_string());
+            let granted = *missing == Permission::write(world.resource());
+            let expected = match operation.without() {
+                Without::FindsNothing if operation == Operation::Bucket => {
+                    Err("bucket not found".to_owned())
+                }
+                Without::FindsNothing => Ok(0),
+                Without::IsRefused if granted => {
+                    Err(format!("permission {missing} is not allowed: {missing} is unauthorized"))
+                }
+                Without::IsRefused => Err(format!("{missing} is unauthorized")),
+            };
+            assert_eq!(refused, expected, "{operation:?} without {missing}");
+        }
+        let done = operation.run(&on, &caller(&world, &needs)).await.unwrap();
+        assert_eq!(done, 1, "{operation:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_only_reads_changes_and_deletes_nothing() {
+    let world = World::new().await;
+    let id = world.with_password("telegraf").await.id;
+    let on = Target { world: &world, id };
+    let before = on.stored().await;
+    // Read on everything, in every form, and to write whatever is none of it.
+    let everything = ResourceType::ALL.into_iter().map(|of| Permission::read(Resource::all(of)));
+    let all = everything.chain([Permission::write(world.resource())]).collect::<Vec<_>>();
+    let instance = vec![permission("read:instance")];
+    for held in [all, instance] {
+        for operation in Operation::ALL {
+            let answer = operation.run(&on, &caller(&world, &held)).await;
+            assert_eq!(answer.is_err(), operation.changes(), "{operation:?}: {answer:?}");
+        }
+    }
+    assert_eq!(on.stored().await, before);
+    assert_eq!(world.engine.authorization_by_username("new").await.unwrap(), None);
+    assert!(world.log_in("telegraf", "telegraf-password").await.is_ok());
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_not_found_for_everybody() {
+    let world = World::new().await;
+    let on = Target { world: &world, id: AuthorizationId::from_u64(5) };
+    for operation in [
+        Operation::Get,
+        Operation::Update,
+        Operation::SetPermissions,
+        Operation::SetPassword,
+        Operation::Delete,
+    ] {
+        let error = operation.run(&on, &caller(&world, &[])).await.unwrap_err();
+        assert_eq!(error.message(), "authorization not found", "{operation:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_org_scoped_grant_never_reaches_another_orgs_record() {
+    let world = World::new().await;
+    let other = world.engine.create_org(name("globex")).await.unwrap();
+    let foreign = NewAuthorization::new(
+        Username::new("foreign").unwrap(),
+        other.id,
+        [permission("read:users")],
+    );
+    let foreign = world.engine.create_authorization(foreign.for_user(world.user.id)).await.unwrap();
+    let on = Target { world: &world, id: foreign.id };
+    let owner = caller(&world, &owner(&world));
+    for operation in
+        [Operation::Get, Operation::Update, Operation::SetPermissions, Operation::Delete]
+    {
+        let error = operation.run(&on, &owner).await.unwrap_err();
+        assert!(error.message().ends_with("is unauthorized"), "{operation:?}");
+    }
+    assert_eq!(Operation::List.run(&on, &owner).await.unwrap(), 0);
+}
+
+/// Two orgs with a bucket each, and permissions on all of it in every form, true and false.
+struct Grants {
+    world: World,
+    /// What can be held and granted.
+    all: Vec<Permission>,
+    /// What there is to ask for.
+    requests: Vec<Permission>,
+}
+
+impl Grants {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let other = world.engine.create_org(name("globex")).await.unwrap();
+        let foreign = world.engine.create_bucket(other.id, name("foreign")).await.unwrap();
+        let there = [(world.org.id, world.bucket.id), (other.id, foreign.id)];
+        let buckets = Resource::all(ResourceType::Buckets);
+        let mut resources = vec![buckets, Resource::all(ResourceType::Instance)];
+        let by_id = |bucket: BucketId| buckets.with_id(bucket);
+        for (org, bucket) in there {
+            resources.extend([buckets.in_org(org), by_id(bucket), Resource::bucket(org, bucket)]);
+        }
+        // Named under the wrong org.
+        resources.push(Resource::bucket(world.org.id, foreign.id));
+        let both = |resource| [Permission::read(resource), Permission::write(resource)];
+        let requests = there.map(|(org, bucket)| Resource::bucket(org, bucket));
+        let requests = requests.into_iter().chain(there.map(|(org, _)| buckets.in_org(org)));
+        Self {
+            all: resources.into_iter().flat_map(both).collect(),
+            requests: requests.chain([buckets]).flat_map(both).collect(),
+            world,
+        }
+    }
+
+    /// Asserts that nothing was given that the caller may not do.
+    async fn judge(&self, caller: &Principal, id: AuthorizationId) {
+        let given = self.world.engine.authorization(id).await.unwrap().unwrap().permissions;
+        for request in &self.requests {
+            let allows = given.iter().any(|permission| permission.allows(request));
+            let may = caller.check(request.action, &request.resource).is_allowed();
+            assert!(may || !allows, "{request} was given by who may not: {given:?}");
+        }
+    }
+}
+
+#[test]
+fn whatever_is_granted_at_creation_or_edit_allows_no_more_than_who_grants_it_may() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let grants = runtime.block_on(Grants::new());
+    let (world, given) = (&grants.world, std::cell::Cell::new(0));
+    let subsets = (
+        prop::sample::subsequence(grants.all.clone(), 0..8),
+        prop::sample::subsequence(grants.all.clone(), 1..4),
+    );
+    let mut runner = TestRunner::new(Config::with_cases(400));
+    let outcome = runner.run(&subsets, |(mut held, granted)| {
+        held.extend(
+            owner(world)
+                .into_iter()
+                .filter(|permission| permission.resource.resource_type != ResourceType::Buckets),
+        );
+        let caller = Principal::of_host(world.org.id, world.user.id, held);
+        let instance = granted
+            .iter()
+            .any(|permission| permission.resource.resource_type == ResourceType::Instance);
+        runtime.block_on(async {
+            let on_behalf = world.engine.on_behalf_of(&caller);
+            let username = Username::new("telegraf").unwrap();
+            let new = NewAuthorization::new(username, world.org.id, granted.clone());
+            let created = on_behalf.create_authorization(new).await;
+            assert!(created.is_err() || !instance, "instance was granted");
+            if let Ok(created) = created {
+                let id = created.authorization.id;
+                grants.judge(&caller, id).await;
+                given.set(given.get() + 1);
+                world.engine.delete_authorization(id).await.unwrap();
+            }
+            let there = world.authorization("grafana").await;
+            if on_behalf.set_permissions(there.id, granted).await.is_ok() {
+                assert!(!instance, "instance was granted");
+                grants.judge(&caller, there.id).await;
+                given.set(given.get() + 1);
+            }
+            world.engine.delete_authorization(there.id).await.unwrap();
+        });
+        Ok(())
+    });
+    outcome.unwrap();
+    assert!(given.get() > 20, "{} grants were made", given.get());
+}

@@ -1,0 +1,146 @@
+//! What a log-in costs tells nothing about the name, and never more than there is.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use futures_util::poll;
+use portcullis::password::HashParams;
+use portcullis::{AuthorizationUpdate, CacheConfig, Credentials, Engine, ErrorKind, Status};
+
+use crate::authenticate::operator_token;
+use crate::support::{Salts, World, cheap_hashing};
+
+/// A world with a name of each kind: `telegraf`, `inactive`, `nobody` without a password.
+async fn with_every_kind(cache: CacheConfig) -> World {
+    let world = World::with(|builder| builder.cache(cache).throttle(None)).await;
+    world.with_password("telegraf").await;
+    world.authorization("nobody").await;
+    let inactive = world.with_password("inactive").await;
+    // Remembered from the time when it was active.
+    world.log_in("inactive", "inactive-password").await.unwrap();
+    let off = AuthorizationUpdate::status(Status::Inactive);
+    world.engine.update_authorization(inactive.id, off).await.unwrap();
+    world
+}
+
+#[tokio::test]
+async fn unknown_wrong_inactive_and_password_less_cost_one_hash_with_caches_warm_and_cold() {
+    for cache in [CacheConfig::default(), CacheConfig::off()] {
+        let world = with_every_kind(cache).await;
+        let (_, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
+        for warm in [false, true] {
+            if warm {
+                world.log_in("telegraf", "telegraf-password").await.unwrap();
+                // With an API token as the password: it is remembered that there is no such name.
+                world.log_in("unknown", secret.expose()).await.unwrap();
+            }
+            for (username, password) in [
+                ("telegraf", "wrong"),
+                ("inactive", "wrong"),
+                ("inactive", "inactive-password"),
+                ("nobody", "whatever"),
+                ("unknown", "whatever"),
+                ("never seen", "whatever"),
+            ] {
+                for time in 0..3 {
+                    let before = world.engine.hash_pool().computations();
+                    assert!(world.log_in(username, password).await.is_err());
+                    let computed = world.engine.hash_pool().computations() - before;
+                    assert_eq!(computed, 1, "{username}, warm: {warm}, time {time}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_dummy_hash_is_made_with_the_parameters_of_the_engine() {
+    let world = with_every_kind(CacheConfig::default()).await;
+    // Another engine on the same store, as after a start with other settings.
+    let mut hashing = cheap_hashing();
+    hashing.params = HashParams::new(32_768, 2, 1).unwrap();
+    let builder = Engine::builder_on(world.store.clone()).hashing(hashing).throttle(None);
+    let engine = builder.build().await.unwrap();
+    let new = world.authorization("new").await;
+    engine.set_password(new.id, "long-enough").await.unwrap();
+
+    // The shortest of some times, taken in turn: whatever else this machine does hits all alike.
+    let names = ["new", "unknown", "nobody", "inactive"];
+    let mut shortest = [Duration::MAX; 4];
+    let mut cheap = Duration::MAX;
+    for number in 0..8 {
+        let password = format!("wrong-{number}");
+        let time = async |engine: &Engine, name| {
+            let began = Instant::now();
+            let outcome = engine.authenticate(Credentials::password(name, &password)).await;
+            assert!(outcome.unwrap_err().refusal().is_some());
+            began.elapsed()
+        };
+        for (name, shortest) in names.into_iter().zip(&mut shortest) {
+            *shortest = time(&engine, name).await.min(*shortest);
+        }
+        cheap = time(&world.engine, "unknown").await.min(cheap);
+    }
+    let [wrong, in_vain @ ..] = shortest;
+    assert!(wrong > 5 * cheap, "{wrong:?} and {cheap:?} cannot be told apart");
+    for vain in in_vain {
+        assert!(vain > wrong / 4 && vain < 4 * wrong, "{vain:?}, wrong: {wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_leaves_early_frees_no_place() {
+    let salts = Salts::default();
+    let mut hashing = cheap_hashing();
+    (hashing.threads, hashing.queue) = (1, 8);
+    let settings = |builder: portcullis::EngineBuilder| {
+        builder.random(salts.clone()).hashing(hashing).throttle(None)
+    };
+    let world = World::with(settings).await;
+    salts.shut(true);
+    // It has begun when it leaves.
+    let mut first = Box::pin(world.log_in("first", "whatever"));
+    assert!(poll!(&mut first).is_pending());
+    salts.wait_until_waiting(1);
+    drop(first);
+    let names: Vec<_> = (0..40).map(|number| format!("unknown-{number}")).collect();
+    let mut admitted = 0;
+    for name in &names {
+        // It comes, waits and leaves.
+        let mut log_in = Box::pin(world.log_in(name, "whatever"));
+        match poll!(&mut log_in) {
+            std::task::Poll::Pending => admitted += 1,
+            std::task::Poll::Ready(outcome) => {
+                let error = outcome.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::TooManyRequests);
+                assert!(error.retry_after() > Some(Duration::ZERO));
+                assert_eq!(error.refusal(), None);
+            }
+        }
+    }
+    assert_eq!(admitted, 8);
+    salts.shut(false);
+    // None that nobody waits for any more is begun; then there is room again.
+    loop {
+        match world.log_in("another", "whatever").await.unwrap_err().kind() {
+            ErrorKind::Unauthorized => break,
+            kind => assert_eq!(kind, ErrorKind::TooManyRequests),
+        }
+    }
+    assert_eq!(world.engine.hash_pool().computations(), 2);
+}
+
+#[tokio::test]
+async fn a_thousand_log_ins_at_once_are_all_answered() {
+    let world = with_every_kind(CacheConfig::default()).await;
+    let passwords: Vec<_> = (0..1_000).map(|number| format!("wrong-{number}")).collect();
+    let names = ["telegraf", "unknown", "nobody", "inactive"];
+    let log_ins = passwords
+        .iter()
+        .enumerate()
+        .map(|(number, password)| world.log_in(names[number % names.len()], password));
+    for outcome in join_all(log_ins).await {
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unauthorized);
+    }
+    world.log_in("telegraf", "telegraf-password").await.unwrap();
+}
