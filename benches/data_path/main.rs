@@ -1,0 +1,57 @@
+//! What the way of a request costs: known, half known and unknown, alone and in a crowd.
+//!
+//! Ends with one table of ratios against targets. Peers run in the same process and take turns with
+//! what they are compared with; figures are medians. `cargo bench -p portcullis-benches --bench
+//! data_path -- warm` runs the parts whose name has `warm` in it.
+
+mod cold;
+mod crowd;
+mod forward_auth;
+mod plain;
+mod rounds;
+mod table;
+mod warm;
+mod world;
+
+use criterion::Criterion;
+
+use table::Row;
+
+/// A part of the table, by its name.
+type Part = (&'static str, fn(&mut Vec<Row>));
+
+const PARTS: [Part; 7] = [
+    ("API tokens, warm", warm::api_tokens),
+    ("hash", cold::hash),
+    ("cold", cold::cold),
+    ("lukewarm", cold::lukewarm),
+    ("unknown", cold::unknown_username),
+    ("crowd", crowd::crowd),
+    ("forward-auth", forward_auth::forward_auth),
+];
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    // Without it nobody wants figures: `cargo test --all-targets` runs benches as tests.
+    if !arguments.any(|argument| argument == "--bench") {
+        return;
+    }
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let chosen = |name: &str| filter.as_ref().is_none_or(|filter| name.contains(filter));
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut table = Vec::new();
+    if chosen("warm") {
+        let warm = warm::Warm::new();
+        warm.figures(&mut criterion);
+        warm.alone(&mut table);
+        warm.two_threads(&mut table);
+    }
+    for (name, measure) in PARTS {
+        if chosen(name) {
+            eprintln!("{name} …");
+            measure(&mut table);
+        }
+    }
+    criterion.final_summary();
+    table::print(&table);
+}
