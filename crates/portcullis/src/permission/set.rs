@@ -24,14 +24,17 @@ pub struct PermissionSet {
     everywhere: [TypeBits; 2],
     /// By action: the types granted with an id or an org, as bits.
     somewhere: [TypeBits; 2],
-    /// Where the scoped grants of an action, a type and a kind of scope stand, ascending.
-    runs: Box<[Run]>,
-    /// Ids and org ids that grants are for; ascending within a run.
-    keys: Box<[u64]>,
-    /// Beside each key that is an id: the org that the grant named, or 0. It decides nothing and
-    /// is kept to name the grant as it was given.
-    orgs: Box<[u64]>,
+    /// How many of the words are runs.
+    runs: usize,
+    /// First the [runs](Run), then the scoped grants, two words each: the id or org id that it is
+    /// for, ascending within a run; and for an id the org that the grant named, or 0, which decides
+    /// nothing and is kept to name the grant as it was given. All in one piece of memory, so that a
+    /// check has to wait for it once.
+    words: Box<[u64]>,
 }
+
+/// A grant with a scope, as it stands in the words.
+type Scoped = [u64; 2];
 
 /// A bit for each [`ResourceType`].
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -51,11 +54,22 @@ impl TypeBits {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Where the scoped grants of an action, a type and a kind of scope end. They begin where the run
+/// before ends.
+#[derive(Clone, Copy)]
 struct Run {
     tag: Tag,
-    start: u32,
     end: u32,
+}
+
+impl Run {
+    const fn to_word(self) -> u64 {
+        (self.tag.0 as u64) << 32 | self.end as u64
+    }
+
+    const fn of_word(word: u64) -> Self {
+        Self { tag: Tag((word >> 32) as u8), end: word as u32 }
+    }
 }
 
 /// Action, type and kind of scope in one small number.
@@ -96,16 +110,28 @@ impl PermissionSet {
         scoped.dedup_by_key(|(tag, key, _)| (*tag, *key));
 
         let mut runs: Vec<Run> = Vec::new();
-        for (position, (tag, ..)) in (0_u32..).zip(&scoped) {
+        for (end, (tag, ..)) in (1_u32..).zip(&scoped) {
             match runs.last_mut() {
-                Some(run) if run.tag == *tag => run.end = position + 1,
-                _ => runs.push(Run { tag: *tag, start: position, end: position + 1 }),
+                Some(run) if run.tag == *tag => run.end = end,
+                _ => runs.push(Run { tag: *tag, end }),
             }
         }
-        set.runs = runs.into();
-        set.keys = scoped.iter().map(|(_, key, _)| *key).collect();
-        set.orgs = scoped.iter().map(|(_, _, org)| *org).collect();
+        set.runs = runs.len();
+        let grants = scoped.into_iter().flat_map(|(_, key, org)| [key, org]);
+        set.words = runs.into_iter().map(Run::to_word).chain(grants).collect();
         set
+    }
+
+    /// The runs, each with its grants.
+    fn runs(&self) -> impl Iterator<Item = (Tag, &[Scoped])> {
+        let (runs, grants) = self.words.split_at_checked(self.runs).unwrap_or_default();
+        let (grants, _) = grants.as_chunks::<2>();
+        runs.iter().scan(0, |start, word| {
+            let Run { tag, end } = Run::of_word(*word);
+            let range = *start..end as usize;
+            *start = range.end;
+            Some((tag, grants.get(range).unwrap_or_default()))
+        })
     }
 
     /// Tells whether the set allows the action on the resource, and through which permission, or
@@ -124,7 +150,7 @@ impl PermissionSet {
 
     /// Tells whether the set allows nothing at all.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.everywhere == [TypeBits(0); 2]
+        self.words.is_empty() && self.everywhere == [TypeBits(0); 2]
     }
 
     fn granting(&self, action: Action, resource: &Resource) -> Option<Permission> {
@@ -155,11 +181,9 @@ impl PermissionSet {
 
     /// Finds the key among the tag's and returns the org beside it.
     fn find(&self, tag: Tag, key: u64) -> Option<u64> {
-        let run = self.runs.iter().find(|run| run.tag == tag)?;
-        let start = run.start as usize;
-        let keys = self.keys.get(start..run.end as usize)?;
-        let offset = keys.binary_search(&key).ok()?;
-        self.orgs.get(start + offset).copied()
+        let (_, grants) = self.runs().find(|(its_tag, _)| *its_tag == tag)?;
+        let at = grants.binary_search_by_key(&key, |[its_key, _]| *its_key).ok()?;
+        grants.get(at).map(|[_, org]| *org)
     }
 
     /// Says why not. Only for what [`Self::granting`] found nothing for.
@@ -186,15 +210,12 @@ impl PermissionSet {
                 .filter(move |resource_type| bits.has(*resource_type))
                 .map(move |resource_type| Permission::new(action, Resource::all(resource_type)))
         });
-        let scoped = self.runs.iter().flat_map(|run| {
-            let action = if run.tag.0 & 2 == 0 { Action::Read } else { Action::Write };
-            let by_id = run.tag.0 & 1 == Scope::Id as u8;
-            let resource_type = ResourceType::ALL.get(usize::from(run.tag.0 >> 2)).copied();
-            let range = run.start as usize..run.end as usize;
-            let keys = self.keys.get(range.clone()).unwrap_or_default();
-            let orgs = self.orgs.get(range).unwrap_or_default();
+        let scoped = self.runs().flat_map(|(tag, grants)| {
+            let action = if tag.0 & 2 == 0 { Action::Read } else { Action::Write };
+            let by_id = tag.0 & 1 == Scope::Id as u8;
+            let resource_type = ResourceType::ALL.get(usize::from(tag.0 >> 2)).copied();
             resource_type.into_iter().flat_map(move |resource_type| {
-                keys.iter().zip(orgs).map(move |(&key, &org)| {
+                grants.iter().map(move |&[key, org]| {
                     let every = Resource::all(resource_type);
                     let resource = match (by_id, org) {
                         (false, _) => every.in_org(OrgId::from_u64(key)),
@@ -355,7 +376,7 @@ mod tests {
             Permission::read(Resource::all(ResourceType::Buckets).with_id(Id::from_u64(id)))
         });
         let set = PermissionSet::new(many);
-        let heap = size_of_val(&*set.keys) + size_of_val(&*set.orgs) + size_of_val(&*set.runs);
+        let heap = size_of_val(&*set.words);
         assert!(size_of::<PermissionSet>() + heap <= 16 * 1_000 + 128);
     }
 
