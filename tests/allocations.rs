@@ -1,7 +1,7 @@
 //! Whoever is known is let in without an allocation. Alone in its process, whose allocator counts.
 
 use futures_util::FutureExt;
-use portcullis::password::{HashParams, Password};
+use portcullis::password::HashParams;
 use portcullis::store::MemoryStore;
 use portcullis::{
     Action, Credentials, Engine, Name, NewAuthorization, Permission, Principal, Resource, SetUp,
@@ -48,8 +48,7 @@ async fn a_known_password_and_a_check_allocate_nothing() {
     let permissions = buckets.flat_map(|each| [Permission::read(each), Permission::write(each)]);
     let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org, permissions);
     let authorization = engine.create_authorization(new.for_user(done.user.id)).await.unwrap();
-    let password = Password::new("s3cret-enough").unwrap();
-    engine.set_password(authorization.id, &password).await.unwrap();
+    engine.set_password(authorization.id, "s3cret-enough").await.unwrap();
     let credentials = Credentials::password("telegraf", "s3cret-enough");
     engine.authenticate(credentials).await.unwrap();
 

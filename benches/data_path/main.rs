@@ -24,25 +24,27 @@ const PARTS: [Part; 7] = [
     ("API tokens, warm", warm::api_tokens),
     ("hash", cold::hash),
     ("cold", cold::cold),
-    ("lukewarm", cold::lukewarm),
+    ("half known", cold::lukewarm),
     ("unknown", cold::unknown_username),
     ("crowd", crowd::crowd),
     ("forward-auth", forward_auth::forward_auth),
 ];
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let given = |option| arguments.iter().any(|argument| argument == option);
     // Without it nobody wants figures: `cargo test --all-targets` runs benches as tests.
-    if !arguments.any(|argument| argument == "--bench") {
+    if !given("--bench") {
         return;
     }
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let chosen = |name: &str| filter.as_ref().is_none_or(|filter| name.contains(filter));
-    let mut criterion = Criterion::default().configure_from_args();
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let chosen = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
     let mut table = Vec::new();
-    if chosen("warm") {
+    if chosen(warm::Warm::NAME) {
         let warm = warm::Warm::new();
+        let mut criterion = Criterion::default().configure_from_args();
         warm.figures(&mut criterion);
+        criterion.final_summary();
         warm.alone(&mut table);
         warm.two_threads(&mut table);
     }
@@ -52,6 +54,5 @@ fn main() {
             measure(&mut table);
         }
     }
-    criterion.final_summary();
     table::print(&table);
 }

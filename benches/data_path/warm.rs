@@ -21,6 +21,9 @@ const ASKED: usize = 100_000;
 
 const PLAIN: &str = "a plain map and BLAKE3";
 
+/// Somebody who is asked, and says whether the request is allowed.
+type Ask<'a> = &'a (dyn Fn(&Request) -> bool + Sync);
+
 /// An engine and its peers, which all know the same.
 pub(crate) struct Warm {
     world: World,
@@ -29,6 +32,8 @@ pub(crate) struct Warm {
 }
 
 impl Warm {
+    pub(crate) const NAME: &str = "warm authenticate and check";
+
     pub(crate) fn new() -> Self {
         let world = World::in_memory(HOT[2], cheap());
         world.warm_up(&world.requests(HOT[2]));
@@ -39,12 +44,12 @@ impl Warm {
 
     /// For criterion, which tells how a figure differs from that of the last time.
     pub(crate) fn figures(&self, c: &mut Criterion) {
-        let mut group = c.benchmark_group("warm authenticate and check");
+        let mut group = c.benchmark_group(Self::NAME);
         group.sample_size(20).warm_up_time(std::time::Duration::from_millis(500));
         group.measurement_time(std::time::Duration::from_secs(1));
         for count in HOT {
             let requests = self.world.requests(count);
-            let contenders: [(&str, &dyn Fn(&Request) -> bool); 3] = [
+            let contenders: [(&str, Ask<'_>); 3] = [
                 ("engine", &|request| warm(&self.world.engine, request)),
                 (PLAIN, &|request| self.plain.warm(request)),
                 ("the reference's way", &|request| self.reference.warm(request)),
@@ -96,7 +101,7 @@ impl Warm {
     }
 
     fn take_turns(&self, requests: &[Request], threads: usize) -> Rounds {
-        let run = |ask: &(dyn Fn(&Request) -> bool + Sync)| on_threads(threads, requests, ask);
+        let run = |ask: Ask<'_>| on_threads(threads, requests, ask);
         rounds(
             ROUNDS,
             vec![
@@ -109,11 +114,7 @@ impl Warm {
 }
 
 /// Asks for everybody in turn, on each thread beginning elsewhere; returns what one takes.
-fn on_threads(
-    threads: usize,
-    requests: &[Request],
-    ask: &(dyn Fn(&Request) -> bool + Sync),
-) -> f64 {
+fn on_threads(threads: usize, requests: &[Request], ask: Ask<'_>) -> f64 {
     let begin = Barrier::new(threads);
     let run = |thread: usize| {
         let mut requests = requests.iter().cycle().skip(thread * requests.len() / threads);
@@ -150,13 +151,13 @@ pub(crate) fn api_tokens(table: &mut Vec<Row>) {
         .block_on(stream::iter(0..TOKENS).map(create).buffered(64).collect::<Vec<_>>());
     let known = secrets.iter().map(|secret| secret.expose());
     let plain = PlainTokens::new(known.zip(&world.authorizations));
-    let mut requests: Vec<(&str, Resource)> = secrets
-        .iter()
-        .zip(&world.authorizations)
-        .map(|(secret, same)| (secret.expose(), same.permissions[0].resource))
-        .collect();
-    fastrand::shuffle(&mut requests);
-    let ask = |(secret, resource): &(&str, Resource)| {
+    let asked = (0..).map(|number| world.asked(number));
+    let mut shuffled: Vec<_> = secrets.iter().zip(asked).collect();
+    fastrand::shuffle(&mut shuffled);
+    // Copied, so that to read what is presented costs nothing: a server has just done so.
+    let copied = shuffled.into_iter().map(|(secret, asked)| (secret.expose().to_owned(), asked));
+    let requests: Vec<(String, Resource)> = copied.collect();
+    let ask = |(secret, resource): &(String, Resource)| {
         let answer = world.engine.authenticate(Credentials::token(secret)).now_or_never();
         let principal = answer.expect("not warm").unwrap();
         principal.check(Action::Write, resource).is_allowed()

@@ -91,22 +91,24 @@ impl World {
         Self { runtime, engine, set_up, authorizations }
     }
 
-    /// The first so many authorizations, in no order. Every second request asks for what is not
-    /// permitted.
+    /// Requests of the first so many authorizations, in no order.
     pub(crate) fn requests(&self, count: usize) -> Vec<Request> {
         let mut requests: Vec<_> = (0..count)
-            .map(|number| {
-                let i = fastrand::usize(0..4);
-                let asked = if number % 2 == 0 { i } else { i + 4 };
-                Request {
-                    username: username(number),
-                    password: password(number),
-                    resource: Resource::bucket(self.set_up.org.id, bucket(number, asked)),
-                }
+            .map(|number| Request {
+                username: username(number),
+                password: password(number),
+                resource: self.asked(number),
             })
             .collect();
         fastrand::shuffle(&mut requests);
         requests
+    }
+
+    /// What the authorization with the number asks for: every second one what is not permitted.
+    pub(crate) fn asked(&self, number: usize) -> Resource {
+        let permitted = fastrand::usize(0..4);
+        let asked = if number.is_multiple_of(2) { permitted } else { permitted + 4 };
+        Resource::bucket(self.set_up.org.id, bucket(number, asked))
     }
 
     /// Logs everybody in.
