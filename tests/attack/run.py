@@ -4,7 +4,11 @@
     python tests/attack/run.py target/debug/portcullis --short
 
 Ends with 1 if the good client was ever refused or got slow, if memory grew, or if the owner of the
-name that is attacked could not log in afterwards. Loopback addresses stand for sources.
+name that is attacked could not log in from elsewhere when the attack is over and the server was
+started again. Loopback addresses stand for sources.
+
+What it does not show: that somebody who is not known, at an address from which nobody has logged in
+with the name, is let in while the name is attacked. They have to wait like everybody else.
 """
 
 import argparse
