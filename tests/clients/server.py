@@ -15,14 +15,19 @@ class Server:
     token: str
     store: str
     log: pathlib.Path
+    pid: int
 
 
 @contextlib.contextmanager
-def running(binary, *arguments):
-    """Starts the server on a store of its own, and ends it with SIGTERM, which must be clean."""
+def running(binary, *arguments, directory=None):
+    """Starts the server on a store of its own, and ends it with SIGTERM, which must be clean.
+
+    In a directory in which one has run before it goes on with that one's store.
+    """
     binary = pathlib.Path(binary).resolve()
     store = ["--store", "sqlite:portcullis.db", "--listen", "127.0.0.1:0"]
-    with tempfile.TemporaryDirectory() as directory:
+    given = contextlib.nullcontext(directory)
+    with tempfile.TemporaryDirectory() if directory is None else given as directory:
         log = pathlib.Path(directory, "serve.log")
         process = subprocess.Popen(
             [binary, "serve", *store, *arguments],
@@ -42,7 +47,7 @@ def running(binary, *arguments):
                     token = pathlib.Path(directory, written[1]).read_text().strip()
                 if listening := re.fullmatch(r"listening on (http://\S+)\n", line):
                     url = listening[1]
-            yield Server(url, token, f"sqlite:{directory}/portcullis.db", log)
+            yield Server(url, token, f"sqlite:{directory}/portcullis.db", log, process.pid)
             process.send_signal(signal.SIGTERM)
             status = process.wait(timeout=30)
             if status != 0:

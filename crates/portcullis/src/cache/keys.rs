@@ -19,12 +19,13 @@ pub(crate) struct Keys {
 
 type Key = Zeroizing<[u8; 16]>;
 
-/// Stands for a password: SipHash-2-4 with 128 bits under a random key.
+/// Stands for a username with a password, or for a hash: SipHash-2-4 with 128 bits under a random
+/// key.
 ///
 /// It is a pseudo-random function: without the key nobody can tell which other text has the same
 /// digest, and whoever can read the key can read passwords in the same memory.
 #[derive(Clone, Copy)]
-pub(crate) struct Mac([u8; 16]);
+pub(crate) struct Mac(u128);
 
 impl Mac {
     /// Compares in constant time.
@@ -34,7 +35,7 @@ impl Mac {
 
     /// The number to look it up by, where it is a key of a table.
     pub(crate) const fn to_bits(self) -> u128 {
-        u128::from_le_bytes(self.0)
+        self.0
     }
 }
 
@@ -44,8 +45,8 @@ impl fmt::Debug for Mac {
     }
 }
 
-/// Says that a password once matched a hash. It is never wrong: whoever presents the same password
-/// for the same hash need not compute it again.
+/// Says that a password, presented with a username, once matched a hash. It is never wrong: whoever
+/// presents the same two for the same hash need not compute it again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Proof {
     password: Mac,
@@ -53,12 +54,17 @@ pub(crate) struct Proof {
 }
 
 impl Proof {
-    /// Tells whether it is about this password.
+    /// Returns what stands for the username and the password.
+    pub(crate) const fn password(&self) -> &Mac {
+        &self.password
+    }
+
+    /// Tells whether it is about this username and password.
     pub(crate) fn is_of(&self, password: &Mac) -> bool {
         self.password.is(password)
     }
 
-    /// Tells whether it is about this password and this hash.
+    /// Tells whether it is about this username and password, and this hash.
     pub(crate) fn holds(&self, password: &Mac, hash: &Mac) -> bool {
         // Not `&&`: which one differs must not show in the time.
         self.password.is(password) & self.hash.is(hash)
@@ -85,19 +91,20 @@ impl Keys {
         Ok(Self { passwords: draw()?, hashes: draw()?, names: draw()? })
     }
 
-    /// Returns what stands for the password.
-    pub(crate) fn password(&self, password: &[u8]) -> Mac {
-        mac(&self.passwords, password)
+    /// Returns what stands for the password as the username's.
+    pub(crate) fn password(&self, username: &str, password: &[u8]) -> Mac {
+        // No text has the byte 0xff in it, so no two pairs are the same together.
+        mac(&self.passwords, &[username.as_bytes(), &[0xff], password])
     }
 
     /// Returns what stands for the hash: its whole text, parameters and salt included.
     pub(crate) fn hash(&self, hash: &PasswordHash) -> Mac {
-        mac(&self.hashes, hash.expose().as_bytes())
+        mac(&self.hashes, &[hash.expose().as_bytes()])
     }
 
     /// Returns what stands for a name in tables that strangers fill.
     pub(crate) fn name(&self, name: &[u8]) -> u128 {
-        mac(&self.names, name).to_bits()
+        mac(&self.names, &[name]).to_bits()
     }
 
     /// Joins the two.
@@ -106,10 +113,12 @@ impl Keys {
     }
 }
 
-fn mac(key: &Key, text: &[u8]) -> Mac {
+fn mac(key: &Key, parts: &[&[u8]]) -> Mac {
     let mut hasher = SipHasher24::new_with_key(key);
-    hasher.write(text);
-    Mac(hasher.finish128().as_bytes())
+    for part in parts {
+        hasher.write(part);
+    }
+    Mac(hasher.finish128().as_u128())
 }
 
 #[cfg(test)]
@@ -124,13 +133,16 @@ mod tests {
     #[test]
     fn a_mac_is_of_one_password_under_one_key() {
         let (keys, others) = (keys(), keys());
-        let mac = keys.password(b"s3cret");
-        assert!(mac.is(&keys.password(b"s3cret")));
+        let mac = keys.password("ada", b"s3cret");
+        assert!(mac.is(&keys.password("ada", b"s3cret")));
         for password in [&b""[..], b"s3cre", b"s3cret\0", b"S3cret"] {
-            assert!(!mac.is(&keys.password(password)), "{password:?}");
+            assert!(!mac.is(&keys.password("ada", password)), "{password:?}");
         }
-        assert!(!mac.is(&others.password(b"s3cret")));
-        assert_ne!(mac.to_bits(), keys.name(b"s3cret"));
+        for (username, password) in [("ad", "as3cret"), ("adas", "3cret"), ("", "adas3cret")] {
+            assert!(!mac.is(&keys.password(username, password.as_bytes())), "{username}");
+        }
+        assert!(!mac.is(&others.password("ada", b"s3cret")));
+        assert_ne!(mac.to_bits(), keys.name(b"ada"));
     }
 
     /// From the authors' test vectors: key 00 01 … 0f, input 00 01 … 0e.
@@ -138,7 +150,8 @@ mod tests {
     fn the_digest_is_siphash_2_4_128() {
         let key = Zeroizing::new(std::array::from_fn(|i| i as u8));
         let input: [u8; 15] = std::array::from_fn(|i| i as u8);
-        let expected = 0x5493_e999_33b0_a811_7e08_ec0f_97cf_c3d9_u128.to_be_bytes();
-        assert_eq!(mac(&key, &input).0, expected);
+        let expected = 0x5493_e999_33b0_a811_7e08_ec0f_97cf_c3d9_u128.swap_bytes();
+        assert_eq!(mac(&key, &[&input]).0, expected);
+        assert_eq!(mac(&key, &[&input[..4], &input[4..]]).0, expected);
     }
 }

@@ -8,7 +8,7 @@ use super::keys::{Mac, Proof};
 use super::stamps::Subject;
 use super::table::{Entry, Table};
 use super::trust::{Moment, Seen, Trust};
-use crate::{BucketId, Id, OrgId, Principal, TokenDigest, Username};
+use crate::{BucketId, Id, OrgId, Principal, TokenDigest};
 
 /// Everything that is kept. Bounded; nothing in it has to be removed to be right.
 pub(crate) struct Known {
@@ -24,7 +24,6 @@ pub(crate) struct Known {
 /// Somebody who has logged in with a username and a password.
 #[derive(Clone)]
 pub(crate) struct Login {
-    pub(crate) username: Username,
     pub(crate) principal: Principal,
     pub(crate) id: Id,
     pub(crate) proof: Proof,
@@ -87,7 +86,7 @@ const OVERHEAD: usize = 16 + 16;
 
 impl Entry for Login {
     fn bytes(&self) -> usize {
-        size_of::<Self>() + OVERHEAD + self.username.as_str().len() + self.permission_bytes
+        size_of::<Self>() + OVERHEAD + self.permission_bytes
     }
 }
 
@@ -125,6 +124,11 @@ pub(crate) enum Look {
     Nothing,
 }
 
+/// A digest under a key is as good as any hash of it.
+const fn table_hash(digest: u128) -> u64 {
+    digest as u64
+}
+
 impl Known {
     /// Bytes of a login with a handful of permissions, which decides for how many there is room.
     const TYPICAL_LOGIN: usize = 640;
@@ -151,9 +155,11 @@ impl Known {
             + self.buckets.bytes()
     }
 
-    pub(crate) fn login(&self, username: &str, password: &Mac, now: Moment) -> Look {
-        let found = self.logins.find(self.hasher.hash_one(username), |login| {
-            if login.username.as_str() != username || !login.proof.is_of(password) {
+    /// What is known of the username and the password. One name can have several passwords here,
+    /// of which one at the most matches the hash that it has now.
+    pub(crate) fn login(&self, password: &Mac, now: Moment) -> Look {
+        let found = self.logins.find(table_hash(password.to_bits()), |login| {
+            if !login.proof.is_of(password) {
                 return None;
             }
             let record = Subject::Authorization(login.id.as_u64());
@@ -167,13 +173,13 @@ impl Known {
     }
 
     pub(crate) fn keep_login(&self, login: Login) {
-        let username = login.username.clone();
-        let hash = self.hasher.hash_one(username.as_str());
-        self.logins.insert(hash, login, |other| other.username == username);
+        let password = *login.proof.password();
+        self.logins
+            .insert(table_hash(password.to_bits()), login, |other| other.proof.is_of(&password));
     }
 
     pub(crate) fn token(&self, digest: &TokenDigest, now: Moment) -> Option<Principal> {
-        self.tokens.find(self.hasher.hash_one(digest), |token| {
+        self.tokens.find(digest.table_hash(), |token| {
             let record = Subject::Token(token.id.as_u64());
             (token.digest == *digest
                 && self.counts(record, token.record, &token.principal, token.standing, now))
@@ -183,21 +189,19 @@ impl Known {
 
     pub(crate) fn keep_token(&self, token: Token) {
         let digest = token.digest;
-        let hash = self.hasher.hash_one(digest);
-        self.tokens.insert(hash, token, |other| other.digest == digest);
+        self.tokens.insert(digest.table_hash(), token, |other| other.digest == digest);
     }
 
     /// Tells whether it is known that no authorization has the username with this digest.
     pub(crate) fn is_absent(&self, name: u128, now: Moment) -> bool {
-        let found = self.absent.find(self.hasher.hash_one(name), |absent| {
+        let found = self.absent.find(table_hash(name), |absent| {
             (absent.name == name).then(|| self.trust.counts(absent.seen, Subject::Absence, now))
         });
         found.unwrap_or(false)
     }
 
     pub(crate) fn keep_absent(&self, name: u128, seen: Seen) {
-        let hash = self.hasher.hash_one(name);
-        self.absent.insert(hash, Absent { name, seen }, |other| other.name == name);
+        self.absent.insert(table_hash(name), Absent { name, seen }, |other| other.name == name);
     }
 
     /// Whether a user or org is there and active, and when that was read.

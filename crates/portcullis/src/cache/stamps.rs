@@ -14,8 +14,8 @@
 
 use super::sync::{AtomicU64, Ordering};
 
-/// How many numbers stand for the ids of a kind. Ids that share one are forgotten together, which
-/// costs a read and nothing else.
+/// How many numbers stand for the ids of a kind, powers of two. Ids that share one are forgotten
+/// together, which costs a read and nothing else.
 const CREDENTIALS: usize = 4_096;
 const TENANTS: usize = 1_024;
 
@@ -44,20 +44,19 @@ pub(crate) struct Stamps {
     everything: AtomicU64,
     absence: AtomicU64,
     buckets: AtomicU64,
-    credentials: Box<[AtomicU64]>,
-    tenants: Box<[AtomicU64]>,
+    credentials: Box<[AtomicU64; CREDENTIALS]>,
+    tenants: Box<[AtomicU64; TENANTS]>,
 }
 
 impl Stamps {
     pub(crate) fn new() -> Self {
-        let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
         Self {
             clock: AtomicU64::new(1),
             everything: AtomicU64::new(0),
             absence: AtomicU64::new(0),
             buckets: AtomicU64::new(0),
-            credentials: zeros(CREDENTIALS),
-            tenants: zeros(TENANTS),
+            credentials: Box::new(std::array::from_fn(|_| AtomicU64::new(0))),
+            tenants: Box::new(std::array::from_fn(|_| AtomicU64::new(0))),
         }
     }
 
@@ -94,15 +93,16 @@ impl Stamps {
     }
 
     fn of(&self, subject: Subject) -> Option<&AtomicU64> {
-        let (of, id) = match subject {
-            Subject::Authorization(id) | Subject::Token(id) => (&self.credentials, id),
-            Subject::Tenant(id) => (&self.tenants, id),
-            Subject::Buckets => return Some(&self.buckets),
-            Subject::Absence => return Some(&self.absence),
-        };
         // Fibonacci hashing: ids differ in the low bits of their random part and in time.
-        let hash = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        of.get(hash as usize % of.len())
+        let hash = |id: u64| (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
+        match subject {
+            Subject::Authorization(id) | Subject::Token(id) => {
+                self.credentials.get(hash(id) % CREDENTIALS)
+            }
+            Subject::Tenant(id) => self.tenants.get(hash(id) % TENANTS),
+            Subject::Buckets => Some(&self.buckets),
+            Subject::Absence => Some(&self.absence),
+        }
     }
 }
 

@@ -40,9 +40,9 @@ impl Engine {
     ) -> Result<Principal, Error> {
         match credentials {
             Credentials::Password { username, password } => {
-                let mac = self.0.keys.password(password);
+                let mac = self.0.keys.password(username, password);
                 let now = self.moment();
-                let proof = match self.0.known.login(username, &mac, now) {
+                let proof = match self.0.known.login(&mac, now) {
                     Look::Warm(principal) => {
                         self.0.metrics.warm.increment();
                         return Ok(principal);

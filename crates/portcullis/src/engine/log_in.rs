@@ -127,7 +127,6 @@ impl Engine {
         }
         let principal = Principal::of_authorization(authorization);
         let login = Login {
-            username: authorization.username.clone(),
             principal: principal.clone(),
             id: authorization.id.untyped(),
             proof,

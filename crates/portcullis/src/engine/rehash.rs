@@ -99,8 +99,7 @@ impl Engine {
         match self.0.store.modify(id.untyped(), change, &[], || self.revision()).await? {
             Modified::Done(_) => {
                 // So that nobody has to compute it who has just done so.
-                let proof =
-                    Keys::proof(self.0.keys.password(password.expose()), self.0.keys.hash(&hash));
+                let proof = Keys::proof(*login.proof.password(), self.0.keys.hash(&hash));
                 self.0.known.keep_login(Login { proof, ..login });
                 Ok(())
             }

@@ -1,0 +1,198 @@
+//! Whoever is not known costs one hash; whoever is known and may have changed costs one read.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use portcullis::password::{HashParams, HashPool, Password};
+use portcullis::store::{MemoryStore, Store};
+use portcullis::{
+    AuthorizationUpdate, CacheConfig, Credentials, Engine, EngineBuilder, SystemRandom,
+};
+use portcullis_sqlite::SqliteStore;
+
+use crate::rounds::{median, process_time, rounds, took};
+use crate::table::{Row, nanos};
+use crate::world::{World, cheap, hashing, log_in, read, runtime};
+
+fn forgetful(engine: EngineBuilder) -> EngineBuilder {
+    engine.cache(CacheConfig::off())
+}
+
+fn in_memory() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new().unwrap())
+}
+
+/// A hash, the way to its thread and back included, takes at most 0.85 of the processor time that
+/// Debian's libargon2 takes.
+pub(crate) fn hash(table: &mut Vec<Row>) {
+    const ROUNDS: usize = 21;
+    const LIBARGON2: &str = "argon2 of Debian";
+    const MOST: f64 = 0.85;
+    let what = "one hash, m=19456 t=2 p=1";
+    let runtime = runtime();
+    let pool = HashPool::start(hashing(HashParams::default()), Arc::new(SystemRandom)).unwrap();
+    let password = Password::new("grafana-pass-1").unwrap();
+    let hash = runtime.block_on(pool.hash(&password)).unwrap();
+    let ours = || {
+        let begin = process_time();
+        assert!(runtime.block_on(pool.verify(&password, &hash)).unwrap());
+        (process_time() - begin).as_nanos() as f64
+    };
+    if libargon2().is_none() {
+        let taken = rounds(ROUNDS, vec![Box::new(ours)]);
+        let figure = nanos(taken.median(0));
+        table.push(Row::without(what, figure, LIBARGON2, &format!("at most {MOST}")));
+        return;
+    }
+    let theirs = || libargon2().expect("it was there a moment ago");
+    let taken = rounds(ROUNDS, vec![Box::new(ours), Box::new(theirs)]);
+    table.push(Row::at_most(what, LIBARGON2, &taken, MOST));
+}
+
+/// Has the tool of the package `argon2` hash once; returns the nanoseconds of processor time that
+/// it says it took, to a millisecond. `None` where it is not installed.
+fn libargon2() -> Option<f64> {
+    let arguments = "some-salt-of-ours -id -t 2 -k 19456 -p 1";
+    let mut child = Command::new("argon2")
+        .args(arguments.split(' '))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .ok()?;
+    child.stdin.take()?.write_all(b"grafana-pass-1").ok()?;
+    let said = child.wait_with_output().ok()?.stdout;
+    let said = String::from_utf8(said).ok()?;
+    let line = said.lines().find_map(|line| line.strip_suffix(" seconds"))?;
+    Some(line.parse::<f64>().ok()? * 1e9)
+}
+
+/// A cold log-in computes one hash, and all the rest of it takes at most 200 microseconds.
+pub(crate) fn cold(table: &mut Vec<Row>) {
+    const LOG_INS: usize = 1_000;
+    let world = World::new(in_memory(), LOG_INS, cheap(), forgetful);
+    let requests = world.requests(LOG_INS);
+    let before = world.engine.hash_pool().computations();
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    let params = Params::new(8, 1, 1, None).unwrap();
+    let mut memory = vec![Block::default(); params.block_count()];
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    for request in &requests {
+        ours.push(took(|| world.runtime.block_on(world.log_in(request))).0);
+        let (password, mut out) = (request.password.as_bytes(), [0; 32]);
+        let mut hash = || {
+            argon2.hash_password_into_with_memory(
+                password,
+                b"sixteen bytes...",
+                &mut out,
+                &mut memory,
+            )
+        };
+        bare.push(took(|| hash().unwrap()).0);
+    }
+    let computed = world.engine.hash_pool().computations() - before;
+    let each = computed as f64 / LOG_INS as f64;
+    let (ours, bare) = (median(&ours), median(&bare));
+    table.push(Row {
+        what: "cold authenticate: hashes computed".to_owned(),
+        figure: format!("{each:.3}"),
+        peer: String::new(),
+        peer_figure: String::new(),
+        ratio: f64::NAN,
+        target: "exactly 1".to_owned(),
+        reached: computed == LOG_INS as u64,
+    });
+    table.push(Row {
+        what: "cold authenticate without the hash".to_owned(),
+        figure: nanos(ours - bare),
+        peer: "of the whole and the bare hash, m=8 t=1".to_owned(),
+        peer_figure: format!("{} and {}", nanos(ours), nanos(bare)),
+        ratio: f64::NAN,
+        target: "at most 200 µs".to_owned(),
+        reached: ours - bare <= 200_000.0,
+    });
+}
+
+/// Whoever is known, and whose authorization has changed, costs one read of the store and no hash.
+pub(crate) fn lukewarm(table: &mut Vec<Row>) {
+    const KNOWN: usize = 1_000;
+    // Not in memory: where temporary files are is often there.
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let store: Arc<dyn Store> =
+        Arc::new(SqliteStore::open(directory.path().join("portcullis.db")).unwrap());
+    let world = World::new(Arc::clone(&store), KNOWN, cheap(), |engine| engine);
+    let requests = world.requests(KNOWN);
+    world.warm_up(&requests);
+    let before = world.engine.hash_pool().computations();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    world.runtime.block_on(async {
+        for (number, authorization) in world.authorizations.iter().enumerate() {
+            let request = requests
+                .iter()
+                .find(|request| request.username == authorization.username.as_str())
+                .unwrap();
+            // Each after a change of its own: a commit leaves the store's connections cold.
+            change(&world.engine, authorization.id, number).await;
+            let begin = std::time::Instant::now();
+            log_in(&world.engine, request).await;
+            ours.push(begin.elapsed().as_nanos() as f64);
+            change(&world.engine, authorization.id, number + KNOWN).await;
+            let begin = std::time::Instant::now();
+            read(store.as_ref(), &request.username).await;
+            theirs.push(begin.elapsed().as_nanos() as f64);
+        }
+    });
+    let computed = world.engine.hash_pool().computations() - before;
+    let (ours, theirs) = (median(&ours), median(&theirs));
+    table.push(Row {
+        what: "lukewarm authenticate, SQLite".to_owned(),
+        figure: nanos(ours),
+        peer: "the store's `get` by username".to_owned(),
+        peer_figure: nanos(theirs),
+        ratio: ours / theirs,
+        target: "at most 1.3".to_owned(),
+        reached: ours / theirs <= 1.3,
+    });
+    table.push(Row {
+        what: "lukewarm authenticate: hashes computed".to_owned(),
+        figure: computed.to_string(),
+        peer: String::new(),
+        peer_figure: String::new(),
+        ratio: f64::NAN,
+        target: "none".to_owned(),
+        reached: computed == 0,
+    });
+    world.runtime.block_on(store.close()).unwrap();
+}
+
+async fn change(engine: &Engine, id: portcullis::AuthorizationId, number: usize) {
+    let update = AuthorizationUpdate::description(format!("agent {number}"));
+    engine.update_authorization(id, update).await.unwrap();
+}
+
+/// A name that does not exist takes as long as a wrong password: time tells nothing about names.
+pub(crate) fn unknown_username(table: &mut Vec<Row>) {
+    const ROUNDS: usize = 61;
+    let world = World::new(in_memory(), 1, HashParams::default(), forgetful);
+    let refuse = |username: &str| {
+        let credentials = Credentials::password(username, "not-the-password");
+        let (nanos, outcome) =
+            took(|| world.runtime.block_on(world.engine.authenticate(credentials)));
+        assert!(outcome.is_err());
+        nanos
+    };
+    let known = crate::world::username(0);
+    let taken =
+        rounds(ROUNDS, vec![Box::new(|| refuse("nobody-000000")), Box::new(|| refuse(&known))]);
+    let ratio = taken.median(0) / taken.median(1);
+    table.push(Row {
+        what: "unknown username, m=19456 t=2".to_owned(),
+        figure: nanos(taken.median(0)),
+        peer: "wrong password".to_owned(),
+        peer_figure: nanos(taken.median(1)),
+        ratio,
+        target: "0.9 to 1.1".to_owned(),
+        reached: (0.9..=1.1).contains(&ratio),
+    });
+}

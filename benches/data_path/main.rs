@@ -1,0 +1,58 @@
+//! What the way of a request costs: known, half known and unknown, alone and in a crowd.
+//!
+//! Ends with one table of ratios against targets. Peers run in the same process and take turns with
+//! what they are compared with; figures are medians. `cargo bench -p portcullis-benches --bench
+//! data_path -- warm` runs the parts whose name has `warm` in it.
+
+mod cold;
+mod crowd;
+mod forward_auth;
+mod plain;
+mod rounds;
+mod table;
+mod warm;
+mod world;
+
+use criterion::Criterion;
+
+use table::Row;
+
+/// A part of the table, by its name.
+type Part = (&'static str, fn(&mut Vec<Row>));
+
+const PARTS: [Part; 7] = [
+    ("API tokens, warm", warm::api_tokens),
+    ("hash", cold::hash),
+    ("cold", cold::cold),
+    ("half known", cold::lukewarm),
+    ("unknown", cold::unknown_username),
+    ("crowd", crowd::crowd),
+    ("forward-auth", forward_auth::forward_auth),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let given = |option| arguments.iter().any(|argument| argument == option);
+    // Without it nobody wants figures: `cargo test --all-targets` runs benches as tests.
+    if !given("--bench") {
+        return;
+    }
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let chosen = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
+    let mut table = Vec::new();
+    if chosen(warm::Warm::NAME) {
+        let warm = warm::Warm::new();
+        let mut criterion = Criterion::default().configure_from_args();
+        warm.figures(&mut criterion);
+        criterion.final_summary();
+        warm.alone(&mut table);
+        warm.two_threads(&mut table);
+    }
+    for (name, measure) in PARTS {
+        if chosen(name) {
+            eprintln!("{name} …");
+            measure(&mut table);
+        }
+    }
+    table::print(&table);
+}

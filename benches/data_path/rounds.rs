@@ -1,0 +1,88 @@
+//! Contenders that take turns, so that whatever else the machine does happens to all of them.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Whoever runs for a while and says how much one operation took, in nanoseconds.
+pub(crate) type Contender<'a> = Box<dyn FnMut() -> f64 + 'a>;
+
+/// What each contender needed in each round.
+pub(crate) struct Rounds(Vec<Vec<f64>>);
+
+/// Lets everybody run once a round, each time beginning with another one. The first round warms up
+/// and is not counted.
+pub(crate) fn rounds(count: usize, mut contenders: Vec<Contender<'_>>) -> Rounds {
+    let mut taken = vec![Vec::with_capacity(count); contenders.len()];
+    for round in 0..=count {
+        for turn in 0..contenders.len() {
+            let at = (round + turn) % contenders.len();
+            let nanos = contenders[at]();
+            if round > 0 {
+                taken[at].push(nanos);
+            }
+        }
+    }
+    Rounds(taken)
+}
+
+impl Rounds {
+    /// The median of what a contender needed.
+    pub(crate) fn median(&self, contender: usize) -> f64 {
+        median(&self.0[contender])
+    }
+
+    /// The first contender and one of the others.
+    pub(crate) fn beside(&self, peer: usize) -> Self {
+        Self(vec![self.0[0].clone(), self.0[peer].clone()])
+    }
+
+    /// The median of what one needed for what the other needed in the same round.
+    pub(crate) fn ratio(&self, contender: usize, peer: usize) -> f64 {
+        let pairs = self.0[contender].iter().zip(&self.0[peer]);
+        median(&pairs.map(|(one, other)| one / other).collect::<Vec<_>>())
+    }
+}
+
+pub(crate) fn median(values: &[f64]) -> f64 {
+    quantile(values, 0.5)
+}
+
+/// The value below which this share of the values lies.
+pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = (sorted.len() as f64 * share) as usize;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+}
+
+/// How much time this thread has had a core: on a machine that others use, too, what work costs.
+pub(crate) fn thread_time() -> Duration {
+    time_of(ClockId::ThreadCPUTime)
+}
+
+/// How much time all threads together have had a core.
+pub(crate) fn process_time() -> Duration {
+    time_of(ClockId::ProcessCPUTime)
+}
+
+fn time_of(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Runs it so many times and returns the nanoseconds of this thread that one took.
+pub(crate) fn on_this_thread(times: usize, mut work: impl FnMut()) -> f64 {
+    let begin = thread_time();
+    for _ in 0..times {
+        work();
+    }
+    (thread_time() - begin).as_nanos() as f64 / times as f64
+}
+
+/// Returns how many nanoseconds it took.
+pub(crate) fn took<T>(work: impl FnOnce() -> T) -> (f64, T) {
+    let begin = Instant::now();
+    let done = work();
+    (begin.elapsed().as_nanos() as f64, done)
+}

@@ -1,0 +1,184 @@
+//! Whoever is known is answered from memory, at about the cost of a look into a map.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::thread;
+
+use criterion::{BenchmarkId, Criterion};
+use futures_util::{FutureExt, StreamExt, stream};
+use portcullis::{Action, Credentials, NewApiToken, Resource};
+
+use crate::plain::{PlainMap, PlainTokens, ReferenceWay};
+use crate::rounds::{Rounds, on_this_thread, rounds};
+use crate::table::{Row, nanos};
+use crate::world::{Request, World, cheap, permissions, warm};
+
+/// How many of those that the engine knows ask again and again.
+const HOT: [usize; 3] = [256, 10_000, 100_000];
+
+const ROUNDS: usize = 25;
+const ASKED: usize = 100_000;
+
+const PLAIN: &str = "a plain map and BLAKE3";
+
+/// Somebody who is asked, and says whether the request is allowed.
+type Ask<'a> = &'a (dyn Fn(&Request) -> bool + Sync);
+
+/// An engine and its peers, which all know the same.
+pub(crate) struct Warm {
+    world: World,
+    plain: PlainMap,
+    reference: ReferenceWay,
+}
+
+impl Warm {
+    pub(crate) const NAME: &str = "warm authenticate and check";
+
+    pub(crate) fn new() -> Self {
+        let world = World::in_memory(HOT[2], cheap());
+        world.warm_up(&world.requests(HOT[2]));
+        let plain = PlainMap::new(&world.authorizations);
+        let reference = ReferenceWay::new(&world.authorizations);
+        Self { world, plain, reference }
+    }
+
+    /// For criterion, which tells how a figure differs from that of the last time.
+    pub(crate) fn figures(&self, c: &mut Criterion) {
+        let mut group = c.benchmark_group(Self::NAME);
+        group.sample_size(20).warm_up_time(std::time::Duration::from_millis(500));
+        group.measurement_time(std::time::Duration::from_secs(1));
+        for count in HOT {
+            let requests = self.world.requests(count);
+            let contenders: [(&str, Ask<'_>); 3] = [
+                ("engine", &|request| warm(&self.world.engine, request)),
+                (PLAIN, &|request| self.plain.warm(request)),
+                ("the reference's way", &|request| self.reference.warm(request)),
+            ];
+            for (name, ask) in contenders {
+                let mut next = requests.iter().cycle();
+                group.bench_function(BenchmarkId::new(name, count), |b| {
+                    b.iter(|| next.next().map(|request| ask(black_box(request))));
+                });
+            }
+        }
+        group.finish();
+    }
+
+    /// A warm `authenticate` and `check` with 8 permissions costs at most 1.3 times what the plain
+    /// map costs and less than the reference's way, and with 100,000 known at most a microsecond.
+    pub(crate) fn alone(&self, table: &mut Vec<Row>) {
+        for count in HOT {
+            let requests = self.world.requests(count);
+            let taken = self.take_turns(&requests, 1);
+            let what = format!("warm authenticate + check, {count} hot");
+            table.push(Row::at_most(&what, PLAIN, &taken, 1.3));
+            table.push(Row::at_most(&what, "the reference's way", &taken.beside(2), 1.0));
+            if count == HOT[2] {
+                let figure = taken.median(0);
+                table.push(Row::figure(&what, nanos(figure), "1 µs", figure <= 1_000.0));
+            }
+        }
+    }
+
+    /// Two threads get in each other's way hardly more than they do in the plain map.
+    pub(crate) fn two_threads(&self, table: &mut Vec<Row>) {
+        for count in HOT {
+            let requests = self.world.requests(count);
+            let alone = self.take_turns(&requests, 1);
+            let both = self.take_turns(&requests, 2);
+            let scales = |contender| 2.0 * alone.median(contender) / both.median(contender);
+            let (ours, plain) = (scales(0), scales(1));
+            table.push(Row {
+                what: format!("warm, 2 threads instead of 1, {count} hot"),
+                figure: format!("{ours:.2} times as many"),
+                peer: PLAIN.to_owned(),
+                peer_figure: format!("{plain:.2} times"),
+                ratio: ours / plain,
+                target: "at least 0.9".to_owned(),
+                reached: ours / plain >= 0.9,
+            });
+        }
+    }
+
+    fn take_turns(&self, requests: &[Request], threads: usize) -> Rounds {
+        let run = |ask: Ask<'_>| on_threads(threads, requests, ask);
+        rounds(
+            ROUNDS,
+            vec![
+                Box::new(|| run(&|request| warm(&self.world.engine, request))),
+                Box::new(|| run(&|request| self.plain.warm(request))),
+                Box::new(|| run(&|request| self.reference.warm(request))),
+            ],
+        )
+    }
+}
+
+/// Asks for everybody in turn, on each thread beginning elsewhere; returns what one takes.
+fn on_threads(threads: usize, requests: &[Request], ask: Ask<'_>) -> f64 {
+    let begin = Barrier::new(threads);
+    let run = |thread: usize| {
+        let mut requests = requests.iter().cycle().skip(thread * requests.len() / threads);
+        begin.wait();
+        on_this_thread(ASKED, || {
+            black_box(requests.next().map(ask));
+        })
+    };
+    if threads == 1 {
+        return run(0);
+    }
+    let run = &run;
+    let taken: f64 = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|t| scope.spawn(move || run(t))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    taken / threads as f64
+}
+
+/// A warm API token costs what looking its digest up costs.
+pub(crate) fn api_tokens(table: &mut Vec<Row>) {
+    const TOKENS: usize = 10_000;
+    let world = World::in_memory(TOKENS, cheap());
+    let (org, user) = (world.set_up.org.id, world.set_up.user.id);
+    let create = async |number: usize| {
+        let permissions = permissions(org, number).collect();
+        let new = NewApiToken { org, user, permissions, description: String::new() };
+        let (_, secret) = world.engine.create_api_token(new).await.unwrap();
+        world.engine.authenticate(Credentials::token(secret.expose())).await.unwrap();
+        secret
+    };
+    let secrets: Vec<_> = world
+        .runtime
+        .block_on(stream::iter(0..TOKENS).map(create).buffered(64).collect::<Vec<_>>());
+    let known = secrets.iter().map(|secret| secret.expose());
+    let plain = PlainTokens::new(known.zip(&world.authorizations));
+    let asked = (0..).map(|number| world.asked(number));
+    let mut shuffled: Vec<_> = secrets.iter().zip(asked).collect();
+    fastrand::shuffle(&mut shuffled);
+    // Copied, so that to read what is presented costs nothing: a server has just done so.
+    let copied = shuffled.into_iter().map(|(secret, asked)| (secret.expose().to_owned(), asked));
+    let requests: Vec<(String, Resource)> = copied.collect();
+    let ask = |(secret, resource): &(String, Resource)| {
+        let answer = world.engine.authenticate(Credentials::token(secret)).now_or_never();
+        let principal = answer.expect("not warm").unwrap();
+        principal.check(Action::Write, resource).is_allowed()
+    };
+    let mut ours = requests.iter().cycle();
+    let mut theirs = requests.iter().cycle();
+    let taken = rounds(
+        ROUNDS,
+        vec![
+            Box::new(move || {
+                on_this_thread(ASKED, || {
+                    black_box(ours.next().map(ask));
+                })
+            }),
+            Box::new(move || {
+                on_this_thread(ASKED, || {
+                    black_box(theirs.next().map(|(secret, resource)| plain.warm(secret, resource)));
+                })
+            }),
+        ],
+    );
+    let what = format!("warm API token + check, {TOKENS} hot");
+    table.push(Row::at_most(&what, "a plain map and SHA-256", &taken, 1.3));
+}

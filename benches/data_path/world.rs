@@ -1,0 +1,183 @@
+//! Engines with as many authorizations as a bench needs.
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt, StreamExt, stream};
+use portcullis::password::{HashParams, HashPoolConfig, Password};
+use portcullis::store::{
+    Batch, Entity, Expect, Kind, Lookup, MemoryStore, Operation, Record, Revision, Store,
+};
+use portcullis::{
+    Action, Authorization, BucketId, CacheConfig, Credentials, Engine, EngineBuilder, Name,
+    NewAuthorization, OrgId, Permission, Principal, Resource, SetUp, SetUpDone, Username,
+};
+use tokio::runtime::Runtime;
+
+/// The cheapest parameters there may be: for engines in which hashing is not what is measured.
+pub(crate) fn cheap() -> HashParams {
+    HashParams::new(8, 1, 1).unwrap()
+}
+
+/// How passwords are hashed, with room in the queue for whoever comes.
+pub(crate) fn hashing(params: HashParams) -> HashPoolConfig {
+    let mut config = HashPoolConfig::default();
+    config.params = params;
+    config.queue = 2_048;
+    config
+}
+
+/// What somebody presents, and asks.
+#[derive(Clone)]
+pub(crate) struct Request {
+    pub(crate) username: String,
+    pub(crate) password: String,
+    pub(crate) resource: Resource,
+}
+
+/// An engine, who is in it, and the runtime it lives on, which goes on by itself.
+pub(crate) struct World {
+    pub(crate) runtime: Runtime,
+    pub(crate) engine: Engine,
+    pub(crate) set_up: SetUpDone,
+    pub(crate) authorizations: Vec<Authorization>,
+}
+
+/// The permissions of the authorization with the number: four buckets to read and to write.
+pub(crate) fn permissions(org: OrgId, number: usize) -> impl Iterator<Item = Permission> {
+    (0..4).flat_map(move |i| {
+        let bucket = Resource::bucket(org, bucket(number, i));
+        [Permission::read(bucket), Permission::write(bucket)]
+    })
+}
+
+fn bucket(number: usize, i: usize) -> BucketId {
+    BucketId::from_u64((number * 8 + i + 1) as u64)
+}
+
+pub(crate) fn username(number: usize) -> String {
+    format!("telegraf-{number:06}")
+}
+
+pub(crate) fn password(number: usize) -> String {
+    format!("s3cret-{:013x}", (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12)
+}
+
+impl World {
+    /// An engine in memory with so many authorizations of 8 permissions. A credential counts for
+    /// as long as the bench runs, and there is room for all of them.
+    pub(crate) fn in_memory(count: usize, params: HashParams) -> Self {
+        Self::new(Arc::new(MemoryStore::new().unwrap()), count, params, |engine| engine)
+    }
+
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        count: usize,
+        params: HashParams,
+        settings: impl FnOnce(EngineBuilder) -> EngineBuilder,
+    ) -> Self {
+        let runtime = runtime();
+        let (engine, set_up, authorizations) = runtime.block_on(async {
+            let day = std::time::Duration::from_secs(24 * 60 * 60);
+            let cache = CacheConfig::default().max_bytes(256 << 20).time_to_live(day);
+            let builder = Engine::builder_on(store).hashing(hashing(params)).cache(cache);
+            let engine = settings(builder.throttle(None)).build().await.unwrap();
+            let name = |text| Name::new(text).unwrap();
+            let set_up =
+                SetUp { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
+            let set_up = engine.set_up(set_up).await.unwrap();
+            let authorizations = fill(&engine, &set_up, count).await;
+            (engine, set_up, authorizations)
+        });
+        Self { runtime, engine, set_up, authorizations }
+    }
+
+    /// Requests of the first so many authorizations, in no order.
+    pub(crate) fn requests(&self, count: usize) -> Vec<Request> {
+        let mut requests: Vec<_> = (0..count)
+            .map(|number| Request {
+                username: username(number),
+                password: password(number),
+                resource: self.asked(number),
+            })
+            .collect();
+        fastrand::shuffle(&mut requests);
+        requests
+    }
+
+    /// What the authorization with the number asks for: every second one what is not permitted.
+    pub(crate) fn asked(&self, number: usize) -> Resource {
+        let permitted = fastrand::usize(0..4);
+        let asked = if number.is_multiple_of(2) { permitted } else { permitted + 4 };
+        Resource::bucket(self.set_up.org.id, bucket(number, asked))
+    }
+
+    /// Logs everybody in.
+    pub(crate) fn warm_up(&self, requests: &[Request]) {
+        self.runtime.block_on(async {
+            let log_ins = stream::iter(requests).map(|request| self.log_in(request));
+            log_ins.buffer_unordered(64).collect::<Vec<_>>().await;
+        });
+    }
+
+    pub(crate) async fn log_in(&self, request: &Request) -> Principal {
+        log_in(&self.engine, request).await
+    }
+}
+
+pub(crate) async fn log_in(engine: &Engine, request: &Request) -> Principal {
+    let credentials = Credentials::password(&request.username, request.password.as_bytes());
+    engine.authenticate(credentials).await.unwrap()
+}
+
+/// What a request of somebody who is known does: who is it, and may they?
+pub(crate) fn warm(engine: &Engine, request: &Request) -> bool {
+    let credentials = Credentials::password(&request.username, request.password.as_bytes());
+    // Warm, it is ready at once; a runtime would be measured, too.
+    let answer = engine.authenticate(credentials).now_or_never();
+    let principal = answer.expect("not warm").unwrap();
+    principal.check(Action::Write, &request.resource).is_allowed()
+}
+
+/// A runtime with a thread of its own: the feed of changes must go on while others measure.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+/// Puts authorizations into the store past the engine, which would take a commit for each.
+async fn fill(engine: &Engine, set_up: &SetUpDone, count: usize) -> Vec<Authorization> {
+    let org = set_up.org.id;
+    let exists = Permission::write(Resource::bucket(org, set_up.buckets[0].id));
+    let new = NewAuthorization::new(Username::new("template").unwrap(), org, [exists]);
+    let template = engine.create_authorization(new.for_user(set_up.user.id)).await.unwrap();
+    let numbered = stream::iter(0..count).map(|number| {
+        let mut authorization = template.clone();
+        async move {
+            authorization.id = portcullis::AuthorizationId::from_u64(number as u64 + 1);
+            authorization.username = Username::new(username(number)).unwrap();
+            authorization.permissions = permissions(org, number).collect();
+            let password = Password::new(password(number).as_bytes()).unwrap();
+            let hash = engine.hash_pool().hash(&password).await.unwrap();
+            authorization.password_hash = Some(hash);
+            authorization
+        }
+    });
+    let authorizations: Vec<_> = numbered.buffered(64).collect().await;
+    for chunk in authorizations.chunks(1_000) {
+        let puts = chunk.iter().map(|authorization| Operation::Put {
+            record: record(authorization),
+            grants: authorization.grants(),
+            expect: Expect::Absent,
+        });
+        engine.store().commit(puts.collect::<Batch>()).await.unwrap();
+    }
+    authorizations
+}
+
+fn record(authorization: &Authorization) -> Record {
+    authorization.to_record(Revision::from_u128(1)).unwrap()
+}
+
+/// Reads an authorization as the store has it, by its username.
+pub(crate) async fn read(store: &dyn Store, username: &str) -> Record {
+    store.get(Lookup::UniqueKey(Kind::Authorization, username)).await.unwrap().unwrap()
+}

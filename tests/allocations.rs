@@ -1,0 +1,80 @@
+//! Whoever is known is let in without an allocation. Alone in its process, whose allocator counts.
+
+use futures_util::FutureExt;
+use portcullis::password::HashParams;
+use portcullis::store::MemoryStore;
+use portcullis::{
+    Action, Credentials, Engine, Name, NewAuthorization, Permission, Principal, Resource, SetUp,
+    SetUpDone, Username,
+};
+
+const REQUESTS: usize = 1_000;
+
+async fn engine() -> (Engine, SetUpDone) {
+    let store = MemoryStore::new().unwrap();
+    let cheap = HashParams::new(8, 1, 1).unwrap();
+    let engine = Engine::builder(store).hash_params(cheap).build().await.unwrap();
+    let name = |text| Name::new(text).unwrap();
+    let buckets = ["telemetry", "events", "traces", "spare"].map(name).to_vec();
+    let set_up = SetUp { org: name("acme"), user: name("ada"), buckets };
+    let done = engine.set_up(set_up).await.unwrap();
+    (engine, done)
+}
+
+fn authenticate(engine: &Engine, credentials: Credentials<'_>) -> Principal {
+    let answer = engine.authenticate(credentials).now_or_never();
+    answer.expect("whoever is known is answered at once").unwrap()
+}
+
+/// How often memory is allocated while it runs so many times.
+fn allocations(mut request: impl FnMut()) -> u64 {
+    request();
+    let counted = allocation_counter::measure(|| (0..REQUESTS).for_each(|_| request()));
+    counted.count_total
+}
+
+#[test]
+fn the_allocator_counts() {
+    let allocate = || drop(std::hint::black_box(Box::new(1)));
+    assert_eq!(allocations(allocate), REQUESTS as u64);
+}
+
+#[tokio::test]
+async fn a_known_password_and_a_check_allocate_nothing() {
+    let (engine, done) = engine().await;
+    let org = done.org.id;
+    let bucket = Resource::bucket(org, done.buckets[0].id);
+    let buckets = done.buckets.iter().map(|bucket| Resource::bucket(org, bucket.id));
+    let permissions = buckets.flat_map(|each| [Permission::read(each), Permission::write(each)]);
+    let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org, permissions);
+    let authorization = engine.create_authorization(new.for_user(done.user.id)).await.unwrap();
+    engine.set_password(authorization.id, "s3cret-enough").await.unwrap();
+    let credentials = Credentials::password("telegraf", "s3cret-enough");
+    engine.authenticate(credentials).await.unwrap();
+
+    let counted = allocations(|| {
+        let principal = authenticate(&engine, credentials);
+        assert!(principal.check(Action::Write, &bucket).is_allowed());
+    });
+    assert_eq!(counted, 0);
+}
+
+#[tokio::test]
+async fn a_known_api_token_and_a_check_allocate_nothing() {
+    let (engine, done) = engine().await;
+    let bucket = Resource::bucket(done.org.id, done.buckets[0].id);
+    let credentials = Credentials::token(done.secret.expose());
+    engine.authenticate(credentials).await.unwrap();
+    let counted = allocations(|| {
+        let principal = authenticate(&engine, credentials);
+        assert!(principal.check(Action::Write, &bucket).is_allowed());
+    });
+    assert_eq!(counted, 0);
+
+    engine.authenticate_caller(done.secret.expose()).await.unwrap();
+    let counted = allocations(|| {
+        let answer = engine.authenticate_caller(done.secret.expose()).now_or_never();
+        assert!(answer.expect("answered at once").is_ok());
+    });
+    assert_eq!(counted, 0);
+}
