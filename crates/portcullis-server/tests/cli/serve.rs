@@ -188,6 +188,9 @@ fn a_second_signal_ends_it_at_once() {
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
+/// How old what a server knows may be, and as long again for a slow machine.
+const MAX_STALENESS: Duration = Duration::from_secs(4);
+
 #[test]
 fn commands_work_while_the_server_runs_and_it_sees_what_they_did() {
     let sandbox = Sandbox::new();
@@ -196,7 +199,11 @@ fn commands_work_while_the_server_runs_and_it_sees_what_they_did() {
     let secret = token["token"].as_str().unwrap();
     assert_eq!(server.get("/api/v2/orgs", secret).0, 200);
     sandbox.ok(&format!("token revoke {}", token["id"].as_str().unwrap()));
-    assert_eq!(server.get("/api/v2/orgs", secret).0, 401);
+    // It hears of what another process did a moment later, and answers from memory until then.
+    let revoked = Instant::now();
+    while server.get("/api/v2/orgs", secret).0 != 401 {
+        assert!(revoked.elapsed() < MAX_STALENESS, "a revoked token works on");
+    }
     server.stop();
 }
 
