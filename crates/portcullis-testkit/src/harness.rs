@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +69,7 @@ pub struct Harness {
     capabilities: Capabilities,
     fresh: Box<Fresh>,
     patience: Duration,
+    absent: Option<String>,
 }
 
 impl Harness {
@@ -89,7 +91,24 @@ impl Harness {
                 Box::pin(async { Box::new(fixture.await) as Box<dyn Fixture> })
             }),
             patience: Self::PATIENCE,
+            absent: None,
         }
+    }
+
+    /// Says why there is no store here to run anything on, if there is none: what the store needs
+    /// is not installed. Whatever is run on the harness then says so on standard error and ends.
+    #[must_use]
+    pub fn absent(self, reason: Option<String>) -> Self {
+        Self { absent: reason, ..self }
+    }
+
+    /// Tells whether there is no store to run the rule on, and says so.
+    pub(crate) fn is_absent(&self) -> bool {
+        if let Some(reason) = &self.absent {
+            // Past the test runner, which keeps what passing tests print to itself.
+            let _ = writeln!(std::io::stderr(), "SKIPPED, nothing was tested: {reason}");
+        }
+        self.absent.is_some()
     }
 
     /// Waits so long instead of [`Harness::PATIENCE`].
@@ -218,6 +237,9 @@ fn declared<T>(capability: &str, offered: bool, thing: Option<T>) -> Option<T> {
 ///
 /// When the store breaks the rule, or the rule does not end.
 pub fn run(harness: &Harness, rule: impl AsyncFnOnce(&Harness)) {
+    if harness.is_absent() {
+        return;
+    }
     // A store that hangs fails the test instead of the whole run.
     let limit = harness.patience * 6;
     let runtime = tokio::runtime::Builder::new_multi_thread()

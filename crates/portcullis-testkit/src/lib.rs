@@ -96,6 +96,8 @@ mod instrumented;
 mod method;
 mod model;
 mod pinned;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod races;
 mod random;
 pub mod rules;
@@ -113,7 +115,8 @@ pub use rules::{RULES, Rule};
 /// Makes one `#[test]` per rule of the suite, in a module `conformance`.
 ///
 /// Takes the [`Capabilities`] of the store, and a closure for [`Harness::new`] that makes
-/// [`Fixture`]s. Both are expressions of the place where the macro is called.
+/// [`Fixture`]s. Both are expressions of the place where the macro is called. A store that needs a
+/// server which may not be there says so with a third one, `absent`, for [`Harness::absent`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -134,6 +137,17 @@ macro_rules! conformance {
         #[cfg(test)]
         fn conformance_harness() -> $crate::Harness {
             $crate::Harness::new($capabilities, $fresh)
+        }
+
+        #[cfg(test)]
+        mod conformance {
+            $crate::__each_rule! { $crate::__tests }
+        }
+    };
+    (capabilities: $capabilities:expr, fresh: $fresh:expr, absent: $absent:expr $(,)?) => {
+        #[cfg(test)]
+        fn conformance_harness() -> $crate::Harness {
+            $crate::Harness::new($capabilities, $fresh).absent($absent)
         }
 
         #[cfg(test)]

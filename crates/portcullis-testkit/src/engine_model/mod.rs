@@ -225,6 +225,9 @@ pub fn compare(harness: &Harness, settings: &Settings) -> Result<Report, Disagre
 ///
 /// When an answer is another than the model's.
 pub fn assert_agrees(harness: &Harness, regressions: &'static str) {
+    if harness.is_absent() {
+        return;
+    }
     match compare(harness, &Settings::from_env().with_regressions(regressions)) {
         Ok(report) => eprintln!("engine model: {report}"),
         Err(disagreement) => panic!("{disagreement}"),
@@ -245,10 +248,31 @@ macro_rules! engine_model {
             regressions: "engine_model.txt",
         }
     };
+    (capabilities: $capabilities:expr, fresh: $fresh:expr, absent: $absent:expr $(,)?) => {
+        $crate::engine_model! {
+            capabilities: $capabilities,
+            fresh: $fresh,
+            regressions: "engine_model.txt",
+            absent: $absent,
+        }
+    };
     (capabilities: $capabilities:expr, fresh: $fresh:expr, regressions: $file:literal $(,)?) => {
+        $crate::engine_model! {
+            capabilities: $capabilities,
+            fresh: $fresh,
+            regressions: $file,
+            absent: None,
+        }
+    };
+    (
+        capabilities: $capabilities:expr,
+        fresh: $fresh:expr,
+        regressions: $file:literal,
+        absent: $absent:expr $(,)?
+    ) => {
         #[cfg(test)]
         fn engine_model_harness() -> $crate::Harness {
-            $crate::Harness::new($capabilities, $fresh)
+            $crate::Harness::new($capabilities, $fresh).absent($absent)
         }
 
         #[cfg(test)]

@@ -40,6 +40,9 @@ const ROUNDS: u32 = 200;
 ///
 /// When the outcome is another than it must be, or the race does not end.
 pub fn run(harness: &Harness, race: impl AsyncFnOnce(&Harness, u32)) {
+    if harness.is_absent() {
+        return;
+    }
     let rounds = crate::engines::number_from_env("PORTCULLIS_RACE_ROUNDS", ROUNDS);
     // A store that hangs fails the test instead of the whole run.
     let limit = Harness::PATIENCE * 6 + Duration::from_millis(500) * rounds;
@@ -61,9 +64,12 @@ pub fn run(harness: &Harness, race: impl AsyncFnOnce(&Harness, u32)) {
 #[macro_export]
 macro_rules! races {
     (capabilities: $capabilities:expr, fresh: $fresh:expr $(,)?) => {
+        $crate::races! { capabilities: $capabilities, fresh: $fresh, absent: None }
+    };
+    (capabilities: $capabilities:expr, fresh: $fresh:expr, absent: $absent:expr $(,)?) => {
         #[cfg(test)]
         fn races_harness() -> $crate::Harness {
-            $crate::Harness::new($capabilities, $fresh)
+            $crate::Harness::new($capabilities, $fresh).absent($absent)
         }
 
         #[cfg(test)]

@@ -1,0 +1,312 @@
+//! Verifying and repairing. Backups are PostgreSQL's own affair.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use portcullis::store::{
+    Entry, EntryCursor, EntryKey, EntryPage, Index, Kind, Maintain, PageRequest, StoreError,
+    grants_of,
+};
+use portcullis::{GrantKey, Permission};
+use tokio_postgres::types::ToSql;
+
+use crate::PostgresStore;
+use crate::connection::{Connection, answer_within};
+use crate::dialect::{BEGIN, COMMIT, ROLLBACK};
+use crate::error::Failure;
+use crate::rows::{self, Unread, parse_id};
+use crate::tables::{TABLES, Table};
+use crate::text;
+
+/// How many complaints are returned.
+const COMPLAINTS: usize = 100;
+
+/// How many records are read at a time.
+const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+
+/// How long looking after a large store may take.
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[async_trait]
+impl Maintain for PostgresStore {
+    /// Whether every index and trigger is there and in use; and, if the extension `amcheck` is
+    /// installed in the database and may be used, whether the indexes agree with the tables.
+    async fn check_files(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|connection| Box::pin(async { Ok(check(connection).await?) })).await
+    }
+
+    /// Grants are an index of ours; what else records are found by are columns of their tables,
+    /// which PostgreSQL indexes itself.
+    async fn entries(
+        &self,
+        after: Option<EntryCursor>,
+        limit: NonZeroUsize,
+    ) -> Result<EntryPage, StoreError> {
+        self.read(move |connection| {
+            let after = after.clone();
+            Box::pin(async move { Ok(entries(connection, after.as_ref(), limit.get()).await?) })
+        })
+        .await
+    }
+
+    /// PostgreSQL's own indexes are made anew as well, for which the database's user must own the
+    /// tables. Reads and commits wait meanwhile.
+    async fn rebuild_entries(&self) -> Result<(), StoreError> {
+        let mut lease = self.pool.take().await?;
+        let rebuilt = rebuild(lease.connection()?).await;
+        match rebuilt {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // And the transaction with it, wherever it was.
+                lease.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    /// Not offered: always an error.
+    async fn back_up(&self, _: &Path) -> Result<(), StoreError> {
+        self.refuse_if_closed()?;
+        let schema = &self.schema;
+        Err(StoreError::backend(format!(
+            "PostgreSQL makes its backups itself: use `pg_dump --schema={schema}`, or continuous \
+             archiving"
+        )))
+    }
+}
+
+const INVALID_INDEXES: &str = "SELECT c.relname::text FROM pg_index AS i \
+     JOIN pg_class AS c ON c.oid = i.indexrelid \
+     WHERE c.relnamespace = current_schema()::regnamespace AND NOT (i.indisvalid AND i.indisready)";
+
+const INDEXES: &str = "SELECT c.relname::text FROM pg_class AS c \
+     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'i' ORDER BY 1";
+
+const TRIGGERS: &str = "SELECT t.tgname::text FROM pg_trigger AS t \
+     JOIN pg_class AS c ON c.oid = t.tgrelid \
+     WHERE c.relnamespace = current_schema()::regnamespace AND t.tgenabled <> 'D'";
+
+/// The schema in which `amcheck` is, if it is and may be used.
+const AMCHECK: &str = "SELECT quote_ident(n.nspname) FROM pg_extension AS e \
+     JOIN pg_namespace AS n ON n.oid = e.extnamespace \
+     JOIN pg_proc AS p ON p.pronamespace = n.oid \
+     WHERE e.extname = 'amcheck' AND p.proname = 'bt_index_check' AND p.pronargs = 2 \
+     AND has_function_privilege(p.oid, 'execute')";
+
+async fn check(connection: &mut Connection) -> Result<Vec<String>, Failure> {
+    let mut complaints = Vec::new();
+    for index in names(connection, INVALID_INDEXES).await? {
+        complaints.push(format!("the index `{index}` is not valid"));
+    }
+    let indexes = names(connection, INDEXES).await?;
+    let triggers = names(connection, TRIGGERS).await?;
+    let mut expected = vec!["grants_pkey".to_owned(), "grants_by_id".to_owned()];
+    expected.push("changes_pkey".to_owned());
+    for table in TABLES.iter() {
+        let name = table.name;
+        for suffix in ["pkey", "by_unique_key", "by_org", "by_user"] {
+            expected.push(format!("{name}_{suffix}"));
+        }
+        for trigger in [format!("{name}_change"), format!("{name}_truncation")] {
+            if !triggers.contains(&trigger) {
+                complaints.push(format!("the trigger `{trigger}` is missing or disabled"));
+            }
+        }
+    }
+    for index in expected.iter().filter(|index| !indexes.contains(index)) {
+        complaints.push(format!("the index `{index}` is missing"));
+    }
+    if let Some(amcheck) = names(connection, AMCHECK).await?.first() {
+        for index in &indexes {
+            let check = format!(
+                "BEGIN; SET LOCAL statement_timeout = 0; \
+                         SELECT {amcheck}.bt_index_check('\"{index}\"'::regclass, true); {COMMIT}"
+            );
+            let checked = answer_within(LONG, connection.client().batch_execute(&check)).await;
+            match checked {
+                Ok(()) => {}
+                Err(failure) if failure.ends_connection() => return Err(failure),
+                Err(failure) => {
+                    connection.run(ROLLBACK).await?;
+                    complaints.push(format!("the index `{index}`: {failure}"));
+                }
+            }
+        }
+    } else {
+        tracing::info!(
+            "the extension `amcheck` is not there: indexes are not compared with tables"
+        );
+    }
+    complaints.truncate(COMPLAINTS);
+    Ok(complaints)
+}
+
+async fn names(connection: &Connection, sql: &str) -> Result<Vec<String>, Failure> {
+    let rows = connection.rows(sql, &[]).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+}
+
+async fn rebuild(connection: &mut Connection) -> Result<(), StoreError> {
+    let all: Vec<_> = TABLES.iter().map(|table| table.name).chain(["grants"]).collect();
+    let lock = format!(
+        "{BEGIN}; SET LOCAL statement_timeout = 0; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE; \
+         DELETE FROM grants",
+        all.join(", ")
+    );
+    let run = async |connection: &Connection, sql: &str| {
+        answer_within(LONG, connection.client().batch_execute(sql)).await
+    };
+    run(connection, &lock).await?;
+    for table in &all {
+        run(connection, &format!("REINDEX TABLE {table}")).await?;
+    }
+    for table in TABLES.iter() {
+        let insert = format!(
+            "INSERT INTO grants (kind, grant_key, id) SELECT '{}', g.grant_key, g.id \
+             FROM unnest($1::text[], $2::text[]) AS g (id, grant_key) ON CONFLICT DO NOTHING",
+            table.name
+        );
+        let insert = connection.answer(connection.client().prepare(&insert)).await?;
+        let mut after = None;
+        loop {
+            let request = PageRequest { after, limit: PAGE };
+            let page = match rows::list(connection, Index::All(table.kind), request).await {
+                Ok(page) => page,
+                Err(Unread::Failed(failure)) => return Err(failure.into()),
+                Err(Unread::Refused(error)) => return Err(error),
+            };
+            let (mut ids, mut keys) = (Vec::new(), Vec::new());
+            for record in &page.records {
+                for key in grants_of(record).unwrap_or_default() {
+                    ids.push(record.id.to_string());
+                    keys.push(key.to_string());
+                }
+            }
+            if !ids.is_empty() {
+                let parameters: [&(dyn ToSql + Sync); 2] = [&ids, &keys];
+                let inserted = connection.client().execute(&insert, &parameters);
+                answer_within(LONG, inserted).await?;
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    // Unlike elsewhere, nothing is lost if it is not known whether this was done: do it again.
+    connection.run(COMMIT).await.map_err(StoreError::indeterminate)
+}
+
+/// The entries of a table that are of one sort. They are walked in this order.
+#[derive(Clone, Copy)]
+enum Section {
+    UniqueKey,
+    Org,
+    User,
+    Grant,
+}
+
+const SECTIONS: [Section; 4] = [Section::UniqueKey, Section::Org, Section::User, Section::Grant];
+
+impl Section {
+    /// Key and id of the entries after the key `$1` and the id `$2`, in their order.
+    fn sql(self, table: &Table) -> String {
+        let name = table.name;
+        let column = match self {
+            Self::UniqueKey => "unique_key",
+            Self::Org => "org_id",
+            Self::User => "user_id",
+            Self::Grant => {
+                return format!(
+                    "SELECT grant_key, id FROM grants WHERE kind = '{name}' \
+                     AND (grant_key, id) > ($1, $2) ORDER BY grant_key, id"
+                );
+            }
+        };
+        // In the order of ids: a unique key may be longer than an entry of an index, and only its
+        // digest is in one. The key of the last entry is of no use then.
+        format!(
+            "SELECT {column}, id FROM {name} WHERE {column} IS NOT NULL AND id > $2 \
+             AND $1::text IS NOT NULL ORDER BY id"
+        )
+    }
+
+    fn read(self, kind: Kind, key: &str, id: &str) -> Option<Entry> {
+        let key = match self {
+            Self::UniqueKey => EntryKey::UniqueKey(text::of_kept(key)?.into()),
+            Self::Org => EntryKey::Org(parse_id(key)?.into()),
+            Self::User => EntryKey::User(parse_id(key)?.into()),
+            Self::Grant => EntryKey::Grant(parse_grant(key)?),
+        };
+        Some(Entry { kind, key, id: parse_id(id)? })
+    }
+}
+
+/// Reads a grant key in exactly the form it is written in.
+fn parse_grant(text: &str) -> Option<GrantKey> {
+    let grant = GrantKey::of(text.parse::<Permission>().ok()?);
+    (grant.to_string() == text).then_some(grant)
+}
+
+/// One section of one table after the other. A cursor is the number of the section, and id and key
+/// of the last entry.
+async fn entries(
+    connection: &mut Connection,
+    after: Option<&EntryCursor>,
+    limit: usize,
+) -> Result<EntryPage, Failure> {
+    let mut page = EntryPage::default();
+    if after.is_none() {
+        page.unreadable = of_no_table(connection).await?;
+    }
+    let (begin, mut last_key, mut last_id) = match after.and_then(read_cursor) {
+        Some((section, key, id)) => (section, key, id),
+        None => (0, String::new(), String::new()),
+    };
+    let sections = TABLES.iter().flat_map(|table| SECTIONS.map(|section| (table, section)));
+    for (number, (table, section)) in sections.enumerate().skip(begin) {
+        let room = limit - page.entries.len();
+        let sql = format!("{} LIMIT {room}", section.sql(table));
+        loop {
+            let rows = connection.rows(&sql, &[&last_key, &last_id]).await?;
+            let Some(last) = rows.last() else { break };
+            for row in &rows {
+                let (key, id): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+                match section.read(table.kind, key, id) {
+                    Some(entry) => page.entries.push(entry),
+                    None => page.unreadable += 1,
+                }
+            }
+            (last_key, last_id) = (last.try_get(0)?, last.try_get(1)?);
+            if page.entries.len() >= limit {
+                page.next = Some(write_cursor(number, &last_key, &last_id));
+                return Ok(page);
+            }
+            if rows.len() < room {
+                break;
+            }
+        }
+        (last_key, last_id) = (String::new(), String::new());
+    }
+    Ok(page)
+}
+
+fn write_cursor(section: usize, key: &str, id: &str) -> EntryCursor {
+    EntryCursor::new(format!("{section} {id} {key}").into_bytes())
+}
+
+fn read_cursor(cursor: &EntryCursor) -> Option<(usize, String, String)> {
+    let mut parts = std::str::from_utf8(cursor.as_bytes()).ok()?.splitn(3, ' ');
+    let (section, id, key) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((section.parse().ok()?, key.to_owned(), id.to_owned()))
+}
+
+/// How many grants are of a table that does not exist.
+async fn of_no_table(connection: &Connection) -> Result<usize, Failure> {
+    let names: Vec<_> = TABLES.iter().map(|table| table.name).collect();
+    let count = "SELECT count(*) FROM grants WHERE kind <> ALL ($1)";
+    let count: i64 = connection.row(count, &[&names]).await?.try_get(0)?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}

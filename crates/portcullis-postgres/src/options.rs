@@ -1,0 +1,213 @@
+//! The settings of a store.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::PostgresStore;
+use crate::open::{self, OpenError};
+
+/// How to open a [`PostgresStore`].
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use portcullis_postgres::PostgresStore;
+///
+/// # async fn open() -> Result<(), portcullis_postgres::OpenError> {
+/// let store = PostgresStore::options()
+///     .pool_size(32)
+///     .statement_timeout(Duration::from_secs(5))
+///     .create(false)
+///     .open("postgres://portcullis@db1,db2/portcullis")
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Whatever is out of bounds is taken as the nearest that is not.
+#[derive(Clone)]
+#[must_use]
+pub struct PostgresOptions {
+    password: Option<String>,
+    pub(crate) pool_size: u32,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) statement_timeout: Duration,
+    pub(crate) poll_interval: Duration,
+    pub(crate) keep_changes: Duration,
+    pub(crate) create: bool,
+    pub(crate) schema: String,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            password: None,
+            pool_size: 16,
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(10),
+            poll_interval: Duration::from_millis(75),
+            keep_changes: Duration::from_secs(60 * 60),
+            create: true,
+            schema: "portcullis".to_owned(),
+        }
+    }
+}
+
+/// The password is not shown.
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresOptions")
+            .field("pool_size", &self.pool_size)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("statement_timeout", &self.statement_timeout)
+            .field("poll_interval", &self.poll_interval)
+            .field("keep_changes", &self.keep_changes)
+            .field("create", &self.create)
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PostgresOptions {
+    /// Sets the password. By default it is the one in the address, or in the environment variable
+    /// `PGPASSWORD`, or in the file that the address names as `passfile`, or `PGPASSFILE`, or in
+    /// `~/.pgpass`, whichever comes first.
+    pub fn password(self, password: impl Into<String>) -> Self {
+        Self { password: Some(password.into()), ..self }
+    }
+
+    /// Sets how many connections there may be at a time, besides the one that follows changes, and
+    /// with it how many calls can be carried out at a time. Default: 16. From 1 to 1,000; all nodes
+    /// together need fewer than the server's `max_connections`.
+    pub fn pool_size(self, pool_size: u32) -> Self {
+        Self { pool_size: pool_size.clamp(1, 1_000), ..self }
+    }
+
+    /// Sets how long a host may take to let us in, unless the address says so. Default: 5 seconds.
+    /// From 100 milliseconds to a minute. While no host does, calls fail as unavailable after this
+    /// time for each host.
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        let bounds = (Duration::from_millis(100), Duration::from_secs(60));
+        Self { connect_timeout: timeout.clamp(bounds.0, bounds.1), ..self }
+    }
+
+    /// Sets how long a statement may take, waiting for locks included. Default: 10 seconds. From
+    /// 100 milliseconds to an hour. A server that has not answered after a quarter more, and a
+    /// second, is taken for dead; a commit too, of which nobody knows then whether it happened.
+    pub fn statement_timeout(self, timeout: Duration) -> Self {
+        let bounds = (Duration::from_millis(100), Duration::from_secs(60 * 60));
+        Self { statement_timeout: timeout.clamp(bounds.0, bounds.1), ..self }
+    }
+
+    /// Sets the pause between looks for the changes of other nodes. Default: 75 milliseconds. From
+    /// 10 milliseconds to 10 seconds. Changes of this store value are told at once.
+    pub fn poll_interval(self, interval: Duration) -> Self {
+        let bounds = (Duration::from_millis(10), Duration::from_secs(10));
+        Self { poll_interval: interval.clamp(bounds.0, bounds.1), ..self }
+    }
+
+    /// Sets how long the database keeps notes of changes for nodes that are cut off from it: one
+    /// that is for longer has to read everything again. Default: an hour. From a second to 30 days.
+    /// The shortest of all nodes counts.
+    pub fn keep_changes(self, time: Duration) -> Self {
+        let bounds = (Duration::from_secs(1), Duration::from_secs(30 * 24 * 60 * 60));
+        Self { keep_changes: time.clamp(bounds.0, bounds.1), ..self }
+    }
+
+    /// Sets whether a store is created in a database where there is none, and one of an older format
+    /// brought up to date, which nodes of older versions do not understand. Default: yes. Where it
+    /// is not, the database's user needs no more than to read and write the tables.
+    pub fn create(self, create: bool) -> Self {
+        Self { create, ..self }
+    }
+
+    /// Sets the schema that the tables are in. Default: `portcullis`. Up to 48 lower-case letters,
+    /// digits and underscores, beginning with a letter; any other name is refused when the store is
+    /// opened.
+    pub fn schema(self, schema: impl Into<String>) -> Self {
+        Self { schema: schema.into(), ..self }
+    }
+
+    /// Opens the store in the database, whose address is
+    ///
+    /// ```text
+    /// postgres://USER[:PASSWORD]@HOST[:PORT][,HOST[:PORT]…]/DATABASE[?NAME=VALUE[&…]]
+    /// ```
+    ///
+    /// Of several hosts the first one is taken that is there and can be written to. A host is a
+    /// name, an IP address or, percent-encoded, the directory of a socket. The names are:
+    ///
+    /// | name | value |
+    /// |---|---|
+    /// | `sslmode` | `verify-full`, which is the default (`require` and `verify-ca` mean the same here): the server must prove that it is who was called. `disable`: no TLS. Sockets have none |
+    /// | `sslrootcert` | a file of certificates, PEM, that the server's must lead to; by default those that the system trusts |
+    /// | `sslcert`, `sslkey` | files with our own certificate and its key, PEM |
+    /// | `passfile` | a file of passwords, as `psql` reads it |
+    /// | `connect_timeout` | [seconds](PostgresOptions::connect_timeout) |
+    /// | `application_name` | what the server shows; `portcullis` by default |
+    /// | `target_session_attrs` | `read-write`, which it always is |
+    ///
+    /// It must be called in a tokio runtime with time and I/O enabled, and the store is used in that
+    /// one. Before it returns, it has connected and looked at what is there.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub async fn open(self, address: &str) -> Result<PostgresStore, OpenError> {
+        open::open(self, address).await
+    }
+
+    /// Gives the store in the database another schema, with everything in it, unless there is one
+    /// of that name. Nobody may have it open.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub async fn rename(self, address: &str, schema: &str) -> Result<(), OpenError> {
+        open::rename(self, address, schema).await
+    }
+
+    /// Deletes the store in the database, with everything in it. There need not be one.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub async fn remove(self, address: &str) -> Result<(), OpenError> {
+        open::remove(self, address).await
+    }
+
+    pub(crate) fn given_password(&self) -> Option<Vec<u8>> {
+        self.password.as_ref().map(|password| password.clone().into_bytes())
+    }
+
+    /// How long a call may wait for a connection that others use.
+    pub(crate) fn pool_wait(&self) -> Duration {
+        self.statement_timeout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_out_of_bounds_is_the_nearest_that_is_not() {
+        let options = PostgresOptions::default()
+            .pool_size(0)
+            .connect_timeout(Duration::ZERO)
+            .statement_timeout(Duration::MAX)
+            .poll_interval(Duration::ZERO)
+            .keep_changes(Duration::ZERO);
+        assert_eq!(options.pool_size, 1);
+        assert_eq!(options.connect_timeout, Duration::from_millis(100));
+        assert_eq!(options.statement_timeout, Duration::from_secs(3_600));
+        assert_eq!(options.poll_interval, Duration::from_millis(10));
+        assert_eq!(options.keep_changes, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn the_password_is_not_shown() {
+        let shown = format!("{:?}", PostgresOptions::default().password("s3cret"));
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+}

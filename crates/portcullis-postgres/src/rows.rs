@@ -1,0 +1,183 @@
+//! Reading: rows, the records they hold, and pages of them.
+
+use portcullis::store::{
+    Index, Kind, Lookup, Page, PageRequest, Record, Revision, StoreError, UniqueKey,
+};
+use portcullis::{Id, Status};
+use thiserror::Error;
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, ToSql};
+
+use crate::connection::Connection;
+use crate::error::Failure;
+use crate::tables::{self, Ask};
+use crate::text;
+
+/// The most rows that are asked for at a time: as many small ones fill a page.
+const MOST_ROWS: usize = 10_000;
+
+/// Why a read gave nothing.
+pub(crate) enum Unread {
+    /// The connection, or the database.
+    Failed(Failure),
+    /// What is there.
+    Refused(StoreError),
+}
+
+impl From<Failure> for Unread {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<StoreError> for Unread {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// A [`Lookup`] as it is asked for.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    kind: Kind,
+    ask: Ask,
+    key: String,
+}
+
+impl From<Lookup<'_>> for Wanted {
+    fn from(lookup: Lookup<'_>) -> Self {
+        match lookup {
+            Lookup::Id(kind, id) => Self { kind, ask: Ask::ById, key: id.to_string() },
+            Lookup::UniqueKey(kind, key) => {
+                Self { kind, ask: Ask::ByUniqueKey, key: text::kept(key).into_owned() }
+            }
+        }
+    }
+}
+
+/// Returns the record, if there is one.
+pub(crate) async fn get(
+    connection: &mut Connection,
+    Wanted { kind, ask, key }: Wanted,
+) -> Result<Option<Record>, Unread> {
+    let statement = connection.prepared(tables::of(kind)?, ask).await?;
+    let rows = connection.rows(&statement, &[&key]).await?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    match record(kind, row, 0) {
+        Ok(record) => Ok(Some(record)),
+        Err(source) => Err(Unread::Refused(StoreError::Corrupt {
+            kind,
+            // Nothing has the id 0: it stands for one that cannot be read either.
+            id: id(row, 0, "id").unwrap_or(Id::from_u64(0)),
+            source: source.into(),
+        })),
+    }
+}
+
+/// Returns a page of the index.
+///
+/// A row that cannot be read is logged and left out, so that it does not hide the others.
+pub(crate) async fn list(
+    connection: &mut Connection,
+    index: Index,
+    request: PageRequest,
+) -> Result<Page, Unread> {
+    let kind = index.kind();
+    let (ask, key) = match index {
+        Index::All(_) => (Ask::All, None),
+        Index::Org(_, org) => (Ask::OfOrg, Some(org.to_string())),
+        Index::User(_, user) => (Ask::OfUser, Some(user.to_string())),
+        Index::Grant(_, grant) => (Ask::OfGrant, Some(grant.to_string())),
+    };
+    // No record has the id 0, so a list from the beginning begins after it.
+    let after = request.after.unwrap_or(Id::from_u64(0)).to_string();
+    let limit = request.limit.get().min(MOST_ROWS);
+    // One more tells whether there is another page.
+    let rows = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&after, &rows];
+    parameters.extend(key.as_ref().map(|key| key as &(dyn ToSql + Sync)));
+    let statement = connection.prepared(tables::of(kind)?, ask).await?;
+    let rows = connection.rows(&statement, &parameters).await?;
+    Ok(page(&rows, kind, limit))
+}
+
+fn page(rows: &[Row], kind: Kind, limit: usize) -> Page {
+    let mut page = Page::default();
+    let mut last = None;
+    for (number, row) in rows.iter().enumerate() {
+        let has_body = matches!(value::<Option<&str>>(row, 7, "body"), Ok(Some(_)));
+        let is_cut = !has_body && !matches!(value::<bool>(row, 8, "body"), Ok(true));
+        if number == limit || is_cut {
+            page.next = last;
+            break;
+        }
+        last = id(row, 0, "id").ok().or(last);
+        match record(kind, row, 1) {
+            Ok(record) => page.records.push(record),
+            // A grant of a record that is gone: an entry too many, which is for `verify` to find.
+            Err(_) if matches!(value::<Option<&str>>(row, 1, "id"), Ok(None)) => {}
+            Err(error) => {
+                page.unreadable += 1;
+                let id = value(row, 0, "id").unwrap_or("?").escape_debug();
+                tracing::error!(%kind, %id, %error, "a row is left out of a list");
+            }
+        }
+    }
+    page
+}
+
+/// Says which column of a row is not as it was written. Never holds the value.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("its column `{column}` cannot be read")]
+pub(crate) struct BadColumn {
+    column: &'static str,
+}
+
+/// Reads the columns from the first on, in the order in which all statements name them.
+fn record(kind: Kind, row: &Row, first: usize) -> Result<Record, BadColumn> {
+    let key = text::of_kept(value(row, first + 2, "unique_key")?);
+    let key = key.and_then(|key| UniqueKey::new(key).ok());
+    let body = text::of_kept(value(row, first + 6, "body")?);
+    let revision: &[u8] = value(row, first + 1, "revision")?;
+    let revision = revision.try_into().map_err(|_| BadColumn { column: "revision" })?;
+    let status: &str = value(row, first + 5, "status")?;
+    Ok(Record {
+        kind,
+        id: id(row, first, "id")?,
+        revision: Revision::from_u128(u128::from_be_bytes(revision)),
+        unique_key: key.ok_or(BadColumn { column: "unique_key" })?,
+        org: optional_id(row, first + 3, "org_id")?.map(Into::into),
+        user: optional_id(row, first + 4, "user_id")?.map(Into::into),
+        status: status.parse::<Status>().map_err(|_| BadColumn { column: "status" })?,
+        body: body.ok_or(BadColumn { column: "body" })?.into(),
+    })
+}
+
+fn value<'row, T: FromSql<'row>>(
+    row: &'row Row,
+    index: usize,
+    column: &'static str,
+) -> Result<T, BadColumn> {
+    row.try_get(index).map_err(|_| BadColumn { column })
+}
+
+fn id(row: &Row, index: usize, column: &'static str) -> Result<Id, BadColumn> {
+    parse_id(value(row, index, column)?).ok_or(BadColumn { column })
+}
+
+/// Reads an id in exactly the form it is written in: lists are in the order of the texts. Whatever
+/// can be written can be read, the id 0 as well.
+pub(crate) fn parse_id(text: &str) -> Option<Id> {
+    let id = Id::from_u64(u64::from_str_radix(text, 16).ok()?);
+    (id.to_string() == text).then_some(id)
+}
+
+fn optional_id(row: &Row, index: usize, column: &'static str) -> Result<Option<Id>, BadColumn> {
+    let text: Option<&str> = value(row, index, column)?;
+    match text {
+        None => Ok(None),
+        Some(text) => parse_id(text).ok_or(BadColumn { column }).map(Some),
+    }
+}

@@ -1,0 +1,207 @@
+//! The table of each kind, and the statements on it.
+//!
+//! They are SQL that is understood by more than PostgreSQL; what is PostgreSQL's own is in
+//! `dialect.rs`.
+
+use std::sync::LazyLock;
+
+use portcullis::store::{Kind, Page, StoreError};
+
+/// What is asked of a table. Each connection prepares each of them once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ask {
+    /// `$1` is the id.
+    ById,
+    /// `$1` is the unique key.
+    ByUniqueKey,
+    /// `$1` is the id to begin after, `$2` how many.
+    All,
+    /// As [`Ask::All`]; `$3` is the org.
+    OfOrg,
+    /// As [`Ask::All`]; `$3` is the user.
+    OfUser,
+    /// As [`Ask::All`]; `$3` is the grant key.
+    OfGrant,
+    /// `$1` is the id. Locks the record against others' changes.
+    Revision,
+    /// `$1` are ids. Locks the records against others' deletions.
+    Require,
+    /// `$1` to `$7` are the columns of several records, `$8` and `$9` ids and their grant keys, `$10`
+    /// is the batch. Returns the ids that were free, as were their unique keys.
+    Insert,
+    /// `$1` to `$7` are the columns, `$8` is the revision until now, `$9` are the grant keys, `$10`
+    /// is the batch. Returns a row if that revision was there.
+    Update,
+    /// `$1` is the id, `$2` the revision until now, `$3` the batch. Returns a row if that revision
+    /// was there.
+    Delete,
+}
+
+impl Ask {
+    const ALL: [Self; 11] = [
+        Self::ById,
+        Self::ByUniqueKey,
+        Self::All,
+        Self::OfOrg,
+        Self::OfUser,
+        Self::OfGrant,
+        Self::Revision,
+        Self::Require,
+        Self::Insert,
+        Self::Update,
+        Self::Delete,
+    ];
+}
+
+/// The table of a kind.
+pub(crate) struct Table {
+    /// What is in it.
+    pub(crate) kind: Kind,
+    /// Its name, by which `changes` and `grants` refer to it as well.
+    pub(crate) name: &'static str,
+    statements: [String; Ask::ALL.len()],
+}
+
+impl Table {
+    fn new(kind: Kind, name: &'static str) -> Self {
+        Self { kind, name, statements: Ask::ALL.map(|ask| statement(name, ask)) }
+    }
+
+    /// Returns the statement.
+    pub(crate) fn sql(&self, ask: Ask) -> &str {
+        // The order of `ALL` is that of the variants.
+        self.statements.get(ask as usize).map_or("", String::as_str)
+    }
+}
+
+fn statement(name: &str, ask: Ask) -> String {
+    let columns = "t.id, t.revision, t.unique_key, t.org_id, t.user_id, t.status, t.body";
+    let page = |from: String| page(&from);
+    match ask {
+        Ask::ById => format!("SELECT {columns} FROM {name} AS t WHERE t.id = $1"),
+        Ask::ByUniqueKey => format!(
+            "SELECT {columns} FROM {name} AS t \
+             WHERE key_digest(t.unique_key) = key_digest($1) AND t.unique_key = $1"
+        ),
+        Ask::All => page(format!(
+            "SELECT t.id AS place, {columns} FROM {name} AS t \
+             WHERE t.id > $1 ORDER BY t.id LIMIT $2"
+        )),
+        Ask::OfOrg => page(format!(
+            "SELECT t.id AS place, {columns} FROM {name} AS t \
+             WHERE t.org_id = $3 AND t.id > $1 ORDER BY t.id LIMIT $2"
+        )),
+        Ask::OfUser => page(format!(
+            "SELECT t.id AS place, {columns} FROM {name} AS t \
+             WHERE t.user_id = $3 AND t.id > $1 ORDER BY t.id LIMIT $2"
+        )),
+        // First the grants, which are in the order of the page, then their records.
+        Ask::OfGrant => page(format!(
+            "SELECT g.id AS place, {columns} FROM (SELECT id FROM grants \
+             WHERE kind = '{name}' AND grant_key = $3 AND id > $1 ORDER BY id LIMIT $2) AS g \
+             LEFT JOIN {name} AS t ON t.id = g.id"
+        )),
+        Ask::Revision => format!("SELECT revision FROM {name} WHERE id = $1 FOR UPDATE"),
+        Ask::Require => {
+            format!("SELECT id FROM {name} WHERE id = ANY($1) ORDER BY id FOR KEY SHARE")
+        }
+        Ask::Insert => format!(
+            "WITH new AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::bytea[], $3::text[], \
+                 $4::text[], $5::text[], $6::text[], $7::text[]) WITH ORDINALITY \
+                 AS n (id, revision, unique_key, org_id, user_id, status, body, place)), \
+             granted AS (INSERT INTO grants (kind, grant_key, id) \
+                 SELECT '{name}', g.grant_key, g.id \
+                 FROM unnest($8::text[], $9::text[]) AS g (id, grant_key) ON CONFLICT DO NOTHING), \
+             noted AS (INSERT INTO changes (batch, kind, id) \
+                 SELECT $10::bigint, '{name}', n.id FROM new AS n ORDER BY n.place) \
+             INSERT INTO {name} (id, revision, unique_key, org_id, user_id, status, body) \
+             SELECT n.id, n.revision, n.unique_key, n.org_id, n.user_id, n.status, n.body \
+             FROM new AS n ORDER BY n.place ON CONFLICT DO NOTHING RETURNING id"
+        ),
+        Ask::Update => format!(
+            "WITH put AS (UPDATE {name} SET revision = $2, unique_key = $3, org_id = $4, \
+                 user_id = $5, status = $6, body = $7 WHERE id = $1 AND revision = $8 \
+                 RETURNING id), \
+             revoked AS (DELETE FROM grants AS g USING put \
+                 WHERE g.kind = '{name}' AND g.id = put.id AND g.grant_key <> ALL ($9::text[])), \
+             granted AS (INSERT INTO grants (kind, grant_key, id) \
+                 SELECT '{name}', g.grant_key, put.id \
+                 FROM put, unnest($9::text[]) AS g (grant_key) ON CONFLICT DO NOTHING) \
+             INSERT INTO changes (batch, kind, id) SELECT $10::bigint, '{name}', put.id FROM put \
+             RETURNING 1"
+        ),
+        Ask::Delete => format!(
+            "WITH gone AS (DELETE FROM {name} WHERE id = $1 AND revision = $2 RETURNING id), \
+             revoked AS (DELETE FROM grants AS g USING gone \
+                 WHERE g.kind = '{name}' AND g.id = gone.id) \
+             INSERT INTO changes (batch, kind, id) SELECT $3::bigint, '{name}', gone.id FROM gone \
+             RETURNING 1"
+        ),
+    }
+}
+
+/// A page of what `from` selects: bodies end where there are more bytes of them before than a page
+/// has, so that what nobody will read does not cross the network.
+fn page(from: &str) -> String {
+    format!(
+        "SELECT p.place, p.id, p.revision, p.unique_key, p.org_id, p.user_id, p.status, \
+             CASE WHEN coalesce(p.before, 0) < {} THEN p.body END, p.body IS NULL \
+         FROM (SELECT f.*, sum(octet_length(f.body)) OVER \
+                 (ORDER BY f.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before \
+             FROM ({from}) AS f) AS p ORDER BY p.place",
+        Page::BYTES
+    )
+}
+
+/// Every table.
+pub(crate) static TABLES: LazyLock<[Table; Kind::ALL.len()]> = LazyLock::new(|| {
+    [
+        Table::new(Kind::ApiToken, "api_tokens"),
+        Table::new(Kind::Authorization, "authorizations"),
+        Table::new(Kind::Bucket, "buckets"),
+        Table::new(Kind::Deletion, "deletions"),
+        Table::new(Kind::Org, "orgs"),
+        Table::new(Kind::User, "users"),
+    ]
+});
+
+/// Returns the table of the kind.
+///
+/// # Errors
+///
+/// [`StoreError::Backend`] for a kind that this version has no table for.
+pub(crate) fn of(kind: Kind) -> Result<&'static Table, StoreError> {
+    TABLES
+        .iter()
+        .find(|table| table.kind == kind)
+        .ok_or_else(|| StoreError::backend(format!("there is no table for records of kind {kind}")))
+}
+
+/// Returns the kind of the records in the table with the name.
+pub(crate) fn kind_of(name: &str) -> Option<Kind> {
+    let table = TABLES.iter().find(|table| table.name == name)?;
+    Some(table.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_table_and_every_table_its_kind() {
+        for kind in Kind::ALL {
+            let table = of(kind).unwrap();
+            assert_eq!(kind_of(table.name), Some(kind));
+        }
+        assert_eq!(kind_of("meta"), None);
+    }
+
+    #[test]
+    fn every_statement_is_at_its_place() {
+        for table in TABLES.iter() {
+            for ask in Ask::ALL {
+                assert_eq!(table.sql(ask), statement(table.name, ask));
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! TLS to the database, with certificates checked.
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream as RustlsStream;
+
+/// Where certificates are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    /// Those that the server's must lead to; by default those that the system trusts.
+    pub(crate) roots: Option<PathBuf>,
+    /// Our own, and its key.
+    pub(crate) own: Option<(PathBuf, PathBuf)>,
+}
+
+/// Says why TLS cannot be spoken.
+#[derive(Debug, Error)]
+pub(crate) enum TlsError {
+    #[error("cannot read `{path}`")]
+    File {
+        path: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("the system trusts no certificates: name a file with `sslrootcert`")]
+    NoRoots,
+    #[error("`{0}` has no certificate")]
+    Empty(String),
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
+}
+
+/// Speaks TLS with who proves to have the name that we called.
+#[derive(Clone)]
+pub(crate) struct Tls(Arc<ClientConfig>);
+
+impl Tls {
+    /// Reads the files. This blocks.
+    pub(crate) fn load(files: &TlsFiles) -> Result<Self, TlsError> {
+        let mut roots = RootCertStore::empty();
+        match &files.roots {
+            Some(path) => {
+                for certificate in certificates(path)? {
+                    roots.add(certificate)?;
+                }
+            }
+            None => {
+                let found = rustls_native_certs::load_native_certs();
+                roots.add_parsable_certificates(found.certs);
+                if roots.is_empty() {
+                    return Err(TlsError::NoRoots);
+                }
+            }
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let mut config = match &files.own {
+            Some((certificate, key)) => config.with_client_auth_cert(
+                certificates(certificate)?,
+                PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, error))?,
+            )?,
+            None => config.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+        Ok(Self(Arc::new(config)))
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(path, error))?;
+    let all = read.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(path, error))?;
+    match all.is_empty() {
+        true => Err(TlsError::Empty(path.display().to_string())),
+        false => Ok(all),
+    }
+}
+
+fn unreadable(path: &Path, error: rustls::pki_types::pem::Error) -> TlsError {
+    TlsError::File { path: path.display().to_string(), source: error.into() }
+}
+
+impl<S> MakeTlsConnect<S> for Tls
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Stream = Encrypted<S>;
+    type TlsConnect = To;
+    type Error = InvalidDnsNameError;
+
+    fn make_tls_connect(&mut self, host: &str) -> Result<To, InvalidDnsNameError> {
+        let name = ServerName::try_from(host.to_owned())?;
+        Ok(To { connector: TlsConnector::from(Arc::clone(&self.0)), name })
+    }
+}
+
+/// Shakes hands with the server of a name.
+pub(crate) struct To {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl<S> TlsConnect<S> for To
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Stream = Encrypted<S>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted<S>>> + Send>>;
+
+    fn connect(self, stream: S) -> Self::Future {
+        Box::pin(async move {
+            self.connector
+                .connect(self.name, stream)
+                .await
+                .map(|stream| Encrypted(Box::new(stream)))
+        })
+    }
+}
+
+/// A stream that nobody reads on the way.
+pub(crate) struct Encrypted<S>(Box<RustlsStream<S>>);
+
+impl<S> TlsStream for Encrypted<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+impl<S> AsyncRead for Encrypted<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl<S> AsyncWrite for Encrypted<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}

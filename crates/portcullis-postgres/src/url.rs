@@ -1,0 +1,226 @@
+//! The address of a database: `postgres://user[:password]@host1[:port],host2/db?sslmode=…`.
+//!
+//! Nothing here quotes what it reads: it may hold a password.
+
+use std::path::PathBuf;
+
+use percent_encoding::percent_decode_str;
+use tokio_postgres::Config;
+use tokio_postgres::config::Host as ConfigHost;
+
+use crate::tls::TlsFiles;
+
+/// What an address says.
+#[derive(Clone, Default)]
+pub(crate) struct Address {
+    pub(crate) hosts: Vec<(Host, u16)>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Vec<u8>>,
+    pub(crate) database: Option<String>,
+    pub(crate) application: Option<String>,
+    /// `None` when TLS is not to be spoken.
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) passfile: Option<PathBuf>,
+    pub(crate) connect_timeout: Option<u64>,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    Name(String),
+    /// The directory of its socket.
+    Directory(PathBuf),
+}
+
+impl Address {
+    /// Reads it. The error says what is wrong, without quoting anything.
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
+        const FORM: &str = "write postgres://USER@HOST:PORT/DATABASE";
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(FORM.to_owned());
+        }
+        let (place, query) = url.split_once('?').unwrap_or((url, ""));
+        // What is said of a URL that cannot be parsed may quote it.
+        let config: Config = place.parse().map_err(|_| FORM.to_owned())?;
+        let mut address = Self {
+            hosts: hosts(&config)?,
+            user: config.get_user().map(ToOwned::to_owned),
+            password: config.get_password().map(ToOwned::to_owned),
+            database: config.get_dbname().map(ToOwned::to_owned),
+            tls: Some(TlsFiles::default()),
+            ..Self::default()
+        };
+        let (mut certificate, mut key) = (None, None);
+        let mut names = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').ok_or("a parameter has no value")?;
+            if names.contains(&name) {
+                return Err("a parameter is given twice".to_owned());
+            }
+            names.push(name);
+            let value = decode(value)?;
+            match name {
+                "application_name" => address.application = Some(value),
+                "connect_timeout" => {
+                    let seconds = value.parse().ok().filter(|seconds| *seconds > 0);
+                    let wrong = "`connect_timeout` is a number of seconds, at least 1";
+                    address.connect_timeout = Some(seconds.ok_or(wrong)?);
+                }
+                "passfile" => address.passfile = Some(value.into()),
+                "sslcert" => certificate = Some(value.into()),
+                "sslkey" => key = Some(value.into()),
+                "sslmode" => match value.as_str() {
+                    "disable" => address.tls = None,
+                    "require" | "verify-ca" | "verify-full" => {}
+                    "allow" | "prefer" => {
+                        return Err(
+                            "this `sslmode` speaks in the clear with whoever asks for it: \
+                                    `verify-full` checks the server's certificate, `disable` \
+                                    uses no TLS"
+                                .to_owned(),
+                        );
+                    }
+                    _ => return Err("`sslmode` is `verify-full` or `disable`".to_owned()),
+                },
+                "sslrootcert" => {
+                    if let Some(tls) = &mut address.tls {
+                        tls.roots = (value != "system").then(|| value.into());
+                    }
+                }
+                "target_session_attrs" if value == "read-write" || value == "primary" => {}
+                "target_session_attrs" => {
+                    return Err("`target_session_attrs` is always `read-write`".to_owned());
+                }
+                _ => {
+                    return Err("it has an unknown parameter: there are `application_name`, \
+                                `connect_timeout`, `passfile`, `sslcert`, `sslkey`, `sslmode`, \
+                                `sslrootcert` and `target_session_attrs`"
+                        .to_owned());
+                }
+            }
+        }
+        let own = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err("`sslcert` and `sslkey` go together".to_owned()),
+        };
+        if let Some(tls) = &mut address.tls {
+            tls.own = own;
+        }
+        if address.hosts.iter().all(|(host, _)| matches!(host, Host::Directory(_))) {
+            // Nobody can listen to a socket of this machine's.
+            address.tls = None;
+        }
+        Ok(address)
+    }
+
+    /// Where it is, for people: hosts, ports and database, and nothing of who asks.
+    pub(crate) fn place(&self) -> String {
+        let hosts: Vec<_> = self.hosts.iter().map(name).collect();
+        let database = self.database.as_deref().unwrap_or_default();
+        format!("postgres://{}/{}", hosts.join(","), database.escape_debug())
+    }
+}
+
+/// The host and port, for people.
+pub(crate) fn name((host, port): &(Host, u16)) -> String {
+    match host {
+        Host::Name(name) if name.contains(':') => format!("[{}]:{port}", name.escape_debug()),
+        Host::Name(name) => format!("{}:{port}", name.escape_debug()),
+        Host::Directory(path) => format!("{}:{port}", path.display().to_string().escape_debug()),
+    }
+}
+
+fn hosts(config: &Config) -> Result<Vec<(Host, u16)>, String> {
+    const PORT: u16 = 5432;
+    let ports = config.get_ports();
+    let port = |number: usize| match ports {
+        [] => PORT,
+        [one] => *one,
+        many => many.get(number).copied().unwrap_or(PORT),
+    };
+    let hosts = config.get_hosts().iter().enumerate().map(|(number, host)| {
+        let host = match host {
+            ConfigHost::Tcp(name) => Host::Name(name.trim_matches(['[', ']']).to_owned()),
+            #[cfg(unix)]
+            ConfigHost::Unix(path) => Host::Directory(path.clone()),
+        };
+        (host, port(number))
+    });
+    let hosts: Vec<_> = hosts.collect();
+    match hosts.iter().any(|(host, _)| matches!(host, Host::Name(name) if name.is_empty())) {
+        false if !hosts.is_empty() => Ok(hosts),
+        _ => Err("it names no host".to_owned()),
+    }
+}
+
+fn decode(text: &str) -> Result<String, String> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(Into::into).map_err(|_| "a parameter is not UTF-8".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Address {
+        Address::parse(url).unwrap()
+    }
+
+    fn refused(url: &str) -> String {
+        let error = Address::parse(url).err().unwrap();
+        assert!(!error.contains("s3cret"), "{error}");
+        error
+    }
+
+    #[test]
+    fn hosts_ports_and_names_are_read() {
+        let address = parse("postgres://ada:s3cr%40t@db1:5433,db2:5434/portcullis");
+        let hosts = [("db1", 5433), ("db2", 5434)];
+        assert_eq!(address.hosts, hosts.map(|(host, port)| (Host::Name(host.into()), port)));
+        assert_eq!(address.user.as_deref(), Some("ada"));
+        assert_eq!(address.password.as_deref(), Some(&b"s3cr@t"[..]));
+        assert_eq!(address.database.as_deref(), Some("portcullis"));
+        assert_eq!(address.tls, Some(TlsFiles::default()));
+        assert_eq!(address.place(), "postgres://db1:5433,db2:5434/portcullis");
+        let one = parse("postgresql://db/x");
+        assert_eq!(one.hosts, [(Host::Name("db".into()), 5432)]);
+        let socket = parse("postgres://ada@%2Frun%2Fpostgresql/x");
+        assert_eq!(socket.hosts, [(Host::Directory("/run/postgresql".into()), 5432)]);
+        assert_eq!(socket.tls, None);
+    }
+
+    #[test]
+    fn certificates_are_checked_unless_that_is_switched_off() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            assert!(parse(&format!("postgres://db/x?sslmode={mode}")).tls.is_some(), "{mode}");
+        }
+        assert_eq!(parse("postgres://db/x?sslmode=disable").tls, None);
+        let files = parse("postgres://db/x?sslrootcert=%2Fca.pem&sslcert=c&sslkey=k").tls.unwrap();
+        assert_eq!(files.roots, Some("/ca.pem".into()));
+        assert_eq!(files.own, Some(("c".into(), "k".into())));
+        for mode in ["prefer", "allow"] {
+            assert!(refused(&format!("postgres://db/x?sslmode={mode}")).contains("in the clear"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_without_quoting_it() {
+        for url in [
+            "",
+            "s3cret",
+            "mysql://ada:s3cret@db/x",
+            "postgres://ada:s3cret@db:port/x",
+            "postgres://ada:s3cret@db/x?s3cret=1",
+            "postgres://ada:s3cret@db/x?sslmode=s3cret",
+            "postgres://ada:s3cret@db/x?sslmode",
+            "postgres://ada:s3cret@db/x?sslcert=s3cret",
+            "postgres://ada:s3cret@db/x?sslmode=disable&sslmode=disable",
+            "postgres://ada:s3cret@db/x?connect_timeout=0",
+            "postgres://ada:s3cret@db/x?target_session_attrs=any",
+            "postgres://ada:s3cret@/x",
+        ] {
+            refused(url);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What `portcullis-postgres` promises beyond the contract of every store.
+//!
+//! It needs a PostgreSQL server, and says loudly when there is none: `portcullis_testkit::postgres`.
+
+// Compiled for tests anyway; said so that Clippy takes the helpers for tests, too.
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod engine_faults;
+#[cfg(test)]
+mod model;
