@@ -227,13 +227,18 @@ impl Server {
     ///
     /// When one fails.
     pub fn run(&self, url: &str, sql: &str) -> String {
-        let done = Command::new(self.programs.join("psql"))
+        let done = Command::new(self.psql())
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql])
             .current_dir("/")
             .output()
             .expect("psql");
         assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8_lossy(&done.stdout).trim_end().to_owned()
+    }
+
+    /// Returns the path of `psql`.
+    pub fn psql(&self) -> PathBuf {
+        self.programs.join("psql")
     }
 
     /// Runs one of the server's programs on its data, such as `pg_ctl`, as who owns it.
@@ -288,7 +293,7 @@ impl Drop for Database {
     fn drop(&mut self) {
         // Nothing is lost if it stays.
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        let _ = Command::new(self.server.programs.join("psql"))
+        let _ = Command::new(self.server.psql())
             .args(["-X", "-q", "-d", &self.server.url, "-c", &drop])
             .current_dir("/")
             .stdin(Stdio::null())

@@ -1,22 +1,27 @@
 //! The contract that every store fulfils.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use portcullis::store::Store;
-use portcullis_testkit::postgres::{Database, absent};
+use portcullis_testkit::postgres::absent;
 use portcullis_testkit::{Capabilities, Fixture, async_trait};
 
-use crate::common::{database, open};
+use crate::common::{common_database, options};
 
-pub(crate) struct OnServer(Database);
+/// A schema of its own, in a database with all the others: a database takes a second to make and to
+/// delete.
+pub(crate) struct OnServer(String);
 
 impl OnServer {
     pub(crate) async fn new() -> Self {
-        Self(database().await)
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        Self(format!("place_{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
     }
 
     async fn open(&self) -> Arc<dyn Store> {
-        Arc::new(open(&self.0).await)
+        let database = common_database().await;
+        Arc::new(options().schema(self.0.as_str()).open(database.url()).await.unwrap())
     }
 }
 

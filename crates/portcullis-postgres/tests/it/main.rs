@@ -10,4 +10,16 @@ mod conformance;
 #[cfg(test)]
 mod engine_faults;
 #[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod following;
+#[cfg(test)]
+mod maintenance;
+#[cfg(test)]
 mod model;
+#[cfg(test)]
+mod opening;
+#[cfg(test)]
+mod standbys;
+#[cfg(test)]
+mod tls;
