@@ -83,6 +83,12 @@ impl PostgresStore {
         PostgresOptions::default()
     }
 
+    /// Returns hosts, ports and database of an address, without user and password; `None` if it is
+    /// no address.
+    pub fn place_of(address: &str) -> Option<String> {
+        Some(url::Address::parse(address).ok()?.place())
+    }
+
     /// Tells whether the store is new: opening it here has created it.
     ///
     /// Of several processes that open the same new store at once, one is told so.

@@ -119,8 +119,11 @@ pub enum OpenError {
 /// How long the connection to a host may be silent before it is asked whether it is there.
 const ALIVE: Duration = Duration::from_secs(20);
 
-pub(crate) async fn open(options: PostgresOptions, url: &str) -> Result<PostgresStore, OpenError> {
-    let (connector, mut connection, place) = connect(&options, url).await?;
+pub(crate) async fn open(
+    mut options: PostgresOptions,
+    url: &str,
+) -> Result<PostgresStore, OpenError> {
+    let (connector, mut connection, place) = connect(&mut options, url).await?;
     let refused =
         |failure: Failure| OpenError::Database { place: place.clone(), source: failure.into() };
     let created = prepare(&connection, &options, &place).await?;
@@ -147,12 +150,12 @@ pub(crate) async fn open(options: PostgresOptions, url: &str) -> Result<Postgres
 
 /// Gives a store another schema.
 pub(crate) async fn rename(
-    options: PostgresOptions,
+    mut options: PostgresOptions,
     url: &str,
     schema: &str,
 ) -> Result<(), OpenError> {
     check_name(schema)?;
-    let (_, connection, place) = connect(&options, url).await?;
+    let (_, connection, place) = connect(&mut options, url).await?;
     let refused =
         |failure: Failure| OpenError::Database { place: place.clone(), source: failure.into() };
     let rename =
@@ -161,8 +164,8 @@ pub(crate) async fn rename(
 }
 
 /// Deletes a store.
-pub(crate) async fn remove(options: PostgresOptions, url: &str) -> Result<(), OpenError> {
-    let (_, connection, place) = connect(&options, url).await?;
+pub(crate) async fn remove(mut options: PostgresOptions, url: &str) -> Result<(), OpenError> {
+    let (_, connection, place) = connect(&mut options, url).await?;
     let refused =
         |failure: Failure| OpenError::Database { place: place.clone(), source: failure.into() };
     match schema::identify(&connection, &options.schema).await.map_err(refused)? {
@@ -175,11 +178,12 @@ pub(crate) async fn remove(options: PostgresOptions, url: &str) -> Result<(), Op
 
 /// Connects to what the address names.
 async fn connect(
-    options: &PostgresOptions,
+    options: &mut PostgresOptions,
     url: &str,
 ) -> Result<(Arc<Connector>, Connection, String), OpenError> {
     check_name(&options.schema)?;
     let address = Address::parse(url).map_err(|reason| OpenError::Address { reason })?;
+    options.heed(&address);
     let place = address.place();
     let connector = Arc::new(connector(options, &address)?);
     match connector.connect().await {
@@ -247,27 +251,18 @@ fn connector(options: &PostgresOptions, address: &Address) -> Result<Connector, 
         }
         None => None,
     };
-    let connect_timeout = match address.connect_timeout {
-        Some(seconds) => Duration::from_secs(seconds),
-        None => options.connect_timeout,
-    };
-    let hosts = address.hosts.iter().map(|host| target(options, address, host, connect_timeout));
+    let hosts = address.hosts.iter().map(|host| target(options, address, host));
     Ok(Connector::new(
         hosts.collect(),
         tls,
         &options.schema,
-        connect_timeout,
+        options.connect_timeout,
         options.statement_timeout,
     ))
 }
 
 /// What is said to one of the hosts.
-fn target(
-    options: &PostgresOptions,
-    address: &Address,
-    host: &(Host, u16),
-    connect_timeout: Duration,
-) -> Target {
+fn target(options: &PostgresOptions, address: &Address, host: &(Host, u16)) -> Target {
     let mut config = Config::new();
     match &host.0 {
         Host::Name(name) => config.host(name),
@@ -276,7 +271,7 @@ fn target(
     config
         .port(host.1)
         .application_name(address.application.as_deref().unwrap_or("portcullis"))
-        .connect_timeout(connect_timeout)
+        .connect_timeout(options.connect_timeout)
         .target_session_attrs(TargetSessionAttrs::ReadWrite)
         .keepalives_idle(ALIVE)
         .keepalives_interval(ALIVE / 4)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::PostgresStore;
 use crate::open::{self, OpenError};
+use crate::url::Address;
 
 /// How to open a [`PostgresStore`].
 ///
@@ -144,6 +145,8 @@ impl PostgresOptions {
     /// | `sslcert`, `sslkey` | files with our own certificate and its key, PEM |
     /// | `passfile` | a file of passwords, as `psql` reads it |
     /// | `connect_timeout` | [seconds](PostgresOptions::connect_timeout) |
+    /// | `statement_timeout` | [seconds](PostgresOptions::statement_timeout) |
+    /// | `pool_size` | [connections](PostgresOptions::pool_size) |
     /// | `application_name` | what the server shows; `portcullis` by default |
     /// | `target_session_attrs` | `read-write`, which it always is |
     ///
@@ -174,6 +177,21 @@ impl PostgresOptions {
     /// See [`OpenError`].
     pub async fn remove(self, address: &str) -> Result<(), OpenError> {
         open::remove(self, address).await
+    }
+
+    /// Takes over what the address says.
+    pub(crate) fn heed(&mut self, address: &Address) {
+        let mut options = self.clone();
+        if let Some(timeout) = address.connect_timeout {
+            options = options.connect_timeout(timeout);
+        }
+        if let Some(timeout) = address.statement_timeout {
+            options = options.statement_timeout(timeout);
+        }
+        if let Some(size) = address.pool_size {
+            options = options.pool_size(size);
+        }
+        *self = options;
     }
 
     pub(crate) fn given_password(&self) -> Option<Vec<u8>> {

@@ -3,6 +3,7 @@
 //! Nothing here quotes what it reads: it may hold a password.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
@@ -21,7 +22,9 @@ pub(crate) struct Address {
     /// `None` when TLS is not to be spoken.
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) passfile: Option<PathBuf>,
-    pub(crate) connect_timeout: Option<u64>,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) statement_timeout: Option<Duration>,
+    pub(crate) pool_size: Option<u32>,
 }
 
 /// Where a server is.
@@ -40,6 +43,10 @@ impl Address {
             return Err(FORM.to_owned());
         }
         let (place, query) = url.split_once('?').unwrap_or((url, ""));
+        if query.contains('@') {
+            // What stands before it is part of a password then, and not a place.
+            return Err("`?` and `@` in a password or parameter are written %3F and %40".to_owned());
+        }
         // What is said of a URL that cannot be parsed may quote it.
         let config: Config = place.parse().map_err(|_| FORM.to_owned())?;
         let mut address = Self {
@@ -62,9 +69,19 @@ impl Address {
             match name {
                 "application_name" => address.application = Some(value),
                 "connect_timeout" => {
-                    let seconds = value.parse().ok().filter(|seconds| *seconds > 0);
+                    let seconds = number(&value).map(Duration::from_secs);
                     let wrong = "`connect_timeout` is a number of seconds, at least 1";
                     address.connect_timeout = Some(seconds.ok_or(wrong)?);
+                }
+                "statement_timeout" => {
+                    let seconds = number(&value).map(Duration::from_secs);
+                    let wrong = "`statement_timeout` is a number of seconds, at least 1";
+                    address.statement_timeout = Some(seconds.ok_or(wrong)?);
+                }
+                "pool_size" => {
+                    let size = number(&value).and_then(|size| u32::try_from(size).ok());
+                    let wrong = "`pool_size` is a number of connections, at least 1";
+                    address.pool_size = Some(size.ok_or(wrong)?);
                 }
                 "passfile" => address.passfile = Some(value.into()),
                 "sslcert" => certificate = Some(value.into()),
@@ -93,8 +110,9 @@ impl Address {
                 }
                 _ => {
                     return Err("it has an unknown parameter: there are `application_name`, \
-                                `connect_timeout`, `passfile`, `sslcert`, `sslkey`, `sslmode`, \
-                                `sslrootcert` and `target_session_attrs`"
+                                `connect_timeout`, `passfile`, `pool_size`, `sslcert`, `sslkey`, \
+                                `sslmode`, `sslrootcert`, `statement_timeout` and \
+                                `target_session_attrs`"
                         .to_owned());
                 }
             }
@@ -152,6 +170,10 @@ fn hosts(config: &Config) -> Result<Vec<(Host, u16)>, String> {
         false if !hosts.is_empty() => Ok(hosts),
         _ => Err("it names no host".to_owned()),
     }
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number| *number > 0)
 }
 
 fn decode(text: &str) -> Result<String, String> {
@@ -217,8 +239,11 @@ mod tests {
             "postgres://ada:s3cret@db/x?sslcert=s3cret",
             "postgres://ada:s3cret@db/x?sslmode=disable&sslmode=disable",
             "postgres://ada:s3cret@db/x?connect_timeout=0",
+            "postgres://ada:s3cret@db/x?pool_size=s3cret",
+            "postgres://ada:s3cret@db/x?statement_timeout=-1",
             "postgres://ada:s3cret@db/x?target_session_attrs=any",
             "postgres://ada:s3cret@/x",
+            "postgres://ada:12?s3cret@db/x",
         ] {
             refused(url);
         }

@@ -34,6 +34,7 @@ Environment:
   PORTCULLIS_LISTEN    the same as --listen of `serve`
   PORTCULLIS_LOG       what is logged to standard error, such as `debug` or `info,hyper=warn`
   PORTCULLIS_PASSWORD  the password for `auth create`, `auth set-password` and `check`
+  PGPASSWORD           the password of the database's user; or in a file, PGPASSFILE or ~/.pgpass
 
 Exit status: 0 done, 1 not done, 2 wrong usage. `check`: 0 allowed, 1 denied, 2 not decided;
 `verify`: 0 sound, 1 damaged, 2 not found out.
@@ -49,7 +50,8 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Where the records are: sqlite:PATH, sled:PATH, or for `serve` also memory:
+    /// Where the records are: sqlite:PATH, sled:PATH, postgres://USER@HOST/DATABASE, or for `serve`
+    /// also memory:
     #[arg(
         long,
         global = true,

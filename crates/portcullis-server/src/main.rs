@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod copy;
 mod failure;
+mod lasting_store;
 mod local_store;
 mod logging;
 mod names;

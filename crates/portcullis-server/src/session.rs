@@ -1,14 +1,16 @@
 //! What a command does with a store: open it, work with an engine on it, close it.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, OnceLock};
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use portcullis::Engine;
 use portcullis::password::PasswordPolicy;
 use portcullis::store::Store;
-use tokio::runtime;
+use tokio::runtime::{self, Runtime};
 
-use crate::local_store::{IfMissing, LocalStore};
+use crate::lasting_store::LastingStore;
+use crate::local_store::IfMissing;
 use crate::store_url::StoreUrl;
 
 /// The rules for passwords, as an option.
@@ -32,12 +34,12 @@ pub(crate) fn on_existing_store<T>(
     policy: PolicyArgs,
     work: impl AsyncFnOnce(&Engine) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    on_local_store(&StoreUrl::parse_lasting(store)?, IfMissing::Fail, policy, work)
+    on_lasting_store(&StoreUrl::parse_lasting(store)?, IfMissing::Fail, policy, work)
 }
 
 /// Works on the store.
-pub(crate) fn on_local_store<T>(
-    store: &LocalStore,
+pub(crate) fn on_lasting_store<T>(
+    store: &LastingStore,
     if_missing: IfMissing,
     policy: PolicyArgs,
     work: impl AsyncFnOnce(&Engine) -> anyhow::Result<T>,
@@ -63,13 +65,16 @@ pub(crate) fn on_store<T>(
     })
 }
 
-/// Runs the work on a runtime of its own.
+/// Runs the work on the runtime of this process. A store that was opened in one call is used in
+/// another, and its connections belong to the runtime.
 pub(crate) fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .context("could not start the runtime")?;
-    runtime.block_on(work)
+    static RUNTIME: OnceLock<io::Result<Runtime>> = OnceLock::new();
+    let runtime =
+        RUNTIME.get_or_init(|| runtime::Builder::new_current_thread().enable_all().build());
+    match runtime {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => Err(anyhow!("could not start the runtime: {error}")),
+    }
 }
 
 /// Closes the store after work whose result stands: what was done is done, and its answer may hold

@@ -4,17 +4,18 @@ use std::fmt;
 
 use anyhow::bail;
 
+use crate::lasting_store::{LastingStore, PostgresUrl};
 use crate::local_store::LocalStore;
 
-const SUPPORTED: &str = "this build has sqlite:PATH, sled:PATH and, for `serve`, memory:";
+const SUPPORTED: &str = "this build has sqlite:PATH, sled:PATH, postgres://USER@HOST/DATABASE and, for `serve`, memory:";
 
 /// Where the records are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     /// In the memory of this process.
     Memory,
-    /// On this machine, also when this process is gone.
-    Local(LocalStore),
+    /// Where they stay when this process is gone.
+    Lasting(LastingStore),
 }
 
 impl StoreUrl {
@@ -34,19 +35,26 @@ impl StoreUrl {
             ("sqlite" | "sled", path) if path.starts_with("//") => {
                 bail!("--store takes a path, not a URL with `//`: write {scheme}:PATH")
             }
-            ("sqlite", path) => Ok(Self::Local(LocalStore::Sqlite(path.into()))),
-            ("sled", path) => Ok(Self::Local(LocalStore::Sled(path.into()))),
+            ("sqlite", path) => Ok(Self::local(LocalStore::Sqlite(path.into()))),
+            ("sled", path) => Ok(Self::local(LocalStore::Sled(path.into()))),
+            ("postgres" | "postgresql", rest) if rest.starts_with("//") => {
+                Ok(Self::Lasting(LastingStore::Postgres(PostgresUrl::new(text))))
+            }
             ("postgres" | "postgresql", _) => {
-                bail!("stores on `{scheme}` are not in this build yet: {SUPPORTED}")
+                bail!("--store is no URL: write {scheme}://USER@HOST/DATABASE")
             }
             _ => bail!("--store has an unknown scheme: {SUPPORTED}"),
         }
     }
 
+    fn local(store: LocalStore) -> Self {
+        Self::Lasting(LastingStore::Local(store))
+    }
+
     /// Reads the text of `--store` for a command that works on a store which stays.
-    pub(crate) fn parse_lasting(text: &str) -> anyhow::Result<LocalStore> {
+    pub(crate) fn parse_lasting(text: &str) -> anyhow::Result<LastingStore> {
         match Self::parse(text)? {
-            Self::Local(store) => Ok(store),
+            Self::Lasting(store) => Ok(store),
             Self::Memory => bail!(
                 "a store in memory is gone when this command ends: give the server's store with \
                  --store sqlite:PATH"
@@ -59,7 +67,7 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory:"),
-            Self::Local(store) => store.fmt(f),
+            Self::Lasting(store) => store.fmt(f),
         }
     }
 }
@@ -77,10 +85,10 @@ mod tests {
         assert_eq!(StoreUrl::parse("memory:").unwrap(), StoreUrl::Memory);
         for path in ["portcullis.db", "/var/lib/portcullis.db", "./a:b c", "C:\\data\\p.db"] {
             let url = StoreUrl::parse(&format!("sqlite:{path}")).unwrap();
-            assert_eq!(url, StoreUrl::Local(LocalStore::Sqlite(path.into())));
+            assert_eq!(url, StoreUrl::local(LocalStore::Sqlite(path.into())));
             assert_eq!(url.to_string(), format!("sqlite:{path}"));
             let url = StoreUrl::parse(&format!("sled:{path}")).unwrap();
-            assert_eq!(url, StoreUrl::Local(LocalStore::Sled(path.into())));
+            assert_eq!(url, StoreUrl::local(LocalStore::Sled(path.into())));
             assert_eq!(url.to_string(), format!("sled:{path}"));
         }
     }
@@ -93,10 +101,19 @@ mod tests {
         assert!(error("sqlite://portcullis.db").contains("sqlite:PATH"));
         assert!(error("memory:x").contains("nothing may follow"));
         assert!(error("sled:").contains("write sled:PATH"));
-        for text in ["postgres://ada:s3cret@db/x", "mysql://ada:s3cret@db/x", "s3cret"] {
+        for text in ["postgres:ada:s3cret@db/x", "mysql://ada:s3cret@db/x", "s3cret"] {
             let error = error(text);
             assert!(!error.contains("s3cret"), "{error}");
-            assert!(error.contains("sqlite:"), "{error}");
+            assert!(error.contains("://") || error.contains("sqlite:"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_a_database_is_read_and_not_shown() {
+        for scheme in ["postgres", "postgresql"] {
+            let url = StoreUrl::parse(&format!("{scheme}://ada:s3cret@db/x")).unwrap();
+            assert_eq!(url.to_string(), "postgres://db:5432/x");
+            assert!(!format!("{url:?}").contains("s3cret"));
         }
     }
 

@@ -15,6 +15,7 @@ use crate::store_url::StoreUrl;
 #[command(after_help = "\
 The backup shows one moment and is a store itself. For sqlite: it is a file, and a server may go on
 working meanwhile; for sled: a directory, and no server may run (only one process can have it open).
+PostgreSQL makes backups itself: pg_dump --schema=portcullis, or its continuous archiving.
 It holds the hashes of passwords and tokens: its owner alone may read it.
 
 Example:
@@ -30,7 +31,8 @@ struct Document {
 }
 
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
-    let local = StoreUrl::parse_lasting(&context.store)?;
+    let lasting = StoreUrl::parse_lasting(&context.store)?;
+    let local = lasting.local()?;
     let store = local.open(IfMissing::Fail)?;
     run_async(async {
         let done = store.back_up(&args.destination).await;

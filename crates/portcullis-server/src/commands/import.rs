@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::failure::Outcome;
-use crate::local_store::{IfMissing, LocalStore, in_memory};
-use crate::session::{PolicyArgs, on_local_store, on_store};
+use crate::lasting_store::LastingStore;
+use crate::local_store::{IfMissing, in_memory};
+use crate::session::{PolicyArgs, on_lasting_store, on_store};
 use crate::store_url::StoreUrl;
 use crate::table::escape;
 
@@ -79,12 +80,12 @@ fn read(file: &Path) -> anyhow::Result<Snapshot> {
 }
 
 fn import_into(
-    store: &LocalStore,
+    store: &LastingStore,
     if_missing: IfMissing,
     snapshot: Snapshot,
     dry_run: bool,
 ) -> anyhow::Result<usize> {
-    on_local_store(store, if_missing, PolicyArgs::default(), async |engine: &Engine| {
+    on_lasting_store(store, if_missing, PolicyArgs::default(), async |engine: &Engine| {
         import(engine, snapshot, dry_run).await
     })
 }
@@ -96,7 +97,7 @@ fn import_into_memory(snapshot: Snapshot) -> anyhow::Result<usize> {
 }
 
 /// Imports into a store that is not there before everything is in it.
-fn import_into_new(store: &LocalStore, snapshot: Snapshot) -> anyhow::Result<usize> {
+fn import_into_new(store: &LastingStore, snapshot: Snapshot) -> anyhow::Result<usize> {
     store.make(|unfinished| import_into(unfinished, IfMissing::Create, snapshot, false))
 }
 

@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::cli::Context;
 use crate::copy::{Contents, copy};
 use crate::failure::Outcome;
-use crate::local_store::{IfMissing, LocalStore};
+use crate::lasting_store::LastingStore;
+use crate::local_store::IfMissing;
 use crate::session::{close, run as run_async};
 use crate::store_url::StoreUrl;
 
@@ -23,7 +24,8 @@ and nothing is done.
 
 Examples:
   portcullis migrate --from sqlite:portcullis.db --to sled:portcullis.sled
-  portcullis migrate --from sled:portcullis.sled --to sqlite:/var/lib/portcullis/portcullis.db")]
+  portcullis migrate --from sled:portcullis.sled --to sqlite:/var/lib/portcullis/portcullis.db
+  portcullis migrate --from sqlite:portcullis.db --to postgres://portcullis@db1,db2/portcullis")]
 pub(crate) struct MigrateArgs {
     /// The store to copy
     #[arg(long, value_name = "URL")]
@@ -66,7 +68,8 @@ pub(crate) fn run(args: MigrateArgs, context: Context) -> anyhow::Result<Outcome
 }
 
 pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Outcome> {
-    let to = StoreUrl::parse_lasting(&context.store)?;
+    let lasting = StoreUrl::parse_lasting(&context.store)?;
+    let to = lasting.local()?;
     let from = to.at(args.backup);
     if !to.is_absent().with_context(|| format!("cannot look at `{}`", to.path().display()))? {
         bail!("there is a store at `{}`: move it out of the way first", to.path().display());
@@ -83,14 +86,14 @@ pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Out
             "the backup is damaged: `portcullis verify --store {from}` says more, and may repair it"
         );
     }
-    let contents = copy_to_new(&from, &to)?;
+    let contents = copy_to_new(&LastingStore::Local(from.clone()), &lasting)?;
     let text = format!("restored {to} from {from}:\n{contents}");
     let document = Document { from: from.to_string(), to: to.to_string(), contents: &contents };
     context.output.document(&document, &text)?;
     Ok(Outcome::Done)
 }
 
-fn copy_to_new(from: &LocalStore, to: &LocalStore) -> anyhow::Result<Contents> {
+fn copy_to_new(from: &LastingStore, to: &LastingStore) -> anyhow::Result<Contents> {
     let old = from.open(IfMissing::Fail)?;
     let copied = to.make(|unfinished| {
         let new = unfinished.open(IfMissing::Create)?;

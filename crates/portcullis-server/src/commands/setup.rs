@@ -10,7 +10,7 @@ use crate::cli::Context;
 use crate::failure::Outcome;
 use crate::local_store::IfMissing;
 use crate::names::{self, Names};
-use crate::session::{PolicyArgs, on_local_store};
+use crate::session::{PolicyArgs, on_lasting_store};
 use crate::store_url::StoreUrl;
 use crate::table;
 use crate::view::{BucketView, TenantView};
@@ -66,7 +66,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
         }
         Ok((done, buckets))
     };
-    let (done, buckets) = on_local_store(&store, IfMissing::Create, PolicyArgs::default(), work)?;
+    let (done, buckets) = on_lasting_store(&store, IfMissing::Create, PolicyArgs::default(), work)?;
 
     let mut pairs = vec![
         ("org", format!("{} ({})", done.org.name, done.org.id)),

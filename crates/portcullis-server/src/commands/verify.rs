@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::failure::Outcome;
-use crate::local_store::{IfMissing, LocalStore};
+use crate::lasting_store::LastingStore;
+use crate::local_store::IfMissing;
 use crate::session::{close, run as run_async};
 use crate::store_url::StoreUrl;
 use crate::table::escape;
@@ -39,6 +40,10 @@ pub(crate) struct Args {
     /// Where the backup before a repair goes; by default beside the store
     #[arg(long, requires = "repair", value_name = "PATH")]
     backup: Option<PathBuf>,
+
+    /// Repair without a backup: for stores in PostgreSQL, which makes its backups itself
+    #[arg(long, requires = "repair", conflicts_with = "backup")]
+    without_backup: bool,
 }
 
 #[derive(Serialize)]
@@ -62,10 +67,14 @@ struct FindingView {
 }
 
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
-    let local = StoreUrl::parse_lasting(&context.store)?;
-    let store = local.open(IfMissing::Fail)?;
+    let lasting = StoreUrl::parse_lasting(&context.store)?;
+    if args.repair && !args.without_backup {
+        let local = lasting.local();
+        local.context("back the store up first, then repair it with --without-backup")?;
+    }
+    let store = lasting.open(IfMissing::Fail)?;
     let (backup, report) = run_async(async {
-        let verified = work(&args, &local, &*store).await;
+        let verified = work(&args, &lasting, &*store).await;
         close(&*store).await;
         verified
     })?;
@@ -92,13 +101,18 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
 
 async fn work(
     args: &Args,
-    local: &LocalStore,
+    lasting: &LastingStore,
     store: &dyn Maintain,
 ) -> anyhow::Result<(Option<String>, Report)> {
     let report = async || verify(store, |_| {}).await.context("could not verify the store");
     if !args.repair {
         return Ok((None, report().await?));
     }
+    if args.without_backup {
+        store.rebuild_entries().await.context("could not repair the store: nothing was changed")?;
+        return Ok((None, report().await?));
+    }
+    let local = lasting.local()?;
     let backup = match &args.backup {
         Some(path) => path.clone(),
         None => {

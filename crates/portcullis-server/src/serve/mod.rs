@@ -25,6 +25,7 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 
 use crate::failure::{Outcome, describe};
+use crate::lasting_store::LastingStore;
 use crate::local_store::{IfMissing, in_memory};
 use crate::session::PolicyArgs;
 use crate::store_url::StoreUrl;
@@ -50,14 +51,16 @@ Standard output gets `listening on http://ADDR`, or https, once connections are 
 the operator token of a new store: a store that nobody has set up yet is set up with the org
 `default`, the user `admin` and the bucket `default`. Its operator token is shown if standard output
 is a terminal, else it is written to the file `operator-token` beside the store (for memory: in the
-current directory), readable only by its owner. Logs go to standard error.
+current directory), readable only by its owner. A store in PostgreSQL is neither created nor set up:
+`portcullis setup` does that. Logs go to standard error.
 
 SIGTERM and SIGINT end it: requests in flight have 10 seconds to finish. The second one ends it at
 once. SIGHUP has it read the certificate and its key, and open the audit log, again.
 
 Examples:
   portcullis serve
-  portcullis serve --store sqlite:/var/lib/portcullis/portcullis.db --listen 127.0.0.1:0")]
+  portcullis serve --store sqlite:/var/lib/portcullis/portcullis.db --listen 127.0.0.1:0
+  portcullis serve --store postgres://portcullis@db1,db2/portcullis")]
 pub(crate) struct Args {
     /// Where to listen: IP address or host name, colon, port; port 0 is any free one
     #[arg(
@@ -217,10 +220,20 @@ async fn serve(
         None => None,
     };
 
-    let store = open(url)?;
+    let store = open(url).await?;
     let result = async {
         let engine = args.engine(Arc::clone(&store), audit.clone()).build().await?;
-        first_start::set_up_if_new(&engine, &token_place(url)?, &mut io::stdout()).await?;
+        match token_place(url)? {
+            Some(place) => {
+                first_start::set_up_if_new(&engine, &place, &mut io::stdout()).await?;
+            }
+            // Of several servers that start on a new database, none is the one to do so.
+            None if !engine.is_set_up().await? => bail!(
+                "nobody has set up the store in {url} yet: use `portcullis setup`, `import` or \
+                 `migrate`"
+            ),
+            None => {}
+        }
         let scheme = if tls.is_some() { "https" } else { "http" };
         let metrics = metrics.map(|((socket, address), metrics)| {
             tracing::info!("metrics on {scheme}://{address}/metrics");
@@ -294,26 +307,28 @@ async fn read_again(mut hangups: Hangups, reloader: Option<Reloader>, audit: Opt
     }
 }
 
-/// Opens the store. This blocks, which harms nobody: nothing is served yet.
-fn open(url: &StoreUrl) -> anyhow::Result<Arc<dyn Store>> {
+/// Opens the store. One on this machine blocks, which harms nobody: nothing is served yet.
+async fn open(url: &StoreUrl) -> anyhow::Result<Arc<dyn Store>> {
     match url {
         StoreUrl::Memory => in_memory(),
-        StoreUrl::Local(store) => Ok(store.open(IfMissing::Create)?),
+        StoreUrl::Lasting(LastingStore::Local(store)) => Ok(store.open(IfMissing::Create)?),
+        StoreUrl::Lasting(LastingStore::Postgres(url)) => Ok(url.open(IfMissing::Fail).await?),
     }
 }
 
-/// Where the operator token of a new store goes.
-fn token_place(url: &StoreUrl) -> anyhow::Result<TokenPlace> {
-    if io::IsTerminal::is_terminal(&io::stdout()) {
-        return Ok(TokenPlace::Terminal);
-    }
+/// Where the operator token of a new store goes; `None` where none is set up here.
+fn token_place(url: &StoreUrl) -> anyhow::Result<Option<TokenPlace>> {
     let beside = match url {
         StoreUrl::Memory => PathBuf::new(),
-        StoreUrl::Local(store) => store.path().to_owned(),
+        StoreUrl::Lasting(LastingStore::Local(store)) => store.path().to_owned(),
+        StoreUrl::Lasting(LastingStore::Postgres(_)) => return Ok(None),
     };
+    if io::IsTerminal::is_terminal(&io::stdout()) {
+        return Ok(Some(TokenPlace::Terminal));
+    }
     let path = beside.with_file_name("operator-token");
     let path = std::path::absolute(path).context("cannot tell the current directory")?;
-    Ok(TokenPlace::File(path))
+    Ok(Some(TokenPlace::File(path)))
 }
 
 /// Prints a line for whoever started the server. That they no longer listen is no reason not to

@@ -11,6 +11,7 @@ mod admin;
 mod check;
 mod maintenance;
 mod observation;
+mod postgres;
 mod refusals;
 mod serve;
 mod snapshots;

@@ -26,7 +26,7 @@ fn only_serve_setup_and_import_create_a_store() {
 fn a_store_that_this_build_has_not_is_refused_without_quoting_its_url() {
     let sandbox = Sandbox::new();
     for (url, expected) in [
-        ("postgres://ada:s3cret@db/x", "stores on `postgres` are not in this build yet"),
+        ("postgres:ada:s3cret@db/x", "write postgres://USER@HOST/DATABASE"),
         ("mysql://ada:s3cret@db/x", "unknown scheme"),
         ("portcullis.db", "sqlite:portcullis.db"),
         ("sqlite://portcullis.db", "write sqlite:PATH"),
