@@ -4,7 +4,9 @@
 //! $ cargo run --release -p portcullis-postgres --example latency -- postgres://…
 //! ```
 //!
-//! Rounds of the one and of the other alternate, so that what else the machine does is in both. The
+//! `own` is a task with a connection of its own, `shared` one that takes any connection for each
+//! call, as a pool must, `store` is the store. Rounds of each alternate, so that what else the machine
+//! does is in all. The
 //! database is filled; the schema `latency` is deleted at the end.
 
 #![expect(
@@ -14,7 +16,7 @@
     reason = "a program for those who measure"
 )]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
@@ -23,6 +25,7 @@ use portcullis::store::{
 };
 use portcullis::{Id, Status};
 use portcullis_postgres::PostgresStore;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Statement};
 
 const CONNECTIONS: usize = 16;
@@ -53,6 +56,27 @@ fn record(id: u64, revision: u128) -> Record {
     }
 }
 
+/// What the store sends, with the numbers of its parameters.
+const GET: &str = "SELECT t.id, t.revision, t.unique_key, t.org_id, t.user_id, t.status, t.body \
+    FROM users AS t WHERE t.id = $1";
+const INSERT: &str = "WITH new AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::bytea[], \
+        $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) WITH ORDINALITY \
+        AS n (id, revision, unique_key, org_id, user_id, status, body, place)), \
+    granted AS (INSERT INTO grants (kind, grant_key, id) SELECT 'users', g.grant_key, g.id \
+        FROM unnest($8::text[], $9::text[]) AS g (id, grant_key) ON CONFLICT DO NOTHING), \
+    noted AS (INSERT INTO changes (batch, kind, id) \
+        SELECT $10::bigint, 'users', n.id FROM new AS n ORDER BY n.place) \
+    INSERT INTO users (id, revision, unique_key, org_id, user_id, status, body) \
+    SELECT n.id, n.revision, n.unique_key, n.org_id, n.user_id, n.status, n.body \
+    FROM new AS n ORDER BY n.place ON CONFLICT DO NOTHING RETURNING id";
+const UPDATE: &str = "WITH put AS (UPDATE users SET revision = $2, unique_key = $3, org_id = $4, \
+        user_id = $5, status = $6, body = $7 WHERE id = $1 AND revision = $8 RETURNING id), \
+    revoked AS (DELETE FROM grants AS g USING put \
+        WHERE g.kind = 'users' AND g.id = put.id AND g.grant_key <> ALL ($9::text[])), \
+    granted AS (INSERT INTO grants (kind, grant_key, id) SELECT 'users', g.grant_key, put.id \
+        FROM put, unnest($9::text[]) AS g (grant_key) ON CONFLICT DO NOTHING) \
+    INSERT INTO changes (batch, kind, id) SELECT $10::bigint, 'users', put.id FROM put RETURNING 1";
+
 /// One connection of the driver alone, with what the store would send on it.
 struct Bare {
     client: Client,
@@ -71,19 +95,9 @@ impl Bare {
             )
             .await
             .unwrap();
-        let columns = "id, revision, unique_key, org_id, user_id, status, body";
-        let insert = format!(
-            "WITH noted AS (INSERT INTO changes (batch, kind, id) VALUES ($8, 'users', $1)) \
-             INSERT INTO users ({columns}) VALUES ($1, $2, $3, $4, $5, $6, $7) \
-             ON CONFLICT DO NOTHING RETURNING id"
-        );
-        let insert = client.prepare(&insert);
-        let get = client.prepare("SELECT id, revision, unique_key, org_id, user_id, status, body FROM users WHERE id = $1");
-        let update = client.prepare(
-            "WITH put AS (UPDATE users SET revision = $2, unique_key = $3, org_id = $4, \
-             user_id = $5, status = $6, body = $7 WHERE id = $1 AND revision = $9 RETURNING id) \
-             INSERT INTO changes (batch, kind, id) SELECT $8, 'users', put.id FROM put RETURNING 1",
-        );
+        let insert = client.prepare(INSERT);
+        let get = client.prepare(GET);
+        let update = client.prepare(UPDATE);
         let (insert, get, update) =
             (insert.await.unwrap(), get.await.unwrap(), update.await.unwrap());
         Self { client, insert, get, update }
@@ -101,33 +115,24 @@ impl Bare {
         }
         let begin = self.client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
         let old = (revision - 1).to_be_bytes();
+        let nothing: Vec<&str> = Vec::new();
         let rows = async {
             match what {
                 What::Create => {
-                    self.client
-                        .query(
-                            &self.insert,
-                            &[&id, &&bytes[..], &key, &none, &none, &status, &body, &1_i64],
-                        )
-                        .await
+                    let (ids, revisions) = (vec![&id], vec![&bytes[..]]);
+                    let (keys, nones) = (vec![key], vec![none]);
+                    let (statuses, bodies) = (vec![status], vec![body]);
+                    let parameters: [&(dyn ToSql + Sync); 10] = [
+                        &ids, &revisions, &keys, &nones, &nones, &statuses, &bodies, &nothing,
+                        &nothing, &1_i64,
+                    ];
+                    self.client.query(&self.insert, &parameters).await
                 }
                 _ => {
-                    self.client
-                        .query(
-                            &self.update,
-                            &[
-                                &id,
-                                &&bytes[..],
-                                &key,
-                                &none,
-                                &none,
-                                &status,
-                                &body,
-                                &1_i64,
-                                &&old[..],
-                            ],
-                        )
-                        .await
+                    let (new, old) = (&bytes[..], &old[..]);
+                    let parameters: [&(dyn ToSql + Sync); 10] =
+                        [&id, &new, &key, &none, &none, &status, &body, &old, &nothing, &1_i64];
+                    self.client.query(&self.update, &parameters).await
                 }
             }
         };
@@ -164,12 +169,14 @@ async fn main() {
     let store = Arc::new(options().open(&url).await.unwrap());
     let bare: Vec<_> = join_all((0..CONNECTIONS).map(|_| Bare::connect(&url))).await;
     let bare: Vec<_> = bare.into_iter().map(Arc::new).collect();
+    let shared = Arc::new(Mutex::new(bare.clone()));
     for what in [What::Create, What::Get, What::Update] {
-        let mut times = [Vec::new(), Vec::new()];
-        for round in 0..ROUNDS * 2 {
-            let which = usize::try_from(round % 2).unwrap();
+        let mut times = [Vec::new(), Vec::new(), Vec::new()];
+        for round in 0..ROUNDS * 3 {
+            let which = usize::try_from(round % 3).unwrap();
             let tasks = (0..CONNECTIONS).map(|task| {
-                let (store, bare) = (Arc::clone(&store), Arc::clone(&bare[task]));
+                let (store, own, shared) =
+                    (Arc::clone(&store), Arc::clone(&bare[task]), Arc::clone(&shared));
                 tokio::spawn(async move {
                     let mut times = Vec::new();
                     for number in 0..EACH {
@@ -180,7 +187,12 @@ async fn main() {
                         };
                         let begin = Instant::now();
                         match which {
-                            0 => bare.run(what, id, revision).await,
+                            0 => own.run(what, id, revision).await,
+                            1 => {
+                                let bare = shared.lock().unwrap().pop().unwrap();
+                                bare.run(what, id, revision).await;
+                                shared.lock().unwrap().push(bare);
+                            }
                             _ => through_store(&store, what, id, revision).await,
                         }
                         times.push(begin.elapsed());
@@ -191,7 +203,7 @@ async fn main() {
             let all = join_all(tasks).await.into_iter().flat_map(Result::unwrap);
             // The first round of each fills caches.
             match round {
-                0 | 1 => drop(all.collect::<Vec<_>>()),
+                0..3 => drop(all.collect::<Vec<_>>()),
                 _ => times[which].extend(all),
             }
         }
@@ -199,19 +211,19 @@ async fn main() {
         let mean = |times: &[Duration]| {
             times.iter().sum::<Duration>() / u32::try_from(times.len()).unwrap()
         };
-        let [bare, store] = &times;
+        let [own, shared, store] = &times;
         let ratio = |a: Duration, b: Duration| a.as_secs_f64() / b.as_secs_f64();
-        println!(
-            "{what:?}: bare p50 {:?} p99 {:?}, store p50 {:?} p99 {:?}; ratio of p50 {:.2}, of means {:.2}",
-            percentile(bare, 50),
-            percentile(bare, 99),
-            percentile(store, 50),
-            percentile(store, 99),
-            ratio(percentile(store, 50), percentile(bare, 50)),
-            ratio(mean(store), mean(bare)),
-        );
+        for (name, times) in [("own", own), ("shared", shared), ("store", store)] {
+            println!(
+                "{what:?}, {name}: p50 {:?}, p99 {:?}; p50 {:.2} and mean {:.2} of `own`",
+                percentile(times, 50),
+                percentile(times, 99),
+                ratio(percentile(times, 50), percentile(own, 50)),
+                ratio(mean(times), mean(own)),
+            );
+        }
     }
-    drop(bare);
+    drop((bare, shared));
     store.close().await.unwrap();
     options().remove(&url).await.unwrap();
 }

@@ -10,6 +10,9 @@ use portcullis::store::{Feed, Kind, Position};
 /// A change that was found: by which batch it was made, if that is known, and of what it is.
 pub(crate) type Found = (Option<i64>, Kind, Id);
 
+/// How many batches are known to have been told. More of them between two looks are told twice.
+const MOST: usize = 4_096;
+
 /// The feed, and which batches of this process it was told of.
 ///
 /// A batch is told by whoever comes first, the task that commits it or the one that looks for
@@ -54,7 +57,9 @@ impl Announcements {
         if let Some(State::Found(position)) = batches.remove(&batch) {
             return position;
         }
-        batches.insert(batch, State::Told);
+        if batches.len() < MOST {
+            batches.insert(batch, State::Told);
+        }
         // While it is locked, so that nobody else tells it meanwhile.
         self.feed.announce(changes)
     }

@@ -207,12 +207,15 @@ async fn trim(pool: &Arc<Pool>, keep: Duration) -> Result<i64, NoConnection> {
     let mut lease = pool.take().await?;
     let mut all = 0;
     loop {
-        let trimmed = match lease.connection() {
+        let trimmed = match lease.for_transaction() {
             Ok(connection) => trim_some(connection, keep).await,
             Err(failure) => Err(failure),
         };
         match trimmed {
-            Ok(some) => all += some,
+            Ok(some) => {
+                lease.transaction_is_over();
+                all += some;
+            }
             Err(failure) => {
                 lease.abandon();
                 return Err(NoConnection::Failed(failure));

@@ -55,15 +55,10 @@ impl Maintain for PostgresStore {
     /// tables. Reads and commits wait meanwhile.
     async fn rebuild_entries(&self) -> Result<(), StoreError> {
         let mut lease = self.pool.take().await?;
-        let rebuilt = rebuild(lease.connection()?).await;
-        match rebuilt {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                // And the transaction with it, wherever it was.
-                lease.abandon();
-                Err(error)
-            }
-        }
+        // Whatever goes wrong, the connection ends, and the transaction with it, wherever it was.
+        rebuild(lease.for_transaction()?).await?;
+        lease.transaction_is_over();
+        Ok(())
     }
 
     /// Not offered: always an error.

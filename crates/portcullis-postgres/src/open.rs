@@ -266,7 +266,11 @@ fn target(options: &PostgresOptions, address: &Address, host: &(Host, u16)) -> T
     let mut config = Config::new();
     match &host.0 {
         Host::Name(name) => config.host(name),
+        #[cfg(unix)]
         Host::Directory(path) => config.host_path(path),
+        // An address names none here.
+        #[cfg(not(unix))]
+        Host::Directory(_) => &mut config,
     };
     config
         .port(host.1)

@@ -69,6 +69,7 @@ impl Pool {
             pool: Arc::clone(self),
             connection: Some(connection),
             is_new,
+            in_transaction: false,
             _permit: permit,
         };
         loop {
@@ -125,6 +126,8 @@ pub(crate) struct Lease {
     connection: Option<Connection>,
     /// Whether it was made for this lease.
     is_new: bool,
+    /// Whether a transaction may be under way on it.
+    in_transaction: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -132,6 +135,18 @@ impl Lease {
     /// Returns the connection; there is one until it was found to be dead.
     pub(crate) fn connection(&mut self) -> Result<&mut Connection, Failure> {
         self.connection.as_mut().ok_or_else(|| Failure::Lost("it was given up".to_owned()))
+    }
+
+    /// The same, for a transaction: should this be dropped before the transaction is
+    /// [over](Lease::transaction_is_over), the connection ends, and the transaction with it.
+    pub(crate) fn for_transaction(&mut self) -> Result<&mut Connection, Failure> {
+        self.in_transaction = true;
+        self.connection()
+    }
+
+    /// Says that the connection can be used by others again.
+    pub(crate) fn transaction_is_over(&mut self) {
+        self.in_transaction = false;
     }
 
     /// Ends the connection if the failure says that it is of no use. Tells whether another one may do
@@ -162,6 +177,10 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
+        if self.in_transaction {
+            connection.abandon();
+            return;
+        }
         if connection.has_ended() || self.pool.is_closed() {
             return;
         }

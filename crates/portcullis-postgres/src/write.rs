@@ -71,13 +71,16 @@ impl Writer {
                 Err(NoConnection::Failed(failure)) => return Err(failure.into()),
             };
             let transaction = Transaction {
-                connection: lease.connection()?,
+                connection: lease.for_transaction()?,
                 announcements: &self.announcements,
                 operations,
                 alone: &alone,
                 batch,
             };
-            match transaction.run().await {
+            let outcome = transaction.run().await;
+            // Committed or rolled back, or given up below.
+            lease.transaction_is_over();
+            match outcome {
                 Outcome::Committed(position) => return Ok(position),
                 Outcome::Refused(error) => return Err(error),
                 Outcome::Doubtful(number) => {

@@ -6,7 +6,9 @@ use futures_util::future::join_all;
 use portcullis::store::{Kind, Lookup, Store};
 use portcullis_postgres::OpenError;
 
-use crate::common::{commit, create, everything, open, options, user, with_database};
+use crate::common::{
+    commit, create, everything, open, options, replace, revised, until, user, with_database,
+};
 
 #[test]
 fn of_many_that_create_a_store_at_once_one_does() {
@@ -114,5 +116,30 @@ fn a_store_is_given_another_schema_and_deleted() {
         unfinished().remove(database.url()).await.unwrap();
         unfinished().remove(database.url()).await.unwrap();
         assert!(!open(database).await.was_created());
+    });
+}
+
+#[test]
+fn a_user_who_may_not_change_the_tables_can_serve() {
+    with_database(async |database| {
+        open(database).await.close().await.unwrap();
+        let role = database.name().replace("test", "role");
+        database.run(&format!(
+            "CREATE ROLE {role} LOGIN;
+             GRANT USAGE ON SCHEMA portcullis TO {role};
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA portcullis TO {role}"
+        ));
+        let url = database.url().replace("postgres@", &format!("{role}@"));
+        let keep = std::time::Duration::from_secs(1);
+        let store = options().create(false).keep_changes(keep).open(&url).await.unwrap();
+        let ada = user(1, "ada");
+        commit(&store, [create(&ada)]).await.unwrap();
+        commit(&store, [replace(&revised(&ada), &ada)]).await.unwrap();
+        until("old changes are deleted", || {
+            database.run("SELECT count(*) FROM portcullis.changes") == "0"
+        })
+        .await;
+        store.close().await.unwrap();
+        database.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
     });
 }
