@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use futures_util::FutureExt;
@@ -21,7 +20,7 @@ use crate::envelope::{Envelope, log_failure};
 use crate::login::cut;
 use crate::original::{Original, OriginalUri};
 use crate::query::{self, Parameter};
-use crate::trace;
+use crate::trace::TraceLayer;
 use crate::v1_layer::{authenticate, challenge};
 use crate::wire::UNRESERVED;
 
@@ -66,7 +65,7 @@ impl Default for ForwardAuthConfig {
 /// [`server_router`](crate::server_router) has it already. Every answer is 204, 401 or 403
 /// (`docs/behaviour.md`, "Forward-auth").
 pub fn forward_auth_router(engine: Engine, config: ForwardAuthConfig) -> Router {
-    routes(engine, config).layer(from_fn(trace::trace))
+    routes(engine, config).layer(TraceLayer)
 }
 
 pub(crate) fn routes(engine: Engine, config: ForwardAuthConfig) -> Router {

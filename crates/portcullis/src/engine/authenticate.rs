@@ -42,16 +42,16 @@ impl Engine {
             Credentials::Password { username, password } => {
                 let mac = self.0.keys.password(username, password);
                 let now = self.moment();
-                let proof = match self.0.known.login(&mac, now) {
+                let known = match self.0.known.login(&mac, now) {
                     Look::Warm(principal) => {
                         self.0.metrics.warm.increment();
                         return Ok(principal);
                     }
-                    Look::Proven(proof) => Some(proof),
+                    Look::Proven(principal) => Some(principal),
                     Look::Nothing => None,
                 };
-                let log_in = LogIn { username, password, mac, proof, source };
-                if proof.is_none()
+                let log_in = LogIn { username, password, mac, known, source };
+                if log_in.known.is_none()
                     && let Some(principal) = self.known_token_as_password(&log_in, now)
                 {
                     self.0.metrics.warm.increment();
