@@ -13,8 +13,8 @@ use crate::callers::{ApiTokenCallers, Callers, require_caller};
 use crate::client_address::{ClientAddressLayer, TrustedProxy};
 use crate::envelope::Envelope;
 use crate::forward_auth::ForwardAuthConfig;
-use crate::wire::PREFIX;
 use crate::trace::TraceLayer;
+use crate::wire::PREFIX;
 use crate::{authorizations, forward_auth, list, lookups, operations};
 
 /// The documented prefix. Existing clients call [`PREFIX`].
@@ -68,12 +68,13 @@ pub fn server_router_with(engine: Engine, config: ServerConfig) -> Router {
     let unknown = Router::new()
         .fallback(path_not_found)
         .layer(from_fn_with_state(api.clone(), require_caller_below_api));
+    let addresses = ClientAddressLayer::new(trusted_proxies);
     management(api.clone())
         .merge(operations::router(api))
-        .merge(forward_auth::routes(engine, forward_auth))
         .fallback_service(unknown)
         // Together, as each layer of a router costs a request two allocations.
-        .layer((ClientAddressLayer::new(trusted_proxies), TraceLayer))
+        .layer((addresses.clone(), TraceLayer))
+        .merge(forward_auth::routes(engine, forward_auth, Some(addresses)))
 }
 
 fn management(api: Api) -> Router {

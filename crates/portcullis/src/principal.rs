@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::cache::Memory;
 use crate::metrics::{ALLOWED, DENIED};
 use crate::{
-    Action, ApiToken, ApiTokenId, Authorization, AuthorizationId, Decision, Denial, Explanation, Id,
-    OrgId, Permission, PermissionSet, Resource, Status, UserId, Username,
+    Action, ApiToken, ApiTokenId, Authorization, AuthorizationId, Decision, Denial, Explanation,
+    Id, OrgId, Permission, PermissionSet, Resource, Status, UserId, Username,
 };
 
 /// Who was let in, and what they may do. Cheap to clone, cheap to ask.

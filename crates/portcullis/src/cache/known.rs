@@ -190,9 +190,8 @@ impl Known {
     pub(crate) fn token(&self, digest: &TokenDigest, now: Moment) -> Option<Principal> {
         self.tokens.find(digest.table_hash(), |facts| {
             let memory = facts.memory()?;
-            (memory.digest() == Some(digest)
-                && self.counts(facts, memory, Subject::Token, now))
-            .then(|| Principal::of_facts(Arc::clone(facts)))
+            (memory.digest() == Some(digest) && self.counts(facts, memory, Subject::Token, now))
+                .then(|| Principal::of_facts(Arc::clone(facts)))
         })
     }
 

@@ -9,7 +9,8 @@ use crate::cache::{Keys, KnownBy, Memory};
 use crate::password::{Password, PasswordHash};
 use crate::store::{Modified, StoreExt};
 use crate::{
-    Actor, AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId, Error, Principal, Refusal,
+    Actor, AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId, Error,
+    Principal, Refusal,
 };
 
 /// Whose hashes are being replaced.
