@@ -61,6 +61,7 @@ mod maintain;
 mod open;
 mod operations;
 mod options;
+mod place;
 mod readers;
 mod rows;
 mod schema;
