@@ -18,7 +18,7 @@ use portcullis::{
 use serde_json::json;
 
 /// Counts up whenever the records, or how a store is filled with them, become other ones.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The most permissions that an authorization has.
 const MOST_PERMISSIONS: f64 = 64.0;

@@ -103,7 +103,7 @@ pub(crate) fn gets(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
         ROUNDS,
         vec![
             each(&ids, |id| get_id(&world.sled, id)),
-            each(&ids, |id| assert_eq!(world.bare_sled.by_id(id.as_u64())), 1),
+            each(&ids, |id| assert_eq!(world.bare_sled.by_id(id.as_u64()), 1)),
         ],
     );
     let what = format!("sled, get by id of {count}");
@@ -113,7 +113,7 @@ pub(crate) fn gets(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
         ROUNDS,
         vec![
             each(&names, |name| get_name(&world.sled, name)),
-            each(&names, |name| assert_eq!(world.bare_sled.by_name(name)), 1),
+            each(&names, |name| assert_eq!(world.bare_sled.by_name(name), 1)),
         ],
     );
     let what = format!("sled, get by username of {count}");
