@@ -6,12 +6,12 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::header;
 use percent_encoding::utf8_percent_encode;
 use portcullis::{
-    AuthorizationFilter, AuthorizationId, Described, Engine, Error, ErrorKind, Listing, OrgId,
-    ParseIdError, Permission, Status, UserId,
+    AuthorizationFilter, AuthorizationId, Described, Engine, Error, ErrorKind, Listing, Lookups,
+    OrgId, ParseIdError, Permission, Status, UserId,
 };
 use serde::Serialize;
 
@@ -27,6 +27,9 @@ const MAX_LIMIT: usize = 1_000;
 
 /// How many authorizations are read and written at a time when no page was asked for.
 const CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+
+/// Room for so many, as most of them are.
+const PART_BYTES: usize = 256 * 1_024;
 
 /// Every parameter of a list.
 const PARAMETERS: [&str; 11] = [
@@ -180,9 +183,13 @@ pub(crate) async fn list(
 
     // The first page is read before the status is sent, so that most failures still have one.
     let on_behalf = caller.asks(&api.engine);
+    let mut lookups = api.engine.lookups();
     let first = match request.limit {
         Some(limit) => on_behalf.list_authorizations(&filter, request.after, limit).await?,
-        None => on_behalf.list_authorizations_in_parts(&filter, request.after, CHUNK).await?,
+        None => {
+            let after = request.after;
+            on_behalf.list_authorizations_in_parts(&filter, after, CHUNK, &mut lookups).await?
+        }
     };
     if first.items.is_empty() && request.wants_one() {
         return Err(not_found().into());
@@ -192,7 +199,7 @@ pub(crate) async fn list(
         (Some(after), Some(limit)) => {
             Body::from(document(Some(request.next_link(after, limit)), &first.items))
         }
-        (Some(_), None) => stream_from(first, api.engine, caller, filter),
+        (Some(_), None) => stream_from(first, api.engine, caller, filter, lookups),
     };
     Ok(respond(body))
 }
@@ -216,32 +223,46 @@ fn stream_from(
     engine: Engine,
     caller: Caller,
     filter: AuthorizationFilter,
+    lookups: Lookups,
 ) -> Body {
     let mut out = begin(None);
     write_items(&mut out, &first.items, true);
-    let state = (Some(out), first.next, engine, caller, filter);
-    let parts = stream::unfold(state, |(ready, next, engine, caller, filter)| async move {
-        if let Some(ready) = ready {
-            return Some((Ok(ready), (None, next, engine, caller, filter)));
-        }
-        let after = next?;
-        let on_behalf = caller.asks(&engine);
-        match on_behalf.list_authorizations_in_parts(&filter, Some(after), CHUNK).await {
-            Ok(page) => {
-                let mut out = Vec::new();
-                write_items(&mut out, &page.items, false);
-                if page.next.is_none() {
-                    end(&mut out, false);
-                }
-                Some((Ok(out), (None, page.next, engine, caller, filter)))
+    let rest = Rest { after: first.next, engine, caller, filter, lookups };
+    let first = stream::once(async { Ok(out) });
+    Body::from_stream(first.chain(stream::unfold(rest, Rest::part)))
+}
+
+/// What of a list is not read yet.
+struct Rest {
+    after: Option<AuthorizationId>,
+    engine: Engine,
+    caller: Caller,
+    filter: AuthorizationFilter,
+    lookups: Lookups,
+}
+
+impl Rest {
+    async fn part(mut self) -> Option<(Result<Vec<u8>, Error>, Self)> {
+        let after = self.after?;
+        let on_behalf = self.caller.asks(&self.engine);
+        let page = on_behalf
+            .list_authorizations_in_parts(&self.filter, Some(after), CHUNK, &mut self.lookups)
+            .await;
+        let part = page.map(|page| {
+            self.after = page.next;
+            let mut out = Vec::with_capacity(PART_BYTES);
+            write_items(&mut out, &page.items, false);
+            if page.next.is_none() {
+                end(&mut out, false);
             }
-            Err(error) => {
-                tracing::error!("a list broke off: {error}");
-                Some((Err(error), (None, None, engine, caller, filter)))
-            }
+            out
+        });
+        if let Err(error) = &part {
+            tracing::error!("a list broke off: {error}");
+            self.after = None;
         }
-    });
-    Body::from_stream(parts)
+        Some((part, self))
+    }
 }
 
 fn begin(next: Option<String>) -> Vec<u8> {

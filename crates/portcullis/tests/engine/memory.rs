@@ -182,7 +182,7 @@ async fn an_edited_entry_costs_one_read_and_no_hash() {
     // The same by somebody else, as soon as the feed tells.
     let update = AuthorizationUpdate::description("changed again");
     world.other.update_authorization(world.id, update).await.unwrap();
-    let changed = (portcullis::store::Kind::Authorization, world.id.untyped());
+    let changed = (Kind::Authorization, world.id.untyped());
     world.heard(|feed| _ = feed.announce([changed])).await;
     assert_eq!(world.cost().await, (1, 0));
     assert_eq!(world.cost().await, (0, 0));
