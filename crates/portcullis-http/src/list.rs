@@ -229,7 +229,8 @@ fn stream_from(
     write_items(&mut out, &first.items, true);
     let rest = Rest { after: first.next, engine, caller, filter, lookups };
     let first = stream::once(async { Ok(out) });
-    Body::from_stream(first.chain(stream::unfold(rest, Rest::part)))
+    // Fused: what compresses it asks once more after the end.
+    Body::from_stream(first.chain(stream::unfold(rest, Rest::part)).fuse())
 }
 
 /// What of a list is not read yet.

@@ -246,7 +246,7 @@ async fn pages_show_once_what_was_there_all_the_time_whatever_comes_and_goes() {
 #[tokio::test]
 async fn a_list_is_compressed_for_who_asks_for_it() {
     let server = Server::new().await;
-    for number in 0..600 {
+    for number in 0..300 {
         server.authorization(&format!("agent-{number:03}")).await;
     }
     let ask = async |uri: &str, accepted: &str| {
