@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use fastrand::Rng;
 use portcullis::store::{Batch, Entity, Expect, Operation, Record, Revision};
 use portcullis::{
-    Authorization, AuthorizationId, BucketId, GrantKey, OrgId, Permission, Resource, Status,
-    Timestamp, UserId,
+    Authorization, AuthorizationId, Bucket, BucketId, GrantKey, Org, OrgId, Permission, Resource,
+    Status, Timestamp, User, UserId,
 };
 use serde_json::json;
 
@@ -150,6 +150,44 @@ impl Data {
         })
     }
 
+    /// Returns what creates the orgs, the users and the buckets that they refer to, in batches.
+    pub fn tenants(self) -> impl Iterator<Item = Batch> {
+        let orgs = (0..self.orgs()).map(move |number| {
+            let body = json!({
+                "v": 1,
+                "id": self.org(number),
+                "name": format!("org-{number:04}"),
+                "status": Status::Active,
+            });
+            put(Org::from_body(serde_json::from_value(body).unwrap()))
+        });
+        let users = (0..self.users()).map(move |number| {
+            let body = json!({
+                "v": 1,
+                "id": self.user(number),
+                "name": format!("user-{number:05}"),
+                "status": Status::Active,
+            });
+            put(User::from_body(serde_json::from_value(body).unwrap()))
+        });
+        let buckets = (0..self.orgs()).flat_map(move |org| {
+            (0..BUCKETS).map(move |rank| {
+                let body = json!({
+                    "v": 1,
+                    "id": self.bucket(org, rank).id,
+                    "orgID": self.org(org),
+                    "name": format!("bucket-{rank:02}"),
+                });
+                put(Bucket::from_body(serde_json::from_value(body).unwrap()))
+            })
+        });
+        let mut all = orgs.chain(users).chain(buckets).peekable();
+        std::iter::from_fn(move || {
+            all.peek()?;
+            Some(all.by_ref().take(BATCH).collect())
+        })
+    }
+
     /// Returns a directory under `target` with these records in it, in a form that the name tells
     /// apart from others. What is not there yet is made by `fill`, in a directory that gets its
     /// name when it is complete.
@@ -173,6 +211,12 @@ impl Data {
         }
         Ok(path)
     }
+}
+
+/// What creates it.
+fn put(entity: impl Entity) -> Operation {
+    let record = entity.to_record(Revision::from_u128(1)).unwrap();
+    Operation::Put { record, grants: entity.grants(), expect: Expect::Absent }
 }
 
 /// Ids have gaps between them.

@@ -37,6 +37,11 @@ impl Rounds {
         Self(vec![self.0[0].clone(), self.0[peer].clone()])
     }
 
+    /// What one needed more than the other in each round.
+    pub fn differences(&self, contender: usize, than: usize) -> Vec<f64> {
+        self.0[contender].iter().zip(&self.0[than]).map(|(one, other)| one - other).collect()
+    }
+
     /// The median of what one needed for what the other needed in the same round.
     pub fn ratio(&self, contender: usize, peer: usize) -> f64 {
         let pairs = self.0[contender].iter().zip(&self.0[peer]);
