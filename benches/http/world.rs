@@ -22,9 +22,10 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(data: Data) -> Self {
+        let file = file(data);
         let runtime = runtime();
         let (engine, token) = runtime.block_on(async {
-            let store: Arc<dyn Store> = Arc::new(SqliteStore::open(file(data)).unwrap());
+            let store: Arc<dyn Store> = Arc::new(SqliteStore::open(file).unwrap());
             let engine = Engine::builder_on(store).build().await.unwrap();
             let new = NewApiToken {
                 org: data.org(0),

@@ -14,6 +14,8 @@ use portcullis::{
     OrgId, ParseIdError, Permission, Status, UserId,
 };
 use serde::Serialize;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use crate::callers::Caller;
 use crate::envelope::Envelope;
@@ -227,10 +229,10 @@ fn stream_from(
 ) -> Body {
     let mut out = begin(None);
     write_items(&mut out, &first.items, true);
-    let rest = Rest { after: first.next, engine, caller, filter, lookups };
+    let rest = Rest { after: first.next, engine, caller, filter, lookups }.read_ahead();
     let first = stream::once(async { Ok(out) });
     // Fused: what compresses it asks once more after the end.
-    Body::from_stream(first.chain(stream::unfold(rest, Rest::part)).fuse())
+    Body::from_stream(first.chain(stream::unfold(rest, part)).fuse())
 }
 
 /// What of a list is not read yet.
@@ -242,28 +244,47 @@ struct Rest {
     lookups: Lookups,
 }
 
+/// A part that is being read, and what comes after it. Given up where it is dropped.
+type Ahead = AbortOnDropHandle<(Result<Listing<Described>, Error>, Rest)>;
+
 impl Rest {
-    async fn part(mut self) -> Option<(Result<Vec<u8>, Error>, Self)> {
+    /// Begins to read the next part, if there is one: while the one before is written and sent.
+    fn read_ahead(mut self) -> Option<Ahead> {
         let after = self.after?;
-        let on_behalf = self.caller.asks(&self.engine);
-        let page = on_behalf
-            .list_authorizations_in_parts(&self.filter, Some(after), CHUNK, &mut self.lookups)
-            .await;
-        let part = page.map(|page| {
-            self.after = page.next;
-            let mut out = Vec::with_capacity(PART_BYTES);
-            write_items(&mut out, &page.items, false);
-            if page.next.is_none() {
-                end(&mut out, false);
-            }
-            out
-        });
-        if let Err(error) = &part {
-            tracing::error!("a list broke off: {error}");
-            self.after = None;
-        }
-        Some((part, self))
+        let read = async move {
+            let on_behalf = self.caller.asks(&self.engine);
+            let page = on_behalf
+                .list_authorizations_in_parts(&self.filter, Some(after), CHUNK, &mut self.lookups)
+                .await;
+            self.after = page.as_ref().ok().and_then(|page| page.next);
+            (page, self)
+        };
+        Some(AbortOnDropHandle::new(tokio::spawn(read.in_current_span())))
     }
+}
+
+async fn part(ahead: Option<Ahead>) -> Option<(Result<Vec<u8>, Error>, Option<Ahead>)> {
+    let read = ahead?.await;
+    let (page, ahead) = match read {
+        Ok((page, rest)) => (page, rest.read_ahead()),
+        // It panicked, or the server ends.
+        Err(error) => {
+            let message = "an internal error has occurred";
+            (Err(Error::new(ErrorKind::Internal, message).with_source(error)), None)
+        }
+    };
+    let part = page.map(|page| {
+        let mut out = Vec::with_capacity(PART_BYTES);
+        write_items(&mut out, &page.items, false);
+        if page.next.is_none() {
+            end(&mut out, false);
+        }
+        out
+    });
+    if let Err(error) = &part {
+        tracing::error!("a list broke off: {error}");
+    }
+    Some((part, ahead))
 }
 
 fn begin(next: Option<String>) -> Vec<u8> {

@@ -117,7 +117,10 @@ impl<'a> OnBehalfOf<'a> {
             self.engine.report_change(actor, source, AuditAction::Read, record, &readable);
         }
         readable?;
-        Ok(self.engine.lookups().describe(authorization).await??)
+        let mut lookups = self.engine.lookups();
+        // All at once, so that the answer waits for one of them and not for each.
+        lookups.prepare(std::slice::from_ref(&authorization)).await?;
+        Ok(lookups.describe(authorization).await??)
     }
 
     /// Lists the authorizations that the filter means and the caller may read, as
