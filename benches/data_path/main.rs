@@ -8,12 +8,11 @@ mod cold;
 mod crowd;
 mod forward_auth;
 mod plain;
-mod rounds;
-mod table;
 mod warm;
 mod world;
 
 use criterion::Criterion;
+use portcullis_benches::{rounds, table};
 
 use table::Row;
 

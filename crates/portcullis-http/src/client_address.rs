@@ -113,6 +113,11 @@ impl ClientAddressLayer {
         Self { trusted: trusted.into_iter().collect() }
     }
 
+    /// Returns the client's address, where the peer's is known.
+    pub(crate) fn find(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+        peer(extensions).map(|peer| self.client(peer, headers))
+    }
+
     fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|proxy| proxy.0.contains(&address))
     }
@@ -120,13 +125,13 @@ impl ClientAddressLayer {
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         let mut client = peer;
-        for told in forwarded_for(headers) {
-            if !self.trusts(client) {
-                break;
-            }
-            match told {
-                Some(address) => client = address,
-                None => return peer,
+        let mut told = forwarded_for(headers);
+        // Nothing is read of what somebody says who is not trusted.
+        while self.trusts(client) {
+            match told.next() {
+                Some(Some(address)) => client = address,
+                Some(None) => return peer,
+                None => break,
             }
         }
         client
@@ -183,8 +188,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for ClientAddressService<S> 
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        if let Some(peer) = peer(request.extensions()) {
-            let client = self.layer.client(peer, request.headers());
+        if let Some(client) = self.layer.find(request.extensions(), request.headers()) {
             request.extensions_mut().insert(ClientAddress(client));
         }
         self.inner.call(request)

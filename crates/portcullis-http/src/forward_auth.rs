@@ -1,27 +1,31 @@
 //! Forward-auth: a reverse proxy asks whether a request may go on to the database behind it.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::from_fn;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::routing::any_service;
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 use percent_encoding::utf8_percent_encode;
 use portcullis::{Decision, Engine, Error, ErrorKind, Identity, Permission, Principal, Resource};
+use tower_layer::Layer;
+use tower_service::Service;
 
-use crate::client_address::source;
+use crate::client_address::{ClientAddressLayer, source};
 use crate::envelope::{Envelope, log_failure};
 use crate::login::cut;
 use crate::original::{Original, OriginalUri};
 use crate::query::{self, Parameter};
-use crate::trace;
+use crate::trace::TraceLayer;
 use crate::v1_layer::{authenticate, challenge};
 use crate::wire::UNRESERVED;
 
@@ -66,19 +70,48 @@ impl Default for ForwardAuthConfig {
 /// [`server_router`](crate::server_router) has it already. Every answer is 204, 401 or 403
 /// (`docs/behaviour.md`, "Forward-auth").
 pub fn forward_auth_router(engine: Engine, config: ForwardAuthConfig) -> Router {
-    routes(engine, config).layer(from_fn(trace::trace))
+    routes(engine, config, None)
 }
 
-pub(crate) fn routes(engine: Engine, config: ForwardAuthConfig) -> Router {
-    let gate = Gate { engine, config: Arc::new(config) };
-    let path_with_slash = format!("{PATH}/");
-    Router::new().route(PATH, any(answer)).route(&path_with_slash, any(answer)).with_state(gate)
+/// The routes, with a look for the client's address where no layer does it.
+pub(crate) fn routes(
+    engine: Engine,
+    config: ForwardAuthConfig,
+    addresses: Option<ClientAddressLayer>,
+) -> Router {
+    // A service rather than a handler in layers: each of them costs every request an allocation.
+    let gate = Gate(Arc::new(Settings { engine, config, addresses }));
+    let gate = any_service(TraceLayer.layer(gate));
+    Router::new().route(PATH, gate.clone()).route(&format!("{PATH}/"), gate)
 }
 
 #[derive(Clone)]
-struct Gate {
+struct Gate(Arc<Settings>);
+
+struct Settings {
     engine: Engine,
-    config: Arc<ForwardAuthConfig>,
+    config: ForwardAuthConfig,
+    addresses: Option<ClientAddressLayer>,
+}
+
+impl Service<Request> for Gate {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let settings = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (parts, _) = request.into_parts();
+            let verdict = AssertUnwindSafe(settings.judge(&parts)).catch_unwind().await;
+            let verdict = verdict.unwrap_or_else(|_| Verdict::Failed(panicked()));
+            Ok(verdict.into_response())
+        })
+    }
 }
 
 /// What the proxy is told.
@@ -93,19 +126,16 @@ enum Verdict {
     Failed(Error),
 }
 
-async fn answer(State(gate): State<Gate>, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let verdict = AssertUnwindSafe(gate.judge(&parts)).catch_unwind().await;
-    verdict.unwrap_or_else(|_| Verdict::Failed(panicked())).into_response()
-}
-
 fn panicked() -> Error {
     Error::new(ErrorKind::Internal, "an internal error has occurred").with_source("a panic")
 }
 
-impl Gate {
+impl Settings {
     async fn judge(&self, parts: &Parts) -> Verdict {
-        let source = source(&parts.extensions);
+        let source = match &self.addresses {
+            Some(addresses) => addresses.find(&parts.extensions, &parts.headers),
+            None => source(&parts.extensions),
+        };
         let original = match Original::read(&parts.headers, &self.config.uri_header) {
             Ok(original) => original,
             Err(unclear) => {
@@ -208,7 +238,7 @@ impl Asked {
         let database = uri.map_or(Ok(None), OriginalUri::database);
         let database = database.map_err(|unclear| unclear.to_string())?;
         // A proxy that passes the client's query on would have the client say what is asked.
-        if uri.is_some_and(|uri| uri.parameters().any(asks)) {
+        if uri.is_some_and(|uri| uri.asks) {
             return Err("the client asks: the proxy may pass its query on to us".to_owned());
         }
         if let Some(asked) = Self::read_own(own_query)? {
@@ -231,7 +261,7 @@ impl Asked {
         if found.next().is_some() {
             return Err("the proxy asks twice".to_owned());
         }
-        let value = parameter.readable().map(|value| query::decoded(value).collect());
+        let value = parameter.readable().map(query::decoded);
         let value = value.and_then(|value| String::from_utf8(value).ok());
         let value = value.ok_or("what the proxy asks is not encoded for a URL")?;
         if parameter.is("permission") {

@@ -40,6 +40,10 @@ fn write(out: &mut Vec<u8>, formatter: impl Formatter, value: &impl Serialize) {
 
 /// Writes a part of a string; what a browser could take for markup is escaped.
 fn write_fragment<W: ?Sized + io::Write>(writer: &mut W, fragment: &str) -> io::Result<()> {
+    // Most have none of them, and bytes are found faster than characters.
+    if !fragment.bytes().any(|byte| matches!(byte, b'<' | b'>' | b'&' | 0xe2)) {
+        return writer.write_all(fragment.as_bytes());
+    }
     let mut rest = fragment;
     while let Some(position) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
         let (before, special) = rest.split_at(position);
@@ -94,8 +98,14 @@ impl TabFormatter {
     }
 
     fn new_line<W: ?Sized + io::Write>(&self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b"\n")?;
-        (0..self.level).try_for_each(|_| writer.write_all(b"\t"))
+        const LINE: &[u8] = b"\n\t\t\t\t\t\t\t\t";
+        match LINE.get(..=self.level) {
+            Some(line) => writer.write_all(line),
+            None => {
+                writer.write_all(b"\n")?;
+                (0..self.level).try_for_each(|_| writer.write_all(b"\t"))
+            }
+        }
     }
 }
 

@@ -6,14 +6,16 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::header;
 use percent_encoding::utf8_percent_encode;
 use portcullis::{
-    AuthorizationFilter, AuthorizationId, Described, Engine, Error, ErrorKind, Listing, OrgId,
-    ParseIdError, Permission, Status, UserId,
+    AuthorizationFilter, AuthorizationId, Described, Engine, Error, ErrorKind, Listing, Lookups,
+    OrgId, ParseIdError, Permission, Status, UserId,
 };
 use serde::Serialize;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use crate::callers::Caller;
 use crate::envelope::Envelope;
@@ -27,6 +29,9 @@ const MAX_LIMIT: usize = 1_000;
 
 /// How many authorizations are read and written at a time when no page was asked for.
 const CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+
+/// Room for so many, as most of them are.
+const PART_BYTES: usize = 256 * 1_024;
 
 /// Every parameter of a list.
 const PARAMETERS: [&str; 11] = [
@@ -180,9 +185,13 @@ pub(crate) async fn list(
 
     // The first page is read before the status is sent, so that most failures still have one.
     let on_behalf = caller.asks(&api.engine);
+    let mut lookups = api.engine.lookups();
     let first = match request.limit {
         Some(limit) => on_behalf.list_authorizations(&filter, request.after, limit).await?,
-        None => on_behalf.list_authorizations_in_parts(&filter, request.after, CHUNK).await?,
+        None => {
+            let after = request.after;
+            on_behalf.list_authorizations_in_parts(&filter, after, CHUNK, &mut lookups).await?
+        }
     };
     if first.items.is_empty() && request.wants_one() {
         return Err(not_found().into());
@@ -192,7 +201,7 @@ pub(crate) async fn list(
         (Some(after), Some(limit)) => {
             Body::from(document(Some(request.next_link(after, limit)), &first.items))
         }
-        (Some(_), None) => stream_from(first, api.engine, caller, filter),
+        (Some(_), None) => stream_from(first, api.engine, caller, filter, lookups),
     };
     Ok(respond(body))
 }
@@ -216,32 +225,66 @@ fn stream_from(
     engine: Engine,
     caller: Caller,
     filter: AuthorizationFilter,
+    lookups: Lookups,
 ) -> Body {
     let mut out = begin(None);
     write_items(&mut out, &first.items, true);
-    let state = (Some(out), first.next, engine, caller, filter);
-    let parts = stream::unfold(state, |(ready, next, engine, caller, filter)| async move {
-        if let Some(ready) = ready {
-            return Some((Ok(ready), (None, next, engine, caller, filter)));
+    let rest = Rest { after: first.next, engine, caller, filter, lookups }.read_ahead();
+    let first = stream::once(async { Ok(out) });
+    // Fused: what compresses it asks once more after the end.
+    Body::from_stream(first.chain(stream::unfold(rest, part)).fuse())
+}
+
+/// What of a list is not read yet.
+struct Rest {
+    after: Option<AuthorizationId>,
+    engine: Engine,
+    caller: Caller,
+    filter: AuthorizationFilter,
+    lookups: Lookups,
+}
+
+/// A part that is being read, and what comes after it. Given up where it is dropped.
+type Ahead = AbortOnDropHandle<(Result<Listing<Described>, Error>, Rest)>;
+
+impl Rest {
+    /// Begins to read the next part, if there is one: while the one before is written and sent.
+    fn read_ahead(mut self) -> Option<Ahead> {
+        let after = self.after?;
+        let read = async move {
+            let on_behalf = self.caller.asks(&self.engine);
+            let page = on_behalf
+                .list_authorizations_in_parts(&self.filter, Some(after), CHUNK, &mut self.lookups)
+                .await;
+            self.after = page.as_ref().ok().and_then(|page| page.next);
+            (page, self)
+        };
+        Some(AbortOnDropHandle::new(tokio::spawn(read.in_current_span())))
+    }
+}
+
+async fn part(ahead: Option<Ahead>) -> Option<(Result<Vec<u8>, Error>, Option<Ahead>)> {
+    let read = ahead?.await;
+    let (page, ahead) = match read {
+        Ok((page, rest)) => (page, rest.read_ahead()),
+        // It panicked, or the server ends.
+        Err(error) => {
+            let message = "an internal error has occurred";
+            (Err(Error::new(ErrorKind::Internal, message).with_source(error)), None)
         }
-        let after = next?;
-        let on_behalf = caller.asks(&engine);
-        match on_behalf.list_authorizations_in_parts(&filter, Some(after), CHUNK).await {
-            Ok(page) => {
-                let mut out = Vec::new();
-                write_items(&mut out, &page.items, false);
-                if page.next.is_none() {
-                    end(&mut out, false);
-                }
-                Some((Ok(out), (None, page.next, engine, caller, filter)))
-            }
-            Err(error) => {
-                tracing::error!("a list broke off: {error}");
-                Some((Err(error), (None, None, engine, caller, filter)))
-            }
+    };
+    let part = page.map(|page| {
+        let mut out = Vec::with_capacity(PART_BYTES);
+        write_items(&mut out, &page.items, false);
+        if page.next.is_none() {
+            end(&mut out, false);
         }
+        out
     });
-    Body::from_stream(parts)
+    if let Err(error) = &part {
+        tracing::error!("a list broke off: {error}");
+    }
+    Some((part, ahead))
 }
 
 fn begin(next: Option<String>) -> Vec<u8> {

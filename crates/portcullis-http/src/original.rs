@@ -21,7 +21,11 @@ pub(crate) struct Original<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct OriginalUri<'a> {
     pub(crate) path: &'a str,
-    query: &'a str,
+    username: Only<'a>,
+    password: Only<'a>,
+    database: Only<'a>,
+    /// Whether it has a parameter with which a proxy says what is asked.
+    pub(crate) asks: bool,
 }
 
 /// Says why an original request is not read.
@@ -46,11 +50,14 @@ impl<'a> Original<'a> {
         let uri = uri.map(|value| OriginalUri::parse(value).ok_or(Unclear::Uri)).transpose()?;
         let authorization = only(headers, &header::AUTHORIZATION);
         let authorization = authorization.map_err(|Twice| Unclear::Authorization)?;
-        let query = uri.map(|uri| uri.query);
-        for name in ["u", "p"] {
-            only_value(query.unwrap_or_default(), name).map_err(|Twice| Unclear::Credentials)?;
-        }
-        Ok(Self { uri, credentials: V1Credentials::find(query, authorization).ok() })
+        let (username, password) = match &uri {
+            Some(uri) => (uri.username.value(), uri.password.value()),
+            None => (Ok(None), Ok(None)),
+        };
+        let username = username.map_err(|Twice| Unclear::Credentials)?;
+        let password = password.map_err(|Twice| Unclear::Credentials)?;
+        let credentials = V1Credentials::find_in(username, password, authorization).ok();
+        Ok(Self { uri, credentials })
     }
 }
 
@@ -60,23 +67,38 @@ impl<'a> OriginalUri<'a> {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
         // To some parsers a `;` separates parameters, and a `#` ends the query.
         let clear = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
-            && !query.contains(';')
+            && !query.bytes().any(|byte| byte == b';')
             && path.starts_with('/');
-        clear.then_some(Self { path, query })
+        clear.then(|| Self::with_parameters(path, query))
     }
 
-    /// Returns its parameters.
-    pub(crate) fn parameters(&self) -> impl Iterator<Item = Parameter<'a>> + use<'a> {
-        query::parameters(self.query)
+    fn with_parameters(path: &'a str, query: &'a str) -> Self {
+        let mut uri = Self {
+            path,
+            username: Only::Absent,
+            password: Only::Absent,
+            database: Only::Absent,
+            asks: false,
+        };
+        for parameter in query::parameters(query) {
+            for (name, value) in
+                [("u", &mut uri.username), ("p", &mut uri.password), ("db", &mut uri.database)]
+            {
+                if parameter.is(name) {
+                    value.add(parameter);
+                }
+            }
+            uri.asks |= parameter.is("permission") || parameter.is("check");
+        }
+        uri
     }
 
     /// Returns the value of the only `db`, not empty.
     pub(crate) fn database(&self) -> Result<Option<String>, Unclear> {
-        let Some(value) = only_value(self.query, "db").map_err(|Twice| Unclear::Database)? else {
+        let Some(value) = self.database.value().map_err(|Twice| Unclear::Database)? else {
             return Ok(None);
         };
-        let name = String::from_utf8(query::decoded(value).collect());
-        let name = name.map_err(|_| Unclear::Database)?;
+        let name = String::from_utf8(query::decoded(value)).map_err(|_| Unclear::Database)?;
         Ok(Some(name).filter(|name| !name.is_empty()))
     }
 }
@@ -84,19 +106,35 @@ impl<'a> OriginalUri<'a> {
 /// There is more than one, or the one that is there cannot be read.
 struct Twice;
 
+/// The value of a parameter that may stand once.
+#[derive(Clone, Copy)]
+enum Only<'a> {
+    Absent,
+    Value(&'a str),
+    Unclear,
+}
+
+impl<'a> Only<'a> {
+    fn add(&mut self, parameter: Parameter<'a>) {
+        *self = match (*self, parameter.readable()) {
+            (Only::Absent, Some(value)) => Only::Value(value),
+            _ => Only::Unclear,
+        };
+    }
+
+    const fn value(self) -> Result<Option<&'a str>, Twice> {
+        match self {
+            Only::Absent => Ok(None),
+            Only::Value(value) => Ok(Some(value)),
+            Only::Unclear => Err(Twice),
+        }
+    }
+}
+
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Twice> {
     let mut values = headers.get_all(name).into_iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
         (_, Some(_)) => Err(Twice),
-    }
-}
-
-fn only_value<'a>(query: &'a str, name: &str) -> Result<Option<&'a str>, Twice> {
-    let mut values = query::parameters(query).filter(|parameter| parameter.is(name));
-    match (values.next().map(Parameter::readable), values.next()) {
-        (None, _) => Ok(None),
-        (Some(Some(value)), None) => Ok(Some(value)),
-        (Some(_), _) => Err(Twice),
     }
 }

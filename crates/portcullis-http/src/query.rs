@@ -12,19 +12,38 @@ pub(crate) struct Parameter<'a> {
 
 /// Returns the parameters of the part of a URL after the `?`.
 pub(crate) fn parameters(query: &str) -> impl Iterator<Item = Parameter<'_>> {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Parameter { name, value }
+    let mut rest = query;
+    // Plain loops: what is looked for is a few bytes away.
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let (pair, others) = cut_at(rest, b'&').unwrap_or((rest, ""));
+            rest = others;
+            if !pair.is_empty() {
+                let (name, value) = cut_at(pair, b'=').unwrap_or((pair, ""));
+                return Some(Parameter { name, value });
+            }
+        }
+        None
     })
+}
+
+/// Returns what is before and after the first such byte, which is ASCII.
+fn cut_at(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|other| other == byte)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 impl<'a> Parameter<'a> {
     /// Tells whether this is its name, decoded. A name that cannot be read is none.
     pub(crate) fn is(self, name: &str) -> bool {
-        if !self.name.contains(['%', '+', ';']) {
+        // Encoding makes no name shorter.
+        if self.name.len() < name.len() {
+            return false;
+        }
+        if !self.name.bytes().any(|byte| matches!(byte, b'%' | b'+' | b';')) {
             return self.name == name;
         }
-        is_readable(self.name) && decoded(self.name).eq(name.bytes())
+        is_readable(self.name) && decoded(self.name) == name.as_bytes()
     }
 
     /// Returns the value as it stands, unless it cannot be read: it holds a broken escape or a
@@ -40,11 +59,23 @@ pub(crate) fn first<'a>(query: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Decodes what can be read: `+` is a blank, `%` and two digits are a byte.
-pub(crate) fn decoded(text: &str) -> impl Iterator<Item = u8> + '_ {
-    text.split('+').enumerate().flat_map(|(position, part)| {
-        let blank = (position > 0).then_some(b' ');
-        blank.into_iter().chain(percent_decode_str(part))
-    })
+pub(crate) fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    decode_into(&mut bytes, text);
+    bytes
+}
+
+/// Appends what [`decoded`] returns. It is never longer than the text.
+pub(crate) fn decode_into(bytes: &mut Vec<u8>, text: &str) {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return bytes.extend_from_slice(text.as_bytes());
+    }
+    for (position, part) in text.split('+').enumerate() {
+        if position > 0 {
+            bytes.push(b' ');
+        }
+        bytes.extend(percent_decode_str(part));
+    }
 }
 
 fn is_readable(text: &str) -> bool {
@@ -73,14 +104,12 @@ impl Query {
     pub(crate) fn parse(query: &str) -> Self {
         let mut found = Self { parameters: Vec::new(), broken: Vec::new() };
         for parameter in parameters(query).filter(|parameter| is_readable(parameter.name)) {
-            let Ok(name) = String::from_utf8(decoded(parameter.name).collect()) else {
+            let Ok(name) = String::from_utf8(decoded(parameter.name)) else {
                 continue;
             };
             match parameter.readable() {
                 Some(value) => {
-                    let mut bytes = Zeroizing::new(Vec::with_capacity(value.len()));
-                    bytes.extend(decoded(value));
-                    found.parameters.push((name, bytes));
+                    found.parameters.push((name, Zeroizing::new(decoded(value))));
                 }
                 None => found.broken.push(name),
             }
@@ -141,7 +170,7 @@ mod tests {
             query in "([up]|%70|%7|[+;])?=?([a-z]|%[0-9a-f]{2}|[&=+%;]){0,12}",
         ) {
             for name in ["u", "p", "+", " "] {
-                let found = first(&query, name).map(|value| decoded(value).collect::<Vec<u8>>());
+                let found = first(&query, name).map(decoded);
                 let query = Query::parse(&query);
                 proptest::prop_assert_eq!(found.as_deref(), query.bytes(name));
             }

@@ -94,7 +94,7 @@ fn redact_query(query: &str) -> Option<String> {
 
 fn is_password(pair: &str) -> bool {
     let name = pair.split_once('=').map(|(name, _)| name);
-    name.is_some_and(|name| decoded(name).map(|byte| byte.to_ascii_lowercase()).eq([b'p']))
+    name.is_some_and(|name| decoded(name).eq_ignore_ascii_case(b"p"))
 }
 
 #[cfg(test)]

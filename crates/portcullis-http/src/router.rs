@@ -4,17 +4,21 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use portcullis::Engine;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 
 use crate::callers::{ApiTokenCallers, Callers, require_caller};
 use crate::client_address::{ClientAddressLayer, TrustedProxy};
 use crate::envelope::Envelope;
 use crate::forward_auth::ForwardAuthConfig;
+use crate::trace::TraceLayer;
 use crate::wire::PREFIX;
-use crate::{authorizations, forward_auth, list, lookups, operations, trace};
+use crate::{authorizations, forward_auth, list, lookups, operations};
 
 /// The documented prefix. Existing clients call [`PREFIX`].
 const DOCUMENTED_PREFIX: &str = "/legacy/authorizations";
@@ -39,7 +43,7 @@ pub fn router(engine: Engine) -> Router {
 /// The management API for callers of the host's own.
 pub fn router_with_callers(engine: Engine, callers: impl Callers) -> Router {
     let api = Api { engine, callers: Arc::new(callers) };
-    management(api).layer(from_fn(trace::trace))
+    management(api).layer(TraceLayer)
 }
 
 /// Settings of a server of its own. The defaults are those of its fields.
@@ -67,12 +71,13 @@ pub fn server_router_with(engine: Engine, config: ServerConfig) -> Router {
     let unknown = Router::new()
         .fallback(path_not_found)
         .layer(from_fn_with_state(api.clone(), require_caller_below_api));
+    let addresses = ClientAddressLayer::new(trusted_proxies);
     management(api.clone())
         .merge(operations::router(api))
-        .merge(forward_auth::routes(engine, forward_auth))
         .fallback_service(unknown)
-        .layer(from_fn(trace::trace))
-        .layer(ClientAddressLayer::new(trusted_proxies))
+        // Together, as each layer of a router costs a request two allocations.
+        .layer((addresses.clone(), TraceLayer))
+        .merge(forward_auth::routes(engine, forward_auth, Some(addresses)))
 }
 
 fn management(api: Api) -> Router {
@@ -86,7 +91,8 @@ fn management(api: Api) -> Router {
 }
 
 fn legacy_authorizations(prefix: &str) -> Router<Api> {
-    let collection = get(list::list).post(authorizations::create);
+    // The list alone: everything else is short.
+    let collection = get(list::list).layer(compression()).post(authorizations::create);
     let item =
         get(authorizations::get).patch(authorizations::update).delete(authorizations::delete);
     let router = Router::new();
@@ -104,6 +110,17 @@ fn legacy_authorizations(prefix: &str) -> Router<Api> {
         .route(&format!("{prefix}/{{id}}/{{*rest}}"), axum::routing::any(path_not_found))
         .route(&format!("{prefix}//"), axum::routing::any(path_not_found))
 }
+
+/// Compresses what is long for whoever asks for it. At the lowest level: the worker's time is dear,
+/// and a list is a tenth of its size all the same.
+fn compression() -> CompressionLayer<SizeAbove> {
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES))
+}
+
+/// The shortest answer that is compressed.
+const MIN_COMPRESSED_BYTES: u64 = 1_024;
 
 fn lookup_routes() -> Router<Api> {
     let router = Router::new();

@@ -1,15 +1,21 @@
 //! A tracing span around each request. What is in the query or in a header with credentials is
 //! not in it.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::task::{Context, Poll};
+use std::thread;
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use futures_util::future::{CatchUnwind, Map};
 use http::{HeaderMap, HeaderName};
 use portcullis::{Error, ErrorKind};
-use tracing::Instrument;
+use tower_layer::Layer;
+use tower_service::Service;
+use tracing::instrument::Instrumented;
+use tracing::{Instrument, Span};
 
 use crate::envelope::Envelope;
 use crate::redact::mark_sensitive;
@@ -26,8 +32,49 @@ const MAX_PATH_BYTES: usize = 256;
 /// The longest trace context that is taken from a header, in bytes.
 const MAX_CONTEXT_BYTES: usize = 256;
 
-pub(crate) async fn trace(mut request: Request, next: Next) -> Response {
-    mark_sensitive(request.headers_mut());
+/// Puts the span around what the service does, and answers 500 where it panics.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TraceLayer;
+
+impl<S> Layer<S> for TraceLayer {
+    type Service = Traced<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Traced(inner)
+    }
+}
+
+/// The service that [`TraceLayer`] makes. Its future needs no allocation of its own: this is on the
+/// way of every request.
+#[derive(Clone, Debug)]
+pub(crate) struct Traced<S>(S);
+
+type Answer = Result<Response, Infallible>;
+
+impl<S> Service<Request> for Traced<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Instrumented<
+        Map<CatchUnwind<AssertUnwindSafe<S::Future>>, fn(thread::Result<Answer>) -> Answer>,
+    >;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        mark_sensitive(request.headers_mut());
+        let span = span(&request);
+        let answer = span.in_scope(|| self.0.call(request));
+        let answered: fn(thread::Result<Answer>) -> Answer = answered;
+        AssertUnwindSafe(answer).catch_unwind().map(answered).instrument(span)
+    }
+}
+
+fn span(request: &Request) -> Span {
     let span = tracing::info_span!(
         "request",
         method = %request.method(),
@@ -36,21 +83,24 @@ pub(crate) async fn trace(mut request: Request, next: Next) -> Response {
         trace_id = tracing::field::Empty,
         parent_id = tracing::field::Empty,
     );
-    if let Some(TraceParent { trace_id, parent_id }) = trace_parent(request.headers()) {
+    if !span.is_disabled()
+        && let Some(TraceParent { trace_id, parent_id }) = trace_parent(request.headers())
+    {
         span.record("trace_id", trace_id).record("parent_id", parent_id);
     }
-    async {
-        let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-        let response = response.unwrap_or_else(|_| {
-            tracing::error!("a handler panicked");
-            Envelope::from(Error::new(ErrorKind::Internal, "an internal error has occurred"))
-                .into_response()
-        });
+    span
+}
+
+fn answered(answer: thread::Result<Answer>) -> Answer {
+    let response = answer.unwrap_or_else(|_| {
+        tracing::error!("a handler panicked");
+        let error = Error::new(ErrorKind::Internal, "an internal error has occurred");
+        Ok(Envelope::from(error).into_response())
+    });
+    if let Ok(response) = &response {
         tracing::debug!(status = response.status().as_u16(), "answered");
-        response
     }
-    .instrument(span)
-    .await
+    response
 }
 
 /// The beginning of a path that is too long for a log.

@@ -54,15 +54,18 @@ impl V1Credentials {
     ///
     /// [`NoCredentials`] when there are none, or none that can be read.
     pub fn parse(uri: &Uri, headers: &HeaderMap) -> Result<Self, NoCredentials> {
-        Self::find(uri.query(), headers.get(header::AUTHORIZATION))
+        let query = uri.query().unwrap_or_default();
+        let (username, password) = (query::first(query, "u"), query::first(query, "p"));
+        Self::find_in(username, password, headers.get(header::AUTHORIZATION))
     }
 
-    /// Finds the credentials in a query and a header.
-    pub(crate) fn find(
-        query: Option<&str>,
+    /// Finds the credentials in the values of `u` and `p`, as they stand in a query, and a header.
+    pub(crate) fn find_in(
+        username: Option<&str>,
+        password: Option<&str>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Self, NoCredentials> {
-        if let Some(credentials) = query.and_then(from_query) {
+        if let Some(credentials) = from_query(username, password) {
             return Ok(credentials);
         }
         let header = authorization.ok_or(NoCredentials)?;
@@ -111,14 +114,14 @@ impl fmt::Debug for V1Credentials {
 #[error("unable to parse authentication credentials")]
 pub struct NoCredentials;
 
-fn from_query(query: &str) -> Option<V1Credentials> {
-    let username = query::first(query, "u").filter(|u| !u.is_empty())?;
-    let secret = query::first(query, "p").filter(|p| !p.is_empty())?;
+fn from_query(username: Option<&str>, secret: Option<&str>) -> Option<V1Credentials> {
+    let username = username.filter(|username| !username.is_empty())?;
+    let secret = secret.filter(|secret| !secret.is_empty())?;
     // Decoding makes nothing longer, so nothing is moved and left behind.
     let mut text = Zeroizing::new(Vec::with_capacity(username.len() + secret.len()));
-    text.extend(query::decoded(username));
+    query::decode_into(&mut text, username);
     let end = text.len();
-    text.extend(query::decoded(secret));
+    query::decode_into(&mut text, secret);
     Some(V1Credentials { scheme: Scheme::Url, text, username_end: end, secret_start: end })
 }
 

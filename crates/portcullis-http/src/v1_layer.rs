@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use portcullis::{Engine, Error, ErrorKind, Principal};
@@ -80,32 +81,57 @@ where
 {
     type Response = Response<R>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+    type Future =
+        Either<S::Future, Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        // Who is known, and nearly everybody is, goes on at once.
+        if parts.uri.path() == "/ping" || self.layer.admit_known(&mut parts) {
+            self.layer.hide(&mut parts);
+            return Either::Left(self.inner.call(Request::from_parts(parts, body)));
+        }
         // The one that is ready is called, its clone waits for the next request.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let V1CredentialLayer { engine, keep_credentials } = self.layer.clone();
-        Box::pin(async move {
-            let (mut parts, body) = request.into_parts();
-            if parts.uri.path() != "/ping" {
-                match admit(&engine, &parts).await {
-                    Ok(principal) => drop(parts.extensions.insert(principal)),
-                    Err(rejection) => return Ok(respond(&rejection)),
-                }
+        let layer = self.layer.clone();
+        Either::Right(Box::pin(async move {
+            match admit(&layer.engine, &parts).await {
+                Ok(principal) => drop(parts.extensions.insert(principal)),
+                Err(rejection) => return Ok(respond(&rejection)),
             }
-            if keep_credentials {
-                mark_sensitive(&mut parts.headers);
-            } else {
-                remove_credentials(&mut parts);
-            }
+            layer.hide(&mut parts);
             inner.call(Request::from_parts(parts, body)).await
-        })
+        }))
+    }
+}
+
+impl V1CredentialLayer {
+    /// Adds who it is to the request, if that is known.
+    fn admit_known(&self, parts: &mut Parts) -> bool {
+        let credentials = V1Credentials::parse(&parts.uri, &parts.headers).ok();
+        let known =
+            credentials.and_then(|known| self.engine.authenticate_known(known.as_credentials()));
+        match known {
+            Some(principal) => {
+                parts.extensions.insert(principal);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Keeps the credentials from what lies behind.
+    fn hide(&self, parts: &mut Parts) {
+        if self.keep_credentials {
+            mark_sensitive(&mut parts.headers);
+        } else {
+            remove_credentials(parts);
+        }
     }
 }
 

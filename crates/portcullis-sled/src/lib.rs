@@ -58,8 +58,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use portcullis::store::{
-    Batch, Change, Feed, GroupWriter, Index, Lookup, Page, PageRequest, Position, Record, Store,
-    StoreError,
+    Batch, Change, Feed, GroupWriter, Index, Lookup, Pace, Page, PageRequest, Position, Record,
+    Store, StoreError,
 };
 
 pub use open::OpenError;
@@ -68,11 +68,13 @@ pub use options::SledOptions;
 use committer::SledCommitter;
 use rows::OwnedLookup;
 use shared::Shared;
+use trees::Trees;
 
 /// Keeps records in a directory, in a database of sled 0.34.
 ///
-/// Its methods need a tokio runtime, of which they use the blocking threads to read. One thread of
-/// its own writes; it ends, and lets go of the directory, when the store is
+/// Its methods need a tokio runtime. Reads of a few records are made at once, as long as they wait
+/// neither for the disk nor for a group that is being written ([`Pace`]); for all others they use
+/// the runtime's blocking threads. One thread of its own writes; it ends, and lets go of the directory, when the store is
 /// [closed](Store::close), or some time after it is dropped, when it has finished what was begun.
 pub struct SledStore {
     path: PathBuf,
@@ -121,11 +123,15 @@ impl fmt::Debug for SledStore {
 impl Store for SledStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         let lookup = OwnedLookup::from(lookup);
-        self.shared.read_blocking(move |trees| rows::get(trees, &lookup)).await
+        self.shared.read_few(move |trees| rows::get(trees, &lookup)).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        self.shared.read_blocking(move |trees| rows::list(trees, index, page)).await
+        let read = move |trees: &Trees| rows::list(trees, index, page);
+        match page.limit.get() {
+            ..=Pace::SHORT => self.shared.read_few(read).await,
+            _ => self.shared.read_blocking(read).await,
+        }
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use portcullis::store::StoreError;
+use portcullis::store::{Pace, StoreError};
 use tokio::runtime::Handle;
 
 use crate::error::{Failure, guarded};
@@ -11,7 +11,10 @@ use crate::trees::Trees;
 /// The trees. Who reads a page holds the lock shared, so that it shows one moment; who writes
 /// holds it alone while a group is applied, though not while it is made durable.
 #[derive(Debug)]
-pub(crate) struct Shared(RwLock<State>);
+pub(crate) struct Shared {
+    state: RwLock<State>,
+    pace: Pace,
+}
 
 #[derive(Debug)]
 pub(crate) enum State {
@@ -33,17 +36,33 @@ impl State {
 
 impl Shared {
     pub(crate) fn new(trees: Trees) -> Self {
-        Self(RwLock::new(State::Open(trees)))
+        Self { state: RwLock::new(State::Open(trees)), pace: Pace::default() }
     }
 
     /// Works on the trees while nobody writes.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&State) -> T) -> T {
-        work(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        work(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Works on the trees while nobody reads.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads a few records: at once if nobody writes and it can be expected not to wait for the disk,
+    /// or else on a thread where blocking is allowed.
+    pub(crate) async fn read_few<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Trees) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.pace.is_fast()
+            && let Ok(state) = self.state.try_read()
+        {
+            let trees = state.trees()?;
+            return self.pace.measure(|| guarded(|| Ok(work(trees)))?);
+        }
+        let shared = Arc::clone(self);
+        self.read_blocking(move |trees| shared.pace.measure(|| work(trees))).await
     }
 
     /// Reads on a thread where blocking is allowed.

@@ -61,6 +61,7 @@ mod maintain;
 mod open;
 mod operations;
 mod options;
+mod place;
 mod readers;
 mod rows;
 mod schema;
@@ -73,9 +74,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use portcullis::store::{
-    Batch, Change, Feed, GroupWriter, Index, Lookup, Page, PageRequest, Position, Record, Store,
-    StoreError,
+    Batch, Change, Feed, GroupWriter, Index, Lookup, Pace, Page, PageRequest, Position, Record,
+    Store, StoreError,
 };
+use rusqlite::Connection;
 
 pub use open::OpenError;
 pub use options::SqliteOptions;
@@ -87,8 +89,9 @@ use rows::OwnedLookup;
 
 /// Keeps records in an SQLite file.
 ///
-/// Its methods need a tokio runtime, of which they use the blocking threads to read. One thread
-/// of its own writes; it ends when the store is [closed](Store::close) or dropped, after it has
+/// Its methods need a tokio runtime. Reads of a few records are made at once, as long as they do
+/// not wait for the disk ([`Pace`]); for all others they use the runtime's blocking threads. One
+/// thread of its own writes; it ends when the store is [closed](Store::close) or dropped, after it has
 /// finished what was begun.
 pub struct SqliteStore {
     location: Location,
@@ -145,11 +148,15 @@ impl fmt::Debug for SqliteStore {
 impl Store for SqliteStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         let lookup = OwnedLookup::from(lookup);
-        self.readers.read(move |connection| rows::get(connection, &lookup)).await
+        self.readers.read_few(move |connection| rows::get(connection, &lookup)).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        self.readers.read(move |connection| rows::list(connection, index, page)).await
+        let read = move |connection: &Connection| rows::list(connection, index, page);
+        match page.limit.get() {
+            ..=Pace::SHORT => self.readers.read_few(read).await,
+            _ => self.readers.read(read).await,
+        }
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {

@@ -1,11 +1,14 @@
 //! Writing: the operations of a batch, one statement or few for each.
 
+use std::collections::BTreeSet;
+
 use portcullis::store::{Expect, Kind, Operation, Record, Revision, StoreError, Taken};
 use portcullis::{GrantKey, Id};
-use rusqlite::{Connection, ffi, params};
+use rusqlite::{Connection, Row, ffi, params};
 
 use crate::changes;
 use crate::error::Failure;
+use crate::place::Region;
 use crate::tables::{self, Table};
 
 /// Why a batch was not applied.
@@ -67,36 +70,76 @@ fn put(
     let status = record.status.as_str();
     match expect {
         Expect::Absent => {
-            let columns = params![id, revision, key, org, user, status, record.body];
+            let region = Region::of(org.as_deref(), user.as_deref());
+            let (first, last) = (region.map(|it| it.first), region.map(|it| it.last));
+            let columns = params![id, revision, key, org, user, status, record.body, first, last];
             let inserted = connection.prepare_cached(&table.insert)?.execute(columns);
-            inserted.map_err(|error| taken(error, record))?;
+            if let Err(error) = inserted {
+                return Err(match is_taken(&error) {
+                    // Both may be, and the id is told first.
+                    true if exists(connection, table, record.id)? => taken(record, Taken::Id),
+                    true => taken(record, Taken::UniqueKey),
+                    false => error.into(),
+                });
+            }
             changes::note(connection, table, &id)?;
         }
         Expect::Revision(expected) => {
             let expected = bytes(expected);
             let columns = params![id, revision, key, org, user, status, record.body, expected];
-            let updated = connection.prepare_cached(&table.update)?.execute(columns);
-            if updated.map_err(|error| taken(error, record))? == 0 {
-                return Err(absent_or_changed(connection, table, record.id)?.into());
+            // Most changes leave alone by what the record is found.
+            let updated = connection.prepare_cached(&table.update_in_place)?.execute(columns)?;
+            if updated == 0 {
+                let updated = connection.prepare_cached(&table.update)?.execute(columns);
+                match updated {
+                    Ok(0) => return Err(absent_or_changed(connection, table, record.id)?.into()),
+                    Ok(_) => {}
+                    Err(error) if is_taken(&error) => return Err(taken(record, Taken::UniqueKey)),
+                    Err(error) => return Err(error.into()),
+                }
             }
-            connection.prepare_cached(&table.revoke)?.execute([&id])?;
+        }
+    }
+    put_grants(connection, table, &id, grants, expect)
+}
+
+/// Makes the grants of the record these ones. They are read before they are written: hardly any
+/// change changes them.
+fn put_grants(
+    connection: &Connection,
+    table: &Table,
+    id: &str,
+    grants: &[GrantKey],
+    expect: Expect,
+) -> Result<(), Rejection> {
+    let grants: BTreeSet<String> = grants.iter().map(GrantKey::to_string).collect();
+    if expect != Expect::Absent {
+        let mut held = connection.prepare_cached(&table.grants)?;
+        // One that somebody broke is none that is wanted.
+        let text = |row: &Row<'_>| Ok(row.get_ref(0)?.as_str().unwrap_or_default().to_owned());
+        let held = held.query_map([id], text)?;
+        let held: BTreeSet<String> = held.collect::<rusqlite::Result<_>>()?;
+        if held == grants {
+            return Ok(());
+        }
+        if !held.is_empty() {
+            connection.prepare_cached(&table.revoke)?.execute([id])?;
         }
     }
     let mut grant = connection.prepare_cached(&table.grant)?;
-    for key in grants {
-        grant.execute(params![id, key.to_string()])?;
+    for key in &grants {
+        grant.execute([id, key])?;
     }
     Ok(())
 }
 
-/// Tells by the constraint what is taken. Looking before writing would be a race between
+/// Tells by the constraint that something is taken. Looking before writing would be a race between
 /// processes, and slower.
-fn taken(error: rusqlite::Error, record: &Record) -> Rejection {
-    let taken = match error.sqlite_extended_error_code() {
-        Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => Taken::Id,
-        Some(ffi::SQLITE_CONSTRAINT_UNIQUE) => Taken::UniqueKey,
-        _ => return error.into(),
-    };
+fn is_taken(error: &rusqlite::Error) -> bool {
+    error.sqlite_extended_error_code() == Some(ffi::SQLITE_CONSTRAINT_UNIQUE)
+}
+
+fn taken(record: &Record, taken: Taken) -> Rejection {
     let (kind, id) = (record.kind, record.id);
     StoreError::AlreadyExists { kind, id, taken }.into()
 }

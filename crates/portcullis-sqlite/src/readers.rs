@@ -1,10 +1,10 @@
-//! The connections that read: a few, lent to the runtime's blocking threads.
+//! The connections that read: a few, lent to whoever reads.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use portcullis::store::StoreError;
+use portcullis::store::{Pace, StoreError};
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::error::Failure;
 
@@ -13,6 +13,7 @@ pub(crate) struct Readers {
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
     count: u32,
+    pace: Pace,
 }
 
 impl Readers {
@@ -22,7 +23,40 @@ impl Readers {
             idle: Mutex::new(connections),
             permits: Arc::new(Semaphore::new(count)),
             count: u32::try_from(count).unwrap_or(u32::MAX),
+            pace: Pace::default(),
         })
+    }
+
+    /// Runs a read of a few records: at once if it can be expected not to wait for the disk, or else
+    /// on a thread that may block.
+    pub(crate) async fn read_few<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.pace.is_fast() {
+            match self.permits.try_acquire() {
+                Ok(_permit) => {
+                    return self.read_here(|connection| self.pace.measure(|| read(connection)));
+                }
+                Err(TryAcquireError::Closed) => return Err(StoreError::closed()),
+                Err(TryAcquireError::NoPermits) => {}
+            }
+        }
+        let readers = Arc::clone(self);
+        self.read(move |connection| readers.pace.measure(|| read(connection))).await
+    }
+
+    /// Runs the read with one of the connections; there is a permit for it.
+    fn read_here<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let connection = self.idle().pop();
+        // There are as many permits as connections, until they are closed.
+        let connection = connection.ok_or_else(StoreError::closed)?;
+        let answer = read(&connection);
+        self.idle().push(connection);
+        answer
     }
 
     /// Runs the read on a thread that may block.
@@ -39,13 +73,7 @@ impl Readers {
         let readers = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let Some(connection) = readers.idle().pop() else {
-                // There are as many permits as connections, until they are closed.
-                return Err(StoreError::closed());
-            };
-            let answer = read(&connection);
-            readers.idle().push(connection);
-            answer
+            readers.read_here(read)
         });
         match task.await {
             Ok(answer) => answer,

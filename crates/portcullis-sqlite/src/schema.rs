@@ -2,11 +2,14 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::place;
+
 /// Marks a file as ours: "Port" in ASCII. `file` shows it.
 pub(crate) const APPLICATION_ID: i64 = 0x506f_7274;
 
 /// Each brings a file from the format of its index to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_records.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/0001_records.sql"), include_str!("migrations/0002_places.sql")];
 
 /// The format that this version reads and writes.
 pub(crate) const FORMAT: i64 = MIGRATIONS.len() as i64;
@@ -48,6 +51,7 @@ pub(crate) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Resul
     if format(&transaction)? != from {
         return Ok(false);
     }
+    place::teach(&transaction)?;
     transaction.execute_batch(migration)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", from + 1)?;

@@ -22,14 +22,20 @@ pub(crate) struct Table {
     /// `?2` is the grant key.
     pub(crate) of_grant: String,
     pub(crate) exists: String,
-    /// `?1` to `?7` are the columns.
+    /// `?1` to `?7` are the columns, `?8` and `?9` the first and the last place of the region where
+    /// the row belongs, or nothing.
     pub(crate) insert: String,
     /// `?1` to `?7` are the columns, `?8` is the revision until now.
     pub(crate) update: String,
+    /// The same for a row by which nothing finds it in another way: `?3` to `?5` are as they were,
+    /// or else nothing is changed. No index is touched.
+    pub(crate) update_in_place: String,
     /// `?2` is the revision until now.
     pub(crate) delete: String,
     /// `?2` is the grant key.
     pub(crate) grant: String,
+    /// The grant keys, in order.
+    pub(crate) grants: String,
     pub(crate) revoke: String,
 }
 
@@ -52,20 +58,40 @@ impl Table {
             ),
             exists: format!("SELECT 1 FROM {name} WHERE id = ?1"),
             insert: format!(
-                "INSERT INTO {name} (id, revision, unique_key, org_id, user_id, status, body) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+                "INSERT INTO {name} \
+                 (place, id, revision, unique_key, org_id, user_id, status, body) \
+                 VALUES ({next}, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                next = next_place(name),
             ),
             update: format!(
                 "UPDATE {name} SET revision = ?2, unique_key = ?3, org_id = ?4, user_id = ?5, \
                  status = ?6, body = ?7 WHERE id = ?1 AND revision = ?8"
             ),
+            // The sign keeps SQLite from looking by anything but the id.
+            update_in_place: format!(
+                "UPDATE {name} SET revision = ?2, status = ?6, body = ?7 \
+                 WHERE id = ?1 AND revision = ?8 \
+                 AND +unique_key = ?3 AND +org_id IS ?4 AND +user_id IS ?5"
+            ),
             delete: format!("DELETE FROM {name} WHERE id = ?1 AND revision = ?2"),
             grant: format!(
                 "INSERT OR IGNORE INTO grants (kind, grant_key, id) VALUES ('{name}', ?2, ?1)"
             ),
+            grants: format!(
+                "SELECT grant_key FROM grants WHERE kind = '{name}' AND id = ?1 ORDER BY grant_key"
+            ),
             revoke: format!("DELETE FROM grants WHERE kind = '{name}' AND id = ?1"),
         }
     }
+}
+
+/// The place behind the last one of the region from `?8` to `?9`. There is none in a region that is
+/// full, nor in no region: then SQLite finds a place.
+fn next_place(name: &str) -> String {
+    format!(
+        "nullif(coalesce((SELECT place FROM {name} WHERE place BETWEEN ?8 AND ?9 \
+         ORDER BY place DESC LIMIT 1), ?8), ?9) + 1"
+    )
 }
 
 /// Every table.
@@ -126,13 +152,14 @@ mod tests {
     #[test]
     fn every_statement_uses_an_index_and_none_sorts() {
         let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection, 0).unwrap();
+        schema::migrate_all(&mut connection).unwrap();
         for table in TABLES.iter() {
             let name = table.name;
             let by_id = format!("SEARCH {name} USING INDEX sqlite_autoindex_{name}_2 (id=?)");
             let by_id_of = |sql: &str| plan(&connection, sql)[0].replace("COVERING ", "") == by_id;
             assert!(by_id_of(&table.exists));
             assert!(by_id_of(&table.update));
+            assert!(by_id_of(&table.update_in_place));
             assert!(by_id_of(&table.delete));
             for (sql, expected) in [
                 (&table.by_id, format!("sqlite_autoindex_{name}_2 (id=?)")),
@@ -150,6 +177,14 @@ mod tests {
                     "SEARCH g USING PRIMARY KEY (kind=? AND grant_key=? AND id>?)".to_owned(),
                     format!("SEARCH t USING INDEX sqlite_autoindex_{name}_2 (id=?)"),
                 ]
+            );
+            let insert = plan(&connection, &table.insert);
+            let place = format!("SEARCH {name} USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)");
+            assert_eq!(insert, ["SCALAR SUBQUERY 1".to_owned(), place]);
+            assert_eq!(plan(&connection, &table.grant), [""; 0]);
+            assert_eq!(
+                plan(&connection, &table.grants),
+                ["SEARCH grants USING COVERING INDEX grants_by_id (kind=? AND id=?)"]
             );
             assert_eq!(
                 plan(&connection, &table.revoke),

@@ -50,7 +50,12 @@ impl Id {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        // Digit by digit: ids stand in every list and every answer.
+        let digits: [u8; 16] = std::array::from_fn(|place| {
+            let digit = (self.0 >> (60 - 4 * place) & 0xf) as u8;
+            digit + if digit < 10 { b'0' } else { b'a' - 10 }
+        });
+        f.pad(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 

@@ -27,8 +27,8 @@ pub use cache::{CacheConfig, InvalidCacheConfig};
 pub use credentials::{Credentials, Refusal};
 pub use directory::{Directory, StaticDirectory};
 pub use engine::{
-    BuildError, Described, Engine, EngineBuilder, ExportError, ImportError, Listing, NewApiToken,
-    OnBehalfOf, ResourceNames, SetUp, SetUpDone,
+    BuildError, Described, Engine, EngineBuilder, ExportError, ImportError, Listing, Lookups,
+    NewApiToken, OnBehalfOf, ResourceNames, SetUp, SetUpDone,
 };
 pub use error::{Error, ErrorKind};
 pub use filter::{AuthorizationFilter, Plan};

@@ -3,22 +3,28 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::cache::Memory;
 use crate::metrics::{ALLOWED, DENIED};
 use crate::{
     Action, ApiToken, ApiTokenId, Authorization, AuthorizationId, Decision, Denial, Explanation,
-    OrgId, Permission, PermissionSet, Resource, Status, UserId, Username,
+    Id, OrgId, Permission, PermissionSet, Resource, Status, UserId, Username,
 };
 
 /// Who was let in, and what they may do. Cheap to clone, cheap to ask.
 #[derive(Clone)]
-pub struct Principal(Arc<Inner>);
+pub struct Principal(Arc<Facts>);
 
-struct Inner {
-    identity: Identity,
+/// What is known of a principal. It is also what an engine keeps to know them again, so that one
+/// look into memory finds whether it is them, whether that still counts, and what they may do.
+#[derive(Clone)]
+pub(crate) struct Facts {
+    /// By what an engine knows them again; nothing of those whom the host knows.
+    memory: Option<Memory>,
     org: OrgId,
     user: UserId,
     status: Status,
     permissions: PermissionSet,
+    identity: Identity,
 }
 
 /// As what a [`Principal`] was let in.
@@ -41,7 +47,8 @@ impl Principal {
         user: UserId,
         permissions: impl IntoIterator<Item = Permission>,
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(Facts {
+            memory: None,
             identity: Identity::Host,
             org,
             user,
@@ -50,8 +57,9 @@ impl Principal {
         }))
     }
 
-    pub(crate) fn of_authorization(authorization: &Authorization) -> Self {
-        Self(Arc::new(Inner {
+    pub(crate) fn of_authorization(authorization: &Authorization, memory: Memory) -> Self {
+        Self(Arc::new(Facts {
+            memory: Some(memory),
             identity: Identity::Authorization(authorization.id, authorization.username.clone()),
             org: authorization.org,
             user: authorization.user,
@@ -60,14 +68,33 @@ impl Principal {
         }))
     }
 
-    pub(crate) fn of_api_token(token: &ApiToken) -> Self {
-        Self(Arc::new(Inner {
+    pub(crate) fn of_api_token(token: &ApiToken, memory: Memory) -> Self {
+        Self(Arc::new(Facts {
+            memory: Some(memory),
             identity: Identity::ApiToken(token.id),
             org: token.org,
             user: token.user,
             status: token.status,
             permissions: PermissionSet::new(token.permissions.iter().copied()),
         }))
+    }
+
+    /// The same, to be known again by something else.
+    pub(crate) fn with_memory(&self, memory: Memory) -> Self {
+        Self(Arc::new(Facts { memory: Some(memory), ..Facts::clone(&self.0) }))
+    }
+
+    /// By what an engine knows them again.
+    pub(crate) fn memory(&self) -> Option<&Memory> {
+        self.0.memory()
+    }
+
+    pub(crate) const fn of_facts(facts: Arc<Facts>) -> Self {
+        Self(facts)
+    }
+
+    pub(crate) fn into_facts(self) -> Arc<Facts> {
+        self.0
     }
 
     /// Tells whether they may do this, and why (not).
@@ -91,11 +118,6 @@ impl Principal {
             DENIED.increment()
         }
         decision
-    }
-
-    /// About how many bytes a principal with so many permissions takes.
-    pub(crate) const fn bytes(permissions: usize) -> usize {
-        size_of::<Inner>() + 16 + 128 + 16 * permissions
     }
 
     /// Tells whether the credential is switched on. One that is not may do nothing; only callers
@@ -160,6 +182,42 @@ impl Principal {
     }
 }
 
+impl Facts {
+    /// By what an engine knows them again.
+    pub(crate) const fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
+    }
+
+    /// Returns the id of the authorization or API token.
+    pub(crate) fn id(&self) -> Option<Id> {
+        match &self.identity {
+            Identity::Authorization(id, _) => Some(id.untyped()),
+            Identity::ApiToken(id) => Some(id.untyped()),
+            Identity::Host => None,
+        }
+    }
+
+    pub(crate) const fn org(&self) -> OrgId {
+        self.org
+    }
+
+    pub(crate) const fn user(&self) -> UserId {
+        self.user
+    }
+
+    /// About how many bytes it takes with everything it owns.
+    pub(crate) fn bytes(&self) -> usize {
+        let name = match &self.identity {
+            Identity::Authorization(_, username) => username.as_str().len() + COUNTS,
+            Identity::ApiToken(_) | Identity::Host => 0,
+        };
+        size_of::<Self>() + COUNTS + name + self.permissions.heap_bytes()
+    }
+}
+
+/// What an `Arc` takes besides its content.
+const COUNTS: usize = 16;
+
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Principal")
@@ -185,7 +243,8 @@ mod tests {
             asked in prop::collection::vec(permission(), 0..12),
             status in prop::sample::select(vec![Status::Active, Status::Inactive]),
         ) {
-            let principal = Principal(Arc::new(Inner {
+            let principal = Principal(Arc::new(Facts {
+                memory: None,
                 identity: Identity::Host,
                 org: OrgId::from_u64(1),
                 user: UserId::from_u64(1),

@@ -1,5 +1,9 @@
 //! Lists: filters over HTTP, pages, streaming, breaking off.
 
+use std::io::Read;
+
+use axum::body::Body;
+use http::Request;
 use http_body_util::BodyExt;
 use portcullis::Status;
 use serde_json::Value;
@@ -145,8 +149,8 @@ async fn a_long_list_is_one_document_written_in_parts() {
         server.authorization(&format!("name-{i}")).await;
     }
     let request =
-        http::Request::get(PREFIX).header("Authorization", format!("Token {}", server.operator));
-    let request = request.body(axum::body::Body::empty()).unwrap();
+        Request::get(PREFIX).header("Authorization", format!("Token {}", server.operator));
+    let request = request.body(Body::empty()).unwrap();
     let mut body = server.app.clone().oneshot(request).await.unwrap().into_body();
     let (mut text, mut parts) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
@@ -170,8 +174,8 @@ async fn large_records_make_small_parts() {
         server.engine.update_authorization(id, megabyte.clone()).await.unwrap();
     }
     let request =
-        http::Request::get(PREFIX).header("Authorization", format!("Token {}", server.operator));
-    let request = request.body(axum::body::Body::empty()).unwrap();
+        Request::get(PREFIX).header("Authorization", format!("Token {}", server.operator));
+    let request = request.body(Body::empty()).unwrap();
     let mut body = server.app.clone().oneshot(request).await.unwrap().into_body();
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -194,8 +198,8 @@ async fn a_failure_half_way_breaks_off_the_connection_not_the_document() {
         server.authorization(&format!("name-{i}")).await;
     }
     let request =
-        http::Request::get(PREFIX).header("Authorization", format!("Token {}", server.operator));
-    let request = request.body(axum::body::Body::empty()).unwrap();
+        Request::get(PREFIX).header("Authorization", format!("Token {}", server.operator));
+    let request = request.body(Body::empty()).unwrap();
     let response = server.app.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     let mut body = response.into_body();
@@ -203,4 +207,72 @@ async fn a_failure_half_way_breaks_off_the_connection_not_the_document() {
     server.store.close().await.unwrap();
     assert!(body.frame().await.unwrap().is_err());
     assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn pages_show_once_what_was_there_all_the_time_whatever_comes_and_goes() {
+    let server = Server::new().await;
+    let mut stays = Vec::new();
+    let mut goes = Vec::new();
+    for number in 0..40 {
+        let authorization = server.authorization(&format!("agent-{number:02}")).await;
+        if number % 4 == 0 { &mut goes } else { &mut stays }.push(authorization);
+    }
+    let mut seen = Vec::new();
+    let mut next = Some(format!("{PREFIX}?limit=3"));
+    let mut page = 0;
+    while let Some(link) = next {
+        let list = server.get(&link).await.json();
+        seen.extend(names(&list));
+        next = list["links"]["next"].as_str().map(str::to_owned);
+        // Between pages: one goes, on whichever side of the cursor it is, also the cursor itself.
+        if let Some(gone) = goes.pop() {
+            server.engine.delete_authorization(gone.id).await.unwrap();
+        }
+        server.authorization(&format!("new-{page:02}")).await;
+        page += 1;
+        assert!(page < 100, "the list does not end");
+    }
+    let mut once = seen.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), seen.len(), "{seen:?}");
+    for authorization in stays {
+        let name = authorization.username.as_str();
+        assert!(seen.iter().any(|seen| seen == name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_compressed_for_who_asks_for_it() {
+    let server = Server::new().await;
+    for number in 0..300 {
+        server.authorization(&format!("agent-{number:03}")).await;
+    }
+    let ask = async |uri: &str, accepted: &str| {
+        let request = Request::builder().uri(uri).header("Accept-Encoding", accepted);
+        let request = request.header("Authorization", format!("Token {}", server.operator));
+        let response = server.app.clone().oneshot(request.body(Body::empty()).unwrap()).await;
+        let (parts, body) = response.unwrap().into_parts();
+        (parts.headers, body.collect().await.unwrap().to_bytes())
+    };
+    // One page at once, and a stream.
+    for uri in [format!("{PREFIX}?limit=200"), PREFIX.to_owned()] {
+        let plain = server.get(&uri).await;
+        assert_eq!(plain.header("content-encoding"), None);
+        let (headers, packed) = ask(&uri, "gzip").await;
+        assert_eq!(headers["content-encoding"], "gzip");
+        assert_eq!(headers["vary"], "accept-encoding");
+        assert_eq!(headers["content-type"], "application/json; charset=utf-8");
+        let mut unpacked = String::new();
+        flate2::read::GzDecoder::new(&*packed).read_to_string(&mut unpacked).unwrap();
+        assert_eq!(unpacked, plain.text);
+        assert!(packed.len() < plain.text.len() / 5, "{} of {}", packed.len(), plain.text.len());
+        let (headers, body) = ask(&uri, "identity, br;q=1").await;
+        assert_eq!(headers.get("content-encoding"), None);
+        assert_eq!(body, plain.text);
+    }
+    // What is short is not.
+    let (headers, _) = ask(&format!("{PREFIX}?token=agent-007"), "gzip").await;
+    assert_eq!(headers.get("content-encoding"), None);
 }

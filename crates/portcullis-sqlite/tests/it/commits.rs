@@ -127,11 +127,11 @@ async fn a_locked_file_is_unavailable_and_nothing_is_changed() {
 async fn a_file_that_was_upgraded_meanwhile_is_not_written() {
     let place = Place::new();
     let store = place.open();
-    place.raw().pragma_update(None, "user_version", 2).unwrap();
+    place.raw().pragma_update(None, "user_version", 99).unwrap();
     match commit(&store, [create(user(1, "ada"))]).await {
         Err(StoreError::Unavailable { source }) => assert_eq!(
             source.to_string(),
-            "the file has format 2 and this version of Portcullis writes 1: upgrade, and restart \
+            "the file has format 99 and this version of Portcullis writes 2: upgrade, and restart \
              this process"
         ),
         other => panic!("{other:?}"),

@@ -17,6 +17,7 @@ mod files;
 mod formats;
 #[cfg(test)]
 mod maintenance;
+mod migration;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -8,13 +8,15 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::password::PasswordHash;
-use crate::{Random, RandomUnavailable};
+use crate::store::Record;
+use crate::{OrgId, Random, RandomUnavailable, UserId};
 
 /// Random keys of this engine alone, which never leave its memory.
 pub(crate) struct Keys {
     passwords: Key,
     hashes: Key,
     names: Key,
+    records: Key,
 }
 
 type Key = Zeroizing<[u8; 16]>;
@@ -88,7 +90,7 @@ impl Keys {
             random.fill(&mut *key)?;
             Ok(key)
         };
-        Ok(Self { passwords: draw()?, hashes: draw()?, names: draw()? })
+        Ok(Self { passwords: draw()?, hashes: draw()?, names: draw()?, records: draw()? })
     }
 
     /// Returns what stands for the password as the username's.
@@ -105,6 +107,23 @@ impl Keys {
     /// Returns what stands for a name in tables that strangers fill.
     pub(crate) fn name(&self, name: &[u8]) -> u128 {
         mac(&self.names, &[name]).to_bits()
+    }
+
+    /// Returns what stands for the record: its whole text, as somebody may have changed it by hand
+    /// and left its revision.
+    pub(crate) fn record(&self, record: &Record) -> Mac {
+        let org = record.org.map_or(0, OrgId::as_u64).to_be_bytes();
+        let user = record.user.map_or(0, UserId::as_u64).to_be_bytes();
+        let status = [u8::from(record.status.is_active())];
+        let parts = [
+            &record.id.as_u64().to_be_bytes()[..],
+            &record.revision.as_u128().to_be_bytes(),
+            &org,
+            &user,
+            &status,
+            record.body.as_bytes(),
+        ];
+        mac(&self.records, &parts)
     }
 
     /// Joins the two.

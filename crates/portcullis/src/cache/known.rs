@@ -8,41 +8,57 @@ use super::keys::{Mac, Proof};
 use super::stamps::Subject;
 use super::table::{Entry, Table};
 use super::trust::{Moment, Seen, Trust};
+use crate::principal::Facts;
 use crate::{BucketId, Id, OrgId, Principal, TokenDigest};
 
 /// Everything that is kept. Bounded; nothing in it has to be removed to be right.
 pub(crate) struct Known {
     trust: Arc<Trust>,
     hasher: RandomState,
-    logins: Table<Login>,
-    tokens: Table<Token>,
+    logins: Table<Facts>,
+    tokens: Table<Facts>,
     absent: Table<Absent>,
     tenants: Table<Tenant>,
     buckets: Table<NamedBucket>,
 }
 
-/// Somebody who has logged in with a username and a password.
-#[derive(Clone)]
-pub(crate) struct Login {
-    pub(crate) principal: Principal,
-    pub(crate) id: Id,
-    pub(crate) proof: Proof,
-    /// When the authorization was read.
+/// By what somebody is known again, and since when that is known.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) by: KnownBy,
+    /// What stands for the record that they were made of; none where that is to be looked at anew
+    /// each time it is read.
+    pub(crate) made_of: Option<Mac>,
+    /// When the authorization or API token was read.
     pub(crate) record: Seen,
     /// When its user and org were.
     pub(crate) standing: Seen,
-    /// What the permissions of the principal take.
-    pub(crate) permission_bytes: usize,
 }
 
-/// Somebody who has presented an API token.
-pub(crate) struct Token {
-    pub(crate) digest: TokenDigest,
-    pub(crate) principal: Principal,
-    pub(crate) id: Id,
-    pub(crate) record: Seen,
-    pub(crate) standing: Seen,
-    pub(crate) permission_bytes: usize,
+#[derive(Clone, Copy)]
+pub(crate) enum KnownBy {
+    /// A username and a password.
+    Password(Proof),
+    /// An API token.
+    Token(TokenDigest),
+}
+
+impl Memory {
+    /// The proof, if it is a password.
+    pub(crate) const fn proof(&self) -> Option<&Proof> {
+        match &self.by {
+            KnownBy::Password(proof) => Some(proof),
+            KnownBy::Token(_) => None,
+        }
+    }
+
+    /// The digest, if it is an API token.
+    const fn digest(&self) -> Option<&TokenDigest> {
+        match &self.by {
+            KnownBy::Token(digest) => Some(digest),
+            KnownBy::Password(_) => None,
+        }
+    }
 }
 
 /// A username that no authorization has.
@@ -81,18 +97,15 @@ impl Standing {
     }
 }
 
-/// What an entry takes besides its own fields: its count of references, and its share of the sets.
-const OVERHEAD: usize = 16 + 16;
+/// An entry's share of the sets.
+const SHARE: usize = 16;
 
-impl Entry for Login {
-    fn bytes(&self) -> usize {
-        size_of::<Self>() + OVERHEAD + self.permission_bytes
-    }
-}
+/// What an entry takes besides its own fields: its counts of references, and its share.
+const OVERHEAD: usize = 16 + SHARE;
 
-impl Entry for Token {
+impl Entry for Facts {
     fn bytes(&self) -> usize {
-        size_of::<Self>() + OVERHEAD + self.permission_bytes
+        self.bytes() + SHARE
     }
 }
 
@@ -118,8 +131,8 @@ impl Entry for Tenant {
 pub(crate) enum Look {
     /// The password is right, and this is who it lets in.
     Warm(Principal),
-    /// The password was right for a hash that must be read again.
-    Proven(Proof),
+    /// The password was right for a hash that must be read again, and this is whom it let in.
+    Proven(Principal),
     /// Nothing about this password.
     Nothing,
 }
@@ -158,38 +171,48 @@ impl Known {
     /// What is known of the username and the password. One name can have several passwords here,
     /// of which one at the most matches the hash that it has now.
     pub(crate) fn login(&self, password: &Mac, now: Moment) -> Look {
-        let found = self.logins.find(table_hash(password.to_bits()), |login| {
-            if !login.proof.is_of(password) {
+        let found = self.logins.find(table_hash(password.to_bits()), |facts| {
+            let memory = facts.memory()?;
+            if !memory.proof()?.is_of(password) {
                 return None;
             }
-            let record = Subject::Authorization(login.id.as_u64());
-            Some(if self.counts(record, login.record, &login.principal, login.standing, now) {
-                Look::Warm(login.principal.clone())
+            let principal = Principal::of_facts(Arc::clone(facts));
+            Some(if self.counts(facts, memory, Subject::Authorization, now) {
+                Look::Warm(principal)
             } else {
-                Look::Proven(login.proof)
+                Look::Proven(principal)
             })
         });
         found.unwrap_or(Look::Nothing)
     }
 
-    pub(crate) fn keep_login(&self, login: Login) {
-        let password = *login.proof.password();
-        self.logins
-            .insert(table_hash(password.to_bits()), login, |other| other.proof.is_of(&password));
-    }
-
+    /// Who presents the API token.
     pub(crate) fn token(&self, digest: &TokenDigest, now: Moment) -> Option<Principal> {
-        self.tokens.find(digest.table_hash(), |token| {
-            let record = Subject::Token(token.id.as_u64());
-            (token.digest == *digest
-                && self.counts(record, token.record, &token.principal, token.standing, now))
-            .then(|| token.principal.clone())
+        self.tokens.find(digest.table_hash(), |facts| {
+            let memory = facts.memory()?;
+            (memory.digest() == Some(digest) && self.counts(facts, memory, Subject::Token, now))
+                .then(|| Principal::of_facts(Arc::clone(facts)))
         })
     }
 
-    pub(crate) fn keep_token(&self, token: Token) {
-        let digest = token.digest;
-        self.tokens.insert(digest.table_hash(), token, |other| other.digest == digest);
+    /// Keeps somebody who is known again by what their [`Memory`] says.
+    pub(crate) fn keep(&self, principal: Principal) {
+        let facts = principal.into_facts();
+        match facts.memory().map(|memory| memory.by) {
+            Some(KnownBy::Password(proof)) => {
+                let password = proof.password();
+                self.logins.insert_shared(table_hash(password.to_bits()), facts, |other| {
+                    let proof = other.memory().and_then(Memory::proof);
+                    proof.is_some_and(|proof| proof.is_of(password))
+                });
+            }
+            Some(KnownBy::Token(digest)) => {
+                self.tokens.insert_shared(digest.table_hash(), facts, |other| {
+                    other.memory().and_then(Memory::digest) == Some(&digest)
+                });
+            }
+            None => {}
+        }
     }
 
     /// Tells whether it is known that no authorization has the username with this digest.
@@ -236,15 +259,15 @@ impl Known {
 
     fn counts(
         &self,
-        record: Subject,
-        record_seen: Seen,
-        principal: &Principal,
-        standing_seen: Seen,
+        facts: &Facts,
+        memory: &Memory,
+        subject: impl FnOnce(u64) -> Subject,
         now: Moment,
     ) -> bool {
-        let (user, org) = (principal.user().untyped(), principal.org().untyped());
-        self.trust.counts(record_seen, record, now)
-            && self.trust.counts(standing_seen, Standing::User(user).subject(), now)
-            && self.trust.counts(standing_seen, Standing::Org(org).subject(), now)
+        let (user, org) = (facts.user().untyped(), facts.org().untyped());
+        let standing = memory.standing;
+        facts.id().is_some_and(|id| self.trust.counts(memory.record, subject(id.as_u64()), now))
+            && self.trust.counts(standing, Standing::User(user).subject(), now)
+            && self.trust.counts(standing, Standing::Org(org).subject(), now)
     }
 }

@@ -19,6 +19,6 @@ mod trust;
 pub use config::{CacheConfig, InvalidCacheConfig};
 pub(crate) use follow::Follower;
 pub(crate) use keys::{Keys, Mac, Proof};
-pub(crate) use known::{Known, Login, Look, Standing, Token};
+pub(crate) use known::{Known, KnownBy, Look, Memory, Standing};
 pub(crate) use store::ForgettingStore;
 pub(crate) use trust::{Moment, Seen, Trust};

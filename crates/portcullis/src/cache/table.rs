@@ -86,7 +86,7 @@ impl<E: Entry> Table<E> {
     }
 
     /// Returns the first thing that `pick` makes of an entry with the hash.
-    pub(super) fn find<T>(&self, hash: u64, pick: impl Fn(&E) -> Option<T>) -> Option<T> {
+    pub(super) fn find<T>(&self, hash: u64, pick: impl Fn(&Arc<E>) -> Option<T>) -> Option<T> {
         let set = self.set(self.index(hash))?;
         let tag = tag(hash);
         for (bit, its_tag, entry) in set.ways() {
@@ -107,6 +107,11 @@ impl<E: Entry> Table<E> {
     /// Keeps the entry, in place of the one that is `same`, of none, or of one that nobody has
     /// found for the longest time.
     pub(super) fn insert(&self, hash: u64, entry: E, same: impl Fn(&E) -> bool) {
+        self.insert_shared(hash, Arc::new(entry), same);
+    }
+
+    /// As [`Self::insert`], for an entry that others have too.
+    pub(super) fn insert_shared(&self, hash: u64, entry: Arc<E>, same: impl Fn(&E) -> bool) {
         let Some(set) = self.set_or_new(self.index(hash)) else { return };
         let bytes = entry.bytes();
         // Larger than a share of the whole, it would only drive out others.
@@ -123,7 +128,7 @@ impl<E: Entry> Table<E> {
         });
         let Some((bit, its_tag, place)) = place else { return };
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let former = place.swap(Some(Arc::new(entry)));
+        let former = place.swap(Some(entry));
         its_tag.store(tag, Ordering::Relaxed);
         set.used.fetch_or(bit, Ordering::Relaxed);
         self.released(former.as_deref());

@@ -98,7 +98,7 @@ impl Engine {
         &self,
         new: &NewAuthorization,
         user: UserId,
-        lookups: &mut Lookups<'_>,
+        lookups: &mut Lookups,
     ) -> Result<(), Error> {
         check_description(&new.description)?;
         refuse_other_orgs(&new.permissions, new.org)?;
@@ -362,7 +362,7 @@ fn check_description(description: &str) -> Result<(), Error> {
     }
 }
 
-async fn check_buckets(permissions: &[Permission], lookups: &mut Lookups<'_>) -> Result<(), Error> {
+async fn check_buckets(permissions: &[Permission], lookups: &mut Lookups) -> Result<(), Error> {
     for bucket in buckets(permissions) {
         if lookups.bucket(bucket).await?.is_none() {
             return Err(bucket_not_found());

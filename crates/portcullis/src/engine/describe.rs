@@ -1,6 +1,11 @@
 //! Authorizations with the names of what they refer to, as the API shows them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, TryFutureExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::Engine;
 use crate::{
@@ -32,18 +37,23 @@ pub struct ResourceNames {
     pub org: Option<Name>,
 }
 
-/// Looks every user, org and bucket up once, for as long as one answer takes to make.
-pub(super) struct Lookups<'a> {
-    directory: &'a dyn Directory,
+/// Looks users, orgs and buckets up, each once for as long as one answer takes to make.
+///
+/// [`Engine::lookups`] makes it. It remembers a bounded number of them, so that an answer may be of
+/// any length.
+#[derive(Debug)]
+pub struct Lookups {
+    directory: Arc<dyn Directory>,
     users: HashMap<UserId, Option<User>>,
     orgs: HashMap<OrgId, Option<Org>>,
     buckets: HashMap<BucketId, Option<Bucket>>,
 }
 
 impl Engine {
-    pub(super) fn lookups(&self) -> Lookups<'_> {
+    /// Begins to look users, orgs and buckets up for one answer.
+    pub fn lookups(&self) -> Lookups {
         Lookups {
-            directory: self.0.directory.as_ref(),
+            directory: Arc::clone(&self.0.directory),
             users: HashMap::new(),
             orgs: HashMap::new(),
             buckets: HashMap::new(),
@@ -51,7 +61,40 @@ impl Engine {
     }
 }
 
-impl Lookups<'_> {
+/// How many users, orgs and buckets are remembered together. They take about 100 bytes each.
+const MOST_REMEMBERED: usize = 32_768;
+
+/// How many are looked up at the same time.
+const AT_ONCE: usize = 16;
+
+impl Lookups {
+    /// Looks up what describing these will ask for, many at once.
+    pub(super) async fn prepare(&mut self, described: &[Authorization]) -> Result<(), Error> {
+        if self.users.len() + self.orgs.len() + self.buckets.len() > MOST_REMEMBERED {
+            self.users.clear();
+            self.orgs.clear();
+            self.buckets.clear();
+        }
+        let (mut users, mut orgs, mut buckets) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for Authorization { user, org, permissions, .. } in described {
+            users.insert(*user);
+            orgs.insert(*org);
+            for Permission { resource, .. } in permissions {
+                orgs.extend(resource.org);
+                match (resource.resource_type, resource.id) {
+                    (ResourceType::Buckets, Some(id)) => _ = buckets.insert(id.into()),
+                    (ResourceType::Orgs, Some(id)) => _ = orgs.insert(id.into()),
+                    (ResourceType::Users, Some(id)) => _ = users.insert(id.into()),
+                    _ => {}
+                }
+            }
+        }
+        let directory = &self.directory;
+        find(&mut self.users, users, |id| directory.user(id)).await?;
+        find(&mut self.orgs, orgs, |id| directory.org(id)).await?;
+        find(&mut self.buckets, buckets, |id| directory.bucket(id)).await
+    }
+
     pub(super) async fn user(&mut self, id: UserId) -> Result<Option<&User>, Error> {
         if !self.users.contains_key(&id) {
             self.users.insert(id, self.directory.user(id).await?);
@@ -114,6 +157,21 @@ impl Lookups<'_> {
         }
         Ok(names)
     }
+}
+
+/// Looks those up that are not known yet.
+async fn find<'a, I: Copy + Eq + Hash, T>(
+    known: &mut HashMap<I, Option<T>>,
+    wanted: HashSet<I>,
+    look_up: impl Fn(I) -> BoxFuture<'a, Result<Option<T>, Error>>,
+) -> Result<(), Error> {
+    let unknown = wanted.into_iter().filter(|id| !known.contains_key(id));
+    let found: Vec<_> = unknown.map(|id| look_up(id).map_ok(move |found| (id, found))).collect();
+    let mut found = stream::iter(found).buffer_unordered(AT_ONCE);
+    while let Some((id, found)) = found.try_next().await? {
+        known.insert(id, found);
+    }
+    Ok(())
 }
 
 /// What is gone that an authorization refers to.

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::Engine;
-use crate::cache::{Keys, Login, Mac, Moment, Proof, Seen, Standing, Token};
+use crate::cache::{Keys, KnownBy, Mac, Memory, Moment, Proof, Seen, Standing};
 use crate::password::{Password, PasswordHash};
-use crate::store::StoreExt;
+use crate::store::{Entity, Kind, Lookup, StoreExt};
 use crate::throttle::{Attempt, Throttle};
 use crate::{
     ApiToken, Authorization, Error, ErrorKind, OrgId, Principal, Refusal, Status, TokenDigest,
@@ -18,8 +18,8 @@ pub(super) struct LogIn<'a> {
     pub(super) username: &'a str,
     pub(super) password: &'a [u8],
     pub(super) mac: Mac,
-    /// Whether the password was right for some hash of this username.
-    pub(super) proof: Option<Proof>,
+    /// Whom the password has let in with this username, for some hash and some time.
+    pub(super) known: Option<Principal>,
     pub(super) source: Option<IpAddr>,
 }
 
@@ -72,25 +72,49 @@ impl Engine {
     async fn try_log_in(&self, log_in: &LogIn<'_>) -> Result<(Principal, bool), Error> {
         let attempt = self.attempt(Some(log_in.username), log_in.source);
         // Whoever is known to have the password is not kept waiting for what others do.
-        if log_in.proof.is_none() {
+        if log_in.known.is_none() {
             self.refuse_who_must_wait(attempt.as_ref())?;
         }
         let seen = self.before_read();
-        match self.authorization_by_username(log_in.username).await? {
-            Some(authorization) => {
-                self.log_in_as(&authorization, seen, log_in, attempt.as_ref()).await
-            }
-            None => {
-                let principal = self.token_as_password(seen, log_in, attempt.as_ref()).await?;
-                Ok((principal, false))
-            }
+        let lookup = Lookup::UniqueKey(Kind::Authorization, log_in.username);
+        let Some(record) = self.0.store.get(lookup).await? else {
+            let principal = self.token_as_password(seen, log_in, attempt.as_ref()).await?;
+            return Ok((principal, false));
+        };
+        let made_of = self.0.keys.record(&record);
+        if let Some(known) = &log_in.known
+            && let Some(memory) = known.memory()
+            && memory.made_of.is_some_and(|of| of.is(&made_of))
+        {
+            let memory = Memory { record: seen, ..*memory };
+            return Ok((self.let_in_again(known, memory, attempt.as_ref()).await?, true));
         }
+        let authorization = Authorization::from_record(&record)?;
+        self.log_in_as(&authorization, made_of, seen, log_in, attempt.as_ref()).await
+    }
+
+    /// The record is the one that they were let in with.
+    async fn let_in_again(
+        &self,
+        known: &Principal,
+        memory: Memory,
+        attempt: Option<&Attempt>,
+    ) -> Result<Principal, Error> {
+        self.counted(attempt, Throttle::belong);
+        let (refusal, standing) = self.standing(known.user(), known.org()).await?;
+        if let Some(refusal) = refusal {
+            return Err(Error::refused(refusal));
+        }
+        let principal = known.with_memory(Memory { standing, ..memory });
+        self.0.known.keep(principal.clone());
+        Ok(principal)
     }
 
     /// The authorization exists: the password is its, or nothing.
     async fn log_in_as(
         &self,
         authorization: &Authorization,
+        made_of: Mac,
         record: Seen,
         log_in: &LogIn<'_>,
         attempt: Option<&Attempt>,
@@ -106,7 +130,8 @@ impl Engine {
         };
         let hash_mac = self.0.keys.hash(hash);
         let proof = Keys::proof(log_in.mac, hash_mac);
-        let is_known = log_in.proof.is_some_and(|known| known.holds(&log_in.mac, &hash_mac));
+        let known = log_in.known.as_ref().and_then(Principal::memory).and_then(Memory::proof);
+        let is_known = known.is_some_and(|known| known.holds(&log_in.mac, &hash_mac));
         if is_known {
             self.counted(attempt, Throttle::belong);
         } else {
@@ -125,17 +150,12 @@ impl Engine {
         if let Some(refusal) = refusal {
             return refuse(refusal);
         }
-        let principal = Principal::of_authorization(authorization);
-        let login = Login {
-            principal: principal.clone(),
-            id: authorization.id.untyped(),
-            proof,
-            record,
-            standing,
-            permission_bytes: Principal::bytes(authorization.permissions.len()),
-        };
-        self.rehash_if_weak(authorization, log_in.password, &login);
-        self.0.known.keep_login(login);
+        // What could not be replaced this time is tried again when the record is read again.
+        let made_of = Some(made_of).filter(|_| !self.is_to_be_replaced(hash));
+        let memory = Memory { by: KnownBy::Password(proof), made_of, record, standing };
+        let principal = Principal::of_authorization(authorization, memory);
+        self.rehash_if_weak(authorization, log_in, memory, &principal);
+        self.0.known.keep(principal.clone());
         Ok((principal, is_known))
     }
 
@@ -201,15 +221,9 @@ impl Engine {
         if let Some(refusal) = refusal {
             return Err(Error::refused(refusal));
         }
-        let principal = Principal::of_api_token(&token);
-        self.0.known.keep_token(Token {
-            digest,
-            principal: principal.clone(),
-            id: token.id.untyped(),
-            record,
-            standing,
-            permission_bytes: Principal::bytes(token.permissions.len()),
-        });
+        let memory = Memory { by: KnownBy::Token(digest), made_of: None, record, standing };
+        let principal = Principal::of_api_token(&token, memory);
+        self.0.known.keep(principal.clone());
         Ok(Some(principal))
     }
 

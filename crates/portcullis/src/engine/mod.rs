@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use builder::{BuildError, EngineBuilder};
-pub use describe::{Described, ResourceNames};
+pub use describe::{Described, Lookups, ResourceNames};
 pub use list::Listing;
 pub use on_behalf_of::OnBehalfOf;
 pub use set_up::{SetUp, SetUpDone};

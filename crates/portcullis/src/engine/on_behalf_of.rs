@@ -117,7 +117,10 @@ impl<'a> OnBehalfOf<'a> {
             self.engine.report_change(actor, source, AuditAction::Read, record, &readable);
         }
         readable?;
-        Ok(self.engine.lookups().describe(authorization).await??)
+        let mut lookups = self.engine.lookups();
+        // All at once, so that the answer waits for one of them and not for each.
+        lookups.prepare(std::slice::from_ref(&authorization)).await?;
+        Ok(lookups.describe(authorization).await??)
     }
 
     /// Lists the authorizations that the filter means and the caller may read, as
@@ -133,12 +136,12 @@ impl<'a> OnBehalfOf<'a> {
         after: Option<AuthorizationId>,
         limit: NonZeroUsize,
     ) -> Result<Listing<Described>, Error> {
-        self.list(filter, after, limit, usize::MAX).await
+        self.list(filter, after, limit, usize::MAX, &mut self.engine.lookups()).await
     }
 
     /// Lists as [`OnBehalfOf::list_authorizations`] does, but ends early when what was found takes
     /// much memory: for whoever goes through all of it, part by part. A part may be empty and have
-    /// a next one.
+    /// a next one. What is looked up for one part is known for the next.
     ///
     /// # Errors
     ///
@@ -148,8 +151,9 @@ impl<'a> OnBehalfOf<'a> {
         filter: &AuthorizationFilter,
         after: Option<AuthorizationId>,
         limit: NonZeroUsize,
+        lookups: &mut Lookups,
     ) -> Result<Listing<Described>, Error> {
-        self.list(filter, after, limit, Page::BYTES).await
+        self.list(filter, after, limit, Page::BYTES, lookups).await
     }
 
     async fn list(
@@ -158,17 +162,17 @@ impl<'a> OnBehalfOf<'a> {
         after: Option<AuthorizationId>,
         limit: NonZeroUsize,
         max_bytes: usize,
+        lookups: &mut Lookups,
     ) -> Result<Listing<Described>, Error> {
         self.require_active()?;
         let mut bytes = 0;
         let mut listing = Listing::empty();
-        let mut lookups = self.engine.lookups();
         let mut scan = Scan::new(self.engine.store(), filter, after, limit);
-        while let Some(found) = scan.next().await? {
+        while let Some(mut found) = scan.next().await? {
+            found.retain(|authorization| self.require_read(authorization).is_ok());
+            let room = limit.get() - listing.items.len();
+            lookups.prepare(found.get(..room).unwrap_or(&found)).await?;
             for authorization in found {
-                if self.require_read(&authorization).is_err() {
-                    continue;
-                }
                 bytes += weight(&authorization);
                 let Ok(described) = lookups.describe(authorization).await? else { continue };
                 if bytes >= max_bytes {
@@ -411,7 +415,7 @@ impl<'a> OnBehalfOf<'a> {
     async fn require_grants(
         &self,
         permissions: &[Permission],
-        lookups: &mut Lookups<'_>,
+        lookups: &mut Lookups,
     ) -> Result<(), Error> {
         for permission in permissions {
             let Permission { action, resource } = permission;
@@ -430,11 +434,7 @@ impl<'a> OnBehalfOf<'a> {
     /// Returns the resource that a grant reaches. One by id reaches the resource with that id
     /// whatever org it names, so what the caller must hold is the resource where it really is:
     /// naming somebody else's under an org of one's own must gain nothing.
-    async fn reached(
-        &self,
-        granted: &Resource,
-        lookups: &mut Lookups<'_>,
-    ) -> Result<Resource, Error> {
+    async fn reached(&self, granted: &Resource, lookups: &mut Lookups) -> Result<Resource, Error> {
         let Some(id) = granted.id else { return Ok(*granted) };
         let by_id = Resource::all(granted.resource_type).with_id(id);
         Ok(match granted.resource_type {

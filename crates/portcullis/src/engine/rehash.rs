@@ -4,11 +4,13 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Engine;
-use crate::cache::{Keys, Login};
+use super::log_in::LogIn;
+use crate::cache::{Keys, KnownBy, Memory};
 use crate::password::{Password, PasswordHash};
 use crate::store::{Modified, StoreExt};
 use crate::{
-    Actor, AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId, Error, Refusal,
+    Actor, AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId, Error,
+    Principal, Refusal,
 };
 
 /// Whose hashes are being replaced.
@@ -39,22 +41,28 @@ impl Drop for Turn {
 }
 
 impl Engine {
+    /// Tells whether the hash is weaker than a new one would be, and is to be replaced.
+    pub(super) fn is_to_be_replaced(&self, hash: &PasswordHash) -> bool {
+        self.0.rehashing.is_some() && hash.is_weaker_than(self.0.hashes.params())
+    }
+
     /// Begins to replace the hash, if it is weaker than a new one would be. The log-in does not
     /// wait for it; where it is not done, the next log-in tries again.
     pub(super) fn rehash_if_weak(
         &self,
         authorization: &Authorization,
-        password: &[u8],
-        login: &Login,
+        log_in: &LogIn<'_>,
+        memory: Memory,
+        principal: &Principal,
     ) {
         let (Some(rehashing), Some(hash)) = (&self.0.rehashing, &authorization.password_hash)
         else {
             return;
         };
-        if !hash.is_weaker_than(self.0.hashes.params()) {
+        if !self.is_to_be_replaced(hash) {
             return;
         }
-        let Ok(password) = Password::new(password) else { return };
+        let Ok(password) = Password::new(log_in.password) else { return };
         let id = authorization.id;
         {
             let mut ids = rehashing.ids();
@@ -63,12 +71,17 @@ impl Engine {
             }
         }
         let turn = Turn { engine: self.clone(), id };
-        let (weak, login) = (hash.clone(), login.clone());
+        let (weak, mac, principal) = (hash.clone(), log_in.mac, principal.clone());
         tokio::spawn(async move {
             let engine = &turn.engine;
-            let outcome = engine.rehash(id, &weak, &password, login).await;
-            let outcome = match &outcome {
-                Ok(()) => AuditOutcome::Done,
+            let rehashed = engine.rehash(id, &weak, &password).await;
+            let outcome = match &rehashed {
+                Ok(hash) => {
+                    // So that nobody has to compute it who has just done so.
+                    let by = KnownBy::Password(Keys::proof(mac, engine.0.keys.hash(hash)));
+                    engine.0.known.keep(principal.with_memory(Memory { by, ..memory }));
+                    AuditOutcome::Done
+                }
                 // Somebody has set another password: theirs counts.
                 Err(error) if error.refusal().is_some() => return,
                 Err(error) => {
@@ -86,8 +99,7 @@ impl Engine {
         id: AuthorizationId,
         weak: &PasswordHash,
         password: &Password,
-        login: Login,
-    ) -> Result<(), Error> {
+    ) -> Result<PasswordHash, Error> {
         let hash = self.0.hashes.hash(password).await?;
         let change = |authorization: &mut Authorization| {
             if authorization.password_hash.as_ref() != Some(weak) {
@@ -97,12 +109,7 @@ impl Engine {
             Ok(())
         };
         match self.0.store.modify(id.untyped(), change, &[], || self.revision()).await? {
-            Modified::Done(_) => {
-                // So that nobody has to compute it who has just done so.
-                let proof = Keys::proof(*login.proof.password(), self.0.keys.hash(&hash));
-                self.0.known.keep_login(Login { proof, ..login });
-                Ok(())
-            }
+            Modified::Done(_) => Ok(hash),
             Modified::Missing => Err(Error::refused(Refusal::UnknownUsername)),
         }
     }

@@ -169,11 +169,10 @@ impl IdTable {
     }
 
     /// How many bytes it takes outside itself.
-    #[cfg(test)]
-    pub(super) fn heap(&self) -> usize {
+    pub(super) fn heap_bytes(&self) -> usize {
         match self {
             Self::Few(_) => 0,
-            Self::Many(many) => many.heap(),
+            Self::Many(many) => many.heap_bytes(),
         }
     }
 }
@@ -317,8 +316,7 @@ impl Many {
         })
     }
 
-    #[cfg(test)]
-    fn heap(&self) -> usize {
+    fn heap_bytes(&self) -> usize {
         size_of_val(&*self.ids)
             + size_of_val(&*self.grants)
             + size_of_val(&*self.org_of)

@@ -142,7 +142,9 @@ impl Operation {
                 on_behalf.list_authorizations(&all, None, limit).await.map(|l| l.items.len())
             }
             Self::ListInParts => {
-                let listing = on_behalf.list_authorizations_in_parts(&all, None, limit).await;
+                let mut lookups = world.engine.lookups();
+                let listing =
+                    on_behalf.list_authorizations_in_parts(&all, None, limit, &mut lookups).await;
                 listing.map(|listing| listing.items.len())
             }
             Self::Me => on_behalf.me().await.map(|_| 1),

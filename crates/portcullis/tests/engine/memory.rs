@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use portcullis::store::{
-    Batch, BoxStream, Change, Feed, Index, Lookup, MemoryStore, Page, PageRequest, Position,
-    Record, Store, StoreError,
+    Batch, BoxStream, Change, Entity, Expect, Feed, Index, Kind, Lookup, MemoryStore, Operation,
+    Page, PageRequest, Position, Record, Store, StoreError, StoreExt,
 };
 use portcullis::{
     Authorization, AuthorizationUpdate, Bucket, CacheConfig, Clock, Credentials, Engine, Error,
@@ -182,10 +182,37 @@ async fn an_edited_entry_costs_one_read_and_no_hash() {
     // The same by somebody else, as soon as the feed tells.
     let update = AuthorizationUpdate::description("changed again");
     world.other.update_authorization(world.id, update).await.unwrap();
-    let changed = (portcullis::store::Kind::Authorization, world.id.untyped());
+    let changed = (Kind::Authorization, world.id.untyped());
     world.heard(|feed| _ = feed.announce([changed])).await;
     assert_eq!(world.cost().await, (1, 0));
     assert_eq!(world.cost().await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_record_that_was_edited_by_hand_counts_although_its_revision_is_the_same() {
+    for change in [
+        (|authorization: &mut Authorization| authorization.status = Status::Inactive) as fn(&mut _),
+        |authorization| authorization.permissions.clear(),
+        |authorization| authorization.password_hash = None,
+    ] {
+        let world = World::new().await;
+        let id = world.id.untyped();
+        let (mut edited, revision) = world.store.find::<Authorization>(id).await.unwrap().unwrap();
+        change(&mut edited);
+        let put = Operation::Put {
+            record: edited.to_record(revision).unwrap(),
+            grants: edited.grants(),
+            expect: Expect::Revision(revision),
+        };
+        world.store.commit([put].into_iter().collect()).await.unwrap();
+        world.heard(|feed| _ = feed.announce([(Kind::Authorization, id)])).await;
+        let write = Resource::bucket(world.org.id, world.bucket.id);
+        let may = world
+            .log_in(PASSWORD)
+            .await
+            .is_ok_and(|principal| principal.check(portcullis::Action::Write, &write).is_allowed());
+        assert!(!may);
+    }
 }
 
 #[tokio::test]

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Whoever runs for a while and says how much one operation took, in nanoseconds.
-pub(crate) type Contender<'a> = Box<dyn FnMut() -> f64 + 'a>;
+pub type Contender<'a> = Box<dyn FnMut() -> f64 + 'a>;
 
 /// What each contender needed in each round.
-pub(crate) struct Rounds(Vec<Vec<f64>>);
+pub struct Rounds(Vec<Vec<f64>>);
 
 /// Lets everybody run once a round, each time beginning with another one. The first round warms up
 /// and is not counted.
-pub(crate) fn rounds(count: usize, mut contenders: Vec<Contender<'_>>) -> Rounds {
+pub fn rounds(count: usize, mut contenders: Vec<Contender<'_>>) -> Rounds {
     let mut taken = vec![Vec::with_capacity(count); contenders.len()];
     for round in 0..=count {
         for turn in 0..contenders.len() {
@@ -28,28 +28,34 @@ pub(crate) fn rounds(count: usize, mut contenders: Vec<Contender<'_>>) -> Rounds
 
 impl Rounds {
     /// The median of what a contender needed.
-    pub(crate) fn median(&self, contender: usize) -> f64 {
+    pub fn median(&self, contender: usize) -> f64 {
         median(&self.0[contender])
     }
 
     /// The first contender and one of the others.
-    pub(crate) fn beside(&self, peer: usize) -> Self {
+    pub fn beside(&self, peer: usize) -> Self {
         Self(vec![self.0[0].clone(), self.0[peer].clone()])
     }
 
+    /// What one needed more than the other in each round.
+    pub fn differences(&self, contender: usize, than: usize) -> Vec<f64> {
+        self.0[contender].iter().zip(&self.0[than]).map(|(one, other)| one - other).collect()
+    }
+
     /// The median of what one needed for what the other needed in the same round.
-    pub(crate) fn ratio(&self, contender: usize, peer: usize) -> f64 {
+    pub fn ratio(&self, contender: usize, peer: usize) -> f64 {
         let pairs = self.0[contender].iter().zip(&self.0[peer]);
         median(&pairs.map(|(one, other)| one / other).collect::<Vec<_>>())
     }
 }
 
-pub(crate) fn median(values: &[f64]) -> f64 {
+/// The value that as many lie below as above.
+pub fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
 /// The value below which this share of the values lies.
-pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
+pub fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = (sorted.len() as f64 * share) as usize;
@@ -57,12 +63,12 @@ pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
 }
 
 /// How much time this thread has had a core: on a machine that others use, too, what work costs.
-pub(crate) fn thread_time() -> Duration {
+pub fn thread_time() -> Duration {
     time_of(ClockId::ThreadCPUTime)
 }
 
 /// How much time all threads together have had a core.
-pub(crate) fn process_time() -> Duration {
+pub fn process_time() -> Duration {
     time_of(ClockId::ProcessCPUTime)
 }
 
@@ -72,7 +78,7 @@ fn time_of(clock: ClockId) -> Duration {
 }
 
 /// Runs it so many times and returns the nanoseconds of this thread that one took.
-pub(crate) fn on_this_thread(times: usize, mut work: impl FnMut()) -> f64 {
+pub fn on_this_thread(times: usize, mut work: impl FnMut()) -> f64 {
     let begin = thread_time();
     for _ in 0..times {
         work();
@@ -81,7 +87,7 @@ pub(crate) fn on_this_thread(times: usize, mut work: impl FnMut()) -> f64 {
 }
 
 /// Returns how many nanoseconds it took.
-pub(crate) fn took<T>(work: impl FnOnce() -> T) -> (f64, T) {
+pub fn took<T>(work: impl FnOnce() -> T) -> (f64, T) {
     let begin = Instant::now();
     let done = work();
     (begin.elapsed().as_nanos() as f64, done)

@@ -5,19 +5,26 @@ use crate::rounds::Rounds;
 const NOT_INSTALLED: &str = "not installed";
 
 /// A promise, and whether it was kept.
-pub(crate) struct Row {
-    pub(crate) what: String,
-    pub(crate) figure: String,
-    pub(crate) peer: String,
-    pub(crate) peer_figure: String,
-    pub(crate) ratio: f64,
-    pub(crate) target: String,
-    pub(crate) reached: bool,
+pub struct Row {
+    /// What was measured.
+    pub what: String,
+    /// What came out.
+    pub figure: String,
+    /// Beside what; empty if it has a bound of its own.
+    pub peer: String,
+    /// What came out there.
+    pub peer_figure: String,
+    /// The one for the other; not a number if there is no other.
+    pub ratio: f64,
+    /// What was promised; empty if nothing was.
+    pub target: String,
+    /// Whether it was kept.
+    pub reached: bool,
 }
 
 impl Row {
     /// The first contender against the second, in time.
-    pub(crate) fn at_most(what: &str, peer: &str, taken: &Rounds, most: f64) -> Self {
+    pub fn at_most(what: &str, peer: &str, taken: &Rounds, most: f64) -> Self {
         let ratio = taken.ratio(0, 1);
         Self {
             what: what.to_owned(),
@@ -30,8 +37,38 @@ impl Row {
         }
     }
 
+    /// The first contender against the second, without a target.
+    pub fn beside(what: &str, peer: &str, taken: &Rounds) -> Self {
+        Self { target: String::new(), ..Self::at_most(what, peer, taken, f64::INFINITY) }
+    }
+
+    /// A ratio that was made otherwise, which is to be no higher.
+    pub fn ratio(what: &str, figure: String, peer: (&str, String), ratio: f64, most: f64) -> Self {
+        Self {
+            what: what.to_owned(),
+            figure,
+            peer: peer.0.to_owned(),
+            peer_figure: peer.1,
+            ratio,
+            target: format!("at most {most}"),
+            reached: ratio <= most,
+        }
+    }
+
+    /// A ratio that is to be no lower.
+    pub fn at_least(
+        what: &str,
+        figure: String,
+        peer: (&str, String),
+        ratio: f64,
+        least: f64,
+    ) -> Self {
+        let row = Self::ratio(what, figure, peer, ratio, least);
+        Self { target: format!("at least {least}"), reached: ratio >= least, ..row }
+    }
+
     /// A figure with a bound of its own.
-    pub(crate) fn figure(what: &str, figure: String, most: &str, reached: bool) -> Self {
+    pub fn figure(what: &str, figure: String, most: &str, reached: bool) -> Self {
         Self {
             what: what.to_owned(),
             figure,
@@ -44,7 +81,7 @@ impl Row {
     }
 
     /// A peer that this machine does not have.
-    pub(crate) fn without(what: &str, figure: String, peer: &str, target: &str) -> Self {
+    pub fn without(what: &str, figure: String, peer: &str, target: &str) -> Self {
         Self {
             what: what.to_owned(),
             figure,
@@ -58,7 +95,7 @@ impl Row {
 }
 
 /// A time in a unit that fits.
-pub(crate) fn nanos(nanos: f64) -> String {
+pub fn nanos(nanos: f64) -> String {
     match nanos {
         ..1e3 => format!("{nanos:.0} ns"),
         ..1e6 => format!("{:.2} µs", nanos / 1e3),
@@ -67,7 +104,8 @@ pub(crate) fn nanos(nanos: f64) -> String {
     }
 }
 
-pub(crate) fn print(rows: &[Row]) {
+/// Prints the rows below each other.
+pub fn print(rows: &[Row]) {
     let head = ["", "here", "beside", "there", "ratio", "target", ""].map(str::to_owned);
     let cells = rows.iter().map(|row| {
         let ratio = if row.ratio.is_nan() { String::new() } else { format!("{:.2}", row.ratio) };

@@ -1,0 +1,47 @@
+//! What a server costs over HTTP: lists, single answers, and the part of it that is authentication.
+//!
+//! Ends with one table of ratios against targets. Peers answer in the same process, over the same
+//! kind of connection. `PORTCULLIS_BENCH_RECORDS` says how many records there are, and `cargo bench
+//! -p portcullis-benches --bench http -- list` runs the parts whose name has `list` in it.
+
+mod authentication;
+mod list;
+mod server;
+mod single;
+mod world;
+
+use portcullis_benches::data::{Data, sizes};
+use portcullis_benches::table::{self, Row};
+
+use world::World;
+
+/// A part of the table, by its name.
+type Part = (&'static str, fn(&World, &mut Vec<Row>));
+
+const PARTS: [Part; 2] = [("list", list::list), ("page and get", single::single)];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let given = |option| arguments.iter().any(|argument| argument == option);
+    // Without it nobody wants figures: `cargo test --all-targets` runs benches as tests.
+    if !given("--bench") {
+        return;
+    }
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let chosen = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
+    let mut rows: Vec<Row> = Vec::new();
+    for count in sizes() {
+        if PARTS.iter().any(|(name, _)| chosen(name)) {
+            let world = World::new(Data::new(count));
+            for (name, measure) in PARTS {
+                if chosen(name) {
+                    measure(&world, &mut rows);
+                }
+            }
+        }
+    }
+    if chosen("authentication") {
+        authentication::authentication(&mut rows);
+    }
+    table::print(&rows);
+}

@@ -1,0 +1,130 @@
+//! What stores take of the memory: a record in memory with all its indexes, and a process that
+//! serves a large file.
+//!
+//! Apart from the other benches, since every allocation is counted. `PORTCULLIS_BENCH_RECORDS` says
+//! for how many records, as for `stores`.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::process::Command;
+
+use peak_alloc::PeakAlloc;
+use portcullis::store::{Kind, Lookup, MemoryStore, Store};
+use portcullis::{AuthorizationFilter, CacheConfig, Engine};
+use portcullis_benches::data::{Data, sizes};
+use portcullis_benches::rounds::took;
+use portcullis_benches::table::{self, Row, nanos};
+use portcullis_sqlite::SqliteStore;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// Says that this process is the one to be measured.
+const SERVE: &str = "--serve";
+
+const MIB: f64 = 1_048_576.0;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, path, count] = arguments.as_slice()
+        && first == SERVE
+    {
+        serve(Path::new(path), Data::new(count.parse().unwrap()));
+        return;
+    }
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        return;
+    }
+    let mut rows = Vec::new();
+    for count in sizes() {
+        let data = Data::new(count);
+        rows.push(in_memory(data));
+        rows.extend(of_a_process(data));
+    }
+    table::print(&rows);
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Every byte that was asked for and not given back.
+fn in_memory(data: Data) -> Row {
+    let runtime = runtime();
+    let before = MEMORY.current_usage();
+    let store = MemoryStore::new().unwrap();
+    for batch in data.batches() {
+        runtime.block_on(store.commit(batch)).unwrap();
+    }
+    let bytes = (MEMORY.current_usage() - before) as f64 / data.count() as f64;
+    let what = format!("memory, a record of {}", data.count());
+    Row::figure(&what, format!("{bytes:.0} bytes"), "700 bytes", bytes <= 700.0)
+}
+
+/// What a process needs that serves the file: the time to its first answer, and at the most.
+fn of_a_process(data: Data) -> [Row; 2] {
+    let directory = data.cached("sqlite-2", |path| {
+        let store = SqliteStore::open(path.join("portcullis.db")).unwrap();
+        let runtime = runtime();
+        for batch in data.batches() {
+            runtime.block_on(store.commit(batch)).unwrap();
+        }
+        runtime.block_on(store.close()).unwrap();
+    });
+    let path = directory.unwrap().join("portcullis.db");
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([SERVE.as_ref(), path.as_os_str(), data.count().to_string().as_ref()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let mut said = said.split_whitespace().map(|word| word.parse::<f64>().unwrap());
+    let (first, resident) = (said.next().unwrap(), said.next().unwrap() / MIB);
+    let of = |what: &str| format!("SQLite, a process on {}, {what}", data.count());
+    [
+        Row::figure(&of("first answer"), nanos(first), "50 ms", first <= 50e6),
+        Row::figure(&of("memory"), format!("{resident:.0} MiB"), "40 MiB", resident <= 40.0),
+    ]
+}
+
+/// Answers what a server is asked, without a cache, and tells how long the first answer took and
+/// how much memory there was at the most.
+fn serve(path: &Path, data: Data) {
+    let (first, (runtime, engine)) = took(|| {
+        let runtime = runtime();
+        let engine = runtime.block_on(async {
+            let store = SqliteStore::options().create(false).open(path).unwrap();
+            let builder = Engine::builder(store).cache(CacheConfig::off());
+            let engine = builder.build().await.unwrap();
+            let id = data.id(data.count() / 2);
+            engine.authorization(id).await.unwrap();
+            engine
+        });
+        (runtime, engine)
+    });
+    runtime.block_on(async {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..20_000 {
+            let name = data.username(random.usize(..data.count()));
+            let lookup = Lookup::UniqueKey(Kind::Authorization, &name);
+            engine.store().get(lookup).await.unwrap().unwrap();
+        }
+        let everything = NonZeroUsize::new(1_000).unwrap();
+        for _ in 0..200 {
+            let mut filter = AuthorizationFilter::all();
+            filter.org = Some(data.org(random.usize(..data.orgs())));
+            engine.list_authorizations(&filter, None, everything).await.unwrap();
+        }
+    });
+    println!("{first} {}", most_resident());
+    runtime.block_on(engine.store().close()).unwrap();
+}
+
+/// How much memory the system has given this process at the most, in bytes.
+fn most_resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or_default() * 1_024
+}

@@ -1,0 +1,97 @@
+//! How long it takes from opening a store to its first answer, and what it takes of the disk.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use portcullis::Engine;
+use portcullis::store::Store;
+use portcullis_benches::data::Data;
+use portcullis_benches::rounds::{Rounds, rounds, took};
+use portcullis_benches::table::{Row, nanos};
+use portcullis_sled::SledStore;
+use portcullis_sqlite::SqliteStore;
+use rusqlite::Connection;
+
+use crate::reads::first_read;
+use crate::world::{self, runtime};
+
+pub(crate) const NAME: &str = "open";
+
+const ROUNDS: usize = 5;
+
+/// Opens what was closed, reads one record, and closes it.
+pub(crate) fn open(data: Data, rows: &mut Vec<Row>) {
+    let file = world::sqlite_file(data);
+    let directory = world::sled_directory(data);
+    let runtime = runtime();
+    let first_answer = |open: &dyn Fn() -> Arc<dyn Store>| {
+        let (taken, engine) = took(|| {
+            runtime.block_on(async {
+                let engine = Engine::builder_on(open()).build().await.unwrap();
+                first_read(&engine, data).await;
+                engine
+            })
+        });
+        runtime.block_on(engine.store().close()).unwrap();
+        taken
+    };
+    let sqlite = || -> Arc<dyn Store> { Arc::new(SqliteStore::open(&file).unwrap()) };
+    let sled = || -> Arc<dyn Store> { Arc::new(SledStore::open(&directory).unwrap()) };
+    let count = data.count();
+
+    let taken = rounds(ROUNDS, vec![Box::new(|| first_answer(&sqlite))]);
+    let what = format!("SQLite, first answer after opening {count}");
+    let median = taken.median(0);
+    rows.push(Row::figure(&what, nanos(median), "50 ms", median <= 50e6));
+
+    let taken: Rounds = rounds(
+        ROUNDS,
+        vec![
+            Box::new(|| first_answer(&sled)),
+            Box::new(|| {
+                let config = sled::Config::new().path(&directory).flush_every_ms(None);
+                let cache = portcullis_sled::SledOptions::DEFAULT_CACHE_BYTES;
+                took(|| config.cache_capacity(cache).open().unwrap()).0
+            }),
+        ],
+    );
+    let what = format!("sled, first answer after opening {count}");
+    let (ours, bare) = (taken.median(0), taken.median(1));
+    let reached = ours <= 1.2 * bare + 20e6;
+    let row = Row::at_most(&what, "bare sled, opened", &taken, 1.2);
+    rows.push(Row { target: "at most 1.2 and 20 ms".to_owned(), reached, ..row });
+
+    disk(data, &file, &directory, rows);
+}
+
+/// The files beside what has to be in them at the least: every column of every table, and every
+/// entry of every index without what leads to the record.
+fn disk(data: Data, file: &Path, directory: &Path, rows: &mut Vec<Row>) {
+    let connection = Connection::open(file).unwrap();
+    let sum = |sql: &str| -> f64 { connection.query_row(sql, [], |row| row.get(0)).unwrap() };
+    let columns = sum("SELECT 1.0 * sum(length(id) + length(revision) + length(unique_key) \
+                       + length(org_id) + length(user_id) + length(status) + length(body)) \
+                       FROM authorizations");
+    let indexes = sum("SELECT 1.0 * sum(length(id) + length(unique_key) + length(org_id) \
+                       + length(user_id) + 2 * length(id)) FROM authorizations")
+        + sum("SELECT 2.0 * sum(length(kind) + length(grant_key) + length(id)) FROM grants");
+    let bytes = columns + indexes;
+    for (store, size) in [("SQLite", size_of(file)), ("sled", size_of(directory))] {
+        let a_record = |bytes: f64| format!("{:.0} B a record", bytes / data.count() as f64);
+        let what = format!("{store}, disk, of {}", data.count());
+        let peer = ("columns and indexes, bare", a_record(bytes));
+        let row = Row::ratio(&what, a_record(size), peer, size / bytes, 1.6);
+        let target = if store == "SQLite" { row.target.clone() } else { String::new() };
+        rows.push(Row { target, ..row });
+    }
+}
+
+/// The bytes in a file, or in all files of a directory.
+fn size_of(path: &Path) -> f64 {
+    let metadata = fs::metadata(path).unwrap();
+    if metadata.is_file() {
+        return metadata.len() as f64;
+    }
+    fs::read_dir(path).unwrap().map(|entry| size_of(&entry.unwrap().path())).sum()
+}

@@ -1,0 +1,334 @@
+//! What reading costs through a store, beside the engine underneath it with the same decoding.
+
+use std::hint::black_box;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use fastrand::Rng;
+use portcullis::store::{Entity, Kind, Lookup, Record, StoreExt};
+use portcullis::{Authorization, AuthorizationFilter, Engine, Permission, Status};
+use portcullis_benches::data::Data;
+use portcullis_benches::rounds::{Contender, Rounds, rounds, took};
+use portcullis_benches::table::{Row, nanos};
+
+use crate::bare_sled::Of;
+use crate::bare_sqlite::{self, SELECT, decode_body};
+use crate::world::World;
+
+pub(crate) const GET: &str = "get";
+pub(crate) const LIST: &str = "list and page";
+pub(crate) const PLANS: &str = "filter plans";
+
+const ROUNDS: usize = 15;
+
+/// How many records a page has.
+const PAGE: usize = 20;
+
+/// A list that is not cut off.
+const EVERYTHING: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+
+/// What each kind of read took for each record, with so many records in the store.
+pub(crate) struct Figures {
+    data: Data,
+    read: Vec<(String, f64)>,
+}
+
+impl Figures {
+    pub(crate) fn new(data: Data) -> Self {
+        Self { data, read: Vec::new() }
+    }
+
+    fn note(&mut self, what: &str, taken: &Rounds, records: usize) {
+        self.read.push((what.to_owned(), taken.median(0) / records as f64));
+    }
+}
+
+/// Runs the read of one after the other of these keys and returns the time of one.
+fn each<'a, K: 'a>(keys: &'a [K], mut read: impl FnMut(&'a K) + 'a) -> Contender<'a> {
+    Box::new(move || took(|| keys.iter().for_each(&mut read)).0 / keys.len() as f64)
+}
+
+fn numbers(data: Data, below: usize, count: usize) -> Vec<usize> {
+    let mut random = Rng::with_seed(data.count() as u64);
+    (0..count).map(|_| random.usize(..below)).collect()
+}
+
+/// A record by its id or username.
+pub(crate) fn gets(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
+    let data = world.data;
+    let ids: Vec<_> =
+        numbers(data, data.count(), 400).into_iter().map(|n| data.id(n).untyped()).collect();
+    let names: Vec<_> =
+        numbers(data, data.count(), 400).into_iter().map(|n| data.username(n)).collect();
+    let by_id = format!("{SELECT} authorizations WHERE id = ?1");
+    let by_name = format!("{SELECT} authorizations WHERE unique_key = ?1");
+    let store = |engine: &Engine, lookup: Lookup<'_>| {
+        let record = world.runtime.block_on(engine.store().get(lookup)).unwrap().unwrap();
+        black_box(Authorization::from_record(&record).unwrap());
+    };
+    let get_id = |engine, id: &_| store(engine, Lookup::Id(Kind::Authorization, *id));
+    let get_name =
+        |engine, name: &String| store(engine, Lookup::UniqueKey(Kind::Authorization, name));
+    let count = data.count();
+
+    let taken = rounds(
+        ROUNDS,
+        vec![
+            each(&ids, |id| get_id(&world.sqlite, id)),
+            each(&ids, |id| {
+                let id = id.to_string();
+                assert_eq!(bare_sqlite::read(&world.bare, &by_id, &[&id], 1), 1);
+            }),
+        ],
+    );
+    let what = format!("SQLite, get by id of {count}");
+    rows.push(Row::at_most(&what, "bare SQLite", &taken, 1.3));
+    figures.note("SQLite, get by id", &taken, 1);
+
+    let taken = rounds(
+        ROUNDS,
+        vec![
+            each(&names, |name| get_name(&world.sqlite, name)),
+            each(&names, |name| {
+                assert_eq!(bare_sqlite::read(&world.bare, &by_name, &[name], 1), 1);
+            }),
+        ],
+    );
+    let what = format!("SQLite, get by username of {count}");
+    rows.push(Row::at_most(&what, "bare SQLite", &taken, 1.3));
+    figures.note("SQLite, get by username", &taken, 1);
+
+    let taken = rounds(
+        ROUNDS,
+        vec![
+            each(&ids, |id| get_id(&world.sled, id)),
+            each(&ids, |id| assert_eq!(world.bare_sled.by_id(id.as_u64()), 1)),
+        ],
+    );
+    let what = format!("sled, get by id of {count}");
+    rows.push(Row::beside(&what, "bare sled", &taken));
+    figures.note("sled, get by id", &taken, 1);
+    let taken = rounds(
+        ROUNDS,
+        vec![
+            each(&names, |name| get_name(&world.sled, name)),
+            each(&names, |name| assert_eq!(world.bare_sled.by_name(name), 1)),
+        ],
+    );
+    let what = format!("sled, get by username of {count}");
+    rows.push(Row::beside(&what, "bare sled", &taken));
+    figures.note("sled, get by username", &taken, 1);
+
+    let taken = rounds(ROUNDS, vec![each(&ids, |id| get_id(&world.memory, id))]);
+    figures.note("memory, get by id", &taken, 1);
+    let taken = rounds(ROUNDS, vec![each(&names, |name| get_name(&world.memory, name))]);
+    figures.note("memory, get by username", &taken, 1);
+}
+
+/// The authorizations of somebody, or of an org.
+struct Owner {
+    filter: AuthorizationFilter,
+    of: Of,
+    id: String,
+}
+
+impl Owner {
+    fn user(data: Data, number: usize) -> Self {
+        let user = data.user(number);
+        let mut filter = AuthorizationFilter::all();
+        filter.user = Some(user);
+        Self { filter, of: Of::User(user), id: user.to_string() }
+    }
+
+    fn org(data: Data, number: usize) -> Self {
+        let org = data.org(number);
+        let mut filter = AuthorizationFilter::all();
+        filter.org = Some(org);
+        Self { filter, of: Of::Org(org), id: org.to_string() }
+    }
+}
+
+fn list(
+    world: &World,
+    engine: &Engine,
+    filter: &AuthorizationFilter,
+    limit: NonZeroUsize,
+) -> usize {
+    let listing = world.runtime.block_on(engine.list_authorizations(filter, None, limit));
+    black_box(listing.unwrap().items).len()
+}
+
+/// One user's hundred, one org's thousand, and a page of either.
+pub(crate) fn lists(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
+    let data = world.data;
+    let users = numbers(data, data.users(), 60).into_iter().map(|n| Owner::user(data, n));
+    let orgs = numbers(data, data.orgs(), 20).into_iter().map(|n| Owner::org(data, n));
+    let users: Vec<_> = users.collect();
+    let orgs: Vec<_> = orgs.collect();
+    for (owners, column, whose) in [(&users, "user", "one user's"), (&orgs, "org", "one org's")] {
+        let all = list(world, &world.memory, &owners[0].filter, EVERYTHING);
+        list_all(world, owners, column, whose, all, figures, rows);
+        let page = NonZeroUsize::new(PAGE).unwrap();
+        for (name, engine) in
+            [("SQLite", &world.sqlite), ("sled", &world.sled), ("memory", &world.memory)]
+        {
+            let page = |owner: &Owner| assert_eq!(list(world, engine, &owner.filter, page), PAGE);
+            let taken = rounds(ROUNDS, vec![each(owners, page)]);
+            figures.note(&format!("{name}, a page of {PAGE} of {whose}"), &taken, PAGE);
+        }
+    }
+}
+
+fn list_all(
+    world: &World,
+    owners: &[Owner],
+    column: &str,
+    whose: &str,
+    all: usize,
+    figures: &mut Figures,
+    rows: &mut Vec<Row>,
+) {
+    let data = world.data;
+    let title = |store: &str| format!("{store}, {whose} {all} of {}", data.count());
+    let query =
+        |table: &str| format!("{SELECT} {table} WHERE {column}_id = ?1 AND id > ?2 ORDER BY id");
+    let (clustered, indexed) = (query(&format!("of_{column}")), query("indexed"));
+    let zero = "0".repeat(16);
+    let bare = |sql: &str, owner: &Owner| {
+        assert_eq!(bare_sqlite::read(&world.layouts, sql, &[&owner.id, &zero], all), all);
+    };
+    let ours = |engine: &Engine, owner: &Owner| {
+        assert_eq!(list(world, engine, &owner.filter, EVERYTHING), all);
+    };
+    let taken = rounds(
+        ROUNDS,
+        vec![
+            each(owners, |owner| ours(&world.sqlite, owner)),
+            each(owners, |owner| bare(&clustered, owner)),
+            each(owners, |owner| bare(&indexed, owner)),
+        ],
+    );
+    let what = title("SQLite");
+    rows.push(Row::at_most(&what, "bare SQLite, clustered by it", &taken.beside(1), 1.4));
+    rows.push(Row::at_most(&what, "bare SQLite, by an index", &taken.beside(2), 0.5));
+    let scan = took(|| scan(world, &owners[0].filter, all)).0;
+    let faster = scan / taken.median(0);
+    let figure = nanos(taken.median(0));
+    let peer = ("a look at every record", nanos(scan));
+    let row = match data.count() {
+        1_000_000.. if column == "user" => Row::at_least(&what, figure, peer, faster, 1_000.0),
+        _ => Row { target: String::new(), ..Row::at_least(&what, figure, peer, faster, 0.0) },
+    };
+    rows.push(row);
+    figures.note(&format!("SQLite, {whose}"), &taken, all);
+
+    let taken = rounds(
+        ROUNDS,
+        vec![
+            each(owners, |owner| ours(&world.sled, owner)),
+            each(owners, |owner| assert_eq!(world.bare_sled.list(owner.of, all), all)),
+        ],
+    );
+    rows.push(Row::at_most(&title("sled"), "bare sled", &taken, 1.2));
+    figures.note(&format!("sled, {whose}"), &taken, all);
+
+    // Each has its own copy, so that it is as far away as the store's.
+    let records: Vec<Vec<Record>> = owners.iter().map(|owner| records(world, owner)).collect();
+    let mut of_each = records.iter().cycle();
+    let taken = rounds(
+        ROUNDS,
+        vec![
+            each(owners, |owner| ours(&world.memory, owner)),
+            each(owners, |_| {
+                let records = of_each.next().into_iter().flatten();
+                let decoded = records.map(|record| decode_body(&record.body));
+                assert_eq!(black_box(decoded.collect::<Vec<_>>()).len(), all);
+            }),
+        ],
+    );
+    let beyond = (taken.median(0) - taken.median(1)) / all as f64;
+    let figure = format!("{} a record beyond decoding", nanos(beyond.max(0.0)));
+    rows.push(Row::figure(&title("memory"), figure, "50 ns", beyond <= 50.0));
+    figures.note(&format!("memory, {whose}"), &taken, all);
+}
+
+fn records(world: &World, owner: &Owner) -> Vec<Record> {
+    let listing =
+        world.runtime.block_on(world.memory.list_authorizations(&owner.filter, None, EVERYTHING));
+    let records = listing.unwrap().items.into_iter().map(|authorization| {
+        authorization.to_record(portcullis::store::Revision::from_u128(1)).unwrap()
+    });
+    records.collect()
+}
+
+/// Looks at every record, as the reference does.
+fn scan(world: &World, filter: &AuthorizationFilter, expected: usize) {
+    let mut statement = world.bare.prepare("SELECT body FROM authorizations").unwrap();
+    let mut rows = statement.query([]).unwrap();
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        let authorization = decode_body(row.get_ref(0).unwrap().as_str().unwrap());
+        if filter.matches(&authorization) {
+            found.push(authorization);
+        }
+    }
+    assert_eq!(black_box(found).len(), expected);
+}
+
+/// Every filter is answered by the plan that is meant for it: what is found costs, and not what is
+/// there.
+pub(crate) fn plans(world: &World, c: &mut Criterion) {
+    let data = world.data;
+    let count = data.count();
+    let mut group = c.benchmark_group(format!("{PLANS}, a page of {PAGE} of {count}"));
+    group.throughput(Throughput::Elements(1)).sample_size(10);
+    group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500));
+    let authorization = data.authorization(count / 2);
+    let asked = Permission::read(data.bucket(7, 1));
+    type Set = fn(&mut AuthorizationFilter, &Authorization, Permission);
+    let filters: [(&str, Set); 7] = [
+        ("id", |filter, a, _| filter.id = Some(a.id)),
+        ("username", |filter, a, _| filter.username = Some(a.username.as_str().to_owned())),
+        ("user", |filter, a, _| filter.user = Some(a.user)),
+        ("org", |filter, a, _| filter.org = Some(a.org)),
+        ("user, org, inactive", |filter, a, _| {
+            (filter.user, filter.org) = (Some(a.user), Some(a.org));
+            filter.status = Some(Status::Inactive);
+        }),
+        ("permits", |filter, _, asked| filter.permits = Some(asked)),
+        ("all", |_, _, _| {}),
+    ];
+    let page = NonZeroUsize::new(PAGE).unwrap();
+    for (name, set) in filters {
+        let mut filter = AuthorizationFilter::all();
+        set(&mut filter, &authorization, asked);
+        for (store, engine) in
+            [("SQLite", &world.sqlite), ("sled", &world.sled), ("memory", &world.memory)]
+        {
+            group.bench_function(BenchmarkId::new(store, name), |b| {
+                b.iter(|| list(world, engine, &filter, page));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// With a hundred times the records no read costs more than twice as much for each that it returns,
+/// and a page hardly more.
+pub(crate) fn growth(figures: &[Figures], rows: &mut Vec<Row>) {
+    let [first, .., last] = figures else { return };
+    for ((what, few), (_, many)) in first.read.iter().zip(&last.read) {
+        let ratio = many / few;
+        let most = if what.contains("a page of") { 1.5 } else { 2.0 };
+        let what = format!("{what}, each record, of {}", last.data.count());
+        let peer = format!("of {}", first.data.count());
+        rows.push(Row::ratio(&what, nanos(*many), (&peer, nanos(*few)), ratio, most));
+    }
+}
+
+/// Reads the record by its id and decodes it, through the extension that engines use.
+pub(crate) async fn first_read(engine: &Engine, data: Data) -> Authorization {
+    let id = data.id(data.count() / 2).untyped();
+    engine.store().find::<Authorization>(id).await.unwrap().unwrap().0
+}

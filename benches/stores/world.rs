@@ -1,0 +1,113 @@
+//! The stores, and the engines underneath them, with the same records.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use portcullis::Engine;
+use portcullis::store::{MemoryStore, Store};
+use portcullis_benches::data::{self, Data};
+use portcullis_sled::SledStore;
+use portcullis_sqlite::SqliteStore;
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::bare_sled::BareSled;
+use crate::bare_sqlite;
+
+/// Every store with the same records, and beside it what it is compared with.
+pub(crate) struct World {
+    pub(crate) data: Data,
+    pub(crate) runtime: Runtime,
+    pub(crate) memory: Engine,
+    pub(crate) sqlite: Engine,
+    /// On the same file.
+    pub(crate) bare: Connection,
+    /// With the same records in tables of other layouts.
+    pub(crate) layouts: Connection,
+    pub(crate) sled: Engine,
+    /// On a copy: only one can have it open.
+    pub(crate) bare_sled: BareSled,
+    _copies: TempDir,
+}
+
+impl World {
+    pub(crate) fn new(data: Data) -> Self {
+        let runtime = runtime();
+        let memory = Arc::new(MemoryStore::new().unwrap());
+        runtime.block_on(fill(&*memory, data));
+        let file = sqlite_file(data);
+        let sled = sled_directory(data);
+        let copies = temporary();
+        data::copy(&sled, &copies.path().join("sled")).unwrap();
+        let layouts = data.cached("layouts", |path| bare_sqlite::fill_layouts(path, data));
+        let engine =
+            |store: Arc<dyn Store>| runtime.block_on(Engine::builder_on(store).build()).unwrap();
+        Self {
+            data,
+            memory: engine(memory),
+            sqlite: engine(Arc::new(SqliteStore::open(&file).unwrap())),
+            bare: Connection::open(&file).unwrap(),
+            layouts: Connection::open(layouts.unwrap().join(bare_sqlite::LAYOUTS)).unwrap(),
+            sled: engine(Arc::new(SledStore::open(&sled).unwrap())),
+            bare_sled: BareSled::of_a_store(&copies.path().join("sled")),
+            runtime,
+            _copies: copies,
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for engine in [&self.memory, &self.sqlite, &self.sled] {
+            self.runtime.block_on(engine.store().close()).unwrap();
+        }
+    }
+}
+
+/// A runtime with two threads beside the one that measures.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// A directory on a disk: where temporary files are is often in memory.
+pub(crate) fn temporary() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// The file of a closed SQLite store with the records in it.
+pub(crate) fn sqlite_file(data: Data) -> PathBuf {
+    let directory = data.cached(SQLITE, |path| {
+        let store = SqliteStore::open(path.join("portcullis.db")).unwrap();
+        let runtime = runtime();
+        runtime.block_on(fill(&store, data));
+        runtime.block_on(store.close()).unwrap();
+    });
+    directory.unwrap().join("portcullis.db")
+}
+
+/// Names the layout as well: another one is other data.
+const SQLITE: &str = "sqlite-2";
+
+/// The directory of a closed sled store with the records in it.
+pub(crate) fn sled_directory(data: Data) -> PathBuf {
+    let directory = data.cached("sled-1", |path| {
+        let store = SledStore::open(path.join("portcullis.sled")).unwrap();
+        let runtime = runtime();
+        runtime.block_on(fill(&store, data));
+        runtime.block_on(store.close()).unwrap();
+    });
+    directory.unwrap().join("portcullis.sled")
+}
+
+/// Makes the records while the store puts those of before.
+async fn fill(store: &dyn Store, data: Data) {
+    let batches = stream::iter(data.batches());
+    batches
+        .for_each_concurrent(2, async |batch| {
+            store.commit(batch).await.unwrap();
+        })
+        .await;
+}

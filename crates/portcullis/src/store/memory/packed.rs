@@ -1,0 +1,176 @@
+//! Bodies in less memory: what most of them have in common is a byte or two, an id is nine.
+//!
+//! Any text can be packed, and comes back byte by byte.
+
+/// A text in which the fragments and ids below are written shorter.
+#[derive(Debug)]
+pub(super) struct Packed {
+    bytes: Box<[u8]>,
+    /// The length of the text.
+    length: u32,
+}
+
+/// Begins an id of 16 hexadecimal digits, of which 8 bytes follow. No UTF-8 has this byte.
+const ID: u8 = 0xff;
+
+/// Begins a fragment, of which the number follows.
+const FRAGMENT: u8 = 0xfe;
+
+const DIGITS: usize = 16;
+
+/// What the bodies of authorizations are made of, and some others. Where one begins like another
+/// one, the longer one comes first. They are in memory only, so they can be changed freely.
+const FRAGMENTS: [&[u8]; 22] = [
+    br#"","permissions":["write:orgs/"#,
+    br#"","permissions":["read:orgs/"#,
+    br#"","permissions":[""#,
+    br#"","write:orgs/"#,
+    br#"","read:orgs/"#,
+    br#"/buckets/"#,
+    br#""],"passwordHash":"$argon2id$v=19$m=19456,t=2,p=1$"#,
+    br#""],"passwordHash":""#,
+    br#""],"createdAt":""#,
+    br#"","createdAt":""#,
+    br#"","updatedAt":""#,
+    br#"{"v":1,"id":""#,
+    br#"","token":""#,
+    br#"","tokenDigest":""#,
+    br#"","status":"active","description":""#,
+    br#"","status":"inactive","description":""#,
+    br#"","status":"active"}"#,
+    br#"","orgID":""#,
+    br#"","userID":""#,
+    br#"","name":""#,
+    br#"","write:"#,
+    br#"","read:"#,
+];
+
+impl Packed {
+    pub(super) fn new(text: &str) -> Option<Self> {
+        let length = u32::try_from(text.len()).ok()?;
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text.as_bytes();
+        while let Some((first, after)) = rest.split_first() {
+            if let Some((digits, after)) = rest.split_first_chunk::<DIGITS>()
+                && let Some(id) = id_of(digits)
+            {
+                bytes.push(ID);
+                bytes.extend(id.to_be_bytes());
+                rest = after;
+            } else if let Some((number, after)) = fragment_of(*first, rest) {
+                bytes.extend([FRAGMENT, number]);
+                rest = after;
+            } else {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+        Some(Self { bytes: bytes.into(), length })
+    }
+
+    /// The length of the text.
+    pub(super) fn length(&self) -> usize {
+        usize::try_from(self.length).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn unpack(&self) -> Box<str> {
+        let mut text = Vec::with_capacity(self.length());
+        let mut rest = &*self.bytes;
+        while let Some(at) = rest.iter().position(|byte| *byte >= FRAGMENT) {
+            let (plain, marked) = rest.split_at(at);
+            text.extend_from_slice(plain);
+            rest = match marked {
+                [FRAGMENT, number, after @ ..] => {
+                    text.extend_from_slice(
+                        FRAGMENTS.get(usize::from(*number)).unwrap_or(&&b""[..]),
+                    );
+                    after
+                }
+                [ID, a, b, c, d, e, f, g, h, after @ ..] => {
+                    text.extend_from_slice(&digits_of([*a, *b, *c, *d, *e, *f, *g, *h]));
+                    after
+                }
+                // What was packed does not end within a mark.
+                _ => &[],
+            };
+        }
+        text.extend_from_slice(rest);
+        // It was a text, and each part of it is what it was.
+        String::from_utf8(text).unwrap_or_default().into_boxed_str()
+    }
+}
+
+/// Fragments begin with one of three bytes, so that most others are passed over quickly.
+fn fragment_of(first: u8, rest: &[u8]) -> Option<(u8, &[u8])> {
+    if !matches!(first, b'"' | b'/' | b'{') {
+        return None;
+    }
+    (0..).zip(FRAGMENTS).find_map(|(number, fragment)| Some((number, rest.strip_prefix(fragment)?)))
+}
+
+/// Reads 16 digits as ids are written; `None` for anything else.
+fn id_of(digits: &[u8; DIGITS]) -> Option<u64> {
+    digits.iter().try_fold(0, |id: u64, digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some((id << 4) | u64::from(value))
+    })
+}
+
+fn digits_of(id: [u8; 8]) -> [u8; DIGITS] {
+    let mut digits = [0; DIGITS];
+    for (two, byte) in digits.chunks_exact_mut(2).zip(id) {
+        let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
+        two.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Texts of parts that are packed, whole and broken, and of others.
+    fn text() -> impl Strategy<Value = String> {
+        let fragment = prop::sample::select(FRAGMENTS.to_vec());
+        let fragment = fragment.prop_map(|it| String::from_utf8(it.to_vec()).unwrap());
+        let part = prop_oneof![fragment, "[0-9a-fA-F]{0,40}", "\\PC{0,8}", any::<String>()];
+        prop::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_comes_back(text in text(), cut in any::<prop::sample::Index>()) {
+            let packed = Packed::new(&text).unwrap();
+            prop_assert_eq!(&*packed.unpack(), &*text);
+            prop_assert_eq!(packed.length(), text.len());
+            let at = text.floor_char_boundary_of(cut.index(text.len() + 1));
+            let (begin, _) = text.split_at(at);
+            prop_assert_eq!(&*Packed::new(begin).unwrap().unpack(), begin);
+        }
+    }
+
+    trait FloorCharBoundary {
+        fn floor_char_boundary_of(&self, at: usize) -> usize;
+    }
+
+    impl FloorCharBoundary for String {
+        fn floor_char_boundary_of(&self, at: usize) -> usize {
+            (0..=at).rev().find(|at| self.is_char_boundary(*at)).unwrap_or(0)
+        }
+    }
+
+    /// If the format of bodies has changed, the fragments should.
+    #[test]
+    fn an_authorization_takes_less_than_half() {
+        let body = r#"{"v":1,"id":"0c0d000000000001","token":"telegraf-0000001","status":"active","description":"agents of site 17","orgID":"0a11000000000001","userID":"0a5e000000000001","permissions":["read:orgs/0a11000000000001/buckets/0b0c000000000001","write:orgs/0a11000000000001/buckets/0b0c000000000001"],"passwordHash":"$argon2id$v=19$m=19456,t=2,p=1$bm90IGEgcmVhbCBzYWx0IQ$bm90IGEgcmVhbCBoYXNoIGF0IGFsbCwgYnV0IGxvbmcu","createdAt":"2024-01-02T03:04:05Z","updatedAt":"2024-02-02T03:04:05Z"}"#;
+        let packed = Packed::new(body).unwrap();
+        assert_eq!(&*packed.unpack(), body);
+        assert!(packed.bytes.len() * 2 < body.len(), "{} of {}", packed.bytes.len(), body.len());
+    }
+}

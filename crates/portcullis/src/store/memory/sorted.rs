@@ -1,0 +1,114 @@
+//! Many numbers in order, each with the place of a row: what every index of the memory store is.
+
+/// How many entries a chunk has at most: few enough that one is quickly put in between.
+const CHUNK: usize = 512;
+
+/// A number to sort by, an id or a hash, and the slot of a row.
+pub(super) type Entry = (u64, u32);
+
+/// Entries in ascending order.
+///
+/// In chunks that are filled to the end where entries come in order, as ids do; a tree would leave
+/// half of its nodes empty then.
+#[derive(Debug, Default)]
+pub(super) struct Sorted {
+    /// None is empty.
+    chunks: Vec<Vec<Entry>>,
+}
+
+impl Sorted {
+    pub(super) fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Puts the entry in its place, unless it is there.
+    pub(super) fn insert(&mut self, entry: Entry) {
+        let last = self.chunks.len().saturating_sub(1);
+        let at = self.chunk_of(entry).min(last);
+        let Some(chunk) = self.chunks.get_mut(at) else {
+            self.chunks.push(vec![entry]);
+            return;
+        };
+        let Err(place) = chunk.binary_search(&entry) else { return };
+        if chunk.len() < CHUNK {
+            chunk.insert(place, entry);
+        } else if at == last && place == chunk.len() {
+            self.chunks.push(vec![entry]);
+        } else {
+            let mut upper = chunk.split_off(CHUNK / 2);
+            match place.checked_sub(CHUNK / 2) {
+                Some(place) => upper.insert(place, entry),
+                None => chunk.insert(place, entry),
+            }
+            self.chunks.insert(at + 1, upper);
+        }
+    }
+
+    /// Takes the entry out, if it is there.
+    pub(super) fn remove(&mut self, entry: Entry) {
+        let at = self.chunk_of(entry);
+        let Some(chunk) = self.chunks.get_mut(at) else { return };
+        let Ok(place) = chunk.binary_search(&entry) else { return };
+        chunk.remove(place);
+        if chunk.is_empty() {
+            self.chunks.remove(at);
+        } else if chunk.len() < chunk.capacity() / 4 {
+            chunk.shrink_to(chunk.capacity() / 2);
+        }
+    }
+
+    /// Returns the entries from this one on, in order.
+    pub(super) fn from(&self, first: Entry) -> impl Iterator<Item = Entry> + '_ {
+        let at = self.chunk_of(first);
+        let chunks = self.chunks.get(at..).unwrap_or_default();
+        // Only the first chunk has entries that are lower.
+        let lower = chunks.first().map_or(0, |chunk| chunk.partition_point(|one| *one < first));
+        chunks.iter().flatten().skip(lower).copied()
+    }
+
+    /// Where the chunk is that has the entry, if any has.
+    fn chunk_of(&self, entry: Entry) -> usize {
+        self.chunks.partition_point(|chunk| chunk.last().is_some_and(|last| *last < entry))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn entries_are_those_of_a_set(
+            changes in prop::collection::vec((prop::bool::weighted(0.7), 0..2_000_u64, 0..2_u32), 0..4_000),
+            first in (0..2_000_u64, 0..2_u32),
+        ) {
+            let (mut sorted, mut set) = (Sorted::default(), BTreeSet::new());
+            for (insert, number, slot) in changes {
+                if insert {
+                    sorted.insert((number, slot));
+                    set.insert((number, slot));
+                } else {
+                    sorted.remove((number, slot));
+                    set.remove(&(number, slot));
+                }
+            }
+            prop_assert!(sorted.from((0, 0)).eq(set.iter().copied()));
+            prop_assert!(sorted.from(first).eq(set.range(first..).copied()));
+            prop_assert_eq!(sorted.is_empty(), set.is_empty());
+            prop_assert!(sorted.chunks.iter().all(|chunk| (1..=CHUNK).contains(&chunk.len())));
+        }
+    }
+
+    #[test]
+    fn what_comes_in_order_fills_its_chunks() {
+        let mut sorted = Sorted::default();
+        (0..100 * CHUNK as u64).for_each(|number| sorted.insert((number, 0)));
+        assert_eq!(sorted.chunks.len(), 100);
+    }
+}

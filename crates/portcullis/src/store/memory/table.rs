@@ -1,0 +1,306 @@
+//! The rows of one kind, and every index on them, in as little memory as a million of them need.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+use super::packed::Packed;
+use super::sorted::Sorted;
+use crate::store::{Index, Kind, Page, Record, Revision, UniqueKey};
+use crate::{GrantKey, Id, OrgId, Status, UserId};
+
+/// How many rows are allocated at a time.
+const CHUNK: usize = 1_024;
+
+/// A record without its kind.
+#[derive(Debug)]
+pub(super) struct Row {
+    id: u64,
+    /// As two numbers, since one would have to be aligned.
+    revision: [u64; 2],
+    /// Of no meaning unless the flag says so, as is the user.
+    org: u64,
+    user: u64,
+    unique_key: UniqueKey,
+    body: Body,
+    /// The numbers of its grant keys.
+    grants: Box<[u32]>,
+    has_org: bool,
+    has_user: bool,
+    status: Status,
+}
+
+/// A body, packed if it is not larger than any body is.
+#[derive(Debug)]
+enum Body {
+    Packed(Packed),
+    Plain(Box<str>),
+}
+
+impl Body {
+    fn new(text: Box<str>) -> Self {
+        Packed::new(&text).map_or(Self::Plain(text), Self::Packed)
+    }
+
+    fn length(&self) -> usize {
+        match self {
+            Self::Packed(packed) => packed.length(),
+            Self::Plain(text) => text.len(),
+        }
+    }
+
+    fn text(&self) -> Box<str> {
+        match self {
+            Self::Packed(packed) => packed.unpack(),
+            Self::Plain(text) => text.clone(),
+        }
+    }
+}
+
+impl Row {
+    fn new(record: Record, grants: Box<[u32]>) -> Self {
+        let Record { kind: _, id, revision, unique_key, org, user, status, body } = record;
+        let revision = revision.as_u128();
+        Self {
+            id: id.as_u64(),
+            revision: [(revision >> 64) as u64, revision as u64],
+            org: org.map_or(0, OrgId::as_u64),
+            user: user.map_or(0, UserId::as_u64),
+            unique_key,
+            body: Body::new(body),
+            grants,
+            has_org: org.is_some(),
+            has_user: user.is_some(),
+            status,
+        }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        let [high, low] = self.revision;
+        Revision::from_u128((u128::from(high) << 64) | u128::from(low))
+    }
+
+    fn org(&self) -> Option<OrgId> {
+        self.has_org.then(|| OrgId::from_u64(self.org))
+    }
+
+    fn user(&self) -> Option<UserId> {
+        self.has_user.then(|| UserId::from_u64(self.user))
+    }
+
+    pub(super) fn record(&self, kind: Kind) -> Record {
+        Record {
+            kind,
+            id: Id::from_u64(self.id),
+            revision: self.revision(),
+            unique_key: self.unique_key.clone(),
+            org: self.org(),
+            user: self.user(),
+            status: self.status,
+            body: self.body.text(),
+        }
+    }
+}
+
+/// The rows of one kind.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// In chunks, so that a table that grows is never copied. A slot is a row's place.
+    rows: Vec<Vec<Option<Row>>>,
+    free: Vec<u32>,
+    by_id: Sorted,
+    /// By a hash of it. The key of the hash is random: nobody can choose names that share one.
+    by_unique_key: Sorted,
+    hashing: RandomState,
+    by_org: HashMap<OrgId, Sorted>,
+    by_user: HashMap<UserId, Sorted>,
+    by_grant: Grants,
+}
+
+/// Grant keys, each with a number: most are held by many.
+#[derive(Debug, Default)]
+struct Grants {
+    numbers: HashMap<GrantKey, u32>,
+    keys: Vec<Option<(GrantKey, Sorted)>>,
+    free: Vec<u32>,
+}
+
+impl Grants {
+    fn insert(&mut self, key: GrantKey, id: u64, slot: u32) -> u32 {
+        let number = *self.numbers.entry(key).or_insert_with(|| {
+            self.free.pop().unwrap_or_else(|| {
+                self.keys.push(None);
+                to_slot(self.keys.len() - 1)
+            })
+        });
+        if let Some(place) = self.keys.get_mut(to_index(number)) {
+            place.get_or_insert_with(|| (key, Sorted::default())).1.insert((id, slot));
+        }
+        number
+    }
+
+    /// Returns the key that the number stood for.
+    fn remove(&mut self, number: u32, id: u64, slot: u32) -> Option<GrantKey> {
+        let place = self.keys.get_mut(to_index(number))?;
+        let (key, held) = place.as_mut()?;
+        let key = *key;
+        held.remove((id, slot));
+        if held.is_empty() {
+            *place = None;
+            self.numbers.remove(&key);
+            self.free.push(number);
+        }
+        Some(key)
+    }
+
+    fn of(&self, key: GrantKey) -> Option<&Sorted> {
+        let place = self.keys.get(to_index(*self.numbers.get(&key)?))?;
+        place.as_ref().map(|(_, held)| held)
+    }
+}
+
+/// There are never as many rows as would not fit: they would be terabytes.
+fn to_slot(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+fn to_index(slot: u32) -> usize {
+    usize::try_from(slot).unwrap_or(usize::MAX)
+}
+
+impl Table {
+    pub(super) fn by_id(&self, id: Id) -> Option<&Row> {
+        self.row(self.slot_of(id)?)
+    }
+
+    pub(super) fn by_unique_key(&self, key: &str) -> Option<&Row> {
+        let hash = self.hashing.hash_one(key);
+        let same = self.by_unique_key.from((hash, 0)).take_while(|(other, _)| *other == hash);
+        let mut rows = same.filter_map(|(_, slot)| self.row(slot));
+        rows.find(|row| row.unique_key.as_str() == key)
+    }
+
+    /// Returns the id of the row with the key.
+    pub(super) fn holder_of(&self, key: &UniqueKey) -> Option<Id> {
+        Some(Id::from_u64(self.by_unique_key(key.as_str())?.id))
+    }
+
+    fn slot_of(&self, id: Id) -> Option<u32> {
+        let id = id.as_u64();
+        let found = self.by_id.from((id, 0)).next();
+        found.filter(|(found, _)| *found == id).map(|(_, slot)| slot)
+    }
+
+    fn row(&self, slot: u32) -> Option<&Row> {
+        let index = to_index(slot);
+        self.rows.get(index / CHUNK)?.get(index % CHUNK)?.as_ref()
+    }
+
+    /// Puts the record, or none, in place of the one with the id, with everything that finds it.
+    /// Returns what was there.
+    pub(super) fn replace(
+        &mut self,
+        kind: Kind,
+        id: Id,
+        new: Option<(Record, Vec<GrantKey>)>,
+    ) -> Option<(Record, Vec<GrantKey>)> {
+        let old = self.remove(kind, id);
+        if let Some((record, grants)) = new {
+            self.insert(record, grants);
+        }
+        old
+    }
+
+    fn insert(&mut self, record: Record, mut grants: Vec<GrantKey>) {
+        let slot = self.free.pop().unwrap_or_else(|| self.new_slot());
+        let id = record.id.as_u64();
+        grants.sort_unstable();
+        grants.dedup();
+        let numbers = grants.into_iter().map(|key| self.by_grant.insert(key, id, slot)).collect();
+        let row = Row::new(record, numbers);
+        self.by_id.insert((id, slot));
+        let hash = self.hashing.hash_one(row.unique_key.as_str());
+        self.by_unique_key.insert((hash, slot));
+        if let Some(org) = row.org() {
+            self.by_org.entry(org).or_default().insert((id, slot));
+        }
+        if let Some(user) = row.user() {
+            self.by_user.entry(user).or_default().insert((id, slot));
+        }
+        let index = to_index(slot);
+        let place = self.rows.get_mut(index / CHUNK).and_then(|it| it.get_mut(index % CHUNK));
+        if let Some(place) = place {
+            *place = Some(row);
+        }
+    }
+
+    fn new_slot(&mut self) -> u32 {
+        if self.rows.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.rows.push(Vec::with_capacity(CHUNK));
+        }
+        let before = self.rows.len().saturating_sub(1) * CHUNK;
+        let index = self.rows.last_mut().map_or(0, |chunk| {
+            chunk.push(None);
+            chunk.len() - 1
+        });
+        to_slot(before + index)
+    }
+
+    fn remove(&mut self, kind: Kind, id: Id) -> Option<(Record, Vec<GrantKey>)> {
+        let slot = self.slot_of(id)?;
+        let index = to_index(slot);
+        let row = self.rows.get_mut(index / CHUNK)?.get_mut(index % CHUNK)?.take()?;
+        self.free.push(slot);
+        let entry = (row.id, slot);
+        self.by_id.remove(entry);
+        let hash = self.hashing.hash_one(row.unique_key.as_str());
+        self.by_unique_key.remove((hash, slot));
+        if let Some(org) = row.org() {
+            remove_from(&mut self.by_org, &org, entry);
+        }
+        if let Some(user) = row.user() {
+            remove_from(&mut self.by_user, &user, entry);
+        }
+        let grants = row.grants.iter();
+        let grants = grants.filter_map(|number| self.by_grant.remove(*number, row.id, slot));
+        let grants = grants.collect();
+        Some((row.record(kind), grants))
+    }
+
+    /// Returns a page of the index, of records with a higher id than this one.
+    pub(super) fn page(&self, index: Index, after: Id, limit: usize) -> Page {
+        let sorted = match index {
+            Index::All(_) => Some(&self.by_id),
+            Index::Org(_, org) => self.by_org.get(&org),
+            Index::User(_, user) => self.by_user.get(&user),
+            Index::Grant(_, grant) => self.by_grant.of(grant),
+        };
+        let mut page = Page::default();
+        // Nothing comes after the highest id.
+        let Some((sorted, first)) = sorted.zip(after.as_u64().checked_add(1)) else { return page };
+        let mut rows = sorted.from((first, 0)).filter_map(|(_, slot)| self.row(slot));
+        let mut bytes = 0;
+        while page.records.len() < limit && bytes < Page::BYTES {
+            let Some(row) = rows.next() else { return page };
+            bytes += row.body.length();
+            page.records.push(row.record(index.kind()));
+        }
+        if rows.next().is_some() {
+            page.next = page.records.last().map(|last| last.id);
+        }
+        page
+    }
+}
+
+fn remove_from<K: Eq + std::hash::Hash>(
+    index: &mut HashMap<K, Sorted>,
+    of: &K,
+    entry: super::sorted::Entry,
+) {
+    if let Some(sorted) = index.get_mut(of) {
+        sorted.remove(entry);
+        if sorted.is_empty() {
+            index.remove(of);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Whether a short read may be made where it is asked for, or belongs on a thread that may block.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How fast short reads of a store are, for stores whose engine blocks.
+///
+/// What is in the memory of the system is read in some microseconds; to hand a read over to a
+/// thread that may block, and the answer back, takes several times as long. What has to come from a
+/// disk takes milliseconds, for which the threads of a runtime must not be held up. Nobody knows
+/// beforehand which it will be. So every short read is measured: as long as hardly any of them is
+/// slow, they are made at once, and after a few slow ones, or one that is very slow, on threads that
+/// may block, until many in a row were fast there.
+///
+/// ```
+/// use portcullis::store::Pace;
+///
+/// let pace = Pace::default();
+/// assert!(pace.is_fast());
+/// assert_eq!(pace.measure(|| 6 * 7), 42);
+/// ```
+#[derive(Debug, Default)]
+pub struct Pace {
+    /// Slow reads add to it, fast ones take one away.
+    held_up: AtomicU32,
+}
+
+/// A read is slow if it takes longer: some dozens of times what it takes from memory. That a busy
+/// system has another thread run in between looks the same, and is rare.
+const SLOW: Duration = Duration::from_millis(1);
+const VERY_SLOW: Duration = Duration::from_millis(20);
+
+/// What slow reads add: three within a hundred are too many.
+const FOR_SLOW: u32 = 32;
+const FOR_VERY_SLOW: u32 = 128;
+
+/// From here on reads are not made at once.
+const TOO_MUCH: u32 = 64;
+const MOST: u32 = 192;
+
+impl Pace {
+    /// How many records a read may return at the most to be a short one.
+    pub const SHORT: usize = 64;
+
+    /// Tells whether a short read can be expected to be over at once.
+    pub fn is_fast(&self) -> bool {
+        self.held_up.load(Ordering::Relaxed) < TOO_MUCH
+    }
+
+    /// Makes a short read, wherever that is, and takes note of how long it took.
+    pub fn measure<T>(&self, read: impl FnOnce() -> T) -> T {
+        let begin = Instant::now();
+        let answer = read();
+        self.note(begin.elapsed());
+        answer
+    }
+
+    /// Several at once may lose each other's notes, which are only an estimate.
+    fn note(&self, taken: Duration) {
+        let before = self.held_up.load(Ordering::Relaxed);
+        let after = match taken {
+            taken if taken < SLOW => before.saturating_sub(1),
+            taken if taken < VERY_SLOW => before.saturating_add(FOR_SLOW).min(MOST),
+            _ => before.saturating_add(FOR_VERY_SLOW).min(MOST),
+        };
+        // Most of the time nothing changes, and nobody else's cache is disturbed.
+        if after != before {
+            self.held_up.store(after, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAST: Duration = Duration::from_micros(20);
+
+    #[test]
+    fn a_slow_read_now_and_then_changes_nothing() {
+        let pace = Pace::default();
+        for _ in 0..100 {
+            pace.note(SLOW);
+            assert!(pace.is_fast());
+            (0..40).for_each(|_| pace.note(FAST));
+        }
+    }
+
+    #[test]
+    fn slow_reads_are_made_elsewhere_until_many_are_fast_again() {
+        let pace = Pace::default();
+        pace.note(SLOW);
+        pace.note(SLOW);
+        assert!(!pace.is_fast());
+        (0..1_000).for_each(|_| pace.note(SLOW));
+        (0..64).for_each(|_| pace.note(FAST));
+        assert!(!pace.is_fast());
+        (0..128).for_each(|_| pace.note(FAST));
+        assert!(pace.is_fast());
+    }
+
+    #[test]
+    fn one_that_is_very_slow_is_enough() {
+        let pace = Pace::default();
+        pace.note(VERY_SLOW);
+        assert!(!pace.is_fast());
+    }
+}
