@@ -123,7 +123,8 @@ fn every_refused_line_is_named_also_those_that_collide_with_the_store() {
     let lines = [
         USER.replace("ada", "new"),
         USER.replace("0001", "0002"),
-        USER.replace("0000000000000001", &there).replace("ada", "renamed"),
+        // In this order: an id may hold `ada`.
+        USER.replace("ada", "renamed").replace("0000000000000001", &there),
     ];
     sandbox.write("snapshot.jsonl", lines.join("\n"));
     for options in ["--dry-run", ""] {
