@@ -161,10 +161,7 @@ impl Committer {
         let mut outcomes = Vec::with_capacity(batches.len());
         for batch in batches {
             outcomes.push(match apply(connection, batch) {
-                Ok(()) => {
-                    let last = changes::last(connection)?;
-                    Ok(Position::new(self.incarnation, place(last)))
-                }
+                Ok(()) => Ok(self.position(changes::last(connection)?)),
                 Err(Rejection::Failed(failure)) if connection.is_autocommit() => {
                     return Err(Stop::Collapsed(failure));
                 }
@@ -178,9 +175,13 @@ impl Committer {
                 }
             });
         }
-        changes::trim(connection)?;
         let news = changes::after(connection, self.told)?;
+        changes::trim(connection, self.told, news.last)?;
         Ok((outcomes, news))
+    }
+
+    fn position(&self, seq: i64) -> Position {
+        Position::new(self.incarnation, place(seq))
     }
 
     /// Looks whether another process has committed something, and tells the feed how it stands.
