@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use portcullis::Engine;
 use portcullis::store::Store;
@@ -45,17 +47,8 @@ pub(crate) fn open(data: Data, rows: &mut Vec<Row>) {
     let median = taken.median(0);
     rows.push(Row::figure(&what, nanos(median), "50 ms", median <= 50e6));
 
-    let taken: Rounds = rounds(
-        ROUNDS,
-        vec![
-            Box::new(|| first_answer(&sled)),
-            Box::new(|| {
-                let config = sled::Config::new().path(&directory).flush_every_ms(None);
-                let cache = portcullis_sled::SledOptions::DEFAULT_CACHE_BYTES;
-                took(|| config.cache_capacity(cache).open().unwrap()).0
-            }),
-        ],
-    );
+    let taken: Rounds =
+        rounds(ROUNDS, vec![Box::new(|| first_answer(&sled)), Box::new(|| open_bare(&directory))]);
     let what = format!("sled, first answer after opening {count}");
     let (ours, bare) = (taken.median(0), taken.median(1));
     let reached = ours <= 1.2 * bare + 20e6;
@@ -63,6 +56,19 @@ pub(crate) fn open(data: Data, rows: &mut Vec<Row>) {
     rows.push(Row { target: "at most 1.2 and 20 ms".to_owned(), reached, ..row });
 
     disk(data, &file, &directory, rows);
+}
+
+/// Opens it by hand. The store that had it open lets go of it a moment after it was closed.
+fn open_bare(directory: &Path) -> f64 {
+    let config = sled::Config::new().path(directory).flush_every_ms(None);
+    let config = config.cache_capacity(portcullis_sled::SledOptions::DEFAULT_CACHE_BYTES);
+    for _ in 0..1_000 {
+        if let (taken, Ok(_opened)) = took(|| config.open()) {
+            return taken;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    panic!("{} stays locked", directory.display());
 }
 
 /// The files beside what has to be in them at the least: every column of every table, and every

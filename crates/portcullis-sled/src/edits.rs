@@ -3,7 +3,7 @@
 //! There is one writer, so what it reads stays true until it has written. Refused batches never
 //! come near the engine, and its transaction has nothing to decide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis::store::{Expect, Index, Kind, Operation, Record, Revision, StoreError, Taken};
 use portcullis::{GrantKey, Id};
@@ -160,18 +160,29 @@ impl Step<'_, '_> {
         if !keys::is_known(kind) {
             return Err(Failure::UnknownKind { kind }.into());
         }
+        let mut gone = BTreeSet::new();
         if let Some(Stored { record, grants }) = self.stored(kind, id)? {
-            self.edit(Which::Unique, keys::unique(kind, key_of(&record)), None);
-            for entry in index_entries(&record, &grants) {
-                self.edit(Which::Index, entry, None);
-            }
+            gone.insert((Which::Unique, keys::unique(kind, key_of(&record))));
+            let entries = index_entries(&record, &grants);
+            gone.extend(entries.into_iter().map(|entry| (Which::Index, entry)));
         }
         if let Some((record, grants)) = new {
-            let holder = Some(id.as_u64().to_be_bytes().to_vec());
-            self.edit(Which::Unique, keys::unique(kind, key_of(record)), holder);
-            for entry in index_entries(record, grants) {
-                self.edit(Which::Index, entry, Some(Vec::new()));
+            let unique = (Which::Unique, keys::unique(kind, key_of(record)));
+            let entries = index_entries(record, grants).into_iter();
+            for (which, key) in entries.map(|entry| (Which::Index, entry)).chain([unique]) {
+                // Most changes leave alone by what the record is found.
+                if gone.remove(&(which, key.clone())) {
+                    continue;
+                }
+                let value = match which {
+                    Which::Unique => id.as_u64().to_be_bytes().to_vec(),
+                    _ => Vec::new(),
+                };
+                self.edit(which, key, Some(value));
             }
+        }
+        for (which, key) in gone {
+            self.edit(which, key, None);
         }
         let value = new.map(|(record, grants)| value::write(record, grants));
         self.edit(Which::Records, keys::record(kind, id), value);

@@ -17,7 +17,7 @@ use crate::edits::Edits;
 use crate::error::{Failure, guarded};
 
 /// In which tree something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Which {
     /// Kind and id → record.
     Records,

@@ -17,6 +17,12 @@ pub(crate) const KEPT: i64 = Feed::CAPACITY as i64;
 /// How many too many there are when they are deleted, so that not every commit deletes some.
 const TRIM_AT_ONCE: i64 = 1_024;
 
+const NOTE: &str = "INSERT INTO changes (kind, id) VALUES (?1, ?2)";
+const LAST: &str = "SELECT coalesce(max(seq), 0) FROM changes";
+const AFTER: &str = "SELECT seq, kind, id FROM changes WHERE seq > ?1 ORDER BY seq";
+const RECENT: &str = "SELECT seq, kind, id FROM changes ORDER BY seq DESC LIMIT ?1";
+const TRIM: &str = "DELETE FROM changes WHERE seq <= ?1";
+
 /// What was committed after a place.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct News {
@@ -28,20 +34,19 @@ pub(crate) struct News {
 
 /// Notes that the row was inserted. Updates and deletions are noted by triggers.
 pub(crate) fn note(connection: &Connection, table: &Table, id: &str) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare_cached("INSERT INTO changes (kind, id) VALUES (?1, ?2)")?;
+    let mut insert = connection.prepare_cached(NOTE)?;
     insert.execute([table.name, id]).map(drop)
 }
 
 /// Returns the place of the last change.
 pub(crate) fn last(connection: &Connection) -> rusqlite::Result<i64> {
-    let mut last = connection.prepare_cached("SELECT coalesce(max(seq), 0) FROM changes")?;
+    let mut last = connection.prepare_cached(LAST)?;
     last.query_row([], |row| row.get(0))
 }
 
 /// Reads what was committed after the place.
 pub(crate) fn after(connection: &Connection, place: i64) -> rusqlite::Result<News> {
-    let mut statement = connection
-        .prepare_cached("SELECT seq, kind, id FROM changes WHERE seq > ?1 ORDER BY seq")?;
+    let mut statement = connection.prepare_cached(AFTER)?;
     let mut rows = statement.query([place])?;
     let mut changes = Some(Vec::new());
     let mut last = place;
@@ -61,8 +66,7 @@ pub(crate) fn after(connection: &Connection, place: i64) -> rusqlite::Result<New
 
 /// Returns the latest changes that follow each other without a gap, in order, and the last place.
 pub(crate) fn recent(connection: &Connection) -> rusqlite::Result<(Vec<(Kind, Id)>, i64)> {
-    let mut statement = connection
-        .prepare_cached("SELECT seq, kind, id FROM changes ORDER BY seq DESC LIMIT ?1")?;
+    let mut statement = connection.prepare_cached(RECENT)?;
     let mut rows = statement.query([KEPT])?;
     let mut changes = Vec::new();
     let mut last: Option<i64> = None;
@@ -80,14 +84,12 @@ pub(crate) fn recent(connection: &Connection) -> rusqlite::Result<(Vec<(Kind, Id
     Ok((changes, last.unwrap_or(0)))
 }
 
-/// Deletes what nobody needs any more. Never the last change: it holds the number.
-pub(crate) fn trim(connection: &Connection) -> rusqlite::Result<()> {
-    let mut first = connection.prepare_cached("SELECT coalesce(min(seq), 0) FROM changes")?;
-    let first: i64 = first.query_row([], |row| row.get(0))?;
-    let unneeded = last(connection)?.saturating_sub(KEPT);
-    if first.saturating_add(TRIM_AT_ONCE) <= unneeded {
-        let mut delete = connection.prepare_cached("DELETE FROM changes WHERE seq <= ?1")?;
-        delete.execute([unneeded])?;
+/// Deletes what nobody needs any more, now and then as the last place moves on. Never the last
+/// change: it holds the number.
+pub(crate) fn trim(connection: &Connection, before: i64, last: i64) -> rusqlite::Result<()> {
+    if before / TRIM_AT_ONCE != last / TRIM_AT_ONCE {
+        let mut delete = connection.prepare_cached(TRIM)?;
+        delete.execute([last.saturating_sub(KEPT)])?;
     }
     Ok(())
 }
@@ -114,6 +116,7 @@ fn change(row: &Row<'_>) -> Option<(Kind, Id)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tables::plan;
 
     fn connection(places: impl IntoIterator<Item = i64>) -> Connection {
         let connection = Connection::open_in_memory().unwrap();
@@ -167,17 +170,30 @@ mod tests {
 
     #[test]
     fn trimming_keeps_what_a_feed_keeps_and_always_the_last() {
-        let connection = connection(1..=KEPT + TRIM_AT_ONCE);
+        let places = KEPT + TRIM_AT_ONCE;
+        let connection = connection(1..=places);
         let count = || -> i64 {
             connection.query_row("SELECT count(*) FROM changes", [], |row| row.get(0)).unwrap()
         };
-        trim(&connection).unwrap();
-        assert_eq!(count(), KEPT + TRIM_AT_ONCE);
-        let one_more = "INSERT INTO changes (kind, id) VALUES ('users', '')";
-        connection.execute(one_more, []).unwrap();
-        trim(&connection).unwrap();
+        // Not every time: that is what a commit would pay for.
+        trim(&connection, places, places + 1).unwrap();
+        assert_eq!(count(), places);
+        trim(&connection, places - 1, places).unwrap();
         assert_eq!(count(), KEPT);
-        assert_eq!(last(&connection).unwrap(), KEPT + TRIM_AT_ONCE + 1);
+        assert_eq!(last(&connection).unwrap(), places);
+    }
+
+    #[test]
+    fn every_statement_is_a_search_by_place() {
+        let connection = connection([]);
+        let plan = |sql: &str| plan(&connection, sql);
+        assert_eq!(plan(NOTE), [""; 0]);
+        // Of the highest place, one step.
+        assert_eq!(plan(LAST), ["SEARCH changes"]);
+        assert_eq!(plan(AFTER), ["SEARCH changes USING INTEGER PRIMARY KEY (rowid>?)"]);
+        assert_eq!(plan(TRIM), ["SEARCH changes USING INTEGER PRIMARY KEY (rowid<?)"]);
+        // From the end, and no further than it is read.
+        assert_eq!(plan(RECENT), ["SCAN changes"]);
     }
 
     #[test]

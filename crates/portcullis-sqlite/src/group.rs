@@ -51,6 +51,8 @@ enum Stop {
     /// While a batch of it was carried out, SQLite undid the whole transaction. Nothing was
     /// changed.
     Collapsed(Failure),
+    /// The only batch of it asks for what is not so. Nothing was changed.
+    Refused(StoreError),
     /// Nothing was changed.
     Undone(Failure),
     /// The commit itself failed. It may come back after a crash, so nobody knows.
@@ -99,6 +101,10 @@ impl Committer {
                 // Or nothing would be told while changes keep coming and failing.
                 self.look();
                 group.iter().map(|_| Err(failure.clone().into())).collect()
+            }
+            Err(Stop::Refused(error)) => {
+                self.look();
+                vec![Err(error)]
             }
             Err(Stop::Unknown(outcomes, failure)) => {
                 self.look();
@@ -159,28 +165,58 @@ impl Committer {
         }
         changes::count_on_from(connection, self.told)?;
         let mut outcomes = Vec::with_capacity(batches.len());
-        for batch in batches {
-            outcomes.push(match apply(connection, batch) {
-                Ok(()) => {
-                    let last = changes::last(connection)?;
-                    Ok(Position::new(self.incarnation, place(last)))
-                }
-                Err(Rejection::Failed(failure)) if connection.is_autocommit() => {
-                    return Err(Stop::Collapsed(failure));
-                }
-                Err(rejection) => {
-                    run(connection, "ROLLBACK TO batch")?;
-                    run(connection, "RELEASE batch")?;
-                    Err(match rejection {
-                        Rejection::Failed(failure) => failure.into(),
-                        Rejection::Refused(error) => error,
-                    })
-                }
-            });
+        if let [batch] = batches {
+            self.apply_alone(connection, batch)?;
+        } else {
+            for batch in batches {
+                outcomes.push(self.apply_one(connection, batch)?);
+            }
         }
-        changes::trim(connection)?;
         let news = changes::after(connection, self.told)?;
+        changes::trim(connection, self.told, news.last)?;
+        if batches.len() == 1 {
+            outcomes.push(Ok(self.position(news.last)));
+        }
         Ok((outcomes, news))
+    }
+
+    /// Carries out the only batch: if it is refused, the whole transaction can go.
+    fn apply_alone(&self, connection: &Connection, batch: &[Operation]) -> Result<(), Stop> {
+        apply(connection, batch).map_err(|rejection| match rejection {
+            Rejection::Failed(failure) if connection.is_autocommit() => Stop::Collapsed(failure),
+            Rejection::Failed(failure) => Stop::Undone(failure),
+            Rejection::Refused(error) => Stop::Refused(error),
+        })
+    }
+
+    /// Carries out one batch of several, or undoes what it did before it was refused.
+    fn apply_one(
+        &self,
+        connection: &Connection,
+        batch: &[Operation],
+    ) -> Result<Result<Position, StoreError>, Stop> {
+        run(connection, "SAVEPOINT batch")?;
+        Ok(match apply(connection, batch) {
+            Ok(()) => {
+                run(connection, "RELEASE batch")?;
+                Ok(self.position(changes::last(connection)?))
+            }
+            Err(Rejection::Failed(failure)) if connection.is_autocommit() => {
+                return Err(Stop::Collapsed(failure));
+            }
+            Err(rejection) => {
+                run(connection, "ROLLBACK TO batch")?;
+                run(connection, "RELEASE batch")?;
+                Err(match rejection {
+                    Rejection::Failed(failure) => failure.into(),
+                    Rejection::Refused(error) => error,
+                })
+            }
+        })
+    }
+
+    fn position(&self, seq: i64) -> Position {
+        Position::new(self.incarnation, place(seq))
     }
 
     /// Looks whether another process has committed something, and tells the feed how it stands.
@@ -196,7 +232,7 @@ impl Committer {
         }
     }
 
-    fn try_look(&mut self) -> Result<(), Failure> {
+    fn try_look(&mut self) -> Result<(), StoreError> {
         let as_of = Instant::now();
         let data_version = self.on_connection(|_, connection| data_version(connection))?;
         if self.data_version != Some(data_version) {
@@ -208,7 +244,7 @@ impl Committer {
             match news {
                 Some(news) => self.tell(news),
                 // An empty group makes the file count on from where it was.
-                None => self.try_commit(&[]).map(drop).map_err(Stop::into_failure)?,
+                None => self.try_commit(&[]).map(drop).map_err(Stop::into_error)?,
             }
             self.data_version = Some(data_version);
         }
@@ -303,19 +339,19 @@ impl store::Committer for Committer {
 }
 
 impl Stop {
-    fn into_failure(self) -> Failure {
-        let (Self::Collapsed(failure) | Self::Undone(failure) | Self::Unknown(_, failure)) = self;
-        failure
+    fn into_error(self) -> StoreError {
+        match self {
+            Self::Collapsed(failure) | Self::Undone(failure) | Self::Unknown(_, failure) => {
+                failure.into()
+            }
+            Self::Refused(error) => error,
+        }
     }
 }
 
 /// Carries out a batch, up to the first operation that fails.
 fn apply(connection: &Connection, batch: &[Operation]) -> Result<(), Rejection> {
-    run(connection, "SAVEPOINT batch")?;
-    for operation in batch {
-        operations::apply(connection, operation)?;
-    }
-    Ok(run(connection, "RELEASE batch")?)
+    batch.iter().try_for_each(|operation| operations::apply(connection, operation))
 }
 
 fn run(connection: &Connection, sql: &str) -> rusqlite::Result<()> {

@@ -30,6 +30,11 @@
 //!   [`back_up`](portcullis::store::Maintain::back_up), `VACUUM INTO` or `.backup`, and without
 //!   them it lacks the latest changes.
 //!
+//! - A file of an older format is migrated when it is opened, in one transaction for each format: it
+//!   takes some minutes for a million records, as much space again as the file has, and happens or
+//!   does not, whenever the process is killed. An older version cannot open the file any more.
+//!   `VACUUM` gives the space back, while nobody has the file open.
+//!
 //! # Looking into it
 //!
 //! There is a table for each kind of record, with columns for people, and comments in the schema:

@@ -280,3 +280,22 @@ fn back_up(location: &Location, to: &Path) -> Result<(), StoreError> {
     };
     give_name().map_err(StoreError::backend)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::plan;
+
+    #[test]
+    fn entries_are_walked_in_the_order_of_their_index() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate_all(&mut connection).unwrap();
+        for table in TABLES.iter() {
+            for section in SECTIONS {
+                let plan = plan(&connection, &section.sql(table));
+                let [step] = plan.as_slice() else { panic!("{plan:?}") };
+                assert!(step.starts_with("SEARCH "), "{step}");
+            }
+        }
+    }
+}

@@ -124,9 +124,19 @@ pub(crate) fn kind_of(name: &str) -> Option<Kind> {
     Some(table.kind)
 }
 
+/// What the statement does, step by step.
+#[cfg(test)]
+pub(crate) fn plan(connection: &rusqlite::Connection, sql: &str) -> Vec<String> {
+    let explain = format!("EXPLAIN QUERY PLAN {sql}");
+    let mut explain = connection.prepare(&explain).unwrap();
+    let parameters = vec![""; explain.parameter_count()];
+    let steps = explain.query_map(rusqlite::params_from_iter(parameters), |row| row.get("detail"));
+    steps.unwrap().map(Result::unwrap).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use rusqlite::{Connection, params_from_iter};
+    use rusqlite::Connection;
 
     use super::*;
     use crate::schema;
@@ -138,15 +148,6 @@ mod tests {
             assert_eq!(kind_of(table.name), Some(kind));
         }
         assert_eq!(kind_of("meta"), None);
-    }
-
-    /// What the statement does, step by step.
-    fn plan(connection: &Connection, sql: &str) -> Vec<String> {
-        let explain = format!("EXPLAIN QUERY PLAN {sql}");
-        let mut explain = connection.prepare(&explain).unwrap();
-        let parameters = vec![""; explain.parameter_count()];
-        let steps = explain.query_map(params_from_iter(parameters), |row| row.get("detail"));
-        steps.unwrap().map(Result::unwrap).collect()
     }
 
     #[test]

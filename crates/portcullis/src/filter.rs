@@ -47,7 +47,9 @@ impl AuthorizationFilter {
 
     /// Tells, by what stands beside the body, that the record is not meant and need not be read.
     pub(crate) fn excludes(&self, record: &Record) -> bool {
-        self.org.is_some() && self.org != record.org
+        self.id.is_some_and(|id| id.untyped() != record.id)
+            || self.username.as_deref().is_some_and(|name| name != record.unique_key.as_str())
+            || self.org.is_some() && self.org != record.org
             || self.user.is_some() && self.user != record.user
             || self.status.is_some_and(|status| status != record.status)
     }
@@ -129,6 +131,30 @@ mod tests {
         ];
         for filter in wrong {
             assert!(!filter.matches(&authorization()), "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_beside_the_body_decides_everything_but_permits() {
+        use crate::store::{Entity, Revision};
+
+        let record = authorization().to_record(Revision::from_u128(1)).unwrap();
+        // Each field not given, right, or wrong.
+        for number in 0..3_u32.pow(5) {
+            let choice = |field: u32| number / 3_u32.pow(field) % 3;
+            let is = |field: u32, right: u64| {
+                [None, Some(right), Some(right + 10)][choice(field) as usize]
+            };
+            let filter = AuthorizationFilter {
+                id: is(0, 1).map(AuthorizationId::from_u64),
+                username: [None, Some("grafana"), Some("graf")][choice(1) as usize]
+                    .map(str::to_owned),
+                org: is(2, 2).map(OrgId::from_u64),
+                user: is(3, 3).map(UserId::from_u64),
+                status: [None, Some(Status::Active), Some(Status::Inactive)][choice(4) as usize],
+                permits: None,
+            };
+            assert_eq!(filter.excludes(&record), !filter.matches(&authorization()), "{filter:?}");
         }
     }
 

@@ -17,6 +17,7 @@ mod files;
 mod formats;
 #[cfg(test)]
 mod maintenance;
+#[cfg(test)]
 mod migration;
 #[cfg(test)]
 mod model;

@@ -1,9 +1,11 @@
 //! The one thread that writes, for stores whose engine has one writer.
 
+use std::collections::VecDeque;
 use std::io;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -16,6 +18,9 @@ const QUEUE: usize = 1_024;
 /// How many operations a group has at most, unless a single batch has more. So a large batch is a
 /// group of its own, and nobody else waits for it to become durable.
 const GROUP_OPERATIONS: usize = 1_024;
+
+/// How long a group waits at the most for those who are expected to come back.
+const MOST_PATIENCE: Duration = Duration::from_micros(500);
 
 /// What a [`GroupWriter`] does on its thread.
 pub trait Committer: Send + 'static {
@@ -41,8 +46,8 @@ pub trait Committer: Send + 'static {
 
 /// A thread that commits batches in groups, and the queue of what it is asked to do.
 ///
-/// Batches that arrive while a group is being made durable become the next group, so that many
-/// writers share one wait for the disk. Whatever is in the queue is carried out, whether or not
+/// Batches that arrive while a group is being made durable become the next group, and so do those of
+/// writers who were answered with it and come back at once: many writers share one wait for the disk. Whatever is in the queue is carried out, whether or not
 /// the future that put it there is dropped. The thread ends when the writer is
 /// [finished](GroupWriter::finish) or dropped, after everything in the queue.
 #[derive(Debug)]
@@ -162,41 +167,76 @@ fn run<C: Committer>(
     mut committer: C,
     requests: &mpsc::Receiver<Request<C>>,
 ) -> Result<(), StoreError> {
-    let mut next = None;
+    // Taken out of the queue and not begun.
+    let mut ahead = VecDeque::new();
+    let mut crowd = Crowd::default();
     loop {
-        let first = match (next.take(), C::IDLE_EVERY) {
+        let first = match (ahead.pop_front(), C::IDLE_EVERY) {
             (Some(request), _) => Ok(request),
             (None, Some(every)) => requests.recv_timeout(every),
-            (None, None) => requests.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+            (None, None) => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match first {
             Ok(Request::Commit(job)) => {
-                let (group, answers) = gather(job, requests, &mut next);
+                let (group, answers) = gather(job, requests, &mut ahead, crowd);
+                let begin = Instant::now();
                 let outcomes = committer.commit(&group);
+                // Whoever is here before the answers go out is none of those who get one.
+                ahead.extend(requests.try_iter());
+                crowd = Crowd {
+                    writers: answers.len() + ahead.len(),
+                    patience: (begin.elapsed() / 4).min(MOST_PATIENCE),
+                };
                 for ((answer, _place), outcome) in answers.into_iter().zip(outcomes) {
                     // Whoever asked may have gone.
                     let _ = answer.send(outcome);
                 }
             }
             Ok(Request::Call(call, _place)) => call(&mut committer),
-            Err(mpsc::RecvTimeoutError::Timeout) => committer.idle(),
-            Err(mpsc::RecvTimeoutError::Disconnected) => return committer.close(),
+            Err(RecvTimeoutError::Timeout) => {
+                crowd = Crowd::default();
+                committer.idle();
+            }
+            Err(RecvTimeoutError::Disconnected) => return committer.close(),
         }
     }
 }
 
+/// How many are writing, as far as could be seen last, and how long to wait for all of them.
+///
+/// Those who were answered together come back within some microseconds. If the first of them were a
+/// group of its own, all others would wait for it: half of the groups would have one batch in them.
+/// One who writes alone is never waited for.
+#[derive(Clone, Copy, Default)]
+struct Crowd {
+    writers: usize,
+    patience: Duration,
+}
+
 type Answer = (oneshot::Sender<Result<Position, StoreError>>, OwnedSemaphorePermit);
 
-/// Takes the batches that wait in the queue, as many as a group may have.
+/// Takes the batches that wait in the queue, as many as a group may have, and waits a moment for
+/// those of the crowd that are not there yet.
 fn gather<C>(
     first: Job,
     requests: &mpsc::Receiver<Request<C>>,
-    next: &mut Option<Request<C>>,
+    ahead: &mut VecDeque<Request<C>>,
+    crowd: Crowd,
 ) -> (Vec<Vec<Operation>>, Vec<Answer>) {
+    let until = Instant::now() + crowd.patience;
     let mut operations = first.operations.len();
     let mut group = vec![first.operations];
     let mut answers = vec![(first.answer, first.place)];
-    while let Ok(request) = requests.try_recv() {
+    let next = |ahead: &mut VecDeque<_>, gathered: usize| {
+        if let Some(request) = ahead.pop_front() {
+            return Some(request);
+        }
+        if gathered < crowd.writers {
+            return requests.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
+        }
+        requests.try_recv().ok()
+    };
+    while let Some(request) = next(ahead, group.len()) {
         match request {
             Request::Commit(job) if operations + job.operations.len() <= GROUP_OPERATIONS => {
                 operations += job.operations.len();
@@ -204,10 +244,72 @@ fn gather<C>(
                 answers.push((job.answer, job.place));
             }
             request => {
-                *next = Some(request);
+                ahead.push_front(request);
                 break;
             }
         }
     }
     (group, answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes a while for each group, and notes how many batches each had.
+    struct Slow(mpsc::Sender<usize>);
+
+    impl Committer for Slow {
+        const IDLE_EVERY: Option<Duration> = None;
+
+        fn commit(&mut self, group: &[Vec<Operation>]) -> Vec<Result<Position, StoreError>> {
+            thread::sleep(Duration::from_millis(4));
+            self.0.send(group.len()).unwrap();
+            group.iter().map(|_| Ok(Position::new(1, 1))).collect()
+        }
+
+        fn idle(&mut self) {}
+
+        fn close(self) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    /// The sizes of the groups in which so many writers make their changes.
+    async fn groups_of(writers: usize, changes: usize) -> Vec<usize> {
+        let (sender, sizes) = mpsc::channel();
+        let writer = Arc::new(GroupWriter::start("slow", Slow(sender)).unwrap());
+        let tasks: Vec<_> = (0..writers)
+            .map(|_| {
+                let writer = Arc::clone(&writer);
+                tokio::spawn(async move {
+                    for _ in 0..changes {
+                        writer.commit(Vec::new()).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        writer.finish().await.unwrap();
+        sizes.iter().collect()
+    }
+
+    #[tokio::test]
+    async fn writers_that_come_back_at_once_are_one_group() {
+        let sizes = groups_of(8, 40).await;
+        assert_eq!(sizes.iter().sum::<usize>(), 320);
+        // Two fifths more than there must be, for a machine that is busy.
+        assert!(sizes.len() <= 56, "{sizes:?}");
+        let sizes = groups_of(2, 40).await;
+        assert!(sizes.len() <= 56, "{sizes:?}");
+    }
+
+    #[tokio::test]
+    async fn one_who_writes_alone_is_not_waited_for() {
+        let begin = Instant::now();
+        assert_eq!(groups_of(1, 20).await, [1; 20]);
+        assert!(begin.elapsed() < 3 * 20 * Duration::from_millis(4), "{:?}", begin.elapsed());
+    }
 }

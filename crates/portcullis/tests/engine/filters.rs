@@ -6,10 +6,10 @@ use std::sync::Arc;
 use portcullis::snapshot::Snapshot;
 use portcullis::store::{Batch, Expect, Kind, Lookup, Operation, Record};
 use portcullis::{
-    Action, Authorization, AuthorizationFilter, AuthorizationId, Id, OrgId, Permission,
-    PermissionSet, Principal, Resource, ResourceType, Status, UserId,
+    Action, Authorization, AuthorizationFilter, AuthorizationId, AuthorizationUpdate, Id, OrgId,
+    Permission, PermissionSet, Principal, Resource, ResourceType, Status, UserId,
 };
-use portcullis_testkit::{Counts, InstrumentedStore};
+use portcullis_testkit::{Counts, InstrumentedStore, Method};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -244,4 +244,103 @@ async fn a_corrupt_record_is_left_out_of_lists_an_error_by_id_and_fails_the_expo
     assert_eq!(error.kind(), portcullis::ErrorKind::Internal);
     assert_eq!(error.message(), "an internal error has occurred");
     assert!(world.engine.export(std::io::sink()).await.is_err());
+}
+
+/// Counts what is logged as an error by this thread.
+#[derive(Clone, Default)]
+struct Errors(Arc<std::sync::atomic::AtomicUsize>);
+
+impl Errors {
+    fn take(&self) -> usize {
+        self.0.swap(0, std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl tracing::Subscriber for Errors {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// A body that cannot be read is logged when somebody tries: so it shows who tried.
+#[tokio::test]
+async fn a_record_is_decoded_only_if_nothing_beside_its_body_excludes_it() {
+    let (world, all) = crowd().await;
+    let mut batch = Batch::new();
+    for authorization in &all {
+        let lookup = Lookup::Id(Kind::Authorization, authorization.id.untyped());
+        let record = world.store.get(lookup).await.unwrap().unwrap();
+        let expect = Expect::Revision(record.revision);
+        let grants = portcullis::store::grants_of(&record).unwrap();
+        let record = Record { body: "{".into(), ..record };
+        batch.push(Operation::Put { record, grants, expect });
+    }
+    world.store.commit(batch).await.unwrap();
+
+    let errors = Errors::default();
+    let _guard = tracing::subscriber::set_default(errors.clone());
+    let one = &all[29];
+    type Choose = fn(&mut AuthorizationFilter, &Authorization);
+    let fields: [Choose; 5] = [
+        |filter, one| filter.id = Some(one.id),
+        |filter, one| filter.username = Some(one.username.as_str().to_owned()),
+        |filter, one| filter.org = Some(one.org),
+        |filter, one| filter.user = Some(one.user),
+        |filter, one| filter.status = Some(one.status),
+    ];
+    for combination in 0..1 << fields.len() {
+        let mut filter = AuthorizationFilter::all();
+        for (number, choose) in fields.iter().enumerate() {
+            if combination >> number & 1 == 1 {
+                choose(&mut filter, one);
+            }
+        }
+        let meant = all.iter().filter(|authorization| filter.matches(authorization)).count();
+        let listed = world.engine.list_authorizations(&filter, None, ALL).await.unwrap();
+        assert!(listed.items.is_empty());
+        assert_eq!(errors.take(), meant, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_patch_a_password_and_new_permissions_are_one_commit_each() {
+    let world = World::new().await;
+    let authorization = world.authorization("telegraf").await;
+    let counts = Counts::new();
+    let counting = InstrumentedStore::new(Arc::clone(&world.store), &counts);
+    let engine = builder(Arc::new(counting)).build().await.unwrap();
+    let commits = || {
+        let commits = counts.of(Method::Commit);
+        counts.reset();
+        commits
+    };
+    counts.reset();
+    let update = AuthorizationUpdate::status(Status::Inactive);
+    engine.update_authorization(authorization.id, update).await.unwrap();
+    assert_eq!(commits(), 1);
+    engine.set_password(authorization.id, "telegraf-password").await.unwrap();
+    assert_eq!(commits(), 1);
+    let permissions = vec![Permission::read(world.resource())];
+    engine.set_permissions(authorization.id, permissions).await.unwrap();
+    assert_eq!(commits(), 1);
+    engine.delete_authorization(authorization.id).await.unwrap();
+    assert_eq!(commits(), 1);
+    engine.create_authorization(world.new_authorization("telegraf")).await.unwrap();
+    assert_eq!(commits(), 1);
 }
