@@ -1,15 +1,21 @@
 //! What core costs: checking a permission, hashing a password, reading a record.
 
 use std::hint::black_box;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
+use std::{env, fs};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use portcullis::password::{HashPool, HashPoolConfig, Password};
 use portcullis::store::{Entity, Record, Revision};
 use portcullis::{
     Action, Authorization, AuthorizationFilter, BucketId, Engine, Id, Name, NewAuthorization,
     OrgId, Permission, PermissionSet, Resource, ResourceType, SystemRandom, Username,
 };
+use portcullis_benches::results::{self, Results};
+use portcullis_benches::table::{self, Row};
+use serde_json::Value;
 
 /// A permission as cheap to compare as can be.
 struct Held {
@@ -128,4 +134,46 @@ fn records(c: &mut Criterion) {
 }
 
 criterion_group!(benches, permission_check, hashing, records);
-criterion_main!(benches);
+
+fn main() {
+    // Without it nobody wants figures: `cargo test --all-targets` runs benches as tests.
+    if !env::args().any(|argument| argument == "--bench") {
+        benches();
+        return;
+    }
+    let results = Results::begin("core");
+    let begun = SystemTime::now();
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| results::root().join("target"));
+    let mut rows = Vec::new();
+    measured(&target.join("criterion"), begun, &mut rows);
+    rows.sort_by(|one, other| one.what.cmp(&other.what));
+    table::finish(results, &rows);
+}
+
+/// Criterion's medians in this directory and those in it, for one element each, as far as they are
+/// of this run.
+fn measured(directory: &Path, begun: SystemTime, rows: &mut Vec<Row>) {
+    let read = |name: &str| -> Option<Value> {
+        serde_json::from_slice(&fs::read(directory.join(name)).ok()?).ok()
+    };
+    if directory.ends_with("new") {
+        let written = fs::metadata(directory.join("estimates.json")).and_then(|of| of.modified());
+        if written.is_ok_and(|written| written >= begun)
+            && let (Some(bench), Some(estimates)) = (read("benchmark.json"), read("estimates.json"))
+            && let Some(what) = bench["full_id"].as_str()
+            && let Some(median) = estimates["median"]["point_estimate"].as_f64()
+        {
+            let elements = bench["throughput"]["Elements"].as_f64().unwrap_or(1.0);
+            rows.push(Row::alone(&what.replace('/', ", "), table::nanos(median / elements)));
+        }
+        return;
+    }
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            measured(&entry.path(), begun, rows);
+        }
+    }
+}

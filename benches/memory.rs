@@ -14,6 +14,7 @@ use portcullis::password::HashParams;
 use portcullis::store::{Kind, Lookup, MemoryStore, Store};
 use portcullis::{AuthorizationFilter, CacheConfig, Engine};
 use portcullis_benches::data::{Data, sizes};
+use portcullis_benches::results::Results;
 use portcullis_benches::rounds::{median, took};
 use portcullis_benches::table::{self, Row, nanos};
 use portcullis_sqlite::SqliteStore;
@@ -41,13 +42,14 @@ fn main() {
     if !arguments.iter().any(|argument| argument == "--bench") {
         return;
     }
+    let mut results = Results::begin("memory");
     let mut rows = Vec::new();
     for count in sizes() {
         let data = Data::new(count);
-        rows.push(in_memory(data));
+        rows.push(in_memory(data, &mut results));
         rows.extend(of_a_process(data));
     }
-    table::print(&rows);
+    table::finish(results, &rows);
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -55,7 +57,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Every byte that was asked for and not given back.
-fn in_memory(data: Data) -> Row {
+fn in_memory(data: Data, results: &mut Results) -> Row {
     let runtime = runtime();
     let before = MEMORY.current_usage();
     let store = MemoryStore::new().unwrap();
@@ -63,6 +65,7 @@ fn in_memory(data: Data) -> Row {
         runtime.block_on(store.commit(batch)).unwrap();
     }
     let bytes = (MEMORY.current_usage() - before) as f64 / data.count() as f64;
+    results.point("memory", "bytes a record, store in memory", data.count() as f64, bytes);
     let what = format!("memory, a record of {}", data.count());
     Row::figure(&what, format!("{bytes:.0} bytes"), "700 bytes", bytes <= 700.0)
 }

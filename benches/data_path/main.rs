@@ -12,6 +12,7 @@ mod warm;
 mod world;
 
 use criterion::Criterion;
+use portcullis_benches::results::Results;
 use portcullis_benches::{rounds, table};
 
 use table::Row;
@@ -38,6 +39,7 @@ fn main() {
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
     let chosen = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
+    let mut results = Results::begin("data_path");
     let mut table = Vec::new();
     if chosen(warm::Warm::NAME) {
         let warm = warm::Warm::new();
@@ -45,7 +47,7 @@ fn main() {
         warm.figures(&mut criterion);
         criterion.final_summary();
         warm.alone(&mut table);
-        warm.two_threads(&mut table);
+        warm.two_threads(&mut table, &mut results);
     }
     for (name, measure) in PARTS {
         if chosen(name) {
@@ -53,5 +55,5 @@ fn main() {
             measure(&mut table);
         }
     }
-    table::print(&table);
+    table::finish(results, &table);
 }

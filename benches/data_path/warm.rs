@@ -7,6 +7,7 @@ use std::thread;
 use criterion::{BenchmarkId, Criterion};
 use futures_util::{FutureExt, StreamExt, stream};
 use portcullis::{Action, Credentials, NewApiToken, Resource};
+use portcullis_benches::results::Results;
 
 use crate::plain::{PlainMap, PlainTokens, ReferenceWay};
 use crate::rounds::{Rounds, on_this_thread, rounds};
@@ -81,13 +82,21 @@ impl Warm {
     }
 
     /// Two threads get in each other's way hardly more than they do in the plain map.
-    pub(crate) fn two_threads(&self, table: &mut Vec<Row>) {
+    pub(crate) fn two_threads(&self, table: &mut Vec<Row>, results: &mut Results) {
         for count in HOT {
             let requests = self.world.requests(count);
             let alone = self.take_turns(&requests, 1);
             let both = self.take_turns(&requests, 2);
             let scales = |contender| 2.0 * alone.median(contender) / both.median(contender);
             let (ours, plain) = (scales(0), scales(1));
+            let names = ["engine", PLAIN, "the reference's way"];
+            for (contender, name) in names.into_iter().enumerate() {
+                let series = format!("{name}, {count} hot");
+                for (threads, taken) in [(1.0, &alone), (2.0, &both)] {
+                    // Of all threads together: what one check takes of one, shared among them.
+                    results.point("threads", &series, threads, taken.median(contender) / threads);
+                }
+            }
             table.push(Row {
                 what: format!("warm, 2 threads instead of 1, {count} hot"),
                 figure: format!("{ours:.2} times as many"),

@@ -11,6 +11,7 @@ mod single;
 mod world;
 
 use portcullis_benches::data::{Data, sizes};
+use portcullis_benches::results::Results;
 use portcullis_benches::table::{self, Row};
 
 use world::World;
@@ -29,6 +30,7 @@ fn main() {
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
     let chosen = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
+    let results = Results::begin("http");
     let mut rows: Vec<Row> = Vec::new();
     for count in sizes() {
         if PARTS.iter().any(|(name, _)| chosen(name)) {
@@ -43,5 +45,5 @@ fn main() {
     if chosen("authentication") {
         authentication::authentication(&mut rows);
     }
-    table::print(&rows);
+    table::finish(results, &rows);
 }

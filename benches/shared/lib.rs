@@ -3,5 +3,6 @@
 //! `README.md` here.
 
 pub mod data;
+pub mod results;
 pub mod rounds;
 pub mod table;

@@ -1,5 +1,6 @@
-//! What comes out: one table.
+//! What comes out: one table, which is printed and saved.
 
+use crate::results::{self, Results};
 use crate::rounds::Rounds;
 
 const NOT_INSTALLED: &str = "not installed";
@@ -80,6 +81,11 @@ impl Row {
         }
     }
 
+    /// A figure without a bound.
+    pub fn alone(what: &str, figure: String) -> Self {
+        Self { target: String::new(), ..Self::figure(what, figure, "", true) }
+    }
+
     /// A peer that this machine does not have.
     pub fn without(what: &str, figure: String, peer: &str, target: &str) -> Self {
         Self {
@@ -104,8 +110,25 @@ pub fn nanos(nanos: f64) -> String {
     }
 }
 
+/// Prints the rows and saves them, for the report.
+///
+/// # Panics
+///
+/// When they cannot be saved.
+pub fn finish(results: Results, rows: &[Row]) {
+    print(rows);
+    let saved = rows.iter().map(|row| {
+        // Nobody has kept or missed what could not be measured.
+        let target = if row.peer_figure == NOT_INSTALLED { "" } else { &row.target };
+        let beside = [row.peer.as_str(), row.peer_figure.as_str()];
+        results::row(&row.what, &row.figure, beside, row.ratio, target, row.reached)
+    });
+    let path = results.save(saved.collect()).unwrap();
+    println!("\nsaved in {}", path.display());
+}
+
 /// Prints the rows below each other.
-pub fn print(rows: &[Row]) {
+fn print(rows: &[Row]) {
     let head = ["", "here", "beside", "there", "ratio", "target", ""].map(str::to_owned);
     let cells = rows.iter().map(|row| {
         let ratio = if row.ratio.is_nan() { String::new() } else { format!("{:.2}", row.ratio) };

@@ -13,6 +13,7 @@ mod world;
 
 use criterion::Criterion;
 use portcullis_benches::data::{Data, sizes};
+use portcullis_benches::results::Results;
 use portcullis_benches::table::{self, Row};
 
 use reads::{Figures, growth};
@@ -27,6 +28,7 @@ fn main() {
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
     let chosen = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
+    let mut results = Results::begin("stores");
     let mut rows: Vec<Row> = Vec::new();
     let mut criterion = Criterion::default().configure_from_args();
 
@@ -51,12 +53,12 @@ fn main() {
             figures.push(of_size);
         }
     }
-    growth(&figures, &mut rows);
+    growth(&figures, &mut rows, &mut results);
     for operation in durable::Kind::ALL {
         if chosen(&operation.name()) {
             durable::measure(operation, &mut rows);
         }
     }
     criterion.final_summary();
-    table::print(&rows);
+    table::finish(results, &rows);
 }

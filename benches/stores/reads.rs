@@ -9,6 +9,7 @@ use fastrand::Rng;
 use portcullis::store::{Entity, Kind, Lookup, Record, StoreExt};
 use portcullis::{Authorization, AuthorizationFilter, Engine, Permission, Status};
 use portcullis_benches::data::Data;
+use portcullis_benches::results::Results;
 use portcullis_benches::rounds::{Contender, Rounds, rounds, took};
 use portcullis_benches::table::{Row, nanos};
 
@@ -316,7 +317,12 @@ pub(crate) fn plans(world: &World, c: &mut Criterion) {
 
 /// With a hundred times the records no read costs more than twice as much for each that it returns,
 /// and a page hardly more.
-pub(crate) fn growth(figures: &[Figures], rows: &mut Vec<Row>) {
+pub(crate) fn growth(figures: &[Figures], rows: &mut Vec<Row>, results: &mut Results) {
+    for of_size in figures {
+        for (what, nanos) in &of_size.read {
+            results.point("records", what, of_size.data.count() as f64, *nanos);
+        }
+    }
     let [first, .., last] = figures else { return };
     for ((what, few), (_, many)) in first.read.iter().zip(&last.read) {
         let ratio = many / few;

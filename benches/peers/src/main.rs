@@ -14,13 +14,18 @@ mod cedar;
 mod gatehouse;
 mod measure;
 mod report;
+#[path = "../../shared/results.rs"]
+#[expect(dead_code, reason = "the benches of the other workspace need more of it")]
+mod results;
 mod world;
 
 use measure::{Contender, medians};
 use report::Report;
+use results::Results;
 use world::World;
 
 fn main() {
+    let results = Results::begin("peers");
     let mut report = Report::default();
     for count in world::COUNTS {
         let world = World::new(count);
@@ -35,4 +40,6 @@ fn main() {
         report.add(count, medians(contenders, world.allowed()));
     }
     print!("{report}");
+    let path = report.save(results).unwrap();
+    println!("\nsaved in {}", path.display());
 }

@@ -1,8 +1,10 @@
 //! Medians and ratios, against the targets.
 
-use std::fmt;
+use std::path::PathBuf;
+use std::{fmt, io};
 
 use crate::measure::Median;
+use crate::results::{self, Results};
 
 const OURS: &str = "PermissionSet";
 
@@ -28,6 +30,40 @@ pub(crate) struct Report(Vec<(usize, Vec<Median>)>);
 impl Report {
     pub(crate) fn add(&mut self, count: usize, medians: Vec<Median>) {
         self.0.push((count, medians));
+    }
+
+    /// Saves medians as points, and ratios against the targets as rows.
+    pub(crate) fn save(&self, mut results: Results) -> io::Result<PathBuf> {
+        for (count, medians) in &self.0 {
+            for median in medians {
+                results.point("permissions", median.name, *count as f64, median.nanoseconds);
+            }
+        }
+        let nanos = |name, count| format!("{:.1} ns", self.nanoseconds(name, count));
+        let mut rows = Vec::new();
+        for (name, counts, target) in TARGETS {
+            for count in counts.iter().copied() {
+                let ratio = self.nanoseconds(name, count) / self.nanoseconds(OURS, count);
+                rows.push(results::row(
+                    &format!("check with {count} permissions, times as slow as ours"),
+                    &nanos(OURS, count),
+                    [name, &nanos(name, count)],
+                    ratio,
+                    &format!("at least {target:.2}"),
+                    ratio >= target,
+                ));
+            }
+        }
+        let growth = self.nanoseconds(OURS, 512) / self.nanoseconds(OURS, 8);
+        rows.push(results::row(
+            "check with 512 permissions",
+            &nanos(OURS, 512),
+            ["with 8", &nanos(OURS, 8)],
+            growth,
+            &format!("at most {GROWTH:.2}"),
+            growth <= GROWTH,
+        ));
+        results.save(rows)
     }
 
     fn nanoseconds(&self, name: &str, count: usize) -> f64 {

@@ -1,0 +1,304 @@
+#!/usr/bin/env python3
+"""Authentication's part of a warm request, beside InfluxDB 1.6.
+
+Four servers on loopback answer `GET /query?q=SHOW+DATABASES`: InfluxDB with and without
+authentication, and a route of axum with and without `V1CredentialLayer`. They take turns, `wrk` asks
+each on 16 connections that are kept, and what counts is the CPU time of the server's process for
+each request. Medians of all rounds go into a table, and into target/bench-results/influxdb.json.
+
+Needs Debian's `influxdb` (its server alone, not as a service) and `wrk`, and our `v1_host`:
+
+    cargo build --release -p portcullis-benches --bin v1_host
+"""
+
+import argparse
+import base64
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+USER, PASSWORD = "telegraf", "s3cret-of-telegraf"
+BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+TICKS = os.sysconf("SC_CLK_TCK")
+CONNECTIONS = 16
+
+CONFIG = """
+reporting-disabled = true
+bind-address = "127.0.0.1:{rpc}"
+[meta]
+  dir = "{dir}/meta"
+[data]
+  dir = "{dir}/data"
+  wal-dir = "{dir}/wal"
+[monitor]
+  store-enabled = false
+[http]
+  bind-address = "127.0.0.1:{port}"
+  log-enabled = false
+  auth-enabled = {auth}
+"""
+
+# What is compared: each with authentication and without it.
+PAIRS = {
+    "InfluxDB": ("InfluxDB with authentication", "InfluxDB without"),
+    "Portcullis": ("axum with V1CredentialLayer", "axum without"),
+}
+
+
+class Server:
+    """A process, its address, and what it has used of the processors."""
+
+    def __init__(self, command, address=None, **options):
+        self.process = subprocess.Popen(command, **options)
+        self.address = address
+
+    def cpu(self):
+        """Seconds of CPU time of all its threads."""
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
+        fields = stat.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def url(self, query, who=None):
+        parameters = dict(query)
+        if who == "u and p":
+            parameters |= {"u": USER, "p": PASSWORD}
+        return f"http://{self.address}/query?" + urllib.parse.urlencode(parameters)
+
+    def ask(self, query, who=None, method="GET"):
+        request = urllib.request.Request(self.url(query, who), method=method)
+        if who == "Basic":
+            request.add_header("Authorization", BASIC)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read()
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def influxd(program, directory, auth):
+    directory.mkdir()
+    port = free_port()
+    config = directory / "influxdb.conf"
+    config.write_text(
+        CONFIG.format(rpc=free_port(), port=port, dir=directory, auth=str(auth).lower())
+    )
+    with open(directory / "log", "wb") as log:
+        server = Server(
+            [program, "-config", str(config)], f"127.0.0.1:{port}", stdout=log, stderr=log
+        )
+    try:
+        until = time.monotonic() + 30
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
+                break
+            except (urllib.error.URLError, ConnectionError):
+                if time.monotonic() > until or server.process.poll() is not None:
+                    sys.exit("influxd does not start:\n" + (directory / "log").read_text())
+                time.sleep(0.1)
+        # The first one may be made by anybody, and has to be an administrator.
+        server.ask(
+            {"q": f"CREATE USER {USER} WITH PASSWORD '{PASSWORD}' WITH ALL PRIVILEGES"},
+            method="POST",
+        )
+        server.ask({"q": "CREATE DATABASE telemetry"}, "u and p", method="POST")
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def v1_host(program, *arguments):
+    server = Server([program, *arguments], stdout=subprocess.PIPE, text=True)
+    server.address = server.process.stdout.readline().strip()
+    if not server.address:
+        sys.exit(f"{program} does not start")
+    return server
+
+
+def burst(wrk, server, who, seconds):
+    """Requests a second, and microseconds of CPU time for each."""
+    command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
+    if who == "Basic":
+        command += ["-H", f"Authorization: {BASIC}"]
+    before = server.cpu()
+    output = subprocess.run(
+        [*command, server.url({"q": "SHOW DATABASES"}, who)],
+        check=True, capture_output=True, text=True,
+    ).stdout
+    used = server.cpu() - before
+    if "Non-2xx" in output or "Socket errors" in output:
+        sys.exit(f"{server.address} refuses:\n{output}")
+    requests, lasted = re.search(r"(\d+) requests in ([\d.]+)(?=s)", output).groups()
+    return int(requests) / float(lasted), used / int(requests) * 1e6
+
+
+def said(*command):
+    try:
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    except OSError:
+        return None
+    return run.stdout.strip() if run.returncode == 0 else None
+
+
+def machine():
+    cpus = pathlib.Path("/proc/cpuinfo").read_text()
+    memory = pathlib.Path("/proc/meminfo").read_text()
+    model = re.search(r"model name\s*:\s*(.*)", cpus)
+    return {
+        "cpu": model and model[1],
+        "cores": len(re.findall(r"^processor", cpus, re.M)),
+        "memory_kib": int(re.search(r"MemTotal:\s*(\d+)", memory)[1]),
+        "kernel": os.uname().release,
+        "rustc": said("rustc", "--version"),
+    }
+
+
+def now():
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+
+
+def load():
+    return " ".join(f"{of:.2f}" for of in os.getloadavg())
+
+
+def commit():
+    name = said("git", "rev-parse", "--short=12", "HEAD")
+    changed = said("git", "status", "--porcelain", "--", ".", ":!docs/performance*")
+    return f"{name} with changes" if name and changed else name
+
+
+def row(what, here, peer, there, ratio=None, target="", reached=None):
+    return {
+        "what": what, "here": here, "peer": peer, "there": there, "ratio": ratio,
+        "target": target, "reached": reached, "run": 0,
+    }
+
+
+def measure(arguments, places, directory):
+    """What each server did in each round, with each way to say who asks."""
+    servers = {}
+    try:
+        servers["InfluxDB with authentication"] = influxd(
+            places["influxd"], directory / "with", True
+        )
+        servers["InfluxDB without"] = influxd(places["influxd"], directory / "without", False)
+        servers["axum with V1CredentialLayer"] = v1_host(places["v1_host"], "--auth")
+        servers["axum without"] = v1_host(places["v1_host"])
+        turns = [(name, who) for who in ("Basic", "u and p") for name in servers]
+        for name, who in turns:
+            burst(places["wrk"], servers[name], who, 1)
+        taken = {turn: [] for turn in turns}
+        for number in range(arguments.rounds):
+            # Each round begins with another one.
+            for turn in range(len(turns)):
+                name, who = turns[(turn + number) % len(turns)]
+                done = burst(places["wrk"], servers[name], who, arguments.seconds)
+                taken[name, who].append(done)
+                print(
+                    f"round {number + 1} of {arguments.rounds}, {name}, {who}: "
+                    f"{done[0]:,.0f} requests/s, {done[1]:.2f} µs",
+                    file=sys.stderr,
+                )
+        return taken
+    finally:
+        for server in servers.values():
+            server.stop()
+
+
+def table(taken):
+    """The rows: both whole figures, then the difference, for each way to say who asks."""
+    def middle(name, who, which):
+        return statistics.median(done[which] for done in taken[name, who])
+
+    def whole(name, who):
+        return f"{middle(name, who, 1):.1f} µs, {middle(name, who, 0):,.0f} requests/s"
+
+    rows = []
+    for who in ("Basic", "u and p"):
+        share = {}
+        for product, (known, anybody) in PAIRS.items():
+            pairs = zip(taken[known, who], taken[anybody, who])
+            share[product] = statistics.median(one[1] - other[1] for one, other in pairs)
+        for which, title in ((0, "with authentication"), (1, "without")):
+            ours, theirs = PAIRS["Portcullis"][which], PAIRS["InfluxDB"][which]
+            rows.append(row(
+                f"warm request {title}, {who}, CPU of the whole server", whole(ours, who),
+                "InfluxDB", whole(theirs, who), middle(ours, who, 1) / middle(theirs, who, 1),
+            ))
+        ours, theirs = share["Portcullis"], share["InfluxDB"]
+        rows.append(row(
+            f"authentication's part of a warm request, {who}, CPU", f"{ours:.2f} µs",
+            "InfluxDB", f"{theirs:.2f} µs", ours / theirs if theirs > 0 else None,
+            "at most 1 µs", ours <= 1,
+        ))
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9, help="how many (9)")
+    parser.add_argument("--seconds", type=int, default=2, help="how long each turn takes (2)")
+    parser.add_argument("--influxd", default="influxd", help="InfluxDB's server")
+    parser.add_argument("--wrk", default="wrk", help="what asks")
+    built = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/v1_host"
+    parser.add_argument("--v1-host", default=str(built), help="our server")
+    arguments = parser.parse_args()
+    places = {name: shutil.which(getattr(arguments, name)) for name in ("influxd", "wrk", "v1_host")}
+    missing = [name for name, place in places.items() if not place]
+    if missing:
+        print(__doc__)
+        sys.exit(f"not found: {', '.join(missing)}")
+
+    begun, busy = now(), load()
+    with tempfile.TemporaryDirectory(prefix="portcullis-influxdb-") as directory:
+        taken = measure(arguments, places, pathlib.Path(directory))
+    rows = table(taken)
+    for of in rows:
+        verdict = "" if of["reached"] is None else "reached" if of["reached"] else "MISSED"
+        ratio = "" if of["ratio"] is None else f"{of['ratio']:.2f}"
+        print(
+            f"{of['what']:<66} {of['here']:<30} {of['peer']} {of['there']:<30} {ratio:<6} "
+            f"{of['target']} {verdict}".rstrip()
+        )
+    run = {
+        "begun": begun, "ended": now(), "load_begun": busy, "load_ended": load(),
+        "commit": commit(), "records": None, "machine": machine(),
+        "peer": said(places["influxd"], "version"),
+        "setup": f"{arguments.rounds} rounds of {arguments.seconds} s, {CONNECTIONS} connections",
+    }
+    results = pathlib.Path(
+        os.environ.get("PORTCULLIS_BENCH_RESULTS", ROOT / "target/bench-results")
+    )
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / "influxdb.json"
+    saved = {"bench": "influxdb", "runs": [run], "rows": rows, "points": []}
+    path.write_text(json.dumps(saved, indent=2, ensure_ascii=False) + "\n")
+    print(f"\nsaved in {path}")
+
+
+if __name__ == "__main__":
+    main()
