@@ -1,7 +1,8 @@
 //! A PostgreSQL server for tests: one for each test process, gone with it.
 //!
-//! It is started from what is installed, in a temporary directory, with `fsync` as it is in earnest,
-//! and listens on a socket there and on a free port of the loopback interface, without passwords.
+//! It is started from what is installed, in a temporary directory, and listens on a socket there and
+//! on a free port of the loopback interface, without passwords. It does not wait for the disk: no
+//! test here cuts the power, and most of their time would be this. What cares gives `fsync = on`.
 //! A shell waits for the end of the test process, however that comes, stops the server and deletes
 //! the directory.
 //!
@@ -109,6 +110,7 @@ unix_socket_directories = '$directory'
 max_connections = 500
 max_prepared_transactions = 10
 shared_buffers = 64MB
+fsync = off
 logging_collector = off
 $3
 END
