@@ -33,10 +33,11 @@ const BEGINNING: &str = "\
 `benches/run` makes this file. Do not edit it.
 
 Those that are compared took turns in one run, and figures are medians. Machines differ and are noisy,
-so look at ratios: *here* is what Portcullis needed, *there* what the peer needed at the same time,
-and the ratio is the median of the rounds' ratios, which need not be that of the medians. A row
-without a target is there to be known. [benches/README.md](../benches/README.md) says which
-property each bench protects.
+so look at ratios. *Here* is what Portcullis needed, *there* what the peer needed at the same time.
+Where a target says at most, the ratio is ours for theirs, and where it says at least, how many times
+as fast ours is; where rounds are compared one by one it is the median of their ratios, which need
+not be that of the medians. A row without a target is there to be known.
+[benches/README.md](../benches/README.md) says which property each bench protects.
 ";
 
 /// The series of a plot, each the points by what grows.
