@@ -55,7 +55,7 @@ impl Shared {
         self: &Arc<Self>,
         work: impl FnOnce(&Trees) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if self.pace.is_fast()
+        if let Some(_turn) = self.pace.turn()
             && let Ok(state) = self.state.try_read()
         {
             let trees = state.trees()?;

@@ -33,7 +33,7 @@ impl Readers {
         self: &Arc<Self>,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if self.pace.is_fast() {
+        if let Some(_turn) = self.pace.turn() {
             match self.permits.try_acquire() {
                 Ok(_permit) => {
                     return self.read_here(|connection| self.pace.measure(|| read(connection)));

@@ -31,7 +31,7 @@ pub use ext::{MODIFY_TRIES, Modified, StoreExt};
 pub use feed::{Change, Feed, Position};
 pub use maintain::{Entry, EntryCursor, EntryKey, EntryPage, Maintain, grants_of};
 pub use memory::MemoryStore;
-pub use pace::Pace;
+pub use pace::{Pace, Turn};
 pub use record::{InvalidUniqueKey, Kind, Record, Revision, UniqueKey};
 pub use writer::{Committer, GroupWriter};
 

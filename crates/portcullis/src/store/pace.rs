@@ -1,7 +1,9 @@
 //! Whether a short read may be made where it is asked for, or belongs on a thread that may block.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// How fast short reads of a store are, for stores whose engine blocks.
 ///
@@ -10,19 +12,32 @@ use std::time::{Duration, Instant};
 /// disk takes milliseconds, for which the threads of a runtime must not be held up. Nobody knows
 /// beforehand which it will be. So every short read is measured: as long as hardly any of them is
 /// slow, they are made at once, and after a few slow ones, or one that is very slow, on threads that
-/// may block, until many in a row were fast there.
+/// may block, until many in a row were fast there. And as a disk that hangs tells nobody, only one
+/// read at a time is made at once, and only where the runtime has other threads that go on.
 ///
 /// ```
 /// use portcullis::store::Pace;
 ///
 /// let pace = Pace::default();
-/// assert!(pace.is_fast());
+/// assert!(pace.turn().is_none(), "there is no runtime with several threads");
 /// assert_eq!(pace.measure(|| 6 * 7), 42);
 /// ```
 #[derive(Debug, Default)]
 pub struct Pace {
     /// Slow reads add to it, fast ones take one away.
     held_up: AtomicU32,
+    /// Whether somebody makes a read at once.
+    taken: AtomicBool,
+}
+
+/// The right to make a short read at once, until it is dropped.
+#[derive(Debug)]
+pub struct Turn<'a>(&'a AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// A read is slow if it takes longer: some dozens of times what it takes from memory. That a busy
@@ -42,8 +57,14 @@ impl Pace {
     /// How many records a read may return at the most to be a short one.
     pub const SHORT: usize = 64;
 
-    /// Tells whether a short read can be expected to be over at once.
-    pub fn is_fast(&self) -> bool {
+    /// Lets the caller make a short read where it is, if that can be expected to be over at once, and
+    /// if no more than this one of the runtime's threads would wait should it not be.
+    pub fn turn(&self) -> Option<Turn<'_>> {
+        let may = self.is_fast() && others_go_on();
+        (may && !self.taken.swap(true, Ordering::Acquire)).then(|| Turn(&self.taken))
+    }
+
+    fn is_fast(&self) -> bool {
         self.held_up.load(Ordering::Relaxed) < TOO_MUCH
     }
 
@@ -68,6 +89,14 @@ impl Pace {
             self.held_up.store(after, Ordering::Relaxed);
         }
     }
+}
+
+/// Tells whether this is a runtime with other threads than this one.
+fn others_go_on() -> bool {
+    Handle::try_current().is_ok_and(|runtime| {
+        runtime.runtime_flavor() == RuntimeFlavor::MultiThread
+            && runtime.metrics().num_workers() > 1
+    })
 }
 
 #[cfg(test)]
@@ -104,5 +133,21 @@ mod tests {
         let pace = Pace::default();
         pace.note(VERY_SLOW);
         assert!(!pace.is_fast());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_read_at_a_time_is_made_at_once() {
+        let pace = Pace::default();
+        let turn = pace.turn().unwrap();
+        assert!(pace.turn().is_none());
+        drop(turn);
+        assert!(pace.turn().is_some());
+        pace.note(VERY_SLOW);
+        assert!(pace.turn().is_none());
+    }
+
+    #[tokio::test]
+    async fn none_is_where_nobody_else_would_go_on() {
+        assert!(Pace::default().turn().is_none());
     }
 }
