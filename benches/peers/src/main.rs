@@ -28,7 +28,7 @@ fn main() {
     let results = Results::begin("peers");
     let mut report = Report::default();
     for count in world::COUNTS {
-        let world = World::new(count);
+        let world = World::in_one_org(count);
         let contenders: Vec<Contender<'_>> = vec![
             by_hand::empty_loop(&world),
             by_hand::linear_scan(&world),
@@ -38,6 +38,11 @@ fn main() {
             casbin::cached_enforcer(&world),
         ];
         report.add(count, medians(contenders, world.allowed()));
+    }
+    for count in world::SPREAD_COUNTS {
+        let world = World::in_an_org_each(count);
+        let contenders = vec![by_hand::linear_scan(&world), by_hand::compiled(&world)];
+        report.add_spread(count, &medians(contenders, world.allowed()));
     }
     print!("{report}");
     let path = report.save(results).unwrap();

@@ -23,18 +23,37 @@ const TARGETS: [(&str, &[usize], f64); 7] = [
 /// A check with 512 permissions costs at most so many times what one with 8 does.
 const GROWTH: f64 = 3.0;
 
-/// What was measured, by the number of permissions.
+/// What was measured.
 #[derive(Default)]
-pub(crate) struct Report(Vec<(usize, Vec<Median>)>);
+pub(crate) struct Report {
+    /// By the number of permissions.
+    medians: Vec<(usize, Vec<Median>)>,
+    /// Where each permission names another org: their number, the scan and the set.
+    spread: Vec<(usize, f64, f64)>,
+}
 
 impl Report {
     pub(crate) fn add(&mut self, count: usize, medians: Vec<Median>) {
-        self.0.push((count, medians));
+        self.medians.push((count, medians));
+    }
+
+    /// Adds what was measured where each permission names another org.
+    pub(crate) fn add_spread(&mut self, count: usize, medians: &[Median]) {
+        let of = |name| medians.iter().find(|median| median.name == name).unwrap().nanoseconds;
+        self.spread.push((count, of("linear scan"), of(OURS)));
+    }
+
+    /// How many times slower a scan of so many is to be.
+    fn scan_target(count: usize) -> f64 {
+        let of = |(name, counts, _): &&(&str, &[usize], f64)| {
+            *name == "linear scan" && counts.contains(&count)
+        };
+        TARGETS.iter().find(of).unwrap().2
     }
 
     /// Saves medians as points, and ratios against the targets as rows.
     pub(crate) fn save(&self, mut results: Results) -> io::Result<PathBuf> {
-        for (count, medians) in &self.0 {
+        for (count, medians) in &self.medians {
             for median in medians {
                 results.point("permissions", median.name, *count as f64, median.nanoseconds);
             }
@@ -63,11 +82,22 @@ impl Report {
             &format!("at most {GROWTH:.2}"),
             growth <= GROWTH,
         ));
+        for (count, scan, ours) in self.spread.iter().copied() {
+            let target = Self::scan_target(count);
+            rows.push(results::row(
+                &format!("check with {count} permissions, each in another org"),
+                &format!("{ours:.1} ns"),
+                ["linear scan", &format!("{scan:.1} ns")],
+                scan / ours,
+                &format!("at least {target:.2}"),
+                scan / ours >= target,
+            ));
+        }
         results.save(rows)
     }
 
     fn nanoseconds(&self, name: &str, count: usize) -> f64 {
-        let (_, medians) = self.0.iter().find(|(of, _)| *of == count).unwrap();
+        let (_, medians) = self.medians.iter().find(|(of, _)| *of == count).unwrap();
         medians.iter().find(|median| median.name == name).unwrap().nanoseconds
     }
 }
@@ -76,11 +106,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "permission check, half allowed and half denied, median ns\n")?;
         write!(f, "{:<16}", "permissions")?;
-        self.0.iter().try_for_each(|(count, _)| write!(f, "{count:>10}"))?;
+        self.medians.iter().try_for_each(|(count, _)| write!(f, "{count:>10}"))?;
         writeln!(f)?;
-        for median in self.0.iter().take(1).flat_map(|(_, medians)| medians) {
+        for median in self.medians.iter().take(1).flat_map(|(_, medians)| medians) {
             write!(f, "{:<16}", median.name)?;
-            for (count, _) in &self.0 {
+            for (count, _) in &self.medians {
                 write!(f, "{:>10.1}", self.nanoseconds(median.name, *count))?;
             }
             writeln!(f)?;
@@ -94,7 +124,14 @@ impl fmt::Display for Report {
             }
         }
         let growth = self.nanoseconds(OURS, 512) / self.nanoseconds(OURS, 8);
-        line(f, "512, beside 8", 512, growth, format!("at most {GROWTH:.2}"), growth <= GROWTH)
+        line(f, "512, beside 8", 512, growth, format!("at most {GROWTH:.2}"), growth <= GROWTH)?;
+
+        writeln!(f, "\neach permission in another org\n")?;
+        for (count, scan, ours) in self.spread.iter().copied() {
+            let (ratio, target) = (scan / ours, Self::scan_target(count));
+            line(f, "linear scan", count, ratio, format!("at least {target:.2}"), ratio >= target)?;
+        }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ mod directory;
 mod engine;
 mod error;
 mod filter;
+mod from_text;
 mod id;
 mod metrics;
 mod model;

@@ -5,12 +5,13 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::Status;
+use crate::from_text::from_text;
 use crate::{ApiTokenId, OrgId, Permission, Random, RandomUnavailable, UserId};
 
 /// The secret of an API token. It is shown once, at creation; only its digest is kept.
@@ -133,7 +134,7 @@ impl Serialize for TokenDigest {
 
 impl<'de> Deserialize<'de> for TokenDigest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        from_text(deserializer, str::parse)
     }
 }
 

@@ -24,12 +24,15 @@ pub(super) struct Few {
     grants: [Grant; WINDOW],
 }
 
-/// More of them: a hash table without a free place. It is a sorted list instead where an id has
-/// several entries, where there is no room for a directory, and where no multiplier was found.
+/// More of them: a hash table without a free place. Where there is no room for a directory, or no
+/// multiplier was found for one, entries are in the order of their hash, each near the place where
+/// it would be if hashes were spread evenly. Where an id has several entries, or some are too far
+/// from there, they are a sorted list.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Many {
-    /// The id of each entry: bucket after bucket, and ascending within one. Where there are
-    /// buckets, the first id follows three times more, so that a window is always full.
+    /// The id of each entry: bucket after bucket, and ascending within one; or by hash; or
+    /// ascending. Where there are buckets, the first id follows three times more, so that a window
+    /// is always full.
     ids: Box<[u64]>,
     /// What each entry grants. A single one is that of every entry.
     grants: Box<[Grant]>,
@@ -37,8 +40,9 @@ pub(super) struct Many {
     org_of: Box<[u16]>,
     /// The orgs, 0 for none. A single one is that of every entry.
     orgs: Box<[u64]>,
-    /// Where each bucket begins. Empty, there are no buckets, and `ids` ascends.
+    /// Where each bucket begins. Empty, there are no buckets.
     directory: Box<[u16]>,
+    /// Without buckets it is followed by the reach, or zero if `ids` ascends.
     hash: Hash,
 }
 
@@ -50,6 +54,10 @@ const FIRST_MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// How many multipliers are tried before the table does without buckets.
 const MULTIPLIERS: usize = 8;
+
+/// How far an entry may be from where it is looked for. A search by halves is about as fast as to
+/// look at twice as many.
+const FARTHEST: usize = 32;
 
 /// What a directory must leave room for.
 const BYTES_PER_PERMISSION: usize = 16;
@@ -232,8 +240,12 @@ impl Many {
         };
         let room = budget.saturating_sub(8 * (len + WINDOW - 1) + grants_size + orgs_size) / 2;
         let buckets = if ids_differ { Buckets::choose(&entries, room) } else { None };
+        let mut hash = buckets.as_ref().map(|buckets| buckets.hash).unwrap_or_default();
         if let Some(buckets) = &buckets {
             entries.sort_unstable_by_key(|entry| (buckets.of(entry.id), entry.id));
+        } else if ids_differ && let Some(nearest) = Hash::nearest(&entries) {
+            hash = nearest;
+            entries.sort_unstable_by_key(|entry| hash.rank(entry.id));
         }
         let padding = if buckets.is_some() { WINDOW - 1 } else { 0 };
         let padding = entries.iter().take(1).cycle().take(padding);
@@ -252,14 +264,14 @@ impl Many {
                 entries.iter().map(|entry| entry.org).collect()
             },
             directory: buckets.as_ref().map(Buckets::directory).unwrap_or_default(),
-            hash: buckets.map(|buckets| buckets.hash).unwrap_or_default(),
+            hash,
         }
     }
 
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
     #[inline(always)]
     fn find(&self, resource_type: ResourceType, id: u64) -> Option<(Actions, u64)> {
-        let start = usize::from(*self.directory.get(self.hash.of(id))?);
+        let start = usize::from(*self.directory.get(self.hash.bucket(id))?);
         let window = self.ids.get(start..start + WINDOW)?.try_into().ok()?;
         let place = place(id, window);
         if place == WINDOW {
@@ -271,6 +283,9 @@ impl Many {
 
     /// As [`Self::find`], without buckets. The id may have several entries.
     fn search(&self, action: Action, resource_type: ResourceType, id: u64) -> (Actions, u64) {
+        if self.hash.reach() > 0 {
+            return self.search_nearby(resource_type, id);
+        }
         let Ok(position) = self.ids.binary_search(&id) else { return (Actions::NONE, 0) };
         let before = self.ids.iter().take(position).rev();
         let mut position = position - before.take_while(|held| **held == id).count();
@@ -284,6 +299,22 @@ impl Many {
             position += 1;
         }
         (found, 0)
+    }
+
+    /// As [`Self::find`], in the order of hashes.
+    fn search_nearby(&self, resource_type: ResourceType, id: u64) -> (Actions, u64) {
+        let (expected, reach) = (self.hash.expected(id, self.ids.len()), self.hash.reach());
+        let start = expected.saturating_sub(reach);
+        let nearby = self.ids.get(start..=(expected + reach).min(self.ids.len() - 1));
+        let nearby = nearby.unwrap_or_default();
+        let mut found = nearby.len();
+        for (place, held) in nearby.iter().enumerate() {
+            found = select_unpredictable(*held == id, place, found);
+        }
+        if found == nearby.len() {
+            return (Actions::NONE, 0);
+        }
+        (self.grant(start + found).actions_on(resource_type), self.org(start + found))
     }
 
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
@@ -325,21 +356,63 @@ impl Many {
     }
 }
 
-/// Which bucket an id is in: the first bits of its product with this number, whose last six bits
-/// say how many bits of the product are left out. Two ids may well have the same bucket; what is
-/// found is decided by comparing ids.
+/// Spreads ids: the product with this number, whose last six bits say one thing more: how many bits
+/// of the product are left out to have the number of a bucket, or how far an entry is at most from
+/// where it is expected. Two ids may well have the same bucket; what is found is decided by
+/// comparing ids.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Hash(u64);
 
 impl Hash {
-    const fn new(multiplier: u64, bits: u32) -> Self {
-        Self(multiplier & !63 | (u64::BITS - bits) as u64)
+    const fn new(multiplier: u64, number: u64) -> Self {
+        Self(multiplier & !63 | number)
     }
 
+    fn multipliers() -> impl Iterator<Item = u64> {
+        let next = |last: &u64| Some(last.wrapping_mul(FIRST_MULTIPLIER));
+        std::iter::successors(Some(FIRST_MULTIPLIER), next).take(MULTIPLIERS)
+    }
+
+    /// Which bucket the id is in.
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
     #[inline(always)]
-    const fn of(self, id: u64) -> usize {
+    const fn bucket(self, id: u64) -> usize {
         (id.wrapping_mul(self.0) >> (self.0 & 63)) as usize
+    }
+
+    const fn reach(self) -> usize {
+        (self.0 & 63) as usize
+    }
+
+    /// What the order without buckets goes by. It is another one for every id.
+    const fn rank(self, id: u64) -> u64 {
+        id.wrapping_mul(self.0 | 63)
+    }
+
+    /// Where the id would be among so many that are spread evenly.
+    const fn expected(self, id: u64, len: usize) -> usize {
+        ((self.rank(id) as u128 * len as u128) >> 64) as usize
+    }
+
+    /// Finds the one with which entries are nearest to where they are expected, if that is near
+    /// enough.
+    fn nearest(entries: &[Entry]) -> Option<Self> {
+        let reach = |multiplier| {
+            let mut expected_at = vec![0; entries.len()];
+            for entry in entries {
+                *expected_at.get_mut(Self(multiplier).expected(entry.id, entries.len()))? += 1;
+            }
+            let mut next = 0;
+            let mut reach = 1;
+            for (expected, count) in expected_at.into_iter().enumerate().filter(|(_, n)| *n > 0) {
+                let last = next + count - 1;
+                reach = reach.max(expected.abs_diff(next)).max(expected.abs_diff(last));
+                next += count;
+            }
+            Some((reach, multiplier))
+        };
+        let (reach, multiplier) = Self::multipliers().filter_map(reach).min()?;
+        (reach <= FARTHEST).then(|| Self::new(multiplier, reach as u64))
     }
 }
 
@@ -356,14 +429,11 @@ impl Buckets {
         // From two entries a bucket on the average down to a quarter of one.
         let least = entries.len().next_power_of_two().ilog2() - 1;
         (least..least + 4).filter(|bits| 1 << bits <= room).find_map(|bits| {
-            let multipliers = std::iter::successors(Some(FIRST_MULTIPLIER), |last| {
-                Some(last.wrapping_mul(FIRST_MULTIPLIER))
-            });
-            multipliers.take(MULTIPLIERS).find_map(|multiplier| {
-                let hash = Hash::new(multiplier, bits);
+            Hash::multipliers().find_map(|multiplier| {
+                let hash = Hash::new(multiplier, u64::from(u64::BITS - bits));
                 let mut lengths = vec![0; 1 << bits];
                 for entry in entries {
-                    let length = lengths.get_mut(hash.of(entry.id))?;
+                    let length = lengths.get_mut(hash.bucket(entry.id))?;
                     *length += 1;
                     if usize::from(*length) > WINDOW {
                         return None;
@@ -375,7 +445,7 @@ impl Buckets {
     }
 
     fn of(&self, id: u64) -> usize {
-        self.hash.of(id)
+        self.hash.bucket(id)
     }
 
     /// Where each bucket begins.
@@ -399,4 +469,58 @@ fn place(wanted: u64, ids: &[u64; WINDOW]) -> usize {
         found = select_unpredictable(*id == wanted, place, found);
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many scattered ids, each of another org.
+    fn of_as_many_orgs(count: u64) -> Vec<Permission> {
+        let scattered = |n: u64| n.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ n << 7;
+        (1..=count)
+            .map(|n| {
+                let bucket =
+                    Resource::all(ResourceType::Buckets).with_id(Id::from_u64(scattered(n)));
+                Permission::write(bucket.in_org(OrgId::from_u64(n)))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn without_room_for_buckets_ids_are_near_to_where_they_are_expected() {
+        for (count, farthest) in [(5, 2), (64, 8), (512, 16), (2_000, FARTHEST)] {
+            let held = of_as_many_orgs(count);
+            let IdTable::Many(many) = IdTable::new(held.clone()) else { panic!() };
+            assert!(many.directory.is_empty());
+            assert!((1..=farthest).contains(&many.hash.reach()), "{count}: {}", many.hash.reach());
+            for Permission { resource, .. } in held {
+                let (id, org) = (resource.id.unwrap().as_u64(), resource.org.unwrap().as_u64());
+                let found = many.search(Action::Write, ResourceType::Buckets, id);
+                assert_eq!(found, (Actions::of(Action::Write), org));
+                for other in [id ^ 1, id.wrapping_add(1 << 40), !id] {
+                    let found = many.search(Action::Write, ResourceType::Buckets, other);
+                    assert_eq!(found.0, Actions::NONE);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ids_that_cannot_be_spread_ascend() {
+        // Far too many, and ids that have several entries.
+        let mut twice = of_as_many_orgs(40);
+        twice.extend(of_as_many_orgs(40).into_iter().map(|Permission { resource, .. }| {
+            Permission::read(resource.in_org(OrgId::from_u64(41)))
+        }));
+        for held in [of_as_many_orgs(20_000), twice] {
+            let IdTable::Many(many) = IdTable::new(held.clone()) else { panic!() };
+            assert!(many.directory.is_empty() && many.ids.is_sorted());
+            for Permission { action, resource } in held {
+                let (id, org) = (resource.id.unwrap().as_u64(), resource.org.unwrap().as_u64());
+                let (actions, of) = many.search(action, ResourceType::Buckets, id);
+                assert!(actions.has(action) && of == org);
+            }
+        }
+    }
 }

@@ -12,7 +12,7 @@ mod set;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 pub use decision::{Decision, Denial};
@@ -22,6 +22,7 @@ pub use presets::{member_bucket, member_of_org, operator, owner_of_org, read_all
 pub use resource::{Action, Resource, ResourceType};
 pub use set::PermissionSet;
 
+use crate::from_text::from_text;
 use crate::{Id, OrgId, ParseIdError};
 
 /// One action on one resource.
@@ -248,8 +249,7 @@ impl Serialize for Permission {
 
 impl<'de> Deserialize<'de> for Permission {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
+        from_text(deserializer, str::parse)
     }
 }
 
