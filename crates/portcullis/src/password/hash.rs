@@ -11,12 +11,15 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use super::Password;
+use super::argon2_text::Argon2Text;
 use super::bcrypt_hash::BcryptHash;
 use crate::Random;
 use crate::from_text::from_text;
 
-const SALT_BYTES: usize = 16;
-const OUTPUT_BYTES: usize = 32;
+/// How long the salts are that we draw.
+pub(super) const SALT_BYTES: usize = 16;
+/// How long the outputs are that we keep.
+pub(super) const OUTPUT_BYTES: usize = 32;
 
 /// What a new hash costs: the parameters of Argon2id (RFC 9106).
 ///
@@ -112,7 +115,8 @@ impl PasswordHash {
             }
             Scheme::Bcrypt(bcrypt)
         } else {
-            parse_argon2id(text)?
+            let Argon2Text { params, version, salt, output } = Argon2Text::parse(text)?;
+            Scheme::Argon2id { params, version, salt, output }
         };
         Ok(Self { text: text.into(), scheme })
     }
@@ -201,30 +205,6 @@ fn argon2id(
         output,
         blocks,
     )
-}
-
-fn parse_argon2id(text: &str) -> Result<Scheme, InvalidPasswordHash> {
-    let unknown = || InvalidPasswordHash::Unknown;
-    let hash = phc::PasswordHash::new(text).map_err(|_| unknown())?;
-    let known = ["m", "t", "p"];
-    if hash.algorithm.as_str() != "argon2id"
-        || hash.params.iter().any(|(name, _)| !known.contains(&name.as_str()))
-        || hash.params.iter().count() != known.len()
-    {
-        return Err(unknown());
-    }
-    let version = match hash.version {
-        None => Version::V0x10,
-        Some(version) => Version::try_from(version).map_err(|_| unknown())?,
-    };
-    let parameter = |name: &str| hash.params.get_decimal(name).ok_or_else(unknown);
-    let params = HashParams::new(parameter("m")?, parameter("t")?, parameter("p")?)?;
-    let salt = hash.salt.as_deref().ok_or_else(unknown)?;
-    let output = hash.hash.as_ref().map(phc::Output::as_bytes).ok_or_else(unknown)?;
-    if salt.len() < 8 || output.len() < 16 {
-        return Err(unknown());
-    }
-    Ok(Scheme::Argon2id { params, version, salt: salt.into(), output: output.into() })
 }
 
 impl fmt::Debug for PasswordHash {

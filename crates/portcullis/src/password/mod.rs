@@ -1,5 +1,6 @@
 //! Passwords: the secret, the rules for new ones, hashes, and the threads that compute them.
 
+mod argon2_text;
 mod bcrypt_hash;
 mod hash;
 mod policy;

@@ -1,0 +1,146 @@
+//! Argon2id hashes in the PHC string format, as they are read.
+
+use argon2::Version;
+use argon2::password_hash::phc;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
+
+use super::hash::{HashParams, InvalidPasswordHash, OUTPUT_BYTES, SALT_BYTES};
+
+/// What the text of a hash says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Argon2Text {
+    pub(super) params: HashParams,
+    pub(super) version: Version,
+    pub(super) salt: Box<[u8]>,
+    pub(super) output: Box<[u8]>,
+}
+
+impl Argon2Text {
+    /// Reads the text, and checks that computing the hash costs no more than is allowed.
+    pub(super) fn parse(text: &str) -> Result<Self, InvalidPasswordHash> {
+        match Self::parse_ours(text) {
+            Some(ours) => Ok(ours),
+            None => Self::parse_any(text),
+        }
+    }
+
+    /// Reads what [`super::PasswordHash`] writes, and nothing else. Every record that is read from
+    /// a store has one, and the general way takes longer than all the rest of the record.
+    fn parse_ours(text: &str) -> Option<Self> {
+        let costs = text.strip_prefix("$argon2id$v=19$m=")?;
+        let (memory_kib, rest) = costs.split_once(",t=")?;
+        let (passes, rest) = rest.split_once(",p=")?;
+        let (lanes, rest) = rest.split_once('$')?;
+        let (salt, output) = rest.split_once('$')?;
+        let params = HashParams::new(number(memory_kib)?, number(passes)?, number(lanes)?).ok()?;
+        Some(Self {
+            params,
+            version: Version::V0x13,
+            salt: bytes::<SALT_BYTES>(salt)?.into(),
+            output: bytes::<OUTPUT_BYTES>(output)?.into(),
+        })
+    }
+
+    /// Reads any hash of Argon2id.
+    fn parse_any(text: &str) -> Result<Self, InvalidPasswordHash> {
+        let unknown = || InvalidPasswordHash::Unknown;
+        let hash = phc::PasswordHash::new(text).map_err(|_| unknown())?;
+        let known = ["m", "t", "p"];
+        if hash.algorithm.as_str() != "argon2id"
+            || hash.params.iter().any(|(name, _)| !known.contains(&name.as_str()))
+            || hash.params.iter().count() != known.len()
+        {
+            return Err(unknown());
+        }
+        let version = match hash.version {
+            None => Version::V0x10,
+            Some(version) => Version::try_from(version).map_err(|_| unknown())?,
+        };
+        let parameter = |name: &str| hash.params.get_decimal(name).ok_or_else(unknown);
+        let params = HashParams::new(parameter("m")?, parameter("t")?, parameter("p")?)?;
+        let salt = hash.salt.as_deref().ok_or_else(unknown)?;
+        let output = hash.hash.as_ref().map(phc::Output::as_bytes).ok_or_else(unknown)?;
+        if salt.len() < 8 || output.len() < 16 {
+            return Err(unknown());
+        }
+        Ok(Self { params, version, salt: salt.into(), output: output.into() })
+    }
+}
+
+/// Reads a number that has no sign and does not begin with a zero.
+fn number(digits: &str) -> Option<u32> {
+    digits.starts_with(|first: char| matches!(first, '1'..='9')).then(|| digits.parse().ok())?
+}
+
+/// Reads exactly so many bytes.
+fn bytes<const LEN: usize>(text: &str) -> Option<[u8; LEN]> {
+    let mut bytes = [0; LEN];
+    // One more than it takes would not be noticed otherwise.
+    let fits = text.len() == (LEN * 4).div_ceil(3);
+    let len = fits.then(|| BASE64_STANDARD_NO_PAD.decode_slice(text, &mut bytes).ok())??;
+    (len == LEN).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OURS: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$\
+                        AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
+    #[test]
+    fn what_we_write_is_read_at_once() {
+        let ours = Argon2Text::parse_ours(OURS).unwrap();
+        assert_eq!(Ok(ours), Argon2Text::parse_any(OURS));
+    }
+
+    #[test]
+    fn what_is_a_little_different_is_left_to_the_general_way() {
+        for (old, new) in [
+            ("v=19", "v=16"),
+            ("v=19$", ""),
+            ("m=19456", "m=019456"),
+            ("m=19456", "m=+9456"),
+            ("m=19456", "m=7"),
+            ("m=19456,t=2", "t=2,m=19456"),
+            ("p=1", "p=1,data=AAAA"),
+            ("p=1", "p="),
+            ("DA0ODw", "DA0ODx"),
+            ("DA0ODw", "DA0OD"),
+            ("DA0ODw", "DA0ODw=="),
+            ("Gx", "G-"),
+            ("wdHh8", "wdHh9"),
+            ("wdHh8", "wdHh8A"),
+            ("wdHh8", "wdHh8$"),
+        ] {
+            let text = OURS.replacen(old, new, 1);
+            assert_ne!(text, OURS);
+            assert_eq!(Argon2Text::parse_ours(&text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_ways_agree(
+            costs in (prop_oneof![Just("0"), Just("")], 0..200_000_u32, 0..20_u32, 0..20_u32),
+            salt in "[A-Za-z0-9+/]{21,23}|[A-Za-z0-9+/]{21}[AQgw]",
+            output in "[A-Za-z0-9+/=_-]{42,44}|[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]",
+            change in proptest::option::of((0..120_usize, "\\PC")),
+        ) {
+            let (zero, memory_kib, passes, lanes) = costs;
+            let mut text =
+                format!("$argon2id$v=19$m={zero}{memory_kib},t={passes},p={lanes}${salt}${output}");
+            if let Some((at, with)) = change
+                && at < text.len()
+            {
+                text.replace_range(at..=at, &with);
+            }
+            if let Some(ours) = Argon2Text::parse_ours(&text) {
+                prop_assert_eq!(Argon2Text::parse_any(&text), Ok(ours));
+            }
+        }
+    }
+}
