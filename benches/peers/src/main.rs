@@ -15,7 +15,6 @@ mod gatehouse;
 mod measure;
 mod report;
 #[path = "../../shared/results.rs"]
-#[expect(dead_code, reason = "the benches of the other workspace need more of it")]
 mod results;
 mod world;
 

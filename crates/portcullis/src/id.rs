@@ -44,6 +44,14 @@ impl Id {
         self.0
     }
 
+    /// Its text, digit by digit: ids stand in every list and every answer.
+    fn digits(self) -> [u8; ID_TEXT_LEN] {
+        std::array::from_fn(|place| {
+            let digit = (self.0 >> (60 - 4 * place) & 0xf) as u8;
+            digit + if digit < 10 { b'0' } else { b'a' - 10 }
+        })
+    }
+
     /// Tells whether this is the one id that nothing can have.
     pub const fn is_zero(self) -> bool {
         self.0 == 0
@@ -52,12 +60,7 @@ impl Id {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Digit by digit: ids stand in every list and every answer.
-        let digits: [u8; 16] = std::array::from_fn(|place| {
-            let digit = (self.0 >> (60 - 4 * place) & 0xf) as u8;
-            digit + if digit < 10 { b'0' } else { b'a' - 10 }
-        });
-        f.pad(std::str::from_utf8(&digits).unwrap_or_default())
+        f.pad(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -71,23 +74,19 @@ impl FromStr for Id {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        if text.len() != ID_TEXT_LEN {
-            return Err(ParseIdError::Length);
-        }
-        // `from_str_radix` would take a leading `+`.
-        if !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(ParseIdError::Invalid);
-        }
-        match u64::from_str_radix(text, 16) {
-            Ok(0) | Err(_) => Err(ParseIdError::Invalid),
-            Ok(id) => Ok(Self(id)),
-        }
+        let digits: &[u8; ID_TEXT_LEN] =
+            text.as_bytes().try_into().map_err(|_| ParseIdError::Length)?;
+        let number = digits.iter().try_fold(0, |number, digit| {
+            let digit = char::from(*digit).to_digit(16).ok_or(ParseIdError::Invalid)?;
+            Ok(number << 4 | u64::from(digit))
+        })?;
+        if number == 0 { Err(ParseIdError::Invalid) } else { Ok(Self(number)) }
     }
 }
 
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

@@ -53,7 +53,10 @@ const WINDOW: usize = 4;
 const FIRST_MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// How many multipliers are tried before the table does without buckets.
-const MULTIPLIERS: usize = 8;
+const MULTIPLIERS_FOR_BUCKETS: usize = 8;
+
+/// How many multipliers are tried to find the one with the shortest reach.
+const MULTIPLIERS_FOR_REACH: usize = 32;
 
 /// How far an entry may be from where it is looked for. A search by halves is about as fast as to
 /// look at twice as many.
@@ -306,14 +309,19 @@ impl Many {
         let (expected, reach) = (self.hash.expected(id, self.ids.len()), self.hash.reach());
         let start = expected.saturating_sub(reach);
         let nearby = self.ids.get(start..=(expected + reach).min(self.ids.len() - 1));
-        let nearby = nearby.unwrap_or_default();
-        let mut found = nearby.len();
-        for (place, held) in nearby.iter().enumerate() {
-            found = select_unpredictable(*held == id, place, found);
+        let (windows, rest) = nearby.unwrap_or_default().as_chunks::<WINDOW>();
+        // Each place of a window for itself, so that none waits for another.
+        let mut found = [None; WINDOW];
+        for (window, ids) in windows.iter().enumerate() {
+            for (found, held) in found.iter_mut().zip(ids) {
+                *found = select_unpredictable(*held == id, Some(window), *found);
+            }
         }
-        if found == nearby.len() {
-            return (Actions::NONE, 0);
-        }
+        let in_windows =
+            found.iter().zip(0..).find_map(|(found, place)| Some((*found)? * WINDOW + place));
+        let in_rest =
+            || rest.iter().position(|held| *held == id).map(|at| windows.len() * WINDOW + at);
+        let Some(found) = in_windows.or_else(in_rest) else { return (Actions::NONE, 0) };
         (self.grant(start + found).actions_on(resource_type), self.org(start + found))
     }
 
@@ -370,7 +378,7 @@ impl Hash {
 
     fn multipliers() -> impl Iterator<Item = u64> {
         let next = |last: &u64| Some(last.wrapping_mul(FIRST_MULTIPLIER));
-        std::iter::successors(Some(FIRST_MULTIPLIER), next).take(MULTIPLIERS)
+        std::iter::successors(Some(FIRST_MULTIPLIER), next)
     }
 
     /// Which bucket the id is in.
@@ -411,7 +419,8 @@ impl Hash {
             }
             Some((reach, multiplier))
         };
-        let (reach, multiplier) = Self::multipliers().filter_map(reach).min()?;
+        let (reach, multiplier) =
+            Self::multipliers().take(MULTIPLIERS_FOR_REACH).filter_map(reach).min()?;
         (reach <= FARTHEST).then(|| Self::new(multiplier, reach as u64))
     }
 }
@@ -429,7 +438,7 @@ impl Buckets {
         // From two entries a bucket on the average down to a quarter of one.
         let least = entries.len().next_power_of_two().ilog2() - 1;
         (least..least + 4).filter(|bits| 1 << bits <= room).find_map(|bits| {
-            Hash::multipliers().find_map(|multiplier| {
+            Hash::multipliers().take(MULTIPLIERS_FOR_BUCKETS).find_map(|multiplier| {
                 let hash = Hash::new(multiplier, u64::from(u64::BITS - bits));
                 let mut lengths = vec![0; 1 << bits];
                 for entry in entries {

@@ -208,6 +208,14 @@ pub enum ParsePermissionError {
     },
 }
 
+/// Splits at the first such byte. The search of `str` is made for texts that are longer.
+fn split_at_first(text: &str, separator: u8) -> (&str, Option<&str>) {
+    match text.bytes().position(|byte| byte == separator) {
+        Some(at) => (text.get(..at).unwrap_or_default(), text.get(at + 1..)),
+        None => (text, None),
+    }
+}
+
 impl FromStr for Permission {
     type Err = ParsePermissionError;
 
@@ -217,10 +225,15 @@ impl FromStr for Permission {
         let id = |source| ParsePermissionError::Id { text: shown(), source };
         let name = |source| ParsePermissionError::Name { text: shown(), source };
 
-        let (action, path) = text.split_once(':').ok_or_else(form)?;
+        let (action, path) = split_at_first(text, b':');
+        let mut rest = Some(path.ok_or_else(form)?);
         let action: Action = action.parse().map_err(name)?;
-        let mut parts = path.split('/');
-        let parts = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
+        let mut part = || {
+            let (part, others) = split_at_first(rest?, b'/');
+            rest = others;
+            Some(part)
+        };
+        let parts = (part(), part(), part(), part(), part());
         let (org, resource_type, resource_id) = match parts {
             (Some(resource_type), resource_id, None, None, None) => {
                 (None, resource_type, resource_id)

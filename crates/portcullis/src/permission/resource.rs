@@ -77,6 +77,13 @@ macro_rules! resource_types {
                     $(Self::$variant => $name,)+
                 }
             }
+
+            fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
         }
     };
 }
@@ -148,10 +155,7 @@ impl FromStr for ResourceType {
 
     /// Reads the exact name; no other case, no blanks.
     fn from_str(text: &str) -> Result<Self, InvalidPermission> {
-        Self::ALL
-            .into_iter()
-            .find(|resource_type| resource_type.as_str() == text)
-            .ok_or(InvalidPermission::UnknownResourceType)
+        Self::from_name(text).ok_or(InvalidPermission::UnknownResourceType)
     }
 }
 
