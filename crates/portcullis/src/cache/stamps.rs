@@ -107,6 +107,7 @@ impl Stamps {
 }
 
 #[cfg(test)]
+#[cfg(not(shuttle))]
 mod tests {
     use super::*;
 
@@ -137,7 +138,8 @@ mod tests {
 
 /// Every order of events, as far as they can be tried: run with
 /// `RUSTFLAGS="--cfg shuttle" cargo test -p portcullis --lib shuttle`.
-#[cfg(all(test, shuttle))]
+#[cfg(test)]
+#[cfg(shuttle)]
 mod shuttle_tests {
     use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use shuttle::sync::{Arc, Mutex};
