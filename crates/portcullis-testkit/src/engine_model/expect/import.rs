@@ -1,0 +1,124 @@
+//! What an import takes, and what it refuses.
+
+use super::super::action::Answer;
+use super::super::rows::Row;
+use super::super::state::State;
+use super::same;
+
+impl State {
+    pub(super) fn import(
+        &mut self,
+        rows: &[Row],
+        dry_run: bool,
+        answer: &Answer,
+    ) -> Result<(), String> {
+        for (position, row) in rows.iter().enumerate() {
+            if rows.iter().take(position).any(|before| same_place(before, row)) {
+                return same(Answer::Contradicts(position as u64 + 1), answer);
+            }
+        }
+        let mut new = Vec::new();
+        let mut refused = Vec::new();
+        for (number, row) in (1..).zip(rows) {
+            match self.holder(row) {
+                Holder::Nobody => new.push(row),
+                Holder::Itself => {}
+                Holder::Another => refused.push(number),
+            }
+        }
+        if !refused.is_empty() {
+            return same(Answer::Collides(refused), answer);
+        }
+        same(Answer::Imported(new.len()), answer)?;
+        if !dry_run {
+            new.into_iter().for_each(|row| self.insert(row.clone()));
+        }
+        Ok(())
+    }
+
+    fn holder(&self, row: &Row) -> Holder {
+        let (there, differs, taken) = match row {
+            Row::Org(row) => {
+                let there = self.orgs.get(&row.id);
+                let taken = self.orgs.values().any(|other| other.name == row.name);
+                (there.is_some(), there != Some(row), taken)
+            }
+            Row::User(row) => {
+                let there = self.users.get(&row.id);
+                let taken = self.users.values().any(|other| other.name == row.name);
+                (there.is_some(), there != Some(row), taken)
+            }
+            Row::Bucket(row) => {
+                let there = self.buckets.get(&row.id);
+                let taken = self
+                    .buckets
+                    .values()
+                    .any(|other| (other.org, &other.name) == (row.org, &row.name));
+                (there.is_some(), there != Some(row), taken)
+            }
+            Row::Token(row, secret) => {
+                let there = self.tokens.get(&row.id);
+                (there.is_some(), there != Some(row), self.by_secret(secret.as_bytes()).is_some())
+            }
+            Row::Authorization(row, _) => {
+                let there = self.authorizations.get(&row.id);
+                (there.is_some(), there != Some(row), self.by_username(&row.username).is_some())
+            }
+        };
+        match (there, differs, taken) {
+            (true, false, _) => Holder::Itself,
+            (true, true, _) | (false, _, true) => Holder::Another,
+            (false, _, false) => Holder::Nobody,
+        }
+    }
+
+    fn insert(&mut self, row: Row) {
+        match row {
+            Row::Org(row) => {
+                self.ever.orgs.insert(row.id);
+                self.orgs.insert(row.id, row);
+            }
+            Row::User(row) => {
+                self.ever.users.insert(row.id);
+                self.users.insert(row.id, row);
+            }
+            Row::Bucket(row) => {
+                self.ever.buckets.insert(row.id);
+                self.buckets.insert(row.id, row);
+            }
+            Row::Token(row, secret) => {
+                self.ever.tokens.insert(row.id);
+                self.ever.secrets.insert(secret.clone());
+                self.secrets.insert(row.id, secret);
+                self.tokens.insert(row.id, row);
+            }
+            Row::Authorization(row, password) => {
+                self.ever.authorizations.insert(row.id);
+                self.passwords.insert(row.id, password.into_iter().collect());
+                self.authorizations.insert(row.id, row);
+            }
+        }
+    }
+}
+
+/// Who has the id or the name of a record.
+enum Holder {
+    Nobody,
+    /// The very same record.
+    Itself,
+    Another,
+}
+
+/// Do two records of a file want the same id or the same name?
+fn same_place(one: &Row, other: &Row) -> bool {
+    match (one, other) {
+        (Row::Org(a), Row::Org(b)) => a.id == b.id || a.name == b.name,
+        (Row::User(a), Row::User(b)) => a.id == b.id || a.name == b.name,
+        (Row::Bucket(a), Row::Bucket(b)) => a.id == b.id || (a.org, &a.name) == (b.org, &b.name),
+        (Row::Token(a, secret), Row::Token(b, other)) => a.id == b.id || secret == other,
+        (Row::Authorization(a, _), Row::Authorization(b, _)) => {
+            a.id == b.id || a.username == b.username
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,78 @@
+//! What a list shows.
+
+use portcullis::{Permission, ResourceType};
+
+use super::super::action::{Answer, DescribedRow, Query};
+use super::super::rows::AuthorizationRow;
+use super::super::rule::{allows, any_allows};
+use super::super::state::State;
+
+impl State {
+    /// Is the authorization one that the filter means? Every field given must match.
+    pub(in crate::engine_model) fn is_meant(
+        filter: &portcullis::AuthorizationFilter,
+        row: &AuthorizationRow,
+    ) -> bool {
+        filter.id.is_none_or(|id| id == row.id)
+            && filter.username.as_ref().is_none_or(|username| *username == row.username)
+            && filter.org.is_none_or(|org| org == row.org)
+            && filter.user.is_none_or(|user| user == row.user)
+            && filter.status.is_none_or(|status| status.is_active() == row.active)
+            && filter.permits.is_none_or(|asked| any_allows(&row.permissions, &asked))
+    }
+
+    /// Checks every record.
+    pub(in crate::engine_model) fn list(&self, query: &Query) -> Answer {
+        let mut meant: Vec<&AuthorizationRow> = Vec::new();
+        for row in self.authorizations.values() {
+            let shown = match &query.caller {
+                None => true,
+                Some(held) => self.may_see(held, row),
+            };
+            if shown && Self::is_meant(&query.filter, row) && query.after.is_none_or(|a| row.id > a)
+            {
+                meant.push(row);
+            }
+        }
+        let more = meant.len() > query.limit;
+        meant.truncate(query.limit);
+        let next = if more { meant.last().map(|row| row.id) } else { None };
+        match query.caller {
+            None => Answer::Listed(meant.into_iter().cloned().collect(), next),
+            Some(_) => {
+                Answer::Described(meant.into_iter().map(|row| self.describe(row)).collect(), next)
+            }
+        }
+    }
+
+    /// May somebody who holds this read it, and are its user and org there?
+    fn may_see(&self, held: &[Permission], row: &AuthorizationRow) -> bool {
+        use portcullis::Resource;
+
+        let authorization =
+            Resource::all(ResourceType::Authorizations).in_org(row.org).with_id(row.id);
+        let needed = [Permission::read(authorization), Permission::read(Resource::user(row.user))];
+        let may = needed.iter().all(|needed| held.iter().any(|held| allows(held, needed)));
+        may && self.orgs.contains_key(&row.org) && self.users.contains_key(&row.user)
+    }
+
+    fn describe(&self, row: &AuthorizationRow) -> DescribedRow {
+        let names = |permission: &Permission| {
+            let resource = permission.resource;
+            let name = resource.id.and_then(|id| match resource.resource_type {
+                ResourceType::Buckets => self.buckets.get(&id.into()).map(|row| row.name.clone()),
+                ResourceType::Orgs => self.orgs.get(&id.into()).map(|row| row.name.clone()),
+                ResourceType::Users => self.users.get(&id.into()).map(|row| row.name.clone()),
+                _ => None,
+            });
+            let org = resource.org.and_then(|org| self.orgs.get(&org));
+            (name, org.map(|row| row.name.clone()))
+        };
+        DescribedRow {
+            row: row.clone(),
+            org: self.orgs.get(&row.org).map(|row| row.name.clone()).unwrap_or_default(),
+            user: self.users.get(&row.user).map(|row| row.name.clone()).unwrap_or_default(),
+            resources: row.permissions.iter().map(names).collect(),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Who is let in.
+
+use portcullis::ErrorKind::{Forbidden, Unauthorized};
+use portcullis::{Identity, OrgId, Refusal, UserId};
+
+use super::super::action::{Answer, Somebody};
+use super::super::rows::TokenRow;
+use super::super::state::State;
+use super::{No, has_three_classes, no, refused, same};
+
+impl State {
+    pub(super) fn by_secret(&self, secret: &[u8]) -> Option<&TokenRow> {
+        if secret.is_empty() {
+            return None;
+        }
+        let has_it =
+            |row: &&TokenRow| self.secrets.get(&row.id).map(String::as_bytes) == Some(secret);
+        self.tokens.values().find(has_it)
+    }
+
+    /// What stands against a credential of the user in the org.
+    pub(super) fn standing(&self, user: UserId, org: OrgId) -> Option<Refusal> {
+        if !self.users.get(&user).is_some_and(|user| user.active) {
+            return Some(Refusal::User);
+        }
+        if !self.orgs.get(&org).is_some_and(|org| org.active) {
+            return Some(Refusal::Org);
+        }
+        None
+    }
+
+    /// "Logging in", the six lines of the decision.
+    pub(super) fn check_log_in(
+        &self,
+        username: &str,
+        password: &[u8],
+        answer: &Answer,
+    ) -> Result<(), String> {
+        let Some(row) = self.by_username(username) else {
+            return match self.by_secret(password) {
+                Some(token) => self.check_token(token, answer),
+                None => refused(Refusal::UnknownUsername).check(answer),
+            };
+        };
+        let right = row.hash.as_ref().and(self.passwords.get(&row.id)).and_then(|had| had.last());
+        let refusal = match right {
+            _ if !row.active => Refusal::Inactive,
+            None => Refusal::NoPassword,
+            Some(right) if right != password || password.is_empty() => Refusal::WrongPassword,
+            Some(_) if self.strong && !has_three_classes(password) => {
+                Refusal::PasswordChangeRequired
+            }
+            Some(_) => match self.standing(row.user, row.org) {
+                Some(refusal) => refusal,
+                None => {
+                    let expected = Somebody {
+                        identity: Identity::Authorization(
+                            row.id,
+                            portcullis::Username::new(username).map_err(|e| e.to_string())?,
+                        ),
+                        org: row.org,
+                        user: row.user,
+                        permissions: row.permissions.iter().copied().collect(),
+                    };
+                    return same(Answer::Principal(expected), answer);
+                }
+            },
+        };
+        refused(refusal).check(answer)
+    }
+
+    pub(super) fn check_token(&self, token: &TokenRow, answer: &Answer) -> Result<(), String> {
+        if !token.active {
+            return refused(Refusal::Inactive).check(answer);
+        }
+        match self.standing(token.user, token.org) {
+            Some(refusal) => refused(refusal).check(answer),
+            None => same(principal_of(token), answer),
+        }
+    }
+
+    /// "HTTP", "Callers".
+    pub(super) fn check_caller(&self, secret: &str, answer: &Answer) -> Result<(), String> {
+        let Some(token) = self.by_secret(secret.as_bytes()) else {
+            let refusal = Some(Refusal::UnknownToken);
+            return No { refusal, ..no(Unauthorized, "unauthorized access") }.check(answer);
+        };
+        match self.standing(token.user, token.org) {
+            Some(refusal) => {
+                let message = match refusal {
+                    Refusal::Org => "Organization is inactive",
+                    _ => "User is inactive",
+                };
+                No { refusal: Some(refusal), ..no(Forbidden, message) }.check(answer)
+            }
+            None => same(principal_of(token), answer),
+        }
+    }
+}
+
+fn principal_of(token: &TokenRow) -> Answer {
+    Answer::Principal(Somebody {
+        identity: Identity::ApiToken(token.id),
+        org: token.org,
+        user: token.user,
+        permissions: token.permissions.iter().copied().collect(),
+    })
+}
