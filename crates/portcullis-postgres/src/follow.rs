@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
+use portcullis::Id;
 use portcullis::store::Feed;
 
 use crate::announcements::{Announcements, Found};
@@ -15,7 +16,6 @@ use crate::connection::{Connection, Connector};
 use crate::dialect::{self, Snapshot};
 use crate::error::Failure;
 use crate::pool::{NoConnection, Pool};
-use crate::rows::parse_id;
 use crate::tables::kind_of;
 
 /// The longest pause between attempts while the database cannot be reached.
@@ -197,7 +197,7 @@ fn change(row: &Row) -> Option<Option<Found>> {
     let kind = kind?;
     let change = || {
         let (batch, id): (Option<i64>, &str) = (row.try_get(3).ok()?, row.try_get(5).ok()?);
-        Some((batch, kind_of(kind)?, parse_id(id)?))
+        Some((batch, kind_of(kind)?, Id::from_digits(id.as_bytes())?))
     };
     Some(change())
 }

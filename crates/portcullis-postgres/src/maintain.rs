@@ -9,14 +9,14 @@ use portcullis::store::{
     Entry, EntryCursor, EntryKey, EntryPage, Index, Kind, Maintain, PageRequest, StoreError,
     grants_of,
 };
-use portcullis::{GrantKey, Permission};
+use portcullis::{GrantKey, Id, Permission};
 use tokio_postgres::types::ToSql;
 
 use crate::PostgresStore;
 use crate::connection::{Connection, answer_within};
 use crate::dialect::{BEGIN, COMMIT, ROLLBACK};
 use crate::error::Failure;
-use crate::rows::{self, Unread, parse_id};
+use crate::rows::{self, Unread};
 use crate::tables::{TABLES, Table};
 use crate::text;
 
@@ -231,11 +231,11 @@ impl Section {
     fn read(self, kind: Kind, key: &str, id: &str) -> Option<Entry> {
         let key = match self {
             Self::UniqueKey => EntryKey::UniqueKey(text::of_kept(key)?.into()),
-            Self::Org => EntryKey::Org(parse_id(key)?.into()),
-            Self::User => EntryKey::User(parse_id(key)?.into()),
+            Self::Org => EntryKey::Org(Id::from_digits(key.as_bytes())?.into()),
+            Self::User => EntryKey::User(Id::from_digits(key.as_bytes())?.into()),
             Self::Grant => EntryKey::Grant(parse_grant(key)?),
         };
-        Some(Entry { kind, key, id: parse_id(id)? })
+        Some(Entry { kind, key, id: Id::from_digits(id.as_bytes())? })
     }
 }
 

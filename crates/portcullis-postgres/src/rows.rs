@@ -164,20 +164,14 @@ fn value<'row, T: FromSql<'row>>(
 }
 
 fn id(row: &Row, index: usize, column: &'static str) -> Result<Id, BadColumn> {
-    parse_id(value(row, index, column)?).ok_or(BadColumn { column })
-}
-
-/// Reads an id in exactly the form it is written in: lists are in the order of the texts. Whatever
-/// can be written can be read, the id 0 as well.
-pub(crate) fn parse_id(text: &str) -> Option<Id> {
-    let id = Id::from_u64(u64::from_str_radix(text, 16).ok()?);
-    (id.to_string() == text).then_some(id)
+    let text: &str = value(row, index, column)?;
+    Id::from_digits(text.as_bytes()).ok_or(BadColumn { column })
 }
 
 fn optional_id(row: &Row, index: usize, column: &'static str) -> Result<Option<Id>, BadColumn> {
     let text: Option<&str> = value(row, index, column)?;
     match text {
         None => Ok(None),
-        Some(text) => parse_id(text).ok_or(BadColumn { column }).map(Some),
+        Some(text) => Id::from_digits(text.as_bytes()).ok_or(BadColumn { column }).map(Some),
     }
 }

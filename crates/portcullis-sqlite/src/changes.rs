@@ -7,7 +7,6 @@ use portcullis::Id;
 use portcullis::store::{Feed, Kind};
 use rusqlite::{Connection, Row};
 
-use crate::rows::parse_id;
 use crate::tables::{self, Table};
 
 /// How many changes the file keeps, at least: as many as a [`Feed`], which no watcher needs more
@@ -109,7 +108,7 @@ pub(crate) fn count_on_from(connection: &Connection, place: i64) -> rusqlite::Re
 
 fn change(row: &Row<'_>) -> Option<(Kind, Id)> {
     let kind = tables::kind_of(row.get_ref(1).ok()?.as_str().ok()?)?;
-    let id = parse_id(row.get_ref(2).ok()?.as_str().ok()?)?;
+    let id = Id::from_digits(row.get_ref(2).ok()?.as_bytes().ok()?)?;
     Some((kind, id))
 }
 

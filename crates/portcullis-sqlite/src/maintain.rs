@@ -9,13 +9,12 @@ use portcullis::store::{
     Entry, EntryCursor, EntryKey, EntryPage, Index, Kind, Maintain, PageRequest, StoreError,
     grants_of,
 };
-use portcullis::{GrantKey, Permission};
+use portcullis::{GrantKey, Id, Permission};
 use rusqlite::{Connection, Row, params};
 use tokio::runtime::Handle;
 
 use crate::error::Failure;
 use crate::open::Location;
-use crate::rows::parse_id;
 use crate::tables::{TABLES, Table};
 use crate::{SqliteStore, rows, schema};
 
@@ -153,11 +152,11 @@ impl Section {
         let (key_text, id_text): (String, String) = (row.get(0).ok()?, row.get(1).ok()?);
         let key = match self {
             Self::UniqueKey => EntryKey::UniqueKey(key_text.as_str().into()),
-            Self::Org => EntryKey::Org(parse_id(&key_text)?.into()),
-            Self::User => EntryKey::User(parse_id(&key_text)?.into()),
+            Self::Org => EntryKey::Org(Id::from_digits(key_text.as_bytes())?.into()),
+            Self::User => EntryKey::User(Id::from_digits(key_text.as_bytes())?.into()),
             Self::Grant => EntryKey::Grant(parse_grant(&key_text)?),
         };
-        let id = parse_id(&id_text)?;
+        let id = Id::from_digits(id_text.as_bytes())?;
         Some((Entry { kind, key, id }, key_text, id_text))
     }
 }

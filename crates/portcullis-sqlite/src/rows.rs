@@ -164,14 +164,7 @@ fn revision(row: &Row<'_>, index: usize, column: &'static str) -> Result<Revisio
 }
 
 fn id(row: &Row<'_>, index: usize, column: &'static str) -> Result<Id, BadColumn> {
-    parse_id(text(row, index, column)?).ok_or(BadColumn { column })
-}
-
-/// Reads an id in exactly the form it is written in: lists are in the order of the texts. Whatever
-/// can be written can be read, the id 0 as well.
-pub(crate) fn parse_id(text: &str) -> Option<Id> {
-    let id = Id::from_u64(u64::from_str_radix(text, 16).ok()?);
-    (id.to_string() == text).then_some(id)
+    Id::from_digits(text(row, index, column)?.as_bytes()).ok_or(BadColumn { column })
 }
 
 fn optional_id(row: &Row<'_>, index: usize, column: &'static str) -> Result<Option<Id>, BadColumn> {

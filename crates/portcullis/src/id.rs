@@ -44,6 +44,22 @@ impl Id {
         self.0
     }
 
+    /// Reads exactly what [`Display`](fmt::Display) writes: 16 hexadecimal digits, none of them a
+    /// capital. For stores, whose order is that of the texts; what clients send is read with
+    /// [`FromStr`]. The id 0, which nothing can have, can be read: it stands before all others.
+    pub fn from_digits(digits: &[u8]) -> Option<Self> {
+        let digits: &[u8; ID_TEXT_LEN] = digits.try_into().ok()?;
+        let number = digits.iter().try_fold(0, |number: u64, digit| {
+            let digit = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            Some(number << 4 | u64::from(digit))
+        })?;
+        Some(Self(number))
+    }
+
     /// Its text, digit by digit: ids stand in every list and every answer.
     fn digits(self) -> [u8; ID_TEXT_LEN] {
         std::array::from_fn(|place| {
@@ -176,6 +192,17 @@ mod tests {
         for text in ["", "abc", "000000000000001", "00000000000000001", "éééééééééééééééé"]
         {
             assert_eq!(text.parse::<Id>(), Err(ParseIdError::Length), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn digits_are_exactly_what_is_written() {
+        for id in [0, 1, 0x0d0d_0000_0000_000a, u64::MAX] {
+            let id = Id::from_u64(id);
+            assert_eq!(Id::from_digits(id.to_string().as_bytes()), Some(id));
+        }
+        for text in ["", "1", "000000000000000A", "+000000000000001", "00000000000000001"] {
+            assert_eq!(Id::from_digits(text.as_bytes()), None, "{text:?}");
         }
     }
 

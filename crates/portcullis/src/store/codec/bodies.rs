@@ -43,6 +43,11 @@ impl Entity for Authorization {
         UniqueKey::new(self.username.as_str())
     }
 
+    // Without a copy: every list and every log-in asks for it.
+    fn has_unique_key(&self, key: &UniqueKey) -> bool {
+        self.username.as_str() == key.as_str()
+    }
+
     fn org(&self) -> Option<OrgId> {
         Some(self.org)
     }

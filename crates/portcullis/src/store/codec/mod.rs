@@ -38,6 +38,12 @@ pub trait Entity: Sized + Send + Sync {
     /// out.
     fn unique_key(&self) -> Result<UniqueKey, InvalidUniqueKey>;
 
+    /// Tells whether this is what is unique about it.
+    #[doc(hidden)]
+    fn has_unique_key(&self, key: &UniqueKey) -> bool {
+        self.unique_key().is_ok_and(|own| own == *key)
+    }
+
     /// Returns the org it is in.
     fn org(&self) -> Option<OrgId> {
         None
@@ -108,7 +114,7 @@ pub trait Entity: Sized + Send + Sync {
         let same = [
             ("kind", record.kind == Self::KIND),
             ("id", record.id == self.id()),
-            ("unique key", self.unique_key().is_ok_and(|key| key == record.unique_key)),
+            ("unique key", self.has_unique_key(&record.unique_key)),
             ("org", record.org == self.org()),
             ("user", record.user == self.user()),
             ("status", record.status == self.status()),

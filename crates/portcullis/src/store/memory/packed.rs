@@ -2,6 +2,10 @@
 //!
 //! Any text can be packed, and comes back byte by byte.
 
+use memchr::memchr2;
+
+use crate::Id;
+
 /// A text in which the fragments and ids below are written shorter.
 #[derive(Debug)]
 pub(super) struct Packed {
@@ -52,10 +56,10 @@ impl Packed {
         let mut rest = text.as_bytes();
         while let Some((first, after)) = rest.split_first() {
             if let Some((digits, after)) = rest.split_first_chunk::<DIGITS>()
-                && let Some(id) = id_of(digits)
+                && let Some(id) = Id::from_digits(digits)
             {
                 bytes.push(ID);
-                bytes.extend(id.to_be_bytes());
+                bytes.extend(id.as_u64().to_be_bytes());
                 rest = after;
             } else if let Some((number, after)) = fragment_of(*first, rest) {
                 bytes.extend([FRAGMENT, number]);
@@ -76,7 +80,7 @@ impl Packed {
     pub(super) fn unpack(&self) -> Box<str> {
         let mut text = Vec::with_capacity(self.length());
         let mut rest = &*self.bytes;
-        while let Some(at) = rest.iter().position(|byte| *byte >= FRAGMENT) {
+        while let Some(at) = memchr2(ID, FRAGMENT, rest) {
             let (plain, marked) = rest.split_at(at);
             text.extend_from_slice(plain);
             rest = match marked {
@@ -106,18 +110,6 @@ fn fragment_of(first: u8, rest: &[u8]) -> Option<(u8, &[u8])> {
         return None;
     }
     (0..).zip(FRAGMENTS).find_map(|(number, fragment)| Some((number, rest.strip_prefix(fragment)?)))
-}
-
-/// Reads 16 digits as ids are written; `None` for anything else.
-fn id_of(digits: &[u8; DIGITS]) -> Option<u64> {
-    digits.iter().try_fold(0, |id: u64, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some((id << 4) | u64::from(value))
-    })
 }
 
 fn digits_of(id: [u8; 8]) -> [u8; DIGITS] {
