@@ -14,7 +14,7 @@ use crate::store::{
 };
 
 /// Passes everything on, measures how long it takes, and calls into question what a commit may have
-/// changed before it answers.
+/// changed before it answers. Takes note of whether reads are answered.
 pub(crate) struct ForgettingStore {
     store: Arc<dyn Store>,
     trust: Arc<Trust>,
@@ -24,6 +24,15 @@ pub(crate) struct ForgettingStore {
 impl ForgettingStore {
     pub(crate) fn new(store: Arc<dyn Store>, trust: Arc<Trust>, metrics: StoreMetrics) -> Self {
         Self { store, trust, metrics }
+    }
+
+    fn read<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        match &answer {
+            Ok(_) => self.trust.store_answered(),
+            Err(StoreError::Unavailable { .. }) => self.trust.store_failed(),
+            Err(_) => {}
+        }
+        answer
     }
 }
 
@@ -58,11 +67,11 @@ impl Drop for WhenAnswered<'_> {
 #[deny(clippy::missing_trait_methods)]
 impl Store for ForgettingStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
-        self.metrics.measure(&self.metrics.get, self.store.get(lookup)).await
+        self.read(self.metrics.measure(&self.metrics.get, self.store.get(lookup)).await)
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        self.metrics.measure(&self.metrics.list, self.store.list(index, page)).await
+        self.read(self.metrics.measure(&self.metrics.list, self.store.list(index, page)).await)
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {

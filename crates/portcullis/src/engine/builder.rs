@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::rehash::Rehashing;
 use super::{Engine, Inner};
 use crate::cache::{
-    CacheConfig, Follower, ForgettingStore, InvalidCacheConfig, Keys, Known, Trust,
+    CacheConfig, Follower, ForgettingStore, InvalidCacheConfig, Keys, Known, Observer, Trust,
 };
 use crate::directory::{HostDirectory, StoreDirectory};
 use crate::metrics::Metrics;
@@ -76,8 +76,8 @@ impl EngineBuilder {
         Self { hashing, ..self }
     }
 
-    /// Sets how much is kept in memory of those who have logged in, and how long it is believed.
-    /// Default: [`CacheConfig::default`].
+    /// Sets how much is kept in memory of those who have logged in, how long it is believed, and
+    /// whether it is while the store does not answer. Default: [`CacheConfig::default`].
     #[must_use]
     pub fn cache(self, cache: CacheConfig) -> Self {
         Self { cache, ..self }
@@ -147,7 +147,9 @@ impl EngineBuilder {
             known: Known::new(&self.cache, Arc::clone(&trust)),
             throttle,
             audit: self.audit,
+            reported: super::grace::Reported::default(),
             metrics,
+            _observer: Observer::start(Arc::clone(&trust), Arc::clone(&self.clock)),
             _follower: Follower::start(&store, Arc::clone(&trust)).await,
             trust,
             store,

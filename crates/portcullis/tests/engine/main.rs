@@ -24,3 +24,4 @@ mod races;
 mod snapshots;
 mod support;
 mod throttling;
+mod trust;
