@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use axum::http::HeaderName;
 use portcullis::store::Store;
-use portcullis::{Engine, EngineBuilder};
+use portcullis::{CacheConfig, Engine, EngineBuilder};
 use portcullis_audit::AuditLog;
 use portcullis_http::{ServerConfig, TrustedProxy};
 use tokio::net::TcpListener;
@@ -115,6 +115,17 @@ pub(crate) struct Args {
     #[arg(long)]
     throttle: Option<Throttle>,
 
+    /// Let in who is known from memory for so long while the store cannot be read, 1 to 86400
+    /// seconds beyond the 2 for which an answer may be old anyway. What it gives up: a password
+    /// that was changed or revoked elsewhere may work here for that long while the store is
+    /// unreachable. By default nobody is let in then
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(1..=86_400)
+    )]
+    outage_grace: Option<u32>,
+
     #[command(flatten)]
     policy: PolicyArgs,
 }
@@ -134,7 +145,10 @@ impl Args {
     }
 
     fn engine(&self, store: Arc<dyn Store>, audit: Option<AuditLog>) -> EngineBuilder {
-        let mut builder = Engine::builder_on(store).password_policy(self.policy.policy());
+        let grace = Duration::from_secs(self.outage_grace.unwrap_or_default().into());
+        let mut builder = Engine::builder_on(store)
+            .password_policy(self.policy.policy())
+            .cache(CacheConfig::default().outage_grace(grace));
         if let Some(Throttle::Off) = self.throttle {
             builder = builder.throttle(None);
         }
