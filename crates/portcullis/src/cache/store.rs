@@ -19,11 +19,17 @@ pub(crate) struct ForgettingStore {
     store: Arc<dyn Store>,
     trust: Arc<Trust>,
     metrics: StoreMetrics,
+    read_only: bool,
 }
 
 impl ForgettingStore {
     pub(crate) fn new(store: Arc<dyn Store>, trust: Arc<Trust>, metrics: StoreMetrics) -> Self {
-        Self { store, trust, metrics }
+        Self { store, trust, metrics, read_only: false }
+    }
+
+    /// Refuses every commit, or none.
+    pub(crate) fn read_only(self, read_only: bool) -> Self {
+        Self { read_only, ..self }
     }
 
     fn read<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -75,6 +81,9 @@ impl Store for ForgettingStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
+        if self.read_only {
+            return Err(StoreError::ReadOnly);
+        }
         let changed = batch.operations().iter().filter_map(|operation| match operation {
             Operation::Put { record, .. } => Some((record.kind, record.id)),
             Operation::Delete { kind, id, .. } => Some((*kind, *id)),

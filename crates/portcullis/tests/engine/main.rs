@@ -21,6 +21,7 @@ mod linearizability;
 mod management;
 mod memory;
 mod races;
+mod read_only;
 mod snapshots;
 mod support;
 mod throttling;
