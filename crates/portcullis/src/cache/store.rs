@@ -48,8 +48,8 @@ impl fmt::Debug for ForgettingStore {
     }
 }
 
-/// From so many on, there is hardly anything that is not forgotten.
-const MANY: usize = 4_096;
+/// From so many on, most of everything is forgotten anyway.
+const MANY: usize = 65_536;
 
 /// Forgets the records when it is dropped: after the answer, whatever it is, and also when nobody
 /// waits for one any more.
