@@ -110,6 +110,12 @@ impl Envelope {
         self.respond(body)
     }
 
+    /// The answer with a body of its own, in which the code and the message are.
+    pub(crate) fn with_body(self, body: &impl Serialize) -> Response {
+        let body = json::pretty(body);
+        self.respond(body)
+    }
+
     fn respond(self, body: Vec<u8>) -> Response {
         let mut response = body.into_response();
         self.dress(&mut response);

@@ -1,10 +1,14 @@
 //! For those who operate the server: is it there, is it well?
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use http::StatusCode;
+use portcullis::TrustState;
 use serde::Serialize;
 
 use crate::authorizations::answer;
@@ -14,9 +18,29 @@ use crate::router::Api;
 #[derive(Serialize)]
 struct Health {
     name: &'static str,
-    message: &'static str,
+    message: Cow<'static, str>,
     status: &'static str,
     version: &'static str,
+}
+
+/// Whether log-ins are answered, and on what they rest.
+#[derive(Serialize)]
+struct Readiness {
+    #[serde(flatten)]
+    health: Health,
+    /// The word for the [`TrustState`].
+    state: &'static str,
+    /// Of the store's feed of changes; `None` before its first word.
+    #[serde(rename = "feedAgeSeconds")]
+    feed_age_seconds: Option<f64>,
+}
+
+/// The same as an error envelope.
+#[derive(Serialize)]
+struct NotReady<'a> {
+    code: &'a str,
+    #[serde(flatten)]
+    readiness: Readiness,
 }
 
 /// The routes that nobody needs to authenticate for.
@@ -38,25 +62,42 @@ async fn ping() -> StatusCode {
 async fn health() -> Response {
     let health = Health {
         name: "portcullis",
-        message: "ready to answer",
+        message: "ready to answer".into(),
         status: "pass",
         version: env!("CARGO_PKG_VERSION"),
     };
     answer(StatusCode::OK, &health)
 }
 
-/// The store answers as well: requests may be sent here.
+/// Log-ins are answered: requests may be sent here.
 async fn ready(State(api): State<Api>) -> Response {
-    match api.engine.ready().await {
-        Ok(_) => answer(
-            StatusCode::OK,
-            &Health {
-                name: "portcullis",
-                message: "the store answers",
-                status: "pass",
-                version: env!("CARGO_PKG_VERSION"),
-            },
-        ),
-        Err(error) => Envelope::from(error).into_response(),
+    let outcome = api.engine.ready().await;
+    let state = api.engine.trust_state();
+    let readiness = |status, message: Cow<'static, str>| Readiness {
+        health: Health { name: "portcullis", message, status, version: env!("CARGO_PKG_VERSION") },
+        state: state.as_str(),
+        feed_age_seconds: api.engine.feed_age().map(in_seconds),
+    };
+    match outcome {
+        Ok(()) => {
+            let message = match state {
+                TrustState::Grace => "the store does not answer, who is known is let in without it",
+                TrustState::Fresh | TrustState::Stale | TrustState::Unavailable => {
+                    "log-ins are answered"
+                }
+            };
+            answer(StatusCode::OK, &readiness("pass", message.into()))
+        }
+        Err(error) => {
+            let envelope = Envelope::from(error);
+            let readiness = readiness("fail", envelope.message.clone().into());
+            let body = NotReady { code: envelope.code, readiness };
+            envelope.with_body(&body)
+        }
     }
+}
+
+/// To the millisecond.
+fn in_seconds(age: Duration) -> f64 {
+    age.as_millis() as f64 / 1_000.0
 }

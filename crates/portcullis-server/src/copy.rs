@@ -123,7 +123,83 @@ pub(crate) async fn copy(
     }
     let now = contents(from).await?;
     if now != copied {
-        bail!("records were changed while they were copied: stop the server first");
+        bail!(
+            "records were changed while they were copied: stop the server first, or start it with \
+             `serve --read-only`"
+        );
     }
     Ok(copied)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use portcullis::store::{Entity as _, MemoryStore, Revision};
+    use portcullis::{Id, Name, Status, User};
+
+    use super::*;
+
+    fn put(number: u64, revision: Revision, expect: Expect) -> Batch {
+        let name = Name::new(format!("user-{number}")).unwrap();
+        let user = User { id: Id::from_u64(number).into(), name, status: Status::Active };
+        let record = user.to_record(revision).unwrap();
+        Batch::new().with(Operation::Put { record, grants: Vec::new(), expect })
+    }
+
+    fn revision(number: u64) -> Revision {
+        Revision::from_u128(number.into())
+    }
+
+    async fn of_users(numbers: impl IntoIterator<Item = u64>) -> MemoryStore {
+        let store = MemoryStore::new().unwrap();
+        for number in numbers {
+            store.commit(put(number, revision(number), Expect::Absent)).await.unwrap();
+        }
+        store
+    }
+
+    #[tokio::test]
+    async fn a_copy_has_every_record_and_is_said_to() {
+        let (from, to) = (of_users(1..2_500).await, of_users([]).await);
+        let mut copied = 0;
+        let said = copy(&from, &to, |count| copied += count).await.unwrap();
+        assert_eq!((said.total(), copied), (2_499, 2_499));
+        assert_eq!(contents(&to).await.unwrap(), said);
+        let again = copy(&from, &to, |_| {}).await.unwrap_err().to_string();
+        assert_eq!(again, "there are 2499 records in the new store already");
+    }
+
+    /// A record more, one fewer, another one in its place: where it was read already, and where it
+    /// was not.
+    #[tokio::test]
+    async fn what_is_changed_meanwhile_is_noticed() {
+        for changed in [1, 1_500] {
+            for change in 0..3 {
+                let (from, to) = (of_users((1..2_000).map(|n| 2 * n)).await, of_users([]).await);
+                let mut is_changed = false;
+                let outcome = copy(&from, &to, |count| {
+                    // After the first page of users.
+                    if count == 0 || std::mem::replace(&mut is_changed, true) {
+                        return;
+                    }
+                    let even = 2 * changed;
+                    let (kind, id, expect) = (Kind::User, Id::from_u64(even), revision(even));
+                    let batch = match change {
+                        0 => put(even - 1, revision(1), Expect::Absent),
+                        1 => Batch::new().with(Operation::Delete { kind, id, expect }),
+                        _ => put(even, revision(1), Expect::Revision(expect)),
+                    };
+                    from.commit(batch).now_or_never().unwrap().unwrap();
+                })
+                .await;
+                // Nothing is wrong with what was changed before it was read.
+                if changed == 1 {
+                    let error = outcome.unwrap_err().to_string();
+                    assert!(error.contains("records were changed"), "{change}: {error}");
+                } else {
+                    assert_eq!(outcome.unwrap(), contents(&from).await.unwrap());
+                }
+            }
+        }
+    }
 }

@@ -107,6 +107,9 @@ pub enum AuditAction {
     Import,
     /// Somebody presented credentials.
     LogIn,
+    /// Somebody who was known was let in although the store could not be asked, as the operator
+    /// allows for a time. Reported once for each credential in each outage.
+    LogInInGrace,
     /// A record was to be read. Reported only when that was refused.
     Read,
     /// A password's hash was computed anew, with the current parameters. The password is the same.

@@ -132,6 +132,7 @@ impl From<StoreError> for Error {
             )
             .with_source(error),
             StoreError::BatchTooLarge { .. } => Self::invalid(error.to_string()),
+            StoreError::ReadOnly => Self::new(ErrorKind::Unavailable, error.to_string()),
             StoreError::AlreadyExists { taken: Taken::UniqueKey, kind, .. } => {
                 Self::new(ErrorKind::Conflict, format!("{kind} already exists")).with_source(error)
             }

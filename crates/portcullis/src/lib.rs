@@ -24,7 +24,7 @@ pub mod verify;
 pub use async_trait::async_trait;
 
 pub use audit::{Actor, AuditAction, AuditEvent, AuditOutcome, AuditRecord, AuditSink};
-pub use cache::{CacheConfig, InvalidCacheConfig};
+pub use cache::{CacheConfig, InvalidCacheConfig, TrustState};
 pub use credentials::{Credentials, Refusal};
 pub use directory::{Directory, StaticDirectory};
 pub use engine::{

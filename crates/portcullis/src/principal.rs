@@ -93,6 +93,10 @@ impl Principal {
         Self(facts)
     }
 
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.0
+    }
+
     pub(crate) fn into_facts(self) -> Arc<Facts> {
         self.0
     }

@@ -103,5 +103,25 @@ async fn health_says_what_answers() {
     let answer = server.get("/health").await;
     assert_eq!(answer.json()["status"], "pass");
     assert_eq!(answer.json()["name"], "portcullis");
-    assert_eq!(server.get("/ready").await.status, 200);
+}
+
+#[tokio::test]
+async fn ready_says_on_what_log_ins_rest() {
+    let server = Server::new().await;
+    while server.engine.feed_age().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let answer = server.get("/ready").await;
+    assert_eq!(answer.status, 200);
+    let json = answer.json();
+    assert_eq!((&json["name"], &json["status"]), (&"portcullis".into(), &"pass".into()));
+    assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(json["state"], "fresh");
+    assert!(json["feedAgeSeconds"].as_f64().unwrap() < 2.0, "{json}");
+
+    server.store.close().await.unwrap();
+    let answer = server.get("/ready").await;
+    answer.assert_error(503, "unavailable", "the service is unavailable, try again later");
+    let json = answer.json();
+    assert_eq!((&json["status"], &json["state"]), (&"fail".into(), &"fresh".into()));
 }

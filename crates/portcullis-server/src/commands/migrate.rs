@@ -19,8 +19,8 @@ use crate::store_url::StoreUrl;
 #[derive(clap::Args)]
 #[command(after_help = "\
 The new store appears when it is complete and was compared with the old one, record by record. Ids,
-hashes and revisions stay as they are. Stop the server first: what is changed meanwhile is noticed,
-and nothing is done.
+hashes and revisions stay as they are. Stop the server first, or have it `serve --read-only`: what is
+changed meanwhile is noticed, and nothing is done.
 
 Examples:
   portcullis migrate --from sqlite:portcullis.db --to sled:portcullis.sled

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use axum::http::HeaderName;
 use portcullis::store::Store;
-use portcullis::{Engine, EngineBuilder};
+use portcullis::{CacheConfig, Engine, EngineBuilder};
 use portcullis_audit::AuditLog;
 use portcullis_http::{ServerConfig, TrustedProxy};
 use tokio::net::TcpListener;
@@ -115,6 +115,22 @@ pub(crate) struct Args {
     #[arg(long)]
     throttle: Option<Throttle>,
 
+    /// Refuse every change, with 503, while the store is copied with `portcullis migrate`. Log-ins go
+    /// on. The store must have been set up
+    #[arg(long)]
+    read_only: bool,
+
+    /// Let in who is known from memory for so long while the store cannot be read, 1 to 86400
+    /// seconds beyond the 2 for which an answer may be old anyway. What it gives up: a password
+    /// that was changed or revoked elsewhere may work here for that long while the store is
+    /// unreachable. By default nobody is let in then
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(1..=86_400)
+    )]
+    outage_grace: Option<u32>,
+
     #[command(flatten)]
     policy: PolicyArgs,
 }
@@ -134,7 +150,11 @@ impl Args {
     }
 
     fn engine(&self, store: Arc<dyn Store>, audit: Option<AuditLog>) -> EngineBuilder {
-        let mut builder = Engine::builder_on(store).password_policy(self.policy.policy());
+        let grace = Duration::from_secs(self.outage_grace.unwrap_or_default().into());
+        let mut builder = Engine::builder_on(store)
+            .password_policy(self.policy.policy())
+            .cache(CacheConfig::default().outage_grace(grace))
+            .read_only(self.read_only);
         if let Some(Throttle::Off) = self.throttle {
             builder = builder.throttle(None);
         }
@@ -220,14 +240,16 @@ async fn serve(
         None => None,
     };
 
-    let store = open(url).await?;
+    let creates = if args.read_only { IfMissing::Fail } else { IfMissing::Create };
+    let store = open(url, creates).await?;
     let result = async {
         let engine = args.engine(Arc::clone(&store), audit.clone()).build().await?;
-        match token_place(url)? {
+        match token_place(url)?.filter(|_| !args.read_only) {
             Some(place) => {
                 first_start::set_up_if_new(&engine, &place, &mut io::stdout()).await?;
             }
-            // Of several servers that start on a new database, none is the one to do so.
+            // Of several servers that start on a new database, none is the one to do so; and one that
+            // changes nothing does not either.
             None if !engine.is_set_up().await? => bail!(
                 "nobody has set up the store in {url} yet: use `portcullis setup`, `import` or \
                  `migrate`"
@@ -243,6 +265,9 @@ async fn serve(
         });
         announce(&mut io::stdout(), &format!("listening on {scheme}://{address}"));
         tracing::info!(%address, store = %url, "serving");
+        if args.read_only {
+            tracing::warn!("read-only: every change is refused");
+        }
         tokio::spawn(read_again(hangups, reloader, audit.clone()));
         let http = portcullis_http::server_router_with(engine, args.http());
         let router = metrics::measured(http);
@@ -308,10 +333,10 @@ async fn read_again(mut hangups: Hangups, reloader: Option<Reloader>, audit: Opt
 }
 
 /// Opens the store. One on this machine blocks, which harms nobody: nothing is served yet.
-async fn open(url: &StoreUrl) -> anyhow::Result<Arc<dyn Store>> {
+async fn open(url: &StoreUrl, if_missing: IfMissing) -> anyhow::Result<Arc<dyn Store>> {
     match url {
         StoreUrl::Memory => in_memory(),
-        StoreUrl::Lasting(LastingStore::Local(store)) => Ok(store.open(IfMissing::Create)?),
+        StoreUrl::Lasting(LastingStore::Local(store)) => Ok(store.open(if_missing)?),
         StoreUrl::Lasting(LastingStore::Postgres(url)) => Ok(url.open(IfMissing::Fail).await?),
     }
 }

@@ -10,6 +10,7 @@
 mod admin;
 mod check;
 mod maintenance;
+mod migrating;
 mod observation;
 mod postgres;
 mod refusals;

@@ -1,6 +1,8 @@
 //! The commands on a store in PostgreSQL.
 
-use portcullis_testkit::postgres::{Database, server};
+use std::time::{Duration, Instant};
+
+use portcullis_testkit::postgres::{Database, Server as Postgres, absent, server};
 
 use crate::support::{Sandbox, Server};
 
@@ -90,6 +92,63 @@ fn a_snapshot_is_imported_into_a_new_database() {
             "0"
         );
     });
+}
+
+/// Waits until `/ready` answers with the status and the state.
+fn wait_until_ready_says(server: &Server, status: u16, state: &str) {
+    let began = Instant::now();
+    loop {
+        let (answered, said) = server.get("/ready", "");
+        if answered == status && said.contains(&format!("\"state\": \"{state}\"")) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{answered} {said}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn without_its_database_a_server_lets_in_whom_it_was_told_to_and_nobody_by_default() {
+    if absent().is_some() || std::env::var_os("PORTCULLIS_TEST_POSTGRES_URL").is_some() {
+        // It is to be ended, so it must be one of our own; others say that there is none.
+        return;
+    }
+    let postgres = Postgres::start(&[]).unwrap();
+    let port = postgres.port();
+    let store = format!("--store postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable");
+    let (with, without) = (Sandbox::new(), Sandbox::new());
+    with.ok(&format!("setup --org acme --user ada --bucket telemetry {store}"));
+    for username in ["telegraf", "unseen"] {
+        let create = format!(
+            "auth create --org acme --user ada --username {username} --write-bucket telemetry {store}"
+        );
+        with.run_with_password(&create, "s3cret-enough").ok(&create);
+    }
+    let in_grace = Server::start(&with, &format!("--outage-grace 600 {store}"));
+    let refusing = Server::start(&without, &store);
+    let log_in =
+        |server: &Server, credentials: &str| server.get("/forward-auth?check=none", credentials).0;
+    for server in [&in_grace, &refusing] {
+        assert_eq!(log_in(server, "telegraf:s3cret-enough"), 204);
+        wait_until_ready_says(server, 200, "fresh");
+    }
+
+    drop(postgres);
+    wait_until_ready_says(&refusing, 503, "unavailable");
+    assert_eq!(log_in(&refusing, "telegraf:s3cret-enough"), 403);
+    wait_until_ready_says(&in_grace, 200, "grace");
+    assert_eq!(log_in(&in_grace, "telegraf:s3cret-enough"), 204);
+    for others in ["telegraf:wrong", "unseen:s3cret-enough", "nobody:s3cret-enough"] {
+        assert_eq!(log_in(&in_grace, others), 403, "{others}");
+    }
+    for (sandbox, line) in [(&with, "let in without it"), (&without, "are refused as unavailable")]
+    {
+        let began = Instant::now();
+        while sandbox.read("serve.log").matches(line).count() != 1 {
+            assert!(began.elapsed() < Duration::from_secs(10), "{}", sandbox.read("serve.log"));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
 
 #[test]

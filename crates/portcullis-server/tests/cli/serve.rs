@@ -249,3 +249,18 @@ fn a_reverse_proxy_is_answered_and_a_refusal_names_the_client() {
         assert!(said.contains("invalid value"), "{said}");
     }
 }
+
+#[test]
+fn grace_is_said_in_seconds_and_ready_says_the_state() {
+    let sandbox = Sandbox::new();
+    for seconds in ["0", "86401", "1.5", "-1"] {
+        let refused = sandbox.run(&format!("serve --outage-grace={seconds}"));
+        assert_eq!(refused.code, 2, "{seconds}");
+        assert!(refused.stderr.contains("--outage-grace"), "{}", refused.stderr);
+    }
+    let server = Server::start(&sandbox, "--store memory: --outage-grace 60");
+    let (status, ready) = server.get("/ready", "");
+    assert_eq!(status, 200);
+    assert!(ready.contains("\"state\": \"fresh\""), "{ready}");
+    server.stop();
+}

@@ -23,12 +23,19 @@ pub struct CacheConfig {
     /// to tell ([`Engine::forget_user`](crate::Engine::forget_user)). Default: 60 seconds. At
     /// least `max_staleness`, at most one day.
     pub time_to_live: Duration,
+    /// For how long beyond `max_staleness` those who are known are let in from memory while the
+    /// store cannot be read. What is given up for it: a password that was changed or revoked by
+    /// another process may work here for that long while the store is unreachable. It is counted
+    /// from when the feed of changes told everything the last time, and only for reads that failed
+    /// because the store did not answer. Default: zero, which lets nobody in. At most one day.
+    pub outage_grace: Duration,
 }
 
 impl CacheConfig {
-    /// Bounds of `max_staleness` and `time_to_live`.
+    /// Bounds of `max_staleness`, and of `time_to_live` and `outage_grace`.
     const MAX_STALENESS: Duration = Duration::from_secs(60);
     const MAX_TIME_TO_LIVE: Duration = Duration::from_secs(24 * 60 * 60);
+    const MAX_OUTAGE_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
     /// Keeps nothing.
     pub fn off() -> Self {
@@ -53,6 +60,12 @@ impl CacheConfig {
         Self { time_to_live, ..self }
     }
 
+    /// Sets [`CacheConfig::outage_grace`].
+    #[must_use]
+    pub fn outage_grace(self, outage_grace: Duration) -> Self {
+        Self { outage_grace, ..self }
+    }
+
     pub(crate) fn validate(&self) -> Result<(), InvalidCacheConfig> {
         if self.max_staleness > Self::MAX_STALENESS {
             return Err(InvalidCacheConfig::MaxStaleness { value: self.max_staleness });
@@ -61,6 +74,9 @@ impl CacheConfig {
         if ttl < self.max_staleness || ttl > Self::MAX_TIME_TO_LIVE {
             let least = self.max_staleness;
             return Err(InvalidCacheConfig::TimeToLive { value: ttl, least });
+        }
+        if self.outage_grace > Self::MAX_OUTAGE_GRACE {
+            return Err(InvalidCacheConfig::OutageGrace { value: self.outage_grace });
         }
         Ok(())
     }
@@ -72,6 +88,7 @@ impl Default for CacheConfig {
             max_bytes: 64 * 1024 * 1024,
             max_staleness: Duration::from_secs(2),
             time_to_live: Duration::from_secs(60),
+            outage_grace: Duration::ZERO,
         }
     }
 }
@@ -83,6 +100,12 @@ pub enum InvalidCacheConfig {
     /// [`CacheConfig::max_staleness`].
     #[error("max_staleness must be at most {:?}, not {value:?}", CacheConfig::MAX_STALENESS)]
     MaxStaleness {
+        /// What was given.
+        value: Duration,
+    },
+    /// [`CacheConfig::outage_grace`].
+    #[error("outage_grace must be at most {:?}, not {value:?}", CacheConfig::MAX_OUTAGE_GRACE)]
+    OutageGrace {
         /// What was given.
         value: Duration,
     },
@@ -116,6 +139,11 @@ mod tests {
         for ttl in [seconds(1), seconds(86_401)] {
             assert!(default.time_to_live(ttl).validate().is_err(), "{ttl:?}");
         }
+        assert_eq!(
+            default.outage_grace(seconds(86_401)).validate().unwrap_err().to_string(),
+            "outage_grace must be at most 86400s, not 86401s"
+        );
+        assert_eq!(default.outage_grace(seconds(86_400)).validate(), Ok(()));
         let exact = default.max_staleness(seconds(0)).time_to_live(seconds(0));
         assert_eq!(exact.validate(), Ok(()));
     }

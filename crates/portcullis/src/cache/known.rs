@@ -9,6 +9,7 @@ use super::stamps::Subject;
 use super::table::{Entry, Table};
 use super::trust::{Moment, Seen, Trust};
 use crate::principal::Facts;
+use crate::store::Kind;
 use crate::{BucketId, Id, OrgId, Principal, TokenDigest};
 
 /// Everything that is kept. Bounded; nothing in it has to be removed to be right.
@@ -177,7 +178,8 @@ impl Known {
                 return None;
             }
             let principal = Principal::of_facts(Arc::clone(facts));
-            Some(if self.counts(facts, memory, Subject::Authorization, now) {
+            let counts = |seen, subject| self.trust.counts(seen, subject, now);
+            Some(if rests_on(facts, memory, counts) {
                 Look::Warm(principal)
             } else {
                 Look::Proven(principal)
@@ -188,11 +190,60 @@ impl Known {
 
     /// Who presents the API token.
     pub(crate) fn token(&self, digest: &TokenDigest, now: Moment) -> Option<Principal> {
+        self.token_where(digest, |seen, subject| self.trust.counts(seen, subject, now))
+    }
+
+    /// The same, while the store does not answer.
+    pub(crate) fn token_in_grace(&self, digest: &TokenDigest, now: Moment) -> Option<Principal> {
+        self.token_where(digest, |seen, subject| self.trust.counts_in_grace(seen, subject, now))
+    }
+
+    fn token_where(
+        &self,
+        digest: &TokenDigest,
+        counts: impl Fn(Seen, Subject) -> bool,
+    ) -> Option<Principal> {
         self.tokens.find(digest.table_hash(), |facts| {
             let memory = facts.memory()?;
-            (memory.digest() == Some(digest) && self.counts(facts, memory, Subject::Token, now))
+            (memory.digest() == Some(digest) && rests_on(facts, memory, &counts))
                 .then(|| Principal::of_facts(Arc::clone(facts)))
         })
+    }
+
+    /// Tells whether somebody of whom a look said that they are proven is let in while the store
+    /// does not answer.
+    pub(crate) fn is_in_grace(&self, proven: &Principal, now: Moment) -> bool {
+        self.stands_where(proven, |seen, subject| self.trust.counts_in_grace(seen, subject, now))
+    }
+
+    /// Calls into question somebody who was known, and was refused as the store says otherwise by
+    /// now: so that they are not let in again in grace.
+    pub(crate) fn doubt(&self, known: &Principal) {
+        // Once: what does not hold any more is not doubted again, at the cost of others.
+        let holds = self.trust.has_grace()
+            && self.stands_where(known, |seen, subject| self.trust.holds(seen, subject));
+        let facts = known.facts();
+        if let (true, Some(memory), Some(id)) = (holds, facts.memory(), facts.id()) {
+            let kind = match memory.by {
+                KnownBy::Password(_) => Kind::Authorization,
+                KnownBy::Token(_) => Kind::ApiToken,
+            };
+            self.trust.forget(kind, id);
+        }
+    }
+
+    /// Calls whom the API token let in into question, as [`Known::doubt`] does.
+    pub(crate) fn doubt_token(&self, digest: &TokenDigest) {
+        if self.trust.has_grace()
+            && let Some(known) = self.token_where(digest, |_, _| true)
+        {
+            self.doubt(&known);
+        }
+    }
+
+    fn stands_where(&self, principal: &Principal, counts: impl Fn(Seen, Subject) -> bool) -> bool {
+        let facts = principal.facts();
+        facts.memory().is_some_and(|memory| rests_on(facts, memory, counts))
     }
 
     /// Keeps somebody who is known again by what their [`Memory`] says.
@@ -217,9 +268,18 @@ impl Known {
 
     /// Tells whether it is known that no authorization has the username with this digest.
     pub(crate) fn is_absent(&self, name: u128, now: Moment) -> bool {
-        let found = self.absent.find(table_hash(name), |absent| {
-            (absent.name == name).then(|| self.trust.counts(absent.seen, Subject::Absence, now))
-        });
+        self.is_absent_where(name, |seen| self.trust.counts(seen, Subject::Absence, now))
+    }
+
+    /// The same, while the store does not answer.
+    pub(crate) fn is_absent_in_grace(&self, name: u128, now: Moment) -> bool {
+        self.is_absent_where(name, |seen| self.trust.counts_in_grace(seen, Subject::Absence, now))
+    }
+
+    fn is_absent_where(&self, name: u128, counts: impl Fn(Seen) -> bool) -> bool {
+        let found = self
+            .absent
+            .find(table_hash(name), |absent| (absent.name == name).then(|| counts(absent.seen)));
         found.unwrap_or(false)
     }
 
@@ -242,11 +302,22 @@ impl Known {
 
     /// The bucket of the org that has the name, byte by byte.
     pub(crate) fn bucket(&self, org: OrgId, name: &str, now: Moment) -> Option<BucketId> {
+        self.bucket_where(org, name, |seen| self.trust.counts(seen, Subject::Buckets, now))
+    }
+
+    /// The same, while the store does not answer.
+    pub(crate) fn bucket_in_grace(&self, org: OrgId, name: &str, now: Moment) -> Option<BucketId> {
+        self.bucket_where(org, name, |seen| self.trust.counts_in_grace(seen, Subject::Buckets, now))
+    }
+
+    fn bucket_where(
+        &self,
+        org: OrgId,
+        name: &str,
+        counts: impl Fn(Seen) -> bool,
+    ) -> Option<BucketId> {
         self.buckets.find(self.hasher.hash_one((org, name)), |bucket| {
-            (bucket.org == org
-                && &*bucket.name == name
-                && self.trust.counts(bucket.seen, Subject::Buckets, now))
-            .then_some(bucket.id)
+            (bucket.org == org && &*bucket.name == name && counts(bucket.seen)).then_some(bucket.id)
         })
     }
 
@@ -256,18 +327,17 @@ impl Known {
             other.org == org && &*other.name == name
         });
     }
+}
 
-    fn counts(
-        &self,
-        facts: &Facts,
-        memory: &Memory,
-        subject: impl FnOnce(u64) -> Subject,
-        now: Moment,
-    ) -> bool {
-        let (user, org) = (facts.user().untyped(), facts.org().untyped());
-        let standing = memory.standing;
-        facts.id().is_some_and(|id| self.trust.counts(memory.record, subject(id.as_u64()), now))
-            && self.trust.counts(standing, Standing::User(user).subject(), now)
-            && self.trust.counts(standing, Standing::Org(org).subject(), now)
-    }
+/// Tells whether all that somebody was made of still counts.
+#[inline]
+fn rests_on(facts: &Facts, memory: &Memory, counts: impl Fn(Seen, Subject) -> bool) -> bool {
+    let subject = |id| match memory.by {
+        KnownBy::Password(_) => Subject::Authorization(id),
+        KnownBy::Token(_) => Subject::Token(id),
+    };
+    let (user, org) = (facts.user().untyped(), facts.org().untyped());
+    facts.id().is_some_and(|id| counts(memory.record, subject(id.as_u64())))
+        && counts(memory.standing, Standing::User(user).subject())
+        && counts(memory.standing, Standing::Org(org).subject())
 }

@@ -14,16 +14,31 @@ use crate::store::{
 };
 
 /// Passes everything on, measures how long it takes, and calls into question what a commit may have
-/// changed before it answers.
+/// changed before it answers. Takes note of whether reads are answered.
 pub(crate) struct ForgettingStore {
     store: Arc<dyn Store>,
     trust: Arc<Trust>,
     metrics: StoreMetrics,
+    read_only: bool,
 }
 
 impl ForgettingStore {
     pub(crate) fn new(store: Arc<dyn Store>, trust: Arc<Trust>, metrics: StoreMetrics) -> Self {
-        Self { store, trust, metrics }
+        Self { store, trust, metrics, read_only: false }
+    }
+
+    /// Refuses every commit, or none.
+    pub(crate) fn read_only(self, read_only: bool) -> Self {
+        Self { read_only, ..self }
+    }
+
+    fn read<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        match &answer {
+            Ok(_) => self.trust.store_answered(),
+            Err(StoreError::Unavailable { .. }) => self.trust.store_failed(),
+            Err(_) => {}
+        }
+        answer
     }
 }
 
@@ -33,8 +48,8 @@ impl fmt::Debug for ForgettingStore {
     }
 }
 
-/// From so many on, there is hardly anything that is not forgotten.
-const MANY: usize = 4_096;
+/// From so many on, most of everything is forgotten anyway.
+const MANY: usize = 65_536;
 
 /// Forgets the records when it is dropped: after the answer, whatever it is, and also when nobody
 /// waits for one any more.
@@ -58,14 +73,17 @@ impl Drop for WhenAnswered<'_> {
 #[deny(clippy::missing_trait_methods)]
 impl Store for ForgettingStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
-        self.metrics.measure(&self.metrics.get, self.store.get(lookup)).await
+        self.read(self.metrics.measure(&self.metrics.get, self.store.get(lookup)).await)
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        self.metrics.measure(&self.metrics.list, self.store.list(index, page)).await
+        self.read(self.metrics.measure(&self.metrics.list, self.store.list(index, page)).await)
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
+        if self.read_only {
+            return Err(StoreError::ReadOnly);
+        }
         let changed = batch.operations().iter().filter_map(|operation| match operation {
             Operation::Put { record, .. } => Some((record.kind, record.id)),
             Operation::Delete { kind, id, .. } => Some((*kind, *id)),

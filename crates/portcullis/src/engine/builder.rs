@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::rehash::Rehashing;
 use super::{Engine, Inner};
 use crate::cache::{
-    CacheConfig, Follower, ForgettingStore, InvalidCacheConfig, Keys, Known, Trust,
+    CacheConfig, Follower, ForgettingStore, InvalidCacheConfig, Keys, Known, Observer, Trust,
 };
 use crate::directory::{HostDirectory, StoreDirectory};
 use crate::metrics::Metrics;
@@ -32,6 +32,7 @@ pub struct EngineBuilder {
     cache: CacheConfig,
     throttle: Option<ThrottleConfig>,
     rehash_at_log_in: bool,
+    read_only: bool,
     audit: Option<Arc<dyn AuditSink>>,
 }
 
@@ -47,6 +48,7 @@ impl EngineBuilder {
             cache: CacheConfig::default(),
             throttle: Some(ThrottleConfig::default()),
             rehash_at_log_in: true,
+            read_only: false,
             audit: None,
         }
     }
@@ -76,8 +78,8 @@ impl EngineBuilder {
         Self { hashing, ..self }
     }
 
-    /// Sets how much is kept in memory of those who have logged in, and how long it is believed.
-    /// Default: [`CacheConfig::default`].
+    /// Sets how much is kept in memory of those who have logged in, how long it is believed, and
+    /// whether it is while the store does not answer. Default: [`CacheConfig::default`].
     #[must_use]
     pub fn cache(self, cache: CacheConfig) -> Self {
         Self { cache, ..self }
@@ -96,6 +98,15 @@ impl EngineBuilder {
     #[must_use]
     pub fn rehash_at_log_in(self, rehash_at_log_in: bool) -> Self {
         Self { rehash_at_log_in, ..self }
+    }
+
+    /// Says whether every change is refused, with
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and the message `read-only: nothing
+    /// can be changed here now`: while the store is being copied to another one. Log-ins go on, and
+    /// no weak hash is replaced. Default: no.
+    #[must_use]
+    pub fn read_only(self, read_only: bool) -> Self {
+        Self { read_only, ..self }
     }
 
     /// Reports changes, refusals and log-ins here. Default: nowhere.
@@ -134,20 +145,24 @@ impl EngineBuilder {
         let metrics = Metrics::new();
         let trust = Arc::new(Trust::new(&self.cache, began));
         let owns_directory = self.directory.is_none();
-        let store: Arc<dyn Store> =
-            Arc::new(ForgettingStore::new(self.store, Arc::clone(&trust), metrics.store.clone()));
+        let store: Arc<dyn Store> = Arc::new(
+            ForgettingStore::new(self.store, Arc::clone(&trust), metrics.store.clone())
+                .read_only(self.read_only),
+        );
         let engine = Engine(Arc::new(Inner {
             directory: self
                 .directory
                 .unwrap_or_else(|| Arc::new(StoreDirectory::new(Arc::clone(&store)))),
             owns_directory,
             verifications: SharedVerifications::default(),
-            rehashing: self.rehash_at_log_in.then(Rehashing::default),
+            rehashing: (self.rehash_at_log_in && !self.read_only).then(Rehashing::default),
             keys: Keys::generate(self.random.as_ref())?,
             known: Known::new(&self.cache, Arc::clone(&trust)),
             throttle,
             audit: self.audit,
+            reported: super::grace::Reported::default(),
             metrics,
+            _observer: Observer::start(Arc::clone(&trust), Arc::clone(&self.clock)),
             _follower: Follower::start(&store, Arc::clone(&trust)).await,
             trust,
             store,
@@ -156,7 +171,9 @@ impl EngineBuilder {
             policy: self.policy,
             hashes,
         }));
-        engine.finish_deletions().await.map_err(BuildError::Store)?;
+        if !self.read_only {
+            engine.finish_deletions().await.map_err(BuildError::Store)?;
+        }
         Ok(engine)
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::Engine;
+use super::grace::Failed;
 use crate::cache::{Keys, KnownBy, Mac, Memory, Moment, Proof, Seen, Standing};
 use crate::password::{Password, PasswordHash};
 use crate::store::{Entity, Kind, Lookup, StoreExt};
@@ -56,20 +57,31 @@ impl Engine {
     }
 
     pub(super) async fn log_in(&self, log_in: LogIn<'_>) -> Result<Principal, Error> {
-        let (outcome, was_known) = match self.try_log_in(&log_in).await {
-            Ok((principal, was_known)) => (Ok(principal), was_known),
-            Err(error) => (Err(error), false),
+        let outcome = match self.try_log_in(&log_in).await {
+            Ok((principal, true)) => {
+                self.0.metrics.lukewarm.increment(1);
+                return Ok(principal);
+            }
+            Ok((principal, false)) => Ok(principal),
+            Err(failed) => match self.instead_of_failing(failed, || self.in_grace(&log_in)) {
+                Ok(principal) => {
+                    self.report_in_grace(log_in.source, &principal);
+                    return Ok(principal);
+                }
+                Err(error) => Err(error),
+            },
         };
-        if was_known {
-            self.0.metrics.lukewarm.increment(1);
-        } else {
-            self.report_log_in(Some(log_in.username), log_in.source, &outcome);
+        if let (Err(error), Some(known)) = (&outcome, &log_in.known)
+            && error.refusal().is_some()
+        {
+            self.0.known.doubt(known);
         }
+        self.report_log_in(Some(log_in.username), log_in.source, &outcome);
         outcome
     }
 
     /// Lets in whom the credentials are of; tells as well whether the password was known.
-    async fn try_log_in(&self, log_in: &LogIn<'_>) -> Result<(Principal, bool), Error> {
+    async fn try_log_in(&self, log_in: &LogIn<'_>) -> Result<(Principal, bool), Failed> {
         let attempt = self.attempt(Some(log_in.username), log_in.source);
         // Whoever is known to have the password is not kept waiting for what others do.
         if log_in.known.is_none() {
@@ -77,9 +89,13 @@ impl Engine {
         }
         let seen = self.before_read();
         let lookup = Lookup::UniqueKey(Kind::Authorization, log_in.username);
-        let Some(record) = self.0.store.get(lookup).await? else {
-            let principal = self.token_as_password(seen, log_in, attempt.as_ref()).await?;
-            return Ok((principal, false));
+        let is_needed = self.in_grace(log_in).is_none();
+        let Some(record) = self.patiently(is_needed, self.0.store.get(lookup)).await? else {
+            if let Some(deleted) = &log_in.known {
+                self.0.known.doubt(deleted);
+            }
+            let token = self.token_as_password(seen, log_in, is_needed, attempt.as_ref());
+            return Ok((token.await?, false));
         };
         let made_of = self.0.keys.record(&record);
         if let Some(known) = &log_in.known
@@ -87,10 +103,13 @@ impl Engine {
             && memory.made_of.is_some_and(|of| of.is(&made_of))
         {
             let memory = Memory { record: seen, ..*memory };
-            return Ok((self.let_in_again(known, memory, attempt.as_ref()).await?, true));
+            let let_in = self.let_in_again(known, memory, is_needed, attempt.as_ref());
+            return Ok((let_in.await?, true));
         }
-        let authorization = Authorization::from_record(&record)?;
-        self.log_in_as(&authorization, made_of, seen, log_in, attempt.as_ref()).await
+        let authorization = Authorization::from_record(&record).map_err(Error::from)?;
+        // It is not the one that is known: no grace from here on.
+        let log_in = self.log_in_as(&authorization, made_of, seen, log_in, attempt.as_ref());
+        Ok(log_in.await?)
     }
 
     /// The record is the one that they were let in with.
@@ -98,12 +117,14 @@ impl Engine {
         &self,
         known: &Principal,
         memory: Memory,
+        is_needed: bool,
         attempt: Option<&Attempt>,
-    ) -> Result<Principal, Error> {
+    ) -> Result<Principal, Failed> {
         self.counted(attempt, Throttle::belong);
-        let (refusal, standing) = self.standing(known.user(), known.org()).await?;
+        let (refusal, standing) =
+            self.standing_or_grace(known.user(), known.org(), is_needed).await?;
         if let Some(refusal) = refusal {
-            return Err(Error::refused(refusal));
+            return Err(Error::refused(refusal).into());
         }
         let principal = known.with_memory(Memory { standing, ..memory });
         self.0.known.keep(principal.clone());
@@ -154,6 +175,11 @@ impl Engine {
         let made_of = Some(made_of).filter(|_| !self.is_to_be_replaced(hash));
         let memory = Memory { by: KnownBy::Password(proof), made_of, record, standing };
         let principal = Principal::of_authorization(authorization, memory);
+        if !is_known {
+            // With another password than that of anybody who may be remembered.
+            let id = authorization.id.untyped();
+            self.0.trust.found_otherwise(Kind::Authorization, id, self.moment());
+        }
         self.rehash_if_weak(authorization, log_in, memory, &principal);
         self.0.known.keep(principal.clone());
         Ok((principal, is_known))
@@ -164,37 +190,56 @@ impl Engine {
         &self,
         seen: Seen,
         log_in: &LogIn<'_>,
+        is_needed: bool,
         attempt: Option<&Attempt>,
-    ) -> Result<Principal, Error> {
+    ) -> Result<Principal, Failed> {
         if let Ok(secret) = std::str::from_utf8(log_in.password)
-            && let Some(token) = self.read_token(secret, TokenDigest::of(secret), false).await?
+            && let digest = TokenDigest::of(secret)
+            && let Some(token) = self.read_token(secret, digest, false, is_needed).await?
         {
             self.0.known.keep_absent(self.0.keys.name(log_in.username.as_bytes()), seen);
             return Ok(token);
         }
         self.hash_in_vain(log_in, attempt).await?;
-        Err(Error::refused(Refusal::UnknownUsername))
+        Err(Error::refused(Refusal::UnknownUsername).into())
     }
 
     pub(super) async fn log_in_with_token(
         &self,
         log_in: TokenLogIn<'_>,
     ) -> Result<Principal, Error> {
-        let outcome = self.try_log_in_with_token(&log_in).await;
+        let outcome = match self.try_log_in_with_token(&log_in).await {
+            Ok(principal) => Ok(principal),
+            Err(failed) => match self.instead_of_failing(failed, || self.known_token(&log_in)) {
+                Ok(principal) => {
+                    self.report_in_grace(log_in.source, &principal);
+                    return Ok(principal);
+                }
+                Err(error) => Err(error),
+            },
+        };
         self.report_log_in(None, log_in.source, &outcome);
         outcome
     }
 
-    async fn try_log_in_with_token(&self, log_in: &TokenLogIn<'_>) -> Result<Principal, Error> {
+    async fn try_log_in_with_token(&self, log_in: &TokenLogIn<'_>) -> Result<Principal, Failed> {
         let attempt = self.attempt(None, log_in.source);
         self.refuse_who_must_wait(attempt.as_ref())?;
-        match self.read_token(log_in.secret, log_in.digest, log_in.inactive_too).await? {
+        let is_needed = self.known_token(log_in).is_none();
+        let read = self.read_token(log_in.secret, log_in.digest, log_in.inactive_too, is_needed);
+        match read.await? {
             Some(principal) => Ok(principal),
             None => {
                 self.charge(attempt.as_ref())?;
-                Err(Error::refused(Refusal::UnknownToken))
+                Err(Error::refused(Refusal::UnknownToken).into())
             }
         }
+    }
+
+    /// Who is let in with the API token as long as the store does not answer. Not a caller of the
+    /// management API, who could do nothing.
+    fn known_token(&self, log_in: &TokenLogIn<'_>) -> Option<Principal> {
+        if log_in.inactive_too { None } else { self.token_in_grace(&log_in.digest) }
     }
 
     /// Returns who the API token lets in; `None` when there is no such token.
@@ -207,19 +252,28 @@ impl Engine {
         secret: &str,
         digest: TokenDigest,
         inactive_too: bool,
-    ) -> Result<Option<Principal>, Error> {
+        is_needed: bool,
+    ) -> Result<Option<Principal>, Failed> {
         if secret.is_empty() {
             return Ok(None);
         }
         let record = self.before_read();
-        let found = self.0.store.find_by_key::<ApiToken>(&digest.to_text()).await?;
-        let Some((token, _)) = found else { return Ok(None) };
+        let key = digest.to_text();
+        let found = self.patiently(is_needed, self.0.store.find_by_key::<ApiToken>(&key)).await?;
+        let Some((token, _)) = found else {
+            self.0.known.doubt_token(&digest);
+            return Ok(None);
+        };
+        let refuse = |refusal| {
+            self.0.known.doubt_token(&digest);
+            Err(Error::refused(refusal).into())
+        };
         if !(inactive_too || token.status.is_active()) {
-            return Err(Error::refused(Refusal::Inactive));
+            return refuse(Refusal::Inactive);
         }
-        let (refusal, standing) = self.standing(token.user, token.org).await?;
+        let (refusal, standing) = self.standing_or_grace(token.user, token.org, is_needed).await?;
         if let Some(refusal) = refusal {
-            return Err(Error::refused(refusal));
+            return refuse(refusal);
         }
         let memory = Memory { by: KnownBy::Token(digest), made_of: None, record, standing };
         let principal = Principal::of_api_token(&token, memory);
@@ -295,6 +349,18 @@ impl Engine {
         Ok((refusal, seen.and(org_seen)))
     }
 
+    /// The same, for somebody who may be let in without an answer if it is the store's to give.
+    async fn standing_or_grace(
+        &self,
+        user: UserId,
+        org: OrgId,
+        is_needed: bool,
+    ) -> Result<(Option<Refusal>, Seen), Failed> {
+        let is_of_store = self.0.owns_directory;
+        let standing = self.patiently(is_needed || !is_of_store, self.standing(user, org)).await;
+        standing.map_err(|error| Failed::of_standing(error, is_of_store))
+    }
+
     async fn stands(&self, of: Standing) -> Result<(bool, Seen), Error> {
         if let Some(known) = self.0.known.standing(of, self.moment()) {
             return Ok(known);
@@ -305,6 +371,13 @@ impl Engine {
             Standing::Org(id) => self.0.directory.org(id.into()).await?.map(|org| org.status),
         };
         let stands = status.is_some_and(Status::is_active);
+        if !stands {
+            let (kind, id) = match of {
+                Standing::User(id) => (Kind::User, id),
+                Standing::Org(id) => (Kind::Org, id),
+            };
+            self.0.trust.found_otherwise(kind, id, self.moment());
+        }
         self.0.known.keep_standing(of, stands, seen);
         Ok((stands, seen))
     }

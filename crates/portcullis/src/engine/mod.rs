@@ -4,6 +4,7 @@ mod authenticate;
 mod authorizations;
 mod builder;
 mod describe;
+mod grace;
 mod list;
 mod log_in;
 mod on_behalf_of;
@@ -26,12 +27,14 @@ pub use set_up::{SetUp, SetUpDone};
 pub use snapshot::{ExportError, ImportError};
 pub use tokens::NewApiToken;
 
-use crate::cache::{Follower, Keys, Known, Trust};
+use crate::cache::{Follower, Keys, Known, Observer, Trust};
 use crate::metrics::{Levels, Metrics};
 use crate::password::{HashPool, PasswordPolicy, SharedVerifications};
-use crate::store::{Kind, Lookup, Store};
+use crate::store::{Kind, Lookup, Store, StoreError};
 use crate::throttle::Throttle;
-use crate::{AuditSink, BucketId, Clock, Directory, Error, Id, OrgId, Principal, Random, UserId};
+use crate::{
+    AuditSink, BucketId, Clock, Directory, Error, ErrorKind, Id, OrgId, Principal, Random, UserId,
+};
 
 /// Answers "who is this?" and "may they?", and manages what the answers depend on.
 ///
@@ -69,7 +72,10 @@ struct Inner {
     known: Known,
     throttle: Option<Throttle>,
     audit: Option<Arc<dyn AuditSink>>,
+    reported: grace::Reported,
     metrics: Metrics,
+    /// Logs when what is remembered begins or ceases to be used.
+    _observer: Observer,
     /// Listens to the store's changes for as long as the engine is there.
     _follower: Follower,
 }
@@ -90,15 +96,21 @@ impl Engine {
         OnBehalfOf::new(self, caller)
     }
 
-    /// Reads from the store, to know whether it answers.
+    /// Reads from the store, to know whether log-ins are answered: when it answers, and while those
+    /// who are known are let in without it
+    /// ([`CacheConfig::outage_grace`](crate::CacheConfig::outage_grace)).
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
-    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when it does not.
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when they are not.
     pub async fn ready(&self) -> Result<(), Error> {
         let any = Lookup::Id(Kind::Org, Id::from_u64(1));
-        self.0.store.get(any).await.map(drop).map_err(Error::from)
+        let is_in_grace = || self.0.trust.grace_left(self.moment()).is_some();
+        match self.patiently(!is_in_grace(), self.0.store.get(any)).await {
+            Err(StoreError::Unavailable { .. }) if is_in_grace() => Ok(()),
+            answer => answer.map(drop).map_err(Error::from),
+        }
     }
 
     /// Reads the user again, before anybody is let in with a credential of theirs: for a host with
@@ -113,7 +125,8 @@ impl Engine {
     }
 
     /// Returns the id of the org's bucket with the name, byte by byte: from memory where it is known,
-    /// for whoever must find it on every request.
+    /// for whoever must find it on every request. In grace, as who is known is let in without the
+    /// store, buckets that are known are found without it.
     ///
     /// # Errors
     ///
@@ -124,10 +137,21 @@ impl Engine {
             return Ok(Some(known));
         }
         let seen = self.before_read();
-        let found = self.0.directory.bucket_by_name(org, name).await?;
-        let found = found.filter(|bucket| bucket.org == org).map(|bucket| bucket.id);
-        if let Some(id) = found {
-            self.0.known.keep_bucket(org, name, id, seen);
+        let in_grace = || self.bucket_in_grace(org, name);
+        let is_needed = in_grace().is_none();
+        let read = self.patiently(is_needed, self.0.directory.bucket_by_name(org, name));
+        let found = match read.await {
+            Ok(found) => found.filter(|bucket| bucket.org == org).map(|bucket| bucket.id),
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                return in_grace().map(Some).ok_or(error);
+            }
+            Err(error) => return Err(error),
+        };
+        match found {
+            Some(id) => self.0.known.keep_bucket(org, name, id, seen),
+            // Of a bucket that has another name by now, nobody may have told.
+            None if in_grace().is_some() => self.forget_buckets(),
+            None => {}
         }
         Ok(found)
     }
@@ -143,12 +167,13 @@ impl Engine {
     ///
     /// The recorder must have been installed before the engine was built.
     pub fn publish_metrics(&self) {
-        let age = self.0.trust.feed_age(self.0.clock.instant());
+        let age = self.feed_age();
         self.0.metrics.publish(&Levels {
             hashes: self.0.hashes.computations(),
             hashes_waiting: self.0.hashes.waiting(),
             cache_bytes: self.0.known.bytes(),
             feed_age: age.map_or(f64::INFINITY, |age| age.as_secs_f64()),
+            trust_state: self.trust_state(),
         });
     }
 

@@ -129,10 +129,7 @@ impl Engine {
     ) {
         match result {
             Ok(_) => self.0.metrics.cold.increment(1),
-            Err(error) => {
-                let too_many = error.kind() == ErrorKind::TooManyRequests;
-                self.0.metrics.refused(error.refusal(), too_many);
-            }
+            Err(error) => self.0.metrics.refused(error),
         }
         let presented = username.map(|name| AuditRecord::named(Kind::Authorization, name));
         let record = match result.as_ref().map(Principal::identity) {

@@ -13,7 +13,7 @@ use metrics::{
 
 pub(crate) use striped::Striped;
 
-use crate::Refusal;
+use crate::{Error, ErrorKind, Refusal, TrustState};
 
 /// Permission checks of principals, in the whole process: a principal does not know its engine.
 pub(crate) static ALLOWED: Striped = Striped::new();
@@ -28,14 +28,18 @@ pub(crate) struct Metrics {
     pub(crate) lukewarm: Counter,
     /// Log-ins for which a hash was computed, or an API token read.
     pub(crate) cold: Counter,
+    /// Log-ins that were answered without the store, which did not answer.
+    pub(crate) grace: Counter,
     allowed: Counter,
     denied: Counter,
     refused: Vec<(Refusal, Counter)>,
     busy: Counter,
+    unavailable: Counter,
     hashes: Counter,
     hashes_waiting: Gauge,
     cache_bytes: Gauge,
     feed_age: Gauge,
+    trust_states: [(TrustState, Gauge); TrustState::ALL.len()],
     pub(crate) store: StoreMetrics,
 }
 
@@ -55,16 +59,19 @@ pub(crate) struct Levels {
     pub(crate) cache_bytes: usize,
     /// In seconds; infinite before the first word.
     pub(crate) feed_age: f64,
+    pub(crate) trust_state: TrustState,
 }
 
 const LOG_INS: &str = "portcullis_log_ins_total";
 const REFUSED: &str = "portcullis_log_ins_refused_total";
 const BUSY: &str = "portcullis_log_ins_busy_total";
+const UNAVAILABLE: &str = "portcullis_log_ins_unavailable_total";
 const CHECKS: &str = "portcullis_checks_total";
 const HASHES: &str = "portcullis_hashes_total";
 const HASHES_WAITING: &str = "portcullis_hashes_waiting";
 const CACHE_BYTES: &str = "portcullis_cache_bytes";
 const FEED_AGE: &str = "portcullis_feed_age_seconds";
+const TRUST_STATE: &str = "portcullis_trust_state";
 const STORE: &str = "portcullis_store_seconds";
 const STORE_FAILURES: &str = "portcullis_store_failures_total";
 
@@ -89,16 +96,20 @@ impl Metrics {
             warm_counter: counter!(LOG_INS, "path" => "warm"),
             lukewarm: counter!(LOG_INS, "path" => "lukewarm"),
             cold: counter!(LOG_INS, "path" => "cold"),
+            grace: counter!(LOG_INS, "path" => "grace"),
             allowed: counter!(CHECKS, "decision" => "allowed"),
             denied: counter!(CHECKS, "decision" => "denied"),
             refused: REFUSALS
                 .map(|(refusal, reason)| (refusal, counter!(REFUSED, "reason" => reason)))
                 .into(),
             busy: counter!(BUSY),
+            unavailable: counter!(UNAVAILABLE),
             hashes: counter!(HASHES),
             hashes_waiting: gauge!(HASHES_WAITING),
             cache_bytes: gauge!(CACHE_BYTES),
             feed_age: gauge!(FEED_AGE),
+            trust_states: TrustState::ALL
+                .map(|state| (state, gauge!(TRUST_STATE, "state" => state.as_str()))),
             store: StoreMetrics {
                 get: store("get"),
                 list: store("list"),
@@ -109,12 +120,21 @@ impl Metrics {
     }
 
     /// Counts a log-in that was not answered with a principal.
-    pub(crate) fn refused(&self, refusal: Option<Refusal>, too_many: bool) {
-        if let Some(refusal) = refusal {
+    pub(crate) fn refused(&self, error: &Error) {
+        if let Some(refusal) = error.refusal() {
             let counter = self.refused.iter().find(|(of, _)| *of == refusal);
             counter.iter().for_each(|(_, counter)| counter.increment(1));
-        } else if too_many {
-            self.busy.increment(1);
+            return;
+        }
+        match error.kind() {
+            ErrorKind::TooManyRequests => self.busy.increment(1),
+            ErrorKind::Unavailable => self.unavailable.increment(1),
+            ErrorKind::Conflict
+            | ErrorKind::Forbidden
+            | ErrorKind::Internal
+            | ErrorKind::Invalid
+            | ErrorKind::NotFound
+            | ErrorKind::Unauthorized => {}
         }
     }
 
@@ -127,6 +147,9 @@ impl Metrics {
         self.hashes_waiting.set(levels.hashes_waiting as f64);
         self.cache_bytes.set(levels.cache_bytes as f64);
         self.feed_age.set(levels.feed_age);
+        for (state, gauge) in &self.trust_states {
+            gauge.set(if *state == levels.trust_state { 1.0 } else { 0.0 });
+        }
     }
 }
 
@@ -153,15 +176,23 @@ fn describe() {
     describe_counter!(
         LOG_INS,
         "Log-ins that succeeded: answered from memory (`warm`), after a read of the store \
-         (`lukewarm`), or after a password hash or the first look at an API token (`cold`)"
+         (`lukewarm`), after a password hash or the first look at an API token (`cold`), or from \
+         memory as the store did not answer (`grace`)"
     );
     describe_counter!(REFUSED, "Log-ins that were refused, by reason");
     describe_counter!(BUSY, "Log-ins that found no place in the queue for password hashes");
+    describe_counter!(UNAVAILABLE, "Log-ins that were refused as the store did not answer");
     describe_counter!(CHECKS, "Permission checks of principals");
     describe_counter!(HASHES, "Password hashes that were computed, of every purpose");
     describe_gauge!(HASHES_WAITING, "Password hashes that wait for a thread");
     describe_gauge!(CACHE_BYTES, Unit::Bytes, "What is kept of those who have logged in");
     describe_gauge!(FEED_AGE, Unit::Seconds, "How old the store's last word on changes is");
+    describe_gauge!(
+        TRUST_STATE,
+        "1 for the state that it is in: who is known is let in from memory (`fresh`), credentials \
+         are read again (`stale`), the store does not answer and who is known is let in without it \
+         (`grace`) or refused (`unavailable`)"
+    );
     describe_histogram!(STORE, Unit::Seconds, "How long the store takes");
     describe_counter!(STORE_FAILURES, "Calls of the store that failed");
 }

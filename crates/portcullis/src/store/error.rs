@@ -73,6 +73,10 @@ pub enum StoreError {
         /// Id of the record.
         id: Id,
     },
+    /// The engine was told to change nothing
+    /// ([`EngineBuilder::read_only`](crate::EngineBuilder::read_only)). Nothing was changed.
+    #[error("read-only: nothing can be changed here now")]
+    ReadOnly,
     /// The store cannot be reached now, or is closed. Nothing was changed.
     #[error("the store is unavailable")]
     Unavailable {
@@ -112,7 +116,8 @@ impl StoreError {
             Self::AlreadyExists { .. }
             | Self::BatchTooLarge { .. }
             | Self::Conflict { .. }
-            | Self::Missing { .. } => false,
+            | Self::Missing { .. }
+            | Self::ReadOnly => false,
         }
     }
 

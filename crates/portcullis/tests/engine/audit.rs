@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::support::{builder, name};
 
 #[derive(Clone, Debug, Default)]
-struct Kept(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Kept(Arc<Mutex<Vec<String>>>);
 
 impl AuditSink for Kept {
     fn record(&self, event: &AuditEvent<'_>) {
@@ -24,7 +24,7 @@ impl AuditSink for Kept {
 
 impl Kept {
     /// What was reported since the last time: action, outcome, reason, and the whole.
-    fn take(&self) -> Vec<(String, String, String, Value)> {
+    pub(crate) fn take(&self) -> Vec<(String, String, String, Value)> {
         let lines = std::mem::take(&mut *self.0.lock().unwrap());
         lines
             .iter()

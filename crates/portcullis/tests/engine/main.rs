@@ -21,6 +21,8 @@ mod linearizability;
 mod management;
 mod memory;
 mod races;
+mod read_only;
 mod snapshots;
 mod support;
 mod throttling;
+mod trust;

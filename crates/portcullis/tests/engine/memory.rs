@@ -19,9 +19,15 @@ use crate::support::{builder, name};
 
 /// A store whose feed says what the test wants it to say.
 #[derive(Debug)]
-struct Told {
+pub(crate) struct Told {
     store: MemoryStore,
     feed: Arc<Feed>,
+}
+
+impl Told {
+    pub(crate) fn by(feed: &Arc<Feed>) -> Self {
+        Self { store: MemoryStore::new().unwrap(), feed: Arc::clone(feed) }
+    }
 }
 
 #[async_trait]
@@ -56,17 +62,17 @@ impl Store for Told {
 
 /// Time that the test moves.
 #[derive(Clone, Debug)]
-struct Hand {
+pub(crate) struct Hand {
     began: Instant,
     passed: Arc<Mutex<Duration>>,
 }
 
 impl Hand {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { began: Instant::now(), passed: Arc::default() }
     }
 
-    fn pass(&self, time: Duration) {
+    pub(crate) fn pass(&self, time: Duration) {
         *self.passed.lock().unwrap() += time;
     }
 }
@@ -101,8 +107,7 @@ const PASSWORD: &str = "telegraf-password";
 impl World {
     async fn new() -> Self {
         let feed = Feed::of_shared_store(7, 0);
-        let store = MemoryStore::new().unwrap();
-        let store: Arc<dyn Store> = Arc::new(Told { store, feed: Arc::clone(&feed) });
+        let store: Arc<dyn Store> = Arc::new(Told::by(&feed));
         let counts = Counts::new();
         let counted = Arc::new(InstrumentedStore::new(Arc::clone(&store), &counts));
         let clock = Hand::new();

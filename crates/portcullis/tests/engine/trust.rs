@@ -1,0 +1,609 @@
+//! Who is let in when the feed is behind and the store does not answer: nobody, or for a stated
+//! time those who are known, and never anybody by what is known to have changed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use portcullis::store::{Feed, Kind, Store};
+use portcullis::{
+    Authorization, AuthorizationUpdate, Bucket, CacheConfig, Clock, Credentials, Engine, Error,
+    ErrorKind, NewAuthorization, Org, Permission, Principal, Resource, Status, TokenSecret,
+    TrustState, User, Username,
+};
+use portcullis_testkit::{Call, Fault, Faults, FaultyStore, Method};
+
+use crate::audit::Kept;
+use crate::memory::{Hand, Told};
+use crate::support::{builder, name};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+const GRACE: Duration = Duration::from_secs(10);
+const PASSWORD: &str = "telegraf-password";
+
+/// An engine with a grace of ten seconds that knows everybody, as of the feed's last word, which is
+/// now.
+struct World {
+    engine: Engine,
+    /// The same store, for another process to change.
+    other: Engine,
+    faults: Faults,
+    feed: Arc<Feed>,
+    clock: Hand,
+    audit: Kept,
+    org: Org,
+    user: User,
+    bucket: Bucket,
+    telegraf: Authorization,
+    token: portcullis::ApiToken,
+    secret: TokenSecret,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with_grace(GRACE).await
+    }
+
+    async fn with_grace(grace: Duration) -> Self {
+        let feed = Feed::of_shared_store(7, 0);
+        let store: Arc<dyn Store> = Arc::new(Told::by(&feed));
+        let other = builder(Arc::clone(&store)).cache(CacheConfig::off()).build().await.unwrap();
+        let org = other.create_org(name("acme")).await.unwrap();
+        let user = other.create_user(name("ada")).await.unwrap();
+        let bucket = other.create_bucket(org.id, name("telemetry")).await.unwrap();
+        let token = portcullis::NewApiToken {
+            org: org.id,
+            user: user.id,
+            permissions: portcullis::presets::operator(),
+            description: String::new(),
+        };
+        let (token, secret) = other.create_api_token(token).await.unwrap();
+        let permissions = [Permission::write(Resource::bucket(org.id, bucket.id))];
+        let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org.id, permissions);
+        let telegraf = other.create_authorization(new.for_user(user.id)).await.unwrap();
+        other.set_password(telegraf.id, PASSWORD).await.unwrap();
+
+        let (faults, clock, audit) = (Faults::new(), Hand::new(), Kept::default());
+        let config = CacheConfig::default().outage_grace(grace);
+        let engine = builder(Arc::new(FaultyStore::new(store, &faults)));
+        let engine = engine.clock(clock.clone()).cache(config).audit(audit.clone());
+        let engine = engine.build().await.unwrap();
+        clock.pass(SECOND);
+        let world = Self {
+            engine,
+            other,
+            faults,
+            feed,
+            clock,
+            audit,
+            org,
+            user,
+            bucket,
+            telegraf,
+            token,
+            secret,
+        };
+        for outcome in world.everybody().await {
+            outcome.unwrap();
+        }
+        world.bucket_id().await.unwrap();
+        world.fresh().await;
+        world
+    }
+
+    async fn log_in(&self, password: &str) -> Result<Principal, Error> {
+        self.engine.authenticate(Credentials::password("telegraf", password)).await
+    }
+
+    async fn bucket_id(&self) -> Result<Option<portcullis::BucketId>, Error> {
+        self.engine.bucket_named(self.org.id, "telemetry").await
+    }
+
+    /// Whoever is known: with a password, with an API token as password, with an API token.
+    async fn everybody(&self) -> [Result<Principal, Error>; 3] {
+        let secret = self.secret.expose();
+        [
+            self.log_in(PASSWORD).await,
+            self.engine.authenticate(Credentials::password("nobody", secret)).await,
+            self.engine.authenticate(Credentials::token(secret)).await,
+        ]
+    }
+
+    async fn heard(&self, what: impl FnOnce(&Feed)) {
+        what(&self.feed);
+        // The engine listens on this thread; it has heard once there is nothing left to do.
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn fresh(&self) {
+        let now = self.clock.instant();
+        self.heard(|feed| feed.fresh(now)).await;
+    }
+
+    fn fail(&self, fault: Fault) {
+        self.faults.reset();
+        self.faults.fail(Call::nth(1).and_later(), fault);
+    }
+
+    /// Beyond what an answer may be old anyway, with a store that does not answer.
+    fn outage(&self) {
+        self.clock.pass(3 * SECOND);
+        self.fail(Fault::Unavailable);
+    }
+
+    async fn assert_unavailable(&self, what: &str) {
+        let error = self.log_in(PASSWORD).await.unwrap_err();
+        assert_eq!((error.kind(), error.refusal()), (ErrorKind::Unavailable, None), "{what}");
+    }
+}
+
+/// What a store does when it is read.
+#[derive(Clone, Copy, Debug)]
+enum Reads {
+    Answer,
+    Say(Fault),
+    /// Nothing at all.
+    Hang,
+}
+
+#[tokio::test]
+async fn who_is_let_in_in_each_state() {
+    use TrustState::{Fresh, Grace, Stale, Unavailable};
+
+    let none = Duration::ZERO;
+    let until = 2 * SECOND;
+    let let_in = None;
+    let unavailable = Some(ErrorKind::Unavailable);
+    let internal = Some(ErrorKind::Internal);
+    let fails = Reads::Say(Fault::Unavailable);
+    for (grace, reads, age, state, expected) in [
+        (none, Reads::Answer, until, Fresh, let_in),
+        (none, Reads::Answer, until + MILLISECOND, Stale, let_in),
+        (none, fails, until, Fresh, let_in),
+        (none, fails, until + MILLISECOND, Unavailable, unavailable),
+        (none, Reads::Say(Fault::Backend), until + MILLISECOND, Stale, internal),
+        (GRACE, Reads::Answer, until, Fresh, let_in),
+        (GRACE, Reads::Answer, until + GRACE + MILLISECOND, Stale, let_in),
+        (GRACE, fails, until, Fresh, let_in),
+        (GRACE, fails, until + MILLISECOND, Grace, let_in),
+        (GRACE, fails, until + GRACE, Grace, let_in),
+        (GRACE, fails, until + GRACE + MILLISECOND, Unavailable, unavailable),
+        (GRACE, Reads::Say(Fault::AnswerLost), until + GRACE, Grace, let_in),
+        (GRACE, Reads::Hang, until + MILLISECOND, Grace, let_in),
+        // A store that is broken has answered.
+        (GRACE, Reads::Say(Fault::Backend), until + MILLISECOND, Stale, internal),
+    ] {
+        let what = format!("grace {grace:?}, {reads:?}, {age:?}");
+        let world = World::with_grace(grace).await;
+        let hashes = world.engine.hash_pool().computations();
+        world.clock.pass(age);
+        let _gate = match reads {
+            Reads::Answer => None,
+            Reads::Say(fault) => {
+                world.fail(fault);
+                None
+            }
+            Reads::Hang => {
+                world.faults.reset();
+                Some(world.faults.hold(Call::nth_of(Method::Get, 1).and_later()))
+            }
+        };
+        for outcome in world.everybody().await {
+            assert_eq!(outcome.err().map(|error| error.kind()), expected, "{what}");
+        }
+        let found = world.bucket_id().await;
+        assert_eq!(found.as_ref().err().map(Error::kind), expected, "{what}");
+        assert!(found.is_err() || found.unwrap() == Some(world.bucket.id), "{what}");
+        assert_eq!(world.engine.trust_state(), state, "{what}");
+        assert_eq!(world.engine.feed_age(), Some(age), "{what}");
+        // `/ready` asks the store, also while who is known is let in from memory anyway.
+        let is_ready = matches!(reads, Reads::Answer) || world.engine.trust_state() == Grace;
+        let is_ready = is_ready || (state == Fresh && grace > none);
+        assert_eq!(world.engine.ready().await.is_ok(), is_ready, "{what}");
+        assert_eq!(world.engine.hash_pool().computations(), hashes, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn grace_is_for_those_who_are_known_with_the_right_secret() {
+    let world = World::new().await;
+    world.outage();
+    let secret = world.secret.expose();
+    for (username, password) in
+        [("telegraf", "wrong"), ("telegraf", ""), ("telegraf", secret), ("nobody", PASSWORD)]
+    {
+        let outcome = world.engine.authenticate(Credentials::password(username, password)).await;
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable, "{username} {password}");
+    }
+    for token in [PASSWORD, "wrong"] {
+        let outcome = world.engine.authenticate(Credentials::token(token)).await;
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable, "{token}");
+    }
+    // A caller of the management API could do nothing.
+    let caller = world.engine.authenticate_caller(secret).await;
+    assert_eq!(caller.unwrap_err().kind(), ErrorKind::Unavailable);
+    // And what is answered without waiting rests on the feed alone.
+    let right = Credentials::password("telegraf", PASSWORD);
+    assert!(world.engine.authenticate_known(right).is_none());
+    let other = world.engine.bucket_named(world.org.id, "another").await;
+    assert_eq!(other.unwrap_err().kind(), ErrorKind::Unavailable);
+    world.log_in(PASSWORD).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_store_counts_as_soon_as_it_answers() {
+    let world = World::new().await;
+    world.outage();
+    world.log_in(PASSWORD).await.unwrap();
+    let off = AuthorizationUpdate::status(Status::Inactive);
+    world.other.update_authorization(world.telegraf.id, off).await.unwrap();
+    world.log_in(PASSWORD).await.unwrap();
+    world.faults.reset();
+    let refused = world.log_in(PASSWORD).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unauthorized);
+    assert_eq!(world.engine.trust_state(), TrustState::Stale);
+    // And stays so when it does not answer again.
+    world.fail(Fault::Unavailable);
+    world.assert_unavailable("after it was refused").await;
+}
+
+/// What is changed through the engine itself.
+async fn change(world: &World, change: u8) -> Result<(), Error> {
+    let (engine, id) = (&world.engine, world.telegraf.id);
+    match change {
+        0 => engine.set_password(id, "a-new-password").await,
+        1 => {
+            let off = AuthorizationUpdate::status(Status::Inactive);
+            engine.update_authorization(id, off).await.map(drop)
+        }
+        2 => {
+            let grant = Permission::read(Resource::bucket(world.org.id, world.bucket.id));
+            engine.set_permissions(id, vec![grant]).await.map(drop)
+        }
+        3 => engine.delete_authorization(id).await,
+        4 => engine.set_user_status(world.user.id, Status::Inactive).await.map(drop),
+        5 => engine.set_org_status(world.org.id, Status::Inactive).await.map(drop),
+        6 => engine.delete_user(world.user.id).await,
+        _ => engine.delete_org(world.org.id).await,
+    }
+}
+
+const CHANGES: u8 = 8;
+
+#[tokio::test]
+async fn what_this_engine_has_changed_never_works_again_in_grace() {
+    for number in 0..CHANGES {
+        let world = World::new().await;
+        change(&world, number).await.unwrap();
+        world.outage();
+        world.assert_unavailable(&format!("change {number}")).await;
+    }
+    let world = World::new().await;
+    world.engine.revoke_api_token(world.token.id).await.unwrap();
+    world.outage();
+    let [telegraf, as_password, token] = world.everybody().await;
+    assert!(telegraf.is_ok() && as_password.is_err() && token.is_err());
+    // A bucket, too.
+    world.faults.reset();
+    world.bucket_id().await.unwrap();
+    world.engine.delete_bucket(world.bucket.id).await.unwrap();
+    world.fail(Fault::Unavailable);
+    assert!(world.bucket_id().await.is_err());
+}
+
+/// Of a commit that was not answered nobody knows. Whoever tried to revoke something is safe.
+#[tokio::test]
+async fn what_this_engine_has_tried_to_change_does_not_work_in_grace() {
+    for number in 0..CHANGES {
+        for fault in [Fault::Unavailable, Fault::RequestLost, Fault::AnswerLost] {
+            let world = World::new().await;
+            world.clock.pass(3 * SECOND);
+            world.faults.reset();
+            world.faults.fail(Call::nth_of(Method::Commit, 1).and_later(), fault);
+            // It may find out by its revision that it was made.
+            let _ = change(&world, number).await;
+            world.fail(Fault::Unavailable);
+            world.assert_unavailable(&format!("change {number}, {fault:?}")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_feed_has_told_never_works_again_in_grace() {
+    let (user, org) = (Kind::User, Kind::Org);
+    for told in 0..4 {
+        let world = World::new().await;
+        let (user, org) = ((user, world.user.id.untyped()), (org, world.org.id.untyped()));
+        let telegraf = (Kind::Authorization, world.telegraf.id.untyped());
+        world
+            .heard(|feed| match told {
+                0 => _ = feed.announce([telegraf]),
+                1 => _ = feed.announce([user]),
+                2 => _ = feed.announce([org]),
+                _ => feed.resync(1),
+            })
+            .await;
+        world.outage();
+        world.assert_unavailable(&format!("{told}")).await;
+    }
+}
+
+/// The feed has told nothing, but somebody was refused or let in by what was read.
+#[tokio::test]
+async fn what_a_log_in_has_found_out_counts_in_grace() {
+    for found in 0..4 {
+        let world = World::new().await;
+        world.clock.pass(3 * SECOND);
+        match found {
+            0 => {
+                world.other.set_password(world.telegraf.id, "a-new-password").await.unwrap();
+                world.log_in(PASSWORD).await.unwrap_err();
+            }
+            1 => {
+                world.other.set_password(world.telegraf.id, "a-new-password").await.unwrap();
+                world.log_in("a-new-password").await.unwrap();
+            }
+            2 => {
+                world.other.delete_authorization(world.telegraf.id).await.unwrap();
+                world.log_in(PASSWORD).await.unwrap_err();
+            }
+            _ => {
+                world.other.set_user_status(world.user.id, Status::Inactive).await.unwrap();
+                // With another credential of the user's.
+                let token = Credentials::token(world.secret.expose());
+                world.engine.authenticate(token).await.unwrap_err();
+            }
+        }
+        world.fail(Fault::Unavailable);
+        world.assert_unavailable(&format!("{found}")).await;
+    }
+    for found in 0..3 {
+        let world = World::new().await;
+        world.clock.pass(3 * SECOND);
+        match found {
+            0 => world.other.revoke_api_token(world.token.id).await.unwrap(),
+            1 => {
+                _ = world.other.set_org_status(world.org.id, Status::Inactive).await.unwrap();
+            }
+            _ => world.other.delete_bucket(world.bucket.id).await.unwrap(),
+        }
+        let token = Credentials::token(world.secret.expose());
+        assert_eq!(world.engine.authenticate(token).await.is_err(), found < 2);
+        let bucket = world.bucket_id().await.unwrap();
+        assert_eq!(bucket.is_none(), found == 2);
+        world.fail(Fault::Unavailable);
+        assert_eq!(world.engine.authenticate(token).await.is_err(), found < 2);
+        assert_eq!(world.bucket_id().await.is_err(), found == 2);
+    }
+}
+
+/// The time to live is the bound for what a host forgot to tell; grace does not do away with it.
+#[tokio::test]
+async fn who_was_too_old_at_the_feeds_last_word_is_not_let_in_in_grace() {
+    let world = World::new().await;
+    world.clock.pass(61 * SECOND);
+    world.fresh().await;
+    world.fail(Fault::Unavailable);
+    world.assert_unavailable("read 61 seconds before").await;
+}
+
+#[tokio::test]
+async fn a_change_while_the_store_is_waited_for_counts() {
+    let world = World::new().await;
+    world.clock.pass(3 * SECOND);
+    world.faults.reset();
+    let first = Call::nth_of(Method::Get, 1);
+    let mut gate = world.faults.hold(first);
+    world.faults.fail(first, Fault::Unavailable);
+    let change = async {
+        gate.reached().await;
+        world.engine.set_password(world.telegraf.id, "a-new-password").await.unwrap();
+        gate.open();
+    };
+    let (outcome, ()) = tokio::join!(world.log_in(PASSWORD), change);
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_password_that_was_changed_here_is_refused_from_then_on_however_the_store_comes_and_goes()
+{
+    for round in 0..30 {
+        let world = Arc::new(World::new().await);
+        world.clock.pass(3 * SECOND);
+        world.faults.reset();
+        for call in (round % 3..3_000).step_by(3) {
+            world.faults.fail(Call::nth_of(Method::Get, call + 1), Fault::Unavailable);
+        }
+        let changed = Arc::new(AtomicBool::new(false));
+        let log_ins: Vec<_> = (0..3)
+            .map(|_| {
+                let (world, changed) = (Arc::clone(&world), Arc::clone(&changed));
+                tokio::spawn(async move {
+                    for _ in 0..100 {
+                        let is_changed = changed.load(Ordering::SeqCst);
+                        let outcome = world.log_in(PASSWORD).await;
+                        assert!(!is_changed || outcome.is_err(), "let in after the change");
+                    }
+                })
+            })
+            .collect();
+        for number in 0.. {
+            let password = format!("a-new-password-{number}");
+            let outcome = world.engine.set_password(world.telegraf.id, password).await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        changed.store(true, Ordering::SeqCst);
+        for log_in in log_ins {
+            log_in.await.unwrap();
+        }
+        assert!(world.log_in(PASSWORD).await.is_err());
+    }
+}
+
+/// Nobody who is let in without the store waits for it for long, and one does from time to time.
+#[tokio::test]
+async fn a_store_that_hangs_holds_up_only_some_of_those_who_are_known() {
+    let world = World::new().await;
+    world.clock.pass(3 * SECOND);
+    world.faults.reset();
+    let _gate = world.faults.hold(Call::nth_of(Method::Get, 1).and_later());
+    let waited = async || {
+        let began = Instant::now();
+        world.log_in(PASSWORD).await.unwrap();
+        began.elapsed()
+    };
+    assert!(waited().await >= SECOND);
+    assert!(waited().await >= SECOND, "the first one since it did not answer");
+    for _ in 0..3 {
+        assert!(waited().await < SECOND);
+    }
+    world.clock.pass(SECOND);
+    assert!(waited().await >= SECOND);
+}
+
+#[tokio::test]
+async fn the_audit_is_told_once_in_each_outage_who_was_let_in_without_the_store() {
+    let world = World::new().await;
+    let in_grace = || {
+        let events = world.audit.take();
+        let events = events.into_iter().filter(|(action, ..)| action == "logInInGrace");
+        events.map(|(_, outcome, _, event)| (outcome, event["record"].clone())).collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        world.fresh().await;
+        world.outage();
+        for _ in 0..3 {
+            for outcome in world.everybody().await {
+                outcome.unwrap();
+            }
+        }
+        let reported = in_grace();
+        assert_eq!(reported.len(), 2, "{reported:?}");
+        let (outcome, record) = &reported[0];
+        assert_eq!((&**outcome, &record["name"]), ("done", &"telegraf".into()));
+        assert_eq!(record["id"], world.telegraf.id.to_string());
+        assert_eq!(reported[1].1["id"], world.token.id.to_string());
+        world.faults.reset();
+        for outcome in world.everybody().await {
+            outcome.unwrap();
+        }
+        assert!(in_grace().is_empty());
+    }
+}
+
+/// A host's own directory that does not answer is no outage of the store.
+mod host_directory {
+    use std::num::NonZeroUsize;
+
+    use portcullis::{BucketId, Directory, OrgId, StaticDirectory, UserId, async_trait};
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    struct Gone(StaticDirectory, Arc<AtomicBool>);
+
+    impl Gone {
+        fn answer(&self) -> Result<&StaticDirectory, Error> {
+            match self.1.load(Ordering::SeqCst) {
+                true => Err(Error::new(ErrorKind::Unavailable, "the directory is gone")),
+                false => Ok(&self.0),
+            }
+        }
+    }
+
+    #[async_trait]
+    impl Directory for Gone {
+        async fn user(&self, id: UserId) -> Result<Option<User>, Error> {
+            self.answer()?.user(id).await
+        }
+
+        async fn user_by_name(&self, name: &str) -> Result<Option<User>, Error> {
+            self.answer()?.user_by_name(name).await
+        }
+
+        async fn users(
+            &self,
+            after: Option<UserId>,
+            limit: NonZeroUsize,
+        ) -> Result<Vec<User>, Error> {
+            self.answer()?.users(after, limit).await
+        }
+
+        async fn org(&self, id: OrgId) -> Result<Option<Org>, Error> {
+            self.answer()?.org(id).await
+        }
+
+        async fn org_by_name(&self, name: &str) -> Result<Option<Org>, Error> {
+            self.answer()?.org_by_name(name).await
+        }
+
+        async fn orgs(&self, after: Option<OrgId>, limit: NonZeroUsize) -> Result<Vec<Org>, Error> {
+            self.answer()?.orgs(after, limit).await
+        }
+
+        async fn bucket(&self, id: BucketId) -> Result<Option<Bucket>, Error> {
+            self.answer()?.bucket(id).await
+        }
+
+        async fn bucket_by_name(&self, org: OrgId, name: &str) -> Result<Option<Bucket>, Error> {
+            self.answer()?.bucket_by_name(org, name).await
+        }
+
+        async fn buckets(
+            &self,
+            org: Option<OrgId>,
+            after: Option<BucketId>,
+            limit: NonZeroUsize,
+        ) -> Result<Vec<Bucket>, Error> {
+            self.answer()?.buckets(org, after, limit).await
+        }
+    }
+
+    #[tokio::test]
+    async fn grace_is_for_outages_of_the_store_and_not_of_a_directory() {
+        let world = World::new().await;
+        let known = StaticDirectory::new()
+            .with_user(world.user.clone())
+            .with_org(world.org.clone())
+            .with_bucket(world.bucket.clone());
+        let (is_gone, faults, clock) =
+            (Arc::new(AtomicBool::new(false)), Faults::new(), Hand::new());
+        // The records of the other engine, behind faults of their own.
+        let feed = Feed::of_shared_store(7, 0);
+        let inner: Arc<dyn Store> = Arc::new(Told::by(&feed));
+        let engine = builder(Arc::new(FaultyStore::new(inner, &faults)))
+            .directory(Gone(known, Arc::clone(&is_gone)))
+            .clock(clock.clone())
+            .cache(CacheConfig::default().outage_grace(GRACE))
+            .build()
+            .await
+            .unwrap();
+        let grant = [Permission::write(Resource::bucket(world.org.id, world.bucket.id))];
+        let new = NewAuthorization::new(Username::new("telegraf").unwrap(), world.org.id, grant);
+        let id = engine.create_authorization(new.for_user(world.user.id)).await.unwrap().id;
+        engine.set_password(id, PASSWORD).await.unwrap();
+        let log_in =
+            async || engine.authenticate(Credentials::password("telegraf", PASSWORD)).await;
+        let bucket = async || engine.bucket_named(world.org.id, "telemetry").await;
+        clock.pass(SECOND);
+        log_in().await.unwrap();
+        bucket().await.unwrap();
+        feed.fresh(clock.instant());
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        clock.pass(3 * SECOND);
+
+        is_gone.store(true, Ordering::SeqCst);
+        assert_eq!(log_in().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(bucket().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        // The record itself cannot be read: that is one.
+        faults.fail(Call::nth(1).and_later(), Fault::Unavailable);
+        log_in().await.unwrap();
+    }
+}

@@ -1,0 +1,212 @@
+//! What whoever operates a server is shown of an outage of the store: `/ready`, metrics, and one
+//! line in the log for each change of state. Alone in its process, so that nobody else is measured.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use http_body_util::BodyExt;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use portcullis::password::{HashParams, HashPoolConfig};
+use portcullis::store::{MemoryStore, Store};
+use portcullis::{
+    CacheConfig, Clock, Credentials, Engine, ErrorKind, Name, NewAuthorization, Permission,
+    Resource, Timestamp, Username,
+};
+use portcullis_testkit::{Call, Fault, Faults, FaultyStore};
+use serde_json::Value;
+use tower::ServiceExt;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Time that the test moves. It stands still otherwise, while that of the feed goes on.
+#[derive(Clone, Debug)]
+struct Hand {
+    began: Instant,
+    passed: Arc<Mutex<Duration>>,
+}
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn instant(&self) -> Instant {
+        self.began + *self.passed.lock().unwrap()
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+struct World {
+    engine: Engine,
+    api: Router,
+    faults: Faults,
+    clock: Hand,
+    log: Log,
+    metrics: PrometheusHandle,
+}
+
+impl World {
+    async fn new() -> Self {
+        let log = Log::default();
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::INFO)
+            .with_ansi(false)
+            .with_writer(log.clone())
+            .init();
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        metrics::set_global_recorder(recorder).unwrap();
+
+        let faults = Faults::new();
+        let inner: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
+        let clock = Hand { began: Instant::now(), passed: Arc::default() };
+        let mut hashing = HashPoolConfig::default();
+        hashing.params = HashParams::new(8, 1, 1).unwrap();
+        let engine = Engine::builder(FaultyStore::new(inner, &faults))
+            .hashing(hashing)
+            .clock(clock.clone())
+            .cache(CacheConfig::default().outage_grace(Duration::from_secs(600)))
+            .build()
+            .await
+            .unwrap();
+        let name = |text| Name::new(text).unwrap();
+        let org = engine.create_org(name("acme")).await.unwrap().id;
+        let user = engine.create_user(name("ada")).await.unwrap().id;
+        let bucket = engine.create_bucket(org, name("telemetry")).await.unwrap().id;
+        let grant = [Permission::write(Resource::bucket(org, bucket))];
+        let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org, grant);
+        let id = engine.create_authorization(new.for_user(user)).await.unwrap().id;
+        engine.set_password(id, "telegraf-password").await.unwrap();
+        while engine.feed_age().is_none() {
+            tokio::task::yield_now().await;
+        }
+        let api = portcullis_http::server_router(engine.clone());
+        Self { engine, api, faults, clock, log, metrics }
+    }
+
+    async fn log_in(&self) -> Option<ErrorKind> {
+        let credentials = Credentials::password("telegraf", "telegraf-password");
+        self.engine.authenticate(credentials).await.err().map(|error| error.kind())
+    }
+
+    fn pass(&self, seconds: u64) {
+        *self.clock.passed.lock().unwrap() += Duration::from_secs(seconds);
+    }
+
+    async fn ready(&self) -> (u16, Value) {
+        let request = Request::get("/ready").body(Body::empty()).unwrap();
+        let (parts, body) = self.api.clone().oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (parts.status.as_u16(), serde_json::from_slice(&body).unwrap())
+    }
+
+    /// Asserts what `/ready` and the metrics say, and waits until the log has a line more.
+    async fn assert_state(&self, status: u16, state: &str, age: f64, line: Option<&str>) {
+        let (answered, json) = self.ready().await;
+        assert_eq!((answered, json["state"].as_str()), (status, Some(state)), "{json}");
+        let told = json["feedAgeSeconds"].as_f64().unwrap();
+        assert!(age - 60.0 < told && told <= age, "{json}");
+        let shown = self.metrics();
+        for other in ["fresh", "stale", "grace", "unavailable"] {
+            let is = u8::from(other == state);
+            let line = format!("portcullis_trust_state{{state=\"{other}\"}} {is}");
+            assert!(shown.lines().any(|shown| shown == line), "no {line} in {shown}");
+        }
+        let Some(line) = line else { return };
+        for _ in 0..200 {
+            if self.lines(line) > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no {line:?} in {}", self.logged());
+    }
+
+    fn metrics(&self) -> String {
+        self.engine.publish_metrics();
+        self.metrics.render()
+    }
+
+    fn counted(&self, metric: &str) -> u64 {
+        let shown = self.metrics();
+        let count = shown.lines().find_map(|line| line.strip_prefix(metric));
+        count.map_or(0, |count| count.trim().parse().unwrap())
+    }
+
+    fn logged(&self) -> String {
+        String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn lines(&self, text: &str) -> usize {
+        self.logged().lines().filter(|line| line.contains(text)).count()
+    }
+}
+
+const STALE: &str = "the store's changes are not known";
+const GRACE: &str = "who is known is let in without it, as";
+const UNAVAILABLE: &str = "log-ins are refused as unavailable";
+const FRESH: &str = "the store's changes are known again";
+
+#[tokio::test]
+async fn every_state_of_an_outage_is_shown_and_logged_once() {
+    let world = World::new().await;
+    let grace = "portcullis_log_ins_total{path=\"grace\"}";
+    let unavailable = "portcullis_log_ins_unavailable_total";
+    assert_eq!(world.log_in().await, None);
+    world.assert_state(200, "fresh", 2.0, None).await;
+
+    // The feed is behind, the store answers.
+    world.pass(300);
+    assert_eq!(world.log_in().await, None);
+    world.assert_state(200, "stale", 300.0, Some(STALE)).await;
+
+    // The store does not answer any more.
+    world.faults.fail(Call::nth(1).and_later(), Fault::Unavailable);
+    world.pass(100);
+    for _ in 0..100 {
+        assert_eq!(world.log_in().await, None);
+    }
+    world.assert_state(200, "grace", 400.0, Some(GRACE)).await;
+    assert_eq!((world.counted(grace), world.counted(unavailable)), (100, 0));
+
+    // For longer than is allowed.
+    world.pass(300);
+    for _ in 0..100 {
+        assert_eq!(world.log_in().await, Some(ErrorKind::Unavailable));
+    }
+    world.assert_state(503, "unavailable", 700.0, Some(UNAVAILABLE)).await;
+    let (_, json) = world.ready().await;
+    assert_eq!((&json["code"], &json["status"]), (&"unavailable".into(), &"fail".into()));
+    assert_eq!((world.counted(grace), world.counted(unavailable)), (100, 100));
+
+    // Time of which the feed knows as well.
+    world.faults.reset();
+    *world.clock.passed.lock().unwrap() = world.clock.began.elapsed();
+    assert_eq!(world.log_in().await, None);
+    world.assert_state(200, "fresh", 2.0, Some(FRESH)).await;
+    let times = [STALE, GRACE, UNAVAILABLE, FRESH].map(|line| world.lines(line));
+    assert_eq!(times, [1; 4], "{}", world.logged());
+}
