@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from processes import wait_until
 
 # How long anything may take: far more than it does.
-LONG = 120
+LONG = 60
 
 
 class SomethingIsWrong(Exception):
@@ -70,10 +70,15 @@ def kill_primary(cluster):
 def pause_primary(cluster):
     """The primary is halted until there is another one, and wakes up believing that it is still one."""
     node = cluster.leader()
+    # Connections that are not used while it is halted are used when it wakes up.
+    cluster.load.crowd(until=lambda: True)
     node.pause()
     cluster.written_again()
     cluster.revoked_again()
     node.go_on()
+    until = time.monotonic() + LONG
+    follows = lambda: node.state().get("role") == "replica" or time.monotonic() > until
+    cluster.load.crowd(until=lambda: cluster.ledger.wrong or follows())
 
 
 def crash_postmaster(cluster):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from client import PREFIX
 from ledger import Record
+from servers import POOL_SIZE
 
 # How many credentials one owner has at a time.
 MOST_OWNED = 8
@@ -214,6 +215,24 @@ class Load:
                 if answer.status in (200, 404):
                     shown = answer.body if answer.status == 200 else None
                     self.ledger.seen(record, shown, answer, other)
+
+    def crowd(self, until):
+        """Reads on as many connections as each node has to the database, at least once."""
+
+        def read(server, random):
+            client = server.client(self.servers.token)
+            while True:
+                record = random.choice(self.ledger.records)
+                answer = client.ask("GET", f"{PREFIX}/{record.id}")
+                if answer.status in (200, 404):
+                    shown = answer.body if answer.status == 200 else None
+                    self.ledger.seen(record, shown, answer, server.name)
+                if until():
+                    return client.close()
+
+        crowd = [server for server in self.servers.all for _ in range(2 * POOL_SIZE)]
+        with ThreadPoolExecutor(len(crowd)) as readers:
+            list(readers.map(read, crowd, [random.Random(self.random.random()) for _ in crowd]))
 
     def log_in_warm(self, server):
         """Logs in with the password that everybody knows, and notes how that went."""

@@ -10,6 +10,9 @@ from processes import start, wait_until
 # What a node believes at the most that it has not heard anew.
 MAX_STALENESS = 2.0
 
+# How many connections a node has to the database.
+POOL_SIZE = 8
+
 
 class Server:
     """A node, which has the same port again when it is started again."""
@@ -47,7 +50,7 @@ class Servers:
 
     def __init__(self, binary, directory, ports, database, more):
         # What operations.md advises for short failovers.
-        self.store = database.url("&connect_timeout=1&statement_timeout=4&pool_size=8")
+        self.store = database.url(f"&connect_timeout=1&statement_timeout=4&pool_size={POOL_SIZE}")
         command = [binary, "setup", "--org", "acme", "--user", "ada", "--bucket", "telemetry"]
         done = subprocess.run(
             [*command, "--json", "--store", self.store], capture_output=True, text=True, timeout=60

@@ -102,6 +102,7 @@
 
 mod announcements;
 mod connection;
+mod connector;
 mod dialect;
 mod error;
 mod follow;

@@ -85,8 +85,8 @@ impl PostgresOptions {
     }
 
     /// Sets how long a host may take to let us in, unless the address says so. Default: 5 seconds.
-    /// From 100 milliseconds to a minute. While no host does, calls fail as unavailable after this
-    /// time for each host.
+    /// From 100 milliseconds to a minute. While no host does, calls fail as unavailable after twice
+    /// this time at the most.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         let bounds = (Duration::from_millis(100), Duration::from_secs(60));
         Self { connect_timeout: timeout.clamp(bounds.0, bounds.1), ..self }
