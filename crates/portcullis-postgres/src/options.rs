@@ -135,7 +135,8 @@ impl PostgresOptions {
     /// postgres://USER[:PASSWORD]@HOST[:PORT][,HOST[:PORT]…]/DATABASE[?NAME=VALUE[&…]]
     /// ```
     ///
-    /// Of several hosts the first one is taken that is there and can be written to. A host is a
+    /// Of several hosts the one is taken that can be written to: of several such the one with the latest
+    /// timeline, and of those the first. A host is a
     /// name, an IP address or, percent-encoded, the directory of a socket. The names are:
     ///
     /// | name | value |
