@@ -72,7 +72,7 @@ def under_guard(work):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         kill_descendants()
-        if status == 0 or "PORTCULLIS_CLUSTER_KEEP" not in os.environ:
+        if "PORTCULLIS_CLUSTER_KEEP" not in os.environ:
             shutil.rmtree(directory, ignore_errors=True)
         else:
             print(f"logs and data are kept in {directory}", file=sys.stderr)
