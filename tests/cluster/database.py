@@ -52,6 +52,15 @@ class Etcd:
             self.processes.append(start(command, self.directory / f"{name}.log"))
         wait_until("etcd", lambda: all(map(self.is_healthy, self.hosts)), 30)
 
+    def pause(self):
+        """Halts all but one, which can decide nothing."""
+        for process in self.processes[1:]:
+            process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        for process in self.processes[1:]:
+            process.send_signal(signal.SIGCONT)
+
     @staticmethod
     def is_healthy(host):
         return (ask(f"http://{host}/health") or {}).get("health") == "true"
@@ -165,6 +174,10 @@ class Node:
             self.kill()
             raise
 
+    def is_primary(self):
+        """Tells whether it takes itself for the primary, which Patroni calls so since version 4."""
+        return self.state().get("role") in ("master", "primary")
+
     def state(self):
         """What Patroni says of the node."""
         return ask(f"http://127.0.0.1:{self.rest}/patroni") or {}
@@ -200,9 +213,13 @@ class Database:
             if role == "leader" and state == "running":
                 node = next(node for node in self.nodes if node.name == name)
                 # What is told of a node that is away may be old.
-                if not node.stopped and node.state().get("role") == "master":
+                if not node.stopped and node.is_primary():
                     return node
         return None
+
+    def primaries(self):
+        """The nodes that take themselves for the primary."""
+        return [node for node in self.nodes if node.is_primary()]
 
     def is_whole(self):
         """Tells whether there are a primary, a standby that it waits for, and another one, and both

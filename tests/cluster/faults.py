@@ -95,6 +95,22 @@ def kill_server(cluster):
     server.start()
 
 
+def pause_server(cluster):
+    """A server is halted, and wakes up with what it knew."""
+    server = cluster.random.choice(cluster.servers.all)
+    server.pause()
+    cluster.revoked_again()
+    server.go_on()
+
+
+def lose_etcd(cluster):
+    """Nobody can tell who leads, so that the primary becomes a standby, until one can again."""
+    cluster.leader()
+    cluster.database.etcd.pause()
+    cluster.wait_until("there to be no primary", lambda: not cluster.database.primaries())
+    cluster.database.etcd.go_on()
+
+
 def restart_everything(cluster):
     """Servers and database are restarted, one after the other, the primary last."""
     for server in cluster.servers.all:
@@ -114,6 +130,8 @@ KINDS = {
     "pause of the primary": pause_primary,
     "crash of the postmaster": crash_postmaster,
     "kill -9 of a server": kill_server,
+    "pause of a server": pause_server,
+    "loss of etcd": lose_etcd,
     "restart of everything": restart_everything,
 }
 

@@ -176,7 +176,9 @@ impl Connector {
             match answer {
                 Ok(connection) => {
                     if best.is_none() {
-                        until = Instant::now() + OTHERS;
+                        // It was promoted since, so that no other one is to be feared.
+                        let wait = if self.is_later(&connection) { Duration::ZERO } else { OTHERS };
+                        until = Instant::now() + wait;
                     }
                     best = Some(match best {
                         Some(best) if !self.is_better((number, &connection), &best) => best,
@@ -193,6 +195,12 @@ impl Connector {
             }
         }
         Err(self.refused(refusals))
+    }
+
+    /// Tells whether it is to a primary that has replaced the one that was seen last.
+    fn is_later(&self, connection: &Connection) -> bool {
+        let known = self.known();
+        known.history.as_ref().is_some_and(|latest| latest.is_before(connection.history()))
     }
 
     /// Tells which of two hosts that can be written to is the primary.

@@ -20,7 +20,7 @@ use crate::rows::parse_id;
 use crate::tables::kind_of;
 
 /// The longest pause between attempts while the database cannot be reached.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a look may take, and be away from the last one, before all hosts are asked who the primary
 /// is. Much shorter than it takes until another one is chosen: whoever was not heard for so long may
