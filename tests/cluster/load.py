@@ -30,7 +30,7 @@ class Load:
         self.names = itertools.count()
         self.threads, self.broken = [], []
         self.samples = {server.name: [] for server in servers.all}
-        self.delays = []
+        self.delays, self.checked = [], []
         self.watches = {server.name: Watches() for server in servers.all}
         self.warm = self.new_record("warm")
         if self.set(self.warm, self.clients(), password=True) is None:
@@ -155,6 +155,37 @@ class Load:
             self.ledger.records.append(record)
         return record
 
+    def known_everywhere(self, number):
+        """New credentials of our own, which every node has in memory."""
+        clients, records = self.clients(), []
+        for _ in range(number):
+            record = self.new_record(f"known-{next(self.names)}")
+            self.set(record, clients, password=True)
+            self.log_in_everywhere(record, clients)
+            records.append(record)
+        return records
+
+    def revoke_behind(self, server, records, wake):
+        """Switches credentials off while one node is halted, and asks that one as soon as it must not
+        let them in any more, so that these are the first requests that it sees when it wakes up."""
+        others = [one for one in self.clients() if one[0] != server.name]
+        for record in records:
+            self.set(record, others, active=False)
+        time.sleep(self.ledger.max_staleness)
+
+        def log_in(record):
+            password = record.passwords()[-1]
+            answer = server.client().log_in(record.name, password)
+            self.ledger.log_in(record, password, answer, server.name)
+            self.ledger.count("log-ins while halted")
+
+        with ThreadPoolExecutor(len(records)) as asking:
+            answers = [asking.submit(log_in, record) for record in records]
+            time.sleep(AGAIN)
+            wake()
+            for answer in answers:
+                answer.result()
+
     # Threads.
 
     def own(self, random):
@@ -267,6 +298,7 @@ class Load:
             elif answer.status in (204, 401) and answer.sent >= revoked_at + self.ledger.max_staleness:
                 if round == 1:
                     self.ledger.count("revocations checked")
+                    self.checked.append(revoked_at)
                 if random.random() < 0.3:
                     watches.add(answer.received + 8 * random.random(), record, password, revoked_at, 2)
             else:
