@@ -50,6 +50,25 @@ class Answer:
         return self.body.get("message", "") if isinstance(self.body, dict) else ""
 
 
+class Connection(http.client.HTTPConnection):
+    """Sends a request at once. A head without its body may be answered, and the connection closed, before
+    the body is there; it would look as if nobody knew what came of the next request on it."""
+
+    held = None
+
+    def request(self, *arguments):
+        self.held = b""
+        super().request(*arguments)
+        whole, self.held = self.held, None
+        self.send(whole)
+
+    def send(self, data):
+        if self.held is None:
+            super().send(data)
+        else:
+            self.held += data
+
+
 class Client:
     """One connection to a node, made anew when it is lost."""
 
@@ -69,7 +88,7 @@ class Client:
             return Answer(None, None, sent, time.monotonic(), why)
 
         if self.connection is None:
-            self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=patience)
+            self.connection = Connection("127.0.0.1", self.port, timeout=patience)
             try:
                 self.connection.connect()
                 self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

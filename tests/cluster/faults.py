@@ -55,7 +55,11 @@ class Cluster:
         since = time.monotonic()
         for server in self.servers.all:
             samples = self.load.samples[server.name]
-            self.wait_until(f"a log-in on {server.name}", lambda: samples[-1][2] == 204 and samples[-1][0] > since)
+
+            def let_in():
+                return samples and samples[-1][2] == 204 and samples[-1][0] > since
+
+            self.wait_until(f"a log-in on {server.name}", let_in)
 
 
 def kill_primary(cluster):

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Config;
@@ -24,6 +25,10 @@ use crate::tls::Tls;
 /// promoted answers at once; one that is gone says nothing.
 const OTHERS: Duration = Duration::from_millis(500);
 
+/// For how long it is taken for granted that nobody is the primary when nobody was: those who come
+/// meanwhile get their answer at once, and hosts that have enough to do are not asked by each of them.
+const NOBODY: Duration = Duration::from_millis(200);
+
 /// How often a connection is begun during which there is doubt about the primary.
 const TRIES: u32 = 3;
 
@@ -35,6 +40,8 @@ pub(crate) struct Connector {
     answer_timeout: Duration,
     session: String,
     known: Mutex<Known>,
+    /// Held by who asks all hosts: one at a time, for everybody.
+    asking: AsyncMutex<()>,
 }
 
 /// One host, and what is said to it.
@@ -60,6 +67,8 @@ struct Known {
     history: Option<History>,
     /// What ends the connections to it.
     ends: Vec<AbortHandle>,
+    /// When all were asked and nobody was, and what they said.
+    nobody: Option<(Instant, String)>,
 }
 
 impl Known {
@@ -82,11 +91,10 @@ impl Known {
         }
         if self.former != number || self.history.as_ref() != Some(history) {
             // Whatever is still under way on the one before is better begun anew.
-            for end in self.ends.drain(..) {
-                end.abort();
-            }
+            self.end_all();
             self.era.0 += 1;
         }
+        self.nobody = None;
         self.host = Some(number);
         self.former = number;
         self.history = Some(history.clone());
@@ -94,6 +102,20 @@ impl Known {
         self.ends.push(connection.end());
         connection.era = self.era;
         Ok(true)
+    }
+
+    /// Ends what is under way.
+    fn end_all(&mut self) {
+        for end in self.ends.drain(..) {
+            end.abort();
+        }
+    }
+
+    /// What all hosts have said if nobody was the primary, a moment ago or since then.
+    fn nobody_since(&self, since: Instant) -> Option<Failure> {
+        let (at, said) = self.nobody.as_ref()?;
+        let counts = *at >= since || at.elapsed() < NOBODY;
+        counts.then(|| any_host(said.clone()))
     }
 }
 
@@ -113,6 +135,7 @@ impl Connector {
             answer_timeout: statement_timeout + statement_timeout / 4 + Duration::from_secs(1),
             session: dialect::session(schema, statement_timeout),
             known: Mutex::default(),
+            asking: AsyncMutex::default(),
         }
     }
 
@@ -147,29 +170,42 @@ impl Connector {
 
     /// The same, once; `None` if there was doubt meanwhile.
     async fn try_to_connect(&self) -> Result<Option<Connection>, Failure> {
-        let (mut era, first) = {
-            let known = self.known();
-            (known.era, known.host)
-        };
-        let mut refusals = Vec::new();
-        if let Some(number) = first {
+        let since = Instant::now();
+        if let Some((era, number)) = self.primary() {
             match self.try_host(number).await.and_then(|one| self.accepted(number, one, era)) {
                 Ok(accepted) => return Ok(accepted),
-                Err(failure) => {
-                    // Where there are too many connections, those that there are must be kept.
-                    if failure.remedy() == Remedy::Elsewhere
-                        || matches!(failure, Failure::Silent(_))
-                    {
-                        self.doubt(era);
-                    }
-                    refusals.push((number, failure));
+                // Where there are too many connections, those that there are must be kept.
+                Err(failure @ Failure::Database { .. }) if failure.remedy() == Remedy::None => {
+                    return Err(failure);
                 }
+                Err(_) => self.doubt(era),
             }
-            era = self.era();
         }
-        let others = (0..self.hosts.len()).filter(|number| Some(*number) != first);
+        let _asking = self.asking.lock().await;
+        // Somebody else has asked meanwhile.
+        if self.primary().is_some() {
+            return Ok(None);
+        }
+        if let Some(nobody) = self.known().nobody_since(since) {
+            return Err(nobody);
+        }
+        let era = self.era();
+        let (best, mut refusals) = self.ask_all().await;
+        if let Some((number, connection)) = best {
+            match self.accepted(number, connection, era) {
+                Ok(accepted) => return Ok(accepted),
+                Err(failure) => refusals.push((number, failure)),
+            }
+        }
+        Err(self.nobody(refusals))
+    }
+
+    /// Asks all hosts, and returns the best of those that can be written to, and what the others say.
+    async fn ask_all(&self) -> (Option<(usize, Connection)>, Vec<(usize, Failure)>) {
+        let all = 0..self.hosts.len();
         let mut answers: FuturesUnordered<_> =
-            others.map(async |number| (number, self.try_host(number).await)).collect();
+            all.map(async |number| (number, self.try_host(number).await)).collect();
+        let mut refusals = Vec::new();
         let mut best: Option<(usize, Connection)> = None;
         let mut until = Instant::now() + 2 * self.connect_timeout;
         while let Ok(Some((number, answer))) = timeout_at(until, answers.next()).await {
@@ -188,13 +224,7 @@ impl Connector {
                 Err(failure) => refusals.push((number, failure)),
             }
         }
-        if let Some((number, connection)) = best {
-            match self.accepted(number, connection, era) {
-                Ok(accepted) => return Ok(accepted),
-                Err(failure) => refusals.push((number, failure)),
-            }
-        }
-        Err(self.refused(refusals))
+        (best, refusals)
     }
 
     /// Tells whether it is to a primary that has replaced the one that was seen last.
@@ -236,24 +266,43 @@ impl Connector {
         Ok(accepted.then_some(connection))
     }
 
-    fn refused(&self, mut refusals: Vec<(usize, Failure)>) -> Failure {
+    /// Nobody is the primary. What waits for an answer of the former one is told so, unless that one
+    /// does speak.
+    fn nobody(&self, mut refusals: Vec<(usize, Failure)>) -> Failure {
         refusals.sort_by_key(|(number, _)| *number);
         let name = |number: usize| self.hosts.get(number).map_or("", |host| host.name.as_str());
         // The others, if any, are standbys or gone; all of it tells more than one.
         let all: Vec<_> =
             refusals.iter().map(|(host, failure)| format!("{}: {failure}", name(*host))).collect();
+        let all = all.join("; ");
+        let mut known = self.known();
+        let speaks = |(number, failure): &(usize, Failure)| {
+            *number == known.former && matches!(failure, Failure::Database { .. })
+        };
+        if !refusals.iter().any(speaks) {
+            known.end_all();
+        }
+        known.nobody = Some((Instant::now(), all.clone()));
+        drop(known);
         match refusals.into_iter().next() {
-            Some((host, failure)) if all.len() == 1 => {
+            Some((host, failure)) if self.hosts.len() == 1 => {
                 Failure::Connect { host: name(host).to_owned(), cause: Box::new(failure) }
             }
-            _ => Failure::Connect {
-                host: "any host".to_owned(),
-                cause: Box::new(Failure::Lost(all.join("; "))),
-            },
+            _ => any_host(all),
         }
+    }
+
+    /// The number of the primary's host, as of an era, unless there is doubt.
+    fn primary(&self) -> Option<(Era, usize)> {
+        let known = self.known();
+        Some((known.era, known.host?))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn any_host(said: String) -> Failure {
+    Failure::Connect { host: "any host".to_owned(), cause: Box::new(Failure::Lost(said)) }
 }

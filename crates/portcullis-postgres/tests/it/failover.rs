@@ -194,3 +194,33 @@ fn a_primary_that_is_halted_holds_nobody_up_for_long_and_is_not_read_when_it_wak
         commit(&store, [replace(&newer, &new)]).await.unwrap();
     });
 }
+
+#[test]
+fn while_nobody_is_the_primary_everybody_is_told_so_soon() {
+    if absent().is_some() {
+        return;
+    }
+    let mut pair = Pair::start();
+    run(async {
+        let second = Duration::from_secs(1);
+        let store = options().connect_timeout(second).open(&pair.both()).await.unwrap();
+        let ada = user(1, "ada");
+        commit(&store, [create(&ada)]).await.unwrap();
+        use_all(&store, &ada).await;
+        pair.pause();
+        // 2 s for the look, 1 s for a new connection, again for who comes then; a statement has 10.
+        for most in [6 * second, 4 * second] {
+            let begin = Instant::now();
+            for found in use_all(&store, &ada).await {
+                assert!(matches!(found, Err(StoreError::Unavailable { .. })), "{found:?}");
+            }
+            assert!(begin.elapsed() < most, "{:?}", begin.elapsed());
+        }
+        pair.go_on();
+        let begin = Instant::now();
+        while store.get(Lookup::Id(Kind::User, ada.id)).await.is_err() {
+            assert!(begin.elapsed() < 10 * second);
+        }
+        commit(&store, [replace(&revised(&ada), &ada)]).await.unwrap();
+    });
+}
