@@ -54,9 +54,8 @@ class Server:
 class Servers:
     """The three of them, on a store that was just set up."""
 
-    def __init__(self, binary, directory, ports, database, more):
-        # What operations.md advises for short failovers.
-        self.store = database.url(f"&connect_timeout=1&statement_timeout=4&pool_size={POOL_SIZE}")
+    def __init__(self, binary, directory, ports, database, address, more):
+        self.store = database.url(f"&{address}&pool_size={POOL_SIZE}")
         command = [binary, "setup", "--org", "acme", "--user", "ada", "--bucket", "telemetry"]
         done = subprocess.run(
             [*command, "--json", "--store", self.store], capture_output=True, text=True, timeout=60
