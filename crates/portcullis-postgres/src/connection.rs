@@ -1,9 +1,9 @@
-//! One connection: making it, and what is known of it.
+//! One connection, and what is known of it.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
@@ -13,104 +13,11 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row, Statement, ToStatement};
 
-use crate::dialect;
+use crate::connector::Era;
+use crate::dialect::{self, History};
 use crate::error::Failure;
 use crate::tables::{Ask, Table};
 use crate::tls::Tls;
-
-/// How to connect, and to whom.
-pub(crate) struct Connector {
-    hosts: Vec<Host>,
-    /// The host that let us in the last time, which is asked first.
-    preferred: AtomicUsize,
-    tls: Option<Tls>,
-    connect_timeout: Duration,
-    answer_timeout: Duration,
-    session: String,
-}
-
-/// One host, and what is said to it.
-pub(crate) struct Host {
-    /// Its name and port, for messages.
-    pub(crate) name: String,
-    pub(crate) config: Config,
-}
-
-impl Connector {
-    pub(crate) fn new(
-        hosts: Vec<Host>,
-        tls: Option<Tls>,
-        schema: &str,
-        connect_timeout: Duration,
-        statement_timeout: Duration,
-    ) -> Self {
-        Self {
-            hosts,
-            preferred: AtomicUsize::new(0),
-            tls,
-            connect_timeout,
-            // After the server has had its chance to say what is wrong.
-            answer_timeout: statement_timeout + statement_timeout / 4 + Duration::from_secs(1),
-            session: dialect::session(schema, statement_timeout),
-        }
-    }
-
-    /// Connects to the first host that is there and can be written to. This takes no longer than
-    /// hosts × time-out.
-    pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
-        let first = self.preferred.load(Ordering::Relaxed);
-        let mut refusals = Vec::new();
-        for number in 0..self.hosts.len() {
-            let number = (first + number) % self.hosts.len();
-            let Some(host) = self.hosts.get(number) else { continue };
-            let failure = match timeout(self.connect_timeout, self.connect_to(host)).await {
-                Ok(Ok(connection)) => {
-                    self.preferred.store(number, Ordering::Relaxed);
-                    return Ok(connection);
-                }
-                Ok(Err(failure)) => failure,
-                Err(_) => Failure::Silent(self.connect_timeout),
-            };
-            tracing::debug!(host = host.name, %failure, "cannot connect");
-            refusals.push((host.name.as_str(), failure));
-        }
-        // The others, if any, are standbys or gone; all of it tells more than one.
-        let all: Vec<_> =
-            refusals.iter().map(|(host, failure)| format!("{host}: {failure}")).collect();
-        match refusals.into_iter().next() {
-            Some((host, failure)) if all.len() == 1 => {
-                Err(Failure::Connect { host: host.to_owned(), cause: Box::new(failure) })
-            }
-            _ => Err(Failure::Connect {
-                host: "any host".to_owned(),
-                cause: Box::new(Failure::Lost(all.join("; "))),
-            }),
-        }
-    }
-
-    async fn connect_to(&self, host: &Host) -> Result<Connection, Failure> {
-        let warnings = Arc::new(AtomicU64::new(0));
-        let (client, driver) = match &self.tls {
-            Some(tls) if host.config.get_ssl_mode() != SslMode::Disable => {
-                let (client, connection) = host.config.connect(tls.clone()).await?;
-                (client, drive(connection, Arc::clone(&warnings)))
-            }
-            _ => {
-                let (client, connection) = host.config.connect(NoTls).await?;
-                (client, drive(connection, Arc::clone(&warnings)))
-            }
-        };
-        client.batch_execute(&self.session).await?;
-        Ok(Connection {
-            client,
-            driver,
-            warnings,
-            statements: HashMap::new(),
-            answer_timeout: self.answer_timeout,
-            used: Instant::now(),
-        })
-    }
-}
 
 /// Drives the connection on a task of its own, and counts the warnings that it brings.
 fn drive<S, T>(
@@ -150,11 +57,56 @@ pub(crate) struct Connection {
     warnings: Arc<AtomicU64>,
     statements: HashMap<(&'static str, Ask), Statement>,
     answer_timeout: Duration,
+    history: History,
+    /// When it was made, in terms of whom one believed to be the primary.
+    pub(crate) era: Era,
     /// When it was used last.
     pub(crate) used: Instant,
 }
 
 impl Connection {
+    /// Connects to a server that can be written to, with a session as these statements set it up.
+    pub(crate) async fn open(
+        config: &Config,
+        tls: Option<&Tls>,
+        session: &str,
+        answer_timeout: Duration,
+    ) -> Result<Self, Failure> {
+        let warnings = Arc::new(AtomicU64::new(0));
+        let (client, driver) = match tls {
+            Some(tls) if config.get_ssl_mode() != SslMode::Disable => {
+                let (client, connection) = config.connect(tls.clone()).await?;
+                (client, drive(connection, Arc::clone(&warnings)))
+            }
+            _ => {
+                let (client, connection) = config.connect(NoTls).await?;
+                (client, drive(connection, Arc::clone(&warnings)))
+            }
+        };
+        client.batch_execute(session).await?;
+        let history = History::read(&client.query_one(dialect::HISTORY, &[]).await?)?;
+        Ok(Self {
+            client,
+            driver,
+            warnings,
+            statements: HashMap::new(),
+            answer_timeout,
+            history,
+            era: Era::default(),
+            used: Instant::now(),
+        })
+    }
+
+    /// Which history of which database it works on.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// What ends it from elsewhere.
+    pub(crate) fn end(&self) -> AbortHandle {
+        self.driver.clone()
+    }
+
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use tokio_postgres::Row;
+
 /// The oldest version with all that is used: 64-bit transaction ids as a type.
 pub(crate) const OLDEST_VERSION: i32 = 130_000;
 
@@ -54,14 +56,13 @@ pub(crate) const IDENTIFY: &str = "SELECT current_setting('server_version_num'):
 pub(crate) const LOCK_MIGRATIONS: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
      SELECT pg_advisory_xact_lock(5793171302174064244)";
 
-/// Which history of which database the connection works on: after a restore, or on a standby that
-/// was promoted, it is another one, and transactions have other numbers. A connection to a primary
+/// Which [history](History) of which database the connection works on. A connection to a primary
 /// never sees it change.
 pub(crate) const HISTORY: &str = "SELECT concat_ws(' ', \
          (SELECT oid FROM pg_database WHERE datname = current_database()), \
-         substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8), \
          CASE WHEN has_function_privilege('pg_control_system()', 'execute') \
-             THEN (SELECT system_identifier FROM pg_control_system()) END)";
+             THEN (SELECT system_identifier FROM pg_control_system()) END), \
+         substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)";
 
 /// What was committed since an earlier look, and what the next one needs to know.
 ///
@@ -102,6 +103,32 @@ pub(crate) const TRIM: &str = "WITH gone AS (DELETE FROM changes AS c USING \
              WHERE name = 'trimmed' AND EXISTS (SELECT FROM gone)) \
      SELECT count(*) FROM gone";
 
+/// What has become of a database: after a restore, or on a standby that was promoted, it is another
+/// history, and transactions have other numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct History {
+    database: String,
+    /// Every promotion begins a new one, with a higher number, in hexadecimal digits.
+    timeline: String,
+}
+
+impl History {
+    /// Reads the answer to [`HISTORY`].
+    pub(crate) fn read(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self { database: row.try_get(0)?, timeline: row.try_get(1)? })
+    }
+
+    /// Tells whether a primary with this history was replaced by one with the other.
+    pub(crate) fn is_before(&self, other: &Self) -> bool {
+        self.database == other.database && self.timeline < other.timeline
+    }
+
+    #[cfg(test)]
+    pub(crate) fn new(database: &str, timeline: u32) -> Self {
+        Self { database: database.to_owned(), timeline: format!("{timeline:08X}") }
+    }
+}
+
 /// Which transactions can be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
@@ -140,6 +167,15 @@ mod tests {
 
     fn snapshot(next: i64, under_way: &[i64]) -> Snapshot {
         Snapshot { next, under_way: under_way.to_vec() }
+    }
+
+    #[test]
+    fn a_primary_is_replaced_by_a_later_timeline_of_the_same_database() {
+        let old = History::new("a", 9);
+        assert!(old.is_before(&History::new("a", 16)));
+        assert!(!old.is_before(&old));
+        assert!(!History::new("a", 16).is_before(&old));
+        assert!(!old.is_before(&History::new("b", 16)));
     }
 
     #[test]

@@ -12,14 +12,20 @@ use portcullis::Id;
 use portcullis::store::Feed;
 
 use crate::announcements::{Announcements, Found};
-use crate::connection::{Connection, Connector};
-use crate::dialect::{self, Snapshot};
+use crate::connection::{Connection, answer_within};
+use crate::connector::Connector;
+use crate::dialect::{self, History, Snapshot};
 use crate::error::Failure;
 use crate::pool::{NoConnection, Pool};
 use crate::tables::kind_of;
 
 /// The longest pause between attempts while the database cannot be reached.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a look may take, and be away from the last one, before all hosts are asked who the primary
+/// is. Much shorter than it takes until another one is chosen: whoever was not heard for so long may
+/// have been replaced by the time it is heard again.
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
 /// How many old changes are deleted at a time.
 const TRIM_AT_ONCE: i64 = 5_000;
@@ -36,6 +42,8 @@ pub(crate) struct Follower {
     keep: Duration,
     eye: Option<Eye>,
     seen: Option<Seen>,
+    /// When the last look began that succeeded.
+    looked: Instant,
     trimmed: Instant,
     /// Whether the last look failed, so that a lasting failure is logged once.
     blind: bool,
@@ -45,13 +53,12 @@ pub(crate) struct Follower {
 struct Eye {
     connection: Connection,
     news: Statement,
-    history: String,
 }
 
 /// Up to where changes were told, in which history of which store.
 struct Seen {
     snapshot: Snapshot,
-    history: String,
+    history: History,
     store: String,
 }
 
@@ -63,7 +70,7 @@ impl Follower {
         every: Duration,
         keep: Duration,
     ) -> Self {
-        let trimmed = Instant::now();
+        let now = Instant::now();
         Self {
             connector,
             announcements,
@@ -72,7 +79,8 @@ impl Follower {
             keep,
             eye: None,
             seen: None,
-            trimmed,
+            looked: now,
+            trimmed: now,
             blind: false,
         }
     }
@@ -99,9 +107,7 @@ impl Follower {
                         true => tracing::debug!(%failure, "still cannot follow changes"),
                     }
                     self.blind = true;
-                    if let Some(eye) = self.eye.take() {
-                        eye.connection.abandon();
-                    }
+                    self.doubt();
                     pause = (2 * pause).min(LONGEST_PAUSE.max(self.every));
                 }
             }
@@ -109,8 +115,20 @@ impl Follower {
         }
     }
 
+    /// Looks on another connection the next time, at whoever is the primary then.
+    fn doubt(&mut self) {
+        if let Some(eye) = self.eye.take() {
+            self.connector.doubt(eye.connection.era);
+            eye.connection.abandon();
+        }
+    }
+
     /// Tells what was changed since the last look. The first one begins.
     pub(crate) async fn look(&mut self) -> Result<(), Failure> {
+        // This process may have been halted as well.
+        if self.looked.elapsed() > LONGEST_LOOK + self.every {
+            self.doubt();
+        }
         let eye = match &mut self.eye {
             Some(eye) => eye,
             none => none.insert(Eye::open(&self.connector).await?),
@@ -118,7 +136,7 @@ impl Follower {
         // Before anything is looked at: what was committed by now will be seen.
         let as_of = Instant::now();
         let told = self.announcements.told();
-        let same = self.seen.as_ref().filter(|seen| seen.history == eye.history);
+        let same = self.seen.as_ref().filter(|seen| seen.history == *eye.connection.history());
         let Some(seen) = same else {
             let now = eye.now().await?;
             if self.seen.is_some() {
@@ -126,12 +144,15 @@ impl Follower {
                 self.announcements.missed(&told);
             }
             self.seen = Some(now);
+            self.looked = as_of;
             self.announcements.feed().fresh(as_of);
             return Ok(());
         };
         let most = i64::try_from(MOST_CHANGES).unwrap_or(i64::MAX).saturating_add(1);
         let Snapshot { next, under_way } = &seen.snapshot;
-        let rows = eye.connection.rows(&eye.news, &[next, under_way, &told, &most]).await?;
+        let parameters: [&(dyn ToSql + Sync); 4] = [next, under_way, &told, &most];
+        let rows = eye.connection.client().query(&eye.news, &parameters);
+        let rows = answer_within(LONGEST_LOOK.min(eye.connection.answer_limit()), rows).await?;
         let first = rows.first().ok_or(Failure::Unusable("it does not say what can be seen"))?;
         let (snapshot, store, trimmed) = head(first)?;
         let changes = match rows.len() > MOST_CHANGES {
@@ -143,7 +164,9 @@ impl Follower {
             Some(changes) if reaches => self.announcements.found(&told, changes),
             _ => self.announcements.missed(&told),
         }
-        self.seen = Some(Seen { snapshot, history: eye.history.clone(), store });
+        let history = eye.connection.history().clone();
+        self.seen = Some(Seen { snapshot, history, store });
+        self.looked = as_of;
         self.announcements.feed().fresh(as_of);
         Ok(())
     }
@@ -170,14 +193,13 @@ impl Eye {
         let connection = connector.connect().await?;
         connection.run(dialect::LOOKING).await?;
         let news = connection.answer(connection.client().prepare(dialect::NEWS)).await?;
-        let history = connection.row(dialect::HISTORY, &[]).await?.try_get(0)?;
-        Ok(Self { connection, news, history })
+        Ok(Self { connection, news })
     }
 
     /// Begins here.
     async fn now(&self) -> Result<Seen, Failure> {
         let (snapshot, store, _) = head(&self.connection.row(dialect::NOW, &[]).await?)?;
-        Ok(Seen { snapshot, history: self.history.clone(), store })
+        Ok(Seen { snapshot, history: self.connection.history().clone(), store })
     }
 }
 

@@ -30,6 +30,11 @@
 //! - A commit whose answer did not come, or came with the warning that its standbys were not waited
 //!   for to the end, is [`StoreError::Indeterminate`]: the revision tells. No statement of a
 //!   time-out is ever sent after a `COMMIT`.
+//! - A primary that was replaced and does not know it, as when it was halted and wakes up, is not read.
+//!   Where there is doubt about the primary (a connection broke, a look took longer than two seconds)
+//!   all hosts are asked, and of those that can be written to the one with the latest timeline is
+//!   believed, if it is not earlier than the latest that was ever seen. What is not known by asking,
+//!   because the new one cannot be reached, is up to what has replaced the old one.
 //! - Every node hears of the changes of the others within two looks, 75 ms apart by default, and
 //!   reads what they have committed at once. Reads go to the primary too: what is read to be
 //!   remembered must not be older than the feed.
@@ -102,6 +107,7 @@
 
 mod announcements;
 mod connection;
+mod connector;
 mod dialect;
 mod error;
 mod follow;

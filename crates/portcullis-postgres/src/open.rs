@@ -12,7 +12,8 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 use crate::announcements::Announcements;
-use crate::connection::{Connection, Connector, Host as Target};
+use crate::connection::Connection;
+use crate::connector::{Connector, Host as Target};
 use crate::dialect::{BEGIN, COMMIT};
 use crate::error::Failure;
 use crate::follow::Follower;

@@ -85,8 +85,8 @@ impl PostgresOptions {
     }
 
     /// Sets how long a host may take to let us in, unless the address says so. Default: 5 seconds.
-    /// From 100 milliseconds to a minute. While no host does, calls fail as unavailable after this
-    /// time for each host.
+    /// From 100 milliseconds to a minute. While no host does, calls fail as unavailable after twice
+    /// this time at the most.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         let bounds = (Duration::from_millis(100), Duration::from_secs(60));
         Self { connect_timeout: timeout.clamp(bounds.0, bounds.1), ..self }
@@ -135,7 +135,8 @@ impl PostgresOptions {
     /// postgres://USER[:PASSWORD]@HOST[:PORT][,HOST[:PORT]…]/DATABASE[?NAME=VALUE[&…]]
     /// ```
     ///
-    /// Of several hosts the first one is taken that is there and can be written to. A host is a
+    /// Of several hosts the one is taken that can be written to: of several such the one with the latest
+    /// timeline, and of those the first. A host is a
     /// name, an IP address or, percent-encoded, the directory of a socket. The names are:
     ///
     /// | name | value |

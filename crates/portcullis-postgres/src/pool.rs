@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::connection::{Connection, Connector};
+use crate::connection::Connection;
+use crate::connector::Connector;
 use crate::error::{Failure, Remedy};
 
 /// After so long without use a connection is tried before it is trusted: firewalls forget, and
@@ -75,7 +76,8 @@ impl Pool {
         loop {
             let idle = self.idle().pop();
             let Some(connection) = idle else { break };
-            if connection.has_ended() {
+            if connection.has_ended() || connection.era != self.connector.era() {
+                connection.abandon();
                 continue;
             }
             if connection.used.elapsed() < TRY_AFTER {
@@ -104,14 +106,6 @@ impl Pool {
         let all = self.permits.acquire_many(self.size).await;
         self.idle().clear();
         drop(all);
-    }
-
-    /// Lets go of the connections that nobody uses: when one is found dead, so are they.
-    fn distrust(&self) {
-        let idle = std::mem::take(&mut *self.idle());
-        for connection in idle {
-            connection.abandon();
-        }
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
@@ -152,12 +146,13 @@ impl Lease {
     /// Ends the connection if the failure says that it is of no use. Tells whether another one may do
     /// better.
     pub(crate) fn give_up(mut self, failure: &Failure) -> bool {
+        let elsewhere = failure.remedy() == Remedy::Elsewhere;
+        // When one is found dead, so are the others.
+        if elsewhere && let Some(connection) = &self.connection {
+            self.pool.connector.doubt(connection.era);
+        }
         if failure.ends_connection() {
             self.end();
-        }
-        let elsewhere = failure.remedy() == Remedy::Elsewhere;
-        if elsewhere {
-            self.pool.distrust();
         }
         elsewhere && !self.is_new
     }
@@ -181,7 +176,9 @@ impl Drop for Lease {
             connection.abandon();
             return;
         }
-        if connection.has_ended() || self.pool.is_closed() {
+        let of_use = connection.era == self.pool.connector.era() && !self.pool.is_closed();
+        if connection.has_ended() || !of_use {
+            connection.abandon();
             return;
         }
         connection.used = std::time::Instant::now();

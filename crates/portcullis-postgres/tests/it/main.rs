@@ -10,6 +10,8 @@ mod conformance;
 #[cfg(test)]
 mod engine_faults;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod following;

@@ -1,0 +1,199 @@
+"""What is done to the cluster, and how long it takes until everybody is served again."""
+
+import time
+from dataclasses import dataclass
+
+from processes import wait_until
+
+# How long anything may take: far more than it does.
+LONG = 60
+
+
+class SomethingIsWrong(Exception):
+    """The ledger has found something, and there is nothing more to wait for."""
+
+
+class Cluster:
+    """The database, the servers on it, and the load on them."""
+
+    def __init__(self, database, servers, ledger, load, random):
+        self.database, self.servers = database, servers
+        self.ledger, self.load, self.random = ledger, load, random
+
+    def wait_until(self, what, condition):
+        """Waits for a condition, unless something is wrong already."""
+        def condition_or_wrong():
+            if self.ledger.wrong:
+                raise SomethingIsWrong
+            return condition()
+
+        return wait_until(what, condition_or_wrong, LONG)
+
+    def leader(self):
+        return self.wait_until("a primary", self.database.leader)
+
+    def written_again(self, servers=None):
+        """Waits until something is acknowledged on each of the servers that was asked for since."""
+        since = time.monotonic()
+        names = {server.name for server in servers or self.servers.all}
+
+        def acked():
+            # The pause of a writer is short: what comes a second later was asked for since.
+            return names <= {name for at, name in self.ledger.acked_at[-500:] if at > since}
+
+        self.wait_until(f"changes on {names}", acked)
+
+    def revoked_again(self):
+        """Waits until something that was revoked since could be let in by who knows nothing of it."""
+        since = time.monotonic()
+        self.wait_until("revocations", lambda: any(at > since for at in self.load.checked[-50:]))
+
+    def whole_again(self):
+        self.wait_until("the database", self.database.is_whole)
+        self.wait_until("the servers", self.servers.are_ready)
+        self.written_again()
+        since = time.monotonic()
+        for server in self.servers.all:
+            samples = self.load.samples[server.name]
+
+            def let_in():
+                return samples and samples[-1][2] == 204 and samples[-1][0] > since
+
+            self.wait_until(f"a log-in on {server.name}", let_in)
+
+
+def kill_primary(cluster):
+    """The machine of the primary is lost, and comes back later."""
+    node = cluster.leader()
+    node.kill()
+    cluster.written_again()
+    node.start()
+
+
+def pause_primary(cluster):
+    """The primary is halted until there is another one, and wakes up believing that it is still one."""
+    node = cluster.leader()
+    # Connections that are not used while it is halted are used when it wakes up.
+    cluster.load.crowd(until=lambda: True)
+    node.pause()
+    cluster.written_again()
+    cluster.revoked_again()
+    node.go_on()
+    until = time.monotonic() + LONG
+    follows = lambda: node.state().get("role") == "replica" or time.monotonic() > until
+    cluster.load.crowd(until=lambda: cluster.ledger.wrong or follows())
+
+
+def crash_postmaster(cluster):
+    """PostgreSQL dies on the primary, its Patroni does not."""
+    cluster.leader().crash_postmaster()
+    cluster.written_again()
+
+
+def kill_server(cluster):
+    """A server dies, and comes back."""
+    server = cluster.random.choice(cluster.servers.all)
+    server.kill()
+    cluster.written_again([other for other in cluster.servers.all if other is not server])
+    server.start()
+
+
+def pause_server(cluster):
+    """A server is halted, and wakes up with what it knew."""
+    server = cluster.random.choice(cluster.servers.all)
+    records = cluster.load.known_everywhere(4)
+    server.pause()
+    cluster.load.revoke_behind(server, records, wake=server.go_on)
+
+
+def lose_etcd(cluster):
+    """Nobody can tell who leads, so that the primary becomes a standby, until one can again."""
+    cluster.leader()
+    cluster.database.etcd.pause()
+    cluster.wait_until("there to be no primary", lambda: not cluster.database.primaries())
+    cluster.database.etcd.go_on()
+
+
+def restart_everything(cluster):
+    """Servers and database are restarted, one after the other, the primary last."""
+    for server in cluster.servers.all:
+        server.stop()
+        server.start()
+        cluster.wait_until("the servers", cluster.servers.are_ready)
+    leader = cluster.leader()
+    for node in sorted(cluster.database.nodes, key=lambda node: node is leader):
+        node.stop()
+        cluster.written_again()
+        node.start()
+        cluster.wait_until("the database", cluster.database.is_whole)
+
+
+KINDS = {
+    "kill -9 of the primary": kill_primary,
+    "pause of the primary": pause_primary,
+    "crash of the postmaster": crash_postmaster,
+    "kill -9 of a server": kill_server,
+    "pause of a server": pause_server,
+    "loss of etcd": lose_etcd,
+    "restart of everything": restart_everything,
+}
+
+
+@dataclass
+class Outcome:
+    """What one fault has cost."""
+
+    kind: str
+    took: float
+    writes: float
+    writes_worst: float
+    warm: float
+    unavailable: int
+    slowest: float
+    acked: int
+    unknown: int
+
+    HEAD = (
+        f"{'fault':<26}{'whole after':>12}{'no write for':>14}{'on one node':>13}"
+        f"{'no warm log-in':>16}{'unavailable':>13}{'slowest':>9}{'acked':>8}{'unknown':>9}"
+    )
+
+    def __str__(self):
+        return (
+            f"{self.kind:<26}{self.took:>10.1f} s{self.writes:>12.1f} s{self.writes_worst:>11.1f} s"
+            f"{self.warm:>14.1f} s{self.unavailable:>13}{self.slowest:>7.1f} s{self.acked:>8}{self.unknown:>9}"
+        )
+
+
+def suffer(cluster, kind):
+    """Does it, waits until it is over, and tells what it has cost."""
+    cluster.whole_again()
+    counts, begin = dict(cluster.ledger.counts), time.monotonic()
+    KINDS[kind](cluster)
+    cluster.whole_again()
+    end = time.monotonic()
+
+    def more(*outcomes):
+        now = cluster.ledger.counts
+        return sum(now.get(f"changes {one}", 0) - counts.get(f"changes {one}", 0) for one in outcomes)
+
+    acked = [(at, name) for at, name in cluster.ledger.acked_at if begin <= at <= end]
+    servers = [server.name for server in cluster.servers.all]
+    samples = {name: [one for one in cluster.load.samples[name] if begin <= one[1] <= end] for name in servers}
+    failed = [one for name in servers for one in samples[name] if one[2] != 204]
+    return Outcome(
+        kind=kind,
+        took=end - begin,
+        writes=longest_gap(begin, [at for at, _ in acked], end),
+        writes_worst=max(longest_gap(begin, [at for at, name in acked if name == one], end) for one in servers),
+        warm=max(longest_gap(begin, [one[1] for one in samples[name] if one[2] == 204], end) for name in servers),
+        unavailable=len(failed),
+        slowest=max((one[1] - one[0] for name in servers for one in samples[name]), default=0),
+        acked=more("acked"),
+        unknown=more("unknown", "lingering"),
+    )
+
+
+def longest_gap(begin, times, end):
+    times = [begin, *sorted(times), end]
+    return max(later - earlier for earlier, later in zip(times, times[1:]))

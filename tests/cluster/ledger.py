@@ -1,0 +1,180 @@
+"""What was asked, what came of it, and whether what is seen later can be true.
+
+Each record has one owner in the test, who changes it step by step, so that its history is a list. A
+change that was `acked` has happened, one that was `refused` has not; one that is `unknown` may have,
+but not after a later one that was acknowledged, for that one waited for it; one that is `lingering`
+may happen at any time.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class State:
+    """What a record is at a moment."""
+
+    exists: bool = False
+    active: bool = True
+    password: str | None = None
+    description: str = ""
+
+    def lets_in(self, password):
+        return self.exists and self.active and password is not None and self.password == password
+
+    def shows(self, record):
+        """Tells whether the record, or none, is what somebody sees of it."""
+        if record is None:
+            return not self.exists
+        status = "active" if self.active else "inactive"
+        return self.exists and record["status"] == status and record["description"] == self.description
+
+
+@dataclass
+class Change:
+    """What was asked: which members of the state are to be new."""
+
+    what: dict
+    begin: float
+    end: float | None = None
+    outcome: str | None = None
+
+    def applied(self, states):
+        """The states after it, from those before it."""
+        if not self.what.get("exists", True):
+            return {replace(state, exists=False) for state in states}
+        if "exists" in self.what:
+            return {replace(state, **self.what) for state in states}
+        # What is gone stays gone.
+        return {replace(state, **self.what) if state.exists else state for state in states}
+
+
+@dataclass(eq=False)
+class Record:
+    """A record's history."""
+
+    name: str
+    id: str | None = None
+    changes: list = field(default_factory=list)
+
+    def begins(self, **what):
+        change = Change(what, time.monotonic())
+        self.changes.append(change)
+        return change
+
+    def possible(self, since, until):
+        """Every state that may be seen at some time between the two."""
+        states, lingering, seen = {State()}, [], set()
+        for change in list(self.changes):
+            if change.begin > until:
+                break
+            before = states
+            if change.outcome == "acked":
+                states = change.applied(before)
+            elif change.outcome == "refused":
+                states = before
+            else:
+                states = before | change.applied(before)
+            if change.outcome == "lingering":
+                lingering.append(change)
+            for late in lingering:
+                states = states | late.applied(states)
+            if change.end is None or change.end >= since:
+                seen |= before | states
+        return seen | states
+
+    def passwords(self):
+        """Every password that it was to have."""
+        return [change.what["password"] for change in self.changes if "password" in change.what]
+
+
+class Ledger:
+    """All histories, and what was found wrong."""
+
+    def __init__(self, max_staleness):
+        self.max_staleness = max_staleness
+        self.records, self.wrong, self.counts = [], [], {}
+        self.acked_at, self.races = [], []
+        self.lock = threading.Lock()
+
+    def record(self, name):
+        record = Record(name)
+        with self.lock:
+            self.records.append(record)
+        return record
+
+    def count(self, what, number=1):
+        with self.lock:
+            self.counts[what] = self.counts.get(what, 0) + number
+
+    def says(self, what):
+        """Notes something that must not be."""
+        with self.lock:
+            self.wrong.append(what)
+
+    def ends(self, change, answer, server):
+        """Notes what came of a change, and returns that."""
+        change.end, change.outcome = answer.received, answer.outcome
+        self.count(f"changes {answer.outcome}")
+        if answer.outcome == "acked":
+            with self.lock:
+                self.acked_at.append((answer.received, server))
+        return answer.outcome
+
+    def log_in(self, record, password, answer, server):
+        """Checks the answer to a log-in. Whoever is let in may be so on what was true a while ago;
+        who is refused is so for what is true now."""
+        if answer.status == 204:
+            self.count("log-ins let in")
+            states = record.possible(answer.sent - self.max_staleness, answer.received)
+            right = any(state.lets_in(password) for state in states)
+        elif answer.status == 401:
+            self.count("log-ins refused")
+            states = record.possible(answer.sent, answer.received)
+            right = not all(state.lets_in(password) for state in states)
+        else:
+            self.count("log-ins unavailable")
+            return
+        if not right:
+            self.says(
+                f"{server}: {record.name} with {password} got {answer.status} at "
+                f"{answer.sent:.3f}..{answer.received:.3f}: {story(record)}"
+            )
+
+    def seen(self, record, shown, answer, server):
+        """Checks what a read has shown."""
+        self.count("reads checked")
+        states = record.possible(answer.sent, answer.received)
+        if not any(state.shows(shown) for state in states):
+            self.says(
+                f"{server}: {record.name} was read as {shown} at {answer.sent:.3f}.."
+                f"{answer.received:.3f}: {story(record)}"
+            )
+
+    def race(self, name, attempts, found):
+        """Checks a name that several wanted at once: `attempts` are (description, answer) each, and
+        `found` are the records that were seen under it, while nobody changes any."""
+        self.count("names raced for")
+        winners = [one for one, answer in attempts if answer.outcome == "acked"]
+        maybe = [one for one, answer in attempts if answer.outcome in ("unknown", "lingering")]
+        shown = [record["description"] for record in found]
+        taken = any(answer.status == 422 for _, answer in attempts)
+        told = [(one, answer.outcome, answer.status) for one, answer in attempts]
+        if len(winners) > 1:
+            self.says(f"{name} has several winners: {told}")
+        elif winners and shown != winners:
+            self.says(f"{name} is not the winner's: {told}, and there is {shown}")
+        elif len(shown) > 1 or any(one not in maybe for one in shown if not winners):
+            self.says(f"{name} is nobody's who may have it: {told}, and there is {shown}")
+        elif taken and not winners and not maybe:
+            self.says(f"{name} is taken, and nobody has it: {told}")
+
+
+def story(record):
+    """The last changes of a record, for people."""
+    told = []
+    for change in record.changes[-6:]:
+        end = "..." if change.end is None else f"{change.end:.3f}"
+        told.append(f"{change.what} {change.begin:.3f}..{end} {change.outcome}")
+    return "; ".join(told)
