@@ -16,9 +16,9 @@ use super::sync::{AtomicU64, Ordering};
 
 /// How many numbers stand for the ids of a kind, powers of two. Ids that share one are forgotten
 /// together: that costs a read, and while the store does not answer somebody is refused whom grace
-/// would let in. With 1,000 changes a second each of these is forgotten once a minute, at the cost of
-/// half a MiB.
-const CREDENTIALS: usize = if cfg!(shuttle) { 16 } else { 65_536 };
+/// would let in. With 1,000 changes a second each of these is forgotten every 16 seconds. Four times as
+/// many would not stay in the cache of a core, and every log-in would wait for one.
+const CREDENTIALS: usize = if cfg!(shuttle) { 16 } else { 16_384 };
 const TENANTS: usize = if cfg!(shuttle) { 16 } else { 8_192 };
 
 /// What can be forgotten by itself.

@@ -49,7 +49,7 @@ impl fmt::Debug for ForgettingStore {
 }
 
 /// From so many on, most of everything is forgotten anyway.
-const MANY: usize = 65_536;
+const MANY: usize = 16_384;
 
 /// Forgets the records when it is dropped: after the answer, whatever it is, and also when nobody
 /// waits for one any more.
