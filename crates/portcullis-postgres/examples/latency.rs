@@ -5,8 +5,12 @@
 //! ```
 //!
 //! `own` is a task with a connection of its own, `shared` one that takes any connection for each
-//! call, as a pool must, `store` is the store. Rounds of each alternate, so that what else the machine
-//! does is in all. The
+//! call, as a pool must, `store` is the store. All three do the same work: the same statements,
+//! prepared, and what is read becomes a [`Record`]. Only the store's sessions have time-outs.
+//!
+//! Rounds of each alternate, in another order each time, so that what else the machine does is in all.
+//! A ratio is the median of those of the rounds, for a round lasts long enough for that to differ from
+//! one to the next, and three that follow each other have more in common than all of a kind. The
 //! database is filled; the schema `latency` is deleted at the end.
 
 #![expect(
@@ -26,11 +30,11 @@ use portcullis::store::{
 use portcullis::{Id, Status};
 use portcullis_postgres::PostgresStore;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{Client, NoTls, Row, Statement};
 
 const CONNECTIONS: usize = 16;
 const EACH: u64 = 60;
-const ROUNDS: u64 = 7;
+const ROUNDS: u64 = 41;
 
 #[derive(Clone, Copy, Debug)]
 enum What {
@@ -110,7 +114,8 @@ impl Bare {
         let (key, none, status, body) =
             (new.unique_key.as_str(), None::<&str>, "active", &*new.body);
         if let What::Get = what {
-            assert!(self.client.query_opt(&self.get, &[&id]).await.unwrap().is_some());
+            let row = self.client.query_opt(&self.get, &[&id]).await.unwrap().unwrap();
+            assert_eq!(read(&row), new);
             return;
         }
         let begin = self.client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
@@ -143,11 +148,28 @@ impl Bare {
     }
 }
 
+/// What the store makes of a row, as one would write it for oneself.
+fn read(row: &Row) -> Record {
+    let id = |text: &str| Id::from_digits(text.as_bytes()).unwrap();
+    let revision: &[u8] = row.get(1);
+    Record {
+        kind: Kind::User,
+        id: id(row.get(0)),
+        revision: Revision::from_u128(u128::from_be_bytes(revision.try_into().unwrap())),
+        unique_key: UniqueKey::new(row.get::<_, &str>(2)).unwrap(),
+        org: row.get::<_, Option<&str>>(3).map(|text| id(text).into()),
+        user: row.get::<_, Option<&str>>(4).map(|text| id(text).into()),
+        status: row.get::<_, &str>(5).parse().unwrap(),
+        body: row.get::<_, &str>(6).into(),
+    }
+}
+
 async fn through_store(store: &PostgresStore, what: What, id: u64, revision: u128) {
     let new = record(id, revision);
     let expect = match what {
         What::Get => {
-            assert!(store.get(Lookup::Id(Kind::User, new.id)).await.unwrap().is_some());
+            let found = store.get(Lookup::Id(Kind::User, new.id)).await.unwrap().unwrap();
+            assert_eq!(found, new);
             return;
         }
         What::Create => Expect::Absent,
@@ -157,8 +179,40 @@ async fn through_store(store: &PostgresStore, what: What, id: u64, revision: u12
     store.commit(Batch::new().with(put)).await.unwrap();
 }
 
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+fn percentile<T: Copy>(sorted: &[T], percent: usize) -> T {
     sorted[(sorted.len() - 1) * percent / 100]
+}
+
+/// What the calls of one way took, by rounds.
+#[derive(Default)]
+struct Taken {
+    rounds: Vec<Vec<Duration>>,
+}
+
+impl Taken {
+    fn push(&mut self, mut round: Vec<Duration>) {
+        round.sort();
+        self.rounds.push(round);
+    }
+
+    fn percentile(&self, percent: usize) -> Duration {
+        let mut all = self.rounds.concat();
+        all.sort();
+        percentile(&all, percent)
+    }
+
+    /// The median of the rounds' ratios.
+    fn ratio(&self, other: &Self, of: fn(&[Duration]) -> Duration) -> f64 {
+        let rounds = self.rounds.iter().zip(&other.rounds);
+        let mut ratios: Vec<f64> =
+            rounds.map(|(a, b)| of(a).as_secs_f64() / of(b).as_secs_f64()).collect();
+        ratios.sort_by(f64::total_cmp);
+        percentile(&ratios, 50)
+    }
+}
+
+fn mean(times: &[Duration]) -> Duration {
+    times.iter().sum::<Duration>() / u32::try_from(times.len()).unwrap()
 }
 
 #[tokio::main]
@@ -171,9 +225,10 @@ async fn main() {
     let bare: Vec<_> = bare.into_iter().map(Arc::new).collect();
     let shared = Arc::new(Mutex::new(bare.clone()));
     for what in [What::Create, What::Get, What::Update] {
-        let mut times = [Vec::new(), Vec::new(), Vec::new()];
+        let mut taken = [Taken::default(), Taken::default(), Taken::default()];
         for round in 0..ROUNDS * 3 {
-            let which = usize::try_from(round % 3).unwrap();
+            // Each of them once in three.
+            let which = usize::try_from((round + round / 3) % 3).unwrap();
             let tasks = (0..CONNECTIONS).map(|task| {
                 let (store, own, shared) =
                     (Arc::clone(&store), Arc::clone(&bare[task]), Arc::clone(&shared));
@@ -200,26 +255,19 @@ async fn main() {
                     times
                 })
             });
-            let all = join_all(tasks).await.into_iter().flat_map(Result::unwrap);
+            let all = join_all(tasks).await.into_iter().flat_map(Result::unwrap).collect();
             // The first round of each fills caches.
-            match round {
-                0..3 => drop(all.collect::<Vec<_>>()),
-                _ => times[which].extend(all),
+            if round >= 3 {
+                taken[which].push(all);
             }
         }
-        times.iter_mut().for_each(|times| times.sort());
-        let mean = |times: &[Duration]| {
-            times.iter().sum::<Duration>() / u32::try_from(times.len()).unwrap()
-        };
-        let [own, shared, store] = &times;
-        let ratio = |a: Duration, b: Duration| a.as_secs_f64() / b.as_secs_f64();
-        for (name, times) in [("own", own), ("shared", shared), ("store", store)] {
+        for (name, taken_by) in ["own", "shared", "store"].into_iter().zip(&taken) {
             println!(
                 "{what:?}, {name}: p50 {:?}, p99 {:?}; p50 {:.2} and mean {:.2} of `own`",
-                percentile(times, 50),
-                percentile(times, 99),
-                ratio(percentile(times, 50), percentile(own, 50)),
-                ratio(mean(times), mean(own)),
+                taken_by.percentile(50),
+                taken_by.percentile(99),
+                taken_by.ratio(&taken[0], |times| percentile(times, 50)),
+                taken_by.ratio(&taken[0], mean),
             );
         }
     }
