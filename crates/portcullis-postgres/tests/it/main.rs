@@ -22,6 +22,8 @@ mod model;
 #[cfg(test)]
 mod opening;
 #[cfg(test)]
+mod resync;
+#[cfg(test)]
 mod standbys;
 #[cfg(test)]
 mod tls;
