@@ -1,12 +1,13 @@
 //! What `docs/scale.md` reckons with: bytes of a record, and time of processors for each operation,
-//! on PostgreSQL.
+//! on PostgreSQL; and that those who are known cost the same with it as with SQLite.
 //!
 //! ```console
 //! $ cargo run --release -p portcullis-benches --example scale -- postgres://… 200000
+//! $ cargo run --release -p portcullis-benches --example scale -- postgres://… warm
 //! ```
 //!
 //! The server must be on this machine, where its processes can be seen, and used by nobody else; `psql`
-//! is needed. The schema `scale` is made, and deleted at the end.
+//! is needed. The schema `scale`, or `scale_warm`, is made, and deleted at the end.
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,9 +17,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
+use portcullis::password::{HashParams, HashPoolConfig, Password};
 use portcullis::store::{Batch, Entity, Expect, Kind, Lookup, Operation, Revision, Store};
+use portcullis::{Action, Authorization, CacheConfig, Credentials, Engine, Status};
 use portcullis_benches::data::Data;
 use portcullis_postgres::PostgresStore;
+use portcullis_sqlite::SqliteStore;
 
 const TASKS: usize = 16;
 const NODES: usize = 60;
@@ -170,12 +175,129 @@ fn sizes(outside: &Outside, records: usize) {
     println!("all: {:.0} bytes, with {grants:.1} grants", bytes.values().sum::<f64>());
 }
 
+/// Somebody who is let in, and asks whether they may.
+struct Known {
+    authorization: Authorization,
+    password: String,
+}
+
+/// The first so many authorizations, with passwords, in the order in which they are asked for.
+async fn with_passwords(engine: &Engine, data: Data, count: usize) -> Vec<Known> {
+    let mut numbers: Vec<usize> = (0..count).collect();
+    fastrand::shuffle(&mut numbers);
+    let all = stream::iter(numbers).map(|number| async move {
+        let mut authorization = data.authorization(number);
+        let password = format!("s3cret-of-{number}");
+        let hash =
+            engine.hash_pool().hash(&Password::new(password.as_str()).unwrap()).await.unwrap();
+        authorization.password_hash = Some(hash);
+        authorization.status = Status::Active;
+        Known { authorization, password }
+    });
+    all.buffered(TASKS).collect().await
+}
+
+/// An engine on the store, which knows all of them.
+async fn knowing(store: Arc<dyn Store>, known: &[Known]) -> Engine {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let cache = CacheConfig::default().max_bytes(256 << 20).time_to_live(day);
+    let engine = Engine::builder_on(store).hashing(cheap()).cache(cache).throttle(None);
+    let engine = engine.build().await.unwrap();
+    let puts = known.iter().map(|Known { authorization, .. }| Operation::Put {
+        record: authorization.to_record(Revision::from_u128(1)).unwrap(),
+        grants: authorization.grants(),
+        expect: Expect::Absent,
+    });
+    for batch in puts.collect::<Vec<_>>().chunks(1_000) {
+        engine.store().commit(batch.iter().cloned().collect::<Batch>()).await.unwrap();
+    }
+    // What the feed tells of these changes comes first.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let log_ins = stream::iter(known).map(|one| engine.authenticate(one.credentials()));
+    for log_in in log_ins.buffer_unordered(TASKS).collect::<Vec<_>>().await {
+        log_in.unwrap();
+    }
+    engine
+}
+
+fn cheap() -> HashPoolConfig {
+    let mut hashing = HashPoolConfig::default();
+    hashing.params = HashParams::new(8, 1, 1).unwrap();
+    hashing
+}
+
+impl Known {
+    fn credentials(&self) -> Credentials<'_> {
+        Credentials::password(self.authorization.username.as_str(), self.password.as_bytes())
+    }
+
+    /// Is let in by the engine and asks whether they may do what they may.
+    fn asks(&self, engine: &Engine) {
+        let principal = engine.authenticate_known(self.credentials()).expect("not known");
+        let resource = &self.authorization.permissions[0].resource;
+        std::hint::black_box(principal.check(Action::Read, resource).is_allowed());
+    }
+}
+
+/// What those who are known cost with each of the stores behind, by rounds that take turns.
+async fn warm(url: &str) {
+    const ROUNDS: usize = 101;
+    for count in [1_000, 100_000] {
+        let data = Data::new(count);
+        let directory = tempfile::tempdir().unwrap();
+        let options = || PostgresStore::options().schema("scale_warm");
+        options().remove(url).await.unwrap();
+        let stores: [Arc<dyn Store>; 2] = [
+            Arc::new(SqliteStore::open(directory.path().join("portcullis.db")).unwrap()),
+            Arc::new(options().open(url).await.unwrap()),
+        ];
+        for store in &stores {
+            for batch in data.tenants() {
+                store.commit(batch).await.unwrap();
+            }
+        }
+        let hashing = Engine::builder(portcullis::store::MemoryStore::new().unwrap());
+        let hashing = hashing.hashing(cheap()).build().await.unwrap();
+        let known = with_passwords(&hashing, data, count).await;
+        let mut engines = Vec::new();
+        for store in &stores {
+            engines.push(knowing(Arc::clone(store), &known).await);
+        }
+        let mut taken = [Vec::new(), Vec::new()];
+        for round in 0..ROUNDS {
+            for which in [round % 2, 1 - round % 2] {
+                let began = Instant::now();
+                known.iter().for_each(|one| one.asks(&engines[which]));
+                taken[which].push(began.elapsed().as_nanos() as f64 / count as f64);
+            }
+        }
+        let mut ratios: Vec<f64> = taken[0].iter().zip(&taken[1]).map(|(a, b)| b / a).collect();
+        let median = |of: &mut Vec<f64>| {
+            of.sort_by(f64::total_cmp);
+            of[of.len() / 2]
+        };
+        let [sqlite, postgres] = &mut taken;
+        println!(
+            "warm authenticate and check, {count} known: {:.0} ns with SQLite, {:.0} ns with PostgreSQL; \
+             median of the rounds' ratios {:.3}",
+            median(sqlite),
+            median(postgres),
+            median(&mut ratios)
+        );
+        for store in stores {
+            store.close().await.unwrap();
+        }
+        options().remove(url).await.unwrap();
+    }
+}
+
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [url, records] = arguments.as_slice() else {
-        println!("usage: scale postgres://… RECORDS");
-        return;
+    let (url, records) = match arguments.as_slice() {
+        [url, what] if what == "warm" => return warm(url).await,
+        [url, records] => (url, records),
+        _ => return println!("usage: scale postgres://… RECORDS or warm"),
     };
     let data = Data::new(records.parse().unwrap());
     let outside = Arc::new(Outside::new(url));
