@@ -178,6 +178,12 @@ class Node:
         """Tells whether it takes itself for the primary, which Patroni calls so since version 4."""
         return self.state().get("role") in ("master", "primary")
 
+    def takes_writes(self):
+        """Tells whether PostgreSQL itself answers, and is no standby."""
+        address = f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres connect_timeout=2"
+        command = [programs() / "psql", "-AtXq", "-d", address, "-c", "SELECT pg_is_in_recovery()"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout == "f\n"
+
     def state(self):
         """What Patroni says of the node."""
         return ask(f"http://127.0.0.1:{self.rest}/patroni") or {}
@@ -220,6 +226,10 @@ class Database:
     def primaries(self):
         """The nodes that take themselves for the primary."""
         return [node for node in self.nodes if node.is_primary()]
+
+    def takes_writes(self):
+        """Tells whether one of the nodes does."""
+        return any(node.takes_writes() for node in self.nodes)
 
     def is_whole(self):
         """Tells whether there are a primary, a standby that it waits for, and another one, and both

@@ -51,6 +51,19 @@ class LogIns(Case):
     def log_in(self, record, password, status, sent, received=None):
         self.ledger.log_in(record, password, answer(status, sent, received), "A")
 
+    def test_in_grace_an_old_password_is_let_in_if_it_was_changed_just_before(self):
+        for acked, graces in ((11.8, [(12, None)]), (11.8, [(12, 20)])):
+            self.ledger.graces = graces
+            changed = record(({"password": "new"}, 11, acked, "acked"))
+            self.log_in(changed, "old", 204, 19)
+            self.finds_nothing(graces)
+        # Long enough before the outage; after it; in another one.
+        for acked, graces in ((11.4, [(12, None)]), (11.8, [(12, 16)]), (11.8, [(20, None)]), (11.8, [])):
+            self.ledger.graces = graces
+            changed = record(({"password": "new"}, 11, acked, "acked"))
+            self.log_in(changed, "old", 204, 19)
+            self.finds(graces)
+
     def test_an_old_password_is_let_in_for_two_seconds_and_no_longer(self):
         for what in ({"password": "new"}, {"active": False}, {"exists": False}):
             changed = record((what, 10, 11, "acked"))

@@ -12,8 +12,9 @@ from client import PREFIX
 from ledger import Record
 from servers import POOL_SIZE
 
-# How many credentials one owner has at a time.
+# How many credentials one owner has at a time, and how many are never changed.
 MOST_OWNED = 8
+WARM_ONES = 8
 OWNERS, WATCHERS = 2, 2
 
 # Pauses, in seconds: the machine is small, and a password that is new or wrong costs it a hash.
@@ -32,9 +33,13 @@ class Load:
         self.samples = {server.name: [] for server in servers.all}
         self.delays, self.checked = [], []
         self.watches = {server.name: Watches() for server in servers.all}
-        self.warm = self.new_record("warm")
-        if self.set(self.warm, self.clients(), password=True) is None:
-            raise AssertionError(f"cannot set a password: {ledger.wrong}")
+        self.warm = [self.new_record(f"warm-{number}") for number in range(WARM_ONES)]
+        for record in self.warm:
+            if self.set(record, self.clients(), password=True) is None:
+                raise AssertionError(f"cannot set a password: {ledger.wrong}")
+            self.log_in_everywhere(record, self.clients())
+        # The nodes hear of these changes, too, after which they read once more.
+        time.sleep(0.5)
 
     def start(self):
         for number in range(OWNERS):
@@ -266,12 +271,15 @@ class Load:
             list(readers.map(read, crowd, [random.Random(self.random.random()) for _ in crowd]))
 
     def log_in_warm(self, server):
-        """Logs in with the password that everybody knows, and notes how that went."""
-        client, password = server.client(), self.warm.passwords()[-1]
-        while not self.ending.wait(WARM):
-            answer = client.log_in(self.warm.name, password)
-            self.ledger.log_in(self.warm, password, answer, server.name)
-            self.samples[server.name].append((answer.sent, answer.received, answer.status))
+        """Logs in with passwords that are never changed, and notes how that went."""
+        client = server.client()
+        for record in itertools.cycle(self.warm):
+            if self.ending.wait(WARM):
+                return
+            password = record.passwords()[-1]
+            answer = client.log_in(record.name, password)
+            self.ledger.log_in(record, password, answer, server.name)
+            self.samples[server.name].append((answer.sent, answer.received, answer.status, record.name))
 
     def log_in_anybody(self, server, random):
         """Logs in with whatever password there is or was."""
