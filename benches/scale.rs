@@ -200,7 +200,7 @@ async fn with_passwords(engine: &Engine, data: Data, count: usize) -> Vec<Known>
 /// An engine on the store, which knows all of them.
 async fn knowing(store: Arc<dyn Store>, known: &[Known]) -> Engine {
     let day = Duration::from_secs(24 * 60 * 60);
-    let cache = CacheConfig::default().max_bytes(256 << 20).time_to_live(day);
+    let cache = CacheConfig::default().max_bytes(512 << 20).time_to_live(day);
     let engine = Engine::builder_on(store).hashing(cheap()).cache(cache).throttle(None);
     let engine = engine.build().await.unwrap();
     let puts = known.iter().map(|Known { authorization, .. }| Operation::Put {

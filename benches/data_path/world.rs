@@ -78,7 +78,8 @@ impl World {
         let runtime = runtime();
         let (engine, set_up, authorizations) = runtime.block_on(async {
             let day = std::time::Duration::from_secs(24 * 60 * 60);
-            let cache = CacheConfig::default().max_bytes(256 << 20).time_to_live(day);
+            // So many sets that in none of them more come together than it has places.
+            let cache = CacheConfig::default().max_bytes(512 << 20).time_to_live(day);
             let builder = Engine::builder_on(store).hashing(hashing(params)).cache(cache);
             let engine = settings(builder.throttle(None)).build().await.unwrap();
             let name = |text| Name::new(text).unwrap();
