@@ -131,6 +131,11 @@ fn without_its_database_a_server_lets_in_whom_it_was_told_to_and_nobody_by_defau
     for server in [&in_grace, &refusing] {
         assert_eq!(log_in(server, "telegraf:s3cret-enough"), 204);
         wait_until_ready_says(server, 200, "fresh");
+        // There is no grace before the feed's first word.
+        let began = Instant::now();
+        while server.get("/ready", "").1.contains("\"feedAgeSeconds\": null") {
+            assert!(began.elapsed() < Duration::from_secs(10), "the feed says nothing");
+        }
     }
 
     drop(postgres);
