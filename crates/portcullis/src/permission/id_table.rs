@@ -28,29 +28,22 @@ pub(super) struct Few {
 /// multiplier was found for one, entries are in the order of their hash, each near the place where
 /// it would be if hashes were spread evenly. Where an id has several entries, or some are too far
 /// from there, they are a sorted list.
-///
-/// All of it is one allocation, so that a check waits for memory as seldom as can be. One after the
-/// other, each from a word of its own on:
-///
-/// - the id of each entry: bucket after bucket, and ascending within one; or by hash; or ascending.
-///   Where there are buckets, the first id follows four times more, so that a window is always full;
-/// - the orgs, 0 for none. A single one is that of every entry;
-/// - where each bucket begins, in 16 bits. There may be no buckets;
-/// - which of the orgs is that of each entry, in 16 bits; left out, it is the one at its own place;
-/// - what each entry grants, in 8 bits. A single one is that of every entry.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Many {
-    words: Box<[u64]>,
-    /// How many entries there are.
-    len: u32,
-    /// Where the orgs begin, and the rest in its order.
-    orgs_at: u32,
-    directory_at: u32,
-    org_of_at: u32,
-    grants_at: u32,
-    /// Without buckets it is followed by the reach, or zero if ids ascend.
+    /// The id of each entry: bucket after bucket, and ascending within one; or by hash; or
+    /// ascending. Where there are buckets, the first id follows three times more, so that a window
+    /// is always full.
+    ids: Box<[u64]>,
+    /// What each entry grants. A single one is that of every entry.
+    grants: Box<[Grant]>,
+    /// Which of `orgs` is that of each entry. Empty, it is the one at the entry's own place.
+    org_of: Box<[u16]>,
+    /// The orgs, 0 for none. A single one is that of every entry.
+    orgs: Box<[u64]>,
+    /// Where each bucket begins. Empty, there are no buckets.
+    directory: Box<[u16]>,
+    /// Without buckets it is followed by the reach, or zero if `ids` ascends.
     hash: Hash,
-    has_one_grant: bool,
 }
 
 /// How many entries are looked at to find one. No bucket has more.
@@ -69,10 +62,8 @@ const MULTIPLIERS_FOR_REACH: usize = 32;
 /// look at twice as many.
 const FARTHEST: usize = 32;
 
-/// What a directory must leave room for, in words: 16 bytes for each permission, and what a set has
-/// left of 128.
-const WORDS_PER_PERMISSION: usize = 2;
-const WORDS_BESIDES: usize = 2;
+/// What a directory must leave room for.
+const BYTES_PER_PERMISSION: usize = 16;
 
 /// A type and the actions on it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,7 +113,7 @@ impl IdTable {
             .collect();
         grants.sort_unstable();
         grants.dedup_by_key(|(id, resource_type, action, _)| (*id, *resource_type, *action));
-        let budget = grants.len() * WORDS_PER_PERMISSION + WORDS_BESIDES;
+        let budget = grants.len() * BYTES_PER_PERMISSION;
 
         let mut entries: Vec<Entry> = Vec::with_capacity(grants.len());
         for (id, resource_type, action, org) in grants {
@@ -230,12 +221,12 @@ impl Few {
 }
 
 impl Many {
-    /// Arranges entries that ascend. The directory is as large as the budget of words allows; if
+    /// Arranges entries that ascend. The directory is as large as the budget of bytes allows; if
     /// that is not enough, there is none.
     fn new(mut entries: Vec<Entry>, ids_differ: bool, budget: usize) -> Self {
         let len = entries.len();
-        let first = entries.first().copied().unwrap_or_default();
-        let has_one_grant = entries.iter().all(|entry| entry.grant == first.grant);
+        let first = entries.first().map(|entry| entry.grant);
+        let one_grant = entries.iter().all(|entry| Some(entry.grant) == first);
         let mut orgs: Vec<u64> = entries.iter().map(|entry| entry.org).collect();
         orgs.sort_unstable();
         orgs.dedup();
@@ -244,11 +235,13 @@ impl Many {
         let numbered = !one_org && 2 * len + 8 * orgs.len() < 8 * len;
         let numbered = numbered && orgs.len() <= usize::from(u16::MAX);
 
-        let grants_size = if has_one_grant { 1 } else { len };
-        let orgs_size = if one_org || numbered { orgs.len() } else { len };
-        let org_of_size = if numbered { len } else { 0 };
-        let taken = len + WINDOW + orgs_size + org_of_size.div_ceil(4) + grants_size.div_ceil(8);
-        let room = budget.saturating_sub(taken) * 4;
+        let grants_size = if one_grant { 1 } else { len };
+        let orgs_size = match (one_org, numbered) {
+            (true, _) => 8,
+            (false, true) => 2 * len + 8 * orgs.len(),
+            (false, false) => 8 * len,
+        };
+        let room = budget.saturating_sub(8 * (len + WINDOW - 1) + grants_size + orgs_size) / 2;
         let buckets = if ids_differ { Buckets::choose(&entries, room) } else { None };
         let mut hash = buckets.as_ref().map(|buckets| buckets.hash).unwrap_or_default();
         if let Some(buckets) = &buckets {
@@ -257,51 +250,32 @@ impl Many {
             hash = nearest;
             entries.sort_unstable_by_key(|entry| hash.rank(entry.id));
         }
-
-        let mut words: Vec<u64> = entries.iter().map(|entry| entry.id).collect();
-        if buckets.is_some() {
-            words.extend(entries.iter().take(1).cycle().take(WINDOW).map(|entry| entry.id));
-        }
-        let orgs_at = words.len();
-        if one_org || numbered {
-            words.extend(&orgs);
-        } else {
-            words.extend(entries.iter().map(|entry| entry.org));
-        }
-        let directory_at = words.len();
-        if let Some(buckets) = &buckets {
-            append::<4>(&mut words, buckets.starts().map(u64::from));
-        }
-        let org_of_at = words.len();
-        if numbered {
-            let number = |entry: &Entry| orgs.partition_point(|org| *org < entry.org) as u64;
-            append::<4>(&mut words, entries.iter().map(number));
-        }
-        let grants_at = words.len();
-        append::<8>(&mut words, entries.iter().take(grants_size).map(|entry| entry.grant.0.into()));
-
-        // Nobody has four thousand million permissions; who had would be granted none of them.
-        let number = |number: usize| u32::try_from(number).unwrap_or_default();
+        let padding = if buckets.is_some() { WINDOW - 1 } else { 0 };
+        let padding = entries.iter().take(1).cycle().take(padding);
+        let number = |entry: &Entry| u16::try_from(orgs.partition_point(|org| *org < entry.org));
         Self {
-            len: number(len),
-            orgs_at: number(orgs_at),
-            directory_at: number(directory_at),
-            org_of_at: number(org_of_at),
-            grants_at: number(grants_at),
-            words: if u32::try_from(words.len()).is_ok() { words.into() } else { Box::default() },
+            ids: entries.iter().chain(padding).map(|entry| entry.id).collect(),
+            grants: entries.iter().map(|entry| entry.grant).take(grants_size).collect(),
+            org_of: if numbered {
+                entries.iter().flat_map(number).collect()
+            } else {
+                Box::default()
+            },
+            orgs: if one_org || numbered {
+                orgs.into()
+            } else {
+                entries.iter().map(|entry| entry.org).collect()
+            },
+            directory: buckets.as_ref().map(Buckets::directory).unwrap_or_default(),
             hash,
-            has_one_grant,
         }
     }
 
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
     #[inline(always)]
     fn find(&self, resource_type: ResourceType, id: u64) -> Option<(Actions, u64)> {
-        if self.directory_at == self.org_of_at {
-            return None;
-        }
-        let start = self.part::<4>(self.directory_at, self.hash.bucket(id)) as usize;
-        let window = self.words.get(start..start + WINDOW)?.try_into().ok()?;
+        let start = usize::from(*self.directory.get(self.hash.bucket(id))?);
+        let window = self.ids.get(start..start + WINDOW)?.try_into().ok()?;
         let place = place(id, window);
         if place == WINDOW {
             return Some((Actions::NONE, 0));
@@ -315,12 +289,11 @@ impl Many {
         if self.hash.reach() > 0 {
             return self.search_nearby(resource_type, id);
         }
-        let ids = self.ids();
-        let Ok(position) = ids.binary_search(&id) else { return (Actions::NONE, 0) };
-        let before = ids.iter().take(position).rev();
+        let Ok(position) = self.ids.binary_search(&id) else { return (Actions::NONE, 0) };
+        let before = self.ids.iter().take(position).rev();
         let mut position = position - before.take_while(|held| **held == id).count();
         let mut found = Actions::NONE;
-        while ids.get(position) == Some(&id) {
+        while self.ids.get(position) == Some(&id) {
             let actions = self.grant(position).actions_on(resource_type);
             if actions.has(action) {
                 return (actions, self.org(position));
@@ -333,10 +306,9 @@ impl Many {
 
     /// As [`Self::find`], in the order of hashes.
     fn search_nearby(&self, resource_type: ResourceType, id: u64) -> (Actions, u64) {
-        let ids = self.ids();
-        let (expected, reach) = (self.hash.expected(id, ids.len()), self.hash.reach());
+        let (expected, reach) = (self.hash.expected(id, self.ids.len()), self.hash.reach());
         let start = expected.saturating_sub(reach);
-        let nearby = ids.get(start..ids.len().min(expected + reach + 1));
+        let nearby = self.ids.get(start..=(expected + reach).min(self.ids.len() - 1));
         let (windows, rest) = nearby.unwrap_or_default().as_chunks::<WINDOW>();
         // Each place of a window for itself, so that none waits for another.
         let mut found = [None; WINDOW];
@@ -353,42 +325,30 @@ impl Many {
         (self.grant(start + found).actions_on(resource_type), self.org(start + found))
     }
 
-    /// The id of each entry.
-    fn ids(&self) -> &[u64] {
-        self.words.get(..self.len as usize).unwrap_or_default()
-    }
-
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
     #[inline(always)]
     fn grant(&self, position: usize) -> Grant {
-        let position = if self.has_one_grant { 0 } else { position };
-        Grant(self.part::<8>(self.grants_at, position) as u8)
+        match &*self.grants {
+            [every] => *every,
+            each => each.get(position).copied().unwrap_or_default(),
+        }
     }
 
     #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
     #[inline(always)]
     fn org(&self, position: usize) -> u64 {
-        let place = if self.directory_at - self.orgs_at == 1 {
-            0
-        } else if self.org_of_at == self.grants_at {
-            position
-        } else {
-            self.part::<4>(self.org_of_at, position) as usize
+        let of_entry = match (&*self.orgs, &*self.org_of) {
+            ([every], _) => return *every,
+            (each, []) => each.get(position),
+            (each, numbers) => numbers.get(position).and_then(|of| each.get(usize::from(*of))),
         };
-        self.words.get(self.orgs_at as usize + place).copied().unwrap_or_default()
-    }
-
-    /// The number at the place among those from the word on, of which each has so many.
-    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
-    #[inline(always)]
-    fn part<const PER_WORD: usize>(&self, at: u32, place: usize) -> u64 {
-        let word = self.words.get(at as usize + place / PER_WORD).copied().unwrap_or_default();
-        let bits = 64 / PER_WORD;
-        word >> (bits * (place % PER_WORD)) & (u64::MAX >> (64 - bits))
+        of_entry.copied().unwrap_or_default()
     }
 
     fn iter(&self) -> impl Iterator<Item = Entry> {
-        self.ids().iter().enumerate().map(|(position, id)| Entry {
+        let padding = if self.directory.is_empty() { 0 } else { WINDOW - 1 };
+        let len = self.ids.len() - padding;
+        self.ids.iter().take(len).enumerate().map(|(position, id)| Entry {
             id: *id,
             grant: self.grant(position),
             org: self.org(position),
@@ -396,19 +356,11 @@ impl Many {
     }
 
     fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.words)
-    }
-}
-
-/// Appends numbers, so many in a word.
-fn append<const PER_WORD: usize>(words: &mut Vec<u64>, numbers: impl Iterator<Item = u64>) {
-    for (place, number) in numbers.enumerate() {
-        if place % PER_WORD == 0 {
-            words.push(0);
-        }
-        if let Some(word) = words.last_mut() {
-            *word |= number << (64 / PER_WORD * (place % PER_WORD));
-        }
+        size_of_val(&*self.ids)
+            + size_of_val(&*self.grants)
+            + size_of_val(&*self.org_of)
+            + size_of_val(&*self.orgs)
+            + size_of_val(&*self.directory)
     }
 }
 
@@ -506,12 +458,13 @@ impl Buckets {
     }
 
     /// Where each bucket begins.
-    fn starts(&self) -> impl Iterator<Item = u16> {
-        self.lengths.iter().scan(0, |next, length| {
+    fn directory(&self) -> Box<[u16]> {
+        let starts = self.lengths.iter().scan(0, |next, length| {
             let start = *next;
             *next += length;
             Some(start)
-        })
+        });
+        starts.collect()
     }
 }
 
@@ -548,7 +501,7 @@ mod tests {
         for (count, farthest) in [(5, 2), (64, 8), (512, 16), (2_000, FARTHEST)] {
             let held = of_as_many_orgs(count);
             let IdTable::Many(many) = IdTable::new(held.clone()) else { panic!() };
-            assert_eq!(many.directory_at, many.org_of_at);
+            assert!(many.directory.is_empty());
             assert!((1..=farthest).contains(&many.hash.reach()), "{count}: {}", many.hash.reach());
             for Permission { resource, .. } in held {
                 let (id, org) = (resource.id.unwrap().as_u64(), resource.org.unwrap().as_u64());
@@ -571,7 +524,7 @@ mod tests {
         }));
         for held in [of_as_many_orgs(20_000), twice] {
             let IdTable::Many(many) = IdTable::new(held.clone()) else { panic!() };
-            assert!(many.directory_at == many.org_of_at && many.ids().is_sorted());
+            assert!(many.directory.is_empty() && many.ids.is_sorted());
             for Permission { action, resource } in held {
                 let (id, org) = (resource.id.unwrap().as_u64(), resource.org.unwrap().as_u64());
                 let (actions, of) = many.search(action, ResourceType::Buckets, id);
