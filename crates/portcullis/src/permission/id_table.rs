@@ -3,6 +3,7 @@
 use std::hint::select_unpredictable;
 
 use super::kinds::Actions;
+use super::spread::{Buckets, Hash};
 use super::{Action, Permission, Resource, ResourceType};
 use crate::{Id, OrgId};
 
@@ -47,20 +48,7 @@ pub(super) struct Many {
 }
 
 /// How many entries are looked at to find one. No bucket has more.
-const WINDOW: usize = 4;
-
-/// The golden ratio's fraction: multiples of it are far from each other.
-const FIRST_MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// How many multipliers are tried before the table does without buckets.
-const MULTIPLIERS_FOR_BUCKETS: usize = 8;
-
-/// How many multipliers are tried to find the one with the shortest reach.
-const MULTIPLIERS_FOR_REACH: usize = 32;
-
-/// How far an entry may be from where it is looked for. A search by halves is about as fast as to
-/// look at twice as many.
-const FARTHEST: usize = 32;
+pub(super) const WINDOW: usize = 4;
 
 /// What a directory must leave room for.
 const BYTES_PER_PERMISSION: usize = 16;
@@ -242,11 +230,12 @@ impl Many {
             (false, false) => 8 * len,
         };
         let room = budget.saturating_sub(8 * (len + WINDOW - 1) + grants_size + orgs_size) / 2;
-        let buckets = if ids_differ { Buckets::choose(&entries, room) } else { None };
+        let ids: Vec<u64> = entries.iter().map(|entry| entry.id).collect();
+        let buckets = if ids_differ { Buckets::choose(&ids, room) } else { None };
         let mut hash = buckets.as_ref().map(|buckets| buckets.hash).unwrap_or_default();
         if let Some(buckets) = &buckets {
             entries.sort_unstable_by_key(|entry| (buckets.of(entry.id), entry.id));
-        } else if ids_differ && let Some(nearest) = Hash::nearest(&entries) {
+        } else if ids_differ && let Some(nearest) = Hash::nearest(&ids) {
             hash = nearest;
             entries.sort_unstable_by_key(|entry| hash.rank(entry.id));
         }
@@ -286,6 +275,10 @@ impl Many {
 
     /// As [`Self::find`], without buckets. The id may have several entries.
     fn search(&self, action: Action, resource_type: ResourceType, id: u64) -> (Actions, u64) {
+        if !self.directory.is_empty() {
+            // Its bucket is an empty one at the very end.
+            return (Actions::NONE, 0);
+        }
         if self.hash.reach() > 0 {
             return self.search_nearby(resource_type, id);
         }
@@ -364,110 +357,6 @@ impl Many {
     }
 }
 
-/// Spreads ids: the product with this number, whose last six bits say one thing more: how many bits
-/// of the product are left out to have the number of a bucket, or how far an entry is at most from
-/// where it is expected. Two ids may well have the same bucket; what is found is decided by
-/// comparing ids.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Hash(u64);
-
-impl Hash {
-    const fn new(multiplier: u64, number: u64) -> Self {
-        Self(multiplier & !63 | number)
-    }
-
-    fn multipliers() -> impl Iterator<Item = u64> {
-        let next = |last: &u64| Some(last.wrapping_mul(FIRST_MULTIPLIER));
-        std::iter::successors(Some(FIRST_MULTIPLIER), next)
-    }
-
-    /// Which bucket the id is in.
-    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
-    #[inline(always)]
-    const fn bucket(self, id: u64) -> usize {
-        (id.wrapping_mul(self.0) >> (self.0 & 63)) as usize
-    }
-
-    const fn reach(self) -> usize {
-        (self.0 & 63) as usize
-    }
-
-    /// What the order without buckets goes by. It is another one for every id.
-    const fn rank(self, id: u64) -> u64 {
-        id.wrapping_mul(self.0 | 63)
-    }
-
-    /// Where the id would be among so many that are spread evenly.
-    const fn expected(self, id: u64, len: usize) -> usize {
-        ((self.rank(id) as u128 * len as u128) >> 64) as usize
-    }
-
-    /// Finds the one with which entries are nearest to where they are expected, if that is near
-    /// enough.
-    fn nearest(entries: &[Entry]) -> Option<Self> {
-        let reach = |multiplier| {
-            let mut expected_at = vec![0; entries.len()];
-            for entry in entries {
-                *expected_at.get_mut(Self(multiplier).expected(entry.id, entries.len()))? += 1;
-            }
-            let mut next = 0;
-            let mut reach = 1;
-            for (expected, count) in expected_at.into_iter().enumerate().filter(|(_, n)| *n > 0) {
-                let last = next + count - 1;
-                reach = reach.max(expected.abs_diff(next)).max(expected.abs_diff(last));
-                next += count;
-            }
-            Some((reach, multiplier))
-        };
-        let (reach, multiplier) =
-            Self::multipliers().take(MULTIPLIERS_FOR_REACH).filter_map(reach).min()?;
-        (reach <= FARTHEST).then(|| Self::new(multiplier, reach as u64))
-    }
-}
-
-/// A way to spread ids over buckets of at most [`WINDOW`].
-struct Buckets {
-    hash: Hash,
-    lengths: Vec<u16>,
-}
-
-impl Buckets {
-    /// Finds one with room for so many buckets. There may be none.
-    fn choose(entries: &[Entry], room: usize) -> Option<Self> {
-        u16::try_from(entries.len()).ok()?;
-        // From two entries a bucket on the average down to a quarter of one.
-        let least = entries.len().next_power_of_two().ilog2() - 1;
-        (least..least + 4).filter(|bits| 1 << bits <= room).find_map(|bits| {
-            Hash::multipliers().take(MULTIPLIERS_FOR_BUCKETS).find_map(|multiplier| {
-                let hash = Hash::new(multiplier, u64::from(u64::BITS - bits));
-                let mut lengths = vec![0; 1 << bits];
-                for entry in entries {
-                    let length = lengths.get_mut(hash.bucket(entry.id))?;
-                    *length += 1;
-                    if usize::from(*length) > WINDOW {
-                        return None;
-                    }
-                }
-                Some(Self { hash, lengths })
-            })
-        })
-    }
-
-    fn of(&self, id: u64) -> usize {
-        self.hash.bucket(id)
-    }
-
-    /// Where each bucket begins.
-    fn directory(&self) -> Box<[u16]> {
-        let starts = self.lengths.iter().scan(0, |next, length| {
-            let start = *next;
-            *next += length;
-            Some(start)
-        });
-        starts.collect()
-    }
-}
-
 /// A place of the id, or [`WINDOW`]. It looks at all of them: to stop at the right one is
 /// a branch that is guessed wrong.
 #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
@@ -482,6 +371,7 @@ fn place(wanted: u64, ids: &[u64; WINDOW]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::spread::FARTHEST;
     use super::*;
 
     /// As many scattered ids, each of another org.

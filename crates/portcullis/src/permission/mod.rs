@@ -8,6 +8,7 @@ mod kinds;
 mod presets;
 mod resource;
 mod set;
+mod spread;
 
 use std::fmt;
 use std::str::FromStr;
