@@ -1,7 +1,8 @@
 //! What whoever operates a server is shown of an outage of the store: `/ready`, metrics, and one
 //! line in the log for each change of state. Alone in its process, so that nobody else is measured.
 
-use std::io;
+mod shown;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,8 @@ use portcullis::{
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore};
 use serde_json::Value;
 use tower::ServiceExt;
-use tracing_subscriber::fmt::MakeWriter;
+
+use shown::Shown;
 
 /// Time that the test moves. It stands still otherwise, while that of the feed goes on.
 #[derive(Clone, Debug)]
@@ -38,39 +40,18 @@ impl Clock for Hand {
     }
 }
 
-#[derive(Clone, Debug, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 struct World {
     engine: Engine,
     api: Router,
     faults: Faults,
     clock: Hand,
-    log: Log,
+    log: Shown,
     metrics: PrometheusHandle,
 }
 
 impl World {
     async fn new() -> Self {
-        let log = Log::default();
+        let log = Shown::default();
         tracing_subscriber::fmt()
             .with_max_level(tracing::Level::INFO)
             .with_ansi(false)
@@ -157,7 +138,7 @@ impl World {
     }
 
     fn logged(&self) -> String {
-        String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
+        self.log.text()
     }
 
     fn lines(&self, text: &str) -> usize {

@@ -1,8 +1,10 @@
 //! Nothing that anybody is shown holds a secret: answers, logs at the finest level, audit lines,
 //! metrics, errors and what `Debug` prints. Alone in its process, so that all threads are heard.
 
-use std::io;
-use std::sync::{Arc, Mutex};
+mod shown;
+
+use std::io::Write as _;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -23,50 +25,22 @@ use portcullis_http::{V1CredentialLayer, server_router};
 use portcullis_sqlite::SqliteStore;
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore};
 use tower::ServiceExt;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
+
+use shown::Shown;
 
 /// Of bcrypt, which is replaced at the first log-in.
 const IMPORTED: (&str, &str) =
     ("imported", "$2b$04$abcdefghijklmnopqrstuu2P8xRWSX2.OqyvLaDeHDR4HSDjn3vSi");
 
-/// Everything that was shown, one below the other.
-#[derive(Clone, Debug, Default)]
-struct Shown(Arc<Mutex<Vec<u8>>>);
-
-impl Shown {
-    fn add(&self, text: &str) {
-        let mut shown = self.0.lock().unwrap();
-        shown.extend_from_slice(text.as_bytes());
-        shown.push(b'\n');
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
-
-impl io::Write for Shown {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Shown {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
+/// Adds a text and ends the line.
+fn add(shown: &Shown, text: &str) {
+    writeln!(shown.clone(), "{text}").unwrap();
 }
 
 impl AuditSink for Shown {
     fn record(&self, event: &AuditEvent<'_>) {
-        self.add(&format!("audit {} {event:?}", serde_json::to_string(event).unwrap()));
+        add(self, &format!("audit {} {event:?}", serde_json::to_string(event).unwrap()));
     }
 }
 
@@ -126,7 +100,7 @@ impl World {
         let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let body = String::from_utf8_lossy(&body).into_owned();
-        self.shown.add(&format!("answer {} {:?} {body}", parts.status, parts.headers));
+        add(&self.shown, &format!("answer {} {:?} {body}", parts.status, parts.headers));
         body
     }
 
@@ -184,17 +158,17 @@ impl World {
 
     /// Notes the error, and what it comes from.
     fn error(&self, error: &Error) {
-        self.shown.add(&format!("error {error} {error:?} {:?}", error.refusal()));
+        add(&self.shown, &format!("error {error} {error:?} {:?}", error.refusal()));
         let mut source = std::error::Error::source(error);
         while let Some(cause) = source {
-            self.shown.add(&format!("cause {cause} {cause:?}"));
+            add(&self.shown, &format!("cause {cause} {cause:?}"));
             source = cause.source();
         }
     }
 
     fn outcome(&self, outcome: &Result<Principal, Error>) {
         match outcome {
-            Ok(principal) => self.shown.add(&format!("principal {principal:?}")),
+            Ok(principal) => add(&self.shown, &format!("principal {principal:?}")),
             Err(error) => self.error(error),
         }
     }
@@ -245,12 +219,12 @@ async fn no_answer_log_audit_line_metric_debug_or_error_holds_a_secret() {
     };
     for bad in ["$argon2id$canary", "$2b$99$canary", "canary"] {
         let refused = Snapshot::read(line(bad).as_bytes()).unwrap_err();
-        world.shown.add(&format!("refused {refused} {refused:?}"));
+        add(&world.shown, &format!("refused {refused} {refused:?}"));
         let refused = PasswordHash::parse(bad).unwrap_err();
-        world.shown.add(&format!("refused {refused} {refused:?}"));
+        add(&world.shown, &format!("refused {refused} {refused:?}"));
     }
     let snapshot = Snapshot::read(line(IMPORTED.1).as_bytes()).unwrap();
-    world.shown.add(&format!("{snapshot:?}"));
+    add(&world.shown, &format!("{snapshot:?}"));
     world.engine.import(snapshot, false).await.unwrap();
     world.present("imported", IMPORTED.0).await;
     let rehashed = loop {
@@ -267,15 +241,18 @@ async fn no_answer_log_audit_line_metric_debug_or_error_holds_a_secret() {
     let record = stored.to_record(Revision::from_u128(1)).unwrap();
     let key = Lookup::UniqueKey(Kind::ApiToken, &digest);
     let token_record = world.store.get(key).await.unwrap().unwrap();
-    world.shown.add(&format!(
-        "{:?} {:?} {stored:?} {record:?} {token_record:?} {:?} {:?} {:?} {:?}",
-        world.engine,
-        world.done,
-        world.done.secret,
-        TokenSecret::new("canary-secret"),
-        Credentials::password("telegraf", password),
-        Credentials::token("canary-token"),
-    ));
+    add(
+        &world.shown,
+        &format!(
+            "{:?} {:?} {stored:?} {record:?} {token_record:?} {:?} {:?} {:?} {:?}",
+            world.engine,
+            world.done,
+            world.done.secret,
+            TokenSecret::new("canary-secret"),
+            Credentials::password("telegraf", password),
+            Credentials::token("canary-token"),
+        ),
+    );
 
     // A record that cannot be read, and a store that fails.
     let broken = world.create("broken").await;
@@ -285,7 +262,7 @@ async fn no_answer_log_audit_line_metric_debug_or_error_holds_a_secret() {
     let body = format!(r#"{{"v":1,"passwordHash":"{}","canary-body"#, hash.expose());
     let record = Record { body: body.into(), revision: Revision::from_u128(9), ..record };
     let put = Operation::Put { record, grants: Vec::new(), expect };
-    world.shown.add(&format!("{put:?}"));
+    add(&world.shown, &format!("{put:?}"));
     world.store.commit(Batch::new().with(put)).await.unwrap();
     world.present("broken", "canary-broken").await;
     world.manage("GET", &format!("/legacy/authorizations/{broken}"), "").await;
@@ -313,10 +290,10 @@ async fn no_answer_log_audit_line_metric_debug_or_error_holds_a_secret() {
         description: String::new(),
     });
     let (token, secret) = taken.await.unwrap();
-    world.shown.add(&format!("{token:?} {secret:?}"));
+    add(&world.shown, &format!("{token:?} {secret:?}"));
     world.manage("DELETE", &path, "").await;
     world.engine.publish_metrics();
-    world.shown.add(&world.metrics.render());
+    add(&world.shown, &world.metrics.render());
 
     let shown = world.shown.text();
     for part in [
