@@ -38,13 +38,15 @@ pub(crate) struct PlainMap {
 }
 
 impl PlainMap {
-    pub(crate) fn new(authorizations: &[Authorization]) -> Self {
+    /// Knows those with these numbers, and got to know them in this order.
+    pub(crate) fn new(authorizations: &[Authorization], order: &[usize]) -> Self {
         let key = std::array::from_fn(|_| fastrand::u8(..));
-        let entry = |(number, authorization): (usize, &Authorization)| {
+        let entry = |&number: &usize| {
+            let authorization = &authorizations[number];
             let digest = blake3::keyed_hash(&key, password(number).as_bytes());
             (authorization.username.as_str().to_owned(), (digest.into(), principal(authorization)))
         };
-        Self { key, entries: authorizations.iter().enumerate().map(entry).collect() }
+        Self { key, entries: order.iter().map(entry).collect() }
     }
 
     fn authenticate(&self, username: &str, password: &[u8]) -> Option<Principal> {
@@ -70,14 +72,16 @@ struct Salted {
 }
 
 impl ReferenceWay {
-    pub(crate) fn new(authorizations: &[Authorization]) -> Self {
-        let entry = |(number, authorization): (usize, &Authorization)| {
+    /// Knows those with these numbers, and got to know them in this order.
+    pub(crate) fn new(authorizations: &[Authorization], order: &[usize]) -> Self {
+        let entry = |&number: &usize| {
+            let authorization = &authorizations[number];
             let salt = std::array::from_fn(|_| fastrand::u8(..));
             let digest = salted(&salt, password(number).as_bytes());
             let principal = principal(authorization);
             (authorization.username.as_str().to_owned(), Salted { salt, digest, principal })
         };
-        Self(RwLock::new(authorizations.iter().enumerate().map(entry).collect()))
+        Self(RwLock::new(order.iter().map(entry).collect()))
     }
 
     fn authenticate(&self, username: &str, password: &[u8]) -> Option<Principal> {

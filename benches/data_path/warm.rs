@@ -12,7 +12,7 @@ use portcullis_benches::results::Results;
 use crate::plain::{PlainMap, PlainTokens, ReferenceWay};
 use crate::rounds::{Rounds, on_this_thread, rounds};
 use crate::table::{Row, nanos};
-use crate::world::{Request, World, cheap, permissions, warm};
+use crate::world::{Request, World, cheap, in_no_order, permissions, warm};
 
 /// How many of those that the engine knows ask again and again.
 const HOT: [usize; 3] = [256, 10_000, 100_000];
@@ -37,9 +37,12 @@ impl Warm {
 
     pub(crate) fn new() -> Self {
         let world = World::in_memory(HOT[2], cheap());
-        world.warm_up(&world.requests(HOT[2]));
-        let plain = PlainMap::new(&world.authorizations);
-        let reference = ReferenceWay::new(&world.authorizations);
+        // All get to know them in the same order: none has those who are at work side by side in
+        // memory.
+        let order = in_no_order(HOT[2]);
+        world.warm_up(&world.requests_of(&order));
+        let plain = PlainMap::new(&world.authorizations, &order);
+        let reference = ReferenceWay::new(&world.authorizations, &order);
         Self { world, plain, reference }
     }
 

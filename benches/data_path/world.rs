@@ -94,15 +94,17 @@ impl World {
 
     /// Requests of the first so many authorizations, in no order.
     pub(crate) fn requests(&self, count: usize) -> Vec<Request> {
-        let mut requests: Vec<_> = (0..count)
-            .map(|number| Request {
-                username: username(number),
-                password: password(number),
-                resource: self.asked(number),
-            })
-            .collect();
-        fastrand::shuffle(&mut requests);
-        requests
+        self.requests_of(&in_no_order(count))
+    }
+
+    /// A request of each of these authorizations.
+    pub(crate) fn requests_of(&self, numbers: &[usize]) -> Vec<Request> {
+        let request = |&number: &usize| Request {
+            username: username(number),
+            password: password(number),
+            resource: self.asked(number),
+        };
+        numbers.iter().map(request).collect()
     }
 
     /// What the authorization with the number asks for: every second one what is not permitted.
@@ -137,6 +139,13 @@ pub(crate) fn warm(engine: &Engine, request: &Request) -> bool {
     let answer = engine.authenticate(credentials).now_or_never();
     let principal = answer.expect("not warm").unwrap();
     principal.check(Action::Write, &request.resource).is_allowed()
+}
+
+/// The numbers of the first so many authorizations, shuffled.
+pub(crate) fn in_no_order(count: usize) -> Vec<usize> {
+    let mut numbers: Vec<usize> = (0..count).collect();
+    fastrand::shuffle(&mut numbers);
+    numbers
 }
 
 /// A runtime with a thread of its own: the feed of changes must go on while others measure.

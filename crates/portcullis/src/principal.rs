@@ -16,15 +16,18 @@ pub struct Principal(Arc<Facts>);
 
 /// What is known of a principal. It is also what an engine keeps to know them again, so that one
 /// look into memory finds whether it is them, whether that still counts, and what they may do.
+///
+/// Laid out in the order in which a look asks, so that it waits for few cache lines.
 #[derive(Clone)]
+#[repr(C)]
 pub(crate) struct Facts {
     /// By what an engine knows them again; nothing of those whom the host knows.
     memory: Option<Memory>,
     org: OrgId,
     user: UserId,
+    identity: Identity,
     status: Status,
     permissions: PermissionSet,
-    identity: Identity,
 }
 
 /// As what a [`Principal`] was let in.

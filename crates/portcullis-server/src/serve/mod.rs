@@ -1,5 +1,6 @@
 //! `portcullis serve`: the engine over HTTP, until a signal ends it.
 
+mod cache;
 mod connections;
 mod first_start;
 mod metrics;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use axum::http::HeaderName;
 use portcullis::store::Store;
-use portcullis::{CacheConfig, Engine, EngineBuilder};
+use portcullis::{Engine, EngineBuilder};
 use portcullis_audit::AuditLog;
 use portcullis_http::{ServerConfig, TrustedProxy};
 use tokio::net::TcpListener;
@@ -30,6 +31,7 @@ use crate::local_store::{IfMissing, in_memory};
 use crate::session::PolicyArgs;
 use crate::store_url::StoreUrl;
 
+use cache::CacheArgs;
 use connections::{Limits, Listener};
 use first_start::TokenPlace;
 use metrics::Metrics;
@@ -120,16 +122,8 @@ pub(crate) struct Args {
     #[arg(long)]
     read_only: bool,
 
-    /// Let in who is known from memory for so long while the store cannot be read, 1 to 86400
-    /// seconds beyond the 2 for which an answer may be old anyway. What it gives up: a password
-    /// that was changed or revoked elsewhere may work here for that long while the store is
-    /// unreachable. By default nobody is let in then
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        value_parser = clap::value_parser!(u32).range(1..=86_400)
-    )]
-    outage_grace: Option<u32>,
+    #[command(flatten)]
+    cache: CacheArgs,
 
     #[command(flatten)]
     policy: PolicyArgs,
@@ -150,10 +144,9 @@ impl Args {
     }
 
     fn engine(&self, store: Arc<dyn Store>, audit: Option<AuditLog>) -> EngineBuilder {
-        let grace = Duration::from_secs(self.outage_grace.unwrap_or_default().into());
         let mut builder = Engine::builder_on(store)
             .password_policy(self.policy.policy())
-            .cache(CacheConfig::default().outage_grace(grace))
+            .cache(self.cache.config())
             .read_only(self.read_only);
         if let Some(Throttle::Off) = self.throttle {
             builder = builder.throttle(None);

@@ -46,6 +46,34 @@ fn metrics_are_shown_on_an_address_of_their_own() {
 }
 
 #[test]
+fn the_cache_has_a_size_and_a_time_to_live_with_bounds() {
+    let sandbox = Sandbox::with_store();
+    for arguments in
+        ["--cache-size=-1", "--cache-size=65537", "--time-to-live=1", "--time-to-live=86401"]
+    {
+        let said = sandbox.fails(2, &format!("serve {arguments}"));
+        assert!(said.contains("invalid value"), "{said}");
+    }
+    let create = "auth create --org acme --user ada --username telegraf --write-bucket telemetry \
+                  --password-stdin";
+    sandbox.run_with_stdin(create, "telegraf-password\n").ok(create);
+    // What is not kept is computed anew, each time.
+    for (size, hashes) in [(0, 3), (1, 1)] {
+        let options = "--time-to-live 3600 --metrics-listen 127.0.0.1:0";
+        let server = Server::start(&sandbox, &format!("--cache-size {size} {options}"));
+        for _ in 0..3 {
+            let query = "permission=write:buckets&u=telegraf&p=telegraf-password";
+            assert_eq!(server.get(&format!("/forward-auth?{query}"), "").0, 403);
+        }
+        let metrics = TcpStream::connect(metrics_address(&sandbox)).unwrap();
+        let text = get(metrics, "/metrics", "").1;
+        let line = format!("portcullis_hashes_total {hashes}");
+        assert!(text.lines().any(|shown| shown == line), "{size}: no {line} in {text}");
+        server.stop();
+    }
+}
+
+#[test]
 fn metrics_are_off_and_kept_from_other_machines_unless_that_is_allowed() {
     let sandbox = Sandbox::new();
     let server = Server::start(&sandbox, "--store memory:");

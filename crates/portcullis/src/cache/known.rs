@@ -25,11 +25,12 @@ pub(crate) struct Known {
 
 /// By what somebody is known again, and since when that is known.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct Memory {
-    pub(crate) by: KnownBy,
     /// What stands for the record that they were made of; none where that is to be looked at anew
     /// each time it is read.
     pub(crate) made_of: Option<Mac>,
+    pub(crate) by: KnownBy,
     /// When the authorization or API token was read.
     pub(crate) record: Seen,
     /// When its user and org were.

@@ -77,6 +77,11 @@ impl Packed {
         usize::try_from(self.length).unwrap_or(usize::MAX)
     }
 
+    /// The bytes it is packed into.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub(super) fn unpack(&self) -> Box<str> {
         let mut text = Vec::with_capacity(self.length());
         let mut rest = &*self.bytes;
