@@ -62,8 +62,8 @@ fn the_cache_has_a_size_and_a_time_to_live_with_bounds() {
         let options = "--time-to-live 3600 --metrics-listen 127.0.0.1:0";
         let server = Server::start(&sandbox, &format!("--cache-size {size} {options}"));
         for _ in 0..3 {
-            let query = "permission=write:buckets&u=telegraf&p=telegraf-password";
-            assert_eq!(server.get(&format!("/forward-auth?{query}"), "").0, 403);
+            let credentials = "telegraf:telegraf-password";
+            assert_eq!(server.get("/forward-auth?permission=write:buckets", credentials).0, 403);
         }
         let metrics = TcpStream::connect(metrics_address(&sandbox)).unwrap();
         let text = get(metrics, "/metrics", "").1;
