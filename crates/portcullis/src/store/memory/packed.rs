@@ -1,8 +1,6 @@
-//! Bodies in less memory: what most of them have in common is a byte or two, an id is nine.
+//! Bodies in less memory: what most of them have in common is a byte, an id is nine.
 //!
 //! Any text can be packed, and comes back byte by byte.
-
-use memchr::memchr2;
 
 use crate::Id;
 
@@ -14,11 +12,14 @@ pub(super) struct Packed {
     length: u32,
 }
 
-/// Begins an id of 16 hexadecimal digits, of which 8 bytes follow. No UTF-8 has this byte.
-const ID: u8 = 0xff;
+/// A byte up to this one begins a run of so many bytes and one more, which are as in the text.
+const LONGEST_RUN: u8 = 0x7f;
 
-/// Begins a fragment, of which the number follows.
-const FRAGMENT: u8 = 0xfe;
+/// A byte from this one on stands for the fragment whose number is added to it.
+const FRAGMENT: u8 = LONGEST_RUN + 1;
+
+/// Begins an id of 16 hexadecimal digits, of which 8 bytes follow.
+const ID: u8 = 0xff;
 
 const DIGITS: usize = 16;
 
@@ -54,21 +55,26 @@ impl Packed {
         let length = u32::try_from(text.len()).ok()?;
         let mut bytes = Vec::with_capacity(text.len());
         let mut rest = text.as_bytes();
-        while let Some((first, after)) = rest.split_first() {
-            if let Some((digits, after)) = rest.split_first_chunk::<DIGITS>()
+        // Of the rest, what is neither a fragment nor an id.
+        let mut plain = 0;
+        while let Some((before, after)) = rest.split_at_checked(plain) {
+            let Some(first) = after.first() else { break };
+            if let Some((digits, after)) = after.split_first_chunk::<DIGITS>()
                 && let Some(id) = Id::from_digits(digits)
             {
+                push_runs(&mut bytes, before);
                 bytes.push(ID);
                 bytes.extend(id.as_u64().to_be_bytes());
-                rest = after;
-            } else if let Some((number, after)) = fragment_of(*first, rest) {
-                bytes.extend([FRAGMENT, number]);
-                rest = after;
+                (rest, plain) = (after, 0);
+            } else if let Some((number, after)) = fragment_of(*first, after) {
+                push_runs(&mut bytes, before);
+                bytes.push(FRAGMENT + number);
+                (rest, plain) = (after, 0);
             } else {
-                bytes.push(*first);
-                rest = after;
+                plain += 1;
             }
         }
+        push_runs(&mut bytes, rest);
         Some(Self { bytes: bytes.into(), length })
     }
 
@@ -85,27 +91,36 @@ impl Packed {
     pub(super) fn unpack(&self) -> Box<str> {
         let mut text = Vec::with_capacity(self.length());
         let mut rest = &*self.bytes;
-        while let Some(at) = memchr2(ID, FRAGMENT, rest) {
-            let (plain, marked) = rest.split_at(at);
-            text.extend_from_slice(plain);
-            rest = match marked {
-                [FRAGMENT, number, after @ ..] => {
-                    text.extend_from_slice(
-                        FRAGMENTS.get(usize::from(*number)).unwrap_or(&&b""[..]),
-                    );
+        while let Some((first, after)) = rest.split_first() {
+            rest = match *first {
+                run @ ..=LONGEST_RUN => {
+                    let (plain, after) = after.split_at(after.len().min(usize::from(run) + 1));
+                    text.extend_from_slice(plain);
                     after
                 }
-                [ID, a, b, c, d, e, f, g, h, after @ ..] => {
-                    text.extend_from_slice(&digits_of([*a, *b, *c, *d, *e, *f, *g, *h]));
+                ID => {
+                    // What was packed does not end within an id.
+                    let Some((id, after)) = after.split_first_chunk() else { break };
+                    text.extend_from_slice(&digits_of(*id));
                     after
                 }
-                // What was packed does not end within a mark.
-                _ => &[],
+                fragment => {
+                    let fragment = FRAGMENTS.get(usize::from(fragment - FRAGMENT));
+                    text.extend_from_slice(fragment.unwrap_or(&&b""[..]));
+                    after
+                }
             };
         }
-        text.extend_from_slice(rest);
         // It was a text, and each part of it is what it was.
         String::from_utf8(text).unwrap_or_default().into_boxed_str()
+    }
+}
+
+/// Writes the bytes as they are, in as many runs as it takes.
+fn push_runs(bytes: &mut Vec<u8>, plain: &[u8]) {
+    for run in plain.chunks(usize::from(LONGEST_RUN) + 1) {
+        bytes.push(u8::try_from(run.len() - 1).unwrap_or(LONGEST_RUN));
+        bytes.extend_from_slice(run);
     }
 }
 
@@ -149,6 +164,16 @@ mod tests {
             let at = text.floor_char_boundary_of(cut.index(text.len() + 1));
             let (begin, _) = text.split_at(at);
             prop_assert_eq!(&*Packed::new(begin).unwrap().unpack(), begin);
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_a_run_comes_back() {
+        for length in [0, 1, 127, 128, 129, 255, 256, 257, 5_000] {
+            for around in ["", r#"","read:"#] {
+                let text = format!("{around}{}{around}", "ü".repeat(length));
+                assert_eq!(&*Packed::new(&text).unwrap().unpack(), text, "{length}");
+            }
         }
     }
 
