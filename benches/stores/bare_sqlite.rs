@@ -1,5 +1,6 @@
 //! SQLite by hand: the same reads and writes with as little around them as there can be.
 
+use std::hint::black_box;
 use std::path::Path;
 
 use portcullis::store::{Entity, Operation, Record};
@@ -75,6 +76,21 @@ pub(crate) fn read(connection: &Connection, sql: &str, keys: &[&str], most: usiz
     found.len()
 }
 
+/// Runs the query and looks at every column of what it finds; returns how many records that were.
+pub(crate) fn look(connection: &Connection, sql: &str, keys: &[&str], most: usize) -> usize {
+    let mut statement = connection.prepare_cached(sql).unwrap();
+    let mut rows = statement.query(rusqlite::params_from_iter(keys)).unwrap();
+    let mut found = 0;
+    while found < most {
+        let Some(row) = rows.next().unwrap() else { break };
+        for column in 0..7 {
+            assert_ne!(black_box(row.get_ref(column).unwrap()), ValueRef::Null);
+        }
+        found += 1;
+    }
+    found
+}
+
 fn decode(row: &Row<'_>) -> Authorization {
     // Every column is looked at, and none but the body is copied.
     for column in 0..6 {
@@ -87,6 +103,13 @@ fn decode(row: &Row<'_>) -> Authorization {
 pub(crate) fn decode_body(body: &str) -> Authorization {
     type Body = <Authorization as Entity>::Body;
     Authorization::from_body(serde_json::from_str::<Body>(body).unwrap())
+}
+
+/// A connection that reads, and keeps as much of the file as one of the store's.
+pub(crate) fn to_read(path: &Path) -> Connection {
+    let connection = Connection::open(path).unwrap();
+    connection.execute_batch("PRAGMA cache_size = -4096").unwrap();
+    connection
 }
 
 /// A connection that writes with full syncs to the file of a store, and so to the same columns and

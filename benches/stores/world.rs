@@ -22,6 +22,9 @@ pub(crate) struct World {
     pub(crate) data: Data,
     pub(crate) runtime: Runtime,
     pub(crate) memory: Engine,
+    /// Its threads have made what is in the store in memory. As long as they live nobody else gets
+    /// their part of the heap, of which a million records leave only gaps, far from each other.
+    _filler: Runtime,
     pub(crate) sqlite: Engine,
     /// On the same file.
     pub(crate) bare: Connection,
@@ -36,8 +39,11 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(data: Data) -> Self {
         let runtime = runtime();
+        let filler = self::runtime();
         let memory = Arc::new(MemoryStore::new().unwrap());
-        runtime.block_on(fill(&*memory, data));
+        let filled = Arc::clone(&memory);
+        let filling = filler.spawn(async move { fill(&*filled, data).await });
+        runtime.block_on(filling).unwrap();
         let file = sqlite_file(data);
         let sled = sled_directory(data);
         let copies = temporary();
@@ -49,11 +55,12 @@ impl World {
             data,
             memory: engine(memory),
             sqlite: engine(Arc::new(SqliteStore::open(&file).unwrap())),
-            bare: Connection::open(&file).unwrap(),
-            layouts: Connection::open(layouts.unwrap().join(bare_sqlite::LAYOUTS)).unwrap(),
+            bare: bare_sqlite::to_read(&file),
+            layouts: bare_sqlite::to_read(&layouts.unwrap().join(bare_sqlite::LAYOUTS)),
             sled: engine(Arc::new(SledStore::open(&sled).unwrap())),
             bare_sled: BareSled::of_a_store(&copies.path().join("sled")),
             runtime,
+            _filler: filler,
             _copies: copies,
         }
     }

@@ -68,7 +68,6 @@ pub use options::SledOptions;
 use committer::SledCommitter;
 use rows::OwnedLookup;
 use shared::Shared;
-use trees::Trees;
 
 /// Keeps records in a directory, in a database of sled 0.34.
 ///
@@ -127,11 +126,8 @@ impl Store for SledStore {
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        let read = move |trees: &Trees| rows::list(trees, index, page);
-        match page.limit.get() {
-            ..=Pace::SHORT => self.shared.read_few(read).await,
-            _ => self.shared.read_blocking(read).await,
-        }
+        let page = Pace::short(page);
+        self.shared.read_few(move |trees| rows::list(trees, index, page)).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {

@@ -82,7 +82,6 @@ use portcullis::store::{
     Batch, Change, Feed, GroupWriter, Index, Lookup, Pace, Page, PageRequest, Position, Record,
     Store, StoreError,
 };
-use rusqlite::Connection;
 
 pub use open::OpenError;
 pub use options::SqliteOptions;
@@ -157,11 +156,8 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        let read = move |connection: &Connection| rows::list(connection, index, page);
-        match page.limit.get() {
-            ..=Pace::SHORT => self.readers.read_few(read).await,
-            _ => self.readers.read(read).await,
-        }
+        let page = Pace::short(page);
+        self.readers.read_few(move |connection| rows::list(connection, index, page)).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {

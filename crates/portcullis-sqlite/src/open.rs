@@ -107,6 +107,10 @@ const LOG_BYTES: u32 = 4 << 20;
 /// How much memory the writer may use for pages; large batches are several times as fast with it.
 const WRITER_CACHE_KIB: u32 = 16 << 10;
 
+/// What a connection that reads keeps of the file: a thousand pages, so that what those at work own
+/// is not read and copied each time.
+const READER_CACHE_KIB: u32 = 4 << 10;
+
 /// A file, and how to connect to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Location {
@@ -169,6 +173,7 @@ impl Location {
         // killed has left behind.
         let connection = self.connect()?;
         connection.pragma_update(None, "query_only", true)?;
+        connection.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
         Ok(connection)
     }
 

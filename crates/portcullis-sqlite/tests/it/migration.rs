@@ -1,9 +1,11 @@
 //! From version 1 to where rows lie together: all of it or nothing, whatever happens meanwhile.
 
+use std::num::NonZeroUsize;
 use std::process::Stdio;
 use std::time::Duration;
 
-use portcullis::store::{Expect, Index, Kind, Lookup, Operation, PageRequest, Record, Store};
+use futures_util::StreamExt as _;
+use portcullis::store::{Expect, Index, Kind, Lookup, Operation, Record, Store, StoreExt as _};
 use portcullis::verify::verify;
 use portcullis::{OrgId, UserId};
 use portcullis_sqlite::SqliteStore;
@@ -75,11 +77,11 @@ async fn assert_complete(store: &SqliteStore, count: u64) {
         let lookup = Lookup::UniqueKey(Kind::Authorization, record.unique_key.as_str());
         assert_eq!(store.get(lookup).await.unwrap(), Some(record));
     }
-    let request = PageRequest { after: None, limit: 10_000.try_into().unwrap() };
     let index = Index::User(Kind::Authorization, UserId::from_u64(3));
-    let page = store.list(index, request).await.unwrap();
-    let expected = (1..=count).filter(|number| number % 7 == 2).map(numbered);
-    assert_eq!(page.records, expected.collect::<Vec<_>>());
+    let pages = store.pages(index, NonZeroUsize::MAX);
+    let found = pages.map(|page| page.unwrap().records).concat().await;
+    let expected: Vec<_> = (1..=count).filter(|number| number % 7 == 2).map(numbered).collect();
+    assert!(found == expected, "{} of {}", found.len(), expected.len());
     assert!(verify(store, |_| {}).await.unwrap().is_sound());
 }
 

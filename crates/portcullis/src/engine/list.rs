@@ -25,7 +25,9 @@ impl<T> Listing<T> {
 }
 
 /// How many records are read at a time at the most.
-const MAX_CHUNK: usize = 1_024;
+const MAX_CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
+
+const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
 impl Engine {
     /// Lists authorizations: exactly `limit` of them unless there are no more, each with a higher
@@ -85,7 +87,11 @@ pub(super) struct Scan<'a> {
     filter: &'a AuthorizationFilter,
     plan: Plan<'a>,
     after: Option<Id>,
+    /// How many more are likely to be taken.
+    missing: usize,
+    /// How many records to read at a time.
     chunk: NonZeroUsize,
+    began: bool,
     done: bool,
 }
 
@@ -98,9 +104,19 @@ impl<'a> Scan<'a> {
         wanted: NonZeroUsize,
     ) -> Self {
         // One more, to know whether there is more.
-        let chunk = wanted.saturating_add(1).min(NonZeroUsize::MIN.saturating_add(MAX_CHUNK - 1));
+        let wanted = wanted.saturating_add(1);
+        let (missing, chunk) = (wanted.get(), wanted.min(MAX_CHUNK));
         let after = after.map(AuthorizationId::untyped);
-        Self { store, filter, plan: filter.plan(), after, chunk, done: false }
+        Self {
+            store,
+            filter,
+            plan: filter.plan(),
+            after,
+            missing,
+            chunk,
+            began: false,
+            done: false,
+        }
     }
 
     /// Returns the next ones, possibly none of them; `None` at the end.
@@ -108,18 +124,28 @@ impl<'a> Scan<'a> {
         if self.done {
             return Ok(None);
         }
+        if self.began {
+            // However many parts are ready at once, others go on.
+            tokio::task::yield_now().await;
+        }
+        self.began = true;
         let Page { records, next, .. } = self.read().await?;
         self.done = next.is_none();
         self.after = next;
-        let found = records
-            .iter()
-            .filter(|record| !self.filter.excludes(record))
-            .filter_map(|record| Authorization::from_record(record).map_err(log_corrupt).ok())
-            .filter(|authorization| self.filter.matches(authorization))
-            .collect();
-        // Few matches: look at more records at a time.
-        self.chunk = self.chunk.saturating_mul(NonZeroUsize::MIN.saturating_add(1));
-        self.chunk = self.chunk.min(NonZeroUsize::MIN.saturating_add(MAX_CHUNK - 1));
+        let mut found = Vec::with_capacity(records.len());
+        let candidates = records.iter().filter(|record| !self.filter.excludes(record));
+        found.extend(
+            candidates
+                .filter_map(|record| Authorization::from_record(record).map_err(log_corrupt).ok())
+                .filter(|authorization| self.filter.matches(authorization)),
+        );
+        self.missing = self.missing.saturating_sub(found.len());
+        self.chunk = match NonZeroUsize::new(self.missing) {
+            Some(missing) if found.len() > records.len() / 2 => missing,
+            // Few match, or the caller takes few of them: look at more records at a time.
+            _ => self.chunk.saturating_mul(TWO),
+        };
+        self.chunk = self.chunk.min(MAX_CHUNK);
         Ok(Some(found))
     }
 

@@ -219,9 +219,14 @@ impl Engine {
     /// Deletes the records of the index. It ends: nothing new can come into an index of a user or
     /// org that is gone.
     async fn delete_all(&self, index: Index) -> Result<(), Error> {
-        let page = PageRequest { after: None, limit: DELETION_PAGE };
         loop {
-            let records = self.0.store.list(index, page).await?.records;
+            let mut records = Vec::new();
+            let mut pages = self.0.store.pages(index, DELETION_PAGE);
+            while records.len() < DELETION_PAGE.get()
+                && let Some(page) = pages.next().await
+            {
+                records.extend(page?.records);
+            }
             if records.is_empty() {
                 return Ok(());
             }

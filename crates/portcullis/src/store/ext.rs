@@ -111,6 +111,10 @@ pub trait StoreExt: Store {
         let first = Some(PageRequest { after: None, limit: page_size });
         stream::unfold(first, move |request| async move {
             let request = request?;
+            if request.after.is_some() {
+                // However many pages are ready at once, others go on.
+                tokio::task::yield_now().await;
+            }
             let page = self.list(index, request).await;
             let next = page.as_ref().ok().and_then(|page| page.next);
             let next = next.map(|id| PageRequest { after: Some(id), limit: page_size });

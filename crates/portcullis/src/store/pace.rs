@@ -1,9 +1,12 @@
 //! Whether a short read may be made where it is asked for, or belongs on a thread that may block.
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
+
+use super::PageRequest;
 
 /// How fast short reads of a store are, for stores whose engine blocks.
 ///
@@ -55,7 +58,22 @@ const MOST: u32 = 192;
 
 impl Pace {
     /// How many records a read may return at the most to be a short one.
-    pub const SHORT: usize = 64;
+    pub const SHORT: usize = 128;
+
+    /// The page, or a short one where more is asked for: it stays in the processor's cache until it is
+    /// decoded, and nobody waits long for its end. Whoever wants more asks again.
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    /// use portcullis::store::{Pace, PageRequest};
+    ///
+    /// let page = PageRequest { after: None, limit: NonZeroUsize::new(1_000).unwrap() };
+    /// assert_eq!(Pace::short(page).limit.get(), Pace::SHORT);
+    /// ```
+    pub fn short(page: PageRequest) -> PageRequest {
+        let short = NonZeroUsize::new(Self::SHORT);
+        PageRequest { limit: short.map_or(page.limit, |short| page.limit.min(short)), ..page }
+    }
 
     /// Lets the caller make a short read where it is, if that can be expected to be over at once, and
     /// if no more than this one of the runtime's threads would wait should it not be.

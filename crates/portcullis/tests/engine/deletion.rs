@@ -1,15 +1,17 @@
 //! A deleted user or org leaves no usable credential behind, also after a crash half way.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use portcullis::store::{Index, Kind, MemoryStore, PageRequest, Store};
+use futures_util::StreamExt as _;
+use portcullis::store::{Index, Kind, MemoryStore, Store, StoreExt};
 use portcullis::{Engine, ErrorKind, NewApiToken, presets};
 
 use crate::support::{World, builder, gone_after, name};
 
 async fn count(store: &dyn Store, kind: Kind) -> usize {
-    let page = PageRequest { after: None, limit: 10_000.try_into().unwrap() };
-    store.list(Index::All(kind), page).await.unwrap().records.len()
+    let pages = store.pages(Index::All(kind), NonZeroUsize::MAX);
+    pages.map(|page| page.unwrap().records).concat().await.len()
 }
 
 /// Adds so many authorizations, and one API token, of the user in the org.

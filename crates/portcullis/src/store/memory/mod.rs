@@ -18,6 +18,9 @@ use super::{
 use crate::{GrantKey, Id, RandomUnavailable, SystemRandom};
 use table::{Row, Table};
 
+/// How many records a page has at the most: what stays in the processor's cache until it is decoded.
+const LONGEST_PAGE: usize = 128;
+
 /// Keeps records in memory; they are gone with it.
 ///
 /// A million authorizations with a few permissions each take less than 700 bytes each, indexes
@@ -164,7 +167,8 @@ impl Store for MemoryStore {
         // No record has the id 0, so a list from the beginning begins after it.
         let after = page.after.unwrap_or(Id::from_u64(0));
         let table = tables.of.get(&index.kind());
-        Ok(table.map(|table| table.page(index, after, page.limit.get())).unwrap_or_default())
+        let limit = page.limit.get().min(LONGEST_PAGE);
+        Ok(table.map(|table| table.page(index, after, limit)).unwrap_or_default())
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
