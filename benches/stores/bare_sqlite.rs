@@ -1,10 +1,11 @@
 //! SQLite by hand: the same reads and writes with as little around them as there can be.
 
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::Path;
 
 use portcullis::store::{Entity, Operation, Record};
-use portcullis::{Authorization, GrantKey};
+use portcullis::{Authorization, GrantKey, Id, OrgId, UserId};
 use portcullis_benches::data::Data;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, ToSql, params};
@@ -117,21 +118,58 @@ pub(crate) fn to_read(path: &Path) -> Connection {
 pub(crate) fn to_write(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();
     let settings = "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; \
-                    PRAGMA cache_size = -16384;";
+                    PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000;";
     connection.execute_batch(settings).unwrap();
     connection
 }
 
-/// Inserts the record, its entries and the change as the store does.
-pub(crate) fn create(connection: &Connection, record: &Record, grants: &[GrantKey]) {
+/// Where the rows of each org and user lie together.
+pub(crate) struct Regions(HashMap<(OrgId, UserId), i64>);
+
+/// The places of a region, and one more.
+const REGION: i64 = 1 << 24;
+
+impl Regions {
+    pub(crate) fn of(connection: &Connection) -> Self {
+        let sql = "SELECT DISTINCT org_id, user_id, place / ?1 * ?1 FROM authorizations";
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([REGION], |row| {
+            let id = |column| row.get_ref(column).unwrap().as_str().unwrap().parse::<Id>().unwrap();
+            Ok(((id(0).into(), id(1).into()), row.get(2)?))
+        });
+        Self(rows.unwrap().map(Result::unwrap).collect())
+    }
+}
+
+/// Inserts the record at the same place as the store does, its entries and the change.
+pub(crate) fn create(
+    connection: &Connection,
+    regions: &Regions,
+    record: &Record,
+    grants: &[GrantKey],
+) {
     run(connection, "BEGIN IMMEDIATE", &[]);
-    insert(
-        connection,
-        "INSERT INTO authorizations (id, revision, unique_key, org_id, user_id, status, body) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        record,
-    );
     let id = record.id.to_string();
+    let region = regions.0[&(record.org.unwrap(), record.user.unwrap())];
+    let values = params![
+        id,
+        record.revision.as_u128().to_be_bytes(),
+        record.unique_key.as_str(),
+        record.org.map(|org| org.to_string()),
+        record.user.map(|user| user.to_string()),
+        record.status.as_str(),
+        record.body,
+        region,
+        region + REGION - 1,
+    ];
+    run(
+        connection,
+        "INSERT INTO authorizations \
+         (place, id, revision, unique_key, org_id, user_id, status, body) VALUES \
+         (1 + (SELECT place FROM authorizations WHERE place BETWEEN ?8 AND ?9 \
+               ORDER BY place DESC LIMIT 1), ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        values,
+    );
     for grant in grants {
         let grant = grant.to_string();
         run(

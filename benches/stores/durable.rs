@@ -178,8 +178,9 @@ pub(crate) fn measure(kind: Kind, rows: &mut Vec<Row>) {
     }
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&ours).unwrap());
     let bare = bare_sqlite::to_write(&bare);
+    let regions = bare_sqlite::Regions::of(&bare);
     let by_hand = |change: &Change| match kind {
-        Kind::Create => bare_sqlite::create(&bare, &change.after, &change.grants),
+        Kind::Create => bare_sqlite::create(&bare, &regions, &change.after, &change.grants),
         Kind::Patch => bare_sqlite::patch(&bare, &change.after),
         Kind::Delete => bare_sqlite::delete(&bare, &change.before),
     };

@@ -101,8 +101,13 @@ const RETRY_AFTER: Duration = Duration::from_millis(5);
 /// The longest time-out that SQLite can be given.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// How much of the write-ahead log stays on the disk once it has been copied into the file.
-const LOG_BYTES: u32 = 4 << 20;
+/// With how many pages in it the write-ahead log is copied into the file. Pages that many changes
+/// touch are copied once; with a fourth of it one create in a hundred waited for 12 ms.
+const LOG_PAGES: u32 = 4_000;
+
+/// How much of the write-ahead log stays on the disk once it has been copied into the file: all that
+/// it grows to, as a sync of a file that grows takes longer.
+const LOG_BYTES: u32 = 20 << 20;
 
 /// How much memory the writer may use for pages; large batches are several times as fast with it.
 const WRITER_CACHE_KIB: u32 = 16 << 10;
@@ -192,6 +197,7 @@ impl Location {
         // What is deleted is overwritten: a password hash must not stay behind in the file.
         connection.pragma_update(None, "secure_delete", true)?;
         connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         connection.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))
     }
 
