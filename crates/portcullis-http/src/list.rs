@@ -9,11 +9,13 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use http::header;
 use percent_encoding::utf8_percent_encode;
+use portcullis::store::Pace;
 use portcullis::{
     AuthorizationFilter, AuthorizationId, Described, Engine, Error, ErrorKind, Listing, Lookups,
     OrgId, ParseIdError, Permission, Status, UserId,
 };
 use serde::Serialize;
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
@@ -27,8 +29,9 @@ use crate::wire::{self, PREFIX, UNRESERVED};
 /// The most authorizations on a page that was asked for.
 const MAX_LIMIT: usize = 1_000;
 
-/// How many authorizations are read and written at a time when no page was asked for.
-const CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+/// How many authorizations are read and written at a time when no page was asked for. With the one more
+/// that tells whether there is a rest it is two of the parts that stores read at once.
+const CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2 * Pace::SHORT - 2);
 
 /// Room for so many, as most of them are.
 const PART_BYTES: usize = 256 * 1_024;
@@ -244,39 +247,50 @@ struct Rest {
     lookups: Lookups,
 }
 
-/// A part that is being read, and what comes after it. Given up where it is dropped.
-type Ahead = AbortOnDropHandle<(Result<Listing<Described>, Error>, Rest)>;
+/// The parts that are read while others are written and sent. Given up where it is dropped.
+struct Ahead {
+    parts: mpsc::Receiver<Result<Listing<Described>, Error>>,
+    _reading: AbortOnDropHandle<()>,
+}
 
 impl Rest {
-    /// Begins to read the next part, if there is one: while the one before is written and sent.
+    /// Begins to read the parts that are left, if there are any. Of those that are not taken yet one
+    /// waits, and one is being read.
     fn read_ahead(mut self) -> Option<Ahead> {
-        let after = self.after?;
-        let read = async move {
-            let on_behalf = self.caller.asks(&self.engine);
-            let page = on_behalf
-                .list_authorizations_in_parts(&self.filter, Some(after), CHUNK, &mut self.lookups)
-                .await;
-            self.after = page.as_ref().ok().and_then(|page| page.next);
-            (page, self)
+        let mut next = Some(self.after?);
+        let (sender, parts) = mpsc::channel(1);
+        let reading = async move {
+            while let Some(after) = next {
+                let on_behalf = self.caller.asks(&self.engine);
+                let part = on_behalf
+                    .list_authorizations_in_parts(
+                        &self.filter,
+                        Some(after),
+                        CHUNK,
+                        &mut self.lookups,
+                    )
+                    .await;
+                next = part.as_ref().ok().and_then(|part| part.next);
+                if sender.send(part).await.is_err() {
+                    return;
+                }
+            }
         };
-        Some(AbortOnDropHandle::new(tokio::spawn(read.in_current_span())))
+        let _reading = AbortOnDropHandle::new(tokio::spawn(reading.in_current_span()));
+        Some(Ahead { parts, _reading })
     }
 }
 
 async fn part(ahead: Option<Ahead>) -> Option<(Result<Vec<u8>, Error>, Option<Ahead>)> {
-    let read = ahead?.await;
-    let (page, ahead) = match read {
-        Ok((page, rest)) => (page, rest.read_ahead()),
-        // It panicked, or the server ends.
-        Err(error) => {
-            let message = "an internal error has occurred";
-            (Err(Error::new(ErrorKind::Internal, message).with_source(error)), None)
-        }
-    };
+    let mut ahead = ahead?;
+    // Whoever reads has panicked, or the server ends: the last part has not come.
+    let broken = || Err(Error::new(ErrorKind::Internal, "an internal error has occurred"));
+    let page = ahead.parts.recv().await.unwrap_or_else(broken);
+    let is_last = page.as_ref().map_or(true, |page| page.next.is_none());
     let part = page.map(|page| {
         let mut out = Vec::with_capacity(PART_BYTES);
         write_items(&mut out, &page.items, false);
-        if page.next.is_none() {
+        if is_last {
             end(&mut out, false);
         }
         out
@@ -284,7 +298,7 @@ async fn part(ahead: Option<Ahead>) -> Option<(Result<Vec<u8>, Error>, Option<Ah
     if let Err(error) = &part {
         tracing::error!("a list broke off: {error}");
     }
-    Some((part, ahead))
+    Some((part, (!is_last).then_some(ahead)))
 }
 
 fn begin(next: Option<String>) -> Vec<u8> {

@@ -122,12 +122,19 @@ impl fmt::Debug for SledStore {
 impl Store for SledStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         let lookup = OwnedLookup::from(lookup);
-        self.shared.read_few(move |trees| rows::get(trees, &lookup)).await
+        let pace = self.shared.pace();
+        let read = move |trees: &_| pace.measure(|| rows::get(trees, &lookup));
+        self.shared.read_few(read).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        let page = Pace::short(page);
-        self.shared.read_few(move |trees| rows::list(trees, index, page)).await
+        let pace = self.shared.pace();
+        let page = pace.page(page);
+        let read = move |trees: &_| pace.measure_page(|| rows::list(trees, index, page));
+        match page.limit.get() {
+            ..=Pace::SHORT => self.shared.read_few(read).await,
+            _ => self.shared.read_blocking(read).await,
+        }
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {

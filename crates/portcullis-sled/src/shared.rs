@@ -13,7 +13,7 @@ use crate::trees::Trees;
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: RwLock<State>,
-    pace: Pace,
+    pace: Arc<Pace>,
 }
 
 #[derive(Debug)]
@@ -36,7 +36,12 @@ impl State {
 
 impl Shared {
     pub(crate) fn new(trees: Trees) -> Self {
-        Self { state: RwLock::new(State::Open(trees)), pace: Pace::default() }
+        Self { state: RwLock::new(State::Open(trees)), pace: Arc::default() }
+    }
+
+    /// How fast reads are, of which each is measured.
+    pub(crate) fn pace(&self) -> Arc<Pace> {
+        Arc::clone(&self.pace)
     }
 
     /// Works on the trees while nobody writes.
@@ -59,10 +64,9 @@ impl Shared {
             && let Ok(state) = self.state.try_read()
         {
             let trees = state.trees()?;
-            return self.pace.measure(|| guarded(|| Ok(work(trees)))?);
+            return guarded(|| Ok(work(trees)))?;
         }
-        let shared = Arc::clone(self);
-        self.read_blocking(move |trees| shared.pace.measure(|| work(trees))).await
+        self.read_blocking(work).await
     }
 
     /// Reads on a thread where blocking is allowed.

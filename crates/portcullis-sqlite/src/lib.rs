@@ -152,12 +152,19 @@ impl fmt::Debug for SqliteStore {
 impl Store for SqliteStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         let lookup = OwnedLookup::from(lookup);
-        self.readers.read_few(move |connection| rows::get(connection, &lookup)).await
+        let pace = self.readers.pace();
+        let read = move |connection: &_| pace.measure(|| rows::get(connection, &lookup));
+        self.readers.read_few(read).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        let page = Pace::short(page);
-        self.readers.read_few(move |connection| rows::list(connection, index, page)).await
+        let pace = self.readers.pace();
+        let page = pace.page(page);
+        let read = move |connection: &_| pace.measure_page(|| rows::list(connection, index, page));
+        match page.limit.get() {
+            ..=Pace::SHORT => self.readers.read_few(read).await,
+            _ => self.readers.read(read).await,
+        }
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {

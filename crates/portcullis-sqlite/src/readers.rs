@@ -13,7 +13,7 @@ pub(crate) struct Readers {
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
     count: u32,
-    pace: Pace,
+    pace: Arc<Pace>,
 }
 
 impl Readers {
@@ -23,8 +23,13 @@ impl Readers {
             idle: Mutex::new(connections),
             permits: Arc::new(Semaphore::new(count)),
             count: u32::try_from(count).unwrap_or(u32::MAX),
-            pace: Pace::default(),
+            pace: Arc::default(),
         })
+    }
+
+    /// How fast reads are, of which each is measured.
+    pub(crate) fn pace(&self) -> Arc<Pace> {
+        Arc::clone(&self.pace)
     }
 
     /// Runs a read of a few records: at once if it can be expected not to wait for the disk, or else
@@ -36,14 +41,13 @@ impl Readers {
         if let Some(_turn) = self.pace.turn() {
             match self.permits.try_acquire() {
                 Ok(_permit) => {
-                    return self.read_here(|connection| self.pace.measure(|| read(connection)));
+                    return self.read_here(read);
                 }
                 Err(TryAcquireError::Closed) => return Err(StoreError::closed()),
                 Err(TryAcquireError::NoPermits) => {}
             }
         }
-        let readers = Arc::clone(self);
-        self.read(move |connection| readers.pace.measure(|| read(connection))).await
+        self.read(read).await
     }
 
     /// Runs the read with one of the connections; there is a permit for it.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::PageRequest;
+use super::{Page, PageRequest};
 
 /// How fast short reads of a store are, for stores whose engine blocks.
 ///
@@ -60,26 +60,37 @@ impl Pace {
     /// How many records a read may return at the most to be a short one.
     pub const SHORT: usize = 128;
 
-    /// The page, or a short one where more is asked for: it stays in the processor's cache until it is
-    /// decoded, and nobody waits long for its end. Whoever wants more asks again.
+    /// What to read of such a page: where short reads are made at once, no more than that. It stays in
+    /// the processor's cache until it is decoded, and nobody waits long for its end. Whoever wants
+    /// more asks again.
     ///
     /// ```
     /// use std::num::NonZeroUsize;
     /// use portcullis::store::{Pace, PageRequest};
     ///
     /// let page = PageRequest { after: None, limit: NonZeroUsize::new(1_000).unwrap() };
-    /// assert_eq!(Pace::short(page).limit.get(), Pace::SHORT);
+    /// # tokio::runtime::Builder::new_multi_thread().worker_threads(2).build()?.block_on(async {
+    /// assert_eq!(Pace::default().page(page).limit.get(), Pace::SHORT);
+    /// # });
+    /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn short(page: PageRequest) -> PageRequest {
-        let short = NonZeroUsize::new(Self::SHORT);
-        PageRequest { limit: short.map_or(page.limit, |short| page.limit.min(short)), ..page }
+    pub fn page(&self, page: PageRequest) -> PageRequest {
+        match NonZeroUsize::new(Self::SHORT) {
+            Some(short) if self.is_at_once() => {
+                PageRequest { limit: page.limit.min(short), ..page }
+            }
+            _ => page,
+        }
     }
 
     /// Lets the caller make a short read where it is, if that can be expected to be over at once, and
     /// if no more than this one of the runtime's threads would wait should it not be.
     pub fn turn(&self) -> Option<Turn<'_>> {
-        let may = self.is_fast() && others_go_on();
-        (may && !self.taken.swap(true, Ordering::Acquire)).then(|| Turn(&self.taken))
+        (self.is_at_once() && !self.taken.swap(true, Ordering::Acquire)).then(|| Turn(&self.taken))
+    }
+
+    fn is_at_once(&self) -> bool {
+        self.is_fast() && others_go_on()
     }
 
     fn is_fast(&self) -> bool {
@@ -92,6 +103,21 @@ impl Pace {
         let answer = read();
         self.note(begin.elapsed());
         answer
+    }
+
+    /// Makes a read of a page, wherever that is, and takes note of how long it took: of a long one, a
+    /// short one's share.
+    ///
+    /// # Errors
+    ///
+    /// Those of the read.
+    pub fn measure_page<E>(&self, read: impl FnOnce() -> Result<Page, E>) -> Result<Page, E> {
+        let begin = Instant::now();
+        let page = read();
+        let records = page.as_ref().map_or(0, |page| page.records.len());
+        let shares = u32::try_from(records.div_ceil(Self::SHORT)).unwrap_or(u32::MAX);
+        self.note(begin.elapsed() / shares.max(1));
+        page
     }
 
     /// Several at once may lose each other's notes, which are only an estimate.
