@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::ListenerExt as _;
 use portcullis_benches::rounds::thread_time;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle};
@@ -27,6 +28,8 @@ impl Server {
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell.send((listener.local_addr().unwrap(), Handle::current())).unwrap();
+                // As `portcullis serve` does.
+                let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
                 let service = router.into_make_service_with_connect_info::<SocketAddr>();
                 axum::serve(listener, service).await.unwrap();
             });
@@ -56,6 +59,16 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Sends the requests and reads answers until so many bytes have come.
+    pub(crate) fn ask_many(&mut self, requests: &str, length: usize) {
+        self.stream.write_all(requests.as_bytes()).unwrap();
+        let mut read = 0;
+        while read < length {
+            read += self.read_to(0);
+        }
+        assert_eq!(read, length);
+    }
+
     /// Sends the request and returns how many bytes the answer has, head included.
     ///
     /// # Panics

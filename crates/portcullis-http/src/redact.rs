@@ -93,8 +93,11 @@ fn redact_query(query: &str) -> Option<String> {
 }
 
 fn is_password(pair: &str) -> bool {
-    let name = pair.split_once('=').map(|(name, _)| name);
-    name.is_some_and(|name| decoded(name).eq_ignore_ascii_case(b"p"))
+    match pair.split_once('=') {
+        // Nothing else is decoded to a single byte.
+        Some((name, _)) if matches!(name.len(), 1 | 3) => decoded(name).eq_ignore_ascii_case(b"p"),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
