@@ -1,8 +1,14 @@
-//! What stores take of the memory: a record in memory with all its indexes, and a process that
-//! serves a large file.
+//! What stores take of the memory: a record in memory with all its indexes, a process that serves a
+//! large file, and a list that is sent over HTTP.
 //!
 //! Apart from the other benches, since every allocation is counted. `PORTCULLIS_BENCH_RECORDS` says
 //! for how many records, as for `stores`.
+
+#[path = "http/engine.rs"]
+mod engine;
+#[expect(dead_code, reason = "others measure time with it")]
+#[path = "http/server.rs"]
+mod server;
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -48,6 +54,7 @@ fn main() {
         let data = Data::new(count);
         rows.push(in_memory(data, &mut results));
         rows.extend(of_a_process(data));
+        rows.push(of_a_list(data));
     }
     table::finish(results, &rows);
 }
@@ -68,6 +75,27 @@ fn in_memory(data: Data, results: &mut Results) -> Row {
     results.point("memory", "bytes a record, store in memory", data.count() as f64, bytes);
     let what = format!("memory, a record of {}", data.count());
     Row::figure(&what, format!("{bytes:.0} bytes"), "700 bytes", bytes <= 700.0)
+}
+
+/// What is added to the memory at the most while a list of everything goes over HTTP, of the server and
+/// of whoever reads it, who keeps nothing.
+fn of_a_list(data: Data) -> Row {
+    let runtime = engine::runtime();
+    let (engine, token) = engine::engine(data, &runtime);
+    let mut connection =
+        server::Server::start(portcullis_http::server_router(engine.clone())).connect();
+    let request = |path: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {token}\r\n\r\n")
+    };
+    // Once what every request needs is there.
+    connection.ask(&request("/private/legacy/authorizations?limit=20"));
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    connection.ask(&request("/private/legacy/authorizations"));
+    let mib = MEMORY.peak_usage().saturating_sub(before) as f64 / MIB;
+    runtime.block_on(engine.store().close()).unwrap();
+    let what = format!("list of {} over HTTP, memory while it is sent", data.count());
+    Row::figure(&what, format!("{mib:.1} MiB"), "8 MiB", mib <= 8.0)
 }
 
 /// What a process needs that serves the file: the time to its first answer, and at the most.

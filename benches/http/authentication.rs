@@ -13,8 +13,8 @@ use portcullis_benches::rounds::{Contender, median, rounds};
 use portcullis_benches::table::{Row, nanos};
 use portcullis_http::V1CredentialLayer;
 
+use crate::engine::runtime;
 use crate::server::{Connection, Server};
-use crate::world::runtime;
 
 const ROUNDS: usize = 41;
 const REQUESTS: usize = 2_048;

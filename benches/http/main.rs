@@ -5,6 +5,7 @@
 //! -p portcullis-benches --bench http -- list` runs the parts whose name has `list` in it.
 
 mod authentication;
+mod engine;
 mod list;
 mod server;
 mod single;

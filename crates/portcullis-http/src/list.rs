@@ -319,3 +319,18 @@ fn write_items(out: &mut Vec<u8>, items: &[Described], mut first: bool) {
 fn end(out: &mut Vec<u8>, empty: bool) {
     out.extend_from_slice(if empty { b"]\n}\n" } else { b"\n\t]\n}\n" });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_is_gone_breaks_the_list_off_and_does_not_end_it() {
+        let (sender, parts) = mpsc::channel(1);
+        drop(sender);
+        let _reading = AbortOnDropHandle::new(tokio::spawn(async {}));
+        let (part, rest) = part(Some(Ahead { parts, _reading })).await.unwrap();
+        assert_eq!(part.unwrap_err().kind(), ErrorKind::Internal);
+        assert!(rest.is_none());
+    }
+}
