@@ -109,7 +109,7 @@ pub(crate) fn decode_body(body: &str) -> Authorization {
 /// A connection that reads, and keeps as much of the file as one of the store's.
 pub(crate) fn to_read(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();
-    connection.execute_batch("PRAGMA cache_size = -4096").unwrap();
+    connection.execute_batch("PRAGMA cache_size = -8192").unwrap();
     connection
 }
 

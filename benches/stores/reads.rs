@@ -100,6 +100,7 @@ pub(crate) fn gets(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
     let what = format!("SQLite, get by id of {count}");
     rows.push(Row::at_most(&what, "bare SQLite", &taken, 1.3));
     figures.note("SQLite, get by id", &taken, 1);
+    figures.note_of(1, &format!("{BARE} SQLite, get by id"), &taken, 1);
 
     let taken = rounds(
         ROUNDS,
@@ -113,6 +114,7 @@ pub(crate) fn gets(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
     let what = format!("SQLite, get by username of {count}");
     rows.push(Row::at_most(&what, "bare SQLite", &taken, 1.3));
     figures.note("SQLite, get by username", &taken, 1);
+    figures.note_of(1, &format!("{BARE} SQLite, get by username"), &taken, 1);
 
     let taken = rounds(
         ROUNDS,

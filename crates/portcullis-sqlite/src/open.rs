@@ -112,9 +112,9 @@ const LOG_BYTES: u32 = 20 << 20;
 /// How much memory the writer may use for pages; large batches are several times as fast with it.
 const WRITER_CACHE_KIB: u32 = 16 << 10;
 
-/// What a connection that reads keeps of the file: a thousand pages, so that what those at work own
+/// What a connection that reads keeps of the file: two thousand pages, so that what those at work own
 /// is not read and copied each time.
-const READER_CACHE_KIB: u32 = 4 << 10;
+const READER_CACHE_KIB: u32 = 8 << 10;
 
 /// A file, and how to connect to it.
 #[derive(Clone, Debug)]

@@ -58,7 +58,7 @@ impl SqliteOptions {
     }
 
     /// Sets how many connections read, and with it how many reads there can be at a time.
-    /// Default: one for each core, at most 4.
+    /// Each keeps at most 8 MiB of the file in memory. Default: one for each core, at most 4.
     pub fn readers(self, readers: NonZeroUsize) -> Self {
         Self { readers, ..self }
     }
