@@ -36,7 +36,7 @@ pub(crate) fn fill_layouts(directory: &Path, data: Data) {
             let Operation::Put { record, .. } = operation else { continue };
             for table in ["indexed", "of_user", "of_org"] {
                 let sql = format!("INSERT INTO {table} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)");
-                insert(&connection, &sql, &record);
+                insert(&connection, &sql, &record, &[]);
             }
         }
         connection.execute_batch("COMMIT").unwrap();
@@ -48,8 +48,9 @@ fn run(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> usize {
     connection.prepare_cached(sql).unwrap().execute(values).unwrap()
 }
 
-fn insert(connection: &Connection, sql: &str, record: &Record) {
-    let values = params![
+/// Runs the statement with the columns of the record, and what else it takes.
+fn insert(connection: &Connection, sql: &str, record: &Record, more: &[&dyn ToSql]) {
+    let columns: &[&dyn ToSql] = params![
         record.id.to_string(),
         record.revision.as_u128().to_be_bytes(),
         record.unique_key.as_str(),
@@ -58,7 +59,7 @@ fn insert(connection: &Connection, sql: &str, record: &Record) {
         record.status.as_str(),
         record.body,
     ];
-    run(connection, sql, values);
+    run(connection, sql, &[columns, more].concat());
 }
 
 /// The columns that a store has to read, in a list.
@@ -151,24 +152,14 @@ pub(crate) fn create(
     run(connection, "BEGIN IMMEDIATE", &[]);
     let id = record.id.to_string();
     let region = regions.0[&(record.org.unwrap(), record.user.unwrap())];
-    let values = params![
-        id,
-        record.revision.as_u128().to_be_bytes(),
-        record.unique_key.as_str(),
-        record.org.map(|org| org.to_string()),
-        record.user.map(|user| user.to_string()),
-        record.status.as_str(),
-        record.body,
-        region,
-        region + REGION - 1,
-    ];
-    run(
+    insert(
         connection,
         "INSERT INTO authorizations \
          (place, id, revision, unique_key, org_id, user_id, status, body) VALUES \
          (1 + (SELECT place FROM authorizations WHERE place BETWEEN ?8 AND ?9 \
                ORDER BY place DESC LIMIT 1), ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        values,
+        record,
+        params![region, region + REGION - 1],
     );
     for grant in grants {
         let grant = grant.to_string();

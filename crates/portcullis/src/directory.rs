@@ -130,27 +130,26 @@ impl StoreDirectory {
     async fn by_key<E: Entity>(&self, key: &str) -> Result<Option<E>, Error> {
         Ok(self.store.find_by_key(key).await?.map(|(entity, _)| entity))
     }
+}
 
-    /// Returns the next entities; goes on through pages of which none can be read.
-    async fn list<E: Entity>(
-        &self,
-        index: Index,
-        mut after: Option<Id>,
-        limit: NonZeroUsize,
-    ) -> Result<Vec<E>, Error> {
-        loop {
-            let page = self.store.list(index, PageRequest { after, limit }).await?;
-            let readable: Vec<E> = page
-                .records
-                .iter()
-                .filter_map(|record| E::from_record(record).map_err(log_corrupt).ok())
-                .collect();
-            if !readable.is_empty() || page.next.is_none() {
-                return Ok(readable);
-            }
-            after = page.next;
+/// Reads the next entities: so many, unless there are no more. Those that cannot be read are left out.
+pub(crate) async fn next_entities<E: Entity>(
+    store: &dyn Store,
+    index: Index,
+    mut after: Option<Id>,
+    limit: NonZeroUsize,
+) -> Result<Vec<E>, Error> {
+    let mut found = Vec::new();
+    while let Some(limit) = NonZeroUsize::new(limit.get() - found.len()) {
+        let page = store.list(index, PageRequest { after, limit }).await?;
+        let records = page.records.iter();
+        found.extend(records.filter_map(|record| E::from_record(record).map_err(log_corrupt).ok()));
+        if page.next.is_none() {
+            break;
         }
+        after = page.next;
     }
+    Ok(found)
 }
 
 /// Tells the operator about a record that is left out because it cannot be read.
@@ -170,7 +169,7 @@ impl Directory for StoreDirectory {
     }
 
     async fn users(&self, after: Option<UserId>, limit: NonZeroUsize) -> Result<Vec<User>, Error> {
-        self.list(Index::All(User::KIND), after.map(UserId::untyped), limit).await
+        next_entities(&*self.store, Index::All(User::KIND), after.map(UserId::untyped), limit).await
     }
 
     async fn org(&self, id: OrgId) -> Result<Option<Org>, Error> {
@@ -182,7 +181,7 @@ impl Directory for StoreDirectory {
     }
 
     async fn orgs(&self, after: Option<OrgId>, limit: NonZeroUsize) -> Result<Vec<Org>, Error> {
-        self.list(Index::All(Org::KIND), after.map(OrgId::untyped), limit).await
+        next_entities(&*self.store, Index::All(Org::KIND), after.map(OrgId::untyped), limit).await
     }
 
     async fn bucket(&self, id: BucketId) -> Result<Option<Bucket>, Error> {
@@ -203,7 +202,7 @@ impl Directory for StoreDirectory {
             Some(org) => Index::Org(Bucket::KIND, org),
             None => Index::All(Bucket::KIND),
         };
-        self.list(index, after.map(BucketId::untyped), limit).await
+        next_entities(&*self.store, index, after.map(BucketId::untyped), limit).await
     }
 }
 

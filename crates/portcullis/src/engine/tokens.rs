@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use super::Engine;
 use super::records::WriteError;
 use super::report::By;
-use crate::directory::log_corrupt;
-use crate::store::{Entity, Index, Kind, Modified, Operation, PageRequest, StoreError, StoreExt};
+use crate::directory::next_entities;
+use crate::store::{Index, Kind, Modified, Operation, StoreError, StoreExt};
 use crate::{
     ApiToken, ApiTokenId, AuditAction, AuditRecord, Error, ErrorKind, OrgId, Permission, Status,
     TokenSecret, UserId,
@@ -97,25 +97,8 @@ impl Engine {
         after: Option<ApiTokenId>,
         limit: NonZeroUsize,
     ) -> Result<Vec<ApiToken>, Error> {
-        let mut tokens = Vec::new();
-        let mut after = after.map(ApiTokenId::untyped);
-        loop {
-            let rest = limit.get() - tokens.len();
-            let Some(rest) = NonZeroUsize::new(rest) else {
-                return Ok(tokens);
-            };
-            let request = PageRequest { after, limit: rest };
-            let page = self.0.store.list(Index::All(Kind::ApiToken), request).await?;
-            let readable = page
-                .records
-                .iter()
-                .filter_map(|r| ApiToken::from_record(r).map_err(log_corrupt).ok());
-            tokens.extend(readable);
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(tokens),
-            }
-        }
+        let index = Index::All(Kind::ApiToken);
+        next_entities(self.store(), index, after.map(ApiTokenId::untyped), limit).await
     }
 
     /// Switches the API token on or off.

@@ -1,5 +1,7 @@
 //! What may be created, changed and granted, and by whom.
 
+use std::num::NonZeroUsize;
+
 use portcullis::{
     Authorization, AuthorizationId, Bucket, BucketId, ErrorKind, NewAuthorization, Org, OrgId,
     Permission, Principal, Resource, StaticDirectory, Status, User, UserId, Username,
@@ -202,7 +204,7 @@ impl portcullis::Directory for OnStrike {
     async fn users(
         &self,
         _: Option<UserId>,
-        _: std::num::NonZeroUsize,
+        _: NonZeroUsize,
     ) -> Result<Vec<User>, portcullis::Error> {
         Ok(Vec::new())
     }
@@ -215,11 +217,7 @@ impl portcullis::Directory for OnStrike {
         Ok(None)
     }
 
-    async fn orgs(
-        &self,
-        _: Option<OrgId>,
-        _: std::num::NonZeroUsize,
-    ) -> Result<Vec<Org>, portcullis::Error> {
+    async fn orgs(&self, _: Option<OrgId>, _: NonZeroUsize) -> Result<Vec<Org>, portcullis::Error> {
         Ok(Vec::new())
     }
 
@@ -235,7 +233,7 @@ impl portcullis::Directory for OnStrike {
         &self,
         _: Option<OrgId>,
         _: Option<BucketId>,
-        _: std::num::NonZeroUsize,
+        _: NonZeroUsize,
     ) -> Result<Vec<Bucket>, portcullis::Error> {
         Ok(Vec::new())
     }
@@ -256,4 +254,20 @@ async fn what_a_hosts_directory_says_of_its_failures_is_for_the_log() {
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.contains("db-7"), "{source}");
     }
+}
+
+/// However few records a store returns at a time.
+#[tokio::test]
+async fn a_directory_lists_as_many_as_were_asked_for() {
+    let engine = World::new().await.engine;
+    for i in 1..300 {
+        engine.create_org(name(&format!("org-{i}"))).await.unwrap();
+    }
+    let orgs = async |limit| {
+        engine.directory().orgs(None, NonZeroUsize::new(limit).unwrap()).await.unwrap().len()
+    };
+    assert_eq!(
+        [orgs(1).await, orgs(200).await, orgs(300).await, orgs(900).await],
+        [1, 200, 300, 300]
+    );
 }
