@@ -26,6 +26,7 @@ use crate::login::cut;
 use crate::original::{Original, OriginalUri};
 use crate::query::{self, Parameter};
 use crate::trace::TraceLayer;
+use crate::v1_credentials::Decoded;
 use crate::v1_layer::{authenticate, challenge};
 use crate::wire::UNRESERVED;
 
@@ -144,14 +145,10 @@ impl Settings {
                 return Verdict::nobody();
             }
         };
-        let Some(credentials) = original.credentials else {
-            return Verdict::nobody();
-        };
-        let principal = match authenticate(&self.engine, &credentials, source).await {
+        let principal = match self.principal(&original, source).await {
             Ok(principal) => principal,
-            Err(error) => return Verdict::refused(error),
+            Err(verdict) => return verdict,
         };
-        drop(credentials);
         let case = Case { principal, source, uri: original.uri };
         let asked = match Asked::read(parts.uri.query().unwrap_or_default(), case.uri.as_ref()) {
             Ok(asked) => asked,
@@ -173,6 +170,17 @@ impl Settings {
                 }
             }
         }
+    }
+
+    /// Whose the request is.
+    async fn principal(
+        &self,
+        original: &Original<'_>,
+        source: Option<IpAddr>,
+    ) -> Result<Principal, Verdict> {
+        let mut decoded = Decoded::default();
+        let credentials = original.credentials(&mut decoded).ok_or_else(Verdict::nobody)?;
+        authenticate(&self.engine, credentials, source).await.map_err(Verdict::refused)
     }
 }
 

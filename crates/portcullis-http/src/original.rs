@@ -7,14 +7,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use thiserror::Error;
 
 use crate::query::{self, Parameter};
-use crate::v1_credentials::V1Credentials;
+use crate::v1_credentials::{Decoded, Presented};
 
 /// The original request.
 pub(crate) struct Original<'a> {
     /// Where it goes, if the proxy tells.
     pub(crate) uri: Option<OriginalUri<'a>>,
-    /// Whose it is, if it tells.
-    pub(crate) credentials: Option<V1Credentials>,
+    username: Option<&'a str>,
+    password: Option<&'a str>,
+    authorization: Option<&'a HeaderValue>,
 }
 
 /// The URI of the original request.
@@ -56,8 +57,12 @@ impl<'a> Original<'a> {
         };
         let username = username.map_err(|Twice| Unclear::Credentials)?;
         let password = password.map_err(|Twice| Unclear::Credentials)?;
-        let credentials = V1Credentials::find_in(username, password, authorization).ok();
-        Ok(Self { uri, credentials })
+        Ok(Self { uri, username, password, authorization })
+    }
+
+    /// Returns whose it is, if it tells.
+    pub(crate) fn credentials(&self, decoded: &'a mut Decoded) -> Option<Presented<'a>> {
+        Presented::find_in(self.username, self.password, self.authorization, decoded)
     }
 }
 

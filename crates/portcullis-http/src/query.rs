@@ -8,54 +8,77 @@ use zeroize::Zeroizing;
 pub(crate) struct Parameter<'a> {
     name: &'a str,
     value: &'a str,
+    /// Whether they stand for themselves. Most do, and need no second look.
+    is_plain_name: bool,
+    is_plain_value: bool,
 }
 
 /// Returns the parameters of the part of a URL after the `?`.
 pub(crate) fn parameters(query: &str) -> impl Iterator<Item = Parameter<'_>> {
     let mut rest = query;
-    // Plain loops: what is looked for is a few bytes away.
     std::iter::from_fn(move || {
         while !rest.is_empty() {
-            let (pair, others) = cut_at(rest, b'&').unwrap_or((rest, ""));
-            rest = others;
-            if !pair.is_empty() {
-                let (name, value) = cut_at(pair, b'=').unwrap_or((pair, ""));
-                return Some(Parameter { name, value });
+            let (pair, parameter) = Parameter::parse(rest);
+            rest = rest.get(pair + 1..).unwrap_or_default();
+            if pair > 0 {
+                return Some(parameter);
             }
         }
         None
     })
 }
 
-/// Returns what is before and after the first such byte, which is ASCII.
-fn cut_at(text: &str, byte: u8) -> Option<(&str, &str)> {
-    let at = text.bytes().position(|other| other == byte)?;
-    Some((text.get(..at)?, text.get(at + 1..)?))
-}
-
 impl<'a> Parameter<'a> {
+    /// Reads the first one, and how long it is.
+    fn parse(query: &'a str) -> (usize, Self) {
+        let (mut end, mut equals) = (query.len(), None);
+        let (mut is_plain_name, mut is_plain_value) = (true, true);
+        for (at, byte) in query.bytes().enumerate() {
+            match byte {
+                b'&' => {
+                    end = at;
+                    break;
+                }
+                b'=' if equals.is_none() => equals = Some(at),
+                b'%' | b'+' | b';' if equals.is_none() => is_plain_name = false,
+                b'%' | b'+' | b';' => is_plain_value = false,
+                _ => {}
+            }
+        }
+        let name = query.get(..equals.unwrap_or(end)).unwrap_or_default();
+        let value = equals.and_then(|equals| query.get(equals + 1..end)).unwrap_or_default();
+        (end, Self { name, value, is_plain_name, is_plain_value })
+    }
+
     /// Tells whether this is its name, decoded. A name that cannot be read is none.
     pub(crate) fn is(self, name: &str) -> bool {
-        // Encoding makes no name shorter.
-        if self.name.len() < name.len() {
-            return false;
-        }
-        if !self.name.bytes().any(|byte| matches!(byte, b'%' | b'+' | b';')) {
+        if self.is_plain_name {
             return self.name == name;
         }
-        is_readable(self.name) && decoded(self.name) == name.as_bytes()
+        // Encoding makes no name shorter.
+        self.name.len() >= name.len()
+            && is_readable(self.name)
+            && decoded(self.name) == name.as_bytes()
     }
 
     /// Returns the value as it stands, unless it cannot be read: it holds a broken escape or a
     /// `;`, and the reference leaves such parameters out.
     pub(crate) fn readable(self) -> Option<&'a str> {
-        is_readable(self.value).then_some(self.value)
+        (self.is_plain_value || is_readable(self.value)).then_some(self.value)
     }
 }
 
-/// Returns the first value of the parameter that can be read, as it stands.
-pub(crate) fn first<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    parameters(query).filter(|parameter| parameter.is(name)).find_map(Parameter::readable)
+/// Returns the first value of each parameter that can be read, as it stands.
+pub(crate) fn first<'a, const N: usize>(query: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
+    let mut values = [None; N];
+    for parameter in parameters(query) {
+        for (name, value) in names.iter().zip(&mut values) {
+            if value.is_none() && parameter.is(name) {
+                *value = parameter.readable();
+            }
+        }
+    }
+    values
 }
 
 /// Decodes what can be read: `+` is a blank, `%` and two digits are a byte.
@@ -67,7 +90,7 @@ pub(crate) fn decoded(text: &str) -> Vec<u8> {
 
 /// Appends what [`decoded`] returns. It is never longer than the text.
 pub(crate) fn decode_into(bytes: &mut Vec<u8>, text: &str) {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+    if is_plain(text) {
         return bytes.extend_from_slice(text.as_bytes());
     }
     for (position, part) in text.split('+').enumerate() {
@@ -76,6 +99,11 @@ pub(crate) fn decode_into(bytes: &mut Vec<u8>, text: &str) {
         }
         bytes.extend(percent_decode_str(part));
     }
+}
+
+/// Tells whether the text stands for itself.
+pub(crate) fn is_plain(text: &str) -> bool {
+    !text.bytes().any(|byte| matches!(byte, b'%' | b'+'))
 }
 
 fn is_readable(text: &str) -> bool {
@@ -166,13 +194,31 @@ mod tests {
 
     proptest::proptest! {
         #[test]
+        fn parameters_are_what_is_between_the_separators(
+            query in "(([a-b]|%[0-9a-f]{2}|ä|[&=+%;]){0,4}[&=]?){0,4}",
+        ) {
+            let mut found = parameters(&query);
+            for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                let next = found.next().unwrap();
+                proptest::prop_assert_eq!((next.name, next.value), (name, value));
+                for asked in ["a", "b", "ä", "ab", "+", " ", "%", ";", ""] {
+                    let is = is_readable(name) && decoded(name) == asked.as_bytes();
+                    proptest::prop_assert_eq!(next.is(asked), is);
+                }
+                proptest::prop_assert_eq!(next.readable(), Some(value).filter(|v| is_readable(v)));
+            }
+            proptest::prop_assert!(found.next().is_none());
+        }
+
+        #[test]
         fn the_first_that_can_be_read_is_what_the_whole_query_says(
             query in "([up]|%70|%7|[+;])?=?([a-z]|%[0-9a-f]{2}|[&=+%;]){0,12}",
         ) {
-            for name in ["u", "p", "+", " "] {
-                let found = first(&query, name).map(decoded);
-                let query = Query::parse(&query);
-                proptest::prop_assert_eq!(found.as_deref(), query.bytes(name));
+            let names = ["u", "p", "+", " "];
+            let whole = Query::parse(&query);
+            for (name, found) in names.iter().zip(first(&query, names)) {
+                proptest::prop_assert_eq!(found.map(decoded), whole.bytes(name).map(<[u8]>::to_vec));
             }
         }
     }

@@ -1,14 +1,14 @@
 //! Keeping passwords out of what others log.
 
-use axum::extract::OriginalUri;
-use http::request::Parts;
-use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, Uri, header};
+use std::mem;
 
-use crate::query::decoded;
+use axum::extract::OriginalUri;
+use bytes::Bytes;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, Request, Uri, header};
 
 /// What stands in the place of a password.
-const REDACTED: &str = "=redacted";
+const REDACTED: &[u8] = b"redacted";
 
 /// Returns the URI as it may be logged: without passwords.
 ///
@@ -25,20 +25,27 @@ const REDACTED: &str = "=redacted";
 /// # Ok::<(), http::uri::InvalidUri>(())
 /// ```
 pub fn redacted(uri: &Uri) -> Uri {
-    redact(uri).unwrap_or_else(|| uri.clone())
+    let mut uri = uri.clone();
+    let redacted = uri.path_and_query().and_then(redact);
+    hide(&mut uri, redacted);
+    uri
 }
 
 /// Takes the credentials out of a request that goes on to others.
-pub(crate) fn remove_credentials(parts: &mut Parts) {
-    parts.headers.remove(header::AUTHORIZATION);
-    if let Some(uri) = redact(&parts.uri) {
-        parts.uri = uri;
+pub(crate) fn remove_credentials<B>(request: &mut Request<B>) {
+    request.headers_mut().remove(header::AUTHORIZATION);
+    let mut uri = mem::take(request.uri_mut());
+    let redacted = uri.path_and_query().and_then(redact);
+    if let Some(OriginalUri(original)) = request.extensions_mut().get_mut() {
+        // They differ where routers are nested, and are the same elsewhere.
+        let redacted = match original.path_and_query() == uri.path_and_query() {
+            true => redacted.clone(),
+            false => original.path_and_query().and_then(redact),
+        };
+        hide(original, redacted);
     }
-    if let Some(original) = parts.extensions.get_mut::<OriginalUri>()
-        && let Some(uri) = redact(&original.0)
-    {
-        original.0 = uri;
-    }
+    hide(&mut uri, redacted);
+    *request.uri_mut() = uri;
 }
 
 /// Marks credentials, so that what prints headers does not print them.
@@ -48,56 +55,66 @@ pub(crate) fn mark_sensitive(headers: &mut HeaderMap) {
     }
 }
 
-/// Returns the URI without passwords, if it has any.
-fn redact(uri: &Uri) -> Option<Uri> {
+/// Puts what is redacted in its place, and leaves out who a client says it is in the authority.
+fn hide(uri: &mut Uri, redacted: Option<PathAndQuery>) {
     let authority = uri.authority().and_then(|authority| authority.as_str().rsplit_once('@'));
-    let query = uri.query().and_then(redact_query);
-    if authority.is_none() && query.is_none() {
-        return None;
+    // A part of what was valid is valid.
+    let host = authority.map(|(_, host)| host.parse::<Authority>().ok());
+    if host.is_none() && redacted.is_none() {
+        return;
     }
-    let mut parts = uri.clone().into_parts();
-    if let Some((_, host)) = authority {
-        // A part of what was valid is valid.
-        parts.authority = host.parse::<Authority>().ok();
+    if let (None, None, Some(redacted)) = (uri.scheme(), uri.authority(), &redacted) {
+        // All there is to the URI of most requests.
+        *uri = Uri::from(redacted.clone());
+        return;
     }
-    if let Some(query) = query {
-        let path_and_query = format!("{}?{query}", uri.path());
-        parts.path_and_query = PathAndQuery::try_from(path_and_query).ok();
+    let mut parts = mem::take(uri).into_parts();
+    if let Some(host) = host {
+        parts.authority = host;
     }
-    Some(Uri::from_parts(parts).unwrap_or_default())
+    if redacted.is_some() {
+        parts.path_and_query = redacted;
+    }
+    *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
-fn redact_query(query: &str) -> Option<String> {
-    if !query.split(['&', ';']).any(is_password) {
-        return None;
+/// Returns the path and query without passwords, if there are any.
+fn redact(whole: &PathAndQuery) -> Option<PathAndQuery> {
+    let query = whole.query()?;
+    let mut next = cut_at_password(query);
+    next?;
+    let mut out = Vec::with_capacity(whole.as_str().len() + 2 * REDACTED.len());
+    out.extend_from_slice(whole.path().as_bytes());
+    out.push(b'?');
+    let mut rest = query;
+    while let Some((before, after)) = next {
+        out.extend_from_slice(before.as_bytes());
+        out.extend_from_slice(REDACTED);
+        rest = after;
+        next = cut_at_password(rest);
     }
-    let mut out = String::with_capacity(query.len() + REDACTED.len());
-    for (position, pair) in query.split('&').enumerate() {
-        if position > 0 {
-            out.push('&');
-        }
-        // To some a `;` begins the next parameter, to others it is a part of the password.
-        for (position, part) in pair.split(';').enumerate() {
-            if position > 0 {
-                out.push(';');
-            }
-            if is_password(part) {
-                out.push_str(part.split('=').next().unwrap_or_default());
-                out.push_str(REDACTED);
-                break;
-            }
-            out.push_str(part);
-        }
-    }
-    Some(out)
+    out.extend_from_slice(rest.as_bytes());
+    PathAndQuery::from_maybe_shared(Bytes::from(out)).ok()
 }
 
-fn is_password(pair: &str) -> bool {
-    match pair.split_once('=') {
-        // Nothing else is decoded to a single byte.
-        Some((name, _)) if matches!(name.len(), 1 | 3) => decoded(name).eq_ignore_ascii_case(b"p"),
-        _ => false,
-    }
+/// Returns what is before the value of the first password, and what is after it.
+fn cut_at_password(query: &str) -> Option<(&str, &str)> {
+    let bytes = query.as_bytes();
+    let ends_in_password = |at: &usize| bytes.get(..*at).is_some_and(ends_in_password);
+    let mut equals = (0..bytes.len()).filter(|at| bytes.get(*at) == Some(&b'='));
+    let (before, value) = query.split_at_checked(equals.find(ends_in_password)? + 1)?;
+    // To some a `;` begins the next parameter, to others it is a part of the password.
+    let end = value.bytes().position(|byte| byte == b'&').unwrap_or(value.len());
+    Some((before, value.get(end..)?))
+}
+
+/// Tells whether the last name in the query is the password's.
+fn ends_in_password(query: &[u8]) -> bool {
+    // Nothing else is decoded to this letter.
+    let ([before @ .., b'p' | b'P'] | [before @ .., b'%', b'5' | b'7', b'0']) = query else {
+        return false;
+    };
+    matches!(before, [] | [.., b'&' | b';'])
 }
 
 #[cfg(test)]
@@ -139,7 +156,65 @@ mod tests {
         }
     }
 
+    /// The query without passwords, part by part.
+    fn plainly(query: &str) -> String {
+        let is_password = |part: &str| {
+            let name = part.split_once('=').map(|(name, _)| query::decoded(name));
+            name.is_some_and(|name| name.eq_ignore_ascii_case(b"p"))
+        };
+        let pair = |pair: &str| {
+            let mut parts = Vec::new();
+            for part in pair.split(';') {
+                if is_password(part) {
+                    parts.push(format!("{}=redacted", part.split('=').next().unwrap()));
+                    break;
+                }
+                parts.push(part.to_owned());
+            }
+            parts.join(";")
+        };
+        query.split('&').map(pair).collect::<Vec<_>>().join("&")
+    }
+
+    fn uri() -> impl Strategy<Value = (Uri, String)> {
+        let origin = prop::sample::select(vec!["", "http://a:b@c", "http://A@b@C:1", "http://c"]);
+        let query =
+            "(([pPqu]|%70|%50|%71|%7|pp|)=?([a-zA-Z]|%[0-9a-f]{2}|[=+%;/?ä]){0,6}[&;]?){0,4}";
+        let query = prop::option::of(query);
+        (origin, prop::sample::select(vec!["/", "/w", ""]), query).prop_map(
+            |(origin, path, query)| {
+                let path = if origin.is_empty() && path.is_empty() { "/" } else { path };
+                let text = |query: Option<String>, origin| {
+                    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+                    format!("{origin}{path}{query}")
+                };
+                let host = origin.rsplit_once('@').map(|(_, host)| format!("http://{host}"));
+                let plain = text(query.as_deref().map(plainly), host.as_deref().unwrap_or(origin));
+                (text(query, origin).parse().unwrap(), plain.parse::<Uri>().unwrap().to_string())
+            },
+        )
+    }
+
     proptest! {
+        #[test]
+        fn both_uris_of_a_request_are_what_each_is_by_itself(
+            (uri, plain) in uri(),
+            other in prop::option::of(uri()),
+            is_axums in any::<bool>(),
+        ) {
+            prop_assert_eq!(redacted(&uri).to_string(), plain.as_str());
+            let mut request = Request::builder().uri(&uri).header("Authorization", "x").body(()).unwrap();
+            let (original, plain_original) = other.unwrap_or_else(|| (uri.clone(), plain.clone()));
+            if is_axums {
+                request.extensions_mut().insert(OriginalUri(original));
+            }
+            remove_credentials(&mut request);
+            prop_assert!(request.headers().is_empty());
+            prop_assert_eq!(request.uri().to_string(), plain);
+            let original = request.extensions().get().map(|OriginalUri(uri)| uri.to_string());
+            prop_assert_eq!(original, is_axums.then_some(plain_original));
+        }
+
         #[test]
         fn no_password_that_a_client_logs_in_with_is_shown(
             query in "([aup]|%70|%7|[&;=+])?=?([a-z]|%[0-9a-f]{2}|[&=+%;]){0,20}",
@@ -147,14 +222,12 @@ mod tests {
             let uri: Uri = format!("/write?{query}").parse().unwrap();
             let shown = redacted(&uri);
             prop_assert_eq!(shown.path(), "/write");
-            let password = query::first(shown.query().unwrap(), "p");
-            prop_assert!(matches!(password, None | Some("" | "redacted")), "{}", shown);
+            let password = query::first(shown.query().unwrap(), ["p"]);
+            prop_assert!(matches!(password, [None | Some("" | "redacted")]), "{}", shown);
             // And nothing is lost.
-            for name in ["u", "a"] {
-                let before: Vec<_> = query::first(&query, name).into_iter().collect();
-                let after: Vec<_> = query::first(shown.query().unwrap(), name).into_iter().collect();
-                prop_assert_eq!(before, after);
-            }
+            let names = ["u", "a"];
+            let shown = shown.query().unwrap();
+            prop_assert_eq!(query::first(&query, names), query::first(shown, names));
         }
     }
 }

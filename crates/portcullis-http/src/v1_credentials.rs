@@ -41,10 +41,8 @@ impl Scheme {
 #[derive(Clone)]
 pub struct V1Credentials {
     scheme: Scheme,
-    /// Username and secret, with or without something between them: one allocation for both.
-    text: Zeroizing<Vec<u8>>,
-    username_end: usize,
-    secret_start: usize,
+    username: Zeroizing<String>,
+    secret: Zeroizing<Vec<u8>>,
 }
 
 impl V1Credentials {
@@ -54,23 +52,13 @@ impl V1Credentials {
     ///
     /// [`NoCredentials`] when there are none, or none that can be read.
     pub fn parse(uri: &Uri, headers: &HeaderMap) -> Result<Self, NoCredentials> {
-        let query = uri.query().unwrap_or_default();
-        let (username, password) = (query::first(query, "u"), query::first(query, "p"));
-        Self::find_in(username, password, headers.get(header::AUTHORIZATION))
-    }
-
-    /// Finds the credentials in the values of `u` and `p`, as they stand in a query, and a header.
-    pub(crate) fn find_in(
-        username: Option<&str>,
-        password: Option<&str>,
-        authorization: Option<&HeaderValue>,
-    ) -> Result<Self, NoCredentials> {
-        if let Some(credentials) = from_query(username, password) {
-            return Ok(credentials);
-        }
-        let header = authorization.ok_or(NoCredentials)?;
-        let header = std::str::from_utf8(header.as_bytes()).map_err(|_| NoCredentials)?;
-        from_token(header).or_else(|| from_basic(header)).ok_or(NoCredentials)
+        let mut decoded = Decoded::default();
+        let found = Presented::find(uri, headers, &mut decoded).ok_or(NoCredentials)?;
+        Ok(Self {
+            scheme: found.scheme,
+            username: Zeroizing::new(found.username.to_owned()),
+            secret: Zeroizing::new(found.secret.to_vec()),
+        })
     }
 
     /// Returns how they were presented.
@@ -80,23 +68,18 @@ impl V1Credentials {
 
     /// Returns the username; empty for a token alone.
     pub fn username(&self) -> &str {
-        // A name that is not UTF-8 is nobody's, and must not be read as if it were another.
-        let username = self.text.get(..self.username_end).unwrap_or_default();
-        std::str::from_utf8(username).unwrap_or_default()
+        &self.username
     }
 
     /// Returns the password or token.
     pub fn expose_secret(&self) -> &[u8] {
-        self.text.get(self.secret_start..).unwrap_or_default()
+        &self.secret
     }
 
     /// Returns them in the engine's terms.
     pub fn as_credentials(&self) -> Credentials<'_> {
         let (username, secret) = (self.username(), self.expose_secret());
-        match (self.scheme, std::str::from_utf8(secret)) {
-            (Scheme::Token, Ok(token)) if username.is_empty() => Credentials::token(token),
-            _ => Credentials::password(username, secret),
-        }
+        Presented { scheme: self.scheme, username, secret }.as_credentials()
     }
 }
 
@@ -114,43 +97,116 @@ impl fmt::Debug for V1Credentials {
 #[error("unable to parse authentication credentials")]
 pub struct NoCredentials;
 
-fn from_query(username: Option<&str>, secret: Option<&str>) -> Option<V1Credentials> {
-    let username = username.filter(|username| !username.is_empty())?;
-    let secret = secret.filter(|secret| !secret.is_empty())?;
-    // Decoding makes nothing longer, so nothing is moved and left behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(username.len() + secret.len()));
-    query::decode_into(&mut text, username);
-    let end = text.len();
-    query::decode_into(&mut text, secret);
-    Some(V1Credentials { scheme: Scheme::Url, text, username_end: end, secret_start: end })
+/// The same credentials where they stand: most are readable there, and need no copy.
+#[derive(Clone, Copy)]
+pub(crate) struct Presented<'a> {
+    pub(crate) scheme: Scheme,
+    /// Empty for a token alone.
+    pub(crate) username: &'a str,
+    secret: &'a [u8],
 }
 
-/// Reads `Token …`: this very case, and one blank.
-fn from_token(header: &str) -> Option<V1Credentials> {
-    let text = header.strip_prefix("Token ").filter(|rest| !rest.contains(' '))?;
-    let colon = text.find(':');
-    Some(V1Credentials {
-        scheme: Scheme::Token,
-        text: Zeroizing::new(text.as_bytes().to_vec()),
-        username_end: colon.unwrap_or(0),
-        secret_start: colon.map_or(0, |colon| colon + 1),
-    })
-}
+/// The scheme and the blank after it.
+const BASIC: &[u8] = b"Basic ";
 
-/// Reads `Basic …`: the scheme in any case, everything after the first colon is the password.
-fn from_basic(header: &str) -> Option<V1Credentials> {
-    let (scheme, encoded) = header.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
+/// Where credentials are written to that cannot be read where they stand.
+///
+/// Nothing before, rather than an empty vector: to wipe one costs some processors 100 ns.
+#[derive(Default)]
+pub(crate) struct Decoded(Option<Zeroizing<Vec<u8>>>);
+
+impl Decoded {
+    /// Room for so many bytes, so that nothing is moved and left behind.
+    fn room(&mut self, bytes: usize) -> &mut Vec<u8> {
+        self.0.insert(Zeroizing::new(Vec::with_capacity(bytes)))
     }
-    let text = Zeroizing::new(BASE64_STANDARD.decode(encoded).ok()?);
-    let colon = text.iter().position(|byte| *byte == b':')?;
-    let scheme = Scheme::Basic;
-    Some(V1Credentials { scheme, text, username_end: colon, secret_start: colon + 1 })
+}
+
+impl<'a> Presented<'a> {
+    /// Finds the credentials of a request.
+    pub(crate) fn find(
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+        decoded: &'a mut Decoded,
+    ) -> Option<Self> {
+        let [username, password] = query::first(uri.query().unwrap_or_default(), ["u", "p"]);
+        Self::find_in(username, password, headers.get(header::AUTHORIZATION), decoded)
+    }
+
+    /// Finds the credentials in the values of `u` and `p`, as they stand in a query, and a header.
+    pub(crate) fn find_in(
+        username: Option<&'a str>,
+        password: Option<&'a str>,
+        authorization: Option<&'a HeaderValue>,
+        decoded: &'a mut Decoded,
+    ) -> Option<Self> {
+        let username = username.filter(|username| !username.is_empty());
+        let password = password.filter(|password| !password.is_empty());
+        if let (Some(username), Some(password)) = (username, password) {
+            return Some(Self::of_query(username, password, decoded));
+        }
+        let header = authorization?.as_bytes();
+        Self::of_token(header).or_else(|| Self::of_basic(header, decoded))
+    }
+
+    fn of_query(username: &'a str, secret: &'a str, decoded: &'a mut Decoded) -> Self {
+        let scheme = Scheme::Url;
+        if query::is_plain(username) && query::is_plain(secret) {
+            return Self { scheme, username, secret: secret.as_bytes() };
+        }
+        // Decoding makes nothing longer.
+        let decoded = decoded.room(username.len() + secret.len());
+        query::decode_into(decoded, username);
+        let end = decoded.len();
+        query::decode_into(decoded, secret);
+        let (username, secret) = decoded.split_at(end);
+        Self { scheme, username: name(username), secret }
+    }
+
+    /// Reads `Token …`: this very case, and one blank.
+    fn of_token(header: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(header.strip_prefix(b"Token ")?).ok()?;
+        if text.contains(' ') {
+            return None;
+        }
+        let (username, secret) = text.split_once(':').unwrap_or(("", text));
+        Some(Self { scheme: Scheme::Token, username, secret: secret.as_bytes() })
+    }
+
+    /// Reads `Basic …`: the scheme in any case, everything after the first colon is the password.
+    fn of_basic(header: &[u8], decoded: &'a mut Decoded) -> Option<Self> {
+        let (scheme, encoded) = header.split_at_checked(BASIC.len())?;
+        if !scheme.eq_ignore_ascii_case(BASIC) {
+            return None;
+        }
+        let decoded = decoded.room(base64::decoded_len_estimate(encoded.len()));
+        BASE64_STANDARD.decode_vec(encoded, decoded).ok()?;
+        let colon = decoded.iter().position(|byte| *byte == b':')?;
+        let (username, secret) = decoded.split_at(colon);
+        Some(Self { scheme: Scheme::Basic, username: name(username), secret: secret.get(1..)? })
+    }
+
+    /// Returns them in the engine's terms.
+    pub(crate) fn as_credentials(self) -> Credentials<'a> {
+        if self.scheme == Scheme::Token
+            && self.username.is_empty()
+            && let Ok(token) = std::str::from_utf8(self.secret)
+        {
+            return Credentials::token(token);
+        }
+        Credentials::password(self.username, self.secret)
+    }
+}
+
+/// A name that is not UTF-8 is nobody's, and must not be read as if it were another.
+fn name(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(query: &str, header: Option<&'static str>) -> Option<(Scheme, String, Vec<u8>)> {
@@ -189,7 +245,56 @@ mod tests {
         assert_eq!(shown, "V1Credentials { scheme: Url, username: \"ada\", .. }");
     }
 
-    proptest::proptest! {
+    /// What [`V1Credentials::parse`] is to find, with a copy at each step.
+    fn plainly(query: &str, header: Option<&[u8]>) -> Option<(Scheme, Vec<u8>, Vec<u8>)> {
+        let value = |name| query::first(query, [name])[0].filter(|value| !value.is_empty());
+        if let (Some(username), Some(password)) = (value("u"), value("p")) {
+            return Some((Scheme::Url, query::decoded(username), query::decoded(password)));
+        }
+        let header = std::str::from_utf8(header?).ok()?;
+        if let Some(text) = header.strip_prefix("Token ").filter(|text| !text.contains(' ')) {
+            let (username, secret) = text.split_once(':').unwrap_or(("", text));
+            return Some((Scheme::Token, username.into(), secret.into()));
+        }
+        let (scheme, encoded) = header.split_once(' ')?;
+        let text = BASE64_STANDARD.decode(encoded).ok()?;
+        let colon = text.iter().position(|byte| *byte == b':')?;
+        let is_basic = scheme.to_ascii_lowercase() == "basic";
+        is_basic.then(|| (Scheme::Basic, text[..colon].to_vec(), text[colon + 1..].to_vec()))
+    }
+
+    fn header() -> impl Strategy<Value = Option<Vec<u8>>> {
+        let text = prop_oneof!["[ab:]{0,4}", "\\PC{0,8}"].prop_map(String::into_bytes);
+        let decoded = prop_oneof![text, prop::collection::vec(any::<u8>(), 0..8)];
+        let encoded = decoded.prop_map(|bytes| BASE64_STANDARD.encode(bytes));
+        let rest = prop_oneof![encoded, "[a-b: =]{0,6}", "\\PC{0,8}"];
+        let value = ("((Token|Basic|basic|BASIC|Basi|) ?)", rest);
+        let bytes = prop::collection::vec(any::<u8>(), 0..12);
+        let value = value.prop_map(|(scheme, rest)| format!("{scheme}{rest}").into_bytes());
+        prop::option::of(prop_oneof![9 => value, 1 => bytes])
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_in_place_is_what_is_there(
+            query in "(([up]|%75|%70|q)?=?([a-c]|%[0-9a-f]{2}|[+;=%]){0,4}&){0,3}",
+            header in header(),
+        ) {
+            let uri: Uri = format!("/query?{query}").parse().unwrap();
+            let mut headers = HeaderMap::new();
+            let value = header.and_then(|header| HeaderValue::from_bytes(&header).ok());
+            value.clone().map(|value| headers.insert(header::AUTHORIZATION, value));
+            let expected = plainly(&query, value.as_ref().map(HeaderValue::as_bytes));
+            let found = V1Credentials::parse(&uri, &headers).ok();
+            prop_assert_eq!(found.is_some(), expected.is_some());
+            if let (Some(found), Some((scheme, username, secret))) = (found, expected) {
+                let username = String::from_utf8(username).unwrap_or_default();
+                prop_assert_eq!(found.scheme(), scheme);
+                prop_assert_eq!(found.username(), &username);
+                prop_assert_eq!(found.expose_secret(), &secret);
+            }
+        }
+
         #[test]
         fn parsing_never_panics(header in "(Token|Basic|basic)? ?\\PC{0,40}", query in "[!-~]{0,40}") {
             let mut headers = HeaderMap::new();

@@ -17,7 +17,7 @@ use crate::client_address::source;
 use crate::envelope::Envelope;
 use crate::login::log_refusal;
 use crate::redact::{mark_sensitive, remove_credentials};
-use crate::v1_credentials::V1Credentials;
+use crate::v1_credentials::{Decoded, Presented};
 
 /// What a browser or a 1.x client is told to present.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"portcullis\"");
@@ -88,70 +88,70 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         // Who is known, and nearly everybody is, goes on at once.
-        if parts.uri.path() == "/ping" || self.layer.admit_known(&mut parts) {
-            self.layer.hide(&mut parts);
-            return Either::Left(self.inner.call(Request::from_parts(parts, body)));
+        if request.uri().path() == "/ping" || self.layer.admit_known(&mut request) {
+            self.layer.hide(&mut request);
+            return Either::Left(self.inner.call(request));
         }
         // The one that is ready is called, its clone waits for the next request.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let layer = self.layer.clone();
+        let (mut parts, body) = request.into_parts();
         Either::Right(Box::pin(async move {
             match admit(&layer.engine, &parts).await {
                 Ok(principal) => drop(parts.extensions.insert(principal)),
                 Err(rejection) => return Ok(respond(&rejection)),
             }
-            layer.hide(&mut parts);
-            inner.call(Request::from_parts(parts, body)).await
+            let mut request = Request::from_parts(parts, body);
+            layer.hide(&mut request);
+            inner.call(request).await
         }))
     }
 }
 
 impl V1CredentialLayer {
     /// Adds who it is to the request, if that is known.
-    fn admit_known(&self, parts: &mut Parts) -> bool {
-        let credentials = V1Credentials::parse(&parts.uri, &parts.headers).ok();
-        let known =
-            credentials.and_then(|known| self.engine.authenticate_known(known.as_credentials()));
-        match known {
-            Some(principal) => {
-                parts.extensions.insert(principal);
-                true
-            }
-            None => false,
+    fn admit_known<B>(&self, request: &mut Request<B>) -> bool {
+        let mut decoded = Decoded::default();
+        let found = Presented::find(request.uri(), request.headers(), &mut decoded);
+        let known = found.and_then(|found| self.engine.authenticate_known(found.as_credentials()));
+        let is_known = known.is_some();
+        if let Some(principal) = known {
+            request.extensions_mut().insert(principal);
         }
+        is_known
     }
 
     /// Keeps the credentials from what lies behind.
-    fn hide(&self, parts: &mut Parts) {
+    fn hide<B>(&self, request: &mut Request<B>) {
         if self.keep_credentials {
-            mark_sensitive(&mut parts.headers);
+            mark_sensitive(request.headers_mut());
         } else {
-            remove_credentials(parts);
+            remove_credentials(request);
         }
     }
 }
 
 async fn admit(engine: &Engine, parts: &Parts) -> Result<Principal, Envelope> {
-    let credentials = V1Credentials::parse(&parts.uri, &parts.headers)
-        .map_err(|_| Envelope::unauthorized_access())?;
-    authenticate(engine, &credentials, source(&parts.extensions)).await.map_err(v1_envelope)
+    let mut decoded = Decoded::default();
+    let found = Presented::find(&parts.uri, &parts.headers, &mut decoded);
+    let credentials = found.ok_or_else(Envelope::unauthorized_access)?;
+    authenticate(engine, credentials, source(&parts.extensions)).await.map_err(v1_envelope)
 }
 
 /// Lets a client in, or logs why not.
 pub(crate) async fn authenticate(
     engine: &Engine,
-    credentials: &V1Credentials,
+    credentials: Presented<'_>,
     source: Option<IpAddr>,
 ) -> Result<Principal, Error> {
     let result = engine.authenticate_from(credentials.as_credentials(), source).await;
     if let Err(error) = &result
         && let Some(refusal) = error.refusal()
     {
-        log_refusal(source, credentials.scheme().as_str(), refusal, credentials.username());
+        log_refusal(source, credentials.scheme.as_str(), refusal, credentials.username);
     }
     result
 }
