@@ -8,63 +8,48 @@ use zeroize::Zeroizing;
 pub(crate) struct Parameter<'a> {
     name: &'a str,
     value: &'a str,
-    /// Whether they stand for themselves. Most do, and need no second look.
-    is_plain_name: bool,
-    is_plain_value: bool,
 }
 
 /// Returns the parameters of the part of a URL after the `?`.
 pub(crate) fn parameters(query: &str) -> impl Iterator<Item = Parameter<'_>> {
     let mut rest = query;
+    // Plain loops: what is looked for is a few bytes away.
     std::iter::from_fn(move || {
         while !rest.is_empty() {
-            let (pair, parameter) = Parameter::parse(rest);
-            rest = rest.get(pair + 1..).unwrap_or_default();
-            if pair > 0 {
-                return Some(parameter);
+            let (pair, others) = cut_at(rest, b'&').unwrap_or((rest, ""));
+            rest = others;
+            if !pair.is_empty() {
+                let (name, value) = cut_at(pair, b'=').unwrap_or((pair, ""));
+                return Some(Parameter { name, value });
             }
         }
         None
     })
 }
 
-impl<'a> Parameter<'a> {
-    /// Reads the first one, and how long it is.
-    fn parse(query: &'a str) -> (usize, Self) {
-        let (mut end, mut equals) = (query.len(), None);
-        let (mut is_plain_name, mut is_plain_value) = (true, true);
-        for (at, byte) in query.bytes().enumerate() {
-            match byte {
-                b'&' => {
-                    end = at;
-                    break;
-                }
-                b'=' if equals.is_none() => equals = Some(at),
-                b'%' | b'+' | b';' if equals.is_none() => is_plain_name = false,
-                b'%' | b'+' | b';' => is_plain_value = false,
-                _ => {}
-            }
-        }
-        let name = query.get(..equals.unwrap_or(end)).unwrap_or_default();
-        let value = equals.and_then(|equals| query.get(equals + 1..end)).unwrap_or_default();
-        (end, Self { name, value, is_plain_name, is_plain_value })
-    }
+/// Returns what is before and after the first such byte, which is ASCII.
+fn cut_at(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|other| other == byte)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
 
+impl<'a> Parameter<'a> {
     /// Tells whether this is its name, decoded. A name that cannot be read is none.
     pub(crate) fn is(self, name: &str) -> bool {
-        if self.is_plain_name {
+        // Encoding makes no name shorter.
+        if self.name.len() < name.len() {
+            return false;
+        }
+        if !self.name.bytes().any(|byte| matches!(byte, b'%' | b'+' | b';')) {
             return self.name == name;
         }
-        // Encoding makes no name shorter.
-        self.name.len() >= name.len()
-            && is_readable(self.name)
-            && decoded(self.name) == name.as_bytes()
+        is_readable(self.name) && decoded(self.name) == name.as_bytes()
     }
 
     /// Returns the value as it stands, unless it cannot be read: it holds a broken escape or a
     /// `;`, and the reference leaves such parameters out.
     pub(crate) fn readable(self) -> Option<&'a str> {
-        (self.is_plain_value || is_readable(self.value)).then_some(self.value)
+        is_readable(self.value).then_some(self.value)
     }
 }
 

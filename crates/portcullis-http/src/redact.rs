@@ -60,22 +60,17 @@ fn hide(uri: &mut Uri, redacted: Option<PathAndQuery>) {
     let authority = uri.authority().and_then(|authority| authority.as_str().rsplit_once('@'));
     // A part of what was valid is valid.
     let host = authority.map(|(_, host)| host.parse::<Authority>().ok());
-    if host.is_none() && redacted.is_none() {
-        return;
-    }
-    if let (None, None, Some(redacted)) = (uri.scheme(), uri.authority(), &redacted) {
-        // All there is to the URI of most requests.
-        *uri = Uri::from(redacted.clone());
-        return;
-    }
-    let mut parts = mem::take(uri).into_parts();
-    if let Some(host) = host {
-        parts.authority = host;
-    }
-    if redacted.is_some() {
-        parts.path_and_query = redacted;
-    }
-    *uri = Uri::from_parts(parts).unwrap_or_default();
+    *uri = match (host, redacted) {
+        (None, None) => return,
+        // There is no more to the URI of most requests.
+        (None, Some(redacted)) if uri.authority().is_none() => Uri::from(redacted),
+        (host, redacted) => {
+            let mut parts = mem::take(uri).into_parts();
+            parts.authority = host.unwrap_or(parts.authority);
+            parts.path_and_query = redacted.or(parts.path_and_query);
+            Uri::from_parts(parts).unwrap_or_default()
+        }
+    };
 }
 
 /// Returns the path and query without passwords, if there are any.
@@ -100,9 +95,13 @@ fn redact(whole: &PathAndQuery) -> Option<PathAndQuery> {
 /// Returns what is before the value of the first password, and what is after it.
 fn cut_at_password(query: &str) -> Option<(&str, &str)> {
     let bytes = query.as_bytes();
-    let ends_in_password = |at: &usize| bytes.get(..*at).is_some_and(ends_in_password);
-    let mut equals = (0..bytes.len()).filter(|at| bytes.get(*at) == Some(&b'='));
-    let (before, value) = query.split_at_checked(equals.find(ends_in_password)? + 1)?;
+    let mut equals = 0;
+    while !bytes.get(..equals).is_some_and(ends_in_password) {
+        // The first one is after a name, if it is empty.
+        let next = bytes.get(equals + 1..)?.iter().position(|byte| *byte == b'=')?;
+        equals += 1 + next;
+    }
+    let (before, value) = query.split_at_checked(equals + 1)?;
     // To some a `;` begins the next parameter, to others it is a part of the password.
     let end = value.bytes().position(|byte| byte == b'&').unwrap_or(value.len());
     Some((before, value.get(end..)?))
