@@ -259,7 +259,7 @@ mod tests {
         let (scheme, encoded) = header.split_once(' ')?;
         let text = BASE64_STANDARD.decode(encoded).ok()?;
         let colon = text.iter().position(|byte| *byte == b':')?;
-        let is_basic = scheme.to_ascii_lowercase() == "basic";
+        let is_basic = scheme.eq_ignore_ascii_case("basic");
         is_basic.then(|| (Scheme::Basic, text[..colon].to_vec(), text[colon + 1..].to_vec()))
     }
 
