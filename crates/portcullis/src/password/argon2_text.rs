@@ -12,8 +12,8 @@ use super::hash::{HashParams, InvalidPasswordHash, OUTPUT_BYTES, SALT_BYTES};
 pub(super) struct Argon2Text {
     pub(super) params: HashParams,
     pub(super) version: Version,
-    pub(super) salt: Box<[u8]>,
-    pub(super) output: Box<[u8]>,
+    pub(super) salt: phc::Salt,
+    pub(super) output: phc::Output,
 }
 
 impl Argon2Text {
@@ -37,8 +37,8 @@ impl Argon2Text {
         Some(Self {
             params,
             version: Version::V0x13,
-            salt: bytes::<SALT_BYTES>(salt)?.into(),
-            output: bytes::<OUTPUT_BYTES>(output)?.into(),
+            salt: phc::Salt::new(&bytes::<SALT_BYTES>(salt)?).ok()?,
+            output: phc::Output::new(&bytes::<OUTPUT_BYTES>(output)?).ok()?,
         })
     }
 
@@ -59,12 +59,12 @@ impl Argon2Text {
         };
         let parameter = |name: &str| hash.params.get_decimal(name).ok_or_else(unknown);
         let params = HashParams::new(parameter("m")?, parameter("t")?, parameter("p")?)?;
-        let salt = hash.salt.as_deref().ok_or_else(unknown)?;
-        let output = hash.hash.as_ref().map(phc::Output::as_bytes).ok_or_else(unknown)?;
-        if salt.len() < 8 || output.len() < 16 {
+        let salt = hash.salt.ok_or_else(unknown)?;
+        let output = hash.hash.ok_or_else(unknown)?;
+        if salt.len() < 8 || output.as_bytes().len() < 16 {
             return Err(unknown());
         }
-        Ok(Self { params, version, salt: salt.into(), output: output.into() })
+        Ok(Self { params, version, salt, output })
     }
 }
 

@@ -92,7 +92,12 @@ pub struct PasswordHash {
 
 #[derive(Clone, PartialEq, Eq)]
 enum Scheme {
-    Argon2id { params: HashParams, version: Version, salt: Box<[u8]>, output: Box<[u8]> },
+    /// Salt and output are read again when a password is compared with it: most hashes are only
+    /// carried from a store to a list.
+    Argon2id {
+        params: HashParams,
+        version: Version,
+    },
     Bcrypt(BcryptHash),
 }
 
@@ -115,8 +120,8 @@ impl PasswordHash {
             }
             Scheme::Bcrypt(bcrypt)
         } else {
-            let Argon2Text { params, version, salt, output } = Argon2Text::parse(text)?;
-            Scheme::Argon2id { params, version, salt, output }
+            let Argon2Text { params, version, .. } = Argon2Text::parse(text)?;
+            Scheme::Argon2id { params, version }
         };
         Ok(Self { text: text.into(), scheme })
     }
@@ -132,7 +137,7 @@ impl PasswordHash {
     pub fn is_weaker_than(&self, params: HashParams) -> bool {
         let work = |params: &HashParams| u64::from(params.memory_kib) * u64::from(params.passes);
         match &self.scheme {
-            Scheme::Argon2id { params: own, version, .. } => {
+            Scheme::Argon2id { params: own, version } => {
                 *version != Version::default() || work(own) < work(&params)
             }
             Scheme::Bcrypt(_) => true,
@@ -162,12 +167,7 @@ impl PasswordHash {
             ))
         });
         let text = encoded.map_err(crate::Error::internal)?;
-        let scheme = Scheme::Argon2id {
-            params,
-            version: Version::default(),
-            salt: salt.into(),
-            output: output.into(),
-        };
+        let scheme = Scheme::Argon2id { params, version: Version::default() };
         Ok(Self { text: text.into(), scheme })
     }
 
@@ -176,12 +176,16 @@ impl PasswordHash {
         &self,
         password: &Password,
         arena: &mut Arena,
-    ) -> Result<bool, argon2::Error> {
+    ) -> Result<bool, crate::Error> {
         match &self.scheme {
-            Scheme::Argon2id { params, version, salt, output } => {
-                let mut computed = vec![0; output.len()];
-                argon2id(password, *params, *version, salt, &mut computed, arena)?;
-                let equal: bool = computed.ct_eq(output).into();
+            Scheme::Argon2id { .. } => {
+                let text = Argon2Text::parse(&self.text).map_err(crate::Error::internal)?;
+                let Argon2Text { params, version, salt, output } = text;
+                let expected = output.as_bytes();
+                let mut computed = vec![0; expected.len()];
+                argon2id(password, params, version, &salt, &mut computed, arena)
+                    .map_err(crate::Error::internal)?;
+                let equal: bool = computed.ct_eq(expected).into();
                 Ok(equal && !password.expose().is_empty())
             }
             Scheme::Bcrypt(hash) => Ok(hash.matches(password.expose())),

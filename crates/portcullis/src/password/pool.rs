@@ -222,7 +222,7 @@ impl Worker {
             }
             Job::Verify(password, hash, reply) if !reply.is_closed() => {
                 self.count();
-                let _ = reply.send(hash.matches(&password, arena).map_err(Error::internal));
+                let _ = reply.send(hash.matches(&password, arena));
             }
             Job::Dummy(password, reply) if !reply.is_closed() => {
                 self.count();

@@ -24,7 +24,7 @@ pub use resource::{Action, Resource, ResourceType};
 pub use set::PermissionSet;
 
 use crate::from_text::from_text;
-use crate::{Id, OrgId, ParseIdError};
+use crate::{ID_TEXT_LEN, Id, OrgId, ParseIdError};
 
 /// One action on one resource.
 ///
@@ -221,6 +221,34 @@ impl FromStr for Permission {
     type Err = ParsePermissionError;
 
     fn from_str(text: &str) -> Result<Self, ParsePermissionError> {
+        match Self::parse_usual(text) {
+            Some(permission) => Ok(permission),
+            None => Self::parse_any(text),
+        }
+    }
+}
+
+impl Permission {
+    /// Reads `ACTION:orgs/ORG/TYPE/ID` and nothing else. Records hold dozens of them, and where
+    /// its parts are is known without a search.
+    fn parse_usual(text: &str) -> Option<Self> {
+        let (action, rest) = match text.strip_prefix("read:") {
+            Some(rest) => (Action::Read, rest),
+            None => (Action::Write, text.strip_prefix("write:")?),
+        };
+        let (org, rest) = rest.strip_prefix("orgs/")?.split_at_checked(ID_TEXT_LEN)?;
+        let (rest, id) = rest.split_at_checked(rest.len().checked_sub(ID_TEXT_LEN)?)?;
+        let resource_type = rest.strip_prefix('/')?.strip_suffix('/')?;
+        let resource = Resource {
+            resource_type: resource_type.parse().ok()?,
+            id: Some(id.parse().ok()?),
+            org: Some(org.parse().ok()?),
+        };
+        Some(Self::new(action, resource))
+    }
+
+    /// Reads every form, or says what is wrong.
+    fn parse_any(text: &str) -> Result<Self, ParsePermissionError> {
         let shown = || text.chars().take(128).collect::<String>();
         let form = || ParsePermissionError::Form { text: shown() };
         let id = |source| ParsePermissionError::Id { text: shown(), source };
@@ -317,6 +345,26 @@ mod tests {
             "execute:buckets",
         ] {
             assert!(text.parse::<Permission>().is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_usual_form_is_read_as_any_other(
+            text in "(read|write|ead):?(orgs/)?[0-9a-fA-Fé/]{0,17}/(buckets|users|x|orgs|/){1,2}/?[0-9a-f]{0,17}",
+        ) {
+            if let Some(permission) = Permission::parse_usual(&text) {
+                prop_assert_eq!(Permission::parse_any(&text), Ok(permission));
+            }
+        }
+
+        #[test]
+        fn every_permission_comes_back_from_its_text(permission in strategy::permission()) {
+            let text = permission.to_string();
+            let resource = permission.resource;
+            prop_assert_eq!(Permission::parse_any(&text), Ok(permission));
+            let is_usual = resource.org.is_some() && resource.id.is_some();
+            prop_assert_eq!(Permission::parse_usual(&text), is_usual.then_some(permission));
         }
     }
 
