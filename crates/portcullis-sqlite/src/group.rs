@@ -48,8 +48,8 @@ type Outcomes = Vec<Result<Position, StoreError>>;
 /// Why a group was not committed.
 #[derive(Debug)]
 enum Stop {
-    /// While a batch of it was carried out, SQLite undid the whole transaction. Nothing was
-    /// changed.
+    /// While a batch of it was carried out, SQLite undid the whole transaction, or failed where
+    /// only all of it can be undone. Nothing was changed.
     Collapsed(Failure),
     /// The only batch of it asks for what is not so. Nothing was changed.
     Refused(StoreError),
@@ -189,8 +189,25 @@ impl Committer {
         })
     }
 
-    /// Carries out one batch of several, or undoes what it did before it was refused.
+    /// Carries out one batch of several, or leaves no trace of it when it is refused.
     fn apply_one(
+        &self,
+        connection: &Connection,
+        batch: &[Operation],
+    ) -> Result<Result<Position, StoreError>, Stop> {
+        if !operations::is_written_at_once(batch) {
+            return self.apply_or_undo(connection, batch);
+        }
+        match apply(connection, batch) {
+            Ok(()) => Ok(Ok(self.position(changes::last(connection)?))),
+            Err(Rejection::Failed(failure)) => Err(Stop::Collapsed(failure)),
+            Err(Rejection::Refused(error)) => Ok(Err(error)),
+        }
+    }
+
+    /// Carries out one batch of several, or undoes what it did before it was refused. SQLite keeps a
+    /// copy of every page that is changed meanwhile.
+    fn apply_or_undo(
         &self,
         connection: &Connection,
         batch: &[Operation],

@@ -32,7 +32,14 @@ impl From<StoreError> for Rejection {
     }
 }
 
-/// Carries out the operation in the open transaction.
+/// Tells whether nothing of the batch is written before its last operation. An operation is refused
+/// before it has written anything, so then there is nothing to undo when the batch is.
+pub(crate) fn is_written_at_once(batch: &[Operation]) -> bool {
+    let before = batch.split_last().map_or(batch, |(_last, before)| before);
+    before.iter().all(|operation| matches!(operation, Operation::Require { .. }))
+}
+
+/// Carries out the operation in the open transaction. If it is refused nothing was changed.
 ///
 /// The triggers of the schema note what is updated or deleted, and delete the grants of a record
 /// that is deleted.

@@ -102,17 +102,28 @@ fn place_of(outcome: &Result<Position, StoreError>) -> u128 {
     outcome.as_ref().unwrap().place()
 }
 
+fn require(id: u64) -> Operation {
+    Operation::Require { kind: Kind::Org, id: Id::from_u64(id) }
+}
+
 #[test]
 fn a_refusal_undoes_its_own_batch_only_and_leaves_no_gap() {
     let mut setting = Setting::new();
-    let [ada, taken_key, taken_id, bob] = setting.commit([
+    let [ada, taken_key, key_alone, taken_id, id_alone, bob] = setting.commit([
         vec![org(1, "ada")],
         vec![org(2, "bob"), org(3, "ada")],
+        vec![require(1), org(3, "ada")],
         vec![org(4, "eve"), org(1, "joe")],
+        vec![org(1, "joe")],
         vec![org(5, "bob")],
     ]);
     assert_eq!((place_of(&ada), place_of(&bob)), (1, 2));
-    for (outcome, expected) in [(taken_key, (3, Taken::UniqueKey)), (taken_id, (1, Taken::Id))] {
+    for (outcome, expected) in [
+        (taken_key, (3, Taken::UniqueKey)),
+        (key_alone, (3, Taken::UniqueKey)),
+        (taken_id, (1, Taken::Id)),
+        (id_alone, (1, Taken::Id)),
+    ] {
         match outcome {
             Err(StoreError::AlreadyExists { id, taken, .. }) => {
                 assert_eq!((id.as_u64(), taken), expected);
@@ -125,17 +136,21 @@ fn a_refusal_undoes_its_own_batch_only_and_leaves_no_gap() {
 
 #[test]
 fn a_batch_that_fails_takes_nobody_with_it() {
-    for action in [
+    let actions = [
         "SELECT RAISE(ABORT, 'boom')",
         "SELECT RAISE(FAIL, 'boom')",
         // SQLite undoes the whole transaction by itself, as it may when the disk is full.
         "SELECT RAISE(ROLLBACK, 'boom')",
-    ] {
+    ];
+    let batches = [vec![org(2, "b"), org(3, "boom")], vec![require(1), org(3, "boom")]];
+    for (action, batch) in
+        actions.iter().flat_map(|action| batches.iter().map(move |it| (action, it)))
+    {
         let mut setting = Setting::new();
         setting.booby_trap(action);
         let [a, boom, taken, c] = setting.commit([
             vec![org(1, "a")],
-            vec![org(2, "b"), org(3, "boom")],
+            batch.clone(),
             vec![org(4, "a")],
             vec![org(5, "c")],
         ]);
@@ -145,7 +160,7 @@ fn a_batch_that_fails_takes_nobody_with_it() {
             other => panic!("{action}: {other:?}"),
         }
         assert!(matches!(taken, Err(StoreError::AlreadyExists { .. })));
-        assert!(!setting.has(2), "{action}");
+        assert!(!setting.has(2) && !setting.has(3), "{action}");
         assert_eq!(setting.announced_after(0), [Some(1), Some(5)], "{action}");
     }
 }
