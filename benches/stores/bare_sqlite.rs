@@ -57,7 +57,7 @@ fn insert(connection: &Connection, sql: &str, record: &Record, more: &[&dyn ToSq
         record.org.map(|org| org.to_string()),
         record.user.map(|user| user.to_string()),
         record.status.as_str(),
-        record.body,
+        &*record.body,
     ];
     run(connection, sql, &[columns, more].concat());
 }
@@ -183,7 +183,7 @@ pub(crate) fn patch(connection: &Connection, record: &Record) {
             record.id.to_string(),
             record.revision.as_u128().to_be_bytes(),
             record.status.as_str(),
-            record.body
+            &*record.body
         ],
     );
     assert_eq!(updated, 1);

@@ -7,7 +7,9 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fastrand::Rng;
 use futures_util::StreamExt as _;
-use portcullis::store::{Entity, Index, Kind, Lookup, Record, StoreExt};
+use portcullis::store::{
+    Entity, Expect, Index, Kind, Lookup, MemoryStore, Operation, Record, Store, StoreExt,
+};
 use portcullis::{Authorization, AuthorizationFilter, Engine, Permission, Status};
 use portcullis_benches::data::Data;
 use portcullis_benches::results::Results;
@@ -272,8 +274,7 @@ fn list_all(
     figures.note(&format!("sled, {whose}"), &taken, all);
     figures.note_of(1, &format!("{BARE} sled, {whose}"), &taken, all);
 
-    // Each has its own copy, so that it is as far away as the store's.
-    let records: Vec<Vec<Record>> = owners.iter().map(|owner| records(world, owner)).collect();
+    let records = copies(world, owners);
     let mut of_each = records.iter().cycle();
     let taken = rounds(
         ROUNDS,
@@ -281,7 +282,7 @@ fn list_all(
             each(owners, |owner| ours(&world.memory, owner)),
             each(owners, |_| {
                 let records = of_each.next().into_iter().flatten();
-                let decoded = records.map(|record| decode_body(&record.body));
+                let decoded = records.map(|record| Authorization::from_record(record).unwrap());
                 assert_eq!(black_box(decoded.collect::<Vec<_>>()).len(), all);
             }),
         ],
@@ -304,13 +305,25 @@ fn undecoded(world: &World, owner: &Owner) -> usize {
     })
 }
 
-fn records(world: &World, owner: &Owner) -> Vec<Record> {
-    let listing =
-        world.runtime.block_on(world.memory.list_authorizations(&owner.filter, None, EVERYTHING));
-    let records = listing.unwrap().items.into_iter().map(|authorization| {
-        authorization.to_record(portcullis::store::Revision::from_u128(1)).unwrap()
-    });
-    records.collect()
+/// The records of each, in the form that a store in memory keeps them in. They are another one's, so
+/// that they are as far away as those that are listed.
+fn copies(world: &World, owners: &[Owner]) -> Vec<Vec<Record>> {
+    let store = MemoryStore::new().unwrap();
+    let listed = |store: &dyn Store, owner: &Owner| -> Vec<Record> {
+        world.runtime.block_on(async {
+            let pages = store.pages(owner.index, EVERYTHING);
+            pages.map(|page| page.unwrap().records).concat().await
+        })
+    };
+    for owner in owners {
+        // A copy of a record shares what it is kept as, and a text is made anew.
+        let puts = listed(world.memory.store(), owner).into_iter().map(|record| {
+            let record = Record { body: (&*record.body).into(), ..record };
+            Operation::Put { record, grants: Vec::new(), expect: Expect::Absent }
+        });
+        world.runtime.block_on(store.commit(puts.collect())).unwrap();
+    }
+    owners.iter().map(|owner| listed(&store, owner)).collect()
 }
 
 /// Looks at every record, as the reference does.

@@ -232,7 +232,7 @@ struct Shown(Record, String);
 
 impl From<Record> for Shown {
     fn from(record: Record) -> Self {
-        let body = format!("{:?} {}", record.unique_key.as_str(), record.body);
+        let body = format!("{:?} {}", record.unique_key.as_str(), &*record.body);
         Self(record, body)
     }
 }

@@ -79,7 +79,7 @@ fn put(
         Expect::Absent => {
             let region = Region::of(org.as_deref(), user.as_deref());
             let (first, last) = (region.map(|it| it.first), region.map(|it| it.last));
-            let columns = params![id, revision, key, org, user, status, record.body, first, last];
+            let columns = params![id, revision, key, org, user, status, &*record.body, first, last];
             let inserted = connection.prepare_cached(&table.insert)?.execute(columns);
             if let Err(error) = inserted {
                 return Err(match is_taken(&error) {
@@ -93,7 +93,7 @@ fn put(
         }
         Expect::Revision(expected) => {
             let expected = bytes(expected);
-            let columns = params![id, revision, key, org, user, status, record.body, expected];
+            let columns = params![id, revision, key, org, user, status, &*record.body, expected];
             // Most changes leave alone by what the record is found.
             let updated = connection.prepare_cached(&table.update_in_place)?.execute(columns)?;
             if updated == 0 {

@@ -67,29 +67,22 @@ impl Id {
     }
 }
 
-/// What each byte is as a digit, in either case; more than any digit if it is none.
-const DIGITS: [u8; 256] = {
-    let mut digits = [u8::MAX; 256];
-    let mut digit = 0;
-    while digit < 16 {
-        let text = b"0123456789abcdef"[digit as usize];
-        digits[text as usize] = digit;
-        digits[text.to_ascii_uppercase() as usize] = digit;
-        digit += 1;
+/// The byte as a digit, in either case; more than any digit if it is none.
+const fn digit(byte: u8) -> u8 {
+    let (number, letter) = (byte.wrapping_sub(b'0'), (byte | 0x20).wrapping_sub(b'a'));
+    match (number, letter) {
+        (0..10, _) => number,
+        (_, 0..6) => letter + 10,
+        _ => u8::MAX,
     }
-    digits
-};
+}
 
-/// Reads all digits before it asks whether they were digits: records are full of ids, and a branch
-/// for each digit takes longer than the rest of reading them.
+/// Reads all digits before it asks whether they were digits: records are full of ids, and to stop
+/// at each takes longer than the rest of reading them.
 fn number(text: &[u8; ID_TEXT_LEN]) -> Option<u64> {
-    let mut number = 0;
-    let mut all = 0;
-    for byte in text {
-        let digit = DIGITS[usize::from(*byte)];
-        number = number << 4 | u64::from(digit & 0xf);
-        all |= digit;
-    }
+    let digits = text.map(digit);
+    let all = digits.iter().fold(0, |all, digit| all | digit);
+    let number = digits.iter().fold(0, |number, digit| number << 4 | u64::from(digit & 0xf));
     (all <= 0xf).then_some(number)
 }
 

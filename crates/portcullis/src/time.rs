@@ -27,6 +27,16 @@ impl Timestamp {
         jiff::Timestamp::from_millisecond(millis).ok().map(Self)
     }
 
+    /// Seconds since 1970 and nanoseconds beyond them, both negative before it.
+    pub(crate) fn parts(self) -> (i64, i32) {
+        (self.0.as_second(), self.0.subsec_nanosecond())
+    }
+
+    /// Takes what [`parts`](Self::parts) has returned.
+    pub(crate) fn from_parts(seconds: i64, nanoseconds: i32) -> Option<Self> {
+        jiff::Timestamp::new(seconds, nanoseconds).ok().map(Self)
+    }
+
     /// Returns milliseconds since 1970, negative before it.
     pub fn as_unix_millis(self) -> i64 {
         self.0.as_millisecond()

@@ -35,7 +35,7 @@ fn sixteen_writers_beside_a_long_transaction_are_heard_to_the_last_change() {
                 late.id,
                 late.revision.as_u128(),
                 late.unique_key.as_str(),
-                late.body
+                &*late.body
             );
             let mut long = meanwhile(server, database.url(), &sql);
             until("the long transaction has begun", || {

@@ -45,7 +45,7 @@ fn version_1(place: &Place, count: u64) {
             record.org.map(|org| org.to_string()),
             record.user.map(|user| user.to_string()),
             record.status.as_str(),
-            record.body,
+            &*record.body,
         ];
         transaction.prepare_cached(insert).unwrap().execute(columns).unwrap();
         let insert = "INSERT INTO grants VALUES ('authorizations', ?1, ?2)";

@@ -411,7 +411,8 @@ impl Data {
             Operation::Put { mut record, grants, .. } => {
                 match fault {
                     Some(Fault::CutsBodies) => {
-                        record.body = record.body.chars().take(65_535).collect();
+                        let cut: String = record.body.chars().take(65_535).collect();
+                        record.body = cut.into();
                     }
                     Some(Fault::TrimsBodies) => record.body = record.body.trim().into(),
                     Some(Fault::ForgetsUsers) => record.user = None,

@@ -109,7 +109,7 @@ impl Keys {
         mac(&self.names, &[name]).to_bits()
     }
 
-    /// Returns what stands for the record: its whole text, as somebody may have changed it by hand
+    /// Returns what stands for the record: the whole of it, as somebody may have changed it by hand
     /// and left its revision.
     pub(crate) fn record(&self, record: &Record) -> Mac {
         let org = record.org.map_or(0, OrgId::as_u64).to_be_bytes();
@@ -121,7 +121,7 @@ impl Keys {
             &org,
             &user,
             &status,
-            record.body.as_bytes(),
+            record.body.bytes(),
         ];
         mac(&self.records, &parts)
     }

@@ -126,6 +126,28 @@ impl PasswordHash {
         Ok(Self { text: text.into(), scheme })
     }
 
+    /// Memory in KiB, and passes, lanes and version, of Argon2id; `None` for bcrypt.
+    pub(crate) fn costs(&self) -> Option<(u32, [u8; 3])> {
+        match &self.scheme {
+            Scheme::Argon2id { params, version } => {
+                let version = u32::from(*version);
+                let [passes, lanes, version] =
+                    [params.passes, params.lanes, version].map(u8::try_from);
+                Some((params.memory_kib, [passes.ok()?, lanes.ok()?, version.ok()?]))
+            }
+            Scheme::Bcrypt(_) => None,
+        }
+    }
+
+    /// Takes the text of a hash with its [costs](Self::costs), which are not read again.
+    pub(crate) fn with_costs(text: &str, costs: (u32, [u8; 3])) -> Option<Self> {
+        let (memory_kib, others) = costs;
+        let [passes, lanes, version] = others.map(u32::from);
+        let params = HashParams::new(memory_kib, passes, lanes).ok()?;
+        let scheme = Scheme::Argon2id { params, version: Version::try_from(version).ok()? };
+        Some(Self { text: text.into(), scheme })
+    }
+
     /// Returns the text, for the store and for an export. Whoever has it can try passwords
     /// against it at leisure: show it to nobody.
     pub fn expose(&self) -> &str {

@@ -5,6 +5,7 @@
 //! write: implement [`Store`], run the conformance suite of `portcullis-testkit` on it.
 
 mod batch;
+mod body;
 mod codec;
 mod error;
 mod ext;
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 pub use futures_util::stream::BoxStream;
 
 pub use batch::{Batch, Expect, Operation};
+pub use body::Body;
 pub use codec::{Deletion, Entity, Gone};
 pub use error::{StoreError, Taken};
 pub(crate) use ext::put;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::Body;
 use crate::{Id, OrgId, Random, RandomUnavailable, Status, UserId};
 
 /// What a record is a record of.
@@ -105,6 +106,16 @@ impl UniqueKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Takes the text of a username, which has the same bounds.
+    pub(super) fn of_username(username: &str) -> Self {
+        Self(username.into())
+    }
+
+    /// The text, of which no copy is made.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
 }
 
 /// The key may be derived from a secret, so it is not shown.
@@ -142,7 +153,7 @@ pub struct Record {
     /// Whether it is in use.
     pub status: Status,
     /// JSON, written and read by core alone.
-    pub body: Box<str>,
+    pub body: Body,
 }
 
 /// The body may hold a password hash, so it is not shown.

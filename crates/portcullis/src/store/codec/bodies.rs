@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Entity, Version1};
 use crate::password::PasswordHash;
-use crate::store::{InvalidUniqueKey, Kind, UniqueKey};
+use crate::store::{InvalidUniqueKey, Kind, Record, UniqueKey};
 use crate::{
     ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId, GrantKey, Id, Name,
     Org, OrgId, Permission, Status, Timestamp, TokenDigest, User, UserId, Username,
@@ -81,6 +81,10 @@ impl Entity for Authorization {
             created_at: self.created_at,
             updated_at: self.updated_at,
         }
+    }
+
+    fn from_compact(record: &Record) -> Option<Self> {
+        record.body.compact()?.authorization(&record.unique_key)
     }
 
     fn from_body(body: AuthorizationBody) -> Self {

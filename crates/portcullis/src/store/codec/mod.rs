@@ -5,6 +5,7 @@
 //! the tests here pin the format.
 
 mod bodies;
+mod compact;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use serde_json::error::Category;
 use thiserror::Error;
 
 pub use bodies::{Deletion, Gone};
+pub(super) use compact::Compact;
 
 use super::{InvalidUniqueKey, Kind, Record, Revision, StoreError, UniqueKey};
 use crate::{GrantKey, Id, OrgId, Status, UserId};
@@ -70,6 +72,12 @@ pub trait Entity: Sized + Send + Sync {
     #[doc(hidden)]
     fn from_body(body: Self::Body) -> Self;
 
+    /// Reads the body of the record if it is in another form than JSON.
+    #[doc(hidden)]
+    fn from_compact(_record: &Record) -> Option<Self> {
+        None
+    }
+
     /// Makes the record with the revision.
     ///
     /// # Errors
@@ -94,13 +102,13 @@ pub trait Entity: Sized + Send + Sync {
     ///
     /// [`StoreError::Corrupt`] when the body cannot be read or contradicts the rest.
     fn from_record(record: &Record) -> Result<Self, StoreError> {
-        let decoded = serde_json::from_str(&record.body)
-            .map(Self::from_body)
-            .map_err(|error| BadBody::unreadable(&error))
-            .and_then(|entity| match entity.contradiction(record) {
+        let decoded = Self::from_compact(record).map_or_else(|| from_text(&record.body), Ok);
+        let decoded = decoded.map_err(|error| BadBody::unreadable(&error)).and_then(|entity| {
+            match entity.contradiction(record) {
                 Some(field) => Err(BadBody::Contradicts { field }),
                 None => Ok(entity),
-            });
+            }
+        });
         decoded.map_err(|source| StoreError::Corrupt {
             kind: record.kind,
             id: record.id,
@@ -121,6 +129,10 @@ pub trait Entity: Sized + Send + Sync {
         ];
         same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
     }
+}
+
+fn from_text<E: Entity>(text: &str) -> serde_json::Result<E> {
+    serde_json::from_str(text).map(E::from_body)
 }
 
 /// What is wrong with a body. Never holds the body.

@@ -5,9 +5,9 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::hint;
 
-use super::packed::Packed;
 use super::sorted::Sorted;
-use crate::store::{Index, Kind, Page, Record, Revision, UniqueKey};
+use crate::store::codec::Compact;
+use crate::store::{Body, Index, Kind, Page, Record, Revision, UniqueKey};
 use crate::{GrantKey, Id, OrgId, Status, UserId};
 
 /// How many rows are allocated at a time.
@@ -25,8 +25,9 @@ pub(super) struct Row {
     /// Of no meaning unless the flag says so, as is the user.
     org: u64,
     user: u64,
-    unique_key: UniqueKey,
-    body: Body,
+    /// `None` if it is the username in the body.
+    unique_key: Option<UniqueKey>,
+    body: Kept,
     /// The numbers of its grant keys.
     grants: Box<[u32]>,
     has_org: bool,
@@ -34,52 +35,60 @@ pub(super) struct Row {
     status: Status,
 }
 
-/// A body, packed if it is not larger than any body is.
+/// A body in as few bytes as there can be.
 #[derive(Debug)]
-enum Body {
-    Packed(Packed),
-    Plain(Box<str>),
+enum Kept {
+    Compact(Compact),
+    Text(Box<str>),
 }
 
-impl Body {
-    fn new(text: Box<str>) -> Self {
-        Packed::new(&text).map_or(Self::Plain(text), Self::Packed)
-    }
-
-    fn length(&self) -> usize {
-        match self {
-            Self::Packed(packed) => packed.length(),
-            Self::Plain(text) => text.len(),
+impl Kept {
+    fn new(kind: Kind, body: Body) -> Self {
+        match body.compact() {
+            Some(compact) => Self::Compact(compact.clone()),
+            None => match Compact::new(kind, &body) {
+                Some(compact) => Self::Compact(compact),
+                None => Self::Text((*body).into()),
+            },
         }
     }
 
-    /// The bytes that are kept.
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Packed(packed) => packed.bytes(),
-            Self::Plain(text) => text.as_bytes(),
+            Self::Compact(compact) => compact.bytes(),
+            Self::Text(text) => text.as_bytes(),
         }
     }
 
-    fn text(&self) -> Box<str> {
+    /// The username, if it is an authorization's.
+    fn username(&self) -> Option<&str> {
         match self {
-            Self::Packed(packed) => packed.unpack(),
-            Self::Plain(text) => text.clone(),
+            Self::Compact(compact) => Some(compact.username()),
+            Self::Text(_) => None,
+        }
+    }
+
+    fn body(&self) -> Body {
+        match self {
+            Self::Compact(compact) => Body::from_compact(compact.clone()),
+            Self::Text(text) => text.clone().into(),
         }
     }
 }
 
 impl Row {
     fn new(record: Record, grants: Box<[u32]>) -> Self {
-        let Record { kind: _, id, revision, unique_key, org, user, status, body } = record;
+        let Record { kind, id, revision, unique_key, org, user, status, body } = record;
         let revision = revision.as_u128();
+        let body = Kept::new(kind, body);
+        let is_username = body.username() == Some(unique_key.as_str());
         Self {
             id: id.as_u64(),
             revision: [(revision >> 64) as u64, revision as u64],
             org: org.map_or(0, OrgId::as_u64),
             user: user.map_or(0, UserId::as_u64),
-            unique_key,
-            body: Body::new(body),
+            unique_key: (!is_username).then_some(unique_key),
+            body,
             grants,
             has_org: org.is_some(),
             has_user: user.is_some(),
@@ -89,9 +98,20 @@ impl Row {
 
     /// Reads something of each part of it, and does nothing with it.
     fn look_at(&self) {
-        let key = self.unique_key.as_str().as_bytes();
         let lines = self.body.bytes().chunks(CACHE_LINE).filter_map(|line| line.first());
-        hint::black_box(lines.chain(key.first()).fold(0, |all, byte| all ^ byte));
+        let key = self.key().as_bytes().first();
+        hint::black_box(lines.chain(key).fold(0, |all, byte| all ^ byte));
+    }
+
+    fn key(&self) -> &str {
+        match &self.unique_key {
+            Some(key) => key.as_str(),
+            None => self.body.username().unwrap_or_default(),
+        }
+    }
+
+    fn unique_key(&self) -> UniqueKey {
+        self.unique_key.clone().unwrap_or_else(|| UniqueKey::of_username(self.key()))
     }
 
     pub(super) fn revision(&self) -> Revision {
@@ -112,11 +132,11 @@ impl Row {
             kind,
             id: Id::from_u64(self.id),
             revision: self.revision(),
-            unique_key: self.unique_key.clone(),
+            unique_key: self.unique_key(),
             org: self.org(),
             user: self.user(),
             status: self.status,
-            body: self.body.text(),
+            body: self.body.body(),
         }
     }
 }
@@ -196,7 +216,7 @@ impl Table {
         let hash = self.hashing.hash_one(key);
         let same = self.by_unique_key.from((hash, 0)).take_while(|(other, _)| *other == hash);
         let mut rows = same.filter_map(|(_, slot)| self.row(slot));
-        rows.find(|row| row.unique_key.as_str() == key)
+        rows.find(|row| row.key() == key)
     }
 
     /// Returns the id of the row with the key.
@@ -238,7 +258,7 @@ impl Table {
         let numbers = grants.into_iter().map(|key| self.by_grant.insert(key, id, slot)).collect();
         let row = Row::new(record, numbers);
         self.by_id.insert((id, slot));
-        let hash = self.hashing.hash_one(row.unique_key.as_str());
+        let hash = self.hashing.hash_one(row.key());
         self.by_unique_key.insert((hash, slot));
         if let Some(org) = row.org() {
             self.by_org.entry(org).or_default().insert((id, slot));
@@ -272,7 +292,7 @@ impl Table {
         self.free.push(slot);
         let entry = (row.id, slot);
         self.by_id.remove(entry);
-        let hash = self.hashing.hash_one(row.unique_key.as_str());
+        let hash = self.hashing.hash_one(row.key());
         self.by_unique_key.remove((hash, slot));
         if let Some(org) = row.org() {
             remove_from(&mut self.by_org, &org, entry);
@@ -303,7 +323,7 @@ impl Table {
         let mut bytes = 0;
         while page.records.len() < limit && bytes < Page::BYTES {
             let Some(row) = rows.next() else { return page };
-            bytes += row.body.length();
+            bytes += row.body.bytes().len();
             page.records.push(row.record(index.kind()));
         }
         if rows.next().is_some() {
