@@ -47,6 +47,13 @@ fn main() {
             if chosen(reads::LIST) {
                 reads::lists(&world, &mut of_size, &mut rows);
             }
+            // The others first: what sled keeps lies between what they are given afterwards.
+            if chosen(reads::GET) {
+                reads::gets_from_sled(&world, &mut of_size, &mut rows);
+            }
+            if chosen(reads::LIST) {
+                reads::lists_from_sled(&world, &mut of_size, &mut rows);
+            }
             if chosen(reads::PLANS) {
                 reads::plans(&world, &mut criterion);
             }

@@ -7,10 +7,8 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fastrand::Rng;
 use futures_util::StreamExt as _;
-use portcullis::store::{
-    Entity, Expect, Index, Kind, Lookup, MemoryStore, Operation, Record, Store, StoreExt,
-};
-use portcullis::{Authorization, AuthorizationFilter, Engine, Permission, Status};
+use portcullis::store::{Entity, Index, Kind, Lookup, Record, StoreExt};
+use portcullis::{Authorization, AuthorizationFilter, Engine, Id, Permission, Status};
 use portcullis_benches::data::Data;
 use portcullis_benches::results::Results;
 use portcullis_benches::rounds::{Contender, Rounds, rounds, took};
@@ -18,7 +16,7 @@ use portcullis_benches::table::{Row, nanos};
 
 use crate::bare_sled::Of;
 use crate::bare_sqlite::{self, SELECT, decode_body};
-use crate::world::World;
+use crate::world::{SledWorld, World};
 
 pub(crate) const GET: &str = "get";
 pub(crate) const LIST: &str = "list and page";
@@ -71,28 +69,36 @@ fn numbers(data: Data, below: usize, count: usize) -> Vec<usize> {
     chosen
 }
 
+fn get(world: &World, engine: &Engine, lookup: Lookup<'_>) {
+    let record = world.runtime.block_on(engine.store().get(lookup)).unwrap().unwrap();
+    black_box(Authorization::from_record(&record).unwrap());
+}
+
+fn get_id(world: &World, engine: &Engine, id: Id) {
+    get(world, engine, Lookup::Id(Kind::Authorization, id));
+}
+
+fn get_name(world: &World, engine: &Engine, name: &str) {
+    get(world, engine, Lookup::UniqueKey(Kind::Authorization, name));
+}
+
+/// Ids and usernames of some.
+fn known(data: Data) -> (Vec<Id>, Vec<String>) {
+    let some = || numbers(data, data.count(), 400).into_iter();
+    (some().map(|n| data.id(n).untyped()).collect(), some().map(|n| data.username(n)).collect())
+}
+
 /// A record by its id or username.
 pub(crate) fn gets(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
-    let data = world.data;
-    let ids: Vec<_> =
-        numbers(data, data.count(), 400).into_iter().map(|n| data.id(n).untyped()).collect();
-    let names: Vec<_> =
-        numbers(data, data.count(), 400).into_iter().map(|n| data.username(n)).collect();
+    let count = world.data.count();
+    let (ids, names) = known(world.data);
     let by_id = format!("{SELECT} authorizations WHERE id = ?1");
     let by_name = format!("{SELECT} authorizations WHERE unique_key = ?1");
-    let store = |engine: &Engine, lookup: Lookup<'_>| {
-        let record = world.runtime.block_on(engine.store().get(lookup)).unwrap().unwrap();
-        black_box(Authorization::from_record(&record).unwrap());
-    };
-    let get_id = |engine, id: &_| store(engine, Lookup::Id(Kind::Authorization, *id));
-    let get_name =
-        |engine, name: &String| store(engine, Lookup::UniqueKey(Kind::Authorization, name));
-    let count = data.count();
 
     let taken = rounds(
         ROUNDS,
         vec![
-            each(&ids, |id| get_id(&world.sqlite, id)),
+            each(&ids, |id| get_id(world, &world.sqlite, *id)),
             each(&ids, |id| {
                 let id = id.to_string();
                 assert_eq!(bare_sqlite::read(&world.bare, &by_id, &[&id], 1), 1);
@@ -107,7 +113,7 @@ pub(crate) fn gets(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
     let taken = rounds(
         ROUNDS,
         vec![
-            each(&names, |name| get_name(&world.sqlite, name)),
+            each(&names, |name| get_name(world, &world.sqlite, name)),
             each(&names, |name| {
                 assert_eq!(bare_sqlite::read(&world.bare, &by_name, &[name], 1), 1);
             }),
@@ -118,11 +124,22 @@ pub(crate) fn gets(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
     figures.note("SQLite, get by username", &taken, 1);
     figures.note_of(1, &format!("{BARE} SQLite, get by username"), &taken, 1);
 
+    let taken = rounds(ROUNDS, vec![each(&ids, |id| get_id(world, &world.memory, *id))]);
+    figures.note("memory, get by id", &taken, 1);
+    let taken = rounds(ROUNDS, vec![each(&names, |name| get_name(world, &world.memory, name))]);
+    figures.note("memory, get by username", &taken, 1);
+}
+
+/// The same from sled.
+pub(crate) fn gets_from_sled(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
+    let count = world.data.count();
+    let (ids, names) = known(world.data);
+    let SledWorld { engine, bare, .. } = world.sled();
     let taken = rounds(
         ROUNDS,
         vec![
-            each(&ids, |id| get_id(&world.sled, id)),
-            each(&ids, |id| assert_eq!(world.bare_sled.by_id(id.as_u64()), 1)),
+            each(&ids, |id| get_id(world, engine, *id)),
+            each(&ids, |id| assert_eq!(bare.by_id(id.as_u64()), 1)),
         ],
     );
     let what = format!("sled, get by id of {count}");
@@ -131,18 +148,13 @@ pub(crate) fn gets(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
     let taken = rounds(
         ROUNDS,
         vec![
-            each(&names, |name| get_name(&world.sled, name)),
-            each(&names, |name| assert_eq!(world.bare_sled.by_name(name), 1)),
+            each(&names, |name| get_name(world, engine, name)),
+            each(&names, |name| assert_eq!(bare.by_name(name), 1)),
         ],
     );
     let what = format!("sled, get by username of {count}");
     rows.push(Row::beside(&what, "bare sled", &taken));
     figures.note("sled, get by username", &taken, 1);
-
-    let taken = rounds(ROUNDS, vec![each(&ids, |id| get_id(&world.memory, id))]);
-    figures.note("memory, get by id", &taken, 1);
-    let taken = rounds(ROUNDS, vec![each(&names, |name| get_name(&world.memory, name))]);
-    figures.note("memory, get by username", &taken, 1);
 }
 
 /// The authorizations of somebody, or of an org.
@@ -181,27 +193,58 @@ fn list(
     black_box(listing.unwrap().items).len()
 }
 
-/// One user's hundred, one org's thousand, and a page of either.
-pub(crate) fn lists(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
-    let data = world.data;
+/// Some users and some orgs, each with the column that says so, and what they are called.
+fn owners(data: Data) -> [(Vec<Owner>, &'static str, &'static str); 2] {
     let users = numbers(data, data.users(), 60).into_iter().map(|n| Owner::user(data, n));
     let orgs = numbers(data, data.orgs(), 10).into_iter().map(|n| Owner::org(data, n));
-    let users: Vec<_> = users.collect();
-    let orgs: Vec<_> = orgs.collect();
-    for (owners, column, whose) in [(&users, "user", "one user's"), (&orgs, "org", "one org's")] {
+    [(users.collect(), "user", "one user's"), (orgs.collect(), "org", "one org's")]
+}
+
+/// One user's hundred, one org's thousand, and a page of either.
+pub(crate) fn lists(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
+    for (owners, column, whose) in &owners(world.data) {
         let all = list(world, &world.memory, &owners[0].filter, EVERYTHING);
         list_all(world, owners, column, whose, all, figures, rows);
-        let page = NonZeroUsize::new(PAGE).unwrap();
-        for (name, engine) in
-            [("SQLite", &world.sqlite), ("sled", &world.sled), ("memory", &world.memory)]
-        {
-            let page = |owner: &Owner| assert_eq!(list(world, engine, &owner.filter, page), PAGE);
-            // A store that the scan before has slowed down reads elsewhere until it is fast again.
-            owners.iter().cycle().take(SETTLE).for_each(page);
-            let taken = rounds(ROUNDS, vec![each(owners, page)]);
-            figures.note(&format!("{name}, a page of {PAGE} of {whose}"), &taken, PAGE);
-        }
+        pages(world, ("SQLite", &world.sqlite), owners, whose, figures);
+        pages(world, ("memory", &world.memory), owners, whose, figures);
     }
+}
+
+/// The same from sled.
+pub(crate) fn lists_from_sled(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
+    let SledWorld { engine, bare, .. } = world.sled();
+    for (owners, _, whose) in &owners(world.data) {
+        let all = list(world, engine, &owners[0].filter, EVERYTHING);
+        let taken = rounds(
+            ROUNDS,
+            vec![
+                each(owners, |owner| {
+                    assert_eq!(list(world, engine, &owner.filter, EVERYTHING), all);
+                }),
+                each(owners, |owner| assert_eq!(bare.list(owner.of, all), all)),
+            ],
+        );
+        let what = format!("sled, {whose} {all} of {}", world.data.count());
+        rows.push(Row::at_most(&what, "bare sled", &taken, 1.2));
+        figures.note(&format!("sled, {whose}"), &taken, all);
+        figures.note_of(1, &format!("{BARE} sled, {whose}"), &taken, all);
+        pages(world, ("sled", engine), owners, whose, figures);
+    }
+}
+
+fn pages(
+    world: &World,
+    (name, engine): (&str, &Engine),
+    owners: &[Owner],
+    whose: &str,
+    figures: &mut Figures,
+) {
+    let page = NonZeroUsize::new(PAGE).unwrap();
+    let page = |owner: &Owner| assert_eq!(list(world, engine, &owner.filter, page), PAGE);
+    // A store that the scan before has slowed down reads elsewhere until it is fast again.
+    owners.iter().cycle().take(SETTLE).for_each(page);
+    let taken = rounds(ROUNDS, vec![each(owners, page)]);
+    figures.note(&format!("{name}, a page of {PAGE} of {whose}"), &taken, PAGE);
 }
 
 fn list_all(
@@ -263,18 +306,7 @@ fn list_all(
     rows.push(if column == "user" { row } else { Row { target: String::new(), ..row } });
     figures.note(&format!("SQLite, {whose}"), &taken, all);
 
-    let taken = rounds(
-        ROUNDS,
-        vec![
-            each(owners, |owner| ours(&world.sled, owner)),
-            each(owners, |owner| assert_eq!(world.bare_sled.list(owner.of, all), all)),
-        ],
-    );
-    rows.push(Row::at_most(&title("sled"), "bare sled", &taken, 1.2));
-    figures.note(&format!("sled, {whose}"), &taken, all);
-    figures.note_of(1, &format!("{BARE} sled, {whose}"), &taken, all);
-
-    let records = copies(world, owners);
+    let records = kept(world, owners);
     let texts: Vec<Vec<String>> = records
         .iter()
         .map(|records| records.iter().map(|record| record.body.to_string()).collect())
@@ -319,25 +351,15 @@ fn undecoded(world: &World, owner: &Owner) -> usize {
     })
 }
 
-/// The records of each, in the form that a store in memory keeps them in. They are another one's, so
-/// that they are as far away as those that are listed.
-fn copies(world: &World, owners: &[Owner]) -> Vec<Vec<Record>> {
-    let store = MemoryStore::new().unwrap();
-    let listed = |store: &dyn Store, owner: &Owner| -> Vec<Record> {
-        world.runtime.block_on(async {
-            let pages = store.pages(owner.index, EVERYTHING);
-            pages.map(|page| page.unwrap().records).concat().await
-        })
-    };
-    for owner in owners {
-        // A copy of a record shares what it is kept as, and a text is made anew.
-        let puts = listed(world.memory.store(), owner).into_iter().map(|record| {
-            let record = Record { body: (&*record.body).into(), ..record };
-            Operation::Put { record, grants: Vec::new(), expect: Expect::Absent }
-        });
-        world.runtime.block_on(store.commit(puts.collect())).unwrap();
-    }
-    owners.iter().map(|owner| listed(&store, owner)).collect()
+/// The records of each, which share what the store in memory keeps: it is as far away for whoever
+/// decodes them as for who lists them.
+fn kept(world: &World, owners: &[Owner]) -> Vec<Vec<Record>> {
+    let store = world.memory.store();
+    let listed = owners.iter().map(|owner| {
+        let pages = store.pages(owner.index, EVERYTHING);
+        world.runtime.block_on(pages.map(|page| page.unwrap().records).concat())
+    });
+    listed.collect()
 }
 
 /// Looks at every record, as the reference does.
@@ -382,7 +404,7 @@ pub(crate) fn plans(world: &World, c: &mut Criterion) {
         let mut filter = AuthorizationFilter::all();
         set(&mut filter, &authorization, asked);
         for (store, engine) in
-            [("SQLite", &world.sqlite), ("sled", &world.sled), ("memory", &world.memory)]
+            [("SQLite", &world.sqlite), ("sled", &world.sled().engine), ("memory", &world.memory)]
         {
             group.bench_function(BenchmarkId::new(store, name), |b| {
                 b.iter(|| list(world, engine, &filter, page));

@@ -1,7 +1,7 @@
 //! The stores, and the engines underneath them, with the same records.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -30,9 +30,15 @@ pub(crate) struct World {
     pub(crate) bare: Connection,
     /// With the same records in tables of other layouts.
     pub(crate) layouts: Connection,
-    pub(crate) sled: Engine,
+    sled: OnceLock<SledWorld>,
+}
+
+/// What is kept in sled. Opened when it is needed: its caches take what others would have to find
+/// room between.
+pub(crate) struct SledWorld {
+    pub(crate) engine: Engine,
     /// On a copy: only one can have it open.
-    pub(crate) bare_sled: BareSled,
+    pub(crate) bare: BareSled,
     _copies: TempDir,
 }
 
@@ -45,30 +51,41 @@ impl World {
         let filling = filler.spawn(async move { fill(&*filled, data).await });
         runtime.block_on(filling).unwrap();
         let file = sqlite_file(data);
-        let sled = sled_directory(data);
-        let copies = temporary();
-        data::copy(&sled, &copies.path().join("sled")).unwrap();
         let layouts = data.cached("layouts", |path| bare_sqlite::fill_layouts(path, data));
-        let engine =
-            |store: Arc<dyn Store>| runtime.block_on(Engine::builder_on(store).build()).unwrap();
         Self {
             data,
-            memory: engine(memory),
-            sqlite: engine(Arc::new(SqliteStore::open(&file).unwrap())),
+            memory: engine(&runtime, memory),
+            sqlite: engine(&runtime, Arc::new(SqliteStore::open(&file).unwrap())),
             bare: bare_sqlite::to_read(&file),
             layouts: bare_sqlite::to_read(&layouts.unwrap().join(bare_sqlite::LAYOUTS)),
-            sled: engine(Arc::new(SledStore::open(&sled).unwrap())),
-            bare_sled: BareSled::of_a_store(&copies.path().join("sled")),
+            sled: OnceLock::new(),
             runtime,
             _filler: filler,
-            _copies: copies,
         }
     }
+
+    pub(crate) fn sled(&self) -> &SledWorld {
+        self.sled.get_or_init(|| {
+            let directory = sled_directory(self.data);
+            let copies = temporary();
+            data::copy(&directory, &copies.path().join("sled")).unwrap();
+            SledWorld {
+                engine: engine(&self.runtime, Arc::new(SledStore::open(&directory).unwrap())),
+                bare: BareSled::of_a_store(&copies.path().join("sled")),
+                _copies: copies,
+            }
+        })
+    }
+}
+
+fn engine(runtime: &Runtime, store: Arc<dyn Store>) -> Engine {
+    runtime.block_on(Engine::builder_on(store).build()).unwrap()
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        for engine in [&self.memory, &self.sqlite, &self.sled] {
+        let sled = self.sled.get().map(|sled| &sled.engine);
+        for engine in [&self.memory, &self.sqlite].into_iter().chain(sled) {
             self.runtime.block_on(engine.store().close()).unwrap();
         }
     }

@@ -38,6 +38,10 @@ impl SledOptions {
 
     /// Sets how much memory sled may use for pages, in bytes; at least 1 MiB. Default:
     /// [`SledOptions::DEFAULT_CACHE_BYTES`]. sled takes more for what it knows of every page.
+    ///
+    /// Records lie in the order of their ids: a list of somebody's reads a page for each. Where
+    /// there are hundreds of thousands and lists matter, 256 MiB made them two to three times as
+    /// fast.
     pub fn cache_bytes(self, cache_bytes: u64) -> Self {
         Self { cache_bytes: cache_bytes.max(1 << 20), ..self }
     }
