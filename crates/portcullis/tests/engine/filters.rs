@@ -1,13 +1,14 @@
 //! Filters find what "check every record" finds, in every combination, page by page.
 
+use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use portcullis::snapshot::Snapshot;
-use portcullis::store::{Batch, Expect, Kind, Lookup, Operation, Record};
+use portcullis::store::{Batch, Entity, Expect, Kind, Lookup, Operation, Record, Revision};
 use portcullis::{
     Action, Authorization, AuthorizationFilter, AuthorizationId, AuthorizationUpdate, Id, OrgId,
-    Permission, PermissionSet, Principal, Resource, ResourceType, Status, UserId,
+    Permission, PermissionSet, Principal, Resource, ResourceType, Status, UserId, Username,
 };
 use portcullis_testkit::{Counts, InstrumentedStore, Method};
 use proptest::prelude::*;
@@ -316,6 +317,38 @@ async fn a_record_is_decoded_only_if_nothing_beside_its_body_excludes_it() {
         assert!(listed.items.is_empty());
         assert_eq!(errors.take(), meant, "{filter:?}");
     }
+}
+
+/// Whoever shares the thread with a list of thousands goes on meanwhile.
+#[tokio::test]
+async fn a_long_list_gives_way_to_others() {
+    const RECORDS: usize = 1_000;
+    let world = World::new().await;
+    let one = world.authorization("telegraf").await;
+    let copies = (1..RECORDS).map(|number| {
+        let mut copy = one.clone();
+        copy.id = AuthorizationId::from_u64(one.id.as_u64() + number as u64);
+        copy.username = Username::new(format!("telegraf-{number}")).unwrap();
+        let record = copy.to_record(Revision::from_u128(number as u128)).unwrap();
+        Operation::Put { record, grants: copy.grants(), expect: Expect::Absent }
+    });
+    world.store.commit(copies.collect()).await.unwrap();
+
+    let (done, turns) = (Cell::new(false), Cell::new(0));
+    let list = async {
+        let filter = AuthorizationFilter::all();
+        let listed = world.engine.list_authorizations(&filter, None, ALL).await.unwrap();
+        assert_eq!(listed.items.len(), RECORDS);
+        done.set(true);
+    };
+    let others = async {
+        while !done.get() {
+            turns.set(turns.get() + 1);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(biased; list, others);
+    assert!(turns.get() >= RECORDS / 128 - 1, "{}", turns.get());
 }
 
 #[tokio::test]

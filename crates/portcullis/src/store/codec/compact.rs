@@ -3,6 +3,7 @@
 //!
 //! Nothing of it ever leaves the process, so it can be changed freely.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::super::{Kind, UniqueKey};
@@ -16,7 +17,7 @@ use crate::{
 ///
 /// A byte with [flags](HAS_HASH), three ids, two times, and the username; then the description, the
 /// permissions, the costs and the text of the hash. Texts have their lengths in front of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(in crate::store) struct Compact(Arc<[u8]>);
 
 const IS_ACTIVE: u8 = 1;
@@ -66,6 +67,13 @@ impl Compact {
     /// Reads it. A name that is the key is not copied.
     pub(super) fn authorization(&self, key: &UniqueKey) -> Option<Authorization> {
         read(&self.0, Some(key))
+    }
+}
+
+/// It may hold a password hash, so it is not shown.
+impl fmt::Debug for Compact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Compact({} bytes)", self.0.len())
     }
 }
 

@@ -17,7 +17,6 @@ const CHUNK: usize = 1_024;
 const CACHE_LINE: usize = 64;
 
 /// A record without its kind.
-#[derive(Debug)]
 pub(super) struct Row {
     id: u64,
     /// As two numbers, since one would have to be aligned.
@@ -36,7 +35,6 @@ pub(super) struct Row {
 }
 
 /// A body in as few bytes as there can be.
-#[derive(Debug)]
 enum Kept {
     Compact(Compact),
     Text(Box<str>),
@@ -142,7 +140,7 @@ impl Row {
 }
 
 /// The rows of one kind.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Table {
     /// In chunks, so that a table that grows is never copied. A slot is a row's place.
     rows: Vec<Vec<Option<Row>>>,
@@ -157,7 +155,7 @@ pub(super) struct Table {
 }
 
 /// Grant keys, each with a number: most are held by many.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Grants {
     numbers: HashMap<GrantKey, u32>,
     keys: Vec<Option<(GrantKey, Sorted)>>,
