@@ -61,18 +61,12 @@ impl World {
         let metrics = recorder.handle();
         metrics::set_global_recorder(recorder).unwrap();
 
-        let faults = Faults::new();
         let inner: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
-        let clock = Hand { began: Instant::now(), passed: Arc::default() };
         let mut hashing = HashPoolConfig::default();
         hashing.params = HashParams::new(8, 1, 1).unwrap();
-        let engine = Engine::builder(FaultyStore::new(inner, &faults))
-            .hashing(hashing)
-            .clock(clock.clone())
-            .cache(CacheConfig::default().outage_grace(Duration::from_secs(600)))
-            .build()
-            .await
-            .unwrap();
+        // By another engine, so that the feed has nothing to tell that was known before it.
+        let engine =
+            Engine::builder_on(Arc::clone(&inner)).hashing(hashing.clone()).build().await.unwrap();
         let name = |text| Name::new(text).unwrap();
         let org = engine.create_org(name("acme")).await.unwrap().id;
         let user = engine.create_user(name("ada")).await.unwrap().id;
@@ -81,6 +75,16 @@ impl World {
         let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org, grant);
         let id = engine.create_authorization(new.for_user(user)).await.unwrap().id;
         engine.set_password(id, "telegraf-password").await.unwrap();
+
+        let faults = Faults::new();
+        let clock = Hand { began: Instant::now(), passed: Arc::default() };
+        let engine = Engine::builder(FaultyStore::new(inner, &faults))
+            .hashing(hashing)
+            .clock(clock.clone())
+            .cache(CacheConfig::default().outage_grace(Duration::from_secs(600)))
+            .build()
+            .await
+            .unwrap();
         while engine.feed_age().is_none() {
             tokio::task::yield_now().await;
         }
