@@ -65,8 +65,7 @@ impl World {
         let mut hashing = HashPoolConfig::default();
         hashing.params = HashParams::new(8, 1, 1).unwrap();
         // By another engine, so that the feed has nothing to tell that was known before it.
-        let engine =
-            Engine::builder_on(Arc::clone(&inner)).hashing(hashing.clone()).build().await.unwrap();
+        let engine = Engine::builder_on(Arc::clone(&inner)).hashing(hashing).build().await.unwrap();
         let name = |text| Name::new(text).unwrap();
         let org = engine.create_org(name("acme")).await.unwrap().id;
         let user = engine.create_user(name("ada")).await.unwrap().id;
