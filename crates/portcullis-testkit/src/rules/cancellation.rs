@@ -234,6 +234,9 @@ impl<'a> Trial<'a> {
                 expected.extend(samples.map(|it| (attempt.round, it.kind, it.id)));
             }
         }
+        // What is seen may be a moment before its end, and nobody waits for it; who commits after it
+        // is answered after it.
+        self.go_on_working().await;
         self.watching.until_fresh().await;
         assert!(!self.watching.resynced(), "a resync for no reason");
         let changed = self.watching.changed();
