@@ -6,7 +6,6 @@
 
 #[path = "http/engine.rs"]
 mod engine;
-#[expect(dead_code, reason = "others measure time with it")]
 #[path = "http/server.rs"]
 mod server;
 

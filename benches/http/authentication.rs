@@ -1,71 +1,176 @@
 //! How much of a warm request is authentication.
 
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::ready;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::routing::get;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use futures_util::FutureExt as _;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use portcullis::password::{HashParams, HashPoolConfig};
 use portcullis::store::MemoryStore;
 use portcullis::{Engine, Name, NewAuthorization, Permission, Resource, SetUp, Username};
-use portcullis_benches::rounds::{Contender, median, rounds};
+use portcullis_benches::rounds::{Contender, Rounds, median, on_this_thread, rounds};
 use portcullis_benches::table::{Row, nanos};
 use portcullis_http::V1CredentialLayer;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::runtime::Builder;
+use tower::{Layer as _, Service as _, service_fn};
 
 use crate::engine::runtime;
-use crate::server::{Connection, Server};
 
-const ROUNDS: usize = 41;
-const REQUESTS: usize = 2_048;
+const ROUNDS: usize = 301;
 
-/// How many requests are sent at once. What it takes to wake a thread is many times what is to be found
-/// out, and differs from round to round.
+/// How many requests come at once, and how often in a round.
 const AT_ONCE: usize = 32;
+const BATCHES: usize = 32;
+
+/// How often the layer alone is called in a round.
+const CALLS: usize = 10_000;
+
+const TARGET: f64 = 1_000.0;
+
+/// Protected, and open to everybody. As long as each other.
+const PATHS: [&str; 2] = ["/query", "/plain"];
+
+const ANSWER: &str = "{\"results\":[]}";
 
 /// What a host pays for knowing who asks, of a processor: at most a microsecond a request.
+///
+/// Without sockets, on one thread. How often the system has to wake a client depends on how long each
+/// answer takes, and costs more than what is to be found out.
 pub(crate) fn authentication(rows: &mut Vec<Row>) {
-    let runtime = runtime();
-    let engine = runtime.block_on(engine());
-    let route = || Router::new().route("/query", get(async || "{\"results\":[]}"));
-    let known = Server::start(route().layer(V1CredentialLayer::new(engine)));
-    let open = Server::start(route());
-    let basic = BASE64_STANDARD.encode("telegraf:s3cret-of-telegraf");
-    let requests = [
-        ("Basic", "", format!("Authorization: Basic {basic}\r\n")),
-        ("u and p", "&u=telegraf&p=s3cret-of-telegraf", String::new()),
-    ];
-    for (scheme, in_query, header) in requests {
-        let request = format!(
-            "GET /query?q=SHOW+DATABASES{in_query} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n"
-        );
-        let (mut one, mut other) = (known.connect(), open.connect());
-        let contenders: Vec<Contender<'_>> = vec![
-            Box::new(|| servers_part(&known, &mut one, &request)),
-            Box::new(|| servers_part(&open, &mut other, &request)),
-        ];
-        let taken = rounds(ROUNDS, contenders);
-        let (with, without) = (taken.median(0), taken.median(1));
-        let share = median(&taken.differences(0, 1));
-        rows.push(Row {
-            what: format!("authentication's part of a warm request, {scheme}, the server's thread"),
-            figure: nanos(share),
-            peer: "the whole with and without".to_owned(),
-            peer_figure: format!("{} and {}", nanos(with), nanos(without)),
-            ratio: f64::NAN,
-            target: "at most 1 µs".to_owned(),
-            reached: share <= 1_000.0,
-        });
+    let layer = V1CredentialLayer::new(runtime().block_on(engine()));
+    let basic = format!("Basic {}", BASE64_STANDARD.encode("telegraf:s3cret-of-telegraf"));
+    for (scheme, in_query, header) in
+        [("Basic", "", Some(basic)), ("u and p", "&u=telegraf&p=s3cret-of-telegraf", None)]
+    {
+        let query = format!("q=SHOW+DATABASES{in_query}");
+        through_a_server(&layer, scheme, &query, header.as_deref(), rows);
+        alone(&layer, scheme, &query, header.as_deref(), rows);
     }
 }
 
-/// What one request takes of the server's thread.
-fn servers_part(server: &Server, connection: &mut Connection, request: &str) -> f64 {
-    let length = connection.ask(request);
-    let requests = request.repeat(AT_ONCE);
-    let before = server.time();
-    (0..REQUESTS / AT_ONCE).for_each(|_| connection.ask_many(&requests, AT_ONCE * length));
-    (server.time() - before).as_nanos() as f64 / REQUESTS as f64
+/// With all that a server of axum does with a request, on a pipe in memory.
+fn through_a_server(
+    layer: &V1CredentialLayer,
+    scheme: &str,
+    query: &str,
+    header: Option<&str>,
+    rows: &mut Vec<Row>,
+) {
+    let header = header.map_or(String::new(), |value| format!("Authorization: {value}\r\n"));
+    let [known, open] = PATHS;
+    let route = || get(async || ANSWER);
+    let router = Router::new().route(known, route().layer(layer.clone())).route(open, route());
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let (client, server) = tokio::io::duplex(64 * 1_024);
+    let service = TowerToHyperService::new(router);
+    runtime.spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service));
+    let client = RefCell::new(client);
+    let (client, runtime) = (&client, &runtime);
+    let contenders = PATHS.map(|path| -> Contender<'_> {
+        let request = format!("GET {path}?{query} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n");
+        let mut answers = vec![0; 64 * 1_024];
+        let length = runtime.block_on(first(&mut client.borrow_mut(), &request, &mut answers));
+        answers.truncate(length * AT_ONCE);
+        let requests = request.repeat(AT_ONCE);
+        Box::new(move || {
+            let client = &mut *client.borrow_mut();
+            let mut ask = || {
+                runtime.block_on(async {
+                    client.write_all(requests.as_bytes()).await.unwrap();
+                    client.read_exact(&mut answers).await.unwrap();
+                });
+            };
+            on_this_thread(BATCHES, &mut ask) / AT_ONCE as f64
+        })
+    });
+    let taken = rounds(ROUNDS, contenders.into());
+    rows.push(share(&format!("a warm request, {scheme}, through a server"), &taken));
+}
+
+/// Asks once and returns how long the answer is.
+///
+/// # Panics
+///
+/// When it is not the right one.
+async fn first(client: &mut DuplexStream, request: &str, answer: &mut [u8]) -> usize {
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut length = 0;
+    while !answer[..length].ends_with(ANSWER.as_bytes()) {
+        let read = client.read(&mut answer[length..]).await.unwrap();
+        assert!(read > 0, "the connection was closed");
+        length += read;
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    length
+}
+
+/// The layer around a service that answers at once: no sockets, whose noise is larger than what is
+/// looked for.
+fn alone(
+    layer: &V1CredentialLayer,
+    scheme: &str,
+    query: &str,
+    header: Option<&str>,
+    rows: &mut Vec<Row>,
+) {
+    let answer =
+        service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(Bytes::new()))));
+    let uri: Uri = format!("/query?{query}").parse().unwrap();
+    let header = header.map(|value| HeaderValue::from_str(value).unwrap());
+    let request = || {
+        let mut request = Request::new(());
+        *request.uri_mut() = uri.clone();
+        if let Some(value) = &header {
+            request.headers_mut().insert(AUTHORIZATION, value.clone());
+        }
+        request
+    };
+    let mut behind_it = layer.layer(answer);
+    let taken = rounds(
+        ROUNDS,
+        vec![
+            Box::new(|| {
+                on_this_thread(CALLS, || {
+                    let answer = behind_it.call(request()).now_or_never().unwrap().unwrap();
+                    assert_eq!(black_box(answer).status(), StatusCode::OK);
+                })
+            }),
+            Box::new(|| {
+                on_this_thread(CALLS, || {
+                    let answer = answer.clone().call(request()).now_or_never().unwrap().unwrap();
+                    assert_eq!(black_box(answer).status(), StatusCode::OK);
+                })
+            }),
+        ],
+    );
+    rows.push(share(&format!("a warm request, {scheme}, the layer alone"), &taken));
+}
+
+/// What the first needs more than the second.
+fn share(of: &str, taken: &Rounds) -> Row {
+    let share = median(&taken.differences(0, 1));
+    Row {
+        what: format!("authentication's part of {of}"),
+        figure: nanos(share),
+        peer: "the whole with and without".to_owned(),
+        peer_figure: format!("{} and {}", nanos(taken.median(0)), nanos(taken.median(1))),
+        ratio: f64::NAN,
+        target: "at most 1 µs".to_owned(),
+        reached: share <= TARGET,
+    }
 }
 
 async fn engine() -> Engine {

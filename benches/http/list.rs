@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
-use portcullis::store::{Entity, Index, Kind, Operation, Page, PageRequest};
+use portcullis::store::{Index, Kind, Operation, Page, PageRequest};
 use portcullis::{Authorization, Id, Permission, Timestamp};
+use portcullis_benches::data;
 use portcullis_benches::rounds::{Contender, rounds, took};
 use portcullis_benches::table::{Row, nanos};
 use serde::Serialize;
@@ -100,7 +101,7 @@ fn bare(world: &World, names: &Names) -> usize {
             let Page { records, next, .. } =
                 world.engine.store().list(index, request).await.unwrap();
             for record in &records {
-                let authorization = Authorization::from_record(record).unwrap();
+                let authorization = data::parse(&record.body);
                 bytes += serde_json::to_vec(&Shown::of(&authorization, names)).unwrap().len();
             }
             after = match next {

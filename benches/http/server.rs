@@ -4,20 +4,17 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use axum::Router;
 use axum::serve::ListenerExt as _;
-use portcullis_benches::rounds::thread_time;
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 
 /// The end of a body whose length was not told.
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
 pub(crate) struct Server {
     address: SocketAddr,
-    runtime: Handle,
 }
 
 impl Server {
@@ -27,22 +24,14 @@ impl Server {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                tell.send((listener.local_addr().unwrap(), Handle::current())).unwrap();
+                tell.send(listener.local_addr().unwrap()).unwrap();
                 // As `portcullis serve` does.
                 let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
                 let service = router.into_make_service_with_connect_info::<SocketAddr>();
                 axum::serve(listener, service).await.unwrap();
             });
         });
-        let (address, runtime) = told.recv().unwrap();
-        Self { address, runtime }
-    }
-
-    /// How much time the server's thread has had a core.
-    pub(crate) fn time(&self) -> Duration {
-        let (tell, told) = mpsc::channel();
-        self.runtime.spawn(async move { tell.send(thread_time()).unwrap() });
-        told.recv().unwrap()
+        Self { address: told.recv().unwrap() }
     }
 
     pub(crate) fn connect(&self) -> Connection {
@@ -59,16 +48,6 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Sends the requests and reads answers until so many bytes have come.
-    pub(crate) fn ask_many(&mut self, requests: &str, length: usize) {
-        self.stream.write_all(requests.as_bytes()).unwrap();
-        let mut read = 0;
-        while read < length {
-            read += self.read_to(0);
-        }
-        assert_eq!(read, length);
-    }
-
     /// Sends the request and returns how many bytes the answer has, head included.
     ///
     /// # Panics

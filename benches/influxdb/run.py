@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Authentication's part of a warm request, beside InfluxDB 1.6.
 
-Four servers on loopback answer `GET /query?q=SHOW+DATABASES`: InfluxDB with and without
-authentication, and a route of axum with and without `V1CredentialLayer`. They take turns, `wrk` asks
+Servers on loopback answer `GET /query?q=SHOW+DATABASES`: InfluxDB with and without authentication, and
+a host on axum that has a route with and one without `V1CredentialLayer`. They take turns, `wrk` asks
 each on 16 connections that are kept, and what counts is the CPU time of the server's process for
 each request. Medians of all rounds go into a table, and into target/bench-results/influxdb.json.
 
@@ -13,6 +13,7 @@ Needs Debian's `influxdb` (its server alone, not as a service) and `wrk`, and ou
 
 import argparse
 import base64
+import copy
 import json
 import os
 import pathlib
@@ -131,12 +132,15 @@ def influxd(program, directory, auth):
     return server
 
 
-def v1_host(program, *arguments):
-    server = Server([program, *arguments], stdout=subprocess.PIPE, text=True)
-    server.address = server.process.stdout.readline().strip()
-    if not server.address:
+def v1_host(program):
+    """The host, by its address with authentication and by the one without."""
+    known = Server([program], stdout=subprocess.PIPE, text=True)
+    known.address = known.process.stdout.readline().strip()
+    everybody = copy.copy(known)
+    everybody.address = known.process.stdout.readline().strip()
+    if not everybody.address:
         sys.exit(f"{program} does not start")
-    return server
+    return known, everybody
 
 
 def burst(wrk, server, who, seconds):
@@ -206,8 +210,9 @@ def measure(arguments, places, directory):
             places["influxd"], directory / "with", True
         )
         servers["InfluxDB without"] = influxd(places["influxd"], directory / "without", False)
-        servers["axum with V1CredentialLayer"] = v1_host(places["v1_host"], "--auth")
-        servers["axum without"] = v1_host(places["v1_host"])
+        servers["axum with V1CredentialLayer"], servers["axum without"] = v1_host(
+            places["v1_host"]
+        )
         turns = [(name, who) for who in ("Basic", "u and p") for name in servers]
         for name, who in turns:
             burst(places["wrk"], servers[name], who, 1)

@@ -1,9 +1,10 @@
-//! A host that answers `SHOW DATABASES`, and does so with `--auth` only to whom it knows.
+//! A host that answers `SHOW DATABASES`: on one address only to whom it knows, on another to
+//! everybody.
 //!
-//! `run.py` here starts it beside InfluxDB. It says its address in its first line, and ends when it
-//! is told to.
+//! `run.py` here starts it beside InfluxDB. It says the addresses in its first lines, and ends when it
+//! is told to. It is one process, since two of the same program differ by more than the layer costs:
+//! each has its memory elsewhere.
 
-use std::env;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -21,15 +22,21 @@ const ANSWER: &str = "{\"results\":[{\"statement_id\":0,\"series\":[{\"name\":\"
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut router = Router::new().route("/query", get(async || ANSWER));
-        if env::args().any(|argument| argument == "--auth") {
-            router = router.layer(V1CredentialLayer::new(engine().await));
+        let open = Router::new().route("/query", get(async || ANSWER));
+        let known = open.clone().layer(V1CredentialLayer::new(engine().await));
+        let listeners = [listener().await, listener().await];
+        for listener in &listeners {
+            println!("{}", listener.local_addr().unwrap());
         }
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("{}", listener.local_addr().unwrap());
         std::io::stdout().flush().unwrap();
-        axum::serve(listener, router).await.unwrap();
+        let [for_the_known, for_all] = listeners;
+        let (known, open) = (axum::serve(for_the_known, known), axum::serve(for_all, open));
+        tokio::try_join!(known.into_future(), open.into_future()).unwrap();
     });
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
 /// One who is known, as in InfluxDB, and hashed at the default cost.

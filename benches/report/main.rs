@@ -1,12 +1,15 @@
 //! Makes `docs/performance.md`, and the plots beside it, of what the benches saved.
 //!
-//! What nobody has measured is said to be not measured.
+//! It is told the directories of several runs, or else takes the one where benches save. What nobody
+//! has measured is said to be not measured.
 
+mod middle;
 mod plot;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::{fs, io};
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
 
 use portcullis_benches::results::{directory, list, root};
 use portcullis_benches::table::nanos;
@@ -36,7 +39,8 @@ Those that are compared took turns in one run, and figures are medians. Machines
 so look at ratios. *Here* is what Portcullis needed, *there* what the peer needed at the same time.
 Where a target says at most, the ratio is ours for theirs, and where it says at least, how many times
 as fast ours is; where rounds are compared one by one it is the median of their ratios, which need
-not be that of the medians. A row without a target is there to be known.
+not be that of the medians. A row without a target is there to be known. Of several runs each row is
+of the one in the middle, and says in brackets between what the ratios of all lie.
 [benches/README.md](../benches/README.md) says which property each bench protects.
 ";
 
@@ -44,7 +48,15 @@ not be that of the medians. A row without a target is there to be known.
 type Series = BTreeMap<String, BTreeMap<u64, f64>>;
 
 fn main() -> io::Result<()> {
-    let saved: Vec<Value> = BENCHES.iter().map(|(name, ..)| read(name)).collect();
+    let mut places: Vec<PathBuf> = env::args_os().skip(1).map(PathBuf::from).collect();
+    if places.is_empty() {
+        places.push(directory());
+    }
+    let saved = BENCHES.iter().map(|(name, ..)| {
+        let each: Vec<Value> = places.iter().map(|place| read(place, name)).collect();
+        middle::of(&each)
+    });
+    let saved: Vec<Value> = saved.collect();
     let docs = root().join("docs");
     let plots = docs.join("performance");
     fs::create_dir_all(&plots)?;
@@ -78,8 +90,8 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn read(bench: &str) -> Value {
-    let path = directory().join(bench).with_extension("json");
+fn read(place: &Path, bench: &str) -> Value {
+    let path = place.join(bench).with_extension("json");
     match fs::read(&path).map(|text| serde_json::from_slice(&text)) {
         Ok(Ok(saved)) => saved,
         Ok(Err(error)) => {
@@ -119,10 +131,19 @@ fn machine(saved: &[Value], text: &mut String) {
 }
 
 fn commands(text: &mut String) {
-    text.push_str("\n## The commands\n\nAll of it:\n\n```sh\nbenches/run --long\n```\n\n");
+    text.push_str("\n## The commands\n\nAll of it, what is timed thrice:\n\n```sh\nbenches/run --long\n```\n\n");
     text.push_str("One by one, `PORTCULLIS_BENCH_RECORDS` as told below each title:\n\n```sh\n");
     BENCHES.iter().for_each(|(_, _, command)| _ = writeln!(text, "{command}"));
     text.push_str("cargo run --release -p portcullis-benches --bin report\n```\n");
+}
+
+/// The ratio, and between what those of all runs lie.
+fn ratio_of(row: &Value) -> Option<String> {
+    let ratio = row["ratio"].as_f64()?;
+    Some(match (row["between"][0].as_f64(), row["between"][1].as_f64()) {
+        (Some(least), Some(most)) => format!("{ratio:.2} ({least:.2} to {most:.2})"),
+        _ => format!("{ratio:.2}"),
+    })
 }
 
 /// What does not keep its promise comes first.
@@ -140,8 +161,7 @@ fn missed(saved: &[Value], text: &mut String) {
     }
     for row in of(false) {
         let [what, here, target] = ["what", "here", "target"].map(|key| text_of(&row[key]));
-        let ratio = row["ratio"].as_f64().map(|ratio| format!(", ratio {ratio:.2}"));
-        let ratio = ratio.unwrap_or_default();
+        let ratio = ratio_of(row).map(|ratio| format!(", ratio {ratio}")).unwrap_or_default();
         _ = writeln!(text, "- **missed**: {what}: {here}{ratio}, target {target}");
     }
 }
@@ -175,7 +195,7 @@ fn table(name: &str, saved: &Value, text: &mut String) {
     for row in rows {
         let [what, here, peer, there, target] =
             ["what", "here", "peer", "there", "target"].map(|key| text_of(&row[key]));
-        let ratio = row["ratio"].as_f64().map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+        let ratio = ratio_of(&row).unwrap_or_default();
         let verdict = match row["reached"].as_bool() {
             Some(true) => "reached",
             Some(false) => "**missed**",

@@ -240,6 +240,17 @@ pub fn sizes() -> Vec<usize> {
     if sizes.is_empty() { vec![10_000, 100_000] } else { sizes }
 }
 
+/// Reads the body of a record in the way of whoever has the text and no more to do with it: with the
+/// parser that everybody uses.
+///
+/// # Panics
+///
+/// When it is no authorization.
+pub fn parse(body: &str) -> Authorization {
+    type Body = <Authorization as Entity>::Body;
+    Authorization::from_body(serde_json::from_str::<Body>(body).unwrap())
+}
+
 /// Copies the files of a directory, and of those in it.
 ///
 /// # Errors

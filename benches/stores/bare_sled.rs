@@ -6,10 +6,9 @@ use std::path::Path;
 
 use portcullis::store::Record;
 use portcullis::{Authorization, GrantKey, OrgId, UserId};
+use portcullis_benches::data;
 use sled::Transactional as _;
 use sled::transaction::ConflictableTransactionError;
-
-use crate::bare_sqlite::decode_body;
 
 /// The kind of the records, as the store numbers it, and what is behind it in an entry.
 const AUTHORIZATION: u8 = 2;
@@ -164,5 +163,5 @@ fn decode(value: &[u8]) -> Authorization {
     // No text before it has a brace in it, and no length a quote behind one.
     let body = value[HEAD..].windows(2).position(|two| two == b"{\"").unwrap();
     let body = std::str::from_utf8(&value[HEAD + body..]).unwrap();
-    black_box(decode_body(body))
+    black_box(data::parse(body))
 }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::Path;
 
-use portcullis::store::{Entity, Operation, Record};
+use portcullis::store::{Operation, Record};
 use portcullis::{Authorization, GrantKey, Id, OrgId, UserId};
-use portcullis_benches::data::Data;
+use portcullis_benches::data::{self, Data};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, ToSql, params};
 
@@ -98,13 +98,7 @@ fn decode(row: &Row<'_>) -> Authorization {
     for column in 0..6 {
         assert_ne!(row.get_ref(column).unwrap(), ValueRef::Null);
     }
-    decode_body(row.get_ref(6).unwrap().as_str().unwrap())
-}
-
-/// What decoding a body costs at the least.
-pub(crate) fn decode_body(body: &str) -> Authorization {
-    type Body = <Authorization as Entity>::Body;
-    Authorization::from_body(serde_json::from_str::<Body>(body).unwrap())
+    data::parse(row.get_ref(6).unwrap().as_str().unwrap())
 }
 
 /// A connection that reads, and keeps as much of the file as one of the store's.

@@ -1,4 +1,4 @@
-//! What reading costs through a store, beside the engine underneath it with the same decoding.
+//! What reading costs through a store, beside the engine underneath it and a parser of JSON.
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
@@ -9,13 +9,13 @@ use fastrand::Rng;
 use futures_util::StreamExt as _;
 use portcullis::store::{Entity, Index, Kind, Lookup, Record, StoreExt};
 use portcullis::{Authorization, AuthorizationFilter, Engine, Id, Permission, Status};
-use portcullis_benches::data::Data;
+use portcullis_benches::data::{self, Data};
 use portcullis_benches::results::Results;
 use portcullis_benches::rounds::{Contender, Rounds, rounds, took};
 use portcullis_benches::table::{Row, nanos};
 
 use crate::bare_sled::Of;
-use crate::bare_sqlite::{self, SELECT, decode_body};
+use crate::bare_sqlite::{self, SELECT};
 use crate::world::{SledWorld, World};
 
 pub(crate) const GET: &str = "get";
@@ -323,7 +323,7 @@ fn list_all(
             }),
             each(owners, |_| {
                 let texts = texts.next().into_iter().flatten();
-                let decoded = texts.map(|text| decode_body(text));
+                let decoded = texts.map(|text| data::parse(text));
                 assert_eq!(black_box(decoded.collect::<Vec<_>>()).len(), all);
             }),
         ],
@@ -368,7 +368,7 @@ fn scan(world: &World, filter: &AuthorizationFilter, expected: usize) {
     let mut rows = statement.query([]).unwrap();
     let mut found = Vec::new();
     while let Some(row) = rows.next().unwrap() {
-        let authorization = decode_body(row.get_ref(0).unwrap().as_str().unwrap());
+        let authorization = data::parse(row.get_ref(0).unwrap().as_str().unwrap());
         if filter.matches(&authorization) {
             found.push(authorization);
         }

@@ -28,12 +28,11 @@ impl Argon2Text {
     /// Reads what [`super::PasswordHash`] writes, and nothing else. Every record that is read from
     /// a store has one, and the general way takes longer than all the rest of the record.
     fn parse_ours(text: &str) -> Option<Self> {
-        let costs = text.strip_prefix("$argon2id$v=19$m=")?;
-        let (memory_kib, rest) = costs.split_once(",t=")?;
-        let (passes, rest) = rest.split_once(",p=")?;
-        let (lanes, rest) = rest.split_once('$')?;
-        let (salt, output) = rest.split_once('$')?;
-        let params = HashParams::new(number(memory_kib)?, number(passes)?, number(lanes)?).ok()?;
+        let (memory_kib, rest) = number(text.strip_prefix("$argon2id$v=19$m=")?)?;
+        let (passes, rest) = number(rest.strip_prefix(",t=")?)?;
+        let (lanes, rest) = number(rest.strip_prefix(",p=")?)?;
+        let (salt, output) = rest.strip_prefix('$')?.split_once('$')?;
+        let params = HashParams::new(memory_kib, passes, lanes).ok()?;
         Some(Self {
             params,
             version: Version::V0x13,
@@ -68,9 +67,12 @@ impl Argon2Text {
     }
 }
 
-/// Reads a number that has no sign and does not begin with a zero.
-fn number(digits: &str) -> Option<u32> {
-    digits.starts_with(|first: char| matches!(first, '1'..='9')).then(|| digits.parse().ok())?
+/// Reads a number that does not begin with a zero, and returns what comes after its digits.
+fn number(text: &str) -> Option<(u32, &str)> {
+    let end = text.bytes().position(|byte| !byte.is_ascii_digit());
+    let (digits, rest) = text.split_at_checked(end.unwrap_or(text.len()))?;
+    let number = if digits.starts_with('0') { None } else { digits.parse().ok() };
+    Some((number?, rest))
 }
 
 /// Reads exactly so many bytes.

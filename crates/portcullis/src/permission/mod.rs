@@ -229,22 +229,28 @@ impl FromStr for Permission {
 }
 
 impl Permission {
-    /// Reads `ACTION:orgs/ORG/TYPE/ID` and nothing else. Records hold dozens of them, and where
-    /// its parts are is known without a search.
+    /// Reads `ACTION:orgs/ORG/TYPE/ID` and nothing else. Records hold dozens of them.
     fn parse_usual(text: &str) -> Option<Self> {
+        let (permission, rest) = Self::split_usual(text)?;
+        rest.is_empty().then_some(permission)
+    }
+
+    /// Reads `ACTION:orgs/ORG/TYPE/ID` at the beginning of the text, and returns what comes after it.
+    /// Where its parts are is known nearly without a search.
+    pub(crate) fn split_usual(text: &str) -> Option<(Self, &str)> {
         let (action, rest) = match text.strip_prefix("read:") {
             Some(rest) => (Action::Read, rest),
             None => (Action::Write, text.strip_prefix("write:")?),
         };
         let (org, rest) = rest.strip_prefix("orgs/")?.split_at_checked(ID_TEXT_LEN)?;
-        let (rest, id) = rest.split_at_checked(rest.len().checked_sub(ID_TEXT_LEN)?)?;
-        let resource_type = rest.strip_prefix('/')?.strip_suffix('/')?;
+        let (resource_type, rest) = split_at_first(rest.strip_prefix('/')?, b'/');
+        let (id, rest) = rest?.split_at_checked(ID_TEXT_LEN)?;
         let resource = Resource {
             resource_type: resource_type.parse().ok()?,
             id: Some(id.parse().ok()?),
             org: Some(org.parse().ok()?),
         };
-        Some(Self::new(action, resource))
+        Some((Self::new(action, resource), rest))
     }
 
     /// Reads every form, or says what is wrong.

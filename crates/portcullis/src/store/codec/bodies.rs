@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entity, Version1};
+use super::{Entity, Version1, usual};
 use crate::password::PasswordHash;
 use crate::store::{InvalidUniqueKey, Kind, Record, UniqueKey};
 use crate::{
@@ -83,8 +83,12 @@ impl Entity for Authorization {
         }
     }
 
-    fn from_compact(record: &Record) -> Option<Self> {
-        record.body.compact()?.authorization(&record.unique_key)
+    fn read_quickly(record: &Record) -> Option<Self> {
+        let key = &record.unique_key;
+        match record.body.compact() {
+            Some(compact) => compact.authorization(key),
+            None => usual::authorization(&record.body, Some(key)),
+        }
     }
 
     fn from_body(body: AuthorizationBody) -> Self {

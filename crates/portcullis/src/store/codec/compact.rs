@@ -7,11 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::super::{Kind, UniqueKey};
-use super::Entity;
+use super::{Entity, from_text, username, usual};
 use crate::password::PasswordHash;
-use crate::{
-    Action, Authorization, Id, Permission, Resource, ResourceType, Status, Timestamp, Username,
-};
+use crate::{Action, Authorization, Id, Permission, Resource, ResourceType, Status, Timestamp};
 
 /// The body of an authorization, byte by byte what its text says. Cheap to clone.
 ///
@@ -40,7 +38,8 @@ impl Compact {
         if kind != Kind::Authorization {
             return None;
         }
-        let authorization = Authorization::from_body(serde_json::from_str(text).ok()?);
+        let authorization = usual::authorization(text, None);
+        let authorization = authorization.or_else(|| from_text(text).ok())?;
         let compact = Self(write(&authorization)?.into());
         (*compact.text() == *text).then_some(compact)
     }
@@ -141,11 +140,7 @@ fn read(bytes: &[u8], key: Option<&UniqueKey>) -> Option<Authorization> {
     let flags = reader.byte()?;
     let (id, org, user) = (reader.id()?, reader.id()?, reader.id()?);
     let (created_at, updated_at) = (reader.time()?, reader.time()?);
-    let username = reader.text()?;
-    let username = match key {
-        Some(key) if key.as_str() == username => Username::of_key(key).ok()?,
-        _ => Username::new(username).ok()?,
-    };
+    let username = username(reader.text()?, key)?;
     let description = reader.text()?.to_owned();
     let count = reader.length()?;
     let mut permissions = Vec::with_capacity(count.min(bytes.len()));
@@ -219,16 +214,16 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Authorizations of every shape, for tests of what reads them.
 #[cfg(test)]
-mod tests {
+pub(super) mod strategy {
     use proptest::prelude::*;
 
     use super::*;
     use crate::permission::strategy::permission;
-    use crate::store::{Body, Record, Revision};
-    use crate::{AuthorizationId, OrgId, UserId};
+    use crate::{AuthorizationId, OrgId, UserId, Username};
 
-    const HASHES: [&str; 3] = [
+    pub(in super::super) const HASHES: [&str; 3] = [
         "$argon2id$v=19$m=19456,t=2,p=1$bm90IGEgcmVhbCBzYWx0IQ$bm90IGEgcmVhbCBoYXNoIGF0IGFsbCwgYnV0IGxvbmcu",
         "$argon2id$m=8,t=1,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
         "$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6",
@@ -242,7 +237,7 @@ mod tests {
         text.prop_filter_map("a time", |text| text.parse().ok())
     }
 
-    fn authorization() -> impl Strategy<Value = Authorization> {
+    pub(in super::super) fn authorization() -> impl Strategy<Value = Authorization> {
         let ids = (1..=u64::MAX, 1..=u64::MAX, 1..=u64::MAX);
         let permissions = prop::collection::vec(permission(), 0..20);
         let hash = prop::option::of(prop::sample::select(HASHES.to_vec()));
@@ -262,6 +257,15 @@ mod tests {
             },
         )
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::strategy::{HASHES, authorization};
+    use super::*;
+    use crate::store::{Body, Record, Revision};
 
     proptest! {
         #[test]

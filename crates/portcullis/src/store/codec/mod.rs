@@ -8,6 +8,7 @@ mod bodies;
 mod compact;
 #[cfg(test)]
 mod tests;
+mod usual;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -18,7 +19,7 @@ pub use bodies::{Deletion, Gone};
 pub(super) use compact::Compact;
 
 use super::{InvalidUniqueKey, Kind, Record, Revision, StoreError, UniqueKey};
-use crate::{GrantKey, Id, OrgId, Status, UserId};
+use crate::{GrantKey, Id, OrgId, Status, UserId, Username};
 
 /// Something that is kept as one record.
 pub trait Entity: Sized + Send + Sync {
@@ -72,9 +73,9 @@ pub trait Entity: Sized + Send + Sync {
     #[doc(hidden)]
     fn from_body(body: Self::Body) -> Self;
 
-    /// Reads the body of the record if it is in another form than JSON.
+    /// Reads the body of the record if it is in a form that takes less time than JSON does.
     #[doc(hidden)]
-    fn from_compact(_record: &Record) -> Option<Self> {
+    fn read_quickly(_record: &Record) -> Option<Self> {
         None
     }
 
@@ -102,7 +103,7 @@ pub trait Entity: Sized + Send + Sync {
     ///
     /// [`StoreError::Corrupt`] when the body cannot be read or contradicts the rest.
     fn from_record(record: &Record) -> Result<Self, StoreError> {
-        let decoded = Self::from_compact(record).map_or_else(|| from_text(&record.body), Ok);
+        let decoded = Self::read_quickly(record).map_or_else(|| from_text(&record.body), Ok);
         let decoded = decoded.map_err(|error| BadBody::unreadable(&error)).and_then(|entity| {
             match entity.contradiction(record) {
                 Some(field) => Err(BadBody::Contradicts { field }),
@@ -133,6 +134,14 @@ pub trait Entity: Sized + Send + Sync {
 
 fn from_text<E: Entity>(text: &str) -> serde_json::Result<E> {
     serde_json::from_str(text).map(E::from_body)
+}
+
+/// Takes the name, of which no copy is made if it is the key.
+fn username(name: &str, key: Option<&UniqueKey>) -> Option<Username> {
+    match key {
+        Some(key) if key.as_str() == name => Username::of_key(key).ok(),
+        _ => Username::new(name).ok(),
+    }
 }
 
 /// What is wrong with a body. Never holds the body.

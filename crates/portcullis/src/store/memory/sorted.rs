@@ -13,7 +13,28 @@ pub(super) type Entry = (u64, u32);
 #[derive(Debug, Default)]
 pub(super) struct Sorted {
     /// None is empty.
-    chunks: Vec<Vec<Entry>>,
+    chunks: Vec<Chunk>,
+}
+
+/// Entries that lie together.
+#[derive(Debug)]
+struct Chunk {
+    /// The last of the entries once more: who looks for a chunk need not look into others, which are
+    /// far away from each other.
+    last: Entry,
+    entries: Vec<Entry>,
+}
+
+impl Chunk {
+    fn new(entries: Vec<Entry>) -> Self {
+        let mut chunk = Self { last: Entry::default(), entries };
+        chunk.note_last();
+        chunk
+    }
+
+    fn note_last(&mut self) {
+        self.last = self.entries.last().copied().unwrap_or_default();
+    }
 }
 
 impl Sorted {
@@ -26,21 +47,28 @@ impl Sorted {
         let last = self.chunks.len().saturating_sub(1);
         let at = self.chunk_of(entry).min(last);
         let Some(chunk) = self.chunks.get_mut(at) else {
-            self.chunks.push(vec![entry]);
+            // Most have one chunk only.
+            self.chunks.reserve_exact(1);
+            self.chunks.push(Chunk::new(vec![entry]));
             return;
         };
-        let Err(place) = chunk.binary_search(&entry) else { return };
-        if chunk.len() < CHUNK {
-            chunk.insert(place, entry);
-        } else if at == last && place == chunk.len() {
-            self.chunks.push(vec![entry]);
+        let Err(place) = chunk.entries.binary_search(&entry) else { return };
+        let beyond = if chunk.entries.len() < CHUNK {
+            chunk.entries.insert(place, entry);
+            None
+        } else if at == last && place == chunk.entries.len() {
+            Some(vec![entry])
         } else {
-            let mut upper = chunk.split_off(CHUNK / 2);
+            let mut upper = chunk.entries.split_off(CHUNK / 2);
             match place.checked_sub(CHUNK / 2) {
                 Some(place) => upper.insert(place, entry),
-                None => chunk.insert(place, entry),
+                None => chunk.entries.insert(place, entry),
             }
-            self.chunks.insert(at + 1, upper);
+            Some(upper)
+        };
+        chunk.note_last();
+        if let Some(beyond) = beyond {
+            self.chunks.insert(at + 1, Chunk::new(beyond));
         }
     }
 
@@ -48,12 +76,13 @@ impl Sorted {
     pub(super) fn remove(&mut self, entry: Entry) {
         let at = self.chunk_of(entry);
         let Some(chunk) = self.chunks.get_mut(at) else { return };
-        let Ok(place) = chunk.binary_search(&entry) else { return };
-        chunk.remove(place);
-        if chunk.is_empty() {
+        let Ok(place) = chunk.entries.binary_search(&entry) else { return };
+        chunk.entries.remove(place);
+        chunk.note_last();
+        if chunk.entries.is_empty() {
             self.chunks.remove(at);
-        } else if chunk.len() < chunk.capacity() / 4 {
-            chunk.shrink_to(chunk.capacity() / 2);
+        } else if chunk.entries.len() < chunk.entries.capacity() / 4 {
+            chunk.entries.shrink_to(chunk.entries.capacity() / 2);
         }
     }
 
@@ -62,13 +91,13 @@ impl Sorted {
         let at = self.chunk_of(first);
         let chunks = self.chunks.get(at..).unwrap_or_default();
         // Only the first chunk has entries that are lower.
-        let lower = chunks.first().map_or(0, |chunk| chunk.partition_point(|one| *one < first));
-        chunks.iter().flatten().skip(lower).copied()
+        let lower = chunks.first().map_or(0, |it| it.entries.partition_point(|one| *one < first));
+        chunks.iter().flat_map(|chunk| &chunk.entries).skip(lower).copied()
     }
 
     /// Where the chunk is that has the entry, if any has.
     fn chunk_of(&self, entry: Entry) -> usize {
-        self.chunks.partition_point(|chunk| chunk.last().is_some_and(|last| *last < entry))
+        self.chunks.partition_point(|chunk| chunk.last < entry)
     }
 }
 
@@ -101,7 +130,10 @@ mod tests {
             prop_assert!(sorted.from((0, 0)).eq(set.iter().copied()));
             prop_assert!(sorted.from(first).eq(set.range(first..).copied()));
             prop_assert_eq!(sorted.is_empty(), set.is_empty());
-            prop_assert!(sorted.chunks.iter().all(|chunk| (1..=CHUNK).contains(&chunk.len())));
+            for chunk in &sorted.chunks {
+                prop_assert!((1..=CHUNK).contains(&chunk.entries.len()));
+                prop_assert_eq!(Some(&chunk.last), chunk.entries.last());
+            }
         }
     }
 
