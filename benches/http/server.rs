@@ -1,4 +1,4 @@
-//! A server on a thread of its own, and a client that does nothing but read.
+//! A server on threads of its own, and a client that does nothing but read.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,7 +21,9 @@ impl Server {
     pub(crate) fn start(router: Router) -> Self {
         let (tell, told) = mpsc::channel();
         thread::spawn(move || {
-            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            // As `portcullis serve` does: reads are only made at once where other threads go on.
+            let mut runtime = Builder::new_multi_thread();
+            let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
