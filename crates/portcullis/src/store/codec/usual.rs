@@ -67,11 +67,12 @@ impl<'a> Reader<'a> {
 
     /// Reads up to the quote at the end of a text in which nothing is escaped.
     fn text(&mut self) -> Option<&'a str> {
-        let ends = |byte| matches!(byte, b'"' | b'\\' | ..b' ');
-        let (text, rest) = self.0.split_at_checked(self.0.bytes().position(ends)?)?;
+        let (text, rest) = self.0.split_at_checked(self.0.find('"')?)?;
         self.0 = rest;
-        // What can only stand in a text in another way is left to those who know how.
-        rest.starts_with('"').then_some(text)
+        // All of it, which is faster than to stop. What stands in a text in another way, or must not,
+        // is left to those who know how.
+        let special = |byte| byte == b'\\' || byte < b' ';
+        (!text.bytes().fold(false, |any, byte| any | special(byte))).then_some(text)
     }
 
     fn value<T: FromStr>(&mut self) -> Option<T> {
@@ -102,13 +103,9 @@ impl<'a> Reader<'a> {
     }
 
     fn permission(&mut self) -> Option<Permission> {
-        match Permission::split_usual(self.0) {
-            Some((permission, rest)) if rest.starts_with('"') => {
-                self.0 = rest;
-                Some(permission)
-            }
-            _ => self.value(),
-        }
+        let (permission, rest) = Permission::split_from(self.0)?;
+        self.0 = rest;
+        Some(permission)
     }
 }
 
