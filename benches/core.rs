@@ -105,7 +105,7 @@ fn hashing(c: &mut Criterion) {
     group.finish();
 }
 
-/// Reading a record back costs half of what a parser of JSON takes, and a filter next to nothing.
+/// Reading a record back costs less than a parser of JSON takes, and a filter next to nothing.
 fn records(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let authorization: Authorization = runtime.block_on(async {

@@ -56,19 +56,26 @@ pub(crate) fn authentication(rows: &mut Vec<Row>) {
         [("Basic", "", Some(basic)), ("u and p", "&u=telegraf&p=s3cret-of-telegraf", None)]
     {
         let query = format!("q=SHOW+DATABASES{in_query}");
-        through_a_server(&layer, scheme, &query, header.as_deref(), rows);
-        alone(&layer, scheme, &query, header.as_deref(), rows);
+        let asked = Asked { query, header };
+        for (how, taken) in [
+            ("through a server", through_a_server(&layer, &asked)),
+            ("the layer alone", alone(&layer, &asked)),
+        ] {
+            rows.push(share(&format!("a warm request, {scheme}, {how}"), &taken));
+        }
     }
 }
 
+/// A request with its credentials.
+struct Asked {
+    query: String,
+    /// The value of `Authorization`.
+    header: Option<String>,
+}
+
 /// With all that a server of axum does with a request, on a pipe in memory.
-fn through_a_server(
-    layer: &V1CredentialLayer,
-    scheme: &str,
-    query: &str,
-    header: Option<&str>,
-    rows: &mut Vec<Row>,
-) {
+fn through_a_server(layer: &V1CredentialLayer, Asked { query, header }: &Asked) -> Rounds {
+    let header = header.as_deref();
     let header = header.map_or(String::new(), |value| format!("Authorization: {value}\r\n"));
     let [known, open] = PATHS;
     let route = || get(async || ANSWER);
@@ -96,8 +103,7 @@ fn through_a_server(
             on_this_thread(BATCHES, &mut ask) / AT_ONCE as f64
         })
     });
-    let taken = rounds(ROUNDS, contenders.into());
-    rows.push(share(&format!("a warm request, {scheme}, through a server"), &taken));
+    rounds(ROUNDS, contenders.into())
 }
 
 /// Asks once and returns how long the answer is.
@@ -119,17 +125,11 @@ async fn first(client: &mut DuplexStream, request: &str, answer: &mut [u8]) -> u
 
 /// The layer around a service that answers at once: no sockets, whose noise is larger than what is
 /// looked for.
-fn alone(
-    layer: &V1CredentialLayer,
-    scheme: &str,
-    query: &str,
-    header: Option<&str>,
-    rows: &mut Vec<Row>,
-) {
+fn alone(layer: &V1CredentialLayer, Asked { query, header }: &Asked) -> Rounds {
     let answer =
         service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(Bytes::new()))));
     let uri: Uri = format!("/query?{query}").parse().unwrap();
-    let header = header.map(|value| HeaderValue::from_str(value).unwrap());
+    let header = header.as_deref().map(|value| HeaderValue::from_str(value).unwrap());
     let request = || {
         let mut request = Request::new(());
         *request.uri_mut() = uri.clone();
@@ -139,7 +139,7 @@ fn alone(
         request
     };
     let mut behind_it = layer.layer(answer);
-    let taken = rounds(
+    rounds(
         ROUNDS,
         vec![
             Box::new(|| {
@@ -155,8 +155,7 @@ fn alone(
                 })
             }),
         ],
-    );
-    rows.push(share(&format!("a warm request, {scheme}, the layer alone"), &taken));
+    )
 }
 
 /// What the first needs more than the second.

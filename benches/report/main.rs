@@ -131,7 +131,8 @@ fn machine(saved: &[Value], text: &mut String) {
 }
 
 fn commands(text: &mut String) {
-    text.push_str("\n## The commands\n\nAll of it, what is timed thrice:\n\n```sh\nbenches/run --long\n```\n\n");
+    text.push_str("\n## The commands\n\nAll of it, what is timed thrice:\n\n");
+    text.push_str("```sh\nbenches/run --long\n```\n\n");
     text.push_str("One by one, `PORTCULLIS_BENCH_RECORDS` as told below each title:\n\n```sh\n");
     BENCHES.iter().for_each(|(_, _, command)| _ = writeln!(text, "{command}"));
     text.push_str("cargo run --release -p portcullis-benches --bin report\n```\n");

@@ -1,12 +1,8 @@
 //! Of several runs the one in the middle, for each row and each point by itself: a neighbour on the
 //! machine spoils some figures of a run, and seldom the same ones twice.
 
-use portcullis_benches::results::list;
+use portcullis_benches::results::{POINT, ROW, list};
 use serde_json::{Value, json};
-
-/// What tells one row from another, and one point.
-const ROW: [&str; 2] = ["what", "peer"];
-const POINT: [&str; 3] = ["plot", "series", "x"];
 
 /// What one bench saved in each of several runs, as if it had been one.
 pub fn of(saved: &[Value]) -> Value {

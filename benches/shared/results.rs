@@ -8,9 +8,11 @@ use std::{env, fs, io};
 
 use serde_json::{Value, json};
 
-/// What tells one row from another, and one point.
-const ROW: [&str; 2] = ["what", "peer"];
-const POINT: [&str; 3] = ["plot", "series", "x"];
+/// What tells one row from another.
+pub const ROW: [&str; 2] = ["what", "peer"];
+
+/// What tells one point from another.
+pub const POINT: [&str; 3] = ["plot", "series", "x"];
 
 /// A run of a bench, from its beginning on.
 pub struct Results {
