@@ -1,7 +1,7 @@
 //! Reading: rows, the records they hold, and pages of them.
 
 use portcullis::store::{
-    Index, Kind, Lookup, Page, PageRequest, Record, Revision, StoreError, UniqueKey,
+    Index, Kind, Lookup, Pace, Page, PageRequest, Record, Revision, StoreError, UniqueKey,
 };
 use portcullis::{Id, Status};
 use rusqlite::types::ValueRef;
@@ -94,7 +94,7 @@ pub(crate) fn list(
 /// The statements have no `LIMIT`, since rows that are left out would count; a row costs nothing
 /// before it is asked for.
 fn page(mut rows: Rows<'_>, kind: Kind, limit: usize) -> Result<Page, StoreError> {
-    let mut page = Page::default();
+    let mut page = Page { records: Vec::with_capacity(limit.min(Pace::SHORT)), ..Page::default() };
     let mut bytes = 0;
     while let Some(row) = rows.next().map_err(Failure::from)? {
         match record(kind, row) {
@@ -164,7 +164,8 @@ fn revision(row: &Row<'_>, index: usize, column: &'static str) -> Result<Revisio
 }
 
 fn id(row: &Row<'_>, index: usize, column: &'static str) -> Result<Id, BadColumn> {
-    Id::from_digits(text(row, index, column)?.as_bytes()).ok_or(BadColumn { column })
+    let digits = value(row, index, column)?.as_bytes().map_err(|_| BadColumn { column })?;
+    Id::from_digits(digits).ok_or(BadColumn { column })
 }
 
 fn optional_id(row: &Row<'_>, index: usize, column: &'static str) -> Result<Option<Id>, BadColumn> {

@@ -48,17 +48,14 @@ impl Id {
     /// capital. For stores, whose order is that of the texts; what clients send is read with
     /// [`FromStr`]. The id 0, which nothing can have, can be read: it stands before all others.
     pub fn from_digits(digits: &[u8]) -> Option<Self> {
-        let number = number(digits.try_into().ok()?)?;
-        let capital = digits.iter().any(u8::is_ascii_uppercase);
-        (!capital).then_some(Self(number))
+        let text = u128::from_be_bytes(digits.try_into().ok()?);
+        let number = number(text);
+        (digits_of(number) == text).then_some(Self(number))
     }
 
-    /// Its text, digit by digit: ids stand in every list and every answer.
+    /// Its text, digit by digit.
     fn digits(self) -> [u8; ID_TEXT_LEN] {
-        std::array::from_fn(|place| {
-            let digit = (self.0 >> (60 - 4 * place) & 0xf) as u8;
-            digit + if digit < 10 { b'0' } else { b'a' - 10 }
-        })
+        digits_of(self.0).to_be_bytes()
     }
 
     /// Tells whether this is the one id that nothing can have.
@@ -67,23 +64,41 @@ impl Id {
     }
 }
 
-/// The byte as a digit, in either case; more than any digit if it is none.
-const fn digit(byte: u8) -> u8 {
-    let (number, letter) = (byte.wrapping_sub(b'0'), (byte | 0x20).wrapping_sub(b'a'));
-    match (number, letter) {
-        (0..10, _) => number,
-        (_, 0..6) => letter + 10,
-        _ => u8::MAX,
-    }
+// Lists and answers are full of ids, so all digits of one are read at once: a byte of a `u128` each, the
+// first one in the highest byte.
+
+/// In every byte the same.
+const fn in_each(byte: u8) -> u128 {
+    u128::from_ne_bytes([byte; ID_TEXT_LEN])
 }
 
-/// Reads all digits before it asks whether they were digits: records are full of ids, and to stop
-/// at each takes longer than the rest of reading them.
-fn number(text: &[u8; ID_TEXT_LEN]) -> Option<u64> {
-    let digits = text.map(digit);
-    let all = digits.iter().fold(0, |all, digit| all | digit);
-    let number = digits.iter().fold(0, |number, digit| number << 4 | u64::from(digit & 0xf));
-    (all <= 0xf).then_some(number)
+/// A digit in the low half of every byte of the text. Letters have the bit 6, and are 1 to 6 beyond it.
+/// Of what is not all digits it makes anything.
+const fn number(text: u128) -> u64 {
+    let letters = (text >> 6) & in_each(1);
+    let mut digits = (text & in_each(0x0f)) + letters * 9;
+    // Pairs move together, then pairs of those.
+    digits = (digits | digits >> 4) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    digits = (digits | digits >> 8) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    digits = (digits | digits >> 16) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    (digits | digits >> 32) as u64
+}
+
+/// The text of the number, in lower case: what [`number`] reads, the other way round. Whether a text
+/// was one of digits shows when its number is written again.
+const fn digits_of(number: u64) -> u128 {
+    let mut digits = number as u128;
+    digits = (digits | digits << 32) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & in_each(0x0f);
+    let letters = ((digits + in_each(6)) >> 4) & in_each(1);
+    digits + in_each(b'0') + letters * (b'a' - b'9' - 1) as u128
+}
+
+/// The text with its letters in lower case.
+const fn in_lower_case(text: u128) -> u128 {
+    text | (text & in_each(0x40)) >> 1
 }
 
 impl fmt::Display for Id {
@@ -103,9 +118,10 @@ impl FromStr for Id {
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let digits = text.as_bytes().try_into().map_err(|_| ParseIdError::Length)?;
-        match number(digits) {
-            None | Some(0) => Err(ParseIdError::Invalid),
-            Some(number) => Ok(Self(number)),
+        let text = in_lower_case(u128::from_be_bytes(digits));
+        match number(text) {
+            number if number != 0 && digits_of(number) == text => Ok(Self(number)),
+            _ => Err(ParseIdError::Invalid),
         }
     }
 }

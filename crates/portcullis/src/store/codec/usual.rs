@@ -67,7 +67,8 @@ impl<'a> Reader<'a> {
 
     /// Reads up to the quote at the end of a text in which nothing is escaped.
     fn text(&mut self) -> Option<&'a str> {
-        let (text, rest) = self.0.split_at_checked(self.0.find('"')?)?;
+        let end = memchr::memchr(b'"', self.0.as_bytes())?;
+        let (text, rest) = self.0.split_at_checked(end)?;
         self.0 = rest;
         // All of it, which is faster than to stop. What stands in a text in another way, or must not,
         // is left to those who know how.
