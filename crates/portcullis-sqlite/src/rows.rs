@@ -164,13 +164,14 @@ fn revision(row: &Row<'_>, index: usize, column: &'static str) -> Result<Revisio
 }
 
 fn id(row: &Row<'_>, index: usize, column: &'static str) -> Result<Id, BadColumn> {
-    let digits = value(row, index, column)?.as_bytes().map_err(|_| BadColumn { column })?;
-    Id::from_digits(digits).ok_or(BadColumn { column })
+    optional_id(row, index, column)?.ok_or(BadColumn { column })
 }
 
 fn optional_id(row: &Row<'_>, index: usize, column: &'static str) -> Result<Option<Id>, BadColumn> {
     match value(row, index, column)? {
         ValueRef::Null => Ok(None),
-        _ => id(row, index, column).map(Some),
+        // Only digits are an id: that it is a text need not be found out before.
+        ValueRef::Text(digits) => Id::from_digits(digits).map(Some).ok_or(BadColumn { column }),
+        _ => Err(BadColumn { column }),
     }
 }
