@@ -7,6 +7,8 @@
 mod bare_sled;
 mod bare_sqlite;
 mod durable;
+mod everything;
+mod from_disk;
 mod opening;
 mod reads;
 mod world;
@@ -38,7 +40,8 @@ fn main() {
         if chosen(opening::NAME) {
             opening::open(data, &mut rows);
         }
-        if chosen(reads::GET) || chosen(reads::LIST) || chosen(reads::PLANS) {
+        let reading = [reads::GET, reads::LIST, from_disk::NAME, reads::PLANS];
+        if reading.into_iter().any(chosen) {
             let world = World::new(data);
             let mut of_size = Figures::new(data);
             if chosen(reads::GET) {
@@ -46,6 +49,7 @@ fn main() {
             }
             if chosen(reads::LIST) {
                 reads::lists(&world, &mut of_size, &mut rows);
+                everything::parts(&world, &mut of_size);
             }
             // The others first: what sled keeps lies between what they are given afterwards.
             if chosen(reads::GET) {
@@ -53,6 +57,11 @@ fn main() {
             }
             if chosen(reads::LIST) {
                 reads::lists_from_sled(&world, &mut of_size, &mut rows);
+                everything::parts_from_sled(&world, &mut of_size);
+            }
+            // At the end: others would have to read anew what was forgotten.
+            if chosen(from_disk::NAME) {
+                from_disk::lists(&world, &mut rows);
             }
             if chosen(reads::PLANS) {
                 reads::plans(&world, &mut criterion);

@@ -23,9 +23,9 @@ pub(crate) const LIST: &str = "list and page";
 pub(crate) const PLANS: &str = "filter plans";
 
 /// Begins the names of what is measured to be compared with.
-const BARE: &str = "bare";
+pub(crate) const BARE: &str = "bare";
 
-const ROUNDS: usize = 15;
+pub(crate) const ROUNDS: usize = 15;
 
 /// How many reads it takes until a store knows that they are fast.
 const SETTLE: usize = 300;
@@ -34,7 +34,7 @@ const SETTLE: usize = 300;
 const PAGE: usize = 20;
 
 /// A list that is not cut off.
-const EVERYTHING: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
+pub(crate) const EVERYTHING: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 /// What each kind of read took for each record, with so many records in the store.
 pub(crate) struct Figures {
@@ -47,22 +47,22 @@ impl Figures {
         Self { data, read: Vec::new() }
     }
 
-    fn note(&mut self, what: &str, taken: &Rounds, records: usize) {
+    pub(crate) fn note(&mut self, what: &str, taken: &Rounds, records: usize) {
         self.note_of(0, what, taken, records);
     }
 
-    fn note_of(&mut self, contender: usize, what: &str, taken: &Rounds, records: usize) {
+    pub(crate) fn note_of(&mut self, contender: usize, what: &str, taken: &Rounds, records: usize) {
         self.read.push((what.to_owned(), taken.median(contender) / records as f64));
     }
 }
 
 /// Runs the read of one after the other of these keys and returns the time of one.
-fn each<'a, K: 'a>(keys: &'a [K], mut read: impl FnMut(&'a K) + 'a) -> Contender<'a> {
+pub(crate) fn each<'a, K: 'a>(keys: &'a [K], mut read: impl FnMut(&'a K) + 'a) -> Contender<'a> {
     Box::new(move || took(|| keys.iter().for_each(&mut read)).0 / keys.len() as f64)
 }
 
 /// Each once, so that with any number of records as many are at work.
-fn numbers(data: Data, below: usize, count: usize) -> Vec<usize> {
+pub(crate) fn numbers(data: Data, below: usize, count: usize) -> Vec<usize> {
     let mut random = Rng::with_seed(data.count() as u64);
     let mut chosen = random.choose_multiple(0..below, count);
     random.shuffle(&mut chosen);
@@ -158,15 +158,15 @@ pub(crate) fn gets_from_sled(world: &World, figures: &mut Figures, rows: &mut Ve
 }
 
 /// The authorizations of somebody, or of an org.
-struct Owner {
-    filter: AuthorizationFilter,
+pub(crate) struct Owner {
+    pub(crate) filter: AuthorizationFilter,
     of: Of,
     index: Index,
-    id: String,
+    pub(crate) id: String,
 }
 
 impl Owner {
-    fn user(data: Data, number: usize) -> Self {
+    pub(crate) fn user(data: Data, number: usize) -> Self {
         let user = data.user(number);
         let mut filter = AuthorizationFilter::all();
         filter.user = Some(user);
@@ -174,7 +174,7 @@ impl Owner {
         Self { filter, of: Of::User(user), index, id: user.to_string() }
     }
 
-    fn org(data: Data, number: usize) -> Self {
+    pub(crate) fn org(data: Data, number: usize) -> Self {
         let org = data.org(number);
         let mut filter = AuthorizationFilter::all();
         filter.org = Some(org);
@@ -183,7 +183,7 @@ impl Owner {
     }
 }
 
-fn list(
+pub(crate) fn list(
     world: &World,
     engine: &Engine,
     filter: &AuthorizationFilter,
@@ -232,6 +232,11 @@ pub(crate) fn lists_from_sled(world: &World, figures: &mut Figures, rows: &mut V
     }
 }
 
+/// The query for the records of an owner in one of the layouts.
+pub(crate) fn of_owner(table: &str, column: &str) -> String {
+    format!("{SELECT} {table} WHERE {column}_id = ?1 AND id > ?2 ORDER BY id")
+}
+
 fn pages(
     world: &World,
     (name, engine): (&str, &Engine),
@@ -258,9 +263,8 @@ fn list_all(
 ) {
     let data = world.data;
     let title = |store: &str| format!("{store}, {whose} {all} of {}", data.count());
-    let query =
-        |table: &str| format!("{SELECT} {table} WHERE {column}_id = ?1 AND id > ?2 ORDER BY id");
-    let (clustered, indexed) = (query(&format!("of_{column}")), query("indexed"));
+    let clustered = of_owner(&format!("of_{column}"), column);
+    let indexed = of_owner("indexed", column);
     let zero = "0".repeat(16);
     let bare = |sql: &str, owner: &Owner| {
         assert_eq!(bare_sqlite::read(&world.layouts, sql, &[&owner.id, &zero], all), all);

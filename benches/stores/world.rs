@@ -51,13 +51,12 @@ impl World {
         let filling = filler.spawn(async move { fill(&*filled, data).await });
         runtime.block_on(filling).unwrap();
         let file = sqlite_file(data);
-        let layouts = data.cached("layouts", |path| bare_sqlite::fill_layouts(path, data));
         Self {
             data,
             memory: engine(&runtime, memory),
             sqlite: engine(&runtime, Arc::new(SqliteStore::open(&file).unwrap())),
             bare: bare_sqlite::to_read(&file),
-            layouts: bare_sqlite::to_read(&layouts.unwrap().join(bare_sqlite::LAYOUTS)),
+            layouts: bare_sqlite::to_read(&layouts_file(data)),
             sled: OnceLock::new(),
             runtime,
             _filler: filler,
@@ -110,6 +109,12 @@ pub(crate) fn sqlite_file(data: Data) -> PathBuf {
         runtime.block_on(store.close()).unwrap();
     });
     directory.unwrap().join("portcullis.db")
+}
+
+/// The file with the same records in tables of other layouts.
+pub(crate) fn layouts_file(data: Data) -> PathBuf {
+    let directory = data.cached("layouts", |path| bare_sqlite::fill_layouts(path, data));
+    directory.unwrap().join(bare_sqlite::LAYOUTS)
 }
 
 /// Names the layout as well: another one is other data.
