@@ -4,7 +4,9 @@
 Servers on loopback answer `GET /query?q=SHOW+DATABASES`: InfluxDB with and without authentication, and
 a host on axum that has a route with and one without `V1CredentialLayer`. They take turns, `wrk` asks
 each on 16 connections that are kept, and what counts is the CPU time of the server's process for
-each request. Medians of all rounds go into a table, and into target/bench-results/influxdb.json.
+each request. Servers have one core and `wrk` another one: what moves between cores costs more than
+authentication does, and another time something else. Medians of all rounds go into a table, and into
+target/bench-results/influxdb.json.
 
 Needs Debian's `influxdb` (its server alone, not as a service) and `wrk`, and our `v1_host`:
 
@@ -34,6 +36,8 @@ USER, PASSWORD = "telegraf", "s3cret-of-telegraf"
 BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 TICKS = os.sysconf("SC_CLK_TCK")
 CONNECTIONS = 16
+# One for the servers, which take turns, and one for who asks; the same one if there are no more.
+CORES = sorted(os.sched_getaffinity(0))
 
 CONFIG = """
 reporting-disabled = true
@@ -58,11 +62,16 @@ PAIRS = {
 }
 
 
+def on_core(core):
+    """Keeps a process that is being started on the core."""
+    return lambda: os.sched_setaffinity(0, {core})
+
+
 class Server:
     """A process, its address, and what it has used of the processors."""
 
     def __init__(self, command, address=None, **options):
-        self.process = subprocess.Popen(command, **options)
+        self.process = subprocess.Popen(command, preexec_fn=on_core(CORES[0]), **options)
         self.address = address
 
     def cpu(self):
@@ -151,7 +160,7 @@ def burst(wrk, server, who, seconds):
     before = server.cpu()
     output = subprocess.run(
         [*command, server.url({"q": "SHOW DATABASES"}, who)],
-        check=True, capture_output=True, text=True,
+        check=True, capture_output=True, text=True, preexec_fn=on_core(CORES[-1]),
     ).stdout
     used = server.cpu() - before
     if "Non-2xx" in output or "Socket errors" in output:
@@ -218,9 +227,11 @@ def measure(arguments, places, directory):
             burst(places["wrk"], servers[name], who, 1)
         taken = {turn: [] for turn in turns}
         for number in range(arguments.rounds):
-            # Each round begins with another one.
-            for turn in range(len(turns)):
-                name, who = turns[(turn + number) % len(turns)]
+            # Each round begins with another one, and every other one goes backwards: of two that are
+            # compared, each comes first as often as the other.
+            order = [(turn + number) % len(turns) for turn in range(len(turns))]
+            for turn in order[:: -1 if number % 2 else 1]:
+                name, who = turns[turn]
                 done = burst(places["wrk"], servers[name], who, arguments.seconds)
                 taken[name, who].append(done)
                 print(
@@ -265,8 +276,8 @@ def table(taken):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="how many (9)")
-    parser.add_argument("--seconds", type=int, default=2, help="how long each turn takes (2)")
+    parser.add_argument("--rounds", type=int, default=15, help="how many (15)")
+    parser.add_argument("--seconds", type=int, default=1, help="how long each turn takes (1)")
     parser.add_argument("--influxd", default="influxd", help="InfluxDB's server")
     parser.add_argument("--wrk", default="wrk", help="what asks")
     built = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/v1_host"

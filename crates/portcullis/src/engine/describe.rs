@@ -44,9 +44,9 @@ pub struct ResourceNames {
 #[derive(Debug)]
 pub struct Lookups {
     directory: Arc<dyn Directory>,
-    users: HashMap<UserId, Option<User>>,
-    orgs: HashMap<OrgId, Option<Org>>,
-    buckets: HashMap<BucketId, Option<Bucket>>,
+    users: Remembered<UserId, User>,
+    orgs: Remembered<OrgId, Org>,
+    buckets: Remembered<BucketId, Bucket>,
 }
 
 impl Engine {
@@ -54,15 +54,15 @@ impl Engine {
     pub fn lookups(&self) -> Lookups {
         Lookups {
             directory: Arc::clone(&self.0.directory),
-            users: HashMap::new(),
-            orgs: HashMap::new(),
-            buckets: HashMap::new(),
+            users: Remembered::default(),
+            orgs: Remembered::default(),
+            buckets: Remembered::default(),
         }
     }
 }
 
-/// How many users, orgs and buckets are remembered together. They take about 100 bytes each.
-const MOST_REMEMBERED: usize = 32_768;
+/// About how many users, orgs and buckets are remembered together. They take about 100 bytes each.
+const MOST_REMEMBERED: usize = 56 * 1024;
 
 /// How many are looked up at the same time.
 const AT_ONCE: usize = 16;
@@ -70,10 +70,10 @@ const AT_ONCE: usize = 16;
 impl Lookups {
     /// Looks up what describing these will ask for, many at once.
     pub(super) async fn prepare(&mut self, described: &[Authorization]) -> Result<(), Error> {
-        if self.users.len() + self.orgs.len() + self.buckets.len() > MOST_REMEMBERED {
-            self.users.clear();
-            self.orgs.clear();
-            self.buckets.clear();
+        if self.users.recent() + self.orgs.recent() + self.buckets.recent() > MOST_REMEMBERED / 2 {
+            self.users.age();
+            self.orgs.age();
+            self.buckets.age();
         }
         let (mut users, mut orgs, mut buckets) = (HashSet::new(), HashSet::new(), HashSet::new());
         for Authorization { user, org, permissions, .. } in described {
@@ -96,24 +96,24 @@ impl Lookups {
     }
 
     pub(super) async fn user(&mut self, id: UserId) -> Result<Option<&User>, Error> {
-        if !self.users.contains_key(&id) {
-            self.users.insert(id, self.directory.user(id).await?);
+        if !self.users.is_known(id) {
+            self.users.keep(id, self.directory.user(id).await?);
         }
-        Ok(self.users.get(&id).and_then(Option::as_ref))
+        Ok(self.users.get(id))
     }
 
     pub(super) async fn org(&mut self, id: OrgId) -> Result<Option<&Org>, Error> {
-        if !self.orgs.contains_key(&id) {
-            self.orgs.insert(id, self.directory.org(id).await?);
+        if !self.orgs.is_known(id) {
+            self.orgs.keep(id, self.directory.org(id).await?);
         }
-        Ok(self.orgs.get(&id).and_then(Option::as_ref))
+        Ok(self.orgs.get(id))
     }
 
     pub(super) async fn bucket(&mut self, id: BucketId) -> Result<Option<&Bucket>, Error> {
-        if !self.buckets.contains_key(&id) {
-            self.buckets.insert(id, self.directory.bucket(id).await?);
+        if !self.buckets.is_known(id) {
+            self.buckets.keep(id, self.directory.bucket(id).await?);
         }
-        Ok(self.buckets.get(&id).and_then(Option::as_ref))
+        Ok(self.buckets.get(id))
     }
 
     /// Adds the names to an authorization whose org and user are there.
@@ -161,17 +161,61 @@ impl Lookups {
 
 /// Looks those up that are not known yet.
 async fn find<'a, I: Copy + Eq + Hash, T>(
-    known: &mut HashMap<I, Option<T>>,
+    known: &mut Remembered<I, T>,
     wanted: HashSet<I>,
     look_up: impl Fn(I) -> BoxFuture<'a, Result<Option<T>, Error>>,
 ) -> Result<(), Error> {
-    let unknown = wanted.into_iter().filter(|id| !known.contains_key(id));
+    let unknown = wanted.into_iter().filter(|id| !known.is_known(*id));
     let found: Vec<_> = unknown.map(|id| look_up(id).map_ok(move |found| (id, found))).collect();
     let mut found = stream::iter(found).buffer_unordered(AT_ONCE);
     while let Some((id, found)) = found.try_next().await? {
-        known.insert(id, found);
+        known.keep(id, found);
     }
     Ok(())
+}
+
+/// What was looked up, and whether it is there. What nobody has asked for in a while is forgotten, and
+/// not what every record of a list refers to.
+#[derive(Debug)]
+struct Remembered<I, T> {
+    recent: HashMap<I, Option<T>>,
+    earlier: HashMap<I, Option<T>>,
+}
+
+impl<I, T> Default for Remembered<I, T> {
+    fn default() -> Self {
+        Self { recent: HashMap::new(), earlier: HashMap::new() }
+    }
+}
+
+impl<I: Eq + Hash, T> Remembered<I, T> {
+    /// How many were asked for since it has aged.
+    fn recent(&self) -> usize {
+        self.recent.len()
+    }
+
+    /// Forgets what was not asked for since it has aged before.
+    fn age(&mut self) {
+        self.earlier = std::mem::take(&mut self.recent);
+    }
+
+    /// Tells whether it was looked up; then it was asked for just now.
+    fn is_known(&mut self, id: I) -> bool {
+        if self.recent.contains_key(&id) {
+            return true;
+        }
+        let earlier = self.earlier.remove_entry(&id);
+        earlier.map(|(id, found)| self.recent.insert(id, found)).is_some()
+    }
+
+    fn keep(&mut self, id: I, found: Option<T>) {
+        self.recent.insert(id, found);
+    }
+
+    /// What was found, where it [is known](Self::is_known).
+    fn get(&self, id: I) -> Option<&T> {
+        self.recent.get(&id).and_then(Option::as_ref)
+    }
 }
 
 /// What is gone that an authorization refers to.
@@ -187,5 +231,31 @@ impl From<Dangling> for Error {
             Dangling::Org => "organization not found",
             Dangling::User => "user not found",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_now_and_then_is_never_forgotten_and_everything_else_is() {
+        let mut remembered = Remembered::default();
+        for id in 0..100 {
+            if !remembered.is_known(0) {
+                assert_eq!(id, 0, "looked up again");
+                remembered.keep(0, Some("asked for every time"));
+            }
+            remembered.keep(id + 1, None);
+            if id % 10 == 9 {
+                remembered.age();
+            }
+            assert!(remembered.recent() <= 11);
+        }
+        assert!(remembered.is_known(0));
+        assert_eq!(remembered.get(0), Some(&"asked for every time"));
+        assert!(remembered.is_known(91), "asked for since it has aged before");
+        assert_eq!(remembered.get(91), None);
+        assert!(!remembered.is_known(90));
     }
 }
