@@ -1,11 +1,13 @@
 //! What goes over the wire. Member names and their order are the API's.
 
+use std::fmt::Display;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use portcullis::{
-    AuthorizationDraft, AuthorizationUpdateDraft, Bucket, Described, Org, Permission,
-    ResourceNames, Status, Timestamp, UncheckedPermission, User,
+    AuthorizationDraft, AuthorizationId, AuthorizationUpdateDraft, Bucket, Described, Id, Org,
+    OrgId, Permission, ResourceNames, Status, Timestamp, UncheckedPermission, User, UserId,
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::body::{InvalidJson, Members};
 
@@ -20,15 +22,15 @@ pub(crate) const UNRESERVED: &AsciiSet =
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Authorization<'a> {
-    id: String,
+    id: AuthorizationId,
     token: &'a str,
     status: Status,
     description: &'a str,
     #[serde(rename = "orgID")]
-    org_id: String,
+    org_id: OrgId,
     org: &'a str,
     #[serde(rename = "userID")]
-    user_id: String,
+    user_id: UserId,
     user: &'a str,
     permissions: Vec<PermissionWithNames<'a>>,
     links: AuthorizationLinks,
@@ -39,8 +41,21 @@ pub(crate) struct Authorization<'a> {
 #[derive(Serialize)]
 struct AuthorizationLinks {
     #[serde(rename = "self")]
-    this: String,
-    user: String,
+    this: Link<AuthorizationId>,
+    user: Link<UserId>,
+}
+
+/// The path of the thing with the id.
+struct Link<I> {
+    prefix: &'static str,
+    id: I,
+}
+
+impl<I: Display> Serialize for Link<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { prefix, id } = self;
+        serializer.collect_str(&format_args!("{prefix}/{id}"))
+    }
 }
 
 #[derive(Serialize)]
@@ -54,9 +69,9 @@ struct ResourceWithNames<'a> {
     #[serde(rename = "type")]
     resource_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
+    id: Option<Id>,
     #[serde(rename = "orgID", skip_serializing_if = "Option::is_none")]
-    org_id: Option<String>,
+    org_id: Option<OrgId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,18 +83,18 @@ impl<'a> From<&'a Described> for Authorization<'a> {
         let authorization = &described.authorization;
         let permissions = authorization.permissions.iter().zip(&described.resources);
         Self {
-            id: authorization.id.to_string(),
+            id: authorization.id,
             token: authorization.username.as_str(),
             status: authorization.status,
             description: &authorization.description,
-            org_id: authorization.org.to_string(),
+            org_id: authorization.org,
             org: described.org.as_str(),
-            user_id: authorization.user.to_string(),
+            user_id: authorization.user,
             user: described.user.as_str(),
             permissions: permissions.map(PermissionWithNames::from).collect(),
             links: AuthorizationLinks {
-                this: format!("{PREFIX}/{}", authorization.id),
-                user: format!("/api/v2/users/{}", authorization.user),
+                this: Link { prefix: PREFIX, id: authorization.id },
+                user: Link { prefix: "/api/v2/users", id: authorization.user },
             },
             created_at: authorization.created_at,
             updated_at: authorization.updated_at,
@@ -94,8 +109,8 @@ impl<'a> From<(&'a Permission, &'a ResourceNames)> for PermissionWithNames<'a> {
             action: permission.action.as_str(),
             resource: ResourceWithNames {
                 resource_type: resource.resource_type.as_str(),
-                id: resource.id.map(|id| id.to_string()),
-                org_id: resource.org.map(|org| org.to_string()),
+                id: resource.id,
+                org_id: resource.org,
                 name: names.name.as_ref().map(|name| name.as_str()),
                 org: names.org.as_ref().map(|name| name.as_str()),
             },

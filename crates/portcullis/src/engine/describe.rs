@@ -1,6 +1,6 @@
 //! Authorizations with the names of what they refer to, as the API shows them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -75,16 +75,17 @@ impl Lookups {
             self.orgs.age();
             self.buckets.age();
         }
-        let (mut users, mut orgs, mut buckets) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let (mut users, mut orgs, mut buckets) = (Vec::new(), Vec::new(), Vec::new());
         for Authorization { user, org, permissions, .. } in described {
-            users.insert(*user);
-            orgs.insert(*org);
+            users.push(*user);
+            orgs.push(*org);
             for Permission { resource, .. } in permissions {
-                orgs.extend(resource.org);
+                // Nearly always the one that it is in.
+                orgs.extend(resource.org.filter(|of| of != org));
                 match (resource.resource_type, resource.id) {
-                    (ResourceType::Buckets, Some(id)) => _ = buckets.insert(id.into()),
-                    (ResourceType::Orgs, Some(id)) => _ = orgs.insert(id.into()),
-                    (ResourceType::Users, Some(id)) => _ = users.insert(id.into()),
+                    (ResourceType::Buckets, Some(id)) => buckets.push(id.into()),
+                    (ResourceType::Orgs, Some(id)) => orgs.push(id.into()),
+                    (ResourceType::Users, Some(id)) => users.push(id.into()),
                     _ => {}
                 }
             }
@@ -136,6 +137,7 @@ impl Lookups {
         permissions: &[Permission],
     ) -> Result<Vec<ResourceNames>, Error> {
         let mut names = Vec::with_capacity(permissions.len());
+        let mut last: Option<(OrgId, Option<Name>)> = None;
         for Permission { resource, .. } in permissions {
             let name = match (resource.resource_type, resource.id) {
                 (ResourceType::Buckets, Some(id)) => {
@@ -149,9 +151,15 @@ impl Lookups {
                 }
                 _ => None,
             };
-            let org = match resource.org {
-                Some(org) => self.org(org).await?.map(|org| org.name.clone()),
-                None => None,
+            let org = match (resource.org, &last) {
+                (None, _) => None,
+                // Nearly always the one of the permission before.
+                (Some(org), Some((of, name))) if *of == org => name.clone(),
+                (Some(org), _) => {
+                    let name = self.org(org).await?.map(|org| org.name.clone());
+                    last = Some((org, name.clone()));
+                    name
+                }
             };
             names.push(ResourceNames { name, org });
         }
@@ -160,11 +168,13 @@ impl Lookups {
 }
 
 /// Looks those up that are not known yet.
-async fn find<'a, I: Copy + Eq + Hash, T>(
+async fn find<'a, I: Copy + Ord + Hash, T>(
     known: &mut Remembered<I, T>,
-    wanted: HashSet<I>,
+    mut wanted: Vec<I>,
     look_up: impl Fn(I) -> BoxFuture<'a, Result<Option<T>, Error>>,
 ) -> Result<(), Error> {
+    wanted.sort_unstable();
+    wanted.dedup();
     let unknown = wanted.into_iter().filter(|id| !known.is_known(*id));
     let found: Vec<_> = unknown.map(|id| look_up(id).map_ok(move |found| (id, found))).collect();
     let mut found = stream::iter(found).buffer_unordered(AT_ONCE);
