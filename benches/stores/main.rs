@@ -7,8 +7,8 @@
 mod bare_sled;
 mod bare_sqlite;
 mod durable;
-mod everything;
 mod from_disk;
+mod growth;
 mod opening;
 mod reads;
 mod world;
@@ -18,7 +18,6 @@ use portcullis_benches::data::{Data, sizes};
 use portcullis_benches::results::Results;
 use portcullis_benches::table::{self, Row};
 
-use reads::{Figures, growth};
 use world::World;
 
 fn main() {
@@ -34,42 +33,42 @@ fn main() {
     let mut rows: Vec<Row> = Vec::new();
     let mut criterion = Criterion::default().configure_from_args();
 
-    let mut figures = Vec::new();
-    for count in sizes() {
-        let data = Data::new(count);
-        if chosen(opening::NAME) {
-            opening::open(data, &mut rows);
+    if chosen(opening::NAME) {
+        sizes().into_iter().for_each(|count| opening::open(Data::new(count), &mut rows));
+    }
+    let reading = [reads::GET, reads::LIST, growth::NAME, reads::PLANS, from_disk::NAME];
+    let worlds: Vec<World> = match reading.into_iter().any(chosen) {
+        true => sizes().into_iter().map(|count| World::new(Data::new(count))).collect(),
+        false => Vec::new(),
+    };
+    for world in &worlds {
+        if chosen(reads::GET) {
+            reads::gets(world, &mut rows);
         }
-        let reading = [reads::GET, reads::LIST, from_disk::NAME, reads::PLANS];
-        if reading.into_iter().any(chosen) {
-            let world = World::new(data);
-            let mut of_size = Figures::new(data);
-            if chosen(reads::GET) {
-                reads::gets(&world, &mut of_size, &mut rows);
-            }
-            if chosen(reads::LIST) {
-                reads::lists(&world, &mut of_size, &mut rows);
-                everything::parts(&world, &mut of_size);
-            }
-            // The others first: what sled keeps lies between what they are given afterwards.
-            if chosen(reads::GET) {
-                reads::gets_from_sled(&world, &mut of_size, &mut rows);
-            }
-            if chosen(reads::LIST) {
-                reads::lists_from_sled(&world, &mut of_size, &mut rows);
-                everything::parts_from_sled(&world, &mut of_size);
-            }
-            // At the end: others would have to read anew what was forgotten.
-            if chosen(from_disk::NAME) {
-                from_disk::lists(&world, &mut rows);
-            }
-            if chosen(reads::PLANS) {
-                reads::plans(&world, &mut criterion);
-            }
-            figures.push(of_size);
+        if chosen(reads::LIST) {
+            reads::lists(world, &mut rows);
+        }
+        // The others first: what sled keeps lies between what they are given afterwards.
+        if chosen(reads::GET) {
+            reads::gets_from_sled(world, &mut rows);
+        }
+        if chosen(reads::LIST) {
+            reads::lists_from_sled(world, &mut rows);
         }
     }
-    growth(&figures, &mut rows, &mut results);
+    if let (true, false) = (chosen(growth::NAME), worlds.is_empty()) {
+        growth::measure(&worlds, &mut rows, &mut results);
+    }
+    for world in &worlds {
+        if chosen(reads::PLANS) {
+            reads::plans(world, &mut criterion);
+        }
+        // At the end: others would have to read anew what was forgotten.
+        if chosen(from_disk::NAME) {
+            from_disk::lists(world, &mut rows);
+        }
+    }
+    drop(worlds);
     for operation in durable::Kind::ALL {
         if chosen(&operation.name()) {
             durable::measure(operation, &mut rows);

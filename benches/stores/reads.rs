@@ -10,8 +10,7 @@ use futures_util::StreamExt as _;
 use portcullis::store::{Entity, Index, Kind, Lookup, Record, StoreExt};
 use portcullis::{Authorization, AuthorizationFilter, Engine, Id, Permission, Status};
 use portcullis_benches::data::{self, Data};
-use portcullis_benches::results::Results;
-use portcullis_benches::rounds::{Contender, Rounds, rounds, took};
+use portcullis_benches::rounds::{Contender, rounds, took};
 use portcullis_benches::table::{Row, nanos};
 
 use crate::bare_sled::Of;
@@ -22,13 +21,7 @@ pub(crate) const GET: &str = "get";
 pub(crate) const LIST: &str = "list and page";
 pub(crate) const PLANS: &str = "filter plans";
 
-/// Begins the names of what is measured to be compared with.
-pub(crate) const BARE: &str = "bare";
-
-pub(crate) const ROUNDS: usize = 15;
-
-/// How many reads it takes until a store knows that they are fast.
-const SETTLE: usize = 300;
+const ROUNDS: usize = 15;
 
 /// How many records a page has.
 const PAGE: usize = 20;
@@ -36,28 +29,8 @@ const PAGE: usize = 20;
 /// A list that is not cut off.
 pub(crate) const EVERYTHING: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// What each kind of read took for each record, with so many records in the store.
-pub(crate) struct Figures {
-    data: Data,
-    read: Vec<(String, f64)>,
-}
-
-impl Figures {
-    pub(crate) fn new(data: Data) -> Self {
-        Self { data, read: Vec::new() }
-    }
-
-    pub(crate) fn note(&mut self, what: &str, taken: &Rounds, records: usize) {
-        self.note_of(0, what, taken, records);
-    }
-
-    pub(crate) fn note_of(&mut self, contender: usize, what: &str, taken: &Rounds, records: usize) {
-        self.read.push((what.to_owned(), taken.median(contender) / records as f64));
-    }
-}
-
 /// Runs the read of one after the other of these keys and returns the time of one.
-pub(crate) fn each<'a, K: 'a>(keys: &'a [K], mut read: impl FnMut(&'a K) + 'a) -> Contender<'a> {
+fn each<'a, K: 'a>(keys: &'a [K], mut read: impl FnMut(&'a K) + 'a) -> Contender<'a> {
     Box::new(move || took(|| keys.iter().for_each(&mut read)).0 / keys.len() as f64)
 }
 
@@ -74,22 +47,22 @@ fn get(world: &World, engine: &Engine, lookup: Lookup<'_>) {
     black_box(Authorization::from_record(&record).unwrap());
 }
 
-fn get_id(world: &World, engine: &Engine, id: Id) {
+pub(crate) fn get_id(world: &World, engine: &Engine, id: Id) {
     get(world, engine, Lookup::Id(Kind::Authorization, id));
 }
 
-fn get_name(world: &World, engine: &Engine, name: &str) {
+pub(crate) fn get_name(world: &World, engine: &Engine, name: &str) {
     get(world, engine, Lookup::UniqueKey(Kind::Authorization, name));
 }
 
 /// Ids and usernames of some.
-fn known(data: Data) -> (Vec<Id>, Vec<String>) {
+pub(crate) fn known(data: Data) -> (Vec<Id>, Vec<String>) {
     let some = || numbers(data, data.count(), 400).into_iter();
     (some().map(|n| data.id(n).untyped()).collect(), some().map(|n| data.username(n)).collect())
 }
 
 /// A record by its id or username.
-pub(crate) fn gets(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
+pub(crate) fn gets(world: &World, rows: &mut Vec<Row>) {
     let count = world.data.count();
     let (ids, names) = known(world.data);
     let by_id = format!("{SELECT} authorizations WHERE id = ?1");
@@ -107,8 +80,6 @@ pub(crate) fn gets(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
     );
     let what = format!("SQLite, get by id of {count}");
     rows.push(Row::at_most(&what, "bare SQLite", &taken, 1.3));
-    figures.note("SQLite, get by id", &taken, 1);
-    figures.note_of(1, &format!("{BARE} SQLite, get by id"), &taken, 1);
 
     let taken = rounds(
         ROUNDS,
@@ -121,17 +92,10 @@ pub(crate) fn gets(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
     );
     let what = format!("SQLite, get by username of {count}");
     rows.push(Row::at_most(&what, "bare SQLite", &taken, 1.3));
-    figures.note("SQLite, get by username", &taken, 1);
-    figures.note_of(1, &format!("{BARE} SQLite, get by username"), &taken, 1);
-
-    let taken = rounds(ROUNDS, vec![each(&ids, |id| get_id(world, &world.memory, *id))]);
-    figures.note("memory, get by id", &taken, 1);
-    let taken = rounds(ROUNDS, vec![each(&names, |name| get_name(world, &world.memory, name))]);
-    figures.note("memory, get by username", &taken, 1);
 }
 
 /// The same from sled.
-pub(crate) fn gets_from_sled(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
+pub(crate) fn gets_from_sled(world: &World, rows: &mut Vec<Row>) {
     let count = world.data.count();
     let (ids, names) = known(world.data);
     let SledWorld { engine, bare, .. } = world.sled();
@@ -144,7 +108,6 @@ pub(crate) fn gets_from_sled(world: &World, figures: &mut Figures, rows: &mut Ve
     );
     let what = format!("sled, get by id of {count}");
     rows.push(Row::beside(&what, "bare sled", &taken));
-    figures.note("sled, get by id", &taken, 1);
     let taken = rounds(
         ROUNDS,
         vec![
@@ -154,13 +117,12 @@ pub(crate) fn gets_from_sled(world: &World, figures: &mut Figures, rows: &mut Ve
     );
     let what = format!("sled, get by username of {count}");
     rows.push(Row::beside(&what, "bare sled", &taken));
-    figures.note("sled, get by username", &taken, 1);
 }
 
 /// The authorizations of somebody, or of an org.
 pub(crate) struct Owner {
     pub(crate) filter: AuthorizationFilter,
-    of: Of,
+    pub(crate) of: Of,
     index: Index,
     pub(crate) id: String,
 }
@@ -194,24 +156,22 @@ pub(crate) fn list(
 }
 
 /// Some users and some orgs, each with the column that says so, and what they are called.
-fn owners(data: Data) -> [(Vec<Owner>, &'static str, &'static str); 2] {
+pub(crate) fn owners(data: Data) -> [(Vec<Owner>, &'static str, &'static str); 2] {
     let users = numbers(data, data.users(), 60).into_iter().map(|n| Owner::user(data, n));
     let orgs = numbers(data, data.orgs(), 10).into_iter().map(|n| Owner::org(data, n));
     [(users.collect(), "user", "one user's"), (orgs.collect(), "org", "one org's")]
 }
 
 /// One user's hundred, one org's thousand, and a page of either.
-pub(crate) fn lists(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
+pub(crate) fn lists(world: &World, rows: &mut Vec<Row>) {
     for (owners, column, whose) in &owners(world.data) {
         let all = list(world, &world.memory, &owners[0].filter, EVERYTHING);
-        list_all(world, owners, column, whose, all, figures, rows);
-        pages(world, ("SQLite", &world.sqlite), owners, whose, figures);
-        pages(world, ("memory", &world.memory), owners, whose, figures);
+        list_all(world, owners, column, whose, all, rows);
     }
 }
 
 /// The same from sled.
-pub(crate) fn lists_from_sled(world: &World, figures: &mut Figures, rows: &mut Vec<Row>) {
+pub(crate) fn lists_from_sled(world: &World, rows: &mut Vec<Row>) {
     let SledWorld { engine, bare, .. } = world.sled();
     for (owners, _, whose) in &owners(world.data) {
         let all = list(world, engine, &owners[0].filter, EVERYTHING);
@@ -226,9 +186,6 @@ pub(crate) fn lists_from_sled(world: &World, figures: &mut Figures, rows: &mut V
         );
         let what = format!("sled, {whose} {all} of {}", world.data.count());
         rows.push(Row::at_most(&what, "bare sled", &taken, 1.2));
-        figures.note(&format!("sled, {whose}"), &taken, all);
-        figures.note_of(1, &format!("{BARE} sled, {whose}"), &taken, all);
-        pages(world, ("sled", engine), owners, whose, figures);
     }
 }
 
@@ -237,28 +194,12 @@ pub(crate) fn of_owner(table: &str, column: &str) -> String {
     format!("{SELECT} {table} WHERE {column}_id = ?1 AND id > ?2 ORDER BY id")
 }
 
-fn pages(
-    world: &World,
-    (name, engine): (&str, &Engine),
-    owners: &[Owner],
-    whose: &str,
-    figures: &mut Figures,
-) {
-    let page = NonZeroUsize::new(PAGE).unwrap();
-    let page = |owner: &Owner| assert_eq!(list(world, engine, &owner.filter, page), PAGE);
-    // A store that the scan before has slowed down reads elsewhere until it is fast again.
-    owners.iter().cycle().take(SETTLE).for_each(page);
-    let taken = rounds(ROUNDS, vec![each(owners, page)]);
-    figures.note(&format!("{name}, a page of {PAGE} of {whose}"), &taken, PAGE);
-}
-
 fn list_all(
     world: &World,
     owners: &[Owner],
     column: &str,
     whose: &str,
     all: usize,
-    figures: &mut Figures,
     rows: &mut Vec<Row>,
 ) {
     let data = world.data;
@@ -308,7 +249,6 @@ fn list_all(
     let row = of_a_million(Row::at_least(&what, figure, peer, faster, 1_000.0));
     // A thousandth is read a thousand times as fast as all only if each is read faster.
     rows.push(if column == "user" { row } else { Row { target: String::new(), ..row } });
-    figures.note(&format!("SQLite, {whose}"), &taken, all);
 
     let records = kept(world, owners);
     let texts: Vec<Vec<String>> = records
@@ -340,7 +280,6 @@ fn list_all(
     rows.push(Row::figure(&what, figure(2, "their JSON"), "50 ns", beyond(2) <= 50.0));
     let row = Row::figure(&what, figure(1, "what it keeps"), "50 ns", beyond(1) <= 50.0);
     rows.push(Row { target: String::new(), ..row });
-    figures.note(&format!("memory, {whose}"), &taken, all);
 }
 
 /// Reads the records through the store, as the engine does, and leaves them as they are.
@@ -416,26 +355,6 @@ pub(crate) fn plans(world: &World, c: &mut Criterion) {
         }
     }
     group.finish();
-}
-
-/// With a hundred times the records no read costs more than twice as much for each that it returns,
-/// and a page hardly more.
-pub(crate) fn growth(figures: &[Figures], rows: &mut Vec<Row>, results: &mut Results) {
-    for of_size in figures {
-        for (what, nanos) in &of_size.read {
-            results.point("records", what, of_size.data.count() as f64, *nanos);
-        }
-    }
-    let [first, .., last] = figures else { return };
-    for ((what, few), (_, many)) in first.read.iter().zip(&last.read) {
-        let ratio = many / few;
-        let most = if what.contains("a page of") { 1.5 } else { 2.0 };
-        let label = format!("{what}, each record, of {}", last.data.count());
-        let peer = format!("of {}", first.data.count());
-        let row = Row::ratio(&label, nanos(*many), (&peer, nanos(*few)), ratio, most);
-        // What is underneath has no target of ours.
-        rows.push(if what.starts_with(BARE) { Row { target: String::new(), ..row } } else { row });
-    }
 }
 
 /// Reads the record by its id and decodes it, through the extension that engines use.
