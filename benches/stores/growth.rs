@@ -128,6 +128,14 @@ fn of_bare_engines(sizes: &mut Sizes<'_>) {
         let sql = query("id > ?1");
         again(&keys.places, move |after| read(world, &sql, &after.to_string(), PART))
     });
+    sizes.compare("bare sled, get by id", 1, none, |world, keys| {
+        let bare = &world.sled().bare;
+        again(&keys.ids, move |id| assert_eq!(bare.by_id(id.as_u64()), 1))
+    });
+    sizes.compare("bare sled, get by username", 1, none, |world, keys| {
+        let bare = &world.sled().bare;
+        again(&keys.names, move |name| assert_eq!(bare.by_name(name), 1))
+    });
     for (whose, owners) in OWNERS {
         let all = sizes.records_of(owners);
         sizes.compare(&format!("bare sled, {whose}"), all, none, |world, keys| {
