@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use portcullis_benches::data::Data;
 use portcullis_benches::rounds::{Contender, rounds, took};
 use portcullis_benches::table::Row;
 use rustix::fs::{Advice, fadvise};
@@ -58,7 +57,7 @@ pub(crate) fn lists(world: &World, rows: &mut Vec<Row>) {
 }
 
 fn compare(world: &World, owners: Vec<Owner>, column: &str, whose: &str, rows: &mut Vec<Row>) {
-    let data: Data = world.data;
+    let data = world.data;
     let all = list(world, &world.memory, &owners[0].filter, EVERYTHING);
     let zero = "0".repeat(16);
     let bare = |sql: String| {

@@ -145,7 +145,7 @@ mod tests {
     use crate::schema;
 
     impl Table {
-        fn statements(&self) -> [&str; 13] {
+        fn statements(&self) -> [&str; 14] {
             [
                 &self.by_id,
                 &self.by_unique_key,
@@ -158,6 +158,7 @@ mod tests {
                 &self.update,
                 &self.update_in_place,
                 &self.delete,
+                &self.grant,
                 &self.grants,
                 &self.revoke,
             ]

@@ -232,6 +232,24 @@ mod tests {
         }
     }
 
+    /// Digits are read together: none may let another one count for what it is not.
+    #[test]
+    fn every_byte_in_every_place_is_a_digit_or_refused() {
+        for place in 0..ID_TEXT_LEN {
+            for byte in 0..=u8::MAX {
+                let mut digits = *b"0123456789abcdef";
+                digits[place] = byte;
+                let digit = char::from(byte).to_digit(16);
+                let written = digit.filter(|_| !byte.is_ascii_uppercase());
+                assert_eq!(Id::from_digits(&digits).is_some(), written.is_some(), "{digits:?}");
+                if let Ok(text) = str::from_utf8(&digits) {
+                    let expected = digit.and_then(|_| u64::from_str_radix(text, 16).ok());
+                    assert_eq!(text.parse().ok(), expected.map(Id::from_u64), "{text:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn signs_prefixes_blanks_and_zero_are_refused() {
         for text in [
