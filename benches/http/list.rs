@@ -38,10 +38,7 @@ pub(crate) fn list(world: &World, rows: &mut Vec<Row>) {
     let peer = "reading and `to_vec`, no HTTP";
     let row = Row::at_most(&what, peer, &taken, 1.5);
     // The target is for a hundred thousand.
-    rows.push(match world.data.count() {
-        100_000 => row,
-        _ => Row { target: String::new(), ..row },
-    });
+    rows.push(row.promised_if(world.data.count() == 100_000));
     let throughput = length as f64 / taken.median(0) * 1e9 / 1_048_576.0;
     rows.push(Row {
         what: format!("{what}: JSON"),

@@ -40,7 +40,7 @@ impl Row {
 
     /// The first contender against the second, without a target.
     pub fn beside(what: &str, peer: &str, taken: &Rounds) -> Self {
-        Self { target: String::new(), ..Self::at_most(what, peer, taken, f64::INFINITY) }
+        Self::at_most(what, peer, taken, f64::INFINITY).promised_if(false)
     }
 
     /// A ratio that was made otherwise, which is to be no higher.
@@ -83,7 +83,14 @@ impl Row {
 
     /// A figure without a bound.
     pub fn alone(what: &str, figure: String) -> Self {
-        Self { target: String::new(), ..Self::figure(what, figure, "", true) }
+        Self::figure(what, figure, "", true).promised_if(false)
+    }
+
+    /// The same; without a target unless it is so.
+    #[must_use]
+    pub fn promised_if(self, is_so: bool) -> Self {
+        let target = if is_so { self.target } else { String::new() };
+        Self { target, ..self }
     }
 
     /// A peer that this machine does not have.

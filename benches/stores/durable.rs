@@ -251,8 +251,7 @@ fn take_turns(
         let row = Row::ratio(&what, nanos(ours), peer, ours / theirs, most);
         // By hand sled is patched without a transaction, and without a look at what there was.
         let like_for_like = name == "SQLite" || matches!(kind, Kind::Create);
-        let target = if like_for_like { row.target.clone() } else { String::new() };
-        rows.push(Row { target, ..row });
+        rows.push(row.promised_if(like_for_like));
     }
     let least = if name == "SQLite" { 1.6 } else { 2.5 };
     let a_second = |turns: &Turns| format!("{:.0} a second", turns.rate());
@@ -261,7 +260,6 @@ fn take_turns(
         let ratio = turns.rate() / alone.rate();
         let row =
             Row::at_least(&what, a_second(turns), ("1 writer", a_second(&alone)), ratio, least);
-        let target = if writers == 16 { row.target.clone() } else { String::new() };
-        rows.push(Row { target, ..row });
+        rows.push(row.promised_if(writers == 16));
     }
 }

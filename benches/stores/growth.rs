@@ -192,7 +192,6 @@ impl<'w> Sizes<'w> {
         let peer = format!("of {}", count(0));
         let peer = (peer.as_str(), nanos(of_each(0)));
         let row = Row::ratio(&label, nanos(of_each(last)), peer, taken.ratio(last, 0), most);
-        let target = if most.is_finite() { row.target.clone() } else { String::new() };
-        self.rows.push(Row { target, ..row });
+        self.rows.push(row.promised_if(most.is_finite()));
     }
 }

@@ -88,8 +88,7 @@ fn disk(data: Data, file: &Path, directory: &Path, rows: &mut Vec<Row>) {
         let what = format!("{store}, disk, of {}", data.count());
         let peer = ("columns and indexes, bare", a_record(bytes));
         let row = Row::ratio(&what, a_record(size), peer, size / bytes, 1.6);
-        let target = if store == "SQLite" { row.target.clone() } else { String::new() };
-        rows.push(Row { target, ..row });
+        rows.push(row.promised_if(store == "SQLite"));
     }
 }
 
