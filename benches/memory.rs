@@ -13,11 +13,13 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::Command;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use peak_alloc::PeakAlloc;
-use portcullis::password::HashParams;
+use portcullis::password::HashPoolConfig;
 use portcullis::store::{Kind, Lookup, MemoryStore, Store};
-use portcullis::{AuthorizationFilter, CacheConfig, Engine};
+use portcullis::{AuthorizationFilter, CacheConfig, Credentials, Engine};
 use portcullis_benches::data::{Data, sizes};
 use portcullis_benches::results::Results;
 use portcullis_benches::rounds::{median, took};
@@ -30,18 +32,17 @@ static MEMORY: PeakAlloc = PeakAlloc;
 /// Says that this process is the one to be measured.
 const SERVE: &str = "--serve";
 
-/// Hashing as it is unless set otherwise, of which each thread has an arena; or hardly any.
-const DEFAULT: &str = "default";
-const CHEAP: &str = "cheap";
-
 const MIB: f64 = 1_048_576.0;
+
+/// What a process may take without a cache, in MiB, besides what hashing takes while it goes on.
+const LEAST: f64 = 40.0;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [first, path, count, hashing] = arguments.as_slice()
+    if let [first, path, count] = arguments.as_slice()
         && first == SERVE
     {
-        serve(Path::new(path), Data::new(count.parse().unwrap()), hashing == DEFAULT);
+        serve(Path::new(path), Data::new(count.parse().unwrap()));
         return;
     }
     if !arguments.iter().any(|argument| argument == "--bench") {
@@ -97,8 +98,8 @@ fn of_a_list(data: Data) -> Row {
     Row::figure(&what, format!("{mib:.1} MiB"), "8 MiB", mib <= 8.0)
 }
 
-/// What a process needs that serves the file: the time to its first answer, and at the most.
-fn of_a_process(data: Data) -> [Row; 3] {
+/// What a process needs that serves the file: the time to its first answer, and memory.
+fn of_a_process(data: Data) -> [Row; 4] {
     let directory = data.cached("sqlite-2", |path| {
         let store = SqliteStore::open(path.join("portcullis.db")).unwrap();
         let runtime = runtime();
@@ -108,43 +109,62 @@ fn of_a_process(data: Data) -> [Row; 3] {
         runtime.block_on(store.close()).unwrap();
     });
     let path = directory.unwrap().join("portcullis.db");
-    let measure = |hashing: &str| {
+    let measure = || {
         let output = Command::new(std::env::current_exe().unwrap())
             .args([SERVE.as_ref(), path.as_os_str(), data.count().to_string().as_ref()])
-            .arg(hashing)
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let said = String::from_utf8(output.stdout).unwrap();
-        let mut said = said.split_whitespace().map(|word| word.parse::<f64>().unwrap());
-        (said.next().unwrap(), said.next().unwrap() / MIB)
+        String::from_utf8(output.stdout).unwrap().parse::<Served>().unwrap()
     };
-    let (_, without) = measure(CHEAP);
-    let runs: Vec<_> = (0..5).map(|_| measure(DEFAULT)).collect();
-    let first = median(&runs.iter().map(|(first, _)| *first).collect::<Vec<_>>());
-    let with = median(&runs.iter().map(|(_, resident)| *resident).collect::<Vec<_>>());
-    let of = |what: &str| format!("SQLite, a process on {}, {what}", data.count());
-    let memory = |what: &str, mib: f64, most: f64| {
-        Row::figure(&of(what), format!("{mib:.0} MiB"), &format!("{most} MiB"), mib <= most)
+    let runs: Vec<Served> = (0..5).map(|_| measure()).collect();
+    let of = |figure: fn(&Served) -> f64| median(&runs.iter().map(figure).collect::<Vec<_>>());
+    let what = |what: &str| format!("SQLite, a process on {}, {what}", data.count());
+    let memory = |of_what: &str, bytes: f64, most: f64| {
+        let mib = bytes / MIB;
+        Row::figure(&what(of_what), format!("{mib:.0} MiB"), &format!("{most:.0} MiB"), mib <= most)
     };
+    let hashing = HashPoolConfig::default();
+    let arenas = hashing.threads as f64 * f64::from(hashing.params.memory_kib()) / 1_024.0;
+    let first = of(|served| served.first);
     [
-        Row::figure(&of("first answer"), nanos(first), "50 ms", first <= 50e6),
-        memory("memory without hashing", without, 40.0),
-        memory("memory with hashing threads", with, 100.0),
+        Row::figure(&what("first answer"), nanos(first), "50 ms", first <= 50e6),
+        memory("memory", of(|served| served.reading), LEAST),
+        memory("memory while passwords are hashed", of(|served| served.hashing), LEAST + arenas),
+        memory("memory once nobody logs in", of(|served| served.after), LEAST),
     ]
 }
 
+/// What a process says that has served: nanoseconds, and bytes.
+struct Served {
+    first: f64,
+    reading: f64,
+    hashing: f64,
+    after: f64,
+}
+
+impl FromStr for Served {
+    type Err = String;
+
+    fn from_str(said: &str) -> Result<Self, String> {
+        let figures: Vec<f64> =
+            said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [first, reading, hashing, after] = figures[..] else { return Err(said.to_owned()) };
+        Ok(Self { first, reading, hashing, after })
+    }
+}
+
 /// Answers what a server is asked, without a cache, and tells how long the first answer took and
-/// how much memory there was at the most.
-fn serve(path: &Path, data: Data, hashing: bool) {
+/// how much memory there was: at the most while it read, and while it hashed passwords on every
+/// thread, and once it did so no more.
+fn serve(path: &Path, data: Data) {
+    let mut hashing = HashPoolConfig::default();
+    hashing.memory_kept = Duration::from_millis(100);
     let (first, (runtime, engine)) = took(|| {
         let runtime = runtime();
         let engine = runtime.block_on(async {
             let store = SqliteStore::options().create(false).open(path).unwrap();
-            let mut builder = Engine::builder(store).cache(CacheConfig::off());
-            if !hashing {
-                builder = builder.hash_params(HashParams::new(8, 1, 1).unwrap());
-            }
+            let builder = Engine::builder(store).cache(CacheConfig::off()).hashing(hashing);
             let engine = builder.build().await.unwrap();
             let id = data.id(data.count() / 2);
             engine.authorization(id).await.unwrap();
@@ -166,14 +186,29 @@ fn serve(path: &Path, data: Data, hashing: bool) {
             engine.list_authorizations(&filter, None, everything).await.unwrap();
         }
     });
-    println!("{first} {}", most_resident());
+    let reading = system_says("VmHWM:");
+    runtime.block_on(async {
+        // Nobody of whom there is a record, which costs as much.
+        let names: Vec<_> = (0..8 * hashing.threads).map(|number| number.to_string()).collect();
+        let log_ins =
+            names.iter().map(|name| engine.authenticate(Credentials::password(name, "whatever")));
+        for answer in futures_util::future::join_all(log_ins).await {
+            answer.unwrap_err();
+        }
+    });
+    let hashed = system_says("VmHWM:");
+    let begin = Instant::now();
+    while system_says("VmRSS:") > reading && begin.elapsed() < Duration::from_secs(2) {
+        std::thread::yield_now();
+    }
+    println!("{first} {reading} {hashed} {}", system_says("VmRSS:"));
     runtime.block_on(engine.store().close()).unwrap();
 }
 
-/// How much memory the system has given this process at the most, in bytes.
-fn most_resident() -> u64 {
+/// A line of what the system says of this process's memory, in bytes.
+fn system_says(name: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     kib.unwrap_or_default() * 1_024
 }

@@ -224,7 +224,7 @@ fn argon2id(
     arena: &mut Arena,
 ) -> Result<(), argon2::Error> {
     let params = params.to_argon2(output.len())?;
-    let blocks = arena.blocks(params.block_count());
+    let blocks = arena.blocks(params.block_count())?;
     Argon2::new(Algorithm::Argon2id, version, params).hash_password_into_with_memory(
         password.expose(),
         salt,
@@ -278,26 +278,32 @@ pub enum InvalidPasswordHash {
 #[derive(Default)]
 pub(super) struct Arena(Vec<Block>);
 
-impl Arena {
-    /// Memory for the parameters.
-    pub(super) fn for_params(params: HashParams) -> Self {
-        Self(vec![Block::new(); params.memory_kib as usize])
-    }
+/// The least that an arena reserves, of which only what is used takes memory. What is larger than
+/// 32 MiB glibc always asks of the system, and gives back to it when it is freed; anything smaller
+/// it keeps, once it has seen that size freed (`M_MMAP_THRESHOLD` in mallopt(3)).
+const LEAST_RESERVED: usize = (32 << 20) / Block::SIZE + 1;
 
-    fn blocks(&mut self, count: usize) -> &mut [Block] {
+impl Arena {
+    fn blocks(&mut self, count: usize) -> Result<&mut [Block], argon2::Error> {
         if self.0.len() < count {
+            self.release();
+            let reserved = self.0.try_reserve_exact(count.max(LEAST_RESERVED));
+            reserved.map_err(|_| argon2::Error::OutOfMemory)?;
             self.0.resize(count, Block::new());
         }
-        self.0.get_mut(..count).unwrap_or_default()
+        Ok(self.0.get_mut(..count).unwrap_or_default())
     }
 
-    /// Gives back what a foreign hash needed beyond the usual.
+    /// Gives back what a foreign hash needed, if that was more than is usual.
     pub(super) fn shrink_to(&mut self, params: HashParams) {
-        let usual = params.memory_kib as usize;
-        if self.0.len() > usual {
-            self.0.truncate(usual);
-            self.0.shrink_to_fit();
+        if self.0.len() > params.memory_kib as usize {
+            self.release();
         }
+    }
+
+    /// Gives everything back.
+    pub(super) fn release(&mut self) {
+        self.0 = Vec::new();
     }
 }
 
@@ -320,12 +326,11 @@ mod tests {
 
     #[test]
     fn the_defaults_are_owasps() {
-        let mut arena = Arena::for_params(HashParams::default());
         let hash = PasswordHash::compute(
             &password("grafana-pass-1"),
             HashParams::default(),
             &SystemRandom,
-            &mut arena,
+            &mut Arena::default(),
         )
         .unwrap();
         assert!(hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.expose());

@@ -20,27 +20,36 @@ use crate::{Error, ErrorKind, Random};
 pub struct HashPoolConfig {
     /// What a new hash costs.
     pub params: HashParams,
-    /// Number of threads, each with memory for one computation. Default: one for each core, at
-    /// most 8. At least 1.
+    /// Number of threads, each with memory for one computation while there is something to
+    /// compute. Default: one for each core, at most 8. At least 1.
     pub threads: usize,
     /// How many log-ins may wait for a thread. Default: 64. At least 1. As many new passwords may
     /// wait besides, and go first: whoever floods the log-in does not keep operators from changing
     /// a password.
     pub queue: usize,
+    /// How long a thread without work keeps its memory. Default: 10 seconds. To take it again makes
+    /// the next computation a little longer; with [`Duration::MAX`] it is kept for good.
+    pub memory_kept: Duration,
 }
 
 impl Default for HashPoolConfig {
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self { params: HashParams::default(), threads: cores.min(8), queue: 64 }
+        Self {
+            params: HashParams::default(),
+            threads: cores.min(8),
+            queue: 64,
+            memory_kept: Duration::from_secs(10),
+        }
     }
 }
 
 /// A fixed number of threads that compute and verify password hashes.
 ///
 /// Each thread reuses its memory, so that the whole takes `threads × memory` and no more, however
-/// many log in at once. A computation that has begun is finished even if whoever asked has gone:
-/// leaving early frees nothing to be used again. Dropping the last handle ends the threads.
+/// many log in at once, and none of it once nobody has for a while. A computation that has begun is
+/// finished even if whoever asked has gone: leaving early frees nothing to be used again. Dropping
+/// the last handle ends the threads.
 pub struct HashPool {
     queue: Arc<Queue<Job>>,
     params: HashParams,
@@ -74,7 +83,7 @@ impl HashPool {
     /// [`HashError::Zero`] for a number that is zero, [`HashError::Thread`] when the operating
     /// system starts no thread.
     pub fn start(config: HashPoolConfig, random: Arc<dyn Random>) -> Result<Self, HashError> {
-        let HashPoolConfig { params, threads, queue } = config;
+        let HashPoolConfig { params, threads, queue, memory_kept } = config;
         if threads == 0 {
             return Err(HashError::Zero("threads"));
         }
@@ -88,6 +97,7 @@ impl HashPool {
             let worker = Worker {
                 queue: Arc::clone(&pool.queue),
                 params,
+                memory_kept,
                 random: Arc::clone(&random),
                 computations: Arc::clone(&pool.computations),
             };
@@ -197,14 +207,15 @@ struct WorkersGone;
 struct Worker {
     queue: Arc<Queue<Job>>,
     params: HashParams,
+    memory_kept: Duration,
     random: Arc<dyn Random>,
     computations: Arc<AtomicU64>,
 }
 
 impl Worker {
     fn run(self) {
-        let mut arena = Arena::for_params(self.params);
-        while let Some(job) = self.queue.pop() {
+        let mut arena = Arena::default();
+        while let Some(job) = self.queue.pop(self.memory_kept, || arena.release()) {
             self.work(job, &mut arena);
             arena.shrink_to(self.params);
         }
@@ -246,7 +257,7 @@ mod tests {
 
     fn pool(threads: usize, queue: usize) -> HashPool {
         let params = HashParams::new(8, 1, 1).unwrap();
-        let config = HashPoolConfig { params, threads, queue };
+        let config = HashPoolConfig { params, threads, queue, memory_kept: Duration::MAX };
         HashPool::start(config, Arc::new(SystemRandom)).unwrap()
     }
 
@@ -302,7 +313,10 @@ mod tests {
             (Box::pin(pool.dummy(&secret)), Box::pin(pool.hash(&secret)));
         assert!(futures_util::poll!(&mut log_in).is_pending());
         assert!(futures_util::poll!(&mut change).is_pending());
-        assert!(matches!(pool.queue.pop(), Some(Job::Hash(..))), "the log-in went first");
+        assert!(
+            matches!(pool.queue.pop(Duration::MAX, || {}), Some(Job::Hash(..))),
+            "the log-in went first"
+        );
     }
 
     #[test]
