@@ -2,11 +2,12 @@
 """Authentication's part of a warm request, beside InfluxDB 1.6.
 
 Servers on loopback answer `GET /query?q=SHOW+DATABASES`: InfluxDB with and without authentication, and
-a host on axum that has a route with and one without `V1CredentialLayer`. They take turns, `wrk` asks
-each on 16 connections that are kept, and what counts is the CPU time of the server's process for
-each request. Servers have one core and `wrk` another one: what moves between cores costs more than
-authentication does, and another time something else. Medians of all rounds go into a table, and into
-target/bench-results/influxdb.json.
+hosts on axum with and without `V1CredentialLayer`. `wrk` asks each on 16 connections that are kept,
+and what counts is the CPU time of the server's process for each request. With and without are asked
+at the same time, and share one core: a machine that is a tenth slower in the next second, as those
+that share their host are, would otherwise hide a difference of a hundredth. `wrk` has another core:
+what moves between cores costs more than authentication does, and another time something else.
+Medians of all rounds go into a table, and into target/bench-results/influxdb.json.
 
 Needs Debian's `influxdb` (its server alone, not as a service) and `wrk`, and our `v1_host`:
 
@@ -34,9 +35,8 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 USER, PASSWORD = "telegraf", "s3cret-of-telegraf"
 BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-TICKS = os.sysconf("SC_CLK_TCK")
 CONNECTIONS = 16
-# One for the servers, which take turns, and one for who asks; the same one if there are no more.
+# One for the servers and one for who asks; the same one if there are no more.
 CORES = sorted(os.sched_getaffinity(0))
 
 CONFIG = """
@@ -55,11 +55,7 @@ bind-address = "127.0.0.1:{rpc}"
   auth-enabled = {auth}
 """
 
-# What is compared: each with authentication and without it.
-PAIRS = {
-    "InfluxDB": ("InfluxDB with authentication", "InfluxDB without"),
-    "Portcullis": ("axum with V1CredentialLayer", "axum without"),
-}
+PRODUCTS = ("Portcullis", "InfluxDB")
 
 
 def on_core(core):
@@ -76,9 +72,8 @@ class Server:
 
     def cpu(self):
         """Seconds of CPU time of all its threads."""
-        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
-        fields = stat.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        # What clock_getcpuclockid(3) says for a process: nanoseconds, where /proc has hundredths.
+        return time.clock_gettime(~self.process.pid << 3 | 2)
 
     def url(self, query, who=None):
         parameters = dict(query)
@@ -145,28 +140,34 @@ def v1_host(program):
     """The host, by its address with authentication and by the one without."""
     known = Server([program], stdout=subprocess.PIPE, text=True)
     known.address = known.process.stdout.readline().strip()
-    everybody = copy.copy(known)
-    everybody.address = known.process.stdout.readline().strip()
-    if not everybody.address:
+    anybody = copy.copy(known)
+    anybody.address = known.process.stdout.readline().strip()
+    if not anybody.address:
         sys.exit(f"{program} does not start")
-    return known, everybody
+    return known, anybody
 
 
-def burst(wrk, server, who, seconds):
-    """Requests a second, and microseconds of CPU time for each."""
+def burst(wrk, servers, who, seconds):
+    """Asks all the servers at once; microseconds of CPU time for each request, of each of them."""
     command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
     if who == "Basic":
         command += ["-H", f"Authorization: {BASIC}"]
-    before = server.cpu()
-    output = subprocess.run(
-        [*command, server.url({"q": "SHOW DATABASES"}, who)],
-        check=True, capture_output=True, text=True, preexec_fn=on_core(CORES[-1]),
-    ).stdout
-    used = server.cpu() - before
-    if "Non-2xx" in output or "Socket errors" in output:
-        sys.exit(f"{server.address} refuses:\n{output}")
-    requests, lasted = re.search(r"(\d+) requests in ([\d.]+)(?=s)", output).groups()
-    return int(requests) / float(lasted), used / int(requests) * 1e6
+    before = [server.cpu() for server in servers]
+    asking = [
+        subprocess.Popen(
+            [*command, server.url({"q": "SHOW DATABASES"}, who)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            preexec_fn=on_core(CORES[-1]),
+        )
+        for server in servers
+    ]
+    outputs = [one.communicate()[0] for one in asking]
+    used = [server.cpu() - begun for server, begun in zip(servers, before)]
+    for server, one, output in zip(servers, asking, outputs):
+        if one.returncode or "Non-2xx" in output or "Socket errors" in output:
+            sys.exit(f"{server.address} refuses:\n{output}")
+    requests = [int(re.search(r"(\d+) requests in", output)[1]) for output in outputs]
+    return [seconds * 1e6 / count for seconds, count in zip(used, requests)]
 
 
 def said(*command):
@@ -212,60 +213,68 @@ def row(what, here, peer, there, ratio=None, target="", reached=None):
 
 
 def measure(arguments, places, directory):
-    """What each server did in each round, with each way to say who asks."""
-    servers = {}
+    """What a request cost in each round, with authentication and without it."""
+    servers = []
     try:
-        servers["InfluxDB with authentication"] = influxd(
-            places["influxd"], directory / "with", True
-        )
-        servers["InfluxDB without"] = influxd(places["influxd"], directory / "without", False)
-        servers["axum with V1CredentialLayer"], servers["axum without"] = v1_host(
-            places["v1_host"]
-        )
-        turns = [(name, who) for who in ("Basic", "u and p") for name in servers]
-        for name, who in turns:
-            burst(places["wrk"], servers[name], who, 1)
+        influxdb = [
+            influxd(places["influxd"], directory / ("with" if auth else "without"), auth)
+            for auth in (True, False)
+        ]
+        servers += influxdb
+        hosts = [v1_host(places["v1_host"]) for _ in range(2)]
+        servers += [known for known, _ in hosts]
+
+        def pair(product, number):
+            """Who is asked with authentication and without it: hosts in turn, since two processes of
+            one program differ by more than authentication costs."""
+            if product == "InfluxDB":
+                return influxdb
+            return [hosts[number % 2][0], hosts[(number + 1) % 2][1]]
+
+        turns = [(product, who) for who in ("Basic", "u and p") for product in PRODUCTS]
+        for product, who in turns:
+            for number in range(2):
+                burst(places["wrk"], pair(product, number), who, 1)
         taken = {turn: [] for turn in turns}
         for number in range(arguments.rounds):
-            # Each round begins with another one, and every other one goes backwards: of two that are
-            # compared, each comes first as often as the other.
-            order = [(turn + number) % len(turns) for turn in range(len(turns))]
-            for turn in order[:: -1 if number % 2 else 1]:
-                name, who = turns[turn]
-                done = burst(places["wrk"], servers[name], who, arguments.seconds)
-                taken[name, who].append(done)
+            # Each round begins with another one, and of two rounds one asks the other of a pair first.
+            step = -1 if number // 2 % 2 else 1
+            for turn in range(len(turns)):
+                product, who = turns[(turn + number) % len(turns)]
+                known, anybody = burst(
+                    places["wrk"], pair(product, number)[::step], who, arguments.seconds
+                )[::step]
+                taken[product, who].append((known, anybody))
                 print(
-                    f"round {number + 1} of {arguments.rounds}, {name}, {who}: "
-                    f"{done[0]:,.0f} requests/s, {done[1]:.2f} µs",
+                    f"round {number + 1} of {arguments.rounds}, {product}, {who}: "
+                    f"{known:.2f} µs with authentication, {anybody:.2f} µs without",
                     file=sys.stderr,
                 )
         return taken
     finally:
-        for server in servers.values():
+        for server in servers:
             server.stop()
 
 
 def table(taken):
     """The rows: both whole figures, then the difference, for each way to say who asks."""
-    def middle(name, who, which):
-        return statistics.median(done[which] for done in taken[name, who])
+    def whole(product, who, which):
+        return statistics.median(costs[which] for costs in taken[product, who])
 
-    def whole(name, who):
-        return f"{middle(name, who, 1):.1f} µs, {middle(name, who, 0):,.0f} requests/s"
+    def part(product, who):
+        parts = [known - anybody for known, anybody in taken[product, who]]
+        # Two rounds together, in which hosts have changed places.
+        return statistics.median(map(statistics.mean, zip(parts[::2], parts[1::2])))
 
     rows = []
     for who in ("Basic", "u and p"):
-        share = {}
-        for product, (known, anybody) in PAIRS.items():
-            pairs = zip(taken[known, who], taken[anybody, who])
-            share[product] = statistics.median(one[1] - other[1] for one, other in pairs)
         for which, title in ((0, "with authentication"), (1, "without")):
-            ours, theirs = PAIRS["Portcullis"][which], PAIRS["InfluxDB"][which]
+            ours, theirs = (whole(product, who, which) for product in PRODUCTS)
             rows.append(row(
-                f"warm request {title}, {who}, CPU of the whole server", whole(ours, who),
-                "InfluxDB", whole(theirs, who), middle(ours, who, 1) / middle(theirs, who, 1),
+                f"warm request {title}, {who}, CPU of the whole server", f"{ours:.1f} µs",
+                "InfluxDB", f"{theirs:.1f} µs", ours / theirs,
             ))
-        ours, theirs = share["Portcullis"], share["InfluxDB"]
+        ours, theirs = (part(product, who) for product in PRODUCTS)
         rows.append(row(
             f"authentication's part of a warm request, {who}, CPU", f"{ours:.2f} µs",
             "InfluxDB", f"{theirs:.2f} µs", ours / theirs if theirs > 0 else None,
@@ -276,7 +285,7 @@ def table(taken):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15, help="how many (15)")
+    parser.add_argument("--rounds", type=int, default=16, help="how many, an even number (16)")
     parser.add_argument("--seconds", type=int, default=1, help="how long each turn takes (1)")
     parser.add_argument("--influxd", default="influxd", help="InfluxDB's server")
     parser.add_argument("--wrk", default="wrk", help="what asks")
@@ -284,6 +293,8 @@ def main():
     parser.add_argument("--v1-host", default=str(built), help="our server")
     arguments = parser.parse_args()
     places = {name: shutil.which(getattr(arguments, name)) for name in ("influxd", "wrk", "v1_host")}
+    if arguments.rounds < 2 or arguments.rounds % 2:
+        parser.error("--rounds must be even, since two rounds belong together")
     missing = [name for name, place in places.items() if not place]
     if missing:
         print(__doc__)

@@ -2,8 +2,8 @@
 //! everybody.
 //!
 //! `run.py` here starts it beside InfluxDB. It says the addresses in its first lines, and ends when it
-//! is told to. It is one process, since two of the same program differ by more than the layer costs:
-//! each has its memory elsewhere.
+//! is told to. `run.py` starts two, of which each is asked on either address in turn: two processes of
+//! one program differ by more than the layer costs, since each has its memory elsewhere.
 
 use std::io::Write;
 use std::sync::Arc;
