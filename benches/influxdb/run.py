@@ -216,13 +216,14 @@ def measure(arguments, places, directory):
     """What a request cost in each round, with authentication and without it."""
     servers = []
     try:
-        influxdb = [
-            influxd(places["influxd"], directory / ("with" if auth else "without"), auth)
-            for auth in (True, False)
-        ]
-        servers += influxdb
-        hosts = [v1_host(places["v1_host"]) for _ in range(2)]
-        servers += [known for known, _ in hosts]
+        for auth in (True, False):
+            place = directory / ("with" if auth else "without")
+            servers.append(influxd(places["influxd"], place, auth))
+        influxdb = list(servers)
+        hosts = []
+        for _ in range(2):
+            hosts.append(v1_host(places["v1_host"]))
+            servers.append(hosts[-1][0])
 
         def pair(product, number):
             """Who is asked with authentication and without it: hosts in turn, since two processes of

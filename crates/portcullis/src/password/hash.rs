@@ -295,7 +295,7 @@ impl Arena {
     }
 
     /// Gives back what a foreign hash needed, if that was more than is usual.
-    pub(super) fn shrink_to(&mut self, params: HashParams) {
+    pub(super) fn release_above(&mut self, params: HashParams) {
         if self.0.len() > params.memory_kib as usize {
             self.release();
         }
@@ -322,6 +322,24 @@ mod tests {
 
     fn matches(hash: &PasswordHash, text: &str) -> bool {
         hash.matches(&password(text), &mut Arena::default()).unwrap()
+    }
+
+    #[test]
+    fn memory_that_cannot_be_had_is_an_error_and_the_next_can() {
+        let mut arena = Arena::default();
+        assert_eq!(arena.blocks(usize::MAX).unwrap_err(), argon2::Error::OutOfMemory);
+        assert_eq!(arena.blocks(8).unwrap().len(), 8);
+    }
+
+    #[test]
+    fn only_what_is_more_than_usual_is_given_back() {
+        let mut arena = Arena::default();
+        for (used, kept) in [(8, 8), (9, 0)] {
+            arena.blocks(used).unwrap();
+            arena.release_above(cheap());
+            assert_eq!(arena.0.len(), kept);
+        }
+        assert_eq!(arena.0.capacity(), 0);
     }
 
     #[test]

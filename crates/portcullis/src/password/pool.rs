@@ -217,7 +217,7 @@ impl Worker {
         let mut arena = Arena::default();
         while let Some(job) = self.queue.pop(self.memory_kept, || arena.release()) {
             self.work(job, &mut arena);
-            arena.shrink_to(self.params);
+            arena.release_above(self.params);
         }
     }
 
