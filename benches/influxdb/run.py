@@ -4,9 +4,10 @@
 Servers on loopback answer `GET /query?q=SHOW+DATABASES`: InfluxDB with and without authentication, and
 hosts on axum with and without `V1CredentialLayer`. `wrk` asks each on 16 connections that are kept,
 and what counts is the CPU time of the server's process for each request. With and without are asked
-at the same time, and share one core: a machine that is a tenth slower in the next second, as those
-that share their host are, would otherwise hide a difference of a hundredth. `wrk` has another core:
-what moves between cores costs more than authentication does, and another time something else.
+in turns of a fiftieth of a second, on one core: a machine that is a tenth slower in the next second,
+as those that share their host are, would otherwise hide a difference of a hundredth, and two at once
+would each be slowed by what the other leaves in the caches. `wrk` has another core: what moves between
+cores costs more than authentication does, and another time something else.
 Medians of all rounds go into a table, and into target/bench-results/influxdb.json.
 
 Needs Debian's `influxdb` (its server alone, not as a service) and `wrk`, and our `v1_host`:
@@ -22,6 +23,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -38,6 +40,8 @@ BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 CONNECTIONS = 16
 # One for the servers and one for who asks; the same one if there are no more.
 CORES = sorted(os.sched_getaffinity(0))
+# For how many seconds one server answers while the other is stopped.
+SLICE = 0.02
 
 CONFIG = """
 reporting-disabled = true
@@ -88,8 +92,16 @@ class Server:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.read()
 
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self):
         self.process.terminate()
+        # One that is paused would not end.
+        self.go_on()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
@@ -148,11 +160,14 @@ def v1_host(program):
 
 
 def burst(wrk, servers, who, seconds):
-    """Asks all the servers at once; microseconds of CPU time for each request, of each of them."""
+    """Asks all the servers in turns, for so many seconds together; microseconds of CPU time for each
+    request, of each of them."""
     command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
     if who == "Basic":
         command += ["-H", f"Authorization: {BASIC}"]
     before = [server.cpu() for server in servers]
+    for server in servers:
+        server.pause()
     asking = [
         subprocess.Popen(
             [*command, server.url({"q": "SHOW DATABASES"}, who)],
@@ -161,6 +176,13 @@ def burst(wrk, servers, who, seconds):
         )
         for server in servers
     ]
+    while all(one.poll() is None for one in asking):
+        for server in servers:
+            server.go_on()
+            time.sleep(SLICE)
+            server.pause()
+    for server in servers:
+        server.go_on()
     outputs = [one.communicate()[0] for one in asking]
     used = [server.cpu() - begun for server, begun in zip(servers, before)]
     for server, one, output in zip(servers, asking, outputs):
@@ -287,7 +309,7 @@ def table(taken):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=16, help="how many, an even number (16)")
-    parser.add_argument("--seconds", type=int, default=1, help="how long each turn takes (1)")
+    parser.add_argument("--seconds", type=int, default=1, help="how long each pair is asked (1)")
     parser.add_argument("--influxd", default="influxd", help="InfluxDB's server")
     parser.add_argument("--wrk", default="wrk", help="what asks")
     built = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/v1_host"

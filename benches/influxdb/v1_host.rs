@@ -8,12 +8,14 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use axum::Router;
+use axum::extract::Request;
 use axum::routing::get;
+use axum::{Router, ServiceExt};
 use portcullis::store::MemoryStore;
 use portcullis::{Engine, Name, NewAuthorization, Permission, Resource, SetUp, Username};
 use portcullis_http::V1CredentialLayer;
 use tokio::net::TcpListener;
+use tower_layer::Layer as _;
 
 /// What InfluxDB answers where there is one database.
 const ANSWER: &str = "{\"results\":[{\"statement_id\":0,\"series\":[{\"name\":\"databases\",\
@@ -23,7 +25,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let open = Router::new().route("/query", get(async || ANSWER));
-        let known = open.clone().layer(V1CredentialLayer::new(engine().await));
+        // All of it is protected, so the layer is around the router and not around each route.
+        let known = V1CredentialLayer::new(engine().await).layer(open.clone());
+        let known = ServiceExt::<Request>::into_make_service(known);
         let listeners = [listener().await, listener().await];
         for listener in &listeners {
             println!("{}", listener.local_addr().unwrap());

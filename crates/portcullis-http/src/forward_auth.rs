@@ -24,7 +24,7 @@ use crate::client_address::{ClientAddressLayer, source};
 use crate::envelope::{Envelope, log_failure};
 use crate::login::cut;
 use crate::original::{Original, OriginalUri};
-use crate::query::{self, Parameter};
+use crate::query::{self, Encoded, Parameter};
 use crate::trace::TraceLayer;
 use crate::v1_credentials::Decoded;
 use crate::v1_layer::{authenticate, challenge};
@@ -269,7 +269,7 @@ impl Asked {
         if found.next().is_some() {
             return Err("the proxy asks twice".to_owned());
         }
-        let value = parameter.readable().map(query::decoded);
+        let value = parameter.value().map(Encoded::decode);
         let value = value.and_then(|value| String::from_utf8(value).ok());
         let value = value.ok_or("what the proxy asks is not encoded for a URL")?;
         if parameter.is("permission") {

@@ -6,15 +6,15 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use thiserror::Error;
 
-use crate::query::{self, Parameter};
+use crate::query::{self, Encoded, Parameter};
 use crate::v1_credentials::{Decoded, Presented};
 
 /// The original request.
 pub(crate) struct Original<'a> {
     /// Where it goes, if the proxy tells.
     pub(crate) uri: Option<OriginalUri<'a>>,
-    username: Option<&'a str>,
-    password: Option<&'a str>,
+    username: Option<Encoded<'a>>,
+    password: Option<Encoded<'a>>,
     authorization: Option<&'a HeaderValue>,
 }
 
@@ -103,7 +103,7 @@ impl<'a> OriginalUri<'a> {
         let Some(value) = self.database.value().map_err(|Twice| Unclear::Database)? else {
             return Ok(None);
         };
-        let name = String::from_utf8(query::decoded(value)).map_err(|_| Unclear::Database)?;
+        let name = String::from_utf8(value.decode()).map_err(|_| Unclear::Database)?;
         Ok(Some(name).filter(|name| !name.is_empty()))
     }
 }
@@ -115,19 +115,19 @@ struct Twice;
 #[derive(Clone, Copy)]
 enum Only<'a> {
     Absent,
-    Value(&'a str),
+    Value(Encoded<'a>),
     Unclear,
 }
 
 impl<'a> Only<'a> {
     fn add(&mut self, parameter: Parameter<'a>) {
-        *self = match (*self, parameter.readable()) {
+        *self = match (*self, parameter.value()) {
             (Only::Absent, Some(value)) => Only::Value(value),
             _ => Only::Unclear,
         };
     }
 
-    const fn value(self) -> Result<Option<&'a str>, Twice> {
+    const fn value(self) -> Result<Option<Encoded<'a>>, Twice> {
         match self {
             Only::Absent => Ok(None),
             Only::Value(value) => Ok(Some(value)),

@@ -9,7 +9,7 @@ use portcullis::Credentials;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::query;
+use crate::query::{self, Encoded};
 
 /// How v1 credentials were presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,8 @@ impl V1Credentials {
     /// [`NoCredentials`] when there are none, or none that can be read.
     pub fn parse(uri: &Uri, headers: &HeaderMap) -> Result<Self, NoCredentials> {
         let mut decoded = Decoded::default();
-        let found = Presented::find(uri, headers, &mut decoded).ok_or(NoCredentials)?;
+        let authorization = headers.get(header::AUTHORIZATION);
+        let found = Presented::find(uri, authorization, &mut decoded).ok_or(NoCredentials)?;
         Ok(Self {
             scheme: found.scheme,
             username: Zeroizing::new(found.username.to_owned()),
@@ -123,42 +124,42 @@ impl Decoded {
 }
 
 impl<'a> Presented<'a> {
-    /// Finds the credentials of a request.
+    /// Finds the credentials in the URI and the `Authorization` of a request.
     pub(crate) fn find(
         uri: &'a Uri,
-        headers: &'a HeaderMap,
-        decoded: &'a mut Decoded,
-    ) -> Option<Self> {
-        let [username, password] = query::first(uri.query().unwrap_or_default(), ["u", "p"]);
-        Self::find_in(username, password, headers.get(header::AUTHORIZATION), decoded)
-    }
-
-    /// Finds the credentials in the values of `u` and `p`, as they stand in a query, and a header.
-    pub(crate) fn find_in(
-        username: Option<&'a str>,
-        password: Option<&'a str>,
         authorization: Option<&'a HeaderValue>,
         decoded: &'a mut Decoded,
     ) -> Option<Self> {
-        let username = username.filter(|username| !username.is_empty());
-        let password = password.filter(|password| !password.is_empty());
-        if let (Some(username), Some(password)) = (username, password) {
+        let [username, password] = query::u_and_p(uri.query().unwrap_or_default());
+        Self::find_in(username, password, authorization, decoded)
+    }
+
+    /// Finds the credentials in the values of `u` and `p` and in a header.
+    pub(crate) fn find_in(
+        username: Option<Encoded<'a>>,
+        password: Option<Encoded<'a>>,
+        authorization: Option<&'a HeaderValue>,
+        decoded: &'a mut Decoded,
+    ) -> Option<Self> {
+        if let (Some(username), Some(password)) = (username, password)
+            && username.len() > 0
+            && password.len() > 0
+        {
             return Some(Self::of_query(username, password, decoded));
         }
         let header = authorization?.as_bytes();
         Self::of_token(header).or_else(|| Self::of_basic(header, decoded))
     }
 
-    fn of_query(username: &'a str, secret: &'a str, decoded: &'a mut Decoded) -> Self {
+    fn of_query(username: Encoded<'a>, secret: Encoded<'a>, decoded: &'a mut Decoded) -> Self {
         let scheme = Scheme::Url;
-        if query::is_plain(username) && query::is_plain(secret) {
+        if let (Some(username), Some(secret)) = (username.plain(), secret.plain()) {
             return Self { scheme, username, secret: secret.as_bytes() };
         }
-        // Decoding makes nothing longer.
         let decoded = decoded.room(username.len() + secret.len());
-        query::decode_into(decoded, username);
+        username.decode_into(decoded);
         let end = decoded.len();
-        query::decode_into(decoded, secret);
+        secret.decode_into(decoded);
         let (username, secret) = decoded.split_at(end);
         Self { scheme, username: name(username), secret }
     }
@@ -247,9 +248,10 @@ mod tests {
 
     /// What [`V1Credentials::parse`] is to find, with a copy at each step.
     fn plainly(query: &str, header: Option<&[u8]>) -> Option<(Scheme, Vec<u8>, Vec<u8>)> {
-        let value = |name| query::first(query, [name])[0].filter(|value| !value.is_empty());
+        let query = query::Query::parse(query);
+        let value = |name| query.bytes(name).filter(|value| !value.is_empty()).map(<[u8]>::to_vec);
         if let (Some(username), Some(password)) = (value("u"), value("p")) {
-            return Some((Scheme::Url, query::decoded(username), query::decoded(password)));
+            return Some((Scheme::Url, username, password));
         }
         let header = std::str::from_utf8(header?).ok()?;
         if let Some(text) = header.strip_prefix("Token ").filter(|text| !text.contains(' ')) {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::Either;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use portcullis::{Engine, Error, ErrorKind, Principal};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -16,7 +16,7 @@ use tower_service::Service;
 use crate::client_address::source;
 use crate::envelope::Envelope;
 use crate::login::log_refusal;
-use crate::redact::{mark_sensitive, remove_credentials};
+use crate::redact::{mark_sensitive, remove_passwords};
 use crate::v1_credentials::{Decoded, Presented};
 
 /// What a browser or a 1.x client is told to present.
@@ -37,6 +37,29 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"portculli
 ///
 /// With a [`ClientAddressLayer`](crate::ClientAddressLayer) around it, the engine and the log of
 /// refused log-ins are told where the client is.
+///
+/// [`Router::layer`](axum::Router::layer) puts it around each route. Where all of them are protected
+/// it can be put around the whole router instead: then a request is routed once it is known whose it
+/// is, and costs some hundred nanoseconds less.
+///
+/// ```no_run
+/// use axum::extract::Request;
+/// use axum::routing::{Router, post};
+/// use axum::{ServiceExt, http::StatusCode};
+/// use portcullis::{Engine, store::MemoryStore};
+/// use portcullis_http::V1CredentialLayer;
+/// use tower_layer::Layer;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let engine = Engine::builder(MemoryStore::new()?).build().await?;
+/// let router = Router::new().route("/write", post(async || StatusCode::NO_CONTENT));
+/// let app = V1CredentialLayer::new(engine).layer(router);
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8086").await?;
+/// axum::serve(listener, ServiceExt::<Request>::into_make_service(app)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct V1CredentialLayer {
     engine: Engine,
@@ -89,8 +112,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let authorization = self.layer.take_authorization(request.headers_mut());
         // Who is known, and nearly everybody is, goes on at once.
-        if request.uri().path() == "/ping" || self.layer.admit_known(&mut request) {
+        if request.uri().path() == "/ping"
+            || self.layer.admit_known(&mut request, authorization.as_ref())
+        {
             self.layer.hide(&mut request);
             return Either::Left(self.inner.call(request));
         }
@@ -100,7 +126,7 @@ where
         let layer = self.layer.clone();
         let (mut parts, body) = request.into_parts();
         Either::Right(Box::pin(async move {
-            match admit(&layer.engine, &parts).await {
+            match admit(&layer.engine, &parts, authorization.as_ref()).await {
                 Ok(principal) => drop(parts.extensions.insert(principal)),
                 Err(rejection) => return Ok(respond(&rejection)),
             }
@@ -112,10 +138,23 @@ where
 }
 
 impl V1CredentialLayer {
+    /// Returns the first `Authorization`. What lies behind sees it only if it is to be kept.
+    fn take_authorization(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
+        if self.keep_credentials {
+            mark_sensitive(headers);
+            return headers.get(header::AUTHORIZATION).cloned();
+        }
+        headers.remove(header::AUTHORIZATION)
+    }
+
     /// Adds who it is to the request, if that is known.
-    fn admit_known<B>(&self, request: &mut Request<B>) -> bool {
+    fn admit_known<B>(
+        &self,
+        request: &mut Request<B>,
+        authorization: Option<&HeaderValue>,
+    ) -> bool {
         let mut decoded = Decoded::default();
-        let found = Presented::find(request.uri(), request.headers(), &mut decoded);
+        let found = Presented::find(request.uri(), authorization, &mut decoded);
         let known = found.and_then(|found| self.engine.authenticate_known(found.as_credentials()));
         let is_known = known.is_some();
         if let Some(principal) = known {
@@ -124,19 +163,21 @@ impl V1CredentialLayer {
         is_known
     }
 
-    /// Keeps the credentials from what lies behind.
+    /// Keeps the passwords in the URI from what lies behind.
     fn hide<B>(&self, request: &mut Request<B>) {
-        if self.keep_credentials {
-            mark_sensitive(request.headers_mut());
-        } else {
-            remove_credentials(request);
+        if !self.keep_credentials {
+            remove_passwords(request);
         }
     }
 }
 
-async fn admit(engine: &Engine, parts: &Parts) -> Result<Principal, Envelope> {
+async fn admit(
+    engine: &Engine,
+    parts: &Parts,
+    authorization: Option<&HeaderValue>,
+) -> Result<Principal, Envelope> {
     let mut decoded = Decoded::default();
-    let found = Presented::find(&parts.uri, &parts.headers, &mut decoded);
+    let found = Presented::find(&parts.uri, authorization, &mut decoded);
     let credentials = found.ok_or_else(Envelope::unauthorized_access)?;
     authenticate(engine, credentials, source(&parts.extensions)).await.map_err(v1_envelope)
 }

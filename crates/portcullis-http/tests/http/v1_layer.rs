@@ -7,6 +7,7 @@ use axum::{Extension, Router};
 use http::Request;
 use portcullis::{ErrorKind, Principal};
 use portcullis_http::{Authenticated, V1CredentialLayer, v1_rejection};
+use tower::Layer as _;
 
 use crate::support::{Answer, Server, send};
 
@@ -110,6 +111,27 @@ async fn what_lies_behind_sees_no_credentials_unless_it_says_so() {
         assert_eq!(answer.text, format!("/db{path}?db=x&p=redacted {path}?db=x&p=redacted []"));
         let answer = get(&hidden, &format!("/db{path}?db=x"), Some(basic)).await;
         assert_eq!(answer.text, format!("/db{path}?db=x {path}?db=x []"));
+    }
+}
+
+#[tokio::test]
+async fn around_a_whole_router_it_does_what_it_does_around_each_route() {
+    let (server, _) = host().await;
+    let layer = V1CredentialLayer::new(server.engine.clone());
+    let route = Router::new().route("/write", any(show)).route("/ping", any(show));
+    let (inside, around) = (route.clone().layer(layer.clone()), layer.layer(route));
+    let around = Router::new().fallback_service(around);
+    for (uri, status) in [
+        ("/write?u=telegraf&p=telegraf-password", 200),
+        ("/write?u=telegraf&p=wrong", 401),
+        ("/ping?p=alone", 200),
+        ("/nowhere", 401),
+        ("/nowhere?u=telegraf&p=telegraf-password", 404),
+    ] {
+        let answers = [get(&inside, uri, None).await, get(&around, uri, None).await];
+        assert_eq!(answers.each_ref().map(|answer| answer.status.as_u16()), [status; 2], "{uri}");
+        assert_eq!(answers[0].text, answers[1].text);
+        assert!(!answers[0].text.contains("password") && !answers[0].text.contains("alone"));
     }
 }
 
