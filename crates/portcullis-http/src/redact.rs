@@ -2,7 +2,7 @@
 
 use axum::extract::OriginalUri;
 use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery};
+use http::uri::{Authority, InvalidUri, PathAndQuery};
 use http::{HeaderMap, Request, Uri, header};
 
 use crate::query::until;
@@ -15,7 +15,8 @@ const REDACTED: &[u8] = b"redacted";
 /// The value of every parameter `p` of the query is replaced, also where the name is encoded or in
 /// another case, and what stands before an `@` in the authority is left out. Usernames are no
 /// secrets and stay. What a host puts into other parameters is the host's: the text of a query may
-/// hold a password as well.
+/// hold a password as well. Where `redacted` would make the URI longer than 65,534 bytes, which none
+/// can be, nothing stands in the place of passwords.
 ///
 /// ```
 /// use portcullis_http::redacted;
@@ -76,21 +77,34 @@ fn without_passwords(uri: &Uri) -> Option<Uri> {
 
 /// Returns the path and query without passwords, if there are any.
 fn redact(whole: &PathAndQuery) -> Option<PathAndQuery> {
-    let query = whole.query()?;
-    let (before, mut rest) = cut_at_password(query)?;
-    let password = query.len() - before.len() - rest.len();
-    let before = whole.as_str().get(..whole.as_str().len() - password - rest.len())?;
+    let cut = cut_at_password(whole.query()?)?;
+    // No URI is longer than 65,534 bytes, but with nothing in the place of passwords it becomes no
+    // longer than it was.
+    let redacted = write(whole, cut, REDACTED).or_else(|_| write(whole, cut, b""));
+    Some(redacted.unwrap_or_else(|_| PathAndQuery::from_static("/")))
+}
+
+/// Writes the word in the place of the first password, which is between the two parts of the query,
+/// and of all that follow.
+fn write(
+    whole: &PathAndQuery,
+    (before, mut rest): (&str, &str),
+    word: &[u8],
+) -> Result<PathAndQuery, InvalidUri> {
+    let path = whole.path().as_bytes();
     // As much as one password needs, since nearly never there are two.
-    let mut out = Vec::with_capacity(before.len() + REDACTED.len() + rest.len());
-    out.extend_from_slice(before.as_bytes());
-    out.extend_from_slice(REDACTED);
+    let length = path.len() + b"?".len() + before.len() + word.len() + rest.len();
+    let mut out = Vec::with_capacity(length);
+    for part in [path, b"?", before.as_bytes(), word] {
+        out.extend_from_slice(part);
+    }
     while let Some((before, after)) = cut_at_password(rest) {
         out.extend_from_slice(before.as_bytes());
-        out.extend_from_slice(REDACTED);
+        out.extend_from_slice(word);
         rest = after;
     }
     out.extend_from_slice(rest.as_bytes());
-    PathAndQuery::from_maybe_shared(Bytes::from(out)).ok()
+    PathAndQuery::from_maybe_shared(Bytes::from(out))
 }
 
 /// Returns what is before the value of the first password, and what is after it.
@@ -147,6 +161,23 @@ mod tests {
         ] {
             assert_eq!(shown(uri), expected, "{uri}");
         }
+    }
+
+    #[test]
+    fn no_password_is_left_where_there_is_no_room_for_the_word() {
+        const LONGEST: usize = 65_534;
+        for (room, passwords, expected) in [
+            (2, "p=s3cret", "p=redacted"),
+            (1, "p=s3cret", "p="),
+            (0, "p=s3cret&p=s3cret", "p=&p="),
+        ] {
+            let begin = "/write?db=";
+            let length = LONGEST - room - begin.len() - "&".len() - passwords.len();
+            let begin = format!("{begin}{}", "x".repeat(length));
+            assert_eq!(shown(&format!("{begin}&{passwords}")), format!("{begin}&{expected}"));
+        }
+        let many = format!("/write?{}", "p=&".repeat(LONGEST / 4));
+        assert_eq!(shown(&many), many);
     }
 
     #[test]

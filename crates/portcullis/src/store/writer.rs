@@ -51,9 +51,10 @@ pub trait Committer: Send + 'static {
 /// A thread that commits batches in groups, and the queue of what it is asked to do.
 ///
 /// Batches that arrive while a group is being made durable become the next group, and so do those of
-/// writers who were answered with it and come back at once: many writers share one wait for the disk. Whatever is in the queue is carried out, whether or not
-/// the future that put it there is dropped. The thread ends when the writer is
-/// [finished](GroupWriter::finish) or dropped, after everything in the queue.
+/// writers who were answered with it and come back at once: many writers share one wait for the
+/// disk. Whatever is in the queue is carried out, whether or not the future that put it there is
+/// dropped. The thread ends when the writer is [finished](GroupWriter::finish) or dropped, after
+/// everything in the queue.
 #[derive(Debug)]
 pub struct GroupWriter<C> {
     queue: Mutex<Option<mpsc::Sender<Request<C>>>>,
