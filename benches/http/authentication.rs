@@ -7,13 +7,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::FutureExt as _;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -24,8 +25,8 @@ use portcullis_benches::rounds::{Contender, Rounds, median, on_this_thread, roun
 use portcullis_benches::table::{Row, nanos};
 use portcullis_http::V1CredentialLayer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-use tokio::runtime::Builder;
-use tower::{Layer as _, Service as _, service_fn};
+use tokio::runtime::{Builder, Runtime};
+use tower::{Layer as _, Service, service_fn};
 
 use crate::engine::runtime;
 
@@ -40,8 +41,7 @@ const CALLS: usize = 10_000;
 
 const TARGET: f64 = 1_000.0;
 
-/// Protected, and open to everybody. As long as each other.
-const PATHS: [&str; 2] = ["/query", "/plain"];
+const PATH: &str = "/query";
 
 const ANSWER: &str = "{\"results\":[]}";
 
@@ -58,7 +58,8 @@ pub(crate) fn authentication(rows: &mut Vec<Row>) {
         let query = format!("q=SHOW+DATABASES{in_query}");
         let asked = Asked { query, header };
         for (how, taken) in [
-            ("through a server", through_a_server(&layer, &asked)),
+            ("in a router", through_servers(|server| server.layer(layer.clone()), &asked)),
+            ("around a router", through_servers(|server| layer.layer(server), &asked)),
             ("the layer alone", alone(&layer, &asked)),
         ] {
             rows.push(share(&format!("a warm request, {scheme}, {how}"), &taken));
@@ -73,25 +74,26 @@ struct Asked {
     header: Option<String>,
 }
 
-/// With all that a server of axum does with a request, on a pipe in memory.
-fn through_a_server(layer: &V1CredentialLayer, Asked { query, header }: &Asked) -> Rounds {
+/// With all that a server of axum does with a request, on a pipe in memory: what is protected beside
+/// what is open to everybody.
+fn through_servers<S>(protect: impl Fn(Router) -> S, Asked { query, header }: &Asked) -> Rounds
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
     let header = header.as_deref();
     let header = header.map_or(String::new(), |value| format!("Authorization: {value}\r\n"));
-    let [known, open] = PATHS;
-    let route = || get(async || ANSWER);
-    let router = Router::new().route(known, route().layer(layer.clone())).route(open, route());
+    let request = format!("GET {PATH}?{query} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n");
+    let requests = request.repeat(AT_ONCE);
     let runtime = Builder::new_current_thread().build().unwrap();
-    let (client, server) = tokio::io::duplex(64 * 1_024);
-    let service = TowerToHyperService::new(router);
-    runtime.spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service));
-    let client = RefCell::new(client);
-    let (client, runtime) = (&client, &runtime);
-    let contenders = PATHS.map(|path| -> Contender<'_> {
-        let request = format!("GET {path}?{query} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n");
+    let open = Router::new().route(PATH, get(async || ANSWER));
+    let clients = [serve(&runtime, protect(open.clone())), serve(&runtime, open)].map(RefCell::new);
+    let (requests, runtime) = (&requests, &runtime);
+    let contenders = clients.each_ref().map(|client| -> Contender<'_> {
         let mut answers = vec![0; 64 * 1_024];
         let length = runtime.block_on(first(&mut client.borrow_mut(), &request, &mut answers));
         answers.truncate(length * AT_ONCE);
-        let requests = request.repeat(AT_ONCE);
         Box::new(move || {
             let client = &mut *client.borrow_mut();
             let mut ask = || {
@@ -104,6 +106,19 @@ fn through_a_server(layer: &V1CredentialLayer, Asked { query, header }: &Asked) 
         })
     });
     rounds(ROUNDS, contenders.into())
+}
+
+/// Serves one connection, and returns the client's end.
+fn serve<S>(runtime: &Runtime, service: S) -> DuplexStream
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    let (client, server) = tokio::io::duplex(64 * 1_024);
+    let service = TowerToHyperService::new(service);
+    runtime.spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service));
+    client
 }
 
 /// Asks once and returns how long the answer is.
@@ -128,7 +143,7 @@ async fn first(client: &mut DuplexStream, request: &str, answer: &mut [u8]) -> u
 fn alone(layer: &V1CredentialLayer, Asked { query, header }: &Asked) -> Rounds {
     let answer =
         service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(Bytes::new()))));
-    let uri: Uri = format!("/query?{query}").parse().unwrap();
+    let uri: Uri = format!("{PATH}?{query}").parse().unwrap();
     let header = header.as_deref().map(|value| HeaderValue::from_str(value).unwrap());
     let request = || {
         let mut request = Request::new(());

@@ -2,7 +2,7 @@
 """Authentication's part of a warm request, beside InfluxDB 1.6.
 
 Servers on loopback answer `GET /query?q=SHOW+DATABASES`: InfluxDB with and without authentication, and
-hosts on axum with and without `V1CredentialLayer`. `wrk` asks each on 16 connections that are kept,
+hosts on axum with and without a `V1CredentialLayer` around their router. `wrk` asks each on 16 connections that are kept,
 and what counts is the CPU time of the server's process for each request. With and without are asked
 in turns of a fiftieth of a second, on one core: a machine that is a tenth slower in the next second,
 as those that share their host are, would otherwise hide a difference of a hundredth, and two at once
@@ -99,9 +99,9 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
 
     def stop(self):
-        self.process.terminate()
         # One that is paused would not end.
         self.go_on()
+        self.process.terminate()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
@@ -176,7 +176,7 @@ def burst(wrk, servers, who, seconds):
         )
         for server in servers
     ]
-    while all(one.poll() is None for one in asking):
+    while any(one.poll() is None for one in asking):
         for server in servers:
             server.go_on()
             time.sleep(SLICE)
@@ -184,6 +184,11 @@ def burst(wrk, servers, who, seconds):
     for server in servers:
         server.go_on()
     outputs = [one.communicate()[0] for one in asking]
+    # What was asked last is answered, though nobody counts it.
+    time.sleep(SLICE)
+    for server in servers:
+        if server.process.poll() is not None:
+            sys.exit(f"{server.address} has ended by itself")
     used = [server.cpu() - begun for server, begun in zip(servers, before)]
     for server, one, output in zip(servers, asking, outputs):
         if one.returncode or "Non-2xx" in output or "Socket errors" in output:
@@ -260,7 +265,7 @@ def measure(arguments, places, directory):
                 burst(places["wrk"], pair(product, number), who, 1)
         taken = {turn: [] for turn in turns}
         for number in range(arguments.rounds):
-            # Each round begins with another one, and of two rounds one asks the other of a pair first.
+            # Each round begins with another one, and of four rounds two ask the other of a pair first.
             step = -1 if number // 2 % 2 else 1
             for turn in range(len(turns)):
                 product, who = turns[(turn + number) % len(turns)]
@@ -308,7 +313,7 @@ def table(taken):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=16, help="how many, an even number (16)")
+    parser.add_argument("--rounds", type=int, default=16, help="how many, a multiple of four (16)")
     parser.add_argument("--seconds", type=int, default=1, help="how long each pair is asked (1)")
     parser.add_argument("--influxd", default="influxd", help="InfluxDB's server")
     parser.add_argument("--wrk", default="wrk", help="what asks")
@@ -316,13 +321,15 @@ def main():
     parser.add_argument("--v1-host", default=str(built), help="our server")
     arguments = parser.parse_args()
     places = {name: shutil.which(getattr(arguments, name)) for name in ("influxd", "wrk", "v1_host")}
-    if arguments.rounds < 2 or arguments.rounds % 2:
-        parser.error("--rounds must be even, since two rounds belong together")
+    if arguments.rounds < 4 or arguments.rounds % 4:
+        parser.error("--rounds must be a multiple of four, in which everybody has had every place")
     missing = [name for name, place in places.items() if not place]
     if missing:
         print(__doc__)
         sys.exit(f"not found: {', '.join(missing)}")
 
+    # Servers are ended also when this is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     begun, busy = now(), load()
     with tempfile.TemporaryDirectory(prefix="portcullis-influxdb-") as directory:
         taken = measure(arguments, places, pathlib.Path(directory))

@@ -212,8 +212,9 @@ fn table(name: &str, saved: &Value, text: &mut String) {
     if name == "influxdb" {
         text.push_str(
             "\nOf InfluxDB, the whole process is measured, its background work with it, and of a \
-             host on axum likewise. A handler of axum that answers a constant does less than one \
-             that asks for databases does: what is compared is authentication's part.\n",
+             host on axum likewise, whose whole router is in a `V1CredentialLayer`. A handler of \
+             axum that answers a constant does less than one that asks for databases does: what is \
+             compared is authentication's part.\n",
         );
     }
 }

@@ -15,8 +15,8 @@ const REDACTED: &[u8] = b"redacted";
 /// The value of every parameter `p` of the query is replaced, also where the name is encoded or in
 /// another case, and what stands before an `@` in the authority is left out. Usernames are no
 /// secrets and stay. What a host puts into other parameters is the host's: the text of a query may
-/// hold a password as well. Where `redacted` would make the URI longer than 65,534 bytes, which none
-/// can be, nothing stands in the place of passwords.
+/// hold a password as well. Where the word would make path and query longer than `http` allows, nothing
+/// stands in the place of passwords.
 ///
 /// ```
 /// use portcullis_http::redacted;
@@ -78,8 +78,7 @@ fn without_passwords(uri: &Uri) -> Option<Uri> {
 /// Returns the path and query without passwords, if there are any.
 fn redact(whole: &PathAndQuery) -> Option<PathAndQuery> {
     let cut = cut_at_password(whole.query()?)?;
-    // No URI is longer than 65,534 bytes, but with nothing in the place of passwords it becomes no
-    // longer than it was.
+    // With the word it may be too long, which it is not with nothing in the place of passwords.
     let redacted = write(whole, cut, REDACTED).or_else(|_| write(whole, cut, b""));
     Some(redacted.unwrap_or_else(|_| PathAndQuery::from_static("/")))
 }
@@ -165,6 +164,7 @@ mod tests {
 
     #[test]
     fn no_password_is_left_where_there_is_no_room_for_the_word() {
+        // What `http` allows.
         const LONGEST: usize = 65_534;
         for (room, passwords, expected) in [
             (2, "p=s3cret", "p=redacted"),
