@@ -2,13 +2,13 @@
 """Authentication's part of a warm request, beside InfluxDB 1.6.
 
 Servers on loopback answer `GET /query?q=SHOW+DATABASES`: InfluxDB with and without authentication, and
-hosts on axum with and without a `V1CredentialLayer` around their router. `wrk` asks each on 16 connections that are kept,
-and what counts is the CPU time of the server's process for each request. With and without are asked
-in turns of a fiftieth of a second, on one core: a machine that is a tenth slower in the next second,
-as those that share their host are, would otherwise hide a difference of a hundredth, and two at once
-would each be slowed by what the other leaves in the caches. `wrk` has another core: what moves between
-cores costs more than authentication does, and another time something else.
-Medians of all rounds go into a table, and into target/bench-results/influxdb.json.
+hosts on axum with and without a `V1CredentialLayer` around their router. `wrk` asks each on 16
+connections that are kept, and what counts is the CPU time of the server's process for each request.
+With and without are asked in turns of a fiftieth of a second, on one core: a machine that is a tenth
+slower in the next second, as those that share their host are, would otherwise hide a difference of a
+hundredth, and two at once would each be slowed by what the other leaves in the caches. `wrk` has
+another core: what moves between cores costs more than authentication does, and another time something
+else. Medians of all rounds go into a table, and into target/bench-results/influxdb.json.
 
 Needs Debian's `influxdb` (its server alone, not as a service) and `wrk`, and our `v1_host`:
 
