@@ -1,0 +1,288 @@
+"""Agents with right passwords that all write at once, right after `portcullis serve` was started.
+
+    python3 tests/outage/herd.py target/release/portcullis
+    python3 tests/outage/herd.py target/release/portcullis --attack
+
+Each agent has a name and an address of its own, and writes once. When it is told 503 or 429 it comes
+again after `Retry-After`, as agents do. Ends with 1 if an agent was ever told 401 or 403, or if it
+took longer than 1.3 times the hashes alone until all were in: agents x hash / cores, where the hash
+is timed in the same run, with all cores busy. There are two rounds: on a store on which no agent has
+ever logged in, and after a restart of the server.
+
+With --attack the owner of a name comes from a new address with the right password, while 200 other
+addresses guess at that name, 50 times a second together. Ends with 1 if the owner is not in after
+--patience seconds. There are two rounds as well: an owner that never logged in, and one that has, from
+another address, before a restart.
+
+The requests are those of a proxy at 127.0.0.1, which tells the address in `X-Forwarded-For`.
+"""
+
+import argparse
+import asyncio
+import base64
+import collections
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "clients"))
+
+from server import running  # noqa: E402
+
+SECRET = "s3cret-enough"
+PROXY = ["--trusted-proxy", "127.0.0.1"]
+MOST_RATIO = 1.3
+
+
+def basic(username, password=SECRET):
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
+def source(number):
+    return f"10.1.{number // 250}.{number % 250 + 1}"
+
+
+class Asker:
+    """Asks `/forward-auth` on a connection of its own, as a proxy does for a client."""
+
+    def __init__(self, address, address_of_client):
+        self.address, self.client = address, address_of_client
+        self.reader = self.writer = None
+
+    async def ask(self, username, password=SECRET):
+        """Returns the status and `Retry-After` in seconds, or `None`."""
+        if self.writer is None:
+            self.reader, self.writer = await asyncio.open_connection(*self.address)
+        self.writer.write(
+            "GET /forward-auth HTTP/1.1\r\nHost: portcullis\r\nX-Original-URI: /write?db=default\r\n"
+            f"X-Forwarded-For: {self.client}\r\nAuthorization: {basic(username, password)}\r\n\r\n".encode()
+        )
+        try:
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        except asyncio.IncompleteReadError:
+            self.close()
+            return 0, None
+        fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+        fields = {name.lower(): value for name, value in fields.items()}
+        await self.reader.readexactly(int(fields.get("content-length", 0)))
+        later = fields.get("retry-after")
+        return int(head[9:12]), None if later is None else int(later)
+
+    def close(self):
+        if self.writer is not None:
+            self.writer.close()
+        self.reader = self.writer = None
+
+
+def populate(binary, store, names):
+    """Gives each name the same password, which is hashed once; many are imported in no time."""
+
+    def run(*arguments, **options):
+        command = [binary, *arguments, "--store", store]
+        environment = {**os.environ, "PORTCULLIS_PASSWORD": SECRET}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, **options)
+        if done.returncode != 0:
+            raise AssertionError(f"{arguments}: {done.stderr}")
+        return done.stdout
+
+    owner = ["--org", "default", "--user", "admin", "--write-bucket", "default"]
+    run("auth", "create", *owner, "--username", "pattern")
+    lines = [json.loads(line) for line in run("export").splitlines()]
+    pattern = next(line for line in lines if line.get("token") == "pattern")
+    records = [
+        json.dumps({**pattern, "id": f"{0xa000000000000000 + number:016x}", "token": name})
+        for number, name in enumerate(names)
+    ]
+    run("import", "-", input="\n".join(records))
+
+
+def address_of(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+async def time_of_a_hash(address, names, cores):
+    """Seconds for one cold login, with all cores busy."""
+    names, times = list(names), []
+
+    async def one_after_another(number):
+        asker = Asker(address, source(number))
+        while names:
+            begin = time.perf_counter()
+            status, _ = await asker.ask(names.pop())
+            times.append(time.perf_counter() - begin)
+            if status != 204:
+                raise AssertionError(f"an agent alone was told {status}")
+        asker.close()
+
+    await asyncio.gather(*(one_after_another(number) for number in range(cores)))
+    return statistics.median(times)
+
+
+async def herd(address, names, patience):
+    """All at once; returns the statuses, and after how many seconds each was in."""
+    statuses, times = collections.Counter(), []
+    begin = time.perf_counter()
+
+    async def agent(number, name):
+        asker = Asker(address, source(number))
+        while time.perf_counter() - begin < patience:
+            status, later = await asker.ask(name)
+            statuses[status] += 1
+            if status == 204:
+                times.append(time.perf_counter() - begin)
+                break
+            # A client that was refused for good gives up, for that batch. To see when it would be
+            # in it comes again all the same.
+            await asyncio.sleep(1 if later is None else later)
+        asker.close()
+
+    await asyncio.gather(*(agent(number, name) for number, name in enumerate(names)))
+    return statuses, sorted(times)
+
+
+def measure_herd(binary, arguments):
+    cores, wrong = len(os.sched_getaffinity(0)), []
+    names = [f"agent-{number}" for number in range(arguments.agents)]
+    probes = [f"probe-{number}" for number in range(20 * cores)]
+
+    def round_of(what, server, group):
+        statuses, times = asyncio.run(herd(address_of(server), names, arguments.patience))
+        hash_time = asyncio.run(time_of_a_hash(address_of(server), group, cores))
+        at_best = len(names) * hash_time / cores
+        ratio = times[-1] / at_best if len(times) == len(names) else float("inf")
+        print(f"\n{what}: {len(names)} agents, {cores} cores")
+        print(f"  hash, all cores busy    {hash_time * 1e3:.1f} ms")
+        print(f"  agents x hash / cores   {at_best:.2f} s")
+        for status, count in sorted(statuses.items()):
+            print(f"  answered {status}            {count}")
+        if times:
+            median = times[len(times) // 2]
+            print(f"  in: {len(times)}, half after {median:.2f} s, all after {times[-1]:.2f} s, ratio {ratio:.2f}")
+        if set(statuses) - {204, 429, 503}:
+            wrong.append(f"{what}: agents with right passwords were refused: {dict(statuses)}")
+        if ratio > MOST_RATIO:
+            wrong.append(f"{what}: it took {ratio:.2f} times the hashes alone, more than {MOST_RATIO}")
+
+    half = len(probes) // 2
+    with tempfile.TemporaryDirectory() as directory:
+        with running(binary, *PROXY, directory=directory) as server:
+            populate(binary, server.store, [*names, *probes])
+        with running(binary, *PROXY, directory=directory) as server:
+            round_of("first start", server, probes[:half])
+        with running(binary, *PROXY, directory=directory) as server:
+            round_of("restart", server, probes[half:])
+    return wrong
+
+
+async def guess(address, sources, rate, until, statuses):
+    """Guesses so many times a second, from each source in turn, on time whatever is answered."""
+    askers = [Asker(address, f"192.0.2.{number}") for number in range(1, sources + 1)]
+    busy = set()
+
+    async def once(asker, number):
+        try:
+            status, _ = await asker.ask("owner", f"guess {number}")
+            statuses[status] += 1
+        except OSError:
+            asker.close()
+            statuses[0] += 1
+        busy.discard(asker)
+
+    begin, number, tasks = time.perf_counter(), 0, set()
+    while not until.is_set():
+        asker = askers[number % sources]
+        if asker not in busy:
+            busy.add(asker)
+            task = asyncio.create_task(once(asker, number))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        number += 1
+        await asyncio.sleep(max(0, begin + number / rate - time.perf_counter()))
+    for task in tasks:
+        task.cancel()
+    for asker in askers:
+        asker.close()
+
+
+async def owner_under_attack(address, arguments):
+    """Returns the guesses' statuses, the owner's, and after how many seconds it was in."""
+    guesses, told, until = collections.Counter(), collections.Counter(), asyncio.Event()
+    attack = asyncio.create_task(guess(address, arguments.sources, arguments.rate, until, guesses))
+    # As long as every source needs to have guessed twice.
+    while sum(guesses.values()) < 2 * arguments.sources and not attack.done():
+        await asyncio.sleep(0.1)
+    before = collections.Counter(guesses)
+    begin, took = time.perf_counter(), None
+    asker = Asker(address, "198.51.100.1")
+    while took is None and time.perf_counter() - begin < arguments.patience:
+        status, later = await asker.ask("owner")
+        told[status] += 1
+        if status == 204:
+            took = time.perf_counter() - begin
+        else:
+            await asyncio.sleep(min(1 if later is None else later, arguments.patience))
+    until.set()
+    await attack
+    return before, guesses, told, took
+
+
+def measure_attack(binary, arguments):
+    wrong = []
+
+    def round_of(what, server):
+        before, guesses, told, took = asyncio.run(owner_under_attack(address_of(server), arguments))
+        print(f"\n{what}: {arguments.sources} sources, {arguments.rate} guesses a second")
+        print(f"  guesses until the owner came   {dict(before)}")
+        print(f"  guesses in all                 {dict(guesses)}")
+        print(f"  the owner was told             {dict(told)}")
+        print(f"  kept out for                   {'all the time' if took is None else f'{took:.1f} s'}")
+        if 204 in guesses:
+            wrong.append(f"{what}: a guess was let in")
+        if took is None:
+            wrong.append(f"{what}: the owner was kept out for {arguments.patience} s")
+
+    with tempfile.TemporaryDirectory() as directory:
+        with running(binary, *PROXY, directory=directory) as server:
+            populate(binary, server.store, ["owner"])
+        with running(binary, *PROXY, directory=directory) as server:
+            round_of("an owner that never logged in", server)
+            status, _ = asyncio.run(Asker(address_of(server), source(0)).ask("owner"))
+            print(f"  from yet another address       {status}")
+    with tempfile.TemporaryDirectory() as directory:
+        with running(binary, *PROXY, directory=directory) as server:
+            populate(binary, server.store, ["owner"])
+            status, _ = asyncio.run(Asker(address_of(server), source(0)).ask("owner"))
+            if status != 204:
+                raise AssertionError(f"the owner was told {status}")
+        with running(binary, *PROXY, directory=directory) as server:
+            round_of("an owner that has logged in elsewhere, after a restart", server)
+            status, _ = asyncio.run(Asker(address_of(server), source(0)).ask("owner"))
+            print(f"  from where it logged in before {status}")
+            if status != 204:
+                wrong.append(f"the owner was told {status} where it has logged in before the restart")
+    return wrong
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary", type=pathlib.Path)
+    parser.add_argument("--agents", type=int, default=300)
+    parser.add_argument("--attack", action="store_true")
+    parser.add_argument("--sources", type=int, default=200, help="1 to 254")
+    parser.add_argument("--rate", type=int, default=50, help="guesses a second of all sources together")
+    parser.add_argument("--patience", type=int, default=120, help="seconds until it gives up")
+    arguments = parser.parse_args()
+    measure = measure_attack if arguments.attack else measure_herd
+    wrong = measure(arguments.binary.resolve(), arguments)
+    print("\n" + ("\n".join(wrong) or "herd: 2 passed, 0 failed"))
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
