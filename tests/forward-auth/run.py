@@ -1,173 +1,31 @@
 """A real reverse proxy in front of a stub of a database, with `portcullis` deciding who may write.
 
-    python tests/forward-auth/run.py target/debug/portcullis nginx
-    python tests/forward-auth/run.py target/debug/portcullis caddy
-
-The configuration is the file in docs/forward-auth, in which only addresses and the directory of the
-logs are replaced.
+    python3 tests/forward-auth/run.py target/debug/portcullis nginx
+    python3 tests/forward-auth/run.py target/debug/portcullis caddy
 """
 
-import base64
 import contextlib
-import http.client
-import http.server
-import json
-import os
 import pathlib
-import socket
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 
-ROOT = pathlib.Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "clients"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "clients"))
 
+from proxies import (  # noqa: E402
+    CLIENTS,
+    DATABASE,
+    POINTS,
+    PORTCULLIS,
+    SECRET,
+    Client,
+    Database,
+    administer,
+    basic,
+    free_port,
+    listening,
+    proxy,
+)
 from server import running  # noqa: E402
-
-CLIENTS, PORTCULLIS, DATABASE = "127.0.0.1:8086", "127.0.0.1:8087", "127.0.0.1:8186"
-SECRET = "s3cret-enough"
-POINTS = b"cpu value=1\n"
-
-
-class Database(http.server.BaseHTTPRequestHandler):
-    """Takes everything, and remembers it."""
-
-    protocol_version = "HTTP/1.1"
-    seen = []
-
-    def answer(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.seen.append((self.command, self.path, self.headers, body))
-        self.send_response(200 if self.path.startswith("/ping") else 204)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_GET = do_POST = do_HEAD = do_PUT = answer
-
-    def log_message(self, *_):
-        pass
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-def configured(name, addresses, directory):
-    """The text of the documented configuration, for this machine."""
-    text = (ROOT / "docs" / "forward-auth" / name).read_text()
-    if name == "Caddyfile":
-        # Caddy's address of clients is in two lines.
-        addresses = {"http://:8086": f"http://:{addresses[CLIENTS].split(':')[1]}",
-                     PORTCULLIS: addresses[PORTCULLIS], DATABASE: addresses[DATABASE]}
-    else:
-        addresses = {**addresses, "/var/log/nginx": str(directory)}
-    for documented, here in addresses.items():
-        if documented not in text:
-            raise AssertionError(f"{name} does not say {documented}")
-        text = text.replace(documented, here)
-    return text
-
-
-@contextlib.contextmanager
-def proxy(kind, addresses, directory):
-    if kind == "nginx":
-        (directory / "database.conf").write_text(configured("nginx.conf", addresses, directory))
-        paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        paths = "\n".join(f"{path}_temp_path {directory}/{path};" for path in paths)
-        main = directory / "nginx.conf"
-        main.write_text(
-            f"daemon off; master_process off; pid {directory}/nginx.pid;\n"
-            f"error_log {directory}/error.log crit;\nevents {{}}\n"
-            f"http {{ {paths} include {directory}/database.conf; }}\n"
-        )
-        command = ["nginx", "-c", str(main)]
-    else:
-        (directory / "Caddyfile").write_text(configured("Caddyfile", addresses, directory))
-        command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(directory / "Caddyfile")]
-    home = {**os.environ, "HOME": str(directory), "XDG_DATA_HOME": str(directory)}
-    with (directory / "proxy.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=home)
-    try:
-        host, port = addresses[CLIENTS].split(":")
-        for _ in range(200):
-            if process.poll() is not None:
-                break
-            with contextlib.suppress(OSError), socket.create_connection((host, port)):
-                break
-            time.sleep(0.05)
-        else:
-            raise AssertionError(f"{kind} does not listen")
-        if process.poll() is not None:
-            raise AssertionError(f"{kind} ended: {(directory / 'proxy.log').read_text()}")
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-class Client:
-    def __init__(self, address):
-        self.address = address
-        self.checks = 0
-
-    def send(self, path, headers=(), method="POST", body=POINTS):
-        connection = http.client.HTTPConnection(self.address, timeout=30)
-        connection.putrequest(method, path, skip_accept_encoding=True)
-        for name, value in headers:
-            connection.putheader(name, value)
-        connection.putheader("Content-Length", str(len(body)))
-        connection.endheaders(body)
-        response = connection.getresponse()
-        response.read()
-        connection.close()
-        return response
-
-    def check(self, expected, path, headers=(), **other):
-        """Sends it, and asserts what came back; returns what the database got of it."""
-        self.checks += 1
-        Database.seen.clear()
-        response = self.send(path, headers, **other)
-        seen = list(Database.seen)
-        what = f"{path} {headers}: {response.status}, {len(seen)} requests to the database"
-        if response.status != expected or len(seen) != (1 if expected < 300 else 0):
-            raise AssertionError(what)
-        if (response.headers["WWW-Authenticate"] is not None) != (expected == 401):
-            raise AssertionError(what)
-        if expected >= 300:
-            return None
-        _, got, got_headers, body = seen[0]
-        if got != path or body != other.get("body", POINTS):
-            raise AssertionError(f"the database got {got} {body[:100]}")
-        if "Authorization" in got_headers:
-            raise AssertionError("the database got the credentials")
-        return got_headers
-
-
-def administer(binary, server):
-    """Buckets `default` and `events`; who may write what. Returns the ids of `telegraf`."""
-
-    def run(*arguments):
-        command = [binary, *arguments, "--json", "--store", server.store]
-        environment = {**os.environ, "PORTCULLIS_PASSWORD": SECRET}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-        if done.returncode != 0:
-            raise AssertionError(f"{arguments}: {done.stderr}")
-        return json.loads(done.stdout)
-
-    run("bucket", "create", "--org", "default", "events")
-    owner = ["--org", "default", "--user", "admin"]
-    created = run("auth", "create", *owner, "--username", "telegraf", "--write-bucket", "default")
-    run("auth", "create", *owner, "--username", "grafana", "--read-bucket", "default")
-    run("auth", "create", *owner, "--username", "ä\n:", "--write-bucket", "default")
-    return created
-
-
-def basic(username, password=SECRET):
-    encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
-    return ("Authorization", f"Basic {encoded}")
 
 
 def let_through(client, server, telegraf):
@@ -278,16 +136,15 @@ def turned_away(client, server):
 
 def main(binary, kind):
     binary = pathlib.Path(binary).resolve()
-    database = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Database)
-    threading.Thread(target=database.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         directory = pathlib.Path(directory)
+        behind = stack.enter_context(listening(Database))
         with running(binary, "--trusted-proxy", "127.0.0.1") as server:
             telegraf = administer(binary, server)
             addresses = {
                 CLIENTS: f"127.0.0.1:{free_port()}",
                 PORTCULLIS: server.url.removeprefix("http://"),
-                DATABASE: f"127.0.0.1:{database.server_address[1]}",
+                DATABASE: behind,
             }
             stack.enter_context(proxy(kind, addresses, directory))
             client = Client(addresses[CLIENTS])
@@ -314,7 +171,6 @@ def main(binary, kind):
         logs = "".join(log.read_text() for log in directory.glob("*.log"))
         if SECRET in logs:
             raise AssertionError(f"a password is in the log of {kind}: {logs}")
-    database.shutdown()
     print(f"forward-auth with {kind}: {client.checks} checks passed, 0 failed")
 
 
