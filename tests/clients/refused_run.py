@@ -1,0 +1,169 @@
+"""What a person sees whose client is refused, through a real proxy: the reason, and a status other than 0.
+
+    target/ci-venv/bin/python tests/clients/refused_run.py target/debug/portcullis nginx
+    target/ci-venv/bin/python tests/clients/refused_run.py target/debug/portcullis caddy
+
+Each client of InfluxDB, unmodified, writes one point with a wrong password (401), with a credential that
+may only read (403), after many failures (429), while the store is stopped (503), and while `portcullis`
+is stopped (503). Prints the table of what was shown. It needs PostgreSQL, Debian's influxdb-client,
+ruby-influxdb, golang-go and golang-github-influxdata-influxdb1-client-dev, the packages in
+requirements.txt, and of npm `influx` and `@influxdata/influxdb-client` below --npm.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[2]
+for beside in ("forward-auth", "cluster", "outage"):
+    sys.path.insert(0, str(ROOT / "tests" / beside))
+
+from postgres import Postgres, set_up  # noqa: E402
+from processes import Ports, under_guard, wait_until  # noqa: E402
+from proxies import CLIENTS, DATABASE, PORTCULLIS, SECRET, Database, basic, listening, proxy  # noqa: E402
+from servers import Server  # noqa: E402
+
+HERE = pathlib.Path(__file__).parent / "refused"
+BUCKET, WRITER, READER, SLOWED = "telemetry", "telegraf", "grafana", "slowed"
+WRONG = "wrong-password"
+
+# Each is called with the URL, username, password and database, and writes a point.
+PROGRAMS = {
+    "influxdb (PyPI)": [sys.executable, HERE / "influxdb_v1.py"],
+    "influxdb-client (PyPI)": [sys.executable, HERE / "influxdb_v2.py"],
+    "influx (npm)": ["node", HERE / "v1.cjs"],
+    "@influxdata/influxdb-client": ["node", HERE / "v2.cjs"],
+    "influxdb (gem)": ["ruby", HERE / "client.rb"],
+}
+
+# This one reads no body of 5xx, and shows the words that stand beside the status.
+READS_NO_BODY_OF_5XX = "influx (npm)"
+
+# Ends with 0 whatever InfluxDB itself answers.
+ALWAYS_CONTENT = "influx (CLI), INSERT"
+
+
+class Clients:
+    def __init__(self, address, npm, directory):
+        self.address = address
+        self.environment = {**os.environ, "NODE_PATH": str(npm / "node_modules"), "HOME": str(directory)}
+        go = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOCACHE": str(directory / "go-cache")}
+        program = directory / "go-client"
+        command = ["go", "build", "-o", program, HERE / "client.go"]
+        subprocess.run(command, check=True, env={**os.environ, **go})
+        self.programs = {**PROGRAMS, "influxdb1-client (Go)": [program]}
+        points = directory / "points"
+        points.write_text(f"# DML\n# CONTEXT-DATABASE: {BUCKET}\n\ncpu value=1\n")
+        self.of_the_shell = {
+            ALWAYS_CONTENT: ["-database", BUCKET, "-execute", "INSERT cpu value=1"],
+            "influx (CLI), -import": ["-import", "-path", points],
+            "influx (CLI), a query": ["-database", BUCKET, "-execute", "SELECT * FROM cpu"],
+        }
+
+    def names(self):
+        return [*self.of_the_shell, *self.programs]
+
+    def run(self, name, username, password):
+        """Runs the client; returns its status and what it has shown."""
+        if name in self.programs:
+            command = [*self.programs[name], f"http://{self.address}", username, password, BUCKET]
+        else:
+            host, port = self.address.split(":")
+            command = ["influx", "-host", host, "-port", port, "-username", username, "-password", password]
+            command += self.of_the_shell[name]
+        done = subprocess.run(command, capture_output=True, text=True, env=self.environment, timeout=60)
+        return done.returncode, f"{done.stdout}\n{done.stderr}"
+
+    def by_hand(self, username, password):
+        """Returns the answer, and the member `error` of its body."""
+        connection = http.client.HTTPConnection(self.address, timeout=60)
+        connection.request("POST", f"/write?db={BUCKET}", headers=dict([basic(username, password)]))
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        return response, json.loads(body)["error"] if body else None
+
+    def has_to_wait(self, username):
+        """Guesses once more, and tells whether that is refused for longer than all clients take."""
+        response, _ = self.by_hand(username, WRONG)
+        return response.status == 429 and int(response.headers["Retry-After"]) > 3
+
+
+class Table:
+    """What was shown, and what is wrong with it."""
+
+    def __init__(self, clients):
+        self.clients, self.wrong, self.checks = clients, [], 0
+
+    def rows(self, expected, what, username, password):
+        """Runs each client, and looks at what it shows and at its status."""
+        response, reason = self.clients.by_hand(username, password)
+        print(f"\n{response.status}, {what}: {reason}")
+        if response.status != expected:
+            self.wrong.append(f"{what}: told {response.status}, and not {expected}")
+        for name in self.clients.names():
+            self.checks += 1
+            status, shown = self.clients.run(name, username, password)
+            words = response.reason if expected == 503 and name == READS_NO_BODY_OF_5XX else reason
+            line = next((line.strip() for line in shown.splitlines() if words in line), None)
+            print(f"  {name:<28} {status:>3}  {line}", flush=True)
+            if line is None or (status == 0 and name != ALWAYS_CONTENT):
+                self.wrong.append(f"{what}, {name}: status {status}, {shown[:500]}")
+
+    def content(self):
+        """With the right password each of them writes."""
+        for name in self.clients.names():
+            if name != "influx (CLI), a query":
+                self.checks += 1
+                status, shown = self.clients.run(name, WRITER, SECRET)
+                if status != 0 or "ERR" in shown:
+                    self.wrong.append(f"let through, {name}: status {status}, {shown}")
+
+
+def work(arguments, directory):
+    ports = Ports()
+    store = Postgres(directory, ports.take())
+    binary = arguments.binary.resolve()
+    set_up(binary, store.url, BUCKET, {
+        WRITER: ["--write-bucket", BUCKET], READER: ["--read-bucket", BUCKET], SLOWED: ["--write-bucket", BUCKET],
+    })
+    addresses = {CLIENTS: f"127.0.0.1:{ports.take()}", PORTCULLIS: f"127.0.0.1:{ports.take()}"}
+    command = [binary, "serve", "--store", store.url, "--listen", addresses[PORTCULLIS]]
+    port = int(addresses[PORTCULLIS].split(":")[1])
+    server = Server("portcullis", directory, port, [*command, "--trusted-proxy", "127.0.0.1"])
+    server.start()
+    wait_until("portcullis", server.is_ready, 30)
+    with listening(Database) as addresses[DATABASE], proxy(arguments.proxy, addresses, directory):
+        clients = Clients(addresses[CLIENTS], arguments.npm.resolve(), directory)
+        table = Table(clients)
+        print(f"through {arguments.proxy}: the client's exit status, and the line with the reason")
+        table.content()
+        table.rows(403, "may only read", READER, SECRET)
+        table.rows(401, "wrong password", WRITER, WRONG)
+        wait_until("a longer wait", lambda: clients.has_to_wait(SLOWED), 60)
+        table.rows(429, "many failures", SLOWED, WRONG)
+        store.stop()
+        # For a moment what is known counts.
+        wait_until("an answer but 204", lambda: clients.by_hand(WRITER, SECRET)[0].status != 204, 30)
+        table.rows(503, "the store is stopped", WRITER, SECRET)
+        server.kill()
+        table.rows(503, "portcullis is stopped", WRITER, SECRET)
+    print("\n" + "\n".join([*table.wrong, f"{table.checks - len(table.wrong)} passed, {len(table.wrong)} failed"]))
+    return 1 if table.wrong else 0
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary", type=pathlib.Path)
+    parser.add_argument("proxy", choices=["nginx", "caddy"])
+    parser.add_argument("--npm", type=pathlib.Path, default=ROOT / "target" / "ci-npm")
+    arguments = parser.parse_args()
+    under_guard(lambda directory: work(arguments, directory))
+
+
+if __name__ == "__main__":
+    main()
