@@ -87,6 +87,13 @@ impl Error {
         Self::new(ErrorKind::Unauthorized, "Unauthorized").with_source(refusal)
     }
 
+    /// Makes the answer for a login that has to wait, as others like it have failed.
+    pub(crate) fn throttled(wait: std::time::Duration) -> Self {
+        Self::new(ErrorKind::TooManyRequests, "too many failed log-ins")
+            .with_source(Refusal::Throttled)
+            .with_retry_after(wait)
+    }
+
     /// Returns why credentials were refused, where this error says that they were. For logs.
     pub fn refusal(&self) -> Option<Refusal> {
         std::error::Error::source(self)?.downcast_ref().copied()

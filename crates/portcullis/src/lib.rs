@@ -9,6 +9,7 @@ mod error;
 mod filter;
 mod from_text;
 mod id;
+mod login_history;
 mod metrics;
 mod model;
 pub mod password;
@@ -34,6 +35,7 @@ pub use engine::{
 pub use error::{Error, ErrorKind};
 pub use filter::{AuthorizationFilter, Plan};
 pub use id::{ApiTokenId, AuthorizationId, BucketId, ID_TEXT_LEN, Id, OrgId, ParseIdError, UserId};
+pub use login_history::{InvalidLoginHistory, LoginHistory};
 pub use model::{
     ApiToken, Authorization, AuthorizationDraft, AuthorizationUpdate, AuthorizationUpdateDraft,
     Bucket, InvalidName, InvalidTokenDigest, InvalidUsername, Name, NewAuthorization, Org, Status,

@@ -19,6 +19,7 @@ pub(crate) struct Known {
     logins: Table<Facts>,
     tokens: Table<Facts>,
     absent: Table<Absent>,
+    absent_tokens: Table<Absent>,
     tenants: Table<Tenant>,
     buckets: Table<NamedBucket>,
 }
@@ -63,9 +64,9 @@ impl Memory {
     }
 }
 
-/// A username that no authorization has.
+/// A username that no authorization has, or a secret that is no API token's.
 struct Absent {
-    /// Its keyed digest: anybody can present names of any length.
+    /// Its digest: what is presented may have any length.
     name: u128,
     seen: Seen,
 }
@@ -155,7 +156,8 @@ impl Known {
             hasher: RandomState::new(),
             logins: Table::new(share(11), Self::TYPICAL_LOGIN),
             tokens: Table::new(share(2), Self::TYPICAL_LOGIN),
-            absent: Table::new(share(1), size_of::<Absent>() + OVERHEAD),
+            absent: Table::new(share(1) / 2, size_of::<Absent>() + OVERHEAD),
+            absent_tokens: Table::new(share(1) / 2, size_of::<Absent>() + OVERHEAD),
             tenants: Table::new(share(1), size_of::<Tenant>() + OVERHEAD),
             buckets: Table::new(share(1), size_of::<NamedBucket>() + 2 * OVERHEAD),
         }
@@ -166,6 +168,7 @@ impl Known {
         self.logins.bytes()
             + self.tokens.bytes()
             + self.absent.bytes()
+            + self.absent_tokens.bytes()
             + self.tenants.bytes()
             + self.buckets.bytes()
     }
@@ -286,6 +289,27 @@ impl Known {
 
     pub(crate) fn keep_absent(&self, name: u128, seen: Seen) {
         self.absent.insert(table_hash(name), Absent { name, seen }, |other| other.name == name);
+    }
+
+    /// Tells whether it is known that no API token has the digest.
+    pub(crate) fn is_token_absent(&self, digest: &TokenDigest, now: Moment) -> bool {
+        let (hash, name) = (digest.table_hash(), digest.prefix());
+        let found = self.absent_tokens.find(hash, |absent| {
+            let counts = |seen| self.trust.counts(seen, Subject::TokenAbsence, now);
+            (absent.name == name).then(|| counts(absent.seen))
+        });
+        found.unwrap_or(false)
+    }
+
+    pub(crate) fn keep_token_absent(&self, digest: &TokenDigest, seen: Seen) {
+        let absent = Absent { name: digest.prefix(), seen };
+        let is_it = |other: &Absent| other.name == digest.prefix();
+        self.absent_tokens.insert(digest.table_hash(), absent, is_it);
+    }
+
+    /// Tells whether nothing that the principal was made of was changed since it was read.
+    pub(crate) fn is_current(&self, principal: &Principal, now: Moment) -> bool {
+        self.stands_where(principal, |seen, subject| self.trust.is_current(seen, subject, now))
     }
 
     /// Whether a user or org is there and active, and when that was read.

@@ -34,6 +34,8 @@ pub(crate) enum Subject {
     Buckets,
     /// Usernames that do not exist: forgotten together with any authorization.
     Absence,
+    /// API tokens that do not exist: forgotten together with any API token.
+    TokenAbsence,
 }
 
 /// A moment, in order with all that was forgotten.
@@ -45,6 +47,7 @@ pub(crate) struct Stamps {
     clock: AtomicU64,
     everything: AtomicU64,
     absence: AtomicU64,
+    token_absence: AtomicU64,
     buckets: AtomicU64,
     credentials: Box<[AtomicU64]>,
     tenants: Box<[AtomicU64]>,
@@ -58,6 +61,7 @@ impl Stamps {
             clock: AtomicU64::new(1),
             everything: AtomicU64::new(0),
             absence: AtomicU64::new(0),
+            token_absence: AtomicU64::new(0),
             buckets: AtomicU64::new(0),
             credentials: places(CREDENTIALS),
             tenants: places(TENANTS),
@@ -75,9 +79,11 @@ impl Stamps {
         if let Some(of) = self.of(subject) {
             of.fetch_max(now, Ordering::AcqRel);
         }
-        if let Subject::Authorization(_) = subject {
-            self.absence.fetch_max(now, Ordering::AcqRel);
-        }
+        match subject {
+            Subject::Authorization(_) => self.absence.fetch_max(now, Ordering::AcqRel),
+            Subject::Token(_) => self.token_absence.fetch_max(now, Ordering::AcqRel),
+            Subject::Tenant(_) | Subject::Buckets | Subject::Absence | Subject::TokenAbsence => now,
+        };
     }
 
     /// Calls into question everything that was read until now.
@@ -106,6 +112,7 @@ impl Stamps {
             Subject::Tenant(id) => self.tenants.get(hash(id) % TENANTS),
             Subject::Buckets => Some(&self.buckets),
             Subject::Absence => Some(&self.absence),
+            Subject::TokenAbsence => Some(&self.token_absence),
         }
     }
 }
@@ -122,8 +129,10 @@ mod tests {
         let stamps = Stamps::new();
         let before = stamps.now();
         let absence = |stamp| stamps.hold(stamp, Subject::Absence);
-        assert!(stamps.hold(before, A) && absence(before));
+        let token_absence = |stamp| stamps.hold(stamp, Subject::TokenAbsence);
+        assert!(stamps.hold(before, A) && absence(before) && token_absence(before));
         stamps.forget(Subject::Token(2));
+        assert!(!token_absence(before) && token_absence(stamps.now()));
         stamps.forget(Subject::Tenant(1));
         stamps.forget(Subject::Buckets);
         assert!(stamps.hold(before, A) && absence(before));

@@ -60,6 +60,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The same once it has not answered, but for one of them in each second.
 const SHORT_PATIENCE: Duration = Duration::from_millis(50);
 
+/// How long ago something may have been seen, at least, for a login to be let in by it while the
+/// feed is behind: a read and what follows it, without a hash.
+const LONGEST_UNTOLD: Duration = Duration::from_secs(1);
+
 impl Trust {
     pub(crate) fn new(config: &CacheConfig, began: Instant) -> Self {
         Self {
@@ -84,6 +88,13 @@ impl Trust {
     /// Tells whether what was seen of the subject still counts.
     pub(super) fn counts(&self, seen: Seen, subject: Subject, now: Moment) -> bool {
         self.is_recent(seen, now) && self.stamps.hold(seen.stamp, subject)
+    }
+
+    /// Tells whether a login may still be let in by what was seen of the subject before its hash was
+    /// computed: nothing about it was forgotten since, and the feed would have told it.
+    pub(super) fn is_current(&self, seen: Seen, subject: Subject, now: Moment) -> bool {
+        let longest = self.max_staleness.max(nanos(LONGEST_UNTOLD));
+        (self.is_fresh(now) || now.since(seen.at) <= longest) && self.holds(seen, subject)
     }
 
     fn is_recent(&self, seen: Seen, now: Moment) -> bool {

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::Engine;
-use super::log_in::{LogIn, TokenLogIn};
-use crate::cache::Look;
+use super::log_in::LogIn;
+use super::token_log_in::TokenLogIn;
+use crate::cache::{Look, Moment};
 use crate::{Credentials, Error, Identity, Principal, Refusal, TokenDigest};
 
 impl Engine {
@@ -19,10 +20,12 @@ impl Engine {
     ///
     /// [`ErrorKind::Unauthorized`](crate::ErrorKind::Unauthorized) with the message `Unauthorized`
     /// for every refusal, whose reason is [`Error::refusal`];
-    /// [`ErrorKind::TooManyRequests`](crate::ErrorKind::TooManyRequests) when too many log in at
-    /// once or too many have failed ([`ThrottleConfig`](crate::ThrottleConfig));
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
-    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when nothing is known.
+    /// [`ErrorKind::TooManyRequests`](crate::ErrorKind::TooManyRequests) when too many have failed
+    /// ([`ThrottleConfig`](crate::ThrottleConfig));
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when too many log in at once
+    /// ([`HashPoolConfig::max_wait`](crate::password::HashPoolConfig::max_wait)) or the store does
+    /// not answer, with [`Error::retry_after`] where it is known when to try again;
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when something broke.
     pub async fn authenticate(&self, credentials: Credentials<'_>) -> Result<Principal, Error> {
         self.authenticate_from(credentials, None).await
     }
@@ -38,41 +41,11 @@ impl Engine {
         credentials: Credentials<'_>,
         source: Option<IpAddr>,
     ) -> Result<Principal, Error> {
-        match credentials {
-            Credentials::Password { username, password } => {
-                let mac = self.0.keys.password(username, password);
-                let now = self.moment();
-                let known = match self.0.known.login(&mac, now) {
-                    Look::Warm(principal) => {
-                        self.0.metrics.warm.increment();
-                        return Ok(principal);
-                    }
-                    Look::Proven(principal) => Some(principal),
-                    Look::Nothing => None,
-                };
-                let log_in = LogIn { username, password, mac, known, source };
-                if log_in.known.is_none()
-                    && let Some(principal) = self.known_token_as_password(&log_in, now)
-                {
-                    self.0.metrics.warm.increment();
-                    return let_in(principal);
-                }
-                // On the heap, so that the way of those who are known is short.
-                Box::pin(self.log_in(log_in)).await
-            }
-            Credentials::Token(secret) => {
-                let digest = TokenDigest::of(secret);
-                match self.0.known.token(&digest, self.moment()) {
-                    Some(principal) => {
-                        self.0.metrics.warm.increment();
-                        let_in(principal)
-                    }
-                    None => {
-                        let log_in = TokenLogIn { secret, digest, inactive_too: false, source };
-                        Box::pin(self.log_in_with_token(log_in)).await
-                    }
-                }
-            }
+        match self.probe(credentials, source) {
+            Probe::Hit(principal) => self.let_in_warm(principal, source),
+            // On the heap, so that the way of a hit is short.
+            Probe::Password(log_in) => Box::pin(self.log_in(log_in)).await,
+            Probe::Token(log_in) => Box::pin(self.log_in_with_token(log_in)).await,
         }
     }
 
@@ -93,23 +66,13 @@ impl Engine {
     /// }
     /// ```
     pub fn authenticate_known(&self, credentials: Credentials<'_>) -> Option<Principal> {
-        let now = self.moment();
-        let known = match credentials {
-            Credentials::Password { username, password } => {
-                match self.0.known.login(&self.0.keys.password(username, password), now) {
-                    Look::Warm(principal) => Some(principal),
-                    Look::Proven(_) | Look::Nothing => None,
-                }
+        match self.probe(credentials, None) {
+            Probe::Hit(principal) if !is_inactive_token(&principal) => {
+                self.0.metrics.warm.increment();
+                Some(principal)
             }
-            Credentials::Token(secret) => {
-                let known = self.0.known.token(&TokenDigest::of(secret), now);
-                known.filter(Principal::is_active)
-            }
-        };
-        if known.is_some() {
-            self.0.metrics.warm.increment();
+            Probe::Hit(_) | Probe::Password(_) | Probe::Token(_) => None,
         }
-        known
     }
 
     /// Lets the caller of the management API in, who presents an API token.
@@ -148,14 +111,50 @@ impl Engine {
         Box::pin(self.log_in_with_token(log_in)).await.map_err(super::log_in::for_callers)
     }
 
+    /// Looks into the cache.
+    fn probe<'a>(&self, credentials: Credentials<'a>, source: Option<IpAddr>) -> Probe<'a> {
+        let now = self.moment();
+        match credentials {
+            Credentials::Password { username, password } => {
+                let mac = self.0.keys.password(username, password);
+                let known = match self.0.known.login(&mac, now) {
+                    Look::Warm(principal) => return Probe::Hit(principal),
+                    Look::Proven(principal) => Some(principal),
+                    Look::Nothing => None,
+                };
+                let log_in = LogIn { username, password, mac, known, source };
+                match self.known_token_as_password(&log_in, now) {
+                    Some(principal) => Probe::Hit(principal),
+                    None => Probe::Password(log_in),
+                }
+            }
+            Credentials::Token(secret) => {
+                let digest = TokenDigest::of(secret);
+                match self.0.known.token(&digest, now) {
+                    Some(principal) => Probe::Hit(principal),
+                    None => Probe::Token(TokenLogIn { secret, digest, inactive_too: false, source }),
+                }
+            }
+        }
+    }
+
+    /// Answers from the cache.
+    fn let_in_warm(&self, principal: Principal, source: Option<IpAddr>) -> Result<Principal, Error> {
+        if is_inactive_token(&principal) {
+            let refused = Err(Error::refused(Refusal::Inactive));
+            self.report_log_in(None, source, &refused);
+            return refused;
+        }
+        self.0.metrics.warm.increment();
+        Ok(principal)
+    }
+
     /// Where it is known that no authorization has the username, and that the password is an API
     /// token.
-    fn known_token_as_password(
-        &self,
-        log_in: &LogIn<'_>,
-        now: crate::cache::Moment,
-    ) -> Option<Principal> {
-        if !self.0.known.is_absent(self.0.keys.name(log_in.username.as_bytes()), now) {
+    fn known_token_as_password(&self, log_in: &LogIn<'_>, now: Moment) -> Option<Principal> {
+        if log_in.known.is_some()
+            || !self.0.known.is_absent(self.0.keys.name(log_in.username.as_bytes()), now)
+        {
             return None;
         }
         let secret = std::str::from_utf8(log_in.password).ok()?;
@@ -163,10 +162,18 @@ impl Engine {
     }
 }
 
-/// On the data path an inactive API token lets nobody in.
-fn let_in(principal: Principal) -> Result<Principal, Error> {
-    match principal.identity() {
-        Identity::ApiToken(_) if !principal.is_active() => Err(Error::refused(Refusal::Inactive)),
-        _ => Ok(principal),
-    }
+/// What the cache says of credentials.
+enum Probe<'a> {
+    /// Whose they are: nothing has to be read.
+    Hit(Principal),
+    /// Nothing that counts: the store has to be read.
+    Password(LogIn<'a>),
+    /// The same, of an API token.
+    Token(TokenLogIn<'a>),
+}
+
+/// On the data path an inactive API token lets no request in; on behalf of a caller of the
+/// management API it is let in and may do nothing.
+fn is_inactive_token(principal: &Principal) -> bool {
+    matches!(principal.identity(), Identity::ApiToken(_)) && !principal.is_active()
 }

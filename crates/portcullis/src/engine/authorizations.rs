@@ -255,15 +255,15 @@ impl Engine {
     /// # Errors
     ///
     /// [`ErrorKind::Invalid`] with what the password lacks; [`ErrorKind::NotFound`];
-    /// [`ErrorKind::TooManyRequests`] when too many are hashed at once;
-    /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    /// [`ErrorKind::Unavailable`], also when too many are hashed at once, and
+    /// [`ErrorKind::Internal`].
     pub async fn set_password(
         &self,
         id: AuthorizationId,
         password: impl AsRef<[u8]> + Send + Sync,
     ) -> Result<(), Error> {
         let record = AuditRecord::new(Kind::Authorization, id.untyped());
-        let work = async { self.set_password_checked(id, password.as_ref(), |_| Ok(())).await };
+        let work = async { self.set_password_checked(id, password.as_ref(), None, |_| Ok(())).await };
         self.audited(By::HOST, AuditAction::SetPassword, record, |_| None, work).await
     }
 
@@ -271,11 +271,12 @@ impl Engine {
         &self,
         id: AuthorizationId,
         password: &[u8],
+        caller: Option<u64>,
         check: impl Fn(&Authorization) -> Result<(), Error> + Send + Sync,
     ) -> Result<(), Error> {
         let current = self.authorization(id).await?.ok_or_else(not_found)?;
         check(&current)?;
-        let hash = self.hash_new(password).await?;
+        let hash = self.hash_new(password, caller).await?;
         let change = |authorization: &mut Authorization| {
             check(authorization)?;
             authorization.password_hash = Some(hash.clone());
@@ -290,11 +291,15 @@ impl Engine {
     }
 
     /// Checks a new password against the rules and hashes it.
-    async fn hash_new(&self, password: &[u8]) -> Result<PasswordHash, Error> {
+    async fn hash_new(
+        &self,
+        password: &[u8],
+        caller: Option<u64>,
+    ) -> Result<PasswordHash, Error> {
         self.0.policy.check_new(password)?;
         let password =
             Password::new(password).map_err(|error| Error::invalid(error.to_string()))?;
-        self.0.hashes.hash(&password).await
+        self.0.hashes.hash_for(&password, caller).await
     }
 
     /// Deletes the authorization; its username is free again.

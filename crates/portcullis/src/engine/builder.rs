@@ -1,15 +1,19 @@
 //! How an engine is put together.
 
+use std::hash::RandomState;
 use std::sync::Arc;
 
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 use super::rehash::Rehashing;
+use super::token_log_in::THROTTLED_READS;
 use super::{Engine, Inner};
 use crate::cache::{
     CacheConfig, Follower, ForgettingStore, InvalidCacheConfig, Keys, Known, Observer, Trust,
 };
 use crate::directory::{HostDirectory, StoreDirectory};
+use crate::login_history::FamiliarSources;
 use crate::metrics::Metrics;
 use crate::password::{
     HashError, HashParams, HashPool, HashPoolConfig, PasswordPolicy, SharedVerifications,
@@ -17,7 +21,7 @@ use crate::password::{
 use crate::store::Store;
 use crate::throttle::{InvalidThrottleConfig, Throttle, ThrottleConfig};
 use crate::{
-    AuditSink, Clock, Directory, Error, Random, RandomUnavailable, SystemClock, SystemRandom,
+    AuditSink, Clock, Directory, Error, LoginHistory, Random, RandomUnavailable, SystemClock, SystemRandom,
 };
 
 /// Settings of an [`Engine`]; every one has a default.
@@ -34,6 +38,7 @@ pub struct EngineBuilder {
     rehash_at_log_in: bool,
     read_only: bool,
     audit: Option<Arc<dyn AuditSink>>,
+    login_history: Option<LoginHistory>,
 }
 
 impl EngineBuilder {
@@ -50,6 +55,7 @@ impl EngineBuilder {
             rehash_at_log_in: true,
             read_only: false,
             audit: None,
+            login_history: None,
         }
     }
 
@@ -109,6 +115,14 @@ impl EngineBuilder {
         Self { read_only, ..self }
     }
 
+    /// Goes on with what an earlier engine has returned as [`Engine::login_history`]: logins of
+    /// usernames from addresses from which they have logged in before go first, and do not wait for
+    /// the failures of others. Default: nothing is known.
+    #[must_use]
+    pub fn login_history(self, history: LoginHistory) -> Self {
+        Self { login_history: Some(history), ..self }
+    }
+
     /// Reports changes, refusals and log-ins here. Default: nowhere.
     #[must_use]
     pub fn audit(self, sink: impl AuditSink) -> Self {
@@ -142,6 +156,8 @@ impl EngineBuilder {
         self.cache.validate()?;
         let began = self.clock.instant();
         let throttle = self.throttle.map(|config| Throttle::new(&config, began)).transpose()?;
+        let throttle = throttle.map(Arc::new);
+        let familiar = FamiliarSources::new(self.login_history, self.random.as_ref())?;
         let metrics = Metrics::new();
         let trust = Arc::new(Trust::new(&self.cache, began));
         let owns_directory = self.directory.is_none();
@@ -159,6 +175,9 @@ impl EngineBuilder {
             keys: Keys::generate(self.random.as_ref())?,
             known: Known::new(&self.cache, Arc::clone(&trust)),
             throttle,
+            familiar,
+            flows: RandomState::new(),
+            throttled_reads: Semaphore::new(THROTTLED_READS),
             audit: self.audit,
             reported: super::grace::Reported::default(),
             metrics,

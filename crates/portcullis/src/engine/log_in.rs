@@ -1,37 +1,55 @@
-//! Log-ins that are not answered from memory alone: what is read, computed, counted and kept.
+//! Logins with a username and a password that the cache does not answer: what is read, computed,
+//! counted and kept.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::grace::Failed;
+use super::verification::Verified;
 use crate::cache::{Keys, KnownBy, Mac, Memory, Moment, Proof, Seen, Standing};
-use crate::password::{Password, PasswordHash};
-use crate::store::{Entity, Kind, Lookup, StoreExt};
-use crate::throttle::{Attempt, Throttle};
+use crate::password::Password;
+use crate::store::{Entity, Kind, Lookup, Record};
+use crate::throttle::Attempt;
 use crate::{
-    ApiToken, Authorization, Error, ErrorKind, OrgId, Principal, Refusal, Status, TokenDigest,
-    UserId,
+    Authorization, Error, ErrorKind, OrgId, Principal, Refusal, Status, TokenDigest, UserId,
 };
 
-/// A username and a password that somebody presents.
+/// A username and a password, as a request presents them.
 pub(super) struct LogIn<'a> {
     pub(super) username: &'a str,
     pub(super) password: &'a [u8],
     pub(super) mac: Mac,
-    /// Whom the password has let in with this username, for some hash and some time.
+    /// The principal that the password has let in with this username, for some hash and some time.
     pub(super) known: Option<Principal>,
     pub(super) source: Option<IpAddr>,
 }
 
-/// An API token that somebody presents.
-pub(super) struct TokenLogIn<'a> {
-    pub(super) secret: &'a str,
-    pub(super) digest: TokenDigest,
-    /// Whether one that is inactive lets somebody in: a caller, who may do nothing.
-    pub(super) inactive_too: bool,
-    pub(super) source: Option<IpAddr>,
+/// How a login was let in.
+enum LetIn {
+    /// The store was read, and no hash was computed.
+    Revalidated(Principal),
+    /// A hash was computed, or an API token read.
+    Cold(Principal),
 }
+
+/// What one look at the store says of a login.
+enum Round {
+    /// It is let in. If a hash was `computed` for that, only if nothing was changed meanwhile.
+    LetIn { principal: Principal, made_of: Option<Authorization>, computed: bool },
+    /// No authorization has the username.
+    NoAuthorization(Seen),
+}
+
+/// What a login has proved by now.
+struct Progress {
+    /// The password is right for this hash.
+    proof: Option<Proof>,
+    /// What was counted of it, to be taken back when it is let in.
+    verified: Option<Verified>,
+}
+
+/// How often a login is looked at anew as its credential was changed meanwhile.
+const MAX_ROUNDS: usize = 4;
 
 /// Says to a caller of the management API what is said to others otherwise.
 pub(super) fn for_callers(error: Error) -> Error {
@@ -58,11 +76,11 @@ impl Engine {
 
     pub(super) async fn log_in(&self, log_in: LogIn<'_>) -> Result<Principal, Error> {
         let outcome = match self.try_log_in(&log_in).await {
-            Ok((principal, true)) => {
+            Ok(LetIn::Revalidated(principal)) => {
                 self.0.metrics.lukewarm.increment(1);
                 return Ok(principal);
             }
-            Ok((principal, false)) => Ok(principal),
+            Ok(LetIn::Cold(principal)) => Ok(principal),
             Err(failed) => match self.instead_of_failing(failed, || self.in_grace(&log_in)) {
                 Ok(principal) => {
                     self.report_in_grace(log_in.source, &principal);
@@ -80,13 +98,51 @@ impl Engine {
         outcome
     }
 
-    /// Lets in whom the credentials are of; tells as well whether the password was known.
-    async fn try_log_in(&self, log_in: &LogIn<'_>) -> Result<(Principal, bool), Failed> {
+    async fn try_log_in(&self, log_in: &LogIn<'_>) -> Result<LetIn, Failed> {
         let attempt = self.attempt(Some(log_in.username), log_in.source);
-        // Whoever is known to have the password is not kept waiting for what others do.
-        if log_in.known.is_none() {
-            self.refuse_who_must_wait(attempt.as_ref())?;
+        // A password that is known to be right does not wait for what others do.
+        if log_in.known.is_none()
+            && let Some(wait) = self.throttled(attempt.as_ref())
+        {
+            return self.token_of_a_throttled_login(log_in, wait).await.map(LetIn::Cold);
         }
+        let known = log_in.known.as_ref().and_then(Principal::memory).and_then(Memory::proof);
+        let mut progress = Progress { proof: known.copied(), verified: None };
+        for _ in 0..MAX_ROUNDS {
+            let round = self.look_at(log_in, attempt.as_ref(), &mut progress).await?;
+            let (principal, made_of, computed) = match round {
+                Round::LetIn { principal, made_of, computed } => (principal, made_of, computed),
+                Round::NoAuthorization(seen) => {
+                    let token = self.token_as_password(seen, log_in, attempt.as_ref());
+                    return token.await.map(LetIn::Cold);
+                }
+            };
+            // It may have waited for its hash for seconds, and be revoked since it was read.
+            if computed && !self.0.known.is_current(&principal, self.moment()) {
+                continue;
+            }
+            self.let_in(log_in, &principal, &progress);
+            let Some(authorization) = made_of else {
+                return Ok(LetIn::Revalidated(principal));
+            };
+            self.rehash_if_weak(&authorization, log_in, &principal);
+            return Ok(match progress.verified {
+                Some(_) => LetIn::Cold(principal),
+                None => LetIn::Revalidated(principal),
+            });
+        }
+        Err(Error::new(ErrorKind::Unavailable, "the credential is changed too often now, try again")
+            .with_retry_after(std::time::Duration::from_secs(1))
+            .into())
+    }
+
+    /// Reads the authorization and says what becomes of the login.
+    async fn look_at(
+        &self,
+        log_in: &LogIn<'_>,
+        attempt: Option<&Attempt>,
+        progress: &mut Progress,
+    ) -> Result<Round, Failed> {
         let seen = self.before_read();
         let lookup = Lookup::UniqueKey(Kind::Authorization, log_in.username);
         let is_needed = self.in_grace(log_in).is_none();
@@ -94,8 +150,7 @@ impl Engine {
             if let Some(deleted) = &log_in.known {
                 self.0.known.doubt(deleted);
             }
-            let token = self.token_as_password(seen, log_in, is_needed, attempt.as_ref());
-            return Ok((token.await?, false));
+            return Ok(Round::NoAuthorization(seen));
         };
         let made_of = self.0.keys.record(&record);
         if let Some(known) = &log_in.known
@@ -103,69 +158,65 @@ impl Engine {
             && memory.made_of.is_some_and(|of| of.is(&made_of))
         {
             let memory = Memory { record: seen, ..*memory };
-            let let_in = self.let_in_again(known, memory, is_needed, attempt.as_ref());
-            return Ok((let_in.await?, true));
+            let principal = self.revalidated(known, memory, is_needed).await?;
+            return Ok(Round::LetIn { principal, made_of: None, computed: false });
         }
-        let authorization = Authorization::from_record(&record).map_err(Error::from)?;
         // It is not the one that is known: no grace from here on.
-        let log_in = self.log_in_as(&authorization, made_of, seen, log_in, attempt.as_ref());
-        Ok(log_in.await?)
+        let round = self.look_at_record(&record, made_of, seen, log_in, attempt, progress);
+        Ok(round.await?)
     }
 
-    /// The record is the one that they were let in with.
-    async fn let_in_again(
+    /// The record is the one that the principal was made of.
+    async fn revalidated(
         &self,
         known: &Principal,
         memory: Memory,
         is_needed: bool,
-        attempt: Option<&Attempt>,
     ) -> Result<Principal, Failed> {
-        self.counted(attempt, Throttle::belong);
         let (refusal, standing) =
             self.standing_or_grace(known.user(), known.org(), is_needed).await?;
-        if let Some(refusal) = refusal {
-            return Err(Error::refused(refusal).into());
+        match refusal {
+            Some(refusal) => Err(Error::refused(refusal).into()),
+            None => Ok(known.with_memory(Memory { standing, ..memory })),
         }
-        let principal = known.with_memory(Memory { standing, ..memory });
-        self.0.known.keep(principal.clone());
-        Ok(principal)
     }
 
     /// The authorization exists: the password is its, or nothing.
-    async fn log_in_as(
+    async fn look_at_record(
         &self,
-        authorization: &Authorization,
+        record: &Record,
         made_of: Mac,
-        record: Seen,
+        seen: Seen,
         log_in: &LogIn<'_>,
         attempt: Option<&Attempt>,
-    ) -> Result<(Principal, bool), Error> {
+        progress: &mut Progress,
+    ) -> Result<Round, Error> {
+        let authorization = Authorization::from_record(record).map_err(Error::from)?;
         let refuse = |refusal| Err(Error::refused(refusal));
         let hash = match (authorization.status, &authorization.password_hash) {
             (Status::Active, Some(hash)) => hash,
             (status, _) => {
-                self.hash_in_vain(log_in, attempt).await?;
+                self.dummy_verify(log_in, attempt).await?;
                 let inactive = !status.is_active();
                 return refuse(if inactive { Refusal::Inactive } else { Refusal::NoPassword });
             }
         };
         let hash_mac = self.0.keys.hash(hash);
         let proof = Keys::proof(log_in.mac, hash_mac);
-        let known = log_in.known.as_ref().and_then(Principal::memory).and_then(Memory::proof);
-        let is_known = known.is_some_and(|known| known.holds(&log_in.mac, &hash_mac));
-        if is_known {
-            self.counted(attempt, Throttle::belong);
-        } else {
+        let is_proved = progress.proof.is_some_and(|proof| proof.holds(&log_in.mac, &hash_mac));
+        if !is_proved {
             let Ok(password) = Password::new(log_in.password) else {
-                self.hash_in_vain(log_in, attempt).await?;
+                self.dummy_verify(log_in, attempt).await?;
                 return refuse(Refusal::WrongPassword);
             };
-            if !self.verify(password.clone(), hash, proof, attempt).await? {
+            let verified = self.verify(password.clone(), hash, proof, log_in, attempt).await?;
+            if !verified.is_right() {
                 return refuse(Refusal::WrongPassword);
             }
             if !self.0.policy.allows_login(&password) {
                 return refuse(Refusal::PasswordChangeRequired);
             }
+            *progress = Progress { proof: Some(proof), verified: Some(verified) };
         }
         let (refusal, standing) = self.standing(authorization.user, authorization.org).await?;
         if let Some(refusal) = refusal {
@@ -173,16 +224,24 @@ impl Engine {
         }
         // What could not be replaced this time is tried again when the record is read again.
         let made_of = Some(made_of).filter(|_| !self.is_to_be_replaced(hash));
-        let memory = Memory { by: KnownBy::Password(proof), made_of, record, standing };
-        let principal = Principal::of_authorization(authorization, memory);
-        if !is_known {
-            // With another password than that of anybody who may be remembered.
-            let id = authorization.id.untyped();
-            self.0.trust.found_otherwise(Kind::Authorization, id, self.moment());
+        let memory = Memory { by: KnownBy::Password(proof), made_of, record: seen, standing };
+        let principal = Principal::of_authorization(&authorization, memory);
+        Ok(Round::LetIn { principal, made_of: Some(authorization), computed: !is_proved })
+    }
+
+    /// Counts and keeps a login that is let in.
+    fn let_in(&self, log_in: &LogIn<'_>, principal: &Principal, progress: &Progress) {
+        if let Some(verified) = &progress.verified {
+            verified.refund(self.0.clock.instant());
+            // With another password than the one of an entry that grace could bring back.
+            if let Some(id) = principal.facts().id() {
+                self.0.trust.found_otherwise(Kind::Authorization, id, self.moment());
+            }
         }
-        self.rehash_if_weak(authorization, log_in, memory, &principal);
+        if let Some(source) = log_in.source {
+            self.0.familiar.remember(log_in.username, source, self.0.clock.now());
+        }
         self.0.known.keep(principal.clone());
-        Ok((principal, is_known))
     }
 
     /// No authorization has the username: is the password an API token?
@@ -190,152 +249,30 @@ impl Engine {
         &self,
         seen: Seen,
         log_in: &LogIn<'_>,
-        is_needed: bool,
         attempt: Option<&Attempt>,
     ) -> Result<Principal, Failed> {
-        if let Ok(secret) = std::str::from_utf8(log_in.password)
-            && let digest = TokenDigest::of(secret)
-            && let Some(token) = self.read_token(secret, digest, false, is_needed).await?
-        {
-            self.0.known.keep_absent(self.0.keys.name(log_in.username.as_bytes()), seen);
+        if let Some(token) = self.token_of_password(seen, log_in).await? {
             return Ok(token);
         }
-        self.hash_in_vain(log_in, attempt).await?;
+        self.dummy_verify(log_in, attempt).await?;
         Err(Error::refused(Refusal::UnknownUsername).into())
     }
 
-    pub(super) async fn log_in_with_token(
+    /// Returns the principal of the API token that is presented as the password of a username that
+    /// no authorization has.
+    pub(super) async fn token_of_password(
         &self,
-        log_in: TokenLogIn<'_>,
-    ) -> Result<Principal, Error> {
-        let outcome = match self.try_log_in_with_token(&log_in).await {
-            Ok(principal) => Ok(principal),
-            Err(failed) => match self.instead_of_failing(failed, || self.known_token(&log_in)) {
-                Ok(principal) => {
-                    self.report_in_grace(log_in.source, &principal);
-                    return Ok(principal);
-                }
-                Err(error) => Err(error),
-            },
-        };
-        self.report_log_in(None, log_in.source, &outcome);
-        outcome
-    }
-
-    async fn try_log_in_with_token(&self, log_in: &TokenLogIn<'_>) -> Result<Principal, Failed> {
-        let attempt = self.attempt(None, log_in.source);
-        self.refuse_who_must_wait(attempt.as_ref())?;
-        let is_needed = self.known_token(log_in).is_none();
-        let read = self.read_token(log_in.secret, log_in.digest, log_in.inactive_too, is_needed);
-        match read.await? {
-            Some(principal) => Ok(principal),
-            None => {
-                self.charge(attempt.as_ref())?;
-                Err(Error::refused(Refusal::UnknownToken).into())
-            }
-        }
-    }
-
-    /// Who is let in with the API token as long as the store does not answer. Not a caller of the
-    /// management API, who could do nothing.
-    fn known_token(&self, log_in: &TokenLogIn<'_>) -> Option<Principal> {
-        if log_in.inactive_too { None } else { self.token_in_grace(&log_in.digest) }
-    }
-
-    /// Returns who the API token lets in; `None` when there is no such token.
-    ///
-    /// # Errors
-    ///
-    /// The refusal, when it is inactive or its user or org is gone or inactive.
-    async fn read_token(
-        &self,
-        secret: &str,
-        digest: TokenDigest,
-        inactive_too: bool,
-        is_needed: bool,
-    ) -> Result<Option<Principal>, Failed> {
-        if secret.is_empty() {
-            return Ok(None);
-        }
-        let record = self.before_read();
-        let key = digest.to_text();
-        let found = self.patiently(is_needed, self.0.store.find_by_key::<ApiToken>(&key)).await?;
-        let Some((token, _)) = found else {
-            self.0.known.doubt_token(&digest);
-            return Ok(None);
-        };
-        let refuse = |refusal| {
-            self.0.known.doubt_token(&digest);
-            Err(Error::refused(refusal).into())
-        };
-        if !(inactive_too || token.status.is_active()) {
-            return refuse(Refusal::Inactive);
-        }
-        let (refusal, standing) = self.standing_or_grace(token.user, token.org, is_needed).await?;
-        if let Some(refusal) = refusal {
-            return refuse(refusal);
-        }
-        let memory = Memory { by: KnownBy::Token(digest), made_of: None, record, standing };
-        let principal = Principal::of_api_token(&token, memory);
-        self.0.known.keep(principal.clone());
-        Ok(Some(principal))
-    }
-
-    /// Tells whether the hash is the password's.
-    async fn verify(
-        &self,
-        password: Password,
-        hash: &PasswordHash,
-        proof: Proof,
-        attempt: Option<&Attempt>,
-    ) -> Result<bool, Error> {
-        let begin = || self.0.hashes.begin_verify(password, hash.clone());
-        self.compute(proof.to_bits(), begin, attempt).await
-    }
-
-    /// Takes as long as a comparison would, is shared by the same log-ins, and counted like one.
-    async fn hash_in_vain(
-        &self,
+        seen: Seen,
         log_in: &LogIn<'_>,
-        attempt: Option<&Attempt>,
-    ) -> Result<(), Error> {
-        // A password too long to be looked at costs the same as any other.
-        let looked_at = log_in.password.get(..Password::MAX_BYTES).unwrap_or(log_in.password);
-        let password = Password::new(looked_at).map_err(Error::internal)?;
-        // In place of a hash, which is one name's alone.
-        let name = self.0.keys.name(log_in.username.as_bytes());
-        let key = (log_in.mac.to_bits(), name);
-        self.compute(key, || self.0.hashes.begin_dummy(password), attempt).await.map(drop)
-    }
-
-    /// Computes what `begin` begins. Those who present the same password for the same hash, or for
-    /// the same name without one, at the same time share one computation and are counted as one
-    /// try.
-    async fn compute<F>(
-        &self,
-        key: (u128, u128),
-        begin: impl FnOnce() -> Result<F, Error>,
-        attempt: Option<&Attempt>,
-    ) -> Result<bool, Error>
-    where
-        F: Future<Output = Result<bool, Error>> + Send + 'static,
-    {
-        let mut charged = false;
-        let begin = || {
-            self.charge(attempt)?;
-            charged = true;
-            begin()
-        };
-        let outcome = self.0.verifications.join(key, begin).await;
-        if charged {
-            match outcome {
-                Ok(false) => {}
-                Ok(true) => self.counted(attempt, Throttle::succeeded).unwrap_or_default(),
-                // Nothing was learned from it.
-                Err(_) => self.counted(attempt, Throttle::forgive).unwrap_or_default(),
-            }
+    ) -> Result<Option<Principal>, Failed> {
+        let Ok(secret) = std::str::from_utf8(log_in.password) else { return Ok(None) };
+        let digest = TokenDigest::of(secret);
+        let is_needed = self.in_grace(log_in).is_none();
+        let token = self.read_token(secret, digest, false, is_needed).await?;
+        if token.is_some() {
+            self.0.known.keep_absent(self.0.keys.name(log_in.username.as_bytes()), seen);
         }
-        outcome
+        Ok(token)
     }
 
     /// Tells what stands against a credential of the user in the org, and when that was seen.
@@ -350,7 +287,7 @@ impl Engine {
     }
 
     /// The same, for somebody who may be let in without an answer if it is the store's to give.
-    async fn standing_or_grace(
+    pub(super) async fn standing_or_grace(
         &self,
         user: UserId,
         org: OrgId,
@@ -381,35 +318,4 @@ impl Engine {
         self.0.known.keep_standing(of, stands, seen);
         Ok((stands, seen))
     }
-
-    fn attempt(&self, username: Option<&str>, source: Option<IpAddr>) -> Option<Attempt> {
-        let throttle = self.0.throttle.as_ref()?;
-        Some(throttle.attempt(username, source, self.0.clock.instant()))
-    }
-
-    /// Does something with the throttle, where there is one.
-    fn counted<T>(
-        &self,
-        attempt: Option<&Attempt>,
-        work: impl FnOnce(&Throttle, &Attempt, Instant) -> T,
-    ) -> Option<T> {
-        Some(work(self.0.throttle.as_ref()?, attempt?, self.0.clock.instant()))
-    }
-
-    fn refuse_who_must_wait(&self, attempt: Option<&Attempt>) -> Result<(), Error> {
-        match self.counted(attempt, Throttle::wait).flatten() {
-            Some(wait) => Err(throttled(wait)),
-            None => Ok(()),
-        }
-    }
-
-    fn charge(&self, attempt: Option<&Attempt>) -> Result<(), Error> {
-        self.counted(attempt, Throttle::charge).unwrap_or(Ok(())).map_err(throttled)
-    }
-}
-
-fn throttled(wait: Duration) -> Error {
-    Error::new(ErrorKind::TooManyRequests, "too many failed log-ins")
-        .with_source(Refusal::Throttled)
-        .with_retry_after(wait)
 }

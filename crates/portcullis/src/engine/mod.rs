@@ -14,9 +14,12 @@ mod report;
 mod set_up;
 mod snapshot;
 mod tenants;
+mod token_log_in;
 mod tokens;
+mod verification;
 
 use std::fmt;
+use std::hash::RandomState;
 use std::sync::Arc;
 
 pub use builder::{BuildError, EngineBuilder};
@@ -27,13 +30,17 @@ pub use set_up::{SetUp, SetUpDone};
 pub use snapshot::{ExportError, ImportError};
 pub use tokens::NewApiToken;
 
+use tokio::sync::Semaphore;
+
 use crate::cache::{Follower, Keys, Known, Observer, Trust};
+use crate::login_history::FamiliarSources;
 use crate::metrics::{Levels, Metrics};
 use crate::password::{HashPool, PasswordPolicy, SharedVerifications};
 use crate::store::{Kind, Lookup, Store, StoreError};
 use crate::throttle::Throttle;
 use crate::{
-    AuditSink, BucketId, Clock, Directory, Error, ErrorKind, Id, OrgId, Principal, Random, UserId,
+    AuditSink, BucketId, Clock, Directory, Error, ErrorKind, Id, LoginHistory, OrgId, Principal,
+    Random, UserId,
 };
 
 /// Answers "who is this?" and "may they?", and manages what the answers depend on.
@@ -65,12 +72,16 @@ struct Inner {
     random: Arc<dyn Random>,
     policy: PasswordPolicy,
     hashes: HashPool,
-    verifications: SharedVerifications,
+    verifications: SharedVerifications<verification::Verified>,
+    /// By what logins take turns in the queue of the hash pool.
+    flows: RandomState,
+    familiar: FamiliarSources,
+    throttled_reads: Semaphore,
     rehashing: Option<rehash::Rehashing>,
     keys: Keys,
     trust: Arc<Trust>,
     known: Known,
-    throttle: Option<Throttle>,
+    throttle: Option<Arc<Throttle>>,
     audit: Option<Arc<dyn AuditSink>>,
     reported: grace::Reported,
     metrics: Metrics,
@@ -175,6 +186,19 @@ impl Engine {
             feed_age: age.map_or(f64::INFINITY, |age| age.as_secs_f64()),
             trust_state: self.trust_state(),
         });
+    }
+
+    /// Returns which usernames have logged in from which addresses, to be kept over a restart
+    /// ([`EngineBuilder::login_history`]).
+    pub fn login_history(&self) -> LoginHistory {
+        self.0.familiar.history(self.0.clock.now())
+    }
+
+    /// Returns a number that changes when [`Engine::login_history`] has changed so much that it is
+    /// worth saving: when a username has logged in from an address for the first time, and at most
+    /// twice a day after that.
+    pub fn login_history_version(&self) -> u64 {
+        self.0.familiar.changes()
     }
 
     /// Returns the store. What is committed to it counts at once for this engine too.

@@ -253,6 +253,12 @@ impl<'a> OnBehalfOf<'a> {
         self.audited(AuditAction::SetPermissions, record, |_| None, work).await
     }
 
+    /// By what new passwords of callers take turns in the queue of the hash pool.
+    fn flow(&self) -> u64 {
+        let id = self.caller.facts().id();
+        id.unwrap_or_else(|| self.caller.user().untyped()).as_u64()
+    }
+
     /// Sets the password. Needs write on the user; as in the reference, no permission on
     /// authorizations.
     ///
@@ -267,7 +273,7 @@ impl<'a> OnBehalfOf<'a> {
         let record = AuditRecord::new(Kind::Authorization, id.untyped());
         let work = async {
             self.engine
-                .set_password_checked(id, password.as_ref(), |current| {
+                .set_password_checked(id, password.as_ref(), Some(self.flow()), |current| {
                     self.require(Permission::write(Resource::user(current.user)))
                 })
                 .await

@@ -52,10 +52,10 @@ impl Engine {
         &self,
         authorization: &Authorization,
         log_in: &LogIn<'_>,
-        memory: Memory,
         principal: &Principal,
     ) {
-        let (Some(rehashing), Some(hash)) = (&self.0.rehashing, &authorization.password_hash)
+        let (Some(rehashing), Some(hash), Some(memory)) =
+            (&self.0.rehashing, &authorization.password_hash, principal.memory())
         else {
             return;
         };
@@ -71,7 +71,8 @@ impl Engine {
             }
         }
         let turn = Turn { engine: self.clone(), id };
-        let (weak, mac, principal) = (hash.clone(), log_in.mac, principal.clone());
+        let (weak, mac, memory) = (hash.clone(), log_in.mac, *memory);
+        let principal = principal.clone();
         tokio::spawn(async move {
             let engine = &turn.engine;
             let rehashed = engine.rehash(id, &weak, &password).await;

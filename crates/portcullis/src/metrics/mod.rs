@@ -13,6 +13,7 @@ use metrics::{
 
 pub(crate) use striped::Striped;
 
+use crate::password::Overloaded;
 use crate::{Error, ErrorKind, Refusal, TrustState};
 
 /// Permission checks of principals, in the whole process: a principal does not know its engine.
@@ -126,14 +127,19 @@ impl Metrics {
             counter.iter().for_each(|(_, counter)| counter.increment(1));
             return;
         }
+        let source = std::error::Error::source(error);
+        if source.is_some_and(|source| source.is::<Overloaded>()) {
+            self.busy.increment(1);
+            return;
+        }
         match error.kind() {
-            ErrorKind::TooManyRequests => self.busy.increment(1),
             ErrorKind::Unavailable => self.unavailable.increment(1),
             ErrorKind::Conflict
             | ErrorKind::Forbidden
             | ErrorKind::Internal
             | ErrorKind::Invalid
             | ErrorKind::NotFound
+            | ErrorKind::TooManyRequests
             | ErrorKind::Unauthorized => {}
         }
     }
@@ -180,7 +186,7 @@ fn describe() {
          memory as the store did not answer (`grace`)"
     );
     describe_counter!(REFUSED, "Log-ins that were refused, by reason");
-    describe_counter!(BUSY, "Log-ins that found no place in the queue for password hashes");
+    describe_counter!(BUSY, "Log-ins that would have waited too long for their password hash");
     describe_counter!(UNAVAILABLE, "Log-ins that were refused as the store did not answer");
     describe_counter!(CHECKS, "Permission checks of principals");
     describe_counter!(HASHES, "Password hashes that were computed, of every purpose");

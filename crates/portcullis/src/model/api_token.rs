@@ -78,6 +78,12 @@ impl TokenDigest {
         u64::from_le_bytes([first, second, third, fourth, fifth, sixth, seventh, eighth])
     }
 
+    /// Returns half of it, which stands for the whole in memory.
+    pub(crate) fn prefix(&self) -> u128 {
+        let half = self.0.first_chunk::<16>().copied().unwrap_or_default();
+        u128::from_le_bytes(half)
+    }
+
     /// Returns the text form, for the store and for an export.
     pub fn to_text(&self) -> String {
         use fmt::Write as _;

@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::hash::Arena;
-use super::queue::{Lane, Queue};
+use super::queue::{self, Full, Lane, Queue, Ticket};
 use super::{HashParams, Password, PasswordHash};
 use crate::{Error, ErrorKind, Random};
 
@@ -23,10 +24,21 @@ pub struct HashPoolConfig {
     /// Number of threads, each with memory for one computation while there is something to
     /// compute. Default: one for each core, at most 8. At least 1.
     pub threads: usize,
-    /// How many log-ins may wait for a thread. Default: 64. At least 1. As many new passwords may
-    /// wait besides, and go first: whoever floods the log-in does not keep operators from changing
-    /// a password.
+    /// How many logins and new passwords may wait for a thread, all together. Default: 4,096, which
+    /// take about 4 MiB. From 1 to 65,536.
+    ///
+    /// Logins and new passwords take turns. Among logins those go first whose username has logged
+    /// in from the same address before, and those last whose username or address has failed
+    /// lately. Beyond that, addresses and usernames take turns. When the queue is full, the worst
+    /// place makes room for a better one.
     pub queue: usize,
+    /// How long a login or a new password waits for its hash at most. Default: 10 seconds. From 100
+    /// milliseconds to one minute.
+    ///
+    /// What would have to wait for longer is refused at once with [`ErrorKind::Unavailable`] and
+    /// the time after which to try again, from the length of the queue and the measured time of a
+    /// hash.
+    pub max_wait: Duration,
     /// How long a thread without work keeps its memory. Default: 10 seconds. To take it again makes
     /// the next computation a little longer; with [`Duration::MAX`] it is kept for good.
     pub memory_kept: Duration,
@@ -38,8 +50,29 @@ impl Default for HashPoolConfig {
         Self {
             params: HashParams::default(),
             threads: cores.min(8),
-            queue: 64,
+            queue: 4_096,
+            max_wait: Duration::from_secs(10),
             memory_kept: Duration::from_secs(10),
+        }
+    }
+}
+
+impl HashPoolConfig {
+    /// The longest queue.
+    pub const MAX_QUEUE: usize = 65_536;
+    /// The shortest and the longest [`HashPoolConfig::max_wait`].
+    pub const WAIT_BOUNDS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
+
+    fn validate(&self) -> Result<(), HashError> {
+        let [shortest, longest] = Self::WAIT_BOUNDS;
+        if self.threads == 0 {
+            Err(HashError::Threads)
+        } else if !(1..=Self::MAX_QUEUE).contains(&self.queue) {
+            Err(HashError::Queue(self.queue))
+        } else if !(shortest..=longest).contains(&self.max_wait) {
+            Err(HashError::MaxWait(self.max_wait))
+        } else {
+            Ok(())
         }
     }
 }
@@ -47,32 +80,102 @@ impl Default for HashPoolConfig {
 /// A fixed number of threads that compute and verify password hashes.
 ///
 /// Each thread reuses its memory, so that the whole takes `threads × memory` and no more, however
-/// many log in at once, and none of it once nobody has for a while. A computation that has begun is
-/// finished even if whoever asked has gone: leaving early frees nothing to be used again. Dropping
-/// the last handle ends the threads.
+/// many logins come at once, and none of it when none has come for a while. A computation that has
+/// begun is finished even if its answer is not waited for any more; one that has not begun is
+/// dropped. Dropping the last handle ends the threads.
 pub struct HashPool {
     queue: Arc<Queue<Job>>,
-    params: HashParams,
-    computations: Arc<AtomicU64>,
+    config: HashPoolConfig,
+    counts: Arc<Counts>,
 }
+
+/// What the threads have measured.
+#[derive(Default)]
+struct Counts {
+    computations: AtomicU64,
+    /// The mean time of a computation in nanoseconds, of which recent ones count more; 0 before
+    /// the first.
+    mean_nanos: AtomicU64,
+}
+
+impl Counts {
+    fn add(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let next = |mean: u64| match mean {
+            0 => took,
+            mean => mean - mean / 8 + took / 8,
+        };
+        // Two threads at once: one of them does not count, which does no harm.
+        self.mean_nanos.store(next(self.mean_nanos.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
+    fn mean(&self) -> Duration {
+        Duration::from_nanos(self.mean_nanos.load(Ordering::Relaxed))
+    }
+}
+
+/// What is asked of the throttle when a computation begins.
+pub(crate) type Admission = Box<dyn FnOnce() -> Result<(), Error> + Send>;
 
 enum Job {
     Hash(Password, oneshot::Sender<Result<PasswordHash, Error>>),
-    Verify(Password, PasswordHash, oneshot::Sender<Result<bool, Error>>),
-    /// Computes a hash and throws it away: what a username costs that has no hash to compare.
-    Dummy(Password, oneshot::Sender<Result<bool, Error>>),
+    Verify { password: Password, against: Against, admission: Admission, reply: Reply },
+}
+
+type Reply = oneshot::Sender<Result<bool, Error>>;
+
+/// What a password is compared with.
+pub(crate) enum Against {
+    Hash(PasswordHash),
+    /// Nothing: the hash is computed all the same, and thrown away. It is what a username costs
+    /// that has no hash to compare.
+    Nothing,
+}
+
+impl queue::Job for Job {
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Hash(_, reply) => reply.is_closed(),
+            Self::Verify { reply, .. } => reply.is_closed(),
+        }
+    }
 }
 
 /// Says that the pool could not be started.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum HashError {
-    /// `threads` or `queue` is zero.
-    #[error("{0} of the hash pool must be at least 1")]
-    Zero(&'static str),
+    /// [`HashPoolConfig::max_wait`] is out of bounds.
+    #[error("max_wait of the hash pool must be between 100ms and 60s, not {0:?}")]
+    MaxWait(Duration),
+    /// [`HashPoolConfig::queue`] is out of bounds.
+    #[error("queue of the hash pool must be between 1 and 65536, not {0}")]
+    Queue(usize),
     /// A thread could not be started.
     #[error("could not start a thread of the hash pool")]
     Thread(#[source] std::io::Error),
+    /// [`HashPoolConfig::threads`] is 0.
+    #[error("threads of the hash pool must be at least 1, not 0")]
+    Threads,
+}
+
+/// Says that a password was not hashed as too many are: the source of an error of
+/// [`ErrorKind::Unavailable`].
+#[derive(Clone, Copy, Debug, Error)]
+#[error("{waiting} password hashes wait for {threads} threads, and a hash takes {mean:?}")]
+pub(crate) struct Overloaded {
+    waiting: usize,
+    threads: usize,
+    mean: Duration,
+}
+
+impl Overloaded {
+    /// Makes the error, with the time after which to try again.
+    pub(crate) fn into_error(self, retry_after: Duration) -> Error {
+        Error::new(ErrorKind::Unavailable, "too many logins at once, try again later")
+            .with_source(self)
+            .with_retry_after(retry_after)
+    }
 }
 
 impl HashPool {
@@ -80,26 +183,20 @@ impl HashPool {
     ///
     /// # Errors
     ///
-    /// [`HashError::Zero`] for a number that is zero, [`HashError::Thread`] when the operating
-    /// system starts no thread.
+    /// [`HashError::Threads`], [`HashError::Queue`] and [`HashError::MaxWait`] for settings that
+    /// are out of bounds, [`HashError::Thread`] when the operating system starts no thread.
     pub fn start(config: HashPoolConfig, random: Arc<dyn Random>) -> Result<Self, HashError> {
-        let HashPoolConfig { params, threads, queue, memory_kept } = config;
-        if threads == 0 {
-            return Err(HashError::Zero("threads"));
-        }
-        if queue == 0 {
-            return Err(HashError::Zero("queue"));
-        }
-        let computations = Arc::new(AtomicU64::new(0));
+        config.validate()?;
         // Dropped, with the threads that it has by then, when one of them cannot be started.
-        let pool = Self { queue: Arc::new(Queue::new(queue)), params, computations };
-        for number in 0..threads {
+        let pool =
+            Self { queue: Arc::new(Queue::new(config.queue)), config, counts: Arc::default() };
+        for number in 0..config.threads {
             let worker = Worker {
                 queue: Arc::clone(&pool.queue),
-                params,
-                memory_kept,
+                params: config.params,
+                memory_kept: config.memory_kept,
                 random: Arc::clone(&random),
-                computations: Arc::clone(&pool.computations),
+                counts: Arc::clone(&pool.counts),
             };
             thread::Builder::new()
                 .name(format!("portcullis-hash-{number}"))
@@ -111,12 +208,12 @@ impl HashPool {
 
     /// Returns what a new hash costs.
     pub const fn params(&self) -> HashParams {
-        self.params
+        self.config.params
     }
 
     /// Returns how many hashes were computed since the start, of every purpose.
     pub fn computations(&self) -> u64 {
-        self.computations.load(Ordering::Relaxed)
+        self.counts.computations.load(Ordering::Relaxed)
     }
 
     /// Returns how many computations wait for a thread.
@@ -124,25 +221,41 @@ impl HashPool {
         self.queue.len()
     }
 
-    /// Hashes a new password with a fresh salt.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::TooManyRequests`] when the queue is full, [`ErrorKind::Internal`] when the
-    /// computation fails.
-    pub async fn hash(&self, password: &Password) -> Result<PasswordHash, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.submit(Lane::First, Job::Hash(password.clone(), reply), answer)?.await
+    /// Returns how long a computation has taken lately, in the mean; zero before the first.
+    pub fn mean_time(&self) -> Duration {
+        self.counts.mean()
     }
 
-    /// Tells whether the password is the one of the hash.
+    /// Hashes a new password with a fresh salt. Needs a tokio runtime with its time driver enabled.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TooManyRequests`] when the queue is full, [`ErrorKind::Internal`] when the
-    /// computation fails.
+    /// [`ErrorKind::Unavailable`] when it would have to wait for longer than
+    /// [`HashPoolConfig::max_wait`], [`ErrorKind::Internal`] when the computation fails.
+    pub async fn hash(&self, password: &Password) -> Result<PasswordHash, Error> {
+        self.hash_for(password, None).await
+    }
+
+    /// Does what [`HashPool::hash`] does for a caller, who takes turns with other callers.
+    pub(crate) async fn hash_for(
+        &self,
+        password: &Password,
+        caller: Option<u64>,
+    ) -> Result<PasswordHash, Error> {
+        let (reply, answer) = oneshot::channel();
+        let ticket = Ticket { lane: Lane::NewPassword, flows: [caller, None] };
+        self.submit(ticket, Job::Hash(password.clone(), reply), answer)?.await
+    }
+
+    /// Tells whether the password is the one of the hash. Needs a tokio runtime with its time
+    /// driver enabled.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`HashPool::hash`].
     pub async fn verify(&self, password: &Password, hash: &PasswordHash) -> Result<bool, Error> {
-        self.begin_verify(password.clone(), hash.clone())?.await
+        let against = Against::Hash(hash.clone());
+        self.begin(Ticket::LOGIN, password.clone(), against, Box::new(|| Ok(())))?.await
     }
 
     /// Takes as long as [`HashPool::verify`] does for a hash with the current parameters.
@@ -151,40 +264,70 @@ impl HashPool {
     ///
     /// The same as [`HashPool::verify`].
     pub async fn dummy(&self, password: &Password) -> Result<(), Error> {
-        self.begin_dummy(password.clone())?.await.map(drop)
+        let admission: Admission = Box::new(|| Ok(()));
+        self.begin(Ticket::LOGIN, password.clone(), Against::Nothing, admission)?.await.map(drop)
     }
 
-    /// Puts a computation in vain into the queue at once, and returns its answer as a future: that
-    /// of a password that is wrong.
-    pub(crate) fn begin_dummy(
+    /// Puts a verification into the queue at once, and returns its answer as a future. When its
+    /// turn comes, `admission` is asked whether it may still begin.
+    pub(crate) fn begin(
         &self,
+        ticket: Ticket,
         password: Password,
+        against: Against,
+        admission: Admission,
     ) -> Result<impl Future<Output = Result<bool, Error>> + Send + use<>, Error> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Lane::Second, Job::Dummy(password, reply), answer)
-    }
-
-    /// Puts a verification into the queue at once, and returns its answer as a future.
-    pub(crate) fn begin_verify(
-        &self,
-        password: Password,
-        hash: PasswordHash,
-    ) -> Result<impl Future<Output = Result<bool, Error>> + Send + use<>, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.submit(Lane::Second, Job::Verify(password, hash, reply), answer)
+        self.submit(ticket, Job::Verify { password, against, admission, reply }, answer)
     }
 
     fn submit<T: Send>(
         &self,
-        lane: Lane,
+        ticket: Ticket,
         job: Job,
         answer: oneshot::Receiver<Result<T, Error>>,
     ) -> Result<impl Future<Output = Result<T, Error>> + Send + use<T>, Error> {
-        if !self.queue.push(lane, job) {
-            return Err(Error::new(ErrorKind::TooManyRequests, "too many logins at once")
-                .with_retry_after(Duration::from_secs(1)));
+        match self.queue.push(ticket, job, self.most_ahead()) {
+            Ok(None) => {}
+            Ok(Some(Job::Hash(_, reply))) => {
+                let _ = reply.send(Err(self.overloaded(self.config.queue)));
+            }
+            Ok(Some(Job::Verify { reply, .. })) => {
+                let _ = reply.send(Err(self.overloaded(self.config.queue)));
+            }
+            Err(Full { ahead }) => return Err(self.overloaded(ahead)),
         }
-        Ok(async { answer.await.unwrap_or_else(|_| Err(Error::internal(WorkersGone))) })
+        let max_wait = self.config.max_wait;
+        let too_late = Overloaded { waiting: self.waiting(), ..self.overload() };
+        Ok(async move {
+            match timeout(max_wait, answer).await {
+                Ok(answer) => answer.unwrap_or_else(|_| Err(Error::internal(WorkersGone))),
+                Err(_) => Err(too_late.into_error(Duration::from_secs(1))),
+            }
+        })
+    }
+
+    /// How many computations can be done while one waits.
+    fn most_ahead(&self) -> usize {
+        let Some(mean) = Some(self.counts.mean()).filter(|mean| !mean.is_zero()) else {
+            return self.config.queue;
+        };
+        let rounds = self.config.max_wait.as_nanos() / mean.as_nanos();
+        usize::try_from(rounds).unwrap_or(usize::MAX).saturating_mul(self.config.threads).max(1)
+    }
+
+    fn overload(&self) -> Overloaded {
+        Overloaded { waiting: 0, threads: self.config.threads, mean: self.counts.mean() }
+    }
+
+    /// Says when there will be room, if no others come: when of those that are ahead only as many
+    /// are left as one may wait for.
+    fn overloaded(&self, ahead: usize) -> Error {
+        let overload = Overloaded { waiting: ahead, ..self.overload() };
+        let rounds = u32::try_from(ahead / self.config.threads.max(1)).unwrap_or(u32::MAX);
+        let all = overload.mean.saturating_mul(rounds);
+        let until = all.saturating_sub(self.config.max_wait).max(Duration::from_secs(1));
+        overload.into_error(until)
     }
 }
 
@@ -196,7 +339,7 @@ impl Drop for HashPool {
 
 impl fmt::Debug for HashPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HashPool").field("params", &self.params).finish_non_exhaustive()
+        f.debug_struct("HashPool").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -209,44 +352,48 @@ struct Worker {
     params: HashParams,
     memory_kept: Duration,
     random: Arc<dyn Random>,
-    computations: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
 impl Worker {
     fn run(self) {
         let mut arena = Arena::default();
         while let Some(job) = self.queue.pop(self.memory_kept, || arena.release()) {
-            self.work(job, &mut arena);
+            // An answer that is not waited for any more is not computed.
+            if !queue::Job::is_abandoned(&job) {
+                self.work(job, &mut arena);
+            }
             arena.release_above(self.params);
         }
     }
 
-    /// Does the job, unless whoever asked has gone before it began.
     fn work(&self, job: Job, arena: &mut Arena) {
-        // Nobody waits for an answer that cannot be sent any more.
         match job {
-            Job::Hash(password, reply) if !reply.is_closed() => {
-                self.count();
-                let hash =
-                    PasswordHash::compute(&password, self.params, self.random.as_ref(), arena);
-                let _ = reply.send(hash);
+            Job::Hash(password, reply) => {
+                let _ = reply.send(self.measured(|| self.hash(&password, arena)));
             }
-            Job::Verify(password, hash, reply) if !reply.is_closed() => {
-                self.count();
-                let _ = reply.send(hash.matches(&password, arena));
+            Job::Verify { password, against, admission, reply } => {
+                let answer = admission().and_then(|()| {
+                    self.measured(|| match against {
+                        Against::Hash(hash) => hash.matches(&password, arena),
+                        Against::Nothing => self.hash(&password, arena).map(|_| false),
+                    })
+                });
+                let _ = reply.send(answer);
             }
-            Job::Dummy(password, reply) if !reply.is_closed() => {
-                self.count();
-                let hash =
-                    PasswordHash::compute(&password, self.params, self.random.as_ref(), arena);
-                let _ = reply.send(hash.map(|_| false));
-            }
-            Job::Hash(..) | Job::Verify(..) | Job::Dummy(..) => {}
         }
     }
 
-    fn count(&self) {
-        self.computations.fetch_add(1, Ordering::Relaxed);
+    fn hash(&self, password: &Password, arena: &mut Arena) -> Result<PasswordHash, Error> {
+        PasswordHash::compute(password, self.params, self.random.as_ref(), arena)
+    }
+
+    fn measured<T>(&self, compute: impl FnOnce() -> T) -> T {
+        self.counts.computations.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
+        let done = compute();
+        self.counts.add(began.elapsed());
+        done
     }
 }
 
@@ -257,7 +404,9 @@ mod tests {
 
     fn pool(threads: usize, queue: usize) -> HashPool {
         let params = HashParams::new(8, 1, 1).unwrap();
-        let config = HashPoolConfig { params, threads, queue, memory_kept: Duration::MAX };
+        let default = HashPoolConfig::default();
+        let config =
+            HashPoolConfig { params, threads, queue, memory_kept: Duration::MAX, ..default };
         HashPool::start(config, Arc::new(SystemRandom)).unwrap()
     }
 
@@ -287,43 +436,100 @@ mod tests {
         assert!(pool.verify(&password("grafana-pass-1"), &hash).await.unwrap());
     }
 
+    /// A pool without threads, in which everything waits.
+    fn stopped(change: impl FnOnce(HashPoolConfig) -> HashPoolConfig) -> HashPool {
+        let params = HashParams::new(8, 1, 1).unwrap();
+        let default = HashPoolConfig { params, threads: 2, ..HashPoolConfig::default() };
+        let config = change(default);
+        HashPool { queue: Arc::new(Queue::new(config.queue)), config, counts: Arc::default() }
+    }
+
     #[tokio::test]
     async fn a_full_queue_says_when_to_come_again() {
-        // Without threads everything waits.
-        let params = HashParams::default();
-        let pool =
-            HashPool { queue: Arc::new(Queue::new(1)), params, computations: Arc::default() };
+        let pool = stopped(|config| HashPoolConfig { queue: 1, ..config });
         let secret = password("grafana-pass-1");
         let mut waiting = Box::pin(pool.dummy(&secret));
         assert!(futures_util::poll!(&mut waiting).is_pending());
 
         let error = pool.dummy(&secret).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TooManyRequests);
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
         assert_eq!(pool.waiting(), 1);
     }
 
     #[tokio::test]
-    async fn a_new_password_is_hashed_although_log_ins_fill_the_queue() {
-        let queue = Arc::new(Queue::new(1));
-        let params = HashParams::new(8, 1, 1).unwrap();
-        let pool = HashPool { queue, params, computations: Arc::default() };
+    async fn a_login_that_would_wait_too_long_is_told_when_there_will_be_room() {
+        let pool = stopped(|config| HashPoolConfig { max_wait: Duration::from_secs(2), ..config });
+        // Two threads and a second for each hash: four can be done within two seconds.
+        pool.counts.add(Duration::from_secs(1));
         let secret = password("grafana-pass-1");
-        let (mut log_in, mut change) =
-            (Box::pin(pool.dummy(&secret)), Box::pin(pool.hash(&secret)));
-        assert!(futures_util::poll!(&mut log_in).is_pending());
+        let mut waiting: Vec<_> = (0..5).map(|_| Box::pin(pool.dummy(&secret))).collect();
+        for login in &mut waiting {
+            assert!(futures_util::poll!(login).is_pending());
+        }
+        let error = pool.dummy(&secret).await.unwrap_err();
+        assert_eq!((error.kind(), pool.waiting()), (ErrorKind::Unavailable, 5));
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
+
+        let queue = 100;
+        let pool = stopped(|config| HashPoolConfig { queue, ..config });
+        let mut waiting: Vec<_> = (0..100).map(|_| Box::pin(pool.dummy(&secret))).collect();
+        for login in &mut waiting {
+            assert!(futures_util::poll!(login).is_pending());
+        }
+        pool.counts.add(Duration::from_secs(1));
+        let error = pool.dummy(&secret).await.unwrap_err();
+        // One hundred are done in 50 seconds, of which a login may wait for ten.
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(40)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_waits_for_as_long_as_the_setting_says_and_is_told_to_come_again() {
+        let pool = stopped(|config| config);
+        let began = tokio::time::Instant::now();
+        let error = pool.dummy(&password("grafana-pass-1")).await.unwrap_err();
+        assert_eq!(began.elapsed(), Duration::from_secs(10));
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.retry_after().is_some());
+    }
+
+    #[tokio::test]
+    async fn new_passwords_and_logins_take_turns() {
+        let pool = stopped(|config| config);
+        let secret = password("grafana-pass-1");
+        let mut logins: Vec<_> = (0..10).map(|_| Box::pin(pool.dummy(&secret))).collect();
+        for login in &mut logins {
+            assert!(futures_util::poll!(login).is_pending());
+        }
+        let mut change = Box::pin(pool.hash(&secret));
         assert!(futures_util::poll!(&mut change).is_pending());
-        assert!(
-            matches!(pool.queue.pop(Duration::MAX, || {}), Some(Job::Hash(..))),
-            "the log-in went first"
-        );
+        let first_two = [(); 2].map(|()| pool.queue.pop(Duration::MAX, || {}).unwrap());
+        let new = first_two.iter().filter(|job| matches!(job, Job::Hash(..))).count();
+        assert_eq!(new, 1);
+    }
+
+    #[tokio::test]
+    async fn a_verification_that_is_not_admitted_any_more_is_not_computed() {
+        let pool = pool(1, 4);
+        let admission = Box::new(|| Err(Error::invalid("too many by now")));
+        let secret = password("grafana-pass-1");
+        let begun = pool.begin(Ticket::LOGIN, secret, Against::Nothing, admission);
+        assert_eq!(begun.unwrap().await.unwrap_err().message(), "too many by now");
+        assert_eq!(pool.computations(), 0);
     }
 
     #[test]
-    fn zero_threads_and_an_empty_queue_are_refused() {
-        for (threads, queue) in [(0, 1), (1, 0)] {
-            let config = HashPoolConfig { threads, queue, ..HashPoolConfig::default() };
-            assert!(HashPool::start(config, Arc::new(SystemRandom)).is_err());
-        }
+    fn settings_have_bounds() {
+        let start = |change: fn(&mut HashPoolConfig)| {
+            let mut config = HashPoolConfig::default();
+            change(&mut config);
+            HashPool::start(config, Arc::new(SystemRandom)).unwrap_err().to_string()
+        };
+        assert_eq!(start(|c| c.threads = 0), "threads of the hash pool must be at least 1, not 0");
+        assert!(start(|c| c.queue = 0).starts_with("queue of the hash pool must be between"));
+        assert!(start(|c| c.queue = 65_537).starts_with("queue of the hash pool must be"));
+        let wait = start(|c| c.max_wait = Duration::from_millis(99));
+        assert!(wait.starts_with("max_wait of the hash pool must be between"), "{wait}");
+        start(|c| c.max_wait = Duration::from_secs(61));
     }
 }

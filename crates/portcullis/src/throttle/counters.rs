@@ -90,6 +90,16 @@ impl Counters {
         }
     }
 
+    /// Adds one; returns what the count was before.
+    pub(super) fn add(&self, key: u64, now: Instant) -> f64 {
+        let now = self.millis(now);
+        let Some(mut bucket) = self.bucket(key) else { return 0.0 };
+        let slot = self.slot(&mut bucket, key, now);
+        let before = self.faded(slot, now);
+        *slot = Slot { key, count: (before + 1.0).min(MOST), at: now };
+        before
+    }
+
     /// Takes one away.
     pub(super) fn refund(&self, key: u64, now: Instant) {
         let now = self.millis(now);

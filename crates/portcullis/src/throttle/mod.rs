@@ -1,14 +1,21 @@
-//! Slowing down whoever guesses passwords.
+//! Slowing down the guessing of passwords.
 //!
 //! Failures are counted for each username that is presented, whether it exists or not, for each
 //! source, and for both together. Beyond a number of failures the next try has to wait, longer with
-//! each further one; counts fade with time. A try is counted before its outcome is known, so that
-//! many at once are no way around, and taken back when it succeeds.
+//! each further one; counts fade with time. A try is counted when its computation begins, so that
+//! many at once are no way around, and taken back when the login succeeds.
 //!
-//! A stranger must not be able to keep the owner of a name out. So the wait of a source at a name
-//! grows faster than that of the name: while the one who has failed still waits, others may try.
-//! A source from which somebody has logged in with a name waits for its own failures only. And a
-//! password that is known to be right never comes here at all.
+//! Guesses must not keep the owner of a name out:
+//!
+//! - A source from which a name has logged in before waits for its own failures with that name, and
+//!   for no others'.
+//! - A source that has not failed with a name lately has one try of its own, however often others
+//!   have failed: such first tries are admitted one after the other. So an owner at a new address
+//!   is kept out for at most as many [delays](ThrottleConfig::first_delay) as there are sources
+//!   that guess.
+//! - The wait of a source at a name grows faster than that of the name: while the source that has
+//!   failed still waits, others may try.
+//! - A password that is in the cache, and a right API token, do not come here at all.
 
 mod counters;
 
@@ -20,7 +27,7 @@ use thiserror::Error;
 
 use counters::{Counters, Limit};
 
-/// How those who fail to log in are slowed down.
+/// How logins that fail are slowed down.
 ///
 /// No general rate limiter does: these count requests, and what is to be counted here is failures,
 /// charged before they are known and given back, with waits that grow.
@@ -115,89 +122,137 @@ fn within<T: PartialOrd + std::fmt::Debug>(
     Err(InvalidThrottleConfig { name, value, least, most })
 }
 
-/// Counts failures and says who has to wait. Bounded: some two megabytes, whoever comes.
+/// Counts failures and says which attempts have to wait. Bounded: some four megabytes, whatever
+/// comes. Names, sources and pairs have tables of their own, so that a flood of sources washes no
+/// name away.
 pub(crate) struct Throttle {
     hasher: RandomState,
-    names: Limit,
-    sources: Limit,
-    pairs: Limit,
-    counters: Counters,
-    /// A mark for each name and source that belonged together.
-    good: Counters,
+    names: Table,
+    /// First tries of sources at a name, in a table with the names.
+    newcomers: Limit,
+    sources: Table,
+    pairs: Table,
+    /// When a password was set for a name.
+    cleared: Counters,
 }
 
-/// Somebody who tries to log in: as whom, and from where.
-#[derive(Clone, Copy)]
+/// Counts with one limit.
+struct Table {
+    limit: Limit,
+    counters: Counters,
+}
+
+/// A login: with which name, and from where.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
-    /// The count of the name; none where somebody has logged in with it from this source.
+    /// Whether the name has logged in from the source before.
+    familiar: bool,
     name: Option<u64>,
     source: Option<u64>,
-    /// The count of the name from this source.
+    /// The name from this source.
     pair: Option<u64>,
-    /// The mark of the name and the source, if they belong together.
-    good: Option<u64>,
+    /// Whether the source has failed with the name at all.
+    first: Option<u64>,
+    /// The first tries of all sources at the name.
+    newcomers: Option<u64>,
+}
+
+/// What was counted of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charge {
+    attempt: Attempt,
+    newcomer: bool,
 }
 
 impl Throttle {
-    /// How many names and sources are counted, and how many that belong together are remembered.
-    /// When there are more, those with the lowest counts are forgotten.
-    const COUNTERS: usize = 65_536;
-    const GOOD: usize = 16_384;
+    /// How many names, sources and pairs are counted. When there are more, those with the lowest
+    /// counts are forgotten.
+    const COUNTERS: usize = 32_768;
+    const CLEARED: usize = 4_096;
 
     pub(crate) fn new(
         config: &ThrottleConfig,
         began: Instant,
     ) -> Result<Self, InvalidThrottleConfig> {
         config.validate()?;
+        let table = |free: u32, doublings, count| Table {
+            limit: Limit { free: free.into(), doublings },
+            counters: Counters::new(config, count, began),
+        };
         Ok(Self {
             hasher: RandomState::new(),
-            names: Limit { free: config.username_failures.into(), doublings: 1.0 },
-            sources: Limit { free: config.source_failures.into(), doublings: 1.0 },
-            pairs: Limit { free: config.username_failures.into(), doublings: 2.0 },
-            counters: Counters::new(config, Self::COUNTERS, began),
-            good: Counters::new(config, Self::GOOD, began),
+            names: table(config.username_failures, 1.0, Self::COUNTERS),
+            newcomers: Limit { free: config.username_failures.into(), doublings: 0.0 },
+            sources: table(config.source_failures, 1.0, Self::COUNTERS),
+            // Each pair has two counts.
+            pairs: table(config.username_failures, 2.0, 2 * Self::COUNTERS),
+            cleared: Counters::new(config, Self::CLEARED, began),
         })
     }
 
-    /// Somebody with a username, or with an API token alone.
+    /// A login with a username, or with an API token alone; `familiar` if the username has logged
+    /// in from the source before.
     pub(crate) fn attempt(
         &self,
         name: Option<&str>,
         source: Option<IpAddr>,
-        now: Instant,
+        familiar: bool,
     ) -> Attempt {
-        let source = source.map(network);
         let both = name.zip(source);
-        let good = both.map(|both| self.hasher.hash_one(("good", both)));
-        let is_good = good.is_some_and(|good| self.good.count(good, now) > 0.0);
         // Begun anew with each new password.
-        let cleared = name.and_then(|name| self.good.counted_at(self.cleared(name)));
+        let cleared = name.and_then(|name| self.cleared.counted_at(self.cleared_key(name)));
+        let pair = |of, network: fn(IpAddr) -> IpAddr| {
+            let both = both.map(|(name, source)| (name, network(source)));
+            both.map(|both| self.hasher.hash_one((of, both, cleared)))
+        };
         Attempt {
-            name: name.filter(|_| !is_good).map(|name| self.name(name)),
-            source: source.map(|source| self.hasher.hash_one(("source", source))),
-            pair: both.map(|both| self.hasher.hash_one(("pair", both, cleared))),
-            good,
+            familiar,
+            name: name.map(|name| self.name_key(name)),
+            source: source.map(|source| self.hasher.hash_one(("source", network(source)))),
+            pair: pair("pair", network),
+            first: pair("first", site),
+            newcomers: both.map(|(name, _)| self.newcomers_key(name)),
         }
     }
 
-    fn name(&self, name: &str) -> u64 {
+    fn name_key(&self, name: &str) -> u64 {
         self.hasher.hash_one(("name", name))
     }
 
-    /// The mark of when a password was set for the name.
-    fn cleared(&self, name: &str) -> u64 {
+    fn newcomers_key(&self, name: &str) -> u64 {
+        self.hasher.hash_one(("newcomers", name))
+    }
+
+    fn cleared_key(&self, name: &str) -> u64 {
         self.hasher.hash_one(("cleared", name))
     }
 
-    /// What is counted of the attempt, and how much of each is free.
-    fn counts(&self, attempt: &Attempt) -> [(Option<u64>, Limit); 3] {
-        [(attempt.pair, self.pairs), (attempt.name, self.names), (attempt.source, self.sources)]
+    /// Tells whether the name, the source or both have failed lately.
+    pub(crate) fn is_suspect(&self, attempt: &Attempt, now: Instant) -> bool {
+        let failed = |table: &Table, key: Option<u64>| {
+            key.is_some_and(|key| table.counters.count(key, now) >= 0.5)
+        };
+        failed(&self.pairs, attempt.pair)
+            || !attempt.familiar
+                && (failed(&self.names, attempt.name) || failed(&self.sources, attempt.source))
     }
 
     /// Says how long the attempt has to wait, if it has to.
     pub(crate) fn wait(&self, attempt: &Attempt, now: Instant) -> Option<Duration> {
-        let wait = |(key, limit): (Option<u64>, _)| self.counters.wait(key?, limit, now);
-        self.counts(attempt).into_iter().filter_map(wait).max()
+        let pair = self.pairs.wait(attempt.pair, now);
+        if attempt.familiar {
+            return pair;
+        }
+        let is_newcomer =
+            attempt.first.is_some_and(|first| self.pairs.counters.count(first, now) == 0.0);
+        let name = if is_newcomer {
+            let names = &self.names.counters;
+            attempt.newcomers.and_then(|key| names.wait(key, self.newcomers, now))
+        } else {
+            self.names.wait(attempt.name, now)
+        };
+        let source = self.sources.wait(attempt.source, now);
+        [pair, name, source].into_iter().flatten().max()
     }
 
     /// Counts the attempt as a failure, whatever comes of it, unless it has to wait.
@@ -205,43 +260,75 @@ impl Throttle {
     /// # Errors
     ///
     /// How long it has to wait.
-    pub(crate) fn charge(&self, attempt: &Attempt, now: Instant) -> Result<(), Duration> {
-        let mut charged = Vec::new();
-        for (key, limit) in self.counts(attempt) {
-            let Some(key) = key else { continue };
-            if let Err(wait) = self.counters.charge(key, limit, now) {
-                charged.into_iter().for_each(|key| self.counters.refund(key, now));
-                return Err(wait);
+    pub(crate) fn charge(&self, attempt: &Attempt, now: Instant) -> Result<Charge, Duration> {
+        let Attempt { name, source, pair, first, newcomers, familiar } = *attempt;
+        self.pairs.charge(pair, now)?;
+        if familiar {
+            return Ok(Charge { attempt: *attempt, newcomer: false });
+        }
+        let undo = |wait, done: &[(&Table, Option<u64>)]| {
+            for (table, key) in done {
+                table.refund(*key, now);
             }
-            charged.push(key);
+            wait
+        };
+        let pairs = [(&self.pairs, pair), (&self.pairs, first)];
+        // Counted at once with the question: of many tries at the same time one is the first.
+        let newcomer = first.is_some_and(|first| self.pairs.counters.add(first, now) == 0.0);
+        if let (true, Some(newcomers)) = (newcomer, newcomers) {
+            let names = &self.names.counters;
+            names.charge(newcomers, self.newcomers, now).map_err(|wait| undo(wait, &pairs))?;
+            name.map(|name| names.add(name, now));
+        } else {
+            self.names.charge(name, now).map_err(|wait| undo(wait, &pairs))?;
         }
-        Ok(())
+        let charge = Charge { attempt: *attempt, newcomer };
+        if let Err(wait) = self.sources.charge(source, now) {
+            self.refund_name(&charge, now);
+            return Err(undo(wait, &pairs));
+        }
+        Ok(charge)
     }
 
-    /// Takes back what was counted: nothing was learned from the attempt.
-    pub(crate) fn forgive(&self, attempt: &Attempt, now: Instant) {
-        for key in self.counts(attempt).into_iter().filter_map(|(key, _)| key) {
-            self.counters.refund(key, now);
+    /// Takes back what was counted.
+    pub(crate) fn refund(&self, charge: &Charge, now: Instant) {
+        let Attempt { source, pair, first, familiar, .. } = charge.attempt;
+        self.pairs.refund(pair, now);
+        if !familiar {
+            self.pairs.refund(first, now);
+            self.sources.refund(source, now);
+            self.refund_name(charge, now);
         }
     }
 
-    /// Takes back what was counted and remembers that the name belongs to the source.
-    pub(crate) fn succeeded(&self, attempt: &Attempt, now: Instant) {
-        self.forgive(attempt, now);
-        self.belong(attempt, now);
-    }
-
-    /// Remembers that the name belongs to the source.
-    pub(crate) fn belong(&self, attempt: &Attempt, now: Instant) {
-        if let Some(good) = attempt.good {
-            self.good.set(good, MARK, now);
+    fn refund_name(&self, charge: &Charge, now: Instant) {
+        self.names.refund(charge.attempt.name, now);
+        if charge.newcomer {
+            self.names.refund(charge.attempt.newcomers, now);
         }
     }
 
     /// Forgets the failures of the name, from wherever.
     pub(crate) fn clear(&self, name: &str, now: Instant) {
-        self.counters.set(self.name(name), 0.0, now);
-        self.good.set(self.cleared(name), MARK, now);
+        self.names.counters.set(self.name_key(name), 0.0, now);
+        self.names.counters.set(self.newcomers_key(name), 0.0, now);
+        self.cleared.set(self.cleared_key(name), MARK, now);
+    }
+}
+
+impl Table {
+    fn wait(&self, key: Option<u64>, now: Instant) -> Option<Duration> {
+        self.counters.wait(key?, self.limit, now)
+    }
+
+    fn charge(&self, key: Option<u64>, now: Instant) -> Result<(), Duration> {
+        key.map_or(Ok(()), |key| self.counters.charge(key, self.limit, now))
+    }
+
+    fn refund(&self, key: Option<u64>, now: Instant) {
+        if let Some(key) = key {
+            self.counters.refund(key, now);
+        }
     }
 }
 
@@ -249,9 +336,18 @@ impl Throttle {
 const MARK: f64 = 1e9;
 
 /// What counts as one source: an address of IPv4, a network of IPv6 as one customer has it.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> 64))),
+        v4 => v4,
+    }
+}
+
+/// What has one first try at a name: an address of IPv4, of IPv6 all networks that one customer can
+/// have.
+fn site(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> 48))),
         v4 => v4,
     }
 }

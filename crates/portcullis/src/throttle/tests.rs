@@ -1,3 +1,6 @@
+use std::collections::HashSet;
+use std::sync::Mutex;
+
 use super::*;
 
 const STRANGER: &str = "192.0.2.66";
@@ -5,27 +8,30 @@ const OWNER: &str = "198.51.100.7";
 
 struct World {
     throttle: Throttle,
+    familiar: Mutex<HashSet<(String, String)>>,
     now: Instant,
 }
 
 impl World {
     fn new() -> Self {
         let now = Instant::now();
-        Self { throttle: Throttle::new(&ThrottleConfig::default(), now).unwrap(), now }
+        let throttle = Throttle::new(&ThrottleConfig::default(), now).unwrap();
+        Self { throttle, familiar: Mutex::default(), now }
     }
 
     fn attempt(&self, name: &str, source: &str) -> Attempt {
-        self.throttle.attempt(Some(name), Some(source.parse().unwrap()), self.now)
+        let familiar = self.familiar.lock().unwrap().contains(&(name.to_owned(), source.to_owned()));
+        self.throttle.attempt(Some(name), Some(source.parse().unwrap()), familiar)
     }
 
     fn fails(&self, name: &str, source: &str) -> Result<(), Duration> {
-        self.throttle.charge(&self.attempt(name, source), self.now)
+        self.throttle.charge(&self.attempt(name, source), self.now).map(drop)
     }
 
     fn succeeds(&self, name: &str, source: &str) -> Result<(), Duration> {
-        let attempt = self.attempt(name, source);
-        self.throttle.charge(&attempt, self.now)?;
-        self.throttle.succeeded(&attempt, self.now);
+        let charge = self.throttle.charge(&self.attempt(name, source), self.now)?;
+        self.throttle.refund(&charge, self.now);
+        self.familiar.lock().unwrap().insert((name.to_owned(), source.to_owned()));
         Ok(())
     }
 
@@ -39,21 +45,85 @@ const SECOND: Duration = Duration::from_secs(1);
 #[test]
 fn ten_failures_of_a_name_are_free_then_waits_double() {
     let mut world = World::new();
-    for _ in 0..10 {
-        assert_eq!(world.fails("telegraf", STRANGER), Ok(()));
+    // Each has failed with the name, so that none has a first try left.
+    let sources: Vec<_> = (0..10).map(|number| format!("203.0.113.{number}")).collect();
+    for source in &sources {
+        assert_eq!(world.fails("telegraf", source), Ok(()));
     }
     let mut waits = Vec::new();
     for number in 0..12 {
-        let source = format!("203.0.113.{number}");
-        let wait = world.fails("telegraf", &source).unwrap_err();
+        let source = &sources[number % sources.len()];
+        let wait = world.fails("telegraf", source).unwrap_err();
         waits.push(wait.as_secs_f64().round());
         world.passes(wait);
-        assert_eq!(world.fails("telegraf", &source), Ok(()), "after waiting as told");
+        assert_eq!(world.fails("telegraf", source), Ok(()), "after waiting as told");
     }
     assert_eq!(waits.first(), Some(&1.0));
     assert!(waits.is_sorted(), "{waits:?}");
     assert!(waits.iter().all(|wait| *wait <= 300.0), "{waits:?}");
     assert!(waits.last() > Some(&60.0), "{waits:?}");
+}
+
+#[test]
+fn first_tries_of_sources_at_a_name_are_admitted_one_each_second() {
+    let mut world = World::new();
+    for number in 0..10 {
+        assert_eq!(world.fails("telegraf", &format!("203.0.113.{number}")), Ok(()));
+    }
+    for number in 10..200 {
+        let source = format!("203.0.113.{number}");
+        assert_eq!(world.fails("telegraf", &source), Err(SECOND), "{number}");
+        world.passes(SECOND);
+        assert_eq!(world.fails("telegraf", &source), Ok(()), "{number}");
+        assert!(world.fails("telegraf", &source) > Err(SECOND), "a second try, {number}");
+    }
+    // One of IPv6 is all that a customer can have.
+    world.passes(SECOND);
+    assert_eq!(world.fails("telegraf", "2001:db8:1:1::1"), Ok(()));
+    world.passes(SECOND);
+    assert!(world.fails("telegraf", "2001:db8:1:2::1").is_err());
+    assert_eq!(world.fails("telegraf", "2001:db8:2:1::1"), Ok(()));
+}
+
+/// Of 200 sources that guess 50 times a second, each takes one first try, and the owner's is one
+/// of those.
+#[test]
+fn an_owner_at_a_new_address_is_kept_out_for_a_second_for_each_source_that_guesses() {
+    let mut world = World::new();
+    let guesses = |world: &mut World, from: u32, ticks: u32| {
+        for tick in from..from + ticks {
+            let _ = world.fails("telegraf", &format!("203.0.113.{}", tick % 200));
+            world.passes(SECOND / 50);
+        }
+    };
+    guesses(&mut world, 0, 50 * 60);
+    let mut waited = 0;
+    // The owner comes each second, and not at the moment at which there is a place.
+    while world.succeeds("telegraf", OWNER).is_err() {
+        guesses(&mut world, 50 * waited + 17, 50);
+        waited += 1;
+        assert!(waited <= 200, "kept out for {waited} s");
+    }
+    // From then on no guess counts for the owner.
+    guesses(&mut world, 0, 50 * 600);
+    assert_eq!(world.succeeds("telegraf", OWNER), Ok(()));
+}
+
+#[test]
+fn a_familiar_source_does_not_wait_for_the_failures_of_others() {
+    let world = World::new();
+    assert_eq!(world.succeeds("telegraf", STRANGER), Ok(()));
+    for name in 0..100 {
+        assert_eq!(world.fails(&format!("name-{name}"), STRANGER), Ok(()));
+    }
+    assert!(world.fails("another", STRANGER).is_err());
+    assert!(world.throttle.is_suspect(&world.attempt("another", STRANGER), world.now));
+    assert!(!world.throttle.is_suspect(&world.attempt("telegraf", STRANGER), world.now));
+    assert_eq!(world.succeeds("telegraf", STRANGER), Ok(()));
+    for _ in 0..10 {
+        assert_eq!(world.fails("telegraf", STRANGER), Ok(()));
+    }
+    assert!(world.fails("telegraf", STRANGER).is_err(), "its own failures count");
 }
 
 #[test]
@@ -177,13 +247,15 @@ fn failures_fade() {
 
 #[test]
 fn a_success_is_not_counted_and_a_new_password_clears_the_name() {
-    let world = World::new();
+    let mut world = World::new();
     for _ in 0..1_000 {
         assert_eq!(world.succeeds("telegraf", OWNER), Ok(()));
     }
     for _ in 0..10 {
         world.fails("grafana", STRANGER).unwrap();
     }
+    world.passes(SECOND);
+    world.fails("grafana", OWNER).unwrap();
     assert!(world.fails("grafana", STRANGER).is_err());
     assert!(world.throttle.wait(&world.attempt("grafana", OWNER), world.now).is_some());
     world.throttle.clear("grafana", world.now);
@@ -191,7 +263,7 @@ fn a_success_is_not_counted_and_a_new_password_clears_the_name() {
 }
 
 #[test]
-fn names_are_counted_apart_and_whoever_must_wait_is_not_counted() {
+fn names_are_counted_apart_and_a_try_that_must_wait_is_not_counted() {
     let world = World::new();
     for _ in 0..10 {
         world.fails("telegraf", STRANGER).unwrap();
@@ -203,7 +275,7 @@ fn names_are_counted_apart_and_whoever_must_wait_is_not_counted() {
 }
 
 #[test]
-fn many_names_do_not_wash_away_a_high_count() {
+fn many_names_and_sources_do_not_wash_away_a_high_count() {
     let world = World::new();
     for _ in 0..10 {
         world.fails("telegraf", OWNER).unwrap();
@@ -213,17 +285,25 @@ fn many_names_do_not_wash_away_a_high_count() {
         let _ = world.fails(&format!("name-{name}"), &source);
     }
     assert!(world.fails("telegraf", OWNER).is_err());
+    // Without a name, as unknown API tokens are counted: twenty from each of more than a /48.
+    for number in 0..20 * 70_000_u32 {
+        let network = number % 70_000;
+        let source = format!("2001:db8:{:x}:{:x}::1", 0xa000 + network / 65_536, network % 65_536);
+        let attempt = world.throttle.attempt(None, Some(source.parse().unwrap()), false);
+        let _ = world.throttle.charge(&attempt, world.now);
+    }
+    assert!(world.fails("telegraf", OWNER).is_err());
 }
 
 #[test]
 fn without_a_name_or_a_source_only_the_other_counts() {
     let world = World::new();
-    let source = |name| world.throttle.attempt(name, Some(STRANGER.parse().unwrap()), world.now);
+    let source = |name| world.throttle.attempt(name, Some(STRANGER.parse().unwrap()), false);
     for _ in 0..100 {
         world.throttle.charge(&source(None), world.now).unwrap();
     }
     assert!(world.throttle.charge(&source(None), world.now).is_err());
-    let nowhere = world.throttle.attempt(Some("telegraf"), None, world.now);
+    let nowhere = world.throttle.attempt(Some("telegraf"), None, false);
     for _ in 0..10 {
         world.throttle.charge(&nowhere, world.now).unwrap();
     }
