@@ -3,6 +3,7 @@
 mod cache;
 mod connections;
 mod first_start;
+mod logins;
 mod metrics;
 mod signals;
 mod timed;
@@ -34,6 +35,7 @@ use crate::store_url::StoreUrl;
 use cache::CacheArgs;
 use connections::{Limits, Listener};
 use first_start::TokenPlace;
+use logins::{HistoryFile, LoginArgs};
 use metrics::Metrics;
 use signals::{Hangups, Signals};
 use tls::{Reloader, TlsArgs};
@@ -126,6 +128,9 @@ pub(crate) struct Args {
     cache: CacheArgs,
 
     #[command(flatten)]
+    logins: LoginArgs,
+
+    #[command(flatten)]
     policy: PolicyArgs,
 }
 
@@ -147,6 +152,7 @@ impl Args {
         let mut builder = Engine::builder_on(store)
             .password_policy(self.policy.policy())
             .cache(self.cache.config())
+            .hashing(self.logins.hashing())
             .read_only(self.read_only);
         if let Some(Throttle::Off) = self.throttle {
             builder = builder.throttle(None);
@@ -236,7 +242,12 @@ async fn serve(
     let creates = if args.read_only { IfMissing::Fail } else { IfMissing::Create };
     let store = open(url, creates).await?;
     let result = async {
-        let engine = args.engine(Arc::clone(&store), audit.clone()).build().await?;
+        let history = args.logins.history_file(url);
+        let mut builder = args.engine(Arc::clone(&store), audit.clone());
+        if let Some(loaded) = history.as_ref().and_then(HistoryFile::load) {
+            builder = builder.login_history(loaded);
+        }
+        let engine = builder.build().await?;
         match token_place(url)?.filter(|_| !args.read_only) {
             Some(place) => {
                 first_start::set_up_if_new(&engine, &place, &mut io::stdout()).await?;
@@ -262,10 +273,15 @@ async fn serve(
             tracing::warn!("read-only: every change is refused");
         }
         tokio::spawn(read_again(hangups, reloader, audit.clone()));
-        let http = portcullis_http::server_router_with(engine, args.http());
+        let saving = history.clone().map(|file| tokio::spawn(file.keep(engine.clone())));
+        let http = portcullis_http::server_router_with(engine.clone(), args.http());
         let router = metrics::measured(http);
         let api = Listener { name: "api", socket, tls, router };
         serve_both(api, metrics, args.limits(), signals.wait()).await;
+        if let (Some(file), Some(saving)) = (history, saving) {
+            saving.abort();
+            file.save(&engine);
+        }
         Ok(())
     }
     .await;
