@@ -211,9 +211,9 @@ impl FamiliarSources {
             *entry = new;
         } else {
             let [first, others @ ..] = &mut *bucket;
-            let oldest = others
-                .iter_mut()
-                .fold(first, |oldest, entry| if entry.minute < oldest.minute { entry } else { oldest });
+            let oldest = others.iter_mut().fold(first, |oldest, entry| {
+                if entry.minute < oldest.minute { entry } else { oldest }
+            });
             *oldest = new;
         }
         self.changes.fetch_add(1, Ordering::Relaxed);

@@ -132,14 +132,20 @@ impl Engine {
                 let digest = TokenDigest::of(secret);
                 match self.0.known.token(&digest, now) {
                     Some(principal) => Probe::Hit(principal),
-                    None => Probe::Token(TokenLogIn { secret, digest, inactive_too: false, source }),
+                    None => {
+                        Probe::Token(TokenLogIn { secret, digest, inactive_too: false, source })
+                    }
                 }
             }
         }
     }
 
     /// Answers from the cache.
-    fn let_in_warm(&self, principal: Principal, source: Option<IpAddr>) -> Result<Principal, Error> {
+    fn let_in_warm(
+        &self,
+        principal: Principal,
+        source: Option<IpAddr>,
+    ) -> Result<Principal, Error> {
         if is_inactive_token(&principal) {
             let refused = Err(Error::refused(Refusal::Inactive));
             self.report_log_in(None, source, &refused);

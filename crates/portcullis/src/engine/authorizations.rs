@@ -263,7 +263,8 @@ impl Engine {
         password: impl AsRef<[u8]> + Send + Sync,
     ) -> Result<(), Error> {
         let record = AuditRecord::new(Kind::Authorization, id.untyped());
-        let work = async { self.set_password_checked(id, password.as_ref(), None, |_| Ok(())).await };
+        let work =
+            async { self.set_password_checked(id, password.as_ref(), None, |_| Ok(())).await };
         self.audited(By::HOST, AuditAction::SetPassword, record, |_| None, work).await
     }
 
@@ -291,11 +292,7 @@ impl Engine {
     }
 
     /// Checks a new password against the rules and hashes it.
-    async fn hash_new(
-        &self,
-        password: &[u8],
-        caller: Option<u64>,
-    ) -> Result<PasswordHash, Error> {
+    async fn hash_new(&self, password: &[u8], caller: Option<u64>) -> Result<PasswordHash, Error> {
         self.0.policy.check_new(password)?;
         let password =
             Password::new(password).map_err(|error| Error::invalid(error.to_string()))?;

@@ -21,7 +21,8 @@ use crate::password::{
 use crate::store::Store;
 use crate::throttle::{InvalidThrottleConfig, Throttle, ThrottleConfig};
 use crate::{
-    AuditSink, Clock, Directory, Error, LoginHistory, Random, RandomUnavailable, SystemClock, SystemRandom,
+    AuditSink, Clock, Directory, Error, LoginHistory, Random, RandomUnavailable, SystemClock,
+    SystemRandom,
 };
 
 /// Settings of an [`Engine`]; every one has a default.

@@ -131,9 +131,12 @@ impl Engine {
                 None => LetIn::Revalidated(principal),
             });
         }
-        Err(Error::new(ErrorKind::Unavailable, "the credential is changed too often now, try again")
-            .with_retry_after(std::time::Duration::from_secs(1))
-            .into())
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "the credential is changed too often now, try again",
+        )
+        .with_retry_after(std::time::Duration::from_secs(1))
+        .into())
     }
 
     /// Reads the authorization and says what becomes of the login.

@@ -100,9 +100,10 @@ impl Engine {
             let answer = self.0.hashes.begin(ticket, password, against, admission)?;
             Ok(async move {
                 let is_right = answer.await?;
-                let counted = throttle.zip(charge.try_recv().ok()).map(|((throttle, _), charge)| {
-                    Arc::new(Counted { throttle, charge, refunded: AtomicBool::new(false) })
-                });
+                let counted =
+                    throttle.zip(charge.try_recv().ok()).map(|((throttle, _), charge)| {
+                        Arc::new(Counted { throttle, charge, refunded: AtomicBool::new(false) })
+                    });
                 Ok(Verified { is_right, counted })
             })
         };
@@ -128,9 +129,7 @@ impl Engine {
     }
 
     fn is_familiar(&self, username: &str, source: Option<IpAddr>) -> bool {
-        source.is_some_and(|source| {
-            self.0.familiar.contains(username, source, self.0.clock.now())
-        })
+        source.is_some_and(|source| self.0.familiar.contains(username, source, self.0.clock.now()))
     }
 
     pub(super) fn attempt(

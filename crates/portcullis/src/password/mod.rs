@@ -11,8 +11,8 @@ mod shared;
 
 pub use hash::{HashParams, InvalidHashParams, InvalidPasswordHash, PasswordHash};
 pub use policy::{PasswordPolicy, WeakPassword};
-pub use pool::{HashError, HashPool, HashPoolConfig};
 pub(crate) use pool::{Against, Overloaded};
+pub use pool::{HashError, HashPool, HashPoolConfig};
 pub(crate) use queue::{Lane, Ticket};
 pub use secret::{Password, PasswordTooLong};
 pub(crate) use shared::SharedVerifications;

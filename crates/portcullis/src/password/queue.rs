@@ -192,7 +192,12 @@ impl<J: Job> Queue<J> {
     /// # Errors
     ///
     /// [`Full`], and how many are ahead.
-    pub(super) fn push(&self, ticket: Ticket, job: J, most_ahead: usize) -> Result<Option<J>, Full> {
+    pub(super) fn push(
+        &self,
+        ticket: Ticket,
+        job: J,
+        most_ahead: usize,
+    ) -> Result<Option<J>, Full> {
         let mut lanes = self.lanes();
         let place = lanes.lane(ticket.lane).push(ticket.flows, job);
         // Exact only where it matters: most of the time few wait.
@@ -306,9 +311,8 @@ mod tests {
         std::thread::scope(|scope| {
             let (told, idle) = std::sync::mpsc::channel();
             let queue = &queue;
-            let waits = scope.spawn(move || {
-                queue.pop(Duration::from_millis(1), || told.send(()).unwrap())
-            });
+            let waits =
+                scope.spawn(move || queue.pop(Duration::from_millis(1), || told.send(()).unwrap()));
             idle.recv().unwrap();
             let ticket = Ticket { lane: Lane::Login, flows: [None; 2] };
             queue.push(ticket, Named("late", 0), usize::MAX).unwrap();

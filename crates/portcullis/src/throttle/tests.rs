@@ -20,7 +20,8 @@ impl World {
     }
 
     fn attempt(&self, name: &str, source: &str) -> Attempt {
-        let familiar = self.familiar.lock().unwrap().contains(&(name.to_owned(), source.to_owned()));
+        let familiar =
+            self.familiar.lock().unwrap().contains(&(name.to_owned(), source.to_owned()));
         self.throttle.attempt(Some(name), Some(source.parse().unwrap()), familiar)
     }
 

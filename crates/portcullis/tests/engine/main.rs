@@ -26,3 +26,4 @@ mod snapshots;
 mod support;
 mod throttling;
 mod trust;
+mod waiting;

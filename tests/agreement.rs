@@ -1,0 +1,272 @@
+//! What a login is answered, what is counted and what the audit is told agree, whatever comes in
+//! whichever order. Alone in its process, so that nothing else is counted.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use portcullis::password::{HashParams, HashPoolConfig};
+use portcullis::store::MemoryStore;
+use portcullis::{
+    ApiTokenId, AuditEvent, AuditSink, AuthorizationUpdate, Credentials, Engine, Error, ErrorKind,
+    Name, NewApiToken, NewAuthorization, Permission, Principal, Refusal, Resource, Status,
+    ThrottleConfig, UserId, Username, presets,
+};
+use portcullis_testkit::{Call, Fault, Faults, FaultyStore, Method};
+use proptest::prelude::*;
+use serde_json::Value;
+
+/// Keeps what the audit is told of logins.
+#[derive(Clone, Debug, Default)]
+struct Kept(Arc<Mutex<Vec<Value>>>);
+
+impl AuditSink for Kept {
+    fn record(&self, event: &AuditEvent<'_>) {
+        let event = serde_json::to_value(event).unwrap();
+        if event["action"] == "logIn" {
+            self.0.lock().unwrap().push(event);
+        }
+    }
+}
+
+struct World {
+    engine: Engine,
+    faults: Faults,
+    audit: Kept,
+    metrics: PrometheusHandle,
+    user: UserId,
+    token: (ApiTokenId, String),
+    authorization: portcullis::AuthorizationId,
+    /// Where requests come from.
+    source: Cell<u32>,
+}
+
+/// How credentials are presented.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Password(&'static str, &'static str),
+    TokenAsPassword(&'static str),
+    Token(bool),
+    Caller(bool),
+    /// What the cache alone says.
+    Known(bool),
+    SwitchAuthorization(bool),
+    SwitchToken(bool),
+    SwitchUser(bool),
+    Store(bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let username = prop::sample::select(vec!["telegraf", "passwordless", "unknown"]);
+    let password = prop::sample::select(vec!["telegraf-password", "wrong"]);
+    prop_oneof![
+        6 => (username.clone(), password).prop_map(|(name, password)| Step::Password(name, password)),
+        2 => username.prop_map(Step::TokenAsPassword),
+        3 => any::<bool>().prop_map(Step::Token),
+        3 => any::<bool>().prop_map(Step::Caller),
+        2 => any::<bool>().prop_map(Step::Known),
+        1 => any::<bool>().prop_map(Step::SwitchAuthorization),
+        2 => any::<bool>().prop_map(Step::SwitchToken),
+        1 => any::<bool>().prop_map(Step::SwitchUser),
+        1 => any::<bool>().prop_map(Step::Store),
+    ]
+}
+
+impl World {
+    async fn new(metrics: PrometheusHandle) -> Self {
+        let (faults, audit) = (Faults::new(), Kept::default());
+        let store = FaultyStore::new(Arc::new(MemoryStore::new().unwrap()), &faults);
+        let mut hashing = HashPoolConfig::default();
+        (hashing.params, hashing.threads) = (HashParams::new(8, 1, 1).unwrap(), 1);
+        // Few failures of an address are free, so that logins are throttled as well.
+        let throttle = ThrottleConfig::default().username_failures(1_000).source_failures(5);
+        let builder = Engine::builder(store).hashing(hashing).throttle(Some(throttle));
+        let builder = builder.audit(audit.clone());
+        let engine = builder.build().await.unwrap();
+        let name = |text| Name::new(text).unwrap();
+        let org = engine.create_org(name("acme")).await.unwrap().id;
+        let user = engine.create_user(name("ada")).await.unwrap().id;
+        let bucket = engine.create_bucket(org, name("telemetry")).await.unwrap().id;
+        let grant = [Permission::write(Resource::bucket(org, bucket))];
+        let new =
+            |name| NewAuthorization::new(Username::new(name).unwrap(), org, grant).for_user(user);
+        let authorization = engine.create_authorization(new("telegraf")).await.unwrap().id;
+        engine.set_password(authorization, "telegraf-password").await.unwrap();
+        engine.create_authorization(new("passwordless")).await.unwrap();
+        let permissions = presets::operator();
+        let new = NewApiToken { org, user, permissions, description: String::new() };
+        let (token, secret) = engine.create_api_token(new).await.unwrap();
+        let token = (token.id, secret.expose().to_owned());
+        Self { engine, faults, audit, metrics, user, token, authorization, source: Cell::new(0) }
+    }
+
+    /// What is counted of logins, by name and label.
+    fn counted(&self) -> BTreeMap<String, u64> {
+        self.engine.publish_metrics();
+        let shown = self.metrics.render();
+        let lines = shown.lines().filter(|line| line.starts_with("portcullis_log_ins"));
+        lines
+            .map(|line| {
+                let (name, count) = line.rsplit_once(' ').unwrap();
+                (name.to_owned(), count.parse().unwrap())
+            })
+            .collect()
+    }
+
+    /// Takes a step; returns what a login was answered, if it is one.
+    async fn take(&self, step: Step) -> Option<Result<Principal, Error>> {
+        let source = Some(IpAddr::from(Ipv4Addr::from_bits(self.source.get())));
+        let secret = |right| if right { self.token.1.as_str() } else { "wrong" };
+        let status = |on| if on { Status::Active } else { Status::Inactive };
+        let engine = &self.engine;
+        let answer = match step {
+            Step::Password(username, password) => {
+                let credentials = Credentials::password(username, password);
+                engine.authenticate_from(credentials, source).await
+            }
+            Step::TokenAsPassword(username) => {
+                let credentials = Credentials::password(username, secret(true));
+                engine.authenticate_from(credentials, source).await
+            }
+            Step::Token(right) => {
+                engine.authenticate_from(Credentials::token(secret(right)), source).await
+            }
+            Step::Caller(right) => engine.authenticate_caller_from(secret(right), source).await,
+            Step::Known(token) => {
+                let credentials = match token {
+                    true => Credentials::token(secret(true)),
+                    false => Credentials::password("telegraf", "telegraf-password"),
+                };
+                return engine.authenticate_known(credentials).map(Ok);
+            }
+            Step::SwitchAuthorization(on) => {
+                let update = AuthorizationUpdate::status(status(on));
+                let _ = engine.update_authorization(self.authorization, update).await;
+                return None;
+            }
+            Step::SwitchToken(on) => {
+                let _ = engine.set_api_token_status(self.token.0, status(on)).await;
+                return None;
+            }
+            Step::SwitchUser(on) => {
+                let _ = engine.set_user_status(self.user, status(on)).await;
+                return None;
+            }
+            Step::Store(fails) => {
+                if fails {
+                    self.faults.fail(Call::nth_of(Method::Get, 1).and_later(), Fault::Unavailable);
+                } else {
+                    self.faults.reset();
+                }
+                return None;
+            }
+        };
+        Some(answer)
+    }
+
+    /// Takes a step, and asserts that what is counted and told fits what was answered.
+    async fn agrees(&self, step: Step) {
+        let before = self.counted();
+        self.audit.0.lock().unwrap().clear();
+        let answered = self.take(step).await;
+        let after = self.counted();
+        let told = std::mem::take(&mut *self.audit.0.lock().unwrap());
+        let counted: Vec<_> = after
+            .iter()
+            .filter_map(|(name, count)| {
+                let more = count - before.get(name).copied().unwrap_or_default();
+                (more > 0).then_some((name.as_str(), more))
+            })
+            .collect();
+        let Some(answer) = answered else {
+            assert!(counted.is_empty() && told.is_empty(), "{step:?}: {counted:?} {told:?}");
+            return;
+        };
+        let [(metric, 1)] = counted[..] else { panic!("{step:?}: {counted:?}") };
+        match &answer {
+            Ok(_) => {
+                let path = metric.strip_prefix("portcullis_log_ins_total{path=\"");
+                let path = path.unwrap_or_else(|| panic!("{step:?}: let in, and {metric}"));
+                // Those that are answered from memory are not told.
+                let is_told = path.starts_with("cold");
+                assert_eq!(told.len(), usize::from(is_told), "{step:?} {metric} {told:?}");
+                assert!(told.iter().all(|event| event["outcome"] == "done"), "{told:?}");
+            }
+            Err(error) => {
+                let [event] = &told[..] else { panic!("{step:?}: {told:?}") };
+                let (expected, outcome) = match (error.refusal(), error.kind()) {
+                    (Some(refusal), _) => (
+                        format!(
+                            "portcullis_log_ins_refused_total{{reason=\"{}\"}}",
+                            label(refusal)
+                        ),
+                        "refused",
+                    ),
+                    (None, ErrorKind::Unavailable) => {
+                        ("portcullis_log_ins_unavailable_total".to_owned(), "failed")
+                    }
+                    (None, kind) => panic!("{step:?}: {kind:?}"),
+                };
+                assert_eq!((metric, event["outcome"].as_str()), (&*expected, Some(outcome)));
+                if let Some(refusal) = error.refusal() {
+                    assert_eq!(event["reason"], refusal.to_string());
+                }
+            }
+        }
+    }
+}
+
+fn label(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Inactive => "inactive",
+        Refusal::NoPassword => "no_password",
+        Refusal::Org => "org",
+        Refusal::PasswordChangeRequired => "password_change_required",
+        Refusal::Throttled => "throttled",
+        Refusal::UnknownToken => "unknown_token",
+        Refusal::UnknownUsername => "unknown_username",
+        Refusal::User => "user",
+        Refusal::WrongPassword => "wrong_password",
+        other => panic!("{other:?} has no label here"),
+    }
+}
+
+#[test]
+fn answers_metrics_and_audit_of_logins_agree() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    metrics::set_global_recorder(recorder).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // One for all: counters of an engine are told to the recorder as they are.
+    let world = runtime.block_on(World::new(metrics));
+    let on = [Step::SwitchAuthorization(true), Step::SwitchToken(true), Step::SwitchUser(true)];
+    let run = |steps: Vec<Step>| {
+        runtime.block_on(async {
+            world.source.set(world.source.get() + 1);
+            world.take(Step::Store(false)).await;
+            for step in on {
+                world.take(step).await;
+            }
+            for step in steps {
+                world.agrees(step).await;
+            }
+        });
+    };
+    // An inactive token that a caller has brought into the cache is refused on the data path.
+    run(vec![
+        Step::SwitchToken(false),
+        Step::Caller(true),
+        Step::Token(true),
+        Step::Known(true),
+        Step::TokenAsPassword("unknown"),
+    ]);
+    let mut runner = proptest::test_runner::TestRunner::default();
+    runner
+        .run(&prop::collection::vec(step(), 1..40), |steps| {
+            run(steps);
+            Ok(())
+        })
+        .unwrap();
+}
