@@ -37,7 +37,7 @@ PROGRAMS = {
     "influxdb-client (PyPI)": [sys.executable, HERE / "influxdb_v2.py"],
     "influx (npm)": ["node", HERE / "v1.cjs"],
     "@influxdata/influxdb-client": ["node", HERE / "v2.cjs"],
-    "influxdb (gem)": ["ruby", HERE / "client.rb"],
+    "influxdb (gem)": ["/usr/bin/ruby", HERE / "client.rb"],
 }
 
 # This one reads no body of 5xx, and shows the words that stand beside the status.

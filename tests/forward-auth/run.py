@@ -171,6 +171,9 @@ def main(binary, kind):
         logs = "".join(log.read_text() for log in directory.glob("*.log"))
         if SECRET in logs:
             raise AssertionError(f"a password is in the log of {kind}: {logs}")
+        # What Portcullis has said stands in nginx's log, since the client is told of no detail.
+        if kind == "nginx" and not all(f"portcullis={told}" in logs for told in ("204", "401", "403", "502", "-")):
+            raise AssertionError(f"what portcullis has said is not in the log: {logs[-2000:]}")
     print(f"forward-auth with {kind}: {client.checks} checks passed, 0 failed")
 
 
