@@ -1,0 +1,89 @@
+"""What a browser is told for a page of another origin, through a real reverse proxy.
+
+    python3 tests/forward-auth/browsers.py target/debug/portcullis nginx
+    python3 tests/forward-auth/browsers.py target/debug/portcullis caddy
+"""
+
+import contextlib
+import pathlib
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "clients"))
+
+from proxies import (  # noqa: E402
+    CLIENTS,
+    DATABASE,
+    PORTCULLIS,
+    Client,
+    Database,
+    administer,
+    basic,
+    free_port,
+    listening,
+    proxy,
+)
+from server import running  # noqa: E402
+
+ALLOWED, OTHER = "https://dashboard.example.org", "https://example.org"
+
+
+class EchoesOrigin(Database):
+    """Allows each origin, as InfluxDB does."""
+
+    seen = []
+
+    def end_headers(self):
+        self.send_header("Access-Control-Allow-Origin", self.headers["Origin"] or "*")
+        super().end_headers()
+
+    do_OPTIONS = Database.answer
+
+
+def check(client, expected, origin, headers=(), method="POST", path="/write?db=default"):
+    """Sends it as a page of the origin; returns what the answer allows."""
+    client.checks += 1
+    EchoesOrigin.seen.clear()
+    response = client.send(path, [("Origin", origin), *headers], method=method, body=b"cpu value=1\n" if method == "POST" else b"")
+    what = f"{method} {path} of {origin}: {response.status} {response.getheaders()}"
+    if response.status != expected or (method == "OPTIONS" and EchoesOrigin.seen):
+        raise AssertionError(what)
+    allowed = response.headers.get_all("Access-Control-Allow-Origin")
+    if allowed != ([origin] if origin == ALLOWED else None):
+        raise AssertionError(what)
+    return response.headers["Access-Control-Allow-Methods"], response.headers["Access-Control-Allow-Headers"]
+
+
+def main(binary, kind):
+    binary = pathlib.Path(binary).resolve()
+    asked = [("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "authorization")]
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+        behind = stack.enter_context(listening(EchoesOrigin))
+        addresses = {CLIENTS: f"127.0.0.1:{free_port()}", DATABASE: behind}
+        with running(binary, "--trusted-proxy", "127.0.0.1") as server:
+            administer(binary, server)
+            addresses[PORTCULLIS] = server.url.removeprefix("http://")
+            stack.enter_context(proxy(kind, addresses, pathlib.Path(directory)))
+            client = Client(addresses[CLIENTS])
+            for path in ["/write?db=default", "/query", "/anything"]:
+                methods, headers = check(client, 204, ALLOWED, asked, "OPTIONS", path)
+                if methods != "GET, POST" or "Authorization" not in headers:
+                    raise AssertionError(f"{methods}, {headers}")
+                # Others are asked for credentials like every request, and with them there is nothing
+                # that OPTIONS may do.
+                check(client, 401, OTHER, asked, "OPTIONS", path)
+            check(client, 403, OTHER, [*asked, basic("grafana")], "OPTIONS")
+
+            # The page can read the answer, also a refusal.
+            for origin in (ALLOWED, OTHER):
+                for expected, credentials in [(204, [basic("telegraf")]), (403, [basic("grafana")]), (401, [])]:
+                    if check(client, expected, origin, credentials) != (None, None):
+                        raise AssertionError(f"{expected} of {origin}")
+                check(client, 200, origin, method="GET", path="/ping")
+        for origin in (ALLOWED, OTHER):
+            check(client, 503, origin, [basic("telegraf")])
+    print(f"browsers through {kind}: {client.checks} checks passed, 0 failed")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
