@@ -8,7 +8,7 @@ use http::request::Parts;
 use portcullis::Principal;
 
 use crate::envelope::Envelope;
-use crate::v1_layer::challenge;
+use crate::v1_answer::v1_response;
 
 /// Extractor for axum: whom [`V1CredentialLayer`](crate::V1CredentialLayer) has let in.
 ///
@@ -59,8 +59,6 @@ pub struct NotAuthenticated;
 
 impl IntoResponse for NotAuthenticated {
     fn into_response(self) -> Response {
-        let mut response = Envelope::unauthorized_access().into_compact_response();
-        challenge(&mut response);
-        response
+        v1_response(&Envelope::unauthorized_access(), None)
     }
 }

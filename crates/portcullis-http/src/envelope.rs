@@ -7,7 +7,9 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use portcullis::{Error, ErrorKind};
 use serde::Serialize;
 
+use crate::failure_log::log_failure;
 use crate::json;
+use crate::v1_answer::AGAIN;
 
 /// The header that repeats the envelope's code.
 pub(crate) const ERROR_CODE: HeaderName = HeaderName::from_static("x-platform-error-code");
@@ -26,6 +28,13 @@ pub(crate) struct Envelope {
 struct Body<'a> {
     code: &'a str,
     message: &'a str,
+}
+
+#[derive(Serialize)]
+struct V1Body<'a> {
+    code: &'a str,
+    message: &'a str,
+    error: &'a str,
 }
 
 /// The one place where a kind of error becomes a status and a code.
@@ -89,8 +98,14 @@ impl Envelope {
     }
 
     /// The body without indentation, as authentication errors have it.
-    pub(crate) fn compact_body(&self) -> Vec<u8> {
+    fn compact_body(&self) -> Vec<u8> {
         json::compact(&Body { code: self.code, message: &self.message })
+    }
+
+    /// The body for v1 clients, which show what is in `error`.
+    pub(crate) fn v1_body(&self) -> Vec<u8> {
+        let (code, message) = (self.code, self.message.as_str());
+        json::compact(&V1Body { code, message, error: message })
     }
 
     /// Sets the status and the headers that go with the body.
@@ -126,14 +141,16 @@ impl Envelope {
 impl From<Error> for Envelope {
     fn from(error: Error) -> Self {
         let (status, code) = status_and_code(error.kind());
-        if status.is_server_error() {
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             log_failure(&error);
         }
+        // What may pass says when to come again.
+        let again = error.kind().is_retryable().then_some(AGAIN);
         Self {
             status,
             code,
             message: error.message().to_owned(),
-            retry_after: error.retry_after().map(seconds),
+            retry_after: error.retry_after().or(again).map(seconds),
         }
     }
 }
@@ -142,17 +159,6 @@ impl From<Error> for Envelope {
 fn seconds(after: Duration) -> u64 {
     let whole = after.as_secs();
     if after.subsec_nanos() > 0 { whole.saturating_add(1) } else { whole.max(1) }
-}
-
-/// Tells the operator what the client is not told.
-pub(crate) fn log_failure(error: &Error) {
-    let mut causes = String::new();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        causes = format!("{causes}: {error}");
-        cause = error.source();
-    }
-    tracing::error!(cause = causes.trim_start_matches(": "), "{error}");
 }
 
 impl IntoResponse for Envelope {

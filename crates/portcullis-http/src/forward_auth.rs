@@ -6,7 +6,6 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -14,27 +13,31 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any_service;
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use percent_encoding::utf8_percent_encode;
-use portcullis::{Decision, Engine, Error, ErrorKind, Identity, Permission, Principal, Resource};
+use portcullis::{
+    BucketId, Decision, Engine, Error, ErrorKind, Identity, OrgId, Permission, Principal, Resource,
+};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::client_address::{ClientAddressLayer, source};
-use crate::envelope::{Envelope, log_failure};
+use crate::envelope::Envelope;
 use crate::login::cut;
-use crate::original::{Original, OriginalUri};
+use crate::original::{Original, OriginalUri, Unclear};
 use crate::query::{self, Encoded, Parameter};
 use crate::trace::TraceLayer;
+use crate::v1_answer::{InfluxdbVersion, v1_envelope, v1_response};
 use crate::v1_credentials::Decoded;
-use crate::v1_layer::{authenticate, challenge};
+use crate::v1_layer::authenticate;
 use crate::wire::UNRESERVED;
 
 /// The path that proxies ask.
 const PATH: &str = "/forward-auth";
 
-/// The one path of the database whose requests say by themselves what they ask for.
+/// The paths of the database whose requests say by themselves what they ask for.
 const WRITE: &str = "/write";
+const WRITE_V2: &str = "/api/v2/write";
 
 const AUTHORIZATION: HeaderName = HeaderName::from_static("x-portcullis-authorization");
 const ORG: HeaderName = HeaderName::from_static("x-portcullis-org");
@@ -44,9 +47,6 @@ const USERNAME: HeaderName = HeaderName::from_static("x-portcullis-username");
 /// The longest username that is told, encoded and in bytes: proxies bound the head of an answer to
 /// a few kilobytes, and take a larger one for an error.
 const MAX_USERNAME: usize = 2_048;
-
-/// When to come again, where nothing says so.
-const AGAIN: Duration = Duration::from_secs(5);
 
 /// How many characters of what a client has sent are logged.
 const MAX_SHOWN: usize = 256;
@@ -58,18 +58,51 @@ pub struct ForwardAuthConfig {
     /// The header in which the proxy tells path and query of the original request. No other is
     /// looked at, and the proxy must not let the client's own through. Default: `X-Original-URI`.
     pub uri_header: HeaderName,
+    /// The header in which the proxy tells the method of the original request, which is looked at
+    /// for preflights alone. Default: `X-Original-Method`.
+    pub method_header: HeaderName,
+    /// Whether a CORS preflight goes through to the database, without credentials, which browsers
+    /// never send with one: an `OPTIONS` with `Origin` and `Access-Control-Request-Method`.
+    /// Default: no.
+    pub preflight: bool,
+    /// The org whose credentials go through; those of others are answered with 403. Two orgs with a
+    /// bucket of the same name share the database of that name otherwise. Default: any.
+    pub org: Option<OrgId>,
+    /// What a retention policy means to the database. Default: [`UpstreamSemantics::V1`].
+    pub upstream: UpstreamSemantics,
+    /// The version of the database that v1 clients are told. Default: none.
+    pub influxdb_version: Option<InfluxdbVersion>,
+}
+
+/// What a database takes `db=DB&rp=RP` for, where there is no bucket `DB/RP`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamSemantics {
+    /// The retention policy is a part of the database: InfluxDB 1.x and VictoriaMetrics. Write on the
+    /// bucket `DB` covers it.
+    #[default]
+    V1,
+    /// It is a bucket of its own: InfluxDB 2.x. It is refused.
+    V2,
 }
 
 impl Default for ForwardAuthConfig {
     fn default() -> Self {
-        Self { uri_header: HeaderName::from_static("x-original-uri") }
+        Self {
+            uri_header: HeaderName::from_static("x-original-uri"),
+            method_header: HeaderName::from_static("x-original-method"),
+            preflight: false,
+            org: None,
+            upstream: UpstreamSemantics::default(),
+            influxdb_version: None,
+        }
     }
 }
 
 /// Answers reverse proxies at `/forward-auth`: for a host that does so beside its own routes.
 ///
-/// [`server_router`](crate::server_router) has it already. Every answer is 204, 401 or 403
-/// (`docs/behaviour.md`, "Forward-auth").
+/// [`server_router`](crate::server_router) has it already. Every answer is 204; 401 or
+/// 403 for what is refused; 429 or 503 with `Retry-After` for what may pass (`docs/behaviour.md`,
+/// "Forward-auth").
 pub fn forward_auth_router(engine: Engine, config: ForwardAuthConfig) -> Router {
     routes(engine, config, None)
 }
@@ -109,8 +142,8 @@ impl Service<Request> for Gate {
         Box::pin(async move {
             let (parts, _) = request.into_parts();
             let verdict = AssertUnwindSafe(settings.judge(&parts)).catch_unwind().await;
-            let verdict = verdict.unwrap_or_else(|_| Verdict::Failed(panicked()));
-            Ok(verdict.into_response())
+            let verdict = verdict.unwrap_or_else(|_| Verdict::Undecided(panicked()));
+            Ok(verdict.respond(settings.config.influxdb_version.as_ref()))
         })
     }
 }
@@ -119,12 +152,12 @@ impl Service<Request> for Gate {
 enum Verdict {
     /// The request may go on.
     Allowed(Principal),
+    /// It is a preflight, which may go on without an identity.
+    Preflight,
     /// It is theirs, and they may not do this.
     Denied(Principal),
-    /// It is nobody's.
-    Nobody { message: String, retry_after: Option<Duration> },
-    /// Nothing is known, so it may not go on.
-    Failed(Error),
+    /// Its credentials are refused, or nothing is known of it.
+    Undecided(Error),
 }
 
 fn panicked() -> Error {
@@ -142,14 +175,21 @@ impl Settings {
             Err(unclear) => {
                 let header = self.config.uri_header.as_str();
                 tracing::info!(target: TARGET, header, "request not read: {unclear}");
-                return Verdict::nobody();
+                return Verdict::unauthorized();
             }
         };
+        if self.is_preflight(&parts.headers, &original) {
+            tracing::debug!(target: TARGET, "allowed: a preflight");
+            return Verdict::Preflight;
+        }
         let principal = match self.principal(&original, source).await {
             Ok(principal) => principal,
             Err(verdict) => return verdict,
         };
         let case = Case { principal, source, uri: original.uri };
+        if self.config.org.is_some_and(|org| org != case.principal.org()) {
+            return case.deny("the credential is of another org than this proxy is for");
+        }
         let asked = match Asked::read(parts.uri.query().unwrap_or_default(), case.uri.as_ref()) {
             Ok(asked) => asked,
             Err(why) => return case.deny(&why),
@@ -157,19 +197,49 @@ impl Settings {
         match asked {
             Asked::Identity => case.allow("authenticated"),
             Asked::Permission(permission) => case.decide(&permission),
-            Asked::Write { bucket: name } => {
-                let org = case.principal.org();
-                match self.engine.bucket_named(org, &name).await {
-                    Ok(Some(bucket)) => {
-                        case.decide(&Permission::write(Resource::bucket(org, bucket)))
-                    }
-                    Ok(None) => {
-                        case.deny(&format!("there is no bucket {:?}", cut(&name, MAX_SHOWN)))
-                    }
-                    Err(error) => Verdict::Failed(error),
+            Asked::Write(target) => match self.bucket(&target, case.principal.org()).await {
+                Ok(Ok(bucket)) => {
+                    let bucket = Resource::bucket(case.principal.org(), bucket);
+                    case.decide(&Permission::write(bucket))
                 }
+                Ok(Err(name)) => {
+                    case.deny(&format!("there is no bucket {:?}", cut(&name, MAX_SHOWN)))
+                }
+                Err(error) => Verdict::Undecided(error),
+            },
+        }
+    }
+
+    /// Finds the bucket that is written: that of the retention policy, if there is one.
+    ///
+    /// The inner error is the name that no bucket has.
+    async fn bucket(
+        &self,
+        target: &Target,
+        org: OrgId,
+    ) -> Result<Result<BucketId, String>, Error> {
+        if let Some(policy) = &target.policy {
+            let name = format!("{}/{policy}", target.database);
+            match (self.engine.bucket_named(org, &name).await?, self.config.upstream) {
+                (Some(bucket), _) => return Ok(Ok(bucket)),
+                (None, UpstreamSemantics::V2) => return Ok(Err(name)),
+                (None, UpstreamSemantics::V1) => {}
             }
         }
+        let found = self.engine.bucket_named(org, &target.database).await?;
+        Ok(found.ok_or_else(|| target.database.clone()))
+    }
+
+    /// Tells whether a browser asks what it may send, which it does without credentials.
+    fn is_preflight(&self, headers: &HeaderMap, original: &Original<'_>) -> bool {
+        let has = |name| headers.contains_key(name);
+        let mut methods = headers.get_all(&self.config.method_header).into_iter();
+        self.config.preflight
+            && methods.next().is_some_and(|method| method == "OPTIONS")
+            && methods.next().is_none()
+            && has(header::ORIGIN)
+            && has(header::ACCESS_CONTROL_REQUEST_METHOD)
+            && !original.has_credentials()
     }
 
     /// Whose the request is.
@@ -179,8 +249,8 @@ impl Settings {
         source: Option<IpAddr>,
     ) -> Result<Principal, Verdict> {
         let mut decoded = Decoded::default();
-        let credentials = original.credentials(&mut decoded).ok_or_else(Verdict::nobody)?;
-        authenticate(&self.engine, credentials, source).await.map_err(Verdict::refused)
+        let credentials = original.credentials(&mut decoded).ok_or_else(Verdict::unauthorized)?;
+        authenticate(&self.engine, credentials, source).await.map_err(Verdict::Undecided)
     }
 }
 
@@ -236,15 +306,32 @@ enum Asked {
     Identity,
     /// May they do this?
     Permission(Permission),
-    /// May they write the bucket of this name?
-    Write { bucket: String },
+    /// May they write there?
+    Write(Target),
+}
+
+/// Where a request writes.
+struct Target {
+    database: String,
+    /// The retention policy, if the request names one.
+    policy: Option<String>,
+}
+
+impl Target {
+    /// Reads `DB` or `DB/RP`.
+    fn of_bucket(name: &str) -> Self {
+        let (database, policy) = name.split_once('/').unwrap_or((name, ""));
+        let policy = Some(policy.to_owned()).filter(|policy| !policy.is_empty());
+        Self { database: database.to_owned(), policy }
+    }
 }
 
 impl Asked {
     /// Reads the proxy's own query, and where that asks nothing, the original request.
     fn read(own_query: &str, uri: Option<&OriginalUri<'_>>) -> Result<Self, String> {
-        let database = uri.map_or(Ok(None), OriginalUri::database);
-        let database = database.map_err(|unclear| unclear.to_string())?;
+        let database = uri.map_or(Ok(None), OriginalUri::database).map_err(unclear)?;
+        let policy = uri.map_or(Ok(None), OriginalUri::policy).map_err(unclear)?;
+        let bucket = uri.map_or(Ok(None), OriginalUri::bucket).map_err(unclear)?;
         // A proxy that passes the client's query on would have the client say what is asked.
         if uri.is_some_and(|uri| uri.asks) {
             return Err("the client asks: the proxy may pass its query on to us".to_owned());
@@ -253,11 +340,19 @@ impl Asked {
             return Ok(asked);
         }
         let uri = uri.ok_or("the proxy asks nothing and tells no original URI")?;
-        if uri.path != WRITE {
-            return Err("the proxy asks nothing, and only /write says by itself what it is".into());
+        match uri.path {
+            WRITE => {
+                let database = database.ok_or("there is no `db`")?;
+                Ok(Self::Write(Target { database, policy }))
+            }
+            WRITE_V2 => {
+                let bucket = bucket.ok_or("there is no `bucket`")?;
+                Ok(Self::Write(Target::of_bucket(&bucket)))
+            }
+            _ => Err("the proxy asks nothing, and only /write and /api/v2/write say by themselves \
+                      what they are"
+                .to_owned()),
         }
-        let bucket = database.ok_or("there is no `db`")?;
-        Ok(Self::Write { bucket })
     }
 
     /// Reads `permission` or `check`. What cannot be read must not mean that nothing is asked.
@@ -286,67 +381,52 @@ impl Asked {
     }
 }
 
+fn unclear(unclear: Unclear) -> String {
+    unclear.to_string()
+}
+
 /// Tells whether the parameter says what is asked.
 fn asks(parameter: Parameter<'_>) -> bool {
     parameter.is("permission") || parameter.is("check")
 }
 
 impl Verdict {
-    fn nobody() -> Self {
-        Self::Nobody { message: "unauthorized access".to_owned(), retry_after: None }
+    /// Without credentials, or with such as cannot be read.
+    fn unauthorized() -> Self {
+        Self::Undecided(Error::new(ErrorKind::Unauthorized, "unauthorized access"))
     }
 
-    fn refused(error: Error) -> Self {
-        match error.kind() {
-            ErrorKind::Unavailable | ErrorKind::Internal => Self::Failed(error),
-            ErrorKind::TooManyRequests => Self::Nobody {
-                message: error.message().to_owned(),
-                retry_after: Some(error.retry_after().unwrap_or(AGAIN)),
-            },
-            ErrorKind::Unauthorized => {
-                Self::Nobody { message: error.message().to_owned(), retry_after: None }
-            }
-            ErrorKind::Conflict
-            | ErrorKind::Forbidden
-            | ErrorKind::Invalid
-            | ErrorKind::NotFound => Self::nobody(),
-        }
-    }
-}
-
-impl IntoResponse for Verdict {
-    fn into_response(self) -> Response {
+    fn respond(self, influxdb: Option<&InfluxdbVersion>) -> Response {
         match self {
             Self::Allowed(principal) => {
                 let mut response = StatusCode::NO_CONTENT.into_response();
                 tell(&principal, &mut response);
                 response
             }
+            Self::Preflight => {
+                let mut response = StatusCode::NO_CONTENT.into_response();
+                for name in [AUTHORIZATION, ORG, USER, USERNAME] {
+                    response.headers_mut().insert(name, HeaderValue::from_static(""));
+                }
+                response
+            }
             Self::Denied(principal) => {
-                let mut response = forbidden("insufficient permissions").into_compact_response();
+                let denied = Error::new(ErrorKind::Forbidden, "insufficient permissions");
+                let mut response = v1_response(&denied.into(), influxdb);
                 tell(&principal, &mut response);
                 response
             }
-            Self::Nobody { message, retry_after } => {
-                let envelope = Envelope::from(Error::new(ErrorKind::Unauthorized, message));
-                let mut response = envelope.retry_after(retry_after).into_compact_response();
-                challenge(&mut response);
-                response
-            }
-            // With 401 a client would take its password for wrong and forget it.
-            Self::Failed(error) => {
-                log_failure(&error);
-                let again = error.kind().is_retryable().then_some(AGAIN);
-                forbidden(error.message().to_owned())
-                    .retry_after(error.retry_after().or(again))
-                    .into_compact_response()
+            Self::Undecided(error) => {
+                // The identity of the request is not known, so no kind of error is about its
+                // permissions.
+                let envelope = match error.kind() {
+                    ErrorKind::Forbidden => Envelope::unauthorized_access(),
+                    _ => v1_envelope(error),
+                };
+                v1_response(&envelope, influxdb)
             }
         }
     }
-}
-
-fn forbidden(message: impl Into<std::borrow::Cow<'static, str>>) -> Envelope {
-    Error::new(ErrorKind::Forbidden, message).into()
 }
 
 /// Tells who it is. All headers are there, if need be empty, so that none of the client's own is
@@ -382,34 +462,4 @@ fn encoded(username: &str) -> HeaderValue {
     let text = text.filter(|text| text.len() <= MAX_USERNAME);
     let value = text.and_then(|text| HeaderValue::try_from(text).ok());
     value.unwrap_or(HeaderValue::from_static(""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whatever_goes_wrong_with_a_log_in_is_401_or_403() {
-        for (kind, status, retry_after) in [
-            (ErrorKind::Conflict, 401, None),
-            (ErrorKind::Forbidden, 401, None),
-            (ErrorKind::Internal, 403, None),
-            (ErrorKind::Invalid, 401, None),
-            (ErrorKind::NotFound, 401, None),
-            (ErrorKind::TooManyRequests, 401, Some("5")),
-            (ErrorKind::Unauthorized, 401, None),
-            (ErrorKind::Unavailable, 403, Some("5")),
-        ] {
-            let response = Verdict::refused(Error::new(kind, "m")).into_response();
-            let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap());
-            assert_eq!(response.status().as_u16(), status, "{kind:?}");
-            assert_eq!(header("retry-after"), retry_after, "{kind:?}");
-            assert_eq!(header("www-authenticate").is_some(), status == 401, "{kind:?}");
-            assert_eq!(header("x-portcullis-user"), None, "{kind:?}");
-        }
-        let throttled = Error::new(ErrorKind::TooManyRequests, "m");
-        let throttled = throttled.with_retry_after(Duration::from_millis(41_001));
-        let response = Verdict::refused(throttled).into_response();
-        assert_eq!(response.headers().get("retry-after").unwrap(), "42");
-    }
 }

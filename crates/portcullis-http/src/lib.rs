@@ -6,6 +6,7 @@ mod body;
 mod callers;
 mod client_address;
 mod envelope;
+mod failure_log;
 mod forward_auth;
 mod json;
 mod list;
@@ -17,6 +18,7 @@ mod query;
 mod redact;
 mod router;
 mod trace;
+mod v1_answer;
 mod v1_credentials;
 mod v1_layer;
 mod wire;
@@ -27,8 +29,9 @@ pub use client_address::{
     ClientAddress, ClientAddressLayer, ClientAddressService, ParseTrustedProxyError, PeerAddress,
     TrustedProxy,
 };
-pub use forward_auth::{ForwardAuthConfig, forward_auth_router};
+pub use forward_auth::{ForwardAuthConfig, UpstreamSemantics, forward_auth_router};
 pub use redact::redacted;
 pub use router::{ServerConfig, router, router_with_callers, server_router, server_router_with};
 pub use v1_credentials::{NoCredentials, Scheme, V1Credentials};
-pub use v1_layer::{V1CredentialLayer, V1CredentialService, v1_rejection};
+pub use v1_answer::{InfluxdbVersion, InvalidInfluxdbVersion, v1_rejection};
+pub use v1_layer::{V1CredentialLayer, V1CredentialService};

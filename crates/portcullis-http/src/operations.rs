@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use portcullis::TrustState;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::authorizations::answer;
 use crate::envelope::Envelope;
 use crate::router::Api;
+use crate::v1_answer::InfluxdbVersion;
 
 #[derive(Serialize)]
 struct Health {
@@ -44,9 +45,9 @@ struct NotReady<'a> {
 }
 
 /// The routes that nobody needs to authenticate for.
-pub(crate) fn router(api: Api) -> Router {
+pub(crate) fn router(api: Api, influxdb: Option<InfluxdbVersion>) -> Router {
     Router::new()
-        .route("/ping", get(ping))
+        .route("/ping", get(async move || ping(influxdb.as_ref())))
         .route("/health", get(health))
         .route("/ready", get(ready))
         .method_not_allowed_fallback(async || Envelope::method_not_allowed())
@@ -54,8 +55,12 @@ pub(crate) fn router(api: Api) -> Router {
 }
 
 /// The process answers.
-async fn ping() -> StatusCode {
-    StatusCode::NO_CONTENT
+fn ping(influxdb: Option<&InfluxdbVersion>) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if let Some(influxdb) = influxdb {
+        influxdb.apply_to(response.headers_mut());
+    }
+    response
 }
 
 /// The process answers, and says what it is.

@@ -25,6 +25,8 @@ pub(crate) struct OriginalUri<'a> {
     username: Only<'a>,
     password: Only<'a>,
     database: Only<'a>,
+    policy: Only<'a>,
+    bucket: Only<'a>,
     /// Whether it has a parameter with which a proxy says what is asked.
     pub(crate) asks: bool,
 }
@@ -34,10 +36,14 @@ pub(crate) struct OriginalUri<'a> {
 pub(crate) enum Unclear {
     #[error("there are several lines of Authorization")]
     Authorization,
+    #[error("`bucket` stands twice or cannot be read")]
+    Bucket,
     #[error("`u` or `p` stands twice or cannot be read")]
     Credentials,
     #[error("`db` stands twice or cannot be read")]
     Database,
+    #[error("`rp` stands twice or cannot be read")]
+    Policy,
     #[error("the header with the original URI holds no path and query")]
     Uri,
     #[error("the header with the original URI stands twice")]
@@ -60,6 +66,11 @@ impl<'a> Original<'a> {
         Ok(Self { uri, username, password, authorization })
     }
 
+    /// Tells whether there is anything that could be credentials.
+    pub(crate) fn has_credentials(&self) -> bool {
+        self.authorization.is_some() || self.username.is_some() || self.password.is_some()
+    }
+
     /// Returns whose it is, if it tells.
     pub(crate) fn credentials(&self, decoded: &'a mut Decoded) -> Option<Presented<'a>> {
         Presented::find_in(self.username, self.password, self.authorization, decoded)
@@ -69,11 +80,11 @@ impl<'a> Original<'a> {
 impl<'a> OriginalUri<'a> {
     fn parse(value: &'a HeaderValue) -> Option<Self> {
         let text = std::str::from_utf8(value.as_bytes()).ok()?;
-        let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        let (target, query) = text.split_once('?').unwrap_or((text, ""));
+        let path = path(target)?;
         // To some parsers a `;` separates parameters, and a `#` ends the query.
         let clear = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
-            && !query.bytes().any(|byte| byte == b';')
-            && path.starts_with('/');
+            && !query.bytes().any(|byte| byte == b';');
         clear.then(|| Self::with_parameters(path, query))
     }
 
@@ -83,12 +94,18 @@ impl<'a> OriginalUri<'a> {
             username: Only::Absent,
             password: Only::Absent,
             database: Only::Absent,
+            policy: Only::Absent,
+            bucket: Only::Absent,
             asks: false,
         };
         for parameter in query::parameters(query) {
-            for (name, value) in
-                [("u", &mut uri.username), ("p", &mut uri.password), ("db", &mut uri.database)]
-            {
+            for (name, value) in [
+                ("u", &mut uri.username),
+                ("p", &mut uri.password),
+                ("db", &mut uri.database),
+                ("rp", &mut uri.policy),
+                ("bucket", &mut uri.bucket),
+            ] {
                 if parameter.is(name) {
                     value.add(parameter);
                 }
@@ -100,12 +117,31 @@ impl<'a> OriginalUri<'a> {
 
     /// Returns the value of the only `db`, not empty.
     pub(crate) fn database(&self) -> Result<Option<String>, Unclear> {
-        let Some(value) = self.database.value().map_err(|Twice| Unclear::Database)? else {
-            return Ok(None);
-        };
-        let name = String::from_utf8(value.decode()).map_err(|_| Unclear::Database)?;
-        Ok(Some(name).filter(|name| !name.is_empty()))
+        self.database.text(Unclear::Database)
     }
+
+    /// Returns the value of the only `rp`, not empty: a retention policy.
+    pub(crate) fn policy(&self) -> Result<Option<String>, Unclear> {
+        self.policy.text(Unclear::Policy)
+    }
+
+    /// Returns the value of the only `bucket`, not empty.
+    pub(crate) fn bucket(&self) -> Result<Option<String>, Unclear> {
+        self.bucket.text(Unclear::Bucket)
+    }
+}
+
+/// Returns the path of what stands before the `?`: of a client that takes the proxy for its own, the
+/// scheme and the host stand before it.
+fn path(target: &str) -> Option<&str> {
+    if target.starts_with('/') {
+        return Some(target);
+    }
+    let (scheme, rest) = target.split_once("://")?;
+    let is_http = ["http", "https"].iter().any(|http| scheme.eq_ignore_ascii_case(http));
+    let (host, path) = rest.split_at_checked(rest.find('/')?)?;
+    // Credentials before the host could be read in two ways.
+    (is_http && !host.is_empty() && !host.contains(['@', '%', '\\'])).then_some(path)
 }
 
 /// There is more than one, or the one that is there cannot be read.
@@ -125,6 +161,13 @@ impl<'a> Only<'a> {
             (Only::Absent, Some(value)) => Only::Value(value),
             _ => Only::Unclear,
         };
+    }
+
+    /// Returns the text, not empty.
+    fn text(self, unclear: Unclear) -> Result<Option<String>, Unclear> {
+        let Some(value) = self.value().map_err(|Twice| unclear)? else { return Ok(None) };
+        let text = String::from_utf8(value.decode()).map_err(|_| unclear)?;
+        Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
     const fn value(self) -> Result<Option<Encoded<'a>>, Twice> {

@@ -73,7 +73,7 @@ pub fn server_router_with(engine: Engine, config: ServerConfig) -> Router {
         .layer(from_fn_with_state(api.clone(), require_caller_below_api));
     let addresses = ClientAddressLayer::new(trusted_proxies);
     management(api.clone())
-        .merge(operations::router(api))
+        .merge(operations::router(api, forward_auth.influxdb_version.clone()))
         .fallback_service(unknown)
         // Together, as each layer of a router costs a request two allocations.
         .layer((addresses.clone(), TraceLayer))

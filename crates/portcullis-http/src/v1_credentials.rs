@@ -17,7 +17,7 @@ use crate::query::{self, Encoded};
 pub enum Scheme {
     /// `Authorization: Basic …`.
     Basic,
-    /// `Authorization: Token …`.
+    /// `Authorization: Token …`, or `Bearer …`, which means the same.
     Token,
     /// `u` and `p` in the query of the URL.
     Url,
@@ -37,7 +37,8 @@ impl Scheme {
 /// The credentials of a v1 client, as a request holds them (`docs/behaviour.md`, "Logging in").
 ///
 /// In this order, the first that is there counts: `u` and `p` in the URL, both not empty;
-/// `Authorization: Token USERNAME:PASSWORD` or `Token TOKEN`; `Authorization: Basic`.
+/// `Authorization: Token USERNAME:PASSWORD` or `Token TOKEN`, in which `Bearer` stands for `Token`;
+/// `Authorization: Basic`. Schemes are read in any case.
 #[derive(Clone)]
 pub struct V1Credentials {
     scheme: Scheme,
@@ -107,8 +108,9 @@ pub(crate) struct Presented<'a> {
     secret: &'a [u8],
 }
 
-/// The scheme and the blank after it.
+/// The schemes and the blank after them.
 const BASIC: &[u8] = b"Basic ";
+const TOKEN: [&[u8]; 2] = [b"Token ", b"Bearer "];
 
 /// Where credentials are written to that cannot be read where they stand.
 ///
@@ -164,9 +166,13 @@ impl<'a> Presented<'a> {
         Self { scheme, username: name(username), secret }
     }
 
-    /// Reads `Token …`: this very case, and one blank.
+    /// Reads `Token …` or `Bearer …`: the scheme in any case, and one blank.
     fn of_token(header: &'a [u8]) -> Option<Self> {
-        let text = std::str::from_utf8(header.strip_prefix(b"Token ")?).ok()?;
+        let rest = TOKEN.into_iter().find_map(|scheme| {
+            let (given, rest) = header.split_at_checked(scheme.len())?;
+            given.eq_ignore_ascii_case(scheme).then_some(rest)
+        });
+        let text = std::str::from_utf8(rest?).ok()?;
         if text.contains(' ') {
             return None;
         }
@@ -219,11 +225,22 @@ mod tests {
     }
 
     #[test]
-    fn only_this_form_is_a_token() {
-        for header in ["token x", "Token", "Token  x", "Token x y", "Bearer x", "TOKEN x"] {
-            assert_eq!(parse("", Some(header)), None, "{header:?}");
+    fn token_and_bearer_are_one_scheme_in_any_case() {
+        for scheme in ["Token", "token", "TOKEN", "Bearer", "bearer", "BEARER", "bEaReR"] {
+            let parse = |rest: &str| {
+                let header: &'static str = format!("{scheme}{rest}").leak();
+                parse("", Some(header))
+            };
+            for rest in ["", "  x", " x y", "x", ":x"] {
+                assert_eq!(parse(rest), None, "{scheme} {rest:?}");
+            }
+            let found = |username: &str, secret: &str| {
+                Some((Scheme::Token, username.to_owned(), secret.as_bytes().to_vec()))
+            };
+            assert_eq!(parse(" "), found("", ""));
+            assert_eq!(parse(" x"), found("", "x"));
+            assert_eq!(parse(" u:p:q"), found("u", "p:q"));
         }
-        assert_eq!(parse("", Some("Token ")), Some((Scheme::Token, String::new(), vec![])));
     }
 
     #[test]
@@ -254,11 +271,12 @@ mod tests {
             return Some((Scheme::Url, username, password));
         }
         let header = std::str::from_utf8(header?).ok()?;
-        if let Some(text) = header.strip_prefix("Token ").filter(|text| !text.contains(' ')) {
-            let (username, secret) = text.split_once(':').unwrap_or(("", text));
+        let (scheme, encoded) = header.split_once(' ')?;
+        let is_token = ["token", "bearer"].contains(&&*scheme.to_ascii_lowercase());
+        if is_token && !encoded.contains(' ') {
+            let (username, secret) = encoded.split_once(':').unwrap_or(("", encoded));
             return Some((Scheme::Token, username.into(), secret.into()));
         }
-        let (scheme, encoded) = header.split_once(' ')?;
         let text = BASE64_STANDARD.decode(encoded).ok()?;
         let colon = text.iter().position(|byte| *byte == b':')?;
         let is_basic = scheme.eq_ignore_ascii_case("basic");
@@ -270,7 +288,7 @@ mod tests {
         let decoded = prop_oneof![text, prop::collection::vec(any::<u8>(), 0..8)];
         let encoded = decoded.prop_map(|bytes| BASE64_STANDARD.encode(bytes));
         let rest = prop_oneof![encoded, "[a-b: =]{0,6}", "\\PC{0,8}"];
-        let value = ("((Token|Basic|basic|BASIC|Basi|) ?)", rest);
+        let value = ("((Token|token|Bearer|BEARER|Basic|basic|BASIC|Basi|) ?)", rest);
         let bytes = prop::collection::vec(any::<u8>(), 0..12);
         let value = value.prop_map(|(scheme, rest)| format!("{scheme}{rest}").into_bytes());
         prop::option::of(prop_oneof![9 => value, 1 => bytes])

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::Either;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use portcullis::{Engine, Error, ErrorKind, Principal};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use portcullis::{Engine, Error, Principal};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -17,17 +17,16 @@ use crate::client_address::source;
 use crate::envelope::Envelope;
 use crate::login::log_refusal;
 use crate::redact::{mark_sensitive, remove_passwords};
+use crate::v1_answer::{InfluxdbVersion, v1_envelope, v1_response};
 use crate::v1_credentials::{Decoded, Presented};
-
-/// What a browser or a 1.x client is told to present.
-const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"portcullis\"");
 
 /// Protects a server's own v1 routes, such as `/write` and `/query`.
 ///
 /// A request with valid v1 credentials goes through, with its
 /// [`Principal`] in the request's extensions ([`Authenticated`](crate::Authenticated) takes it
 /// from there); what it may do is for the route to ask. Every other request is answered with the
-/// error envelope. The path `/ping` goes through without credentials (`docs/behaviour.md`,
+/// error envelope, in which v1 clients find the reason as `error`: 401 and 403 for what is refused,
+/// 429 and 503 with `Retry-After` for what may pass. The path `/ping` goes through without credentials (`docs/behaviour.md`,
 /// "Logging in").
 ///
 /// What lies behind the layer sees no credentials, so that it cannot log them: `Authorization` is
@@ -65,12 +64,14 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"portculli
 pub struct V1CredentialLayer {
     engine: Engine,
     keep_credentials: bool,
+    influxdb: Option<InfluxdbVersion>,
+    preflight: bool,
 }
 
 impl V1CredentialLayer {
     /// Lets in whom the engine lets in.
     pub const fn new(engine: Engine) -> Self {
-        Self { engine, keep_credentials: false }
+        Self { engine, keep_credentials: false, influxdb: None, preflight: false }
     }
 
     /// Leaves the credentials in the request. `Authorization` is marked as sensitive, so that
@@ -78,6 +79,20 @@ impl V1CredentialLayer {
     #[must_use]
     pub fn keep_credentials(self) -> Self {
         Self { keep_credentials: true, ..self }
+    }
+
+    /// Lets CORS preflights through without credentials, which browsers never send with one: an
+    /// `OPTIONS` with `Origin` and `Access-Control-Request-Method`. Default: no.
+    #[must_use]
+    pub fn allow_preflight(self) -> Self {
+        Self { preflight: true, ..self }
+    }
+
+    /// Tells v1 clients a version of the database, on `/ping` and on every answer of the layer's
+    /// own. Default: none, and clients show `unknown`.
+    #[must_use]
+    pub fn influxdb_version(self, version: InfluxdbVersion) -> Self {
+        Self { influxdb: Some(version), ..self }
     }
 }
 
@@ -114,10 +129,20 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let authorization = self.layer.take_authorization(request.headers_mut());
-        // Who is known, and nearly everybody is, goes on at once.
-        if request.uri().path() == "/ping"
-            || self.layer.admit_known(&mut request, authorization.as_ref())
-        {
+        let is_ping = request.uri().path() == "/ping";
+        if let (true, Some(influxdb)) = (is_ping, self.layer.influxdb.clone()) {
+            self.layer.hide(&mut request);
+            let answer = self.inner.call(request);
+            return Either::Right(Box::pin(async move {
+                let mut answer = answer.await?;
+                influxdb.apply_to(answer.headers_mut());
+                Ok(answer)
+            }));
+        }
+        // A cache hit, which most requests are, goes on at once.
+        if is_ping
+            || self.layer.lets_preflight_through(&request, authorization.as_ref())
+            || self.layer.admit_known(&mut request, authorization.as_ref()) {
             self.layer.hide(&mut request);
             return Either::Left(self.inner.call(request));
         }
@@ -132,7 +157,7 @@ where
             drop(authorization);
             match admitted {
                 Ok(principal) => drop(parts.extensions.insert(principal)),
-                Err(rejection) => return Ok(respond(&rejection)),
+                Err(rejection) => return Ok(v1_response(&rejection, layer.influxdb.as_ref())),
             }
             let mut request = Request::from_parts(parts, body);
             layer.hide(&mut request);
@@ -142,6 +167,19 @@ where
 }
 
 impl V1CredentialLayer {
+    fn lets_preflight_through<B>(
+        &self,
+        request: &Request<B>,
+        authorization: Option<&HeaderValue>,
+    ) -> bool {
+        let has = |name| request.headers().contains_key(name);
+        self.preflight
+            && request.method() == Method::OPTIONS
+            && has(header::ORIGIN)
+            && has(header::ACCESS_CONTROL_REQUEST_METHOD)
+            && authorization.is_none()
+    }
+
     /// Returns the first `Authorization`. What lies behind sees it only if it is to be kept.
     fn take_authorization(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
         if self.keep_credentials {
@@ -199,60 +237,4 @@ pub(crate) async fn authenticate(
         log_refusal(source, credentials.scheme.as_str(), refusal, credentials.username);
     }
     result
-}
-
-/// The answer to a v1 client that was not let in: status, code and message.
-///
-/// A host that authenticates v1 clients in its own way answers them like this, so that they are
-/// told what [`V1CredentialLayer`] tells them. Failures stay failures: what cannot be decided now
-/// is never reported as wrong credentials.
-pub fn v1_rejection(error: Error) -> (StatusCode, &'static str, String) {
-    let Envelope { status, code, message, .. } = v1_envelope(error);
-    (status, code, message)
-}
-
-fn v1_envelope(error: Error) -> Envelope {
-    match error.kind() {
-        ErrorKind::Forbidden
-        | ErrorKind::Unauthorized
-        | ErrorKind::TooManyRequests
-        | ErrorKind::Unavailable
-        | ErrorKind::Internal => error.into(),
-        // Whatever else is wrong with credentials, they are wrong.
-        ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound => {
-            Envelope::unauthorized_access()
-        }
-    }
-}
-
-fn respond<R: From<Bytes>>(envelope: &Envelope) -> Response<R> {
-    let body = Bytes::from(envelope.compact_body());
-    let mut response = Response::new(R::from(body));
-    envelope.dress(&mut response);
-    if envelope.status == StatusCode::UNAUTHORIZED {
-        challenge(&mut response);
-    }
-    response
-}
-
-/// Tells which credentials are wanted.
-pub(crate) fn challenge<R>(response: &mut Response<R>) {
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn who_is_throttled_is_told_when_to_come_again() {
-        let error = Error::new(ErrorKind::TooManyRequests, "too many wrong passwords");
-        let error = error.with_retry_after(Duration::from_secs(7));
-        let response: Response<Bytes> = respond(&v1_envelope(error));
-        assert_eq!(response.status(), 429);
-        assert_eq!(response.headers().get(header::RETRY_AFTER).unwrap(), "7");
-        assert_eq!(response.headers().get(header::WWW_AUTHENTICATE), None);
-    }
 }

@@ -52,7 +52,7 @@ fn identity(answer: &Answer) -> Vec<Option<&str>> {
 #[track_caller]
 fn assert_nobody(answer: &Answer, message: &str) {
     answer.assert_error(401, "unauthorized", message);
-    assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\""));
+    assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\", charset=\"UTF-8\""));
     assert_eq!(identity(answer), [None; 4]);
 }
 
@@ -93,7 +93,8 @@ async fn writing_a_bucket_is_asked_for_by_its_name() {
         ("/x/../write?db=telemetry", 403),
         ("/write%3Fdb=telemetry", 403),
         ("/query?db=telemetry&q=SELECT", 403),
-        ("/api/v2/write?bucket=telemetry", 403),
+        ("/api/v2/write?db=telemetry", 403),
+        ("/write?bucket=telemetry", 403),
         ("/?db=telemetry", 403),
     ] {
         let answer = ask(&server.app, "", &[(URI, uri), ("Authorization", BASIC)]).await;
@@ -181,6 +182,7 @@ async fn a_permission_is_asked_for_by_the_proxy() {
 async fn every_form_of_credentials_counts() {
     let (server, _) = server().await;
     let operator = format!("Token {}", server.operator);
+    let bearer = format!("bearer {}", server.operator);
     let uri = format!("/write?db=telemetry&{U_P}");
     let encoded = "/write?db=telemetry&%75=telegraf&p=telegraf%2Dpassword";
     for (uri, authorization, known) in [
@@ -195,6 +197,9 @@ async fn every_form_of_credentials_counts() {
         ("/write?db=telemetry&u=telegraf&p=", Some(BASIC), true),
         ("/write?db=telemetry&U=telegraf&P=telegraf-password", None, false),
         ("/write?db=telemetry", None, false),
+        ("/write?db=telemetry", Some("Bearer telegraf:telegraf-password"), true),
+        ("/write?db=telemetry", Some("token telegraf:telegraf-password"), true),
+        ("/write?db=telemetry", Some(bearer.as_str()), true),
         ("/write?db=telemetry", Some("Bearer x"), false),
         ("/write?db=telemetry", Some("Basic !"), false),
         ("/write?db=telemetry", Some("Token telegraf:wrong"), false),
@@ -242,7 +247,12 @@ async fn the_original_uri_is_read_from_one_header() {
     for unreadable in [
         "",
         "write?db=telemetry",
-        "http://db/write?db=telemetry",
+        "http:/write?db=telemetry",
+        "http:///write?db=telemetry",
+        "http://db?db=telemetry",
+        "http://u:p@db/write?db=telemetry",
+        "ftp://db/write?db=telemetry",
+        "x:/write?db=telemetry",
         "*",
         "/write?db=telemetry#x",
         "/write?x=#&db=telemetry",
@@ -340,14 +350,14 @@ async fn state_acts_at_once() {
 }
 
 #[tokio::test]
-async fn a_failure_is_403_without_an_identity_and_never_a_grant() {
+async fn a_failure_is_503_with_a_time_without_an_identity_and_never_a_grant() {
     let (server, _) = server().await;
     server.store.close().await.unwrap();
     for query in ["", "?check=none", "?permission=write:buckets"] {
         let headers = [("Authorization", BASIC), (URI, "/write?db=telemetry")];
         let answer = ask(&server.app, query, &headers).await;
         let message = "the service is unavailable, try again later";
-        answer.assert_error(403, "forbidden", message);
+        answer.assert_error(503, "unavailable", message);
         assert_eq!(answer.header("retry-after"), Some("5"));
         assert_eq!(answer.header("www-authenticate"), None);
         assert_eq!(identity(&answer), [None; 4]);
@@ -395,7 +405,7 @@ impl Directory for Panicking {
 }
 
 #[tokio::test]
-async fn a_panic_is_403() {
+async fn a_panic_is_503_with_a_time() {
     let (server, _) = server().await;
     let known = StaticDirectory::new().with_user(server.user.clone()).with_org(server.org.clone());
     let directory = Panicking(known);
@@ -403,7 +413,8 @@ async fn a_panic_is_403() {
     let engine = Engine::builder_on(store).directory(directory).build().await.unwrap();
     let app = forward_auth_router(engine, ForwardAuthConfig::default());
     let answer = ask(&app, "", &[("Authorization", BASIC), (URI, "/write?db=telemetry")]).await;
-    answer.assert_error(403, "forbidden", "an internal error has occurred");
+    answer.assert_error(503, "unavailable", "an internal error has occurred");
+    assert_eq!(answer.header("retry-after"), Some("5"));
     assert_eq!(identity(&answer), [None; 4]);
 }
 
@@ -470,7 +481,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn only_three_statuses_are_ever_answered_and_no_spoofed_header_changes_the_outcome() {
+fn only_four_statuses_are_ever_answered_and_no_spoofed_header_changes_the_outcome() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (server, _) = runtime.block_on(server());
     let statuses = std::cell::RefCell::new(std::collections::BTreeSet::new());
@@ -500,7 +511,7 @@ fn only_three_statuses_are_ever_answered_and_no_spoofed_header_changes_the_outco
         };
         let Ok(request) = build(&[]) else { return Ok(()) };
         let plain = runtime.block_on(server.send(request));
-        prop_assert!([204, 401, 403].contains(&plain.status.as_u16()), "{}", plain.status);
+        prop_assert!([204, 401, 403, 429].contains(&plain.status.as_u16()), "{}", plain.status);
         let answer = runtime.block_on(server.send(build(&spoofed).unwrap()));
         prop_assert_eq!(plain.status, answer.status);
         prop_assert_eq!(plain.headers, answer.headers);

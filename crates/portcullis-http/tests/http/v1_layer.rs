@@ -6,7 +6,7 @@ use axum::routing::any;
 use axum::{Extension, Router};
 use http::Request;
 use portcullis::{ErrorKind, Principal};
-use portcullis_http::{Authenticated, V1CredentialLayer, v1_rejection};
+use portcullis_http::{Authenticated, InfluxdbVersion, V1CredentialLayer, v1_rejection};
 use tower::Layer as _;
 
 use crate::support::{Answer, Server, send};
@@ -60,14 +60,67 @@ async fn refusals_look_alike_and_challenge() {
     ] {
         let answer = get(&app, &format!("/write{query}"), header).await;
         answer.assert_error(401, "unauthorized", "Unauthorized");
-        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\""));
+        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\", charset=\"UTF-8\""));
     }
-    let bearer = format!("Bearer {}", server.operator);
-    for header in [None, Some(bearer.as_str()), Some("Basic !"), Some("nonsense")] {
+    for header in [None, Some("Bearer"), Some("Basic !"), Some("nonsense")] {
         let answer = get(&app, "/write", header).await;
         answer.assert_error(401, "unauthorized", "unauthorized access");
-        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\""));
+        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\", charset=\"UTF-8\""));
     }
+}
+
+#[tokio::test]
+async fn bearer_means_what_token_means() {
+    let (server, app) = host().await;
+    for scheme in ["Token", "token", "Bearer", "bearer", "BEARER"] {
+        for (secret, status) in [
+            (server.operator.as_str(), 200),
+            ("telegraf:telegraf-password", 200),
+            ("telegraf:wrong", 401),
+            ("wrong", 401),
+        ] {
+            let answer = get(&app, "/write", Some(&format!("{scheme} {secret}"))).await;
+            assert_eq!(answer.status, status, "{scheme} {secret}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn v1_clients_find_the_reason_as_error_and_a_version_where_one_is_set() {
+    let (server, plain) = host().await;
+    let version = InfluxdbVersion::new("1.8.10").unwrap();
+    let layer = V1CredentialLayer::new(server.engine.clone()).influxdb_version(version);
+    let routes = Router::new().route("/ping", any(async || "pong")).layer(layer);
+    for (app, version) in [(&plain, None), (&routes, Some("1.8.10"))] {
+        assert_eq!(get(app, "/ping", None).await.header("x-influxdb-version"), version);
+    }
+    let answer = get(&plain, "/write?u=telegraf&p=wrong", None).await;
+    assert_eq!(answer.json()["error"], "Unauthorized");
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    server.store.close().await.unwrap();
+    let answer = get(&plain, "/write?u=telegraf&p=another", None).await;
+    assert_eq!(answer.json()["error"], "the service is unavailable, try again later");
+    assert_eq!(answer.header("retry-after"), Some("5"));
+}
+
+#[tokio::test]
+async fn a_preflight_goes_through_where_that_is_set() {
+    let (server, off) = host().await;
+    let layer = V1CredentialLayer::new(server.engine.clone()).allow_preflight();
+    let on = Router::new().route("/write", any(async || "asked")).layer(layer);
+    let preflight = |method: &str, headers: &[&str]| {
+        let mut request = http::Request::builder().method(method).uri("/write");
+        for header in headers {
+            request = request.header(*header, "POST");
+        }
+        request.body(axum::body::Body::empty()).unwrap()
+    };
+    let all = ["origin", "access-control-request-method"];
+    assert_eq!(send(&off, preflight("OPTIONS", &all)).await.status, 401);
+    assert_eq!(send(&on, preflight("OPTIONS", &all)).await.text, "asked");
+    assert_eq!(send(&on, preflight("POST", &all)).await.status, 401);
+    assert_eq!(send(&on, preflight("OPTIONS", &all[..1])).await.status, 401);
+    assert_eq!(send(&on, preflight("OPTIONS", &["origin", "authorization"])).await.status, 401);
 }
 
 #[tokio::test]
@@ -154,7 +207,7 @@ async fn a_handler_takes_whoever_was_let_in_and_is_closed_where_nobody_was() {
     for (app, path) in [(&protected, "/ping"), (&routes, "/write"), (&routes, "/ping")] {
         let answer = get(app, &format!("{path}?{query}"), None).await;
         answer.assert_error(401, "unauthorized", "unauthorized access");
-        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\""));
+        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\", charset=\"UTF-8\""));
     }
 }
 
@@ -168,7 +221,7 @@ fn a_hosts_own_refusals_are_told_alike() {
         (ErrorKind::Conflict, 401, "unauthorized access"),
         (ErrorKind::TooManyRequests, 429, "m"),
         (ErrorKind::Unavailable, 503, "m"),
-        (ErrorKind::Internal, 500, "m"),
+        (ErrorKind::Internal, 503, "m"),
     ] {
         let (told, _, text) = v1_rejection(portcullis::Error::new(kind, "m"));
         assert_eq!((told.as_u16(), text.as_str()), (status, message), "{kind:?}");

@@ -3,6 +3,7 @@
 mod cache;
 mod connections;
 mod first_start;
+mod forward_auth;
 mod logins;
 mod metrics;
 mod signals;
@@ -17,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use axum::http::HeaderName;
 use portcullis::store::Store;
 use portcullis::{Engine, EngineBuilder};
 use portcullis_audit::AuditLog;
@@ -35,6 +35,7 @@ use crate::store_url::StoreUrl;
 use cache::CacheArgs;
 use connections::{Limits, Listener};
 use first_start::TokenPlace;
+use forward_auth::ForwardAuthArgs;
 use logins::{HistoryFile, LoginArgs};
 use metrics::Metrics;
 use signals::{Hangups, Signals};
@@ -87,9 +88,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Vec<TrustedProxy>,
 
-    /// The header in which a reverse proxy tells `/forward-auth` the URI of the original request
-    #[arg(long, value_name = "NAME", default_value = "X-Original-URI")]
-    forward_auth_uri_header: HeaderName,
+    #[command(flatten)]
+    forward_auth: ForwardAuthArgs,
+
     #[command(flatten)]
     tls: TlsArgs,
 
@@ -141,11 +142,11 @@ enum Throttle {
 }
 
 impl Args {
-    fn http(&self) -> ServerConfig {
+    async fn http(&self, engine: &Engine) -> anyhow::Result<ServerConfig> {
         let mut config = ServerConfig::default();
-        config.forward_auth.uri_header = self.forward_auth_uri_header.clone();
+        config.forward_auth = self.forward_auth.config(engine).await?;
         config.trusted_proxies.clone_from(&self.trusted_proxy);
-        config
+        Ok(config)
     }
 
     fn engine(&self, store: Arc<dyn Store>, audit: Option<AuditLog>) -> EngineBuilder {
@@ -260,6 +261,7 @@ async fn serve(
             ),
             None => {}
         }
+        let http = args.http(&engine).await?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let metrics = metrics.map(|((socket, address), metrics)| {
             tracing::info!("metrics on {scheme}://{address}/metrics");
@@ -274,7 +276,7 @@ async fn serve(
         }
         tokio::spawn(read_again(hangups, reloader, audit.clone()));
         let saving = history.clone().map(|file| tokio::spawn(file.keep(engine.clone())));
-        let http = portcullis_http::server_router_with(engine.clone(), args.http());
+        let http = portcullis_http::server_router_with(engine.clone(), http);
         let router = metrics::measured(http);
         let api = Listener { name: "api", socket, tls, router };
         serve_both(api, metrics, args.limits(), signals.wait()).await;

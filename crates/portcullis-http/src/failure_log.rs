@@ -1,0 +1,101 @@
+//! What operators are told of requests that could not be decided, not more than once a second.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use portcullis::{Error, ErrorKind, Refusal};
+
+/// How often each state is told.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is told apart from each other.
+struct Lines {
+    internal: Limit,
+    throttled: Limit,
+    unavailable: Limit,
+}
+
+static LINES: LazyLock<Lines> = LazyLock::new(|| Lines {
+    internal: Limit::default(),
+    throttled: Limit::default(),
+    unavailable: Limit::default(),
+});
+
+/// Tells the operator what the client is not told. Of many in a second the first is told, and how
+/// many there were with the next one.
+pub(crate) fn log_failure(error: &Error) {
+    match error.kind() {
+        ErrorKind::Unavailable => {
+            if let Some(others) = LINES.unavailable.admit(Instant::now()) {
+                tracing::warn!(others, cause = %Causes(error), "503: {error}");
+            }
+        }
+        ErrorKind::TooManyRequests => {
+            if let Some(others) = LINES.throttled.admit(Instant::now()) {
+                tracing::info!(others, "429: {error}");
+            }
+        }
+        _ => {
+            if let Some(others) = LINES.internal.admit(Instant::now()) {
+                tracing::error!(others, cause = %Causes(error), "{error}");
+            }
+        }
+    }
+}
+
+/// Lets one through in each interval, and counts the others.
+#[derive(Default)]
+struct Limit {
+    told: Mutex<Option<Instant>>,
+    others: AtomicU64,
+}
+
+impl Limit {
+    /// Returns how many were not let through since the last one that was, if this one is.
+    fn admit(&self, now: Instant) -> Option<u64> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_some_and(|told| now.saturating_duration_since(told) < INTERVAL) {
+            self.others.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        *told = Some(now);
+        Some(self.others.swap(0, Ordering::Relaxed))
+    }
+}
+
+/// The sources of an error, one after the other.
+struct Causes<'a>(&'a Error);
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut cause = std::error::Error::source(self.0);
+        let mut separator = "";
+        while let Some(error) = cause {
+            // The reason of a refusal is in the line of the refusal.
+            if !error.is::<Refusal>() {
+                write!(f, "{separator}{error}")?;
+                separator = ": ";
+            }
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_in_a_second_is_told_and_the_others_are_counted() {
+        let limit = Limit::default();
+        let began = Instant::now();
+        let admit = |millis| limit.admit(began + Duration::from_millis(millis));
+        assert_eq!(admit(0), Some(0));
+        assert_eq!([1, 500, 999].map(admit), [None; 3]);
+        assert_eq!(admit(1_000), Some(3));
+        assert_eq!(admit(5_000), Some(0));
+    }
+}

@@ -1,0 +1,167 @@
+//! Answers to v1 clients that are not let in.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use portcullis::{Error, ErrorKind};
+use thiserror::Error as ThisError;
+
+use crate::envelope::Envelope;
+
+/// What a browser or a 1.x client is told to present.
+const CHALLENGE: HeaderValue =
+    HeaderValue::from_static("Basic realm=\"portcullis\", charset=\"UTF-8\"");
+
+const VERSION: HeaderName = HeaderName::from_static("x-influxdb-version");
+const BUILD: HeaderName = HeaderName::from_static("x-influxdb-build");
+
+/// When to come again, where nothing says so.
+pub(crate) const AGAIN: Duration = Duration::from_secs(5);
+
+/// What v1 clients are told of the database: `X-Influxdb-Version` and `X-Influxdb-Build`.
+///
+/// Clients show `unknown` without them, and some choose what they send by them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InfluxdbVersion {
+    version: HeaderValue,
+    build: Option<HeaderValue>,
+}
+
+/// Says that a text is no value of a header.
+#[derive(Clone, Debug, ThisError, PartialEq, Eq)]
+#[error("{0:?} is not visible ASCII, which the value of a header must be")]
+pub struct InvalidInfluxdbVersion(String);
+
+impl InfluxdbVersion {
+    /// Takes a version such as `1.8.10`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInfluxdbVersion`] when it is empty or holds anything but visible ASCII.
+    pub fn new(version: &str) -> Result<Self, InvalidInfluxdbVersion> {
+        Ok(Self { version: value(version)?, build: None })
+    }
+
+    /// Adds a build such as `OSS`.
+    ///
+    /// # Errors
+    ///
+    /// As [`InfluxdbVersion::new`].
+    pub fn with_build(self, build: &str) -> Result<Self, InvalidInfluxdbVersion> {
+        Ok(Self { build: Some(value(build)?), ..self })
+    }
+
+    pub(crate) fn apply_to(&self, headers: &mut HeaderMap) {
+        headers.insert(VERSION, self.version.clone());
+        if let Some(build) = &self.build {
+            headers.insert(BUILD, build.clone());
+        }
+    }
+}
+
+fn value(text: &str) -> Result<HeaderValue, InvalidInfluxdbVersion> {
+    let invalid = || InvalidInfluxdbVersion(text.to_owned());
+    let is_visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let value = is_visible.then(|| HeaderValue::from_str(text).ok()).flatten();
+    value.ok_or_else(invalid)
+}
+
+/// The answer to a v1 client that was not let in: status, code and message.
+///
+/// A host that authenticates v1 clients in its own way answers them like this, so that they are
+/// told what [`V1CredentialLayer`](crate::V1CredentialLayer) tells them. With 401 and 403 a client
+/// takes its credentials for wrong, and drops what it was to write. So what may pass is 503, or 429
+/// after too many failures: both want a `Retry-After`, which is
+/// [`Error::retry_after`] or else five seconds.
+pub fn v1_rejection(error: Error) -> (StatusCode, &'static str, String) {
+    let Envelope { status, code, message, .. } = v1_envelope(error);
+    (status, code, message)
+}
+
+pub(crate) fn v1_envelope(error: Error) -> Envelope {
+    match error.kind() {
+        ErrorKind::Forbidden
+        | ErrorKind::Unauthorized
+        | ErrorKind::TooManyRequests
+        | ErrorKind::Unavailable => error.into(),
+        // It may pass, like an outage, and must not cost the client its data.
+        ErrorKind::Internal => {
+            let again = error.retry_after().unwrap_or(AGAIN);
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Envelope { status, code: "unavailable", ..error.into() }.retry_after(Some(again))
+        }
+        // Whatever else is wrong with credentials, they are wrong.
+        ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound => {
+            Envelope::unauthorized_access()
+        }
+    }
+}
+
+/// The answer, with what v1 clients look for: `error` in the body, and which credentials are wanted.
+pub(crate) fn v1_response<R: From<Bytes>>(
+    envelope: &Envelope,
+    influxdb: Option<&InfluxdbVersion>,
+) -> Response<R> {
+    let mut response = Response::new(R::from(Bytes::from(envelope.v1_body())));
+    envelope.dress(&mut response);
+    let status = envelope.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
+    }
+    if let Some(influxdb) = influxdb {
+        influxdb.apply_to(headers);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_503_or_429_with_a_time_and_only_a_refusal_is_401_or_403() {
+        for (kind, status, code, retry_after) in [
+            (ErrorKind::Conflict, 401, "unauthorized", None),
+            (ErrorKind::Forbidden, 403, "forbidden", None),
+            (ErrorKind::Internal, 503, "unavailable", Some("5")),
+            (ErrorKind::Invalid, 401, "unauthorized", None),
+            (ErrorKind::NotFound, 401, "unauthorized", None),
+            (ErrorKind::TooManyRequests, 429, "too many requests", Some("5")),
+            (ErrorKind::Unauthorized, 401, "unauthorized", None),
+            (ErrorKind::Unavailable, 503, "unavailable", Some("5")),
+        ] {
+            let response: Response<Bytes> = v1_response(&v1_envelope(Error::new(kind, "m")), None);
+            let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(response.status().as_u16(), status, "{kind:?}");
+            assert_eq!(header("retry-after"), retry_after, "{kind:?}");
+            assert_eq!(header("www-authenticate").is_some(), status == 401, "{kind:?}");
+            assert_eq!(header("x-platform-error-code"), Some(code), "{kind:?}");
+            let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            assert_eq!((&body["code"], &body["error"]), (&code.into(), &body["message"]));
+        }
+    }
+
+    #[test]
+    fn the_time_to_come_again_is_told_in_whole_seconds_and_never_too_few() {
+        for kind in [ErrorKind::TooManyRequests, ErrorKind::Unavailable, ErrorKind::Internal] {
+            let error = Error::new(kind, "m").with_retry_after(Duration::from_millis(41_001));
+            let response: Response<Bytes> = v1_response(&v1_envelope(error), None);
+            assert_eq!(response.headers().get("retry-after").unwrap(), "42");
+        }
+    }
+
+    #[test]
+    fn a_version_is_a_header_or_an_error() {
+        for text in ["", "1.8 10", "1.8\n", "ä", "1\u{7f}"] {
+            assert!(InfluxdbVersion::new(text).is_err(), "{text:?}");
+        }
+        let version = InfluxdbVersion::new("1.8.10").unwrap().with_build("OSS").unwrap();
+        let mut headers = HeaderMap::new();
+        version.apply_to(&mut headers);
+        assert_eq!(headers["x-influxdb-version"], "1.8.10");
+        assert_eq!(headers["x-influxdb-build"], "OSS");
+    }
+}

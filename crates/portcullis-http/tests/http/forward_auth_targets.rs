@@ -1,0 +1,220 @@
+//! Where a request writes, as forward-auth reads it: databases, retention policies and buckets, one org
+//! or several, and requests that browsers and proxies put in their own form.
+
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use portcullis::{Bucket, NewAuthorization, Permission, Resource, Username};
+use portcullis_http::{InfluxdbVersion, ServerConfig, UpstreamSemantics, server_router_with};
+
+use crate::support::{Answer, Server, name, send};
+
+const URI: &str = "X-Original-URI";
+
+/// The buckets `telemetry`, `telemetry/private` and `events`, and a credential for each with its name.
+async fn server() -> Server {
+    let server = Server::new().await;
+    for bucket in ["telemetry/private", "events"] {
+        server.engine.create_bucket(server.org.id, name(bucket)).await.unwrap();
+    }
+    for bucket in ["telemetry", "telemetry/private", "events"] {
+        let found = server.engine.bucket_named(server.org.id, bucket).await.unwrap().unwrap();
+        writer(&server, bucket, Resource::bucket(server.org.id, found)).await;
+    }
+    server
+}
+
+/// A credential with this name that may write there.
+async fn writer(server: &Server, username: &str, resource: Resource) {
+    let grant = [Permission::write(resource)];
+    let new = NewAuthorization::new(Username::new(username).unwrap(), server.org.id, grant);
+    let id = server.engine.create_authorization(new.for_user(server.user.id)).await.unwrap().id;
+    server.engine.set_password(id, "writer-password").await.unwrap();
+}
+
+fn app(server: &Server, change: impl FnOnce(&mut ServerConfig)) -> Router {
+    let mut config = ServerConfig::default();
+    change(&mut config);
+    server_router_with(server.engine.clone(), config)
+}
+
+async fn writes(app: &Router, username: &str, target: &str) -> Answer {
+    let request = Request::get("/forward-auth").header(URI, target);
+    let token = format!("Token {username}:writer-password");
+    send(app, request.header("Authorization", token).body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test]
+async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_takes_it_for() {
+    let server = server().await;
+    let v1 = app(&server, |_| {});
+    let v2 = app(&server, |config| config.forward_auth.upstream = UpstreamSemantics::V2);
+    let (telemetry, private) = ("telemetry", "telemetry/private");
+    for (username, target, by_v1, by_v2) in [
+        (telemetry, "/write?db=telemetry", 204, 204),
+        (telemetry, "/write?db=telemetry&rp=", 204, 204),
+        (telemetry, "/write?db=telemetry&rp=autogen", 204, 403),
+        // There is a bucket of this name, and it is another.
+        (telemetry, "/write?db=telemetry&rp=private", 403, 403),
+        (private, "/write?db=telemetry&rp=private", 204, 204),
+        (private, "/write?rp=%70rivate&db=telemetry", 204, 204),
+        (private, "/write?db=telemetry", 403, 403),
+        (private, "/write?db=telemetry&rp=autogen", 403, 403),
+        // Only when it can be read in one way.
+        (private, "/write?db=telemetry&rp=private&rp=private", 403, 403),
+        (telemetry, "/write?db=telemetry&rp=&rp=private", 403, 403),
+        (telemetry, "/write?db=telemetry&rp=%zz", 403, 403),
+        (telemetry, "/write?db=telemetry&rp=%ff", 403, 403),
+        (telemetry, "/write?db=telemetry&%72p=private", 403, 403),
+        (telemetry, "/write?db=telemetry&RP=private", 204, 204),
+        // The API of InfluxDB 2.x, as 1.8 has it.
+        (telemetry, "/api/v2/write?bucket=telemetry&org=-&precision=ns", 204, 204),
+        (telemetry, "/api/v2/write?org=acme&bucket=telemetry", 204, 204),
+        (telemetry, "/api/v2/write?bucket=telemetry/", 204, 204),
+        (telemetry, "/api/v2/write?bucket=telemetry/autogen", 204, 403),
+        (telemetry, "/api/v2/write?bucket=telemetry%2Fprivate", 403, 403),
+        (private, "/api/v2/write?bucket=telemetry/private", 204, 204),
+        (telemetry, "/api/v2/write?bucket=events", 403, 403),
+        (telemetry, "/api/v2/write?bucket=", 403, 403),
+        (telemetry, "/api/v2/write", 403, 403),
+        (telemetry, "/api/v2/write?db=telemetry", 403, 403),
+        (telemetry, "/api/v2/write?bucket=telemetry&bucket=events", 403, 403),
+        (telemetry, "/api/v2/write?bucket=telemetry&%62ucket=events", 403, 403),
+        (telemetry, "/api/v2/write?bucket=events&db=telemetry", 403, 403),
+        (telemetry, "/write?db=telemetry&bucket=events", 204, 204),
+        (telemetry, "/write?bucket=telemetry&db=events", 403, 403),
+        // Only these very paths.
+        (telemetry, "/api/v2/write/?bucket=telemetry", 403, 403),
+        (telemetry, "/api/v2//write?bucket=telemetry", 403, 403),
+        (telemetry, "/api/v2/Write?bucket=telemetry", 403, 403),
+        (telemetry, "/api/v2/query?bucket=telemetry", 403, 403),
+        (telemetry, "/api/v2/%77rite?bucket=telemetry", 403, 403),
+        (telemetry, "/x/../api/v2/write?bucket=telemetry", 403, 403),
+    ] {
+        for (app, expected, by) in [(&v1, by_v1, "v1"), (&v2, by_v2, "v2")] {
+            let answer = writes(app, username, target).await;
+            assert_eq!(answer.status, expected, "{username} {target} {by}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_for_one_org_lets_no_credential_of_another_through() {
+    let server = server().await;
+    let other = server.engine.create_org(name("other")).await.unwrap();
+    let bucket: Bucket = server.engine.create_bucket(other.id, name("telemetry")).await.unwrap();
+    let grant = [Permission::write(Resource::bucket(other.id, bucket.id))];
+    let new = NewAuthorization::new(Username::new("of-other").unwrap(), other.id, grant);
+    let id = server.engine.create_authorization(new.for_user(server.user.id)).await.unwrap().id;
+    server.engine.set_password(id, "writer-password").await.unwrap();
+    let any = app(&server, |_| {});
+    let bound = app(&server, |config| config.forward_auth.org = Some(server.org.id));
+    for (app, username, status) in [
+        (&any, "of-other", 204),
+        (&any, "telemetry", 204),
+        (&bound, "of-other", 403),
+        (&bound, "telemetry", 204),
+    ] {
+        let answer = writes(app, username, "/write?db=telemetry").await;
+        assert_eq!(answer.status, status, "{username}");
+    }
+    // Whatever the proxy asks.
+    for query in ["?check=none", "?permission=write:buckets"] {
+        let request = Request::get(format!("/forward-auth{query}"));
+        let request = request.header("Authorization", "Token of-other:writer-password");
+        let answer = send(&bound, request.body(Body::empty()).unwrap()).await;
+        answer.assert_error(403, "forbidden", "insufficient permissions");
+    }
+}
+
+#[tokio::test]
+async fn a_request_with_the_host_before_its_path_is_read_like_one_without() {
+    let server = server().await;
+    for (target, status) in [
+        ("http://db.example:8086/write?db=telemetry", 204),
+        ("HTTPS://[::1]/write?db=telemetry", 204),
+        ("http://db/write?db=events", 403),
+        ("http://db/query?db=telemetry", 403),
+        ("http://db/write?db=telemetry&u=telemetry&p=wrong", 401),
+        ("http://u@db/write?db=telemetry", 401),
+        ("http://db%2Fx/write?db=telemetry", 401),
+        ("//db/write?db=telemetry", 403),
+    ] {
+        assert_eq!(writes(&server.app, "telemetry", target).await.status, status, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_preflight_goes_through_where_that_is_set_and_nothing_else_does_for_it() {
+    let server = server().await;
+    let off = app(&server, |_| {});
+    let on = app(&server, |config| config.forward_auth.preflight = true);
+    let preflight = [
+        ("X-Original-Method", "OPTIONS"),
+        ("Origin", "https://grafana.example"),
+        ("Access-Control-Request-Method", "POST"),
+        (URI, "/write?db=telemetry"),
+    ];
+    let ask = async |app: &Router, headers: &[(&str, &str)]| {
+        // The proxy asks with a method of its own.
+        let mut request = Request::options("/forward-auth");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        send(app, request.body(Body::empty()).unwrap()).await
+    };
+    assert_eq!(ask(&off, &preflight).await.status, 401);
+    let answer = ask(&on, &preflight).await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("x-portcullis-user"), Some(""));
+    for left_out in 0..3 {
+        let mut headers = preflight.to_vec();
+        headers.remove(left_out);
+        assert_eq!(ask(&on, &headers).await.status, 401, "{headers:?}");
+    }
+    for (name, value) in [
+        ("X-Original-Method", "POST"),
+        ("X-Original-Method", "OPTIONS"),
+        ("Authorization", "Basic eDp5"),
+    ] {
+        let mut headers = preflight.to_vec();
+        headers.push((name, value));
+        assert_eq!(ask(&on, &headers).await.status, 401, "{headers:?}");
+    }
+    let mut headers = preflight.to_vec();
+    headers[0] = ("X-Original-Method", "POST");
+    assert_eq!(ask(&on, &headers).await.status, 401);
+    headers[0] = ("X-Forwarded-Method", "OPTIONS");
+    assert_eq!(ask(&on, &headers).await.status, 401);
+}
+
+#[tokio::test]
+async fn v1_clients_find_the_reason_as_error_and_a_version_where_one_is_set() {
+    let server = server().await;
+    let version = InfluxdbVersion::new("1.8.10").unwrap().with_build("OSS").unwrap();
+    let told = app(&server, |config| config.forward_auth.influxdb_version = Some(version));
+    for (username, db, status, reason) in [
+        ("telemetry", "events", 403, "insufficient permissions"),
+        ("unknown", "events", 401, "Unauthorized"),
+    ] {
+        for (app, version, build) in
+            [(&server.app, None, None), (&told, Some("1.8.10"), Some("OSS"))]
+        {
+            let answer = writes(app, username, &format!("/write?db={db}")).await;
+            assert_eq!(answer.status, status);
+            let json = answer.json();
+            let members = (&json["error"], &json["message"]);
+            assert_eq!(members, (&reason.into(), &reason.into()));
+            assert_eq!(answer.header("x-influxdb-version"), version);
+            assert_eq!(answer.header("x-influxdb-build"), build);
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+        }
+    }
+    let ping = |app: &Router| {
+        let app = app.clone();
+        async move { send(&app, Request::get("/ping").body(Body::empty()).unwrap()).await }
+    };
+    assert_eq!(ping(&server.app).await.header("x-influxdb-version"), None);
+    let answer = ping(&told).await;
+    assert_eq!((answer.status.as_u16(), answer.header("x-influxdb-version")), (204, Some("1.8.10")));
+}

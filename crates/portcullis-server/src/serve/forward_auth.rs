@@ -1,0 +1,92 @@
+//! What reverse proxies and v1 clients are answered, as the command line says it.
+
+use anyhow::{Context as _, bail};
+use axum::http::HeaderName;
+use portcullis::{Engine, OrgId};
+use portcullis_http::{ForwardAuthConfig, InfluxdbVersion, UpstreamSemantics};
+
+#[derive(clap::Args)]
+pub(super) struct ForwardAuthArgs {
+    /// The header in which a reverse proxy tells `/forward-auth` the URI of the original request
+    #[arg(long, value_name = "NAME", default_value = "X-Original-URI")]
+    forward_auth_uri_header: HeaderName,
+
+    /// The header in which it tells the method, for --forward-auth-preflight
+    #[arg(long, value_name = "NAME", default_value = "X-Original-Method")]
+    forward_auth_method_header: HeaderName,
+
+    /// Let CORS preflights through to the database: OPTIONS with Origin and
+    /// Access-Control-Request-Method, which browsers send without credentials
+    #[arg(long)]
+    forward_auth_preflight: bool,
+
+    /// Let through credentials of this org only, by name or id. Two orgs with a bucket of the same
+    /// name share the database of that name otherwise
+    #[arg(long, value_name = "ORG")]
+    forward_auth_org: Option<String>,
+
+    /// What the database takes `db=DB&rp=RP` for where there is no bucket `DB/RP`: a part of the
+    /// database, which write on the bucket `DB` covers (v1), or a bucket of its own, which is refused
+    /// (v2)
+    #[arg(long, value_name = "VERSION", value_enum, default_value_t = Semantics::V1)]
+    upstream_semantics: Semantics,
+
+    /// The version of InfluxDB that v1 clients are told, such as 1.8.10: on /ping, and with what
+    /// they are refused. By default none
+    #[arg(long, value_name = "VERSION")]
+    influxdb_version: Option<String>,
+
+    /// The build of InfluxDB that v1 clients are told, such as OSS
+    #[arg(long, value_name = "BUILD", requires = "influxdb_version")]
+    influxdb_build: Option<String>,
+}
+
+/// What `--upstream-semantics` may say.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Semantics {
+    V1,
+    V2,
+}
+
+impl ForwardAuthArgs {
+    pub(super) async fn config(&self, engine: &Engine) -> anyhow::Result<ForwardAuthConfig> {
+        let mut config = ForwardAuthConfig::default();
+        config.uri_header = self.forward_auth_uri_header.clone();
+        config.method_header = self.forward_auth_method_header.clone();
+        config.preflight = self.forward_auth_preflight;
+        config.upstream = match self.upstream_semantics {
+            Semantics::V1 => UpstreamSemantics::V1,
+            Semantics::V2 => UpstreamSemantics::V2,
+        };
+        if let Some(org) = &self.forward_auth_org {
+            config.org = Some(find(engine, org).await?);
+        }
+        config.influxdb_version = self.version()?;
+        Ok(config)
+    }
+
+    fn version(&self) -> anyhow::Result<Option<InfluxdbVersion>> {
+        let Some(version) = &self.influxdb_version else { return Ok(None) };
+        let version = InfluxdbVersion::new(version).context("--influxdb-version")?;
+        match &self.influxdb_build {
+            Some(build) => Ok(Some(version.with_build(build).context("--influxdb-build")?)),
+            None => Ok(Some(version)),
+        }
+    }
+}
+
+/// Finds an org by its name, or else by its id.
+async fn find(engine: &Engine, org: &str) -> anyhow::Result<OrgId> {
+    let directory = engine.directory();
+    if let Some(found) = directory.org_by_name(org).await? {
+        return Ok(found.id);
+    }
+    let by_id = match org.parse::<OrgId>() {
+        Ok(id) => directory.org(id).await?,
+        Err(_) => None,
+    };
+    match by_id {
+        Some(found) => Ok(found.id),
+        None => bail!("--forward-auth-org: there is no org {org:?}: `portcullis org list` shows them"),
+    }
+}
