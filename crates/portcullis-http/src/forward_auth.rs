@@ -213,11 +213,7 @@ impl Settings {
     /// Finds the bucket that is written: that of the retention policy, if there is one.
     ///
     /// The inner error is the name that no bucket has.
-    async fn bucket(
-        &self,
-        target: &Target,
-        org: OrgId,
-    ) -> Result<Result<BucketId, String>, Error> {
+    async fn bucket(&self, target: &Target, org: OrgId) -> Result<Result<BucketId, String>, Error> {
         if let Some(policy) = &target.policy {
             let name = format!("{}/{policy}", target.database);
             match (self.engine.bucket_named(org, &name).await?, self.config.upstream) {
@@ -349,9 +345,11 @@ impl Asked {
                 let bucket = bucket.ok_or("there is no `bucket`")?;
                 Ok(Self::Write(Target::of_bucket(&bucket)))
             }
-            _ => Err("the proxy asks nothing, and only /write and /api/v2/write say by themselves \
+            _ => {
+                Err("the proxy asks nothing, and only /write and /api/v2/write say by themselves \
                       what they are"
-                .to_owned()),
+                    .to_owned())
+            }
         }
     }
 

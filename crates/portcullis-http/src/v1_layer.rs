@@ -142,7 +142,8 @@ where
         // A cache hit, which most requests are, goes on at once.
         if is_ping
             || self.layer.lets_preflight_through(&request, authorization.as_ref())
-            || self.layer.admit_known(&mut request, authorization.as_ref()) {
+            || self.layer.admit_known(&mut request, authorization.as_ref())
+        {
             self.layer.hide(&mut request);
             return Either::Left(self.inner.call(request));
         }

@@ -52,7 +52,10 @@ fn identity(answer: &Answer) -> Vec<Option<&str>> {
 #[track_caller]
 fn assert_nobody(answer: &Answer, message: &str) {
     answer.assert_error(401, "unauthorized", message);
-    assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\", charset=\"UTF-8\""));
+    assert_eq!(
+        answer.header("www-authenticate"),
+        Some("Basic realm=\"portcullis\", charset=\"UTF-8\"")
+    );
     assert_eq!(identity(answer), [None; 4]);
 }
 

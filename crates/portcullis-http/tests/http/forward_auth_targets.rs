@@ -216,5 +216,8 @@ async fn v1_clients_find_the_reason_as_error_and_a_version_where_one_is_set() {
     };
     assert_eq!(ping(&server.app).await.header("x-influxdb-version"), None);
     let answer = ping(&told).await;
-    assert_eq!((answer.status.as_u16(), answer.header("x-influxdb-version")), (204, Some("1.8.10")));
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("x-influxdb-version")),
+        (204, Some("1.8.10"))
+    );
 }

@@ -60,12 +60,18 @@ async fn refusals_look_alike_and_challenge() {
     ] {
         let answer = get(&app, &format!("/write{query}"), header).await;
         answer.assert_error(401, "unauthorized", "Unauthorized");
-        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\", charset=\"UTF-8\""));
+        assert_eq!(
+            answer.header("www-authenticate"),
+            Some("Basic realm=\"portcullis\", charset=\"UTF-8\"")
+        );
     }
     for header in [None, Some("Bearer"), Some("Basic !"), Some("nonsense")] {
         let answer = get(&app, "/write", header).await;
         answer.assert_error(401, "unauthorized", "unauthorized access");
-        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\", charset=\"UTF-8\""));
+        assert_eq!(
+            answer.header("www-authenticate"),
+            Some("Basic realm=\"portcullis\", charset=\"UTF-8\"")
+        );
     }
 }
 
@@ -109,11 +115,11 @@ async fn a_preflight_goes_through_where_that_is_set() {
     let layer = V1CredentialLayer::new(server.engine.clone()).allow_preflight();
     let on = Router::new().route("/write", any(async || "asked")).layer(layer);
     let preflight = |method: &str, headers: &[&str]| {
-        let mut request = http::Request::builder().method(method).uri("/write");
+        let mut request = Request::builder().method(method).uri("/write");
         for header in headers {
             request = request.header(*header, "POST");
         }
-        request.body(axum::body::Body::empty()).unwrap()
+        request.body(Body::empty()).unwrap()
     };
     let all = ["origin", "access-control-request-method"];
     assert_eq!(send(&off, preflight("OPTIONS", &all)).await.status, 401);
@@ -207,7 +213,10 @@ async fn a_handler_takes_whoever_was_let_in_and_is_closed_where_nobody_was() {
     for (app, path) in [(&protected, "/ping"), (&routes, "/write"), (&routes, "/ping")] {
         let answer = get(app, &format!("{path}?{query}"), None).await;
         answer.assert_error(401, "unauthorized", "unauthorized access");
-        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"portcullis\", charset=\"UTF-8\""));
+        assert_eq!(
+            answer.header("www-authenticate"),
+            Some("Basic realm=\"portcullis\", charset=\"UTF-8\"")
+        );
     }
 }
 

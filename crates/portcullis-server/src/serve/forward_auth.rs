@@ -87,6 +87,8 @@ async fn find(engine: &Engine, org: &str) -> anyhow::Result<OrgId> {
     };
     match by_id {
         Some(found) => Ok(found.id),
-        None => bail!("--forward-auth-org: there is no org {org:?}: `portcullis org list` shows them"),
+        None => {
+            bail!("--forward-auth-org: there is no org {org:?}: `portcullis org list` shows them")
+        }
     }
 }
