@@ -9,6 +9,7 @@
 
 mod admin;
 mod check;
+mod logins;
 mod maintenance;
 mod migrating;
 mod observation;
