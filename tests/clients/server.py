@@ -45,7 +45,7 @@ def running(binary, *arguments, directory=None):
                     raise RuntimeError(f"the server ended early with {status}: {log.read_text()}")
                 if written := re.fullmatch(r"operator token written to (.+)\n", line):
                     token = pathlib.Path(directory, written[1]).read_text().strip()
-                if listening := re.fullmatch(r"listening on (http://\S+)\n", line):
+                if listening := re.fullmatch(r"listening on (https?://\S+)\n", line):
                     url = listening[1]
             yield Server(url, token, f"sqlite:{directory}/portcullis.db", log, process.pid)
             process.send_signal(signal.SIGTERM)

@@ -1,8 +1,10 @@
 //! Where a request comes from, with proxies in between.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use axum::extract::ConnectInfo;
@@ -60,6 +62,23 @@ impl FromStr for TrustedProxy {
     }
 }
 
+impl TrustedProxy {
+    /// Tells whether it is so large that clients are in it as well, and may then call themselves what
+    /// they like: larger than a /8 of IPv4, which is the largest private network, or a /7 of IPv6.
+    pub fn is_too_wide(&self) -> bool {
+        match self.0 {
+            IpNet::V4(network) => network.prefix_len() < 8,
+            IpNet::V6(network) => network.prefix_len() < 7,
+        }
+    }
+}
+
+impl fmt::Display for TrustedProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Takes a network of IPv4 addresses for what it is, also where it is written as one of IPv6.
 fn canonical(network: IpNet) -> Option<IpNet> {
     let IpAddr::V4(address) = network.addr().to_canonical() else {
@@ -105,12 +124,13 @@ pub struct ParseTrustedProxyError {
 #[derive(Clone, Debug)]
 pub struct ClientAddressLayer {
     trusted: Arc<[TrustedProxy]>,
+    has_warned: Arc<AtomicBool>,
 }
 
 impl ClientAddressLayer {
     /// Takes the word of these proxies, of nobody if there are none.
     pub fn new(trusted: impl IntoIterator<Item = TrustedProxy>) -> Self {
-        Self { trusted: trusted.into_iter().collect() }
+        Self { trusted: trusted.into_iter().collect(), has_warned: Arc::default() }
     }
 
     /// Returns the client's address, where the peer's is known.
@@ -124,9 +144,13 @@ impl ClientAddressLayer {
 
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
+        if !self.trusts(peer) {
+            self.warn_once(peer, headers);
+            return peer;
+        }
         let mut client = peer;
         let mut told = forwarded_for(headers);
-        // Nothing is read of what somebody says who is not trusted.
+        // Nothing is read of what a peer says that is not trusted.
         while self.trusts(client) {
             match told.next() {
                 Some(Some(address)) => client = address,
@@ -135,6 +159,20 @@ impl ClientAddressLayer {
             }
         }
         client
+    }
+}
+
+impl ClientAddressLayer {
+    /// Tells the operator of a proxy that is not named as trusted. Its clients are one source.
+    fn warn_once(&self, peer: IpAddr, headers: &HeaderMap) {
+        if headers.contains_key(X_FORWARDED_FOR) && !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %peer,
+                "`X-Forwarded-For` is ignored, as it comes from an address that is no trusted proxy: \
+                 if this is your proxy, name it as trusted, or all of its clients count as one source. \
+                 This is told once"
+            );
+        }
     }
 }
 
@@ -293,6 +331,21 @@ mod tests {
                 error,
                 format!("`{text}` is neither an IP address nor a network such as 10.0.0.0/8")
             );
+        }
+    }
+
+    #[test]
+    fn a_network_in_which_clients_are_is_too_wide_for_proxies() {
+        for (text, expected) in [
+            ("0.0.0.0/0", true),
+            ("::/0", true),
+            ("128.0.0.0/1", true),
+            ("10.0.0.0/8", false),
+            ("fc00::/7", false),
+            ("2000::/3", true),
+            ("192.0.2.1", false),
+        ] {
+            assert_eq!(text.parse::<TrustedProxy>().unwrap().is_too_wide(), expected, "{text}");
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::error::Error as _;
-use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -13,24 +12,32 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
-use axum::http::{Request, Response};
+use axum::http::{Method, Request, Response};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 use tower_service::Service as _;
 
-use super::metrics::{CutOff, OpenConnection};
+use super::ambiguous::{refused, unambiguous};
+use super::metrics::{CutOff, OpenConnection, route_class};
+use super::registry::{Eviction, Registry, Tracked, Wait, Work};
 use super::timed::TimedStream;
 use super::tls::Tls;
-use super::waiting::{Seat, SentAway, WaitingRoom, Work};
 
 /// How long to wait when no connection can be accepted, for want of file descriptors for instance.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(250);
+
+/// How many bytes of an answer the system holds. It tells that a client takes something only when a
+/// third of that was taken: with the megabytes of its default a slow client would seem to take nothing.
+const SEND_BUFFER: u32 = 128 * 1024;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1_024;
 
 /// What clients may take, in time, number and size.
 #[derive(Clone, Copy, Debug)]
@@ -47,10 +54,8 @@ pub(super) struct Limits {
     pub(super) head_bytes: usize,
     /// How long a client may take nothing of an answer.
     pub(super) write: Duration,
-    /// How long a connection may stay without a request, even if others have no place.
+    /// How long a connection may wait for its client, even if others have no place.
     pub(super) stay: Duration,
-    /// How long a connection may take to close that makes room for another.
-    pub(super) leave: Duration,
     /// How long requests in flight may take once the end was asked for.
     pub(super) grace: Duration,
 }
@@ -69,7 +74,6 @@ impl Limits {
             write: Duration::from_secs(30),
             // Enough for a handshake and a head from afar.
             stay: Duration::from_millis(500),
-            leave: Duration::from_secs(1),
             grace: Duration::from_secs(10),
         }
     }
@@ -90,8 +94,24 @@ struct Connections {
     router: Router,
     tls: Option<Tls>,
     limits: Limits,
-    room: Arc<WaitingRoom>,
+    registry: Arc<Registry>,
     ending: watch::Receiver<()>,
+}
+
+/// Listens at this address.
+///
+/// # Errors
+///
+/// Those of the system, such as an address that is in use.
+pub(super) fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // On Windows this would let two servers share an address.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    // Connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until `end`, then lets requests in flight finish for as long as the limits say.
@@ -104,7 +124,7 @@ pub(super) async fn serve(listener: Listener, limits: Limits, end: impl Future<O
         router,
         tls,
         limits,
-        room: Arc::default(),
+        registry: Registry::new(limits.connections, limits.stay),
         ending: receiver,
     });
     let mut end = pin!(end);
@@ -162,8 +182,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 impl Connections {
-    /// Waits for a place. Where all are taken, the connection that has waited longest for a request
-    /// makes room; where each has one in work, the first that is done with it.
+    /// Waits for a place. Where all are taken, one is made free ([`Registry::evict_one`]); where each
+    /// has a request in work, it is that of the first which has finished.
     async fn place(&self, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = Arc::clone(places).try_acquire_owned() {
             return Some(place);
@@ -171,10 +191,10 @@ impl Connections {
         loop {
             let free = Arc::clone(places).acquire_owned();
             let changed = async {
-                match self.room.send_away_one(self.limits.stay) {
-                    SentAway::One => pending().await,
-                    SentAway::NotBefore(then) => sleep_until(then).await,
-                    SentAway::Nobody => self.room.somebody_waits().await,
+                match self.registry.evict_one() {
+                    Eviction::Told => self.registry.one_stays().await,
+                    Eviction::NotBefore(then) => sleep_until(then).await,
+                    Eviction::NoneWaits => self.registry.one_waits().await,
                 }
             };
             tokio::select! {
@@ -189,62 +209,75 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
-        let seat = Seat::new(Arc::clone(&self.room));
-        let Some(tls) = &self.tls else { return self.serve_http(stream, peer, seat).await };
+        let tracked = self.registry.add(peer.ip());
+        let Some(tls) = &self.tls else { return self.serve_http(stream, peer, tracked).await };
         let mut ending = self.ending.clone();
         let shaken = tokio::select! {
             shaken = timeout(self.limits.handshake, tls.accept(stream)) => shaken,
             _ = ending.changed() => return None,
-            () = seat.told_to_leave() => return Some(CutOff::Crowded),
+            () = tracked.told_to_leave() => return Some(CutOff::Crowded),
         };
         match shaken {
-            Ok(Ok(stream)) => return self.serve_http(stream, peer, seat).await,
+            Ok(Ok(stream)) => return self.serve_http(stream, peer, tracked).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         }
         Some(CutOff::Handshake)
     }
 
-    async fn serve_http<S>(&self, stream: S, peer: SocketAddr, seat: Arc<Seat>) -> Option<CutOff>
+    async fn serve_http<S>(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+        tracked: Arc<Tracked>,
+    ) -> Option<CutOff>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let limits = &self.limits;
-        let stream = TimedStream::new(stream, Arc::clone(&seat), limits.head, limits.write);
+        let stream = TimedStream::new(stream, Arc::clone(&tracked), limits.head, limits.write);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.idle)
             .max_header_size(limits.head_bytes)
             .serve_connection(
                 TokioIo::new(stream),
-                service_fn(|request| self.answer(request, peer, &seat)),
+                service_fn(|request| self.answer(request, peer, &tracked)),
             );
         let mut connection = pin!(connection);
         let mut ending = self.ending.clone();
+        let mut is_ending = false;
         let mut crowded = None;
-        let result = tokio::select! {
-            // First it reads what there is, so that no request is dropped that has arrived.
-            biased;
-            result = connection.as_mut() => result,
-            _ = ending.changed() => {
-                // Hyper does not end a connection in good order before its first request.
-                if !seat.has_received() {
-                    return None;
+        let result = loop {
+            tokio::select! {
+                // First it reads what there is, so that no request is dropped that has arrived.
+                biased;
+                result = connection.as_mut() => break result,
+                _ = ending.changed(), if !is_ending => {
+                    // Hyper does not end a connection in good order before its first request.
+                    if !tracked.has_received() {
+                        return None;
+                    }
+                    is_ending = true;
+                    connection.as_mut().graceful_shutdown();
                 }
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-            () = seat.told_to_leave() => {
-                crowded = Some(CutOff::Crowded);
-                if !seat.has_received() {
-                    return crowded;
-                }
-                connection.as_mut().graceful_shutdown();
-                match timeout(self.limits.leave, connection.as_mut()).await {
-                    Ok(result) => result,
-                    // It has begun a request at the last moment.
-                    Err(_) if !seat.is_waiting() => connection.await,
-                    Err(_) => return crowded,
+                () = tracked.told_to_leave() => {
+                    crowded = Some(CutOff::Crowded);
+                    match tracked.wait() {
+                        // It has begun a request at the last moment, which is its last one.
+                        None => connection.as_mut().graceful_shutdown(),
+                        Some(Wait::Next) if !tracked.head_has_begun() => {
+                            connection.as_mut().graceful_shutdown();
+                            if let Poll::Ready(result) = futures_util::poll!(connection.as_mut()) {
+                                break result;
+                            }
+                            if tracked.wait().is_some() {
+                                return crowded;
+                            }
+                        }
+                        // What is not there yet would have to be waited for.
+                        Some(_) => return crowded,
+                    }
                 }
             }
         };
@@ -255,14 +288,38 @@ impl Connections {
 
     async fn answer(
         &self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         peer: SocketAddr,
-        seat: &Arc<Seat>,
+        tracked: &Arc<Tracked>,
     ) -> Result<Response<Answer>, Infallible> {
-        let work = seat.work();
+        let work = tracked.work();
+        if let Err(why) = unambiguous(&request) {
+            return Ok(refused(why).map(|body| Answer { body, _work: work }));
+        }
+        let mut request = request.map(|body| {
+            if body.is_end_stream() {
+                return Body::new(body);
+            }
+            Body::new(RequestBody { body, connection: Arc::clone(tracked), is_late: false })
+        });
         request.extensions_mut().insert(ConnectInfo(peer));
-        let response = self.router.clone().call(request.map(Body::new)).await?;
+        let class = (!tracked.is_authenticated()).then(|| {
+            (request.method() != Method::OPTIONS).then(|| route_class(request.uri().path()))
+        });
+        let response = self.router.clone().call(request).await?;
+        if class.flatten().is_some_and(|class| is_authenticated(class, &response)) {
+            tracked.note_authenticated();
+        }
         Ok(response.map(|body| Answer { body, _work: work }))
+    }
+}
+
+/// Tells whether an answer shows that the request was authenticated. It may be too careful.
+fn is_authenticated(class: &str, response: &Response<Body>) -> bool {
+    match class {
+        "authorizations" | "lookups" => response.status().is_success(),
+        "forward_auth" => response.headers().contains_key("x-portcullis-user"),
+        _ => false,
     }
 }
 
@@ -275,6 +332,58 @@ fn time_out(error: &hyper::Error) -> Option<CutOff> {
         Some(CutOff::Slow)
     } else {
         None
+    }
+}
+
+/// The body of a request. Its connection waits for its client from when it is first late until it
+/// has ended.
+struct RequestBody {
+    body: Incoming,
+    connection: Arc<Tracked>,
+    is_late: bool,
+}
+
+impl RequestBody {
+    fn end(&mut self) {
+        if self.is_late {
+            self.is_late = false;
+            self.connection.note_end_of_body();
+        }
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        match &frame {
+            Poll::Pending if !self.is_late => {
+                self.is_late = true;
+                self.connection.note_late_body();
+            }
+            Poll::Pending | Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(None | Some(Err(_))) => self.end(),
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

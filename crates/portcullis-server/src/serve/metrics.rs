@@ -147,7 +147,7 @@ async fn measure(request: Request, next: Next) -> Response {
 }
 
 /// The kind of route. Paths are the clients' to choose, and many.
-fn route_class(path: &str) -> &'static str {
+pub(super) fn route_class(path: &str) -> &'static str {
     let below = |prefix: &str| {
         path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };

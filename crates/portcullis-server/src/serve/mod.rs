@@ -1,15 +1,16 @@
 //! `portcullis serve`: the engine over HTTP, until a signal ends it.
 
+mod ambiguous;
 mod cache;
 mod connections;
 mod first_start;
 mod forward_auth;
 mod logins;
 mod metrics;
+mod registry;
 mod signals;
 mod timed;
 mod tls;
-mod waiting;
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -95,8 +96,8 @@ pub(crate) struct Args {
     tls: TlsArgs,
 
     /// How many connections there may be, 1 to 65536. Each needs an open file, of which the
-    /// system allows 1024 if it was not told otherwise. When all are taken, the one that has waited
-    /// longest for a request makes room
+    /// system allows 1024 if it was not told otherwise. When all are taken, one that waits for its
+    /// client makes room: first one that has not been authenticated, of a source that has many
     #[arg(
         long,
         value_name = "COUNT",
@@ -208,9 +209,12 @@ fn addresses(option: &str, listen: &str, may_be_reached: bool) -> anyhow::Result
     Ok(addresses)
 }
 
-async fn bind(addresses: &[SocketAddr], listen: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let socket =
-        TcpListener::bind(addresses).await.with_context(|| format!("cannot listen on {listen}"))?;
+fn bind(addresses: &[SocketAddr], listen: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let sockets = addresses.iter().map(|address| connections::listen_at(*address));
+    let socket = sockets
+        .reduce(Result::or)
+        .unwrap_or_else(|| Err(io::ErrorKind::AddrNotAvailable.into()))
+        .with_context(|| format!("cannot listen on {listen}"))?;
     let address = socket.local_addr().context("cannot tell the address")?;
     Ok((socket, address))
 }
@@ -225,11 +229,9 @@ async fn serve(
     let signals = Signals::listen().context("cannot listen for signals")?;
     let hangups = Hangups::listen().context("cannot listen for signals")?;
     let (tls, reloader) = args.tls.load()?.unzip();
-    let (socket, address) = bind(addresses, &args.listen).await?;
+    let (socket, address) = bind(addresses, &args.listen)?;
     let metrics = match (metrics_addresses, &args.metrics_listen) {
-        (Some(addresses), Some(listen)) => {
-            Some((bind(addresses, listen).await?, Metrics::install()?))
-        }
+        (Some(addresses), Some(listen)) => Some((bind(addresses, listen)?, Metrics::install()?)),
         _ => None,
     };
     let audit = match &args.audit_log {
@@ -271,6 +273,12 @@ async fn serve(
         });
         announce(&mut io::stdout(), &format!("listening on {scheme}://{address}"));
         tracing::info!(%address, store = %url, "serving");
+        for proxy in args.trusted_proxy.iter().filter(|proxy| proxy.is_too_wide()) {
+            tracing::warn!(
+                "--trusted-proxy {proxy} trusts clients as well, which can then take any address, and \
+                 are not slowed down as guessers: name your proxies alone"
+            );
+        }
         if args.read_only {
             tracing::warn!("read-only: every change is refused");
         }

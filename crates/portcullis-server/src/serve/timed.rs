@@ -9,23 +9,42 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::waiting::Seat;
+use super::registry::Tracked;
 
 /// Fails where the client has not sent the whole head of a request for too long after it began,
 /// and where it has not taken anything of an answer for too long.
 pub(super) struct TimedStream<S> {
     stream: S,
-    seat: Arc<Seat>,
+    connection: Arc<Tracked>,
     head: Deadline,
-    /// Which wait for a request `head` is of.
-    head_of: u64,
+    /// Which request `head` is of, `None` while one is worked on.
+    head_of: Option<u64>,
     write: Deadline,
 }
 
 impl<S> TimedStream<S> {
-    pub(super) fn new(stream: S, seat: Arc<Seat>, head: Duration, write: Duration) -> Self {
+    pub(super) fn new(
+        stream: S,
+        connection: Arc<Tracked>,
+        head: Duration,
+        write: Duration,
+    ) -> Self {
         let (head, write) = (Deadline::new(head), Deadline::new(write));
-        Self { stream, seat, head, head_of: 0, write }
+        Self { stream, connection, head, head_of: None, write }
+    }
+
+    /// Has the client given up that takes nothing for too long.
+    fn watch_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let was_stuck = self.write.runs;
+        let result = self.write.watch(cx, result);
+        if self.write.runs != was_stuck {
+            self.connection.note_stuck_answer(self.write.runs);
+        }
+        result
     }
 }
 
@@ -93,16 +112,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let wait = this.seat.wait_number();
-        if this.head_of != wait {
+        let request = this.connection.waits_for_request();
+        if this.head_of != request {
             this.head.end();
-            this.head_of = wait;
+            this.head_of = request;
         }
         let before = buffer.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buffer) {
             Poll::Ready(Ok(())) if buffer.filled().len() > before => {
-                this.seat.note_received();
-                if wait != Seat::WORKS {
+                this.connection.note_received();
+                if request.is_some() {
                     this.head.begin();
                 }
                 Poll::Ready(Ok(()))
@@ -121,19 +140,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.write.watch(cx, result)
+        this.watch_write(cx, result)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_flush(cx);
-        this.write.watch(cx, result)
+        this.watch_write(cx, result)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_shutdown(cx);
-        this.write.watch(cx, result)
+        this.watch_write(cx, result)
     }
 
     fn poll_write_vectored(
@@ -143,7 +162,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        this.write.watch(cx, result)
+        this.watch_write(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
@@ -140,7 +141,7 @@ fn connections_without_a_request_do_not_hold_up_the_end() {
 }
 
 /// Begins a request, and returns once the server waits for its body.
-fn begin_request(server: &Server, token: &str, length: usize) -> std::net::TcpStream {
+fn begin_request(server: &Server, token: &str, length: usize) -> TcpStream {
     let mut stream = server.connect();
     write!(
         stream,
@@ -263,4 +264,56 @@ fn grace_is_said_in_seconds_and_ready_says_the_state() {
     assert_eq!(status, 200);
     assert!(ready.contains("\"state\": \"fresh\""), "{ready}");
     server.stop();
+}
+
+#[test]
+fn half_sent_requests_that_come_again_and_again_keep_no_client_out() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(&sandbox, "--store memory: --max-connections 8");
+    let crowd: Vec<_> = (0..40)
+        .map(|_| {
+            let address = server.address.clone();
+            std::thread::spawn(move || {
+                while let Ok(mut stream) = TcpStream::connect(&address) {
+                    let _ = stream.write_all(b"GET / HT");
+                    let _ = stream.read(&mut [0]);
+                }
+            })
+        })
+        .collect();
+    let begin = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(server.get("/health", "").0, 200);
+    }
+    let took = begin.elapsed();
+    server.stop();
+    for member in crowd {
+        member.join().unwrap();
+    }
+    assert!(took < Duration::from_secs(20), "others had to wait for {took:?}");
+}
+
+#[test]
+fn trust_in_what_proxies_say_is_warned_of_where_it_is_missing_or_too_large() {
+    let sandbox = Sandbox::new();
+    let told =
+        "GET /ping HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\nConnection: close\r\n\r\n";
+    for (arguments, ignored, too_wide) in [
+        ("", 1, 0),
+        ("--trusted-proxy 10.0.0.0/8", 1, 0),
+        ("--trusted-proxy 127.0.0.1", 0, 0),
+        ("--trusted-proxy 0.0.0.0/0", 0, 1),
+    ] {
+        let server = Server::start(&sandbox, &format!("--store memory: {arguments}"));
+        for _ in 0..3 {
+            let mut stream = server.connect();
+            stream.write_all(told.as_bytes()).unwrap();
+            stream.read_to_end(&mut Vec::new()).unwrap();
+        }
+        server.stop();
+        let log = sandbox.read("serve.log");
+        assert_eq!(log.matches("`X-Forwarded-For` is ignored").count(), ignored, "{log}");
+        let warning = "--trusted-proxy 0.0.0.0/0 trusts clients as well";
+        assert_eq!(log.matches(warning).count(), too_wide, "{log}");
+    }
 }
