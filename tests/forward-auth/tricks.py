@@ -36,6 +36,8 @@ POINTS = "cpu value=1\n"
 LENGTH = f"Content-Length: {len(POINTS)}"
 SMUGGLED = f"POST {OTHER} HTTP/1.1\r\nHost: database\r\n{KNOWN}\r\nContent-Length: 0\r\n\r\n"
 
+OPTIONS = ["--trusted-proxy", "127.0.0.1", "--throttle", "off", "--forward-auth-preflight"]
+
 # Read to its end on the same connection: nothing of a trick may be left over before it.
 LAST = "GET /ping HTTP/1.1\r\nHost: database\r\nConnection: close\r\n\r\n"
 
@@ -90,6 +92,11 @@ def tricks(token):
     for name in ["X-Original-Method", "X-Forwarded-Method", "X-HTTP-Method-Override", "X-HTTP-Method",
                  "X-Method-Override"]:
         yield [204], request(KNOWN, f"{name}: DELETE")
+        # A preflight goes through without credentials, so no client may say that its request is one.
+        preflight = ["Origin: https://example.org", "Access-Control-Request-Method: POST"]
+        for forged in [name, name.lower(), name.replace("-", "_")]:
+            yield [401], request(f"{forged}: OPTIONS", *preflight)
+            yield [401], request(f"{forged}: OPTIONS", f"{forged}: OPTIONS", "Connection: X-Original-Method", *preflight)
     for name in ["X-Forwarded-For", "X_Forwarded_For", "X-Real-IP", "Forwarded", "X-Forwarded-Host",
                  "X-Forwarded-Proto", "X-Forwarded-Port"]:
         yield [204], request(KNOWN, f"{name}: 6.6.6.6", f"{name}: 7.7.7.7")
@@ -195,6 +202,8 @@ def check(kind, address, identity, database, portcullis, expected, sent):
         addresses = asked.exactly("X-Forwarded-For")
         if len(asked.exactly("X-Original-URI")) != 1 or addresses != ["127.0.0.1"]:
             raise AssertionError(what)
+        if asked.exactly("X-Original-Method") != [sent.split(" ")[0]]:
+            raise AssertionError(what)
         if asked.target.rstrip("?") != "/forward-auth" or asked.body or asked.exactly("Transfer-Encoding"):
             raise AssertionError(what)
 
@@ -217,7 +226,7 @@ def check(kind, address, identity, database, portcullis, expected, sent):
 
 def main(binary, kind):
     checks = 0
-    with tempfile.TemporaryDirectory() as directory, running(binary, "--trusted-proxy", "127.0.0.1", "--throttle", "off") as server:
+    with tempfile.TemporaryDirectory() as directory, running(binary, *OPTIONS) as server:
         telegraf = administer(pathlib.Path(binary).resolve(), server)
         identity = dict(zip(IDENTITY, [telegraf["id"], telegraf["orgID"], telegraf["userID"], "telegraf"], strict=True))
         with Recorder() as database, Relay(server.url.removeprefix("http://")) as portcullis:
