@@ -27,7 +27,7 @@ use crate::login::cut;
 use crate::original::{Original, OriginalUri, Unclear};
 use crate::query::{self, Encoded, Parameter};
 use crate::trace::TraceLayer;
-use crate::v1_answer::{InfluxdbVersion, v1_envelope, v1_response};
+use crate::v1_answer::{InfluxdbVersion, v1_envelope, v1_response, without_unreadable_time};
 use crate::v1_credentials::Decoded;
 use crate::v1_layer::authenticate;
 use crate::wire::UNRESERVED;
@@ -143,7 +143,8 @@ impl Service<Request> for Gate {
             let (parts, _) = request.into_parts();
             let verdict = AssertUnwindSafe(settings.judge(&parts)).catch_unwind().await;
             let verdict = verdict.unwrap_or_else(|_| Verdict::Undecided(panicked()));
-            Ok(verdict.respond(settings.config.influxdb_version.as_ref()))
+            let response = verdict.respond(settings.config.influxdb_version.as_ref());
+            Ok(without_unreadable_time(&parts.headers, response))
         })
     }
 }

@@ -117,6 +117,21 @@ pub(crate) fn v1_response<R: From<Bytes>>(
     response
 }
 
+/// Takes `Retry-After` away from a client that cannot read it.
+///
+/// InfluxDB's JavaScript client takes the seconds for milliseconds: after a moment it has no try left,
+/// and drops what it was to write. Without the header it waits, longer each time.
+pub(crate) fn without_unreadable_time<R>(
+    client: &HeaderMap,
+    mut response: Response<R>,
+) -> Response<R> {
+    let agent = client.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+    if agent.starts_with(b"influxdb-client-js/") {
+        response.headers_mut().remove(header::RETRY_AFTER);
+    }
+    response
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,7 @@ use crate::client_address::source;
 use crate::envelope::Envelope;
 use crate::login::log_refusal;
 use crate::redact::{mark_sensitive, remove_passwords};
-use crate::v1_answer::{InfluxdbVersion, v1_envelope, v1_response};
+use crate::v1_answer::{InfluxdbVersion, v1_envelope, v1_response, without_unreadable_time};
 use crate::v1_credentials::{Decoded, Presented};
 
 /// Protects a server's own v1 routes, such as `/write` and `/query`.
@@ -158,7 +158,10 @@ where
             drop(authorization);
             match admitted {
                 Ok(principal) => drop(parts.extensions.insert(principal)),
-                Err(rejection) => return Ok(v1_response(&rejection, layer.influxdb.as_ref())),
+                Err(rejection) => {
+                    let response = v1_response(&rejection, layer.influxdb.as_ref());
+                    return Ok(without_unreadable_time(&parts.headers, response));
+                }
             }
             let mut request = Request::from_parts(parts, body);
             layer.hide(&mut request);

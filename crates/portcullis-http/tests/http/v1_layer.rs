@@ -145,6 +145,29 @@ async fn a_failure_is_a_failure_not_a_refusal() {
     assert_eq!(answer.header("www-authenticate"), None);
 }
 
+#[tokio::test]
+async fn a_client_that_takes_seconds_for_milliseconds_is_told_no_time() {
+    let (server, app) = host().await;
+    server.store.close().await.unwrap();
+    let uri = "/write?u=telegraf&p=telegraf-password";
+    for (agent, told) in [
+        ("influxdb-client-js/1.35.0", false),
+        ("influxdb-client-python/1.50.0", true),
+        ("Mozilla/5.0 influxdb-client-js/1.35.0", true),
+        ("", true),
+    ] {
+        let direct = Request::get(uri).header("User-Agent", agent);
+        // A proxy passes on the client's.
+        let asked = Request::get("/forward-auth").header("User-Agent", agent);
+        let asked = asked.header("X-Original-URI", format!("{uri}&db=telemetry"));
+        for (app, request) in [(&app, direct), (&server.app, asked)] {
+            let answer = send(app, request.body(Body::empty()).unwrap()).await;
+            assert_eq!(answer.status, 503);
+            assert_eq!(answer.header("retry-after").is_some(), told, "{agent}");
+        }
+    }
+}
+
 /// Shows what a route is given.
 async fn show(OriginalUri(original): OriginalUri, request: AnyRequest) -> String {
     let authorization = request.headers().get_all("authorization");
