@@ -21,6 +21,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 CLIENTS, PORTCULLIS, DATABASE = "127.0.0.1:8086", "127.0.0.1:8087", "127.0.0.1:8186"
 SECRET = "s3cret-enough"
+
+# How long the proxies wait for an answer of Portcullis.
+PATIENCE = "15s"
 POINTS = b"cpu value=1\n"
 
 
@@ -70,7 +73,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def configured(name, addresses, directory):
+def configured(name, addresses, directory, patience):
     """The text of the documented configuration, for this machine."""
     text = (ROOT / "docs" / "forward-auth" / name).read_text()
     if name == "Caddyfile":
@@ -79,7 +82,7 @@ def configured(name, addresses, directory):
                      PORTCULLIS: addresses[PORTCULLIS], DATABASE: addresses[DATABASE]}
     else:
         addresses = {**addresses, "/var/log/nginx": str(directory)}
-    for documented, here in addresses.items():
+    for documented, here in {**addresses, PATIENCE: patience}.items():
         if documented not in text:
             raise AssertionError(f"{name} does not say {documented}")
         text = text.replace(documented, here)
@@ -87,9 +90,9 @@ def configured(name, addresses, directory):
 
 
 @contextlib.contextmanager
-def proxy(kind, addresses, directory):
+def proxy(kind, addresses, directory, patience=PATIENCE):
     if kind == "nginx":
-        (directory / "database.conf").write_text(configured("nginx.conf", addresses, directory))
+        (directory / "database.conf").write_text(configured("nginx.conf", addresses, directory, patience))
         paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         paths = "\n".join(f"{path}_temp_path {directory}/{path};" for path in paths)
         main = directory / "nginx.conf"
@@ -100,7 +103,7 @@ def proxy(kind, addresses, directory):
         )
         command = ["nginx", "-c", str(main)]
     else:
-        (directory / "Caddyfile").write_text(configured("Caddyfile", addresses, directory))
+        (directory / "Caddyfile").write_text(configured("Caddyfile", addresses, directory, patience))
         command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(directory / "Caddyfile")]
     home = {**os.environ, "HOME": str(directory), "XDG_DATA_HOME": str(directory)}
     with (directory / "proxy.log").open("w") as log:

@@ -28,6 +28,10 @@ class Decider(http.server.BaseHTTPRequestHandler):
     status, headers_of_answer = 204, {}
 
     def do_GET(self):
+        if self.status is None:
+            # It is frozen: until the proxy has enough of it there is no answer.
+            self.rfile.read(1)
+            return
         error = {"code": "a code", "message": SENTENCE, "error": SENTENCE}
         body = b"" if self.status == 204 else json.dumps(error).encode()
         self.send_response(self.status)
@@ -112,7 +116,7 @@ def main(kind):
     addresses = {what: f"127.0.0.1:{free_port()}" for what in (CLIENTS, PORTCULLIS, DATABASE)}
     ports = {what: int(address.split(":")[1]) for what, address in addresses.items()}
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
-        stack.enter_context(proxy(kind, addresses, pathlib.Path(directory)))
+        stack.enter_context(proxy(kind, addresses, pathlib.Path(directory), patience="1s"))
         client = Client(addresses[CLIENTS])
 
         # Portcullis is not there, then the database is not.
@@ -121,6 +125,10 @@ def main(kind):
         Decider.status, Decider.headers_of_answer = 204, IDS
         refused(client, 503, "5")
         stack.enter_context(listening(Database, ports[DATABASE]))
+
+        # It takes connections, and answers nothing.
+        Decider.status = None
+        refused(client, 503, "5")
         statuses(kind, client)
 
         if kind == "nginx":
