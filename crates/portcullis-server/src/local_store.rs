@@ -64,6 +64,19 @@ impl LocalStore {
 
     /// Opens it. This blocks.
     pub(crate) fn open(&self, if_missing: IfMissing) -> anyhow::Result<Arc<dyn Maintain>> {
+        self.open_with(if_missing, false)
+    }
+
+    /// Opens it to read, also where it cannot be written, such as a backup. This blocks.
+    pub(crate) fn open_to_read(&self) -> anyhow::Result<Arc<dyn Maintain>> {
+        self.open_with(IfMissing::Fail, true)
+    }
+
+    fn open_with(
+        &self,
+        if_missing: IfMissing,
+        unwritable: bool,
+    ) -> anyhow::Result<Arc<dyn Maintain>> {
         let create = if_missing == IfMissing::Create;
         let missing = |path: PathBuf| {
             anyhow!(
@@ -73,16 +86,33 @@ impl LocalStore {
             )
         };
         match self {
-            Self::Sled(path) => match SledStore::options().create(create).open(path) {
-                Ok(store) => Ok(Arc::new(store)),
-                Err(portcullis_sled::OpenError::Missing { path }) => Err(missing(path)),
-                Err(error) => Err(error.into()),
-            },
-            Self::Sqlite(path) => match SqliteStore::options().create(create).open(path) {
-                Ok(store) => Ok(Arc::new(store)),
-                Err(portcullis_sqlite::OpenError::Missing { path }) => Err(missing(path)),
-                Err(error) => Err(error.into()),
-            },
+            Self::Sled(path) => {
+                match SledStore::options().create(create).open_unwritable(unwritable).open(path) {
+                    Ok(store) => Ok(Arc::new(store)),
+                    Err(portcullis_sled::OpenError::Missing { path }) => Err(missing(path)),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Self::Sqlite(path) => {
+                match SqliteStore::options().create(create).open_unwritable(unwritable).open(path) {
+                    Ok(store) => Ok(Arc::new(store)),
+                    Err(portcullis_sqlite::OpenError::Missing { path }) => Err(missing(path)),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Warns of a store that others on this machine may read: it holds the hashes of passwords.
+    pub(crate) fn warn_if_open_to_others(&self) {
+        let path = self.path();
+        if is_open_to_others(path) {
+            let mode = if path.is_dir() { "0700" } else { "0600" };
+            tracing::warn!(
+                "`{}` can be read by others on this machine, and holds the hashes of passwords and \
+                 tokens: give it mode {mode}",
+                path.display()
+            );
         }
     }
 
@@ -157,6 +187,22 @@ impl LocalStore {
         }
         Ok(())
     }
+}
+
+/// Tells whether others than the owner may read the file or enter the directory.
+#[cfg(unix)]
+fn is_open_to_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fs::metadata(path).is_ok_and(|at| {
+        let theirs = if at.is_dir() { 0o011 } else { 0o044 };
+        at.permissions().mode() & theirs != 0
+    })
+}
+
+#[cfg(not(unix))]
+fn is_open_to_others(_: &Path) -> bool {
+    false
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

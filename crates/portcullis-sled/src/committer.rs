@@ -1,7 +1,7 @@
 //! Group commit: many batches, one transaction, one wait for the disk.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use portcullis::Id;
@@ -18,7 +18,14 @@ pub(crate) struct SledCommitter {
     shared: Arc<Shared>,
     feed: Arc<Feed>,
     /// What has changed since a backup began, if one is being made.
-    noted: Option<BTreeSet<(Kind, Id)>>,
+    noted: Option<Noted>,
+}
+
+/// What has changed since a backup began.
+struct Noted {
+    /// Gone when the backup is given up.
+    backup: Weak<()>,
+    changed: BTreeSet<(Kind, Id)>,
 }
 
 /// What a batch changes, or why it is refused.
@@ -33,20 +40,14 @@ impl SledCommitter {
         &self.shared
     }
 
-    /// Notes from now on what changes, for a backup. One at a time.
-    pub(crate) fn begin_to_note(&mut self) -> Result<(), StoreError> {
-        match self.noted {
-            Some(_) => Err(StoreError::backend("another backup is being made: wait for it")),
-            None => {
-                self.noted = Some(BTreeSet::new());
-                Ok(())
-            }
-        }
+    /// Notes from now on what changes, for a backup, until that is given up. One at a time.
+    pub(crate) fn begin_to_note(&mut self, backup: Weak<()>) {
+        self.noted = Some(Noted { backup, changed: BTreeSet::new() });
     }
 
     /// Returns what has changed since then.
     pub(crate) fn end_noting(&mut self) -> BTreeSet<(Kind, Id)> {
-        self.noted.take().unwrap_or_default()
+        self.noted.take().map(|noted| noted.changed).unwrap_or_default()
     }
 
     fn draft(&self, group: &[Vec<Operation>]) -> Result<(Vec<Drafted>, Edits), StoreError> {
@@ -129,10 +130,11 @@ impl Committer for SledCommitter {
                 })
                 .collect();
         }
+        self.noted.take_if(|noted| noted.backup.strong_count() == 0);
         let tell = |drafted: Drafted| {
             let changed = drafted?;
             if let Some(noted) = &mut self.noted {
-                noted.extend(changed.iter().copied());
+                noted.changed.extend(changed.iter().copied());
             }
             Ok(self.feed.announce(changed))
         };

@@ -23,6 +23,9 @@
 //! - A power cut it survives as far as sled does: sled writes to its file between syncs as well,
 //!   and relies on the order of those writes, which a disk need not keep. `tests/README.md` says
 //!   what was tried.
+//! - A new store appears when it is whole and synced: a power cut while it is made leaves nothing at
+//!   its path. In a directory that is a mount point, or below one that may not be written, it is made
+//!   in place, and this does not hold.
 //! - One process. A second one, and a second store in the same process, gets
 //!   [`OpenError::InUse`]. So nobody else has to be told of changes, and
 //!   [`watch`](Store::watch) tells of them at once.
@@ -44,10 +47,12 @@ mod edits;
 mod error;
 mod keys;
 mod maintain;
+mod making;
 mod open;
 mod options;
 mod rows;
 mod shared;
+mod still;
 mod trees;
 mod value;
 
@@ -61,6 +66,8 @@ use portcullis::store::{
     Batch, Change, Feed, GroupWriter, Index, Lookup, Pace, Page, PageRequest, Position, Record,
     Store, StoreError,
 };
+
+use tokio::sync::Mutex;
 
 pub use open::OpenError;
 pub use options::SledOptions;
@@ -82,6 +89,10 @@ pub struct SledStore {
     feed: Arc<Feed>,
     shared: Arc<Shared>,
     writer: GroupWriter<SledCommitter>,
+    /// Held by the backup that is being made.
+    backups: Arc<Mutex<()>>,
+    /// Whether it is a copy of a store that cannot be written.
+    still: bool,
 }
 
 impl SledStore {
@@ -109,6 +120,13 @@ impl SledStore {
     /// Returns the absolute path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn refuse_if_still(&self) -> Result<(), StoreError> {
+        match self.still {
+            true => Err(StoreError::ReadOnly),
+            false => Ok(()),
+        }
     }
 }
 
@@ -138,6 +156,7 @@ impl Store for SledStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
+        self.refuse_if_still()?;
         self.writer.commit(batch.into_operations()?).await
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use portcullis::Id;
@@ -12,6 +12,7 @@ use portcullis::store::{
     Entry, EntryCursor, EntryKey, EntryPage, Index, Kind, Maintain, Page, PageRequest, StoreError,
     grants_of,
 };
+use tokio::sync::OwnedMutexGuard;
 
 use crate::committer::SledCommitter;
 use crate::edits::{Draft, index_entries};
@@ -62,38 +63,69 @@ impl Maintain for SledStore {
 
     /// Commits wait meanwhile, reads do not.
     async fn rebuild_entries(&self) -> Result<(), StoreError> {
+        self.refuse_if_still()?;
         self.writer.call(rebuild).await
     }
 
     /// The copy is a directory. Commits wait only while what changed during the copying is copied
-    /// again. There can be one backup at a time.
+    /// again. One backup is made at a time, others wait for it. One whose future is dropped is made in
+    /// full or not at all.
     async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
         let to = std::path::absolute(to).map_err(Failure::from)?;
         if to.symlink_metadata().is_ok() {
             return Err(StoreError::backend(format!("there is something at `{}`", to.display())));
         }
-        self.writer.call(SledCommitter::begin_to_note).await?;
+        // Goes from hand to hand with the copy: the next backup begins when this one is done, or
+        // given up and removed.
+        let turn = Arc::clone(&self.backups).lock_owned().await;
+        // Dropped with this future, which tells the others that nobody waits any more.
+        let wanted = Arc::new(());
+        let backup = Arc::downgrade(&wanted);
+        let noted_for = Weak::clone(&backup);
+        self.writer
+            .call(move |committer| {
+                committer.begin_to_note(noted_for);
+                Ok(())
+            })
+            .await?;
         let (shared, cache_bytes) = (Arc::clone(&self.shared), self.cache_bytes);
-        let target = to.clone();
-        let copied = blocking(move || Copy::of(&shared, &target, cache_bytes)).await;
+        let copied = blocking(move || {
+            let copy = Copy::of(&shared, &to, cache_bytes, &backup)?;
+            Ok(Begun { copy, turn })
+        })
+        .await;
         // On the writer's thread, where nothing changes meanwhile.
         let finished = self
             .writer
             .call(move |committer| {
                 let noted = committer.end_noting();
-                let copy = copied?;
+                let begun = copied?;
                 // First all of them out of the way: names may have passed from one to another.
                 for (kind, id) in &noted {
-                    copy.remove(*kind, *id)?;
+                    begun.copy.remove(*kind, *id)?;
                 }
                 for (kind, id) in &noted {
-                    copy.take_again(committer.shared(), *kind, *id)?;
+                    begun.copy.take_again(committer.shared(), *kind, *id)?;
                 }
-                Ok(copy)
+                Ok(begun)
             })
             .await;
-        blocking(move || finished?.finish()).await
+        let done = blocking(move || {
+            let Begun { copy, turn } = finished?;
+            let done = copy.finish();
+            drop(turn);
+            done
+        })
+        .await;
+        drop(wanted);
+        done
     }
+}
+
+/// A copy whose backup is not done. It is removed before the turn goes to the next.
+struct Begun {
+    copy: Copy,
+    turn: OwnedMutexGuard<()>,
 }
 
 /// A copy that is being made, in a directory beside its place.
@@ -120,7 +152,12 @@ impl Drop for Unfinished {
 }
 
 impl Copy {
-    fn of(shared: &Shared, to: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+    fn of(
+        shared: &Shared,
+        to: &Path,
+        cache_bytes: u64,
+        backup: &Weak<()>,
+    ) -> Result<Self, StoreError> {
         let mut name = to.file_name().unwrap_or_default().to_owned();
         name.push(".unfinished");
         let unfinished =
@@ -130,13 +167,16 @@ impl Copy {
         if !created {
             return Err(StoreError::backend(format!(
                 "`{}` is left over from a backup that failed: delete it",
-                location.path().display()
+                location.place().display()
             )));
         }
         let copy = Self { unfinished, location, trees };
         for kind in Kind::ALL {
             let mut after = None;
             loop {
+                if backup.strong_count() == 0 {
+                    return Err(StoreError::unavailable("the backup was given up"));
+                }
                 let request = PageRequest { after, limit: PAGE };
                 let list = |state: &State| rows::list(state.trees()?, Index::All(kind), request);
                 let page = shared.read(list)?;

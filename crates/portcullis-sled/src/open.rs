@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
 use thiserror::Error;
 
 use crate::error::{Failure, guarded};
 use crate::trees::{self, FORMAT, Found, Trees, sync_directory};
+use crate::{making, still};
 
 /// Says why a store could not be opened. Nothing was changed in what is not a store.
 #[derive(Debug, Error)]
@@ -86,7 +88,7 @@ type Source = Box<dyn StdError + Send + Sync>;
 /// Who has the directory open has this file locked. sled locks a file of its own as well, but
 /// only says so in words. Once the store is established it has the [mark](MARK) in it: a database
 /// in which nothing is found has lost everything then, and is not to be taken for a new one.
-const LOCK: &str = "portcullis.lock";
+pub(crate) const LOCK: &str = "portcullis.lock";
 const MARK: &[u8] = b"portcullis\n";
 
 /// sled lets go of its files a moment after it is dropped.
@@ -97,8 +99,12 @@ const RETRY_AFTER: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct Location {
     path: PathBuf,
+    /// Where the store is to be, or what it is a copy of.
+    shown: PathBuf,
     cache_bytes: u64,
     lock: File,
+    /// What it is in, if that is to go with it.
+    _copy: Option<TempDir>,
 }
 
 impl Location {
@@ -116,31 +122,75 @@ impl Location {
         match contents(&path).map_err(open_error)? {
             Contents::Nothing if !create => return Err(OpenError::Missing { path }),
             Contents::Nothing => {
+                if let Some(lock) = making::make(&path, cache_bytes)? {
+                    let location = Self::new(path.clone(), path, cache_bytes, lock);
+                    let (trees, _) = location.first_trees(false, true)?;
+                    return Ok((location, trees, true));
+                }
                 let created = create_directory(&path);
                 created.map_err(|source| OpenError::Create { path: path.clone(), source })?;
             }
             Contents::Foreign => return Err(OpenError::Foreign { path }),
             Contents::Database => {}
         }
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join(LOCK))
-            .map_err(open_error)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
-            Err(TryLockError::Error(error)) => return Err(open_error(error)),
-        }
+        let lock = take_lock(&path, &path)?;
         let is_established = lock.metadata().map_err(open_error)?.len() > 0;
-        let location = Self { path, cache_bytes, lock };
+        let location = Self::new(path.clone(), path, cache_bytes, lock);
         let (trees, created) = location.first_trees(create, is_established)?;
         Ok((location, trees, created))
     }
 
+    pub(crate) fn new(path: PathBuf, shown: PathBuf, cache_bytes: u64, lock: File) -> Self {
+        Self { path, shown, cache_bytes, lock, _copy: None }
+    }
+
+    /// Opens a copy of the store at the path, which goes with the location.
+    pub(crate) fn open_copy(
+        path: &Path,
+        cache_bytes: u64,
+    ) -> Result<(Self, Trees, bool), OpenError> {
+        let shown = std::path::absolute(path)
+            .map_err(|source| OpenError::Open { path: path.to_owned(), source: source.into() })?;
+        match contents(&shown) {
+            Ok(Contents::Database) => {}
+            Ok(Contents::Nothing) => return Err(OpenError::Missing { path: shown }),
+            Ok(Contents::Foreign) => return Err(OpenError::Foreign { path: shown }),
+            Err(error) => return Err(OpenError::Open { path: shown, source: error.into() }),
+        }
+        let copy = still::copy(&shown)?;
+        let lock = take_lock(copy.path(), &shown)?;
+        let location =
+            Self { path: copy.path().to_owned(), shown, cache_bytes, lock, _copy: Some(copy) };
+        let (trees, _) = location.first_trees(false, false)?;
+        Ok((location, trees, false))
+    }
+
+    /// Makes a store in the directory, in which nothing is but the lock, and lets go of all its files
+    /// but this.
+    pub(crate) fn fill(self) -> Result<File, OpenError> {
+        let (trees, _created) = self.first_trees(true, false)?;
+        drop(trees);
+        self.wait_until_let_go()
+            .map_err(|source| OpenError::Create { path: self.shown.clone(), source })?;
+        Ok(self.lock)
+    }
+
+    /// sled may write for a moment after it was dropped.
+    fn wait_until_let_go(&self) -> io::Result<()> {
+        let began = Instant::now();
+        loop {
+            match File::open(self.path.join("db"))?.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) if began.elapsed() < LET_GO_WITHIN => {
+                    thread::sleep(RETRY_AFTER);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     fn first_trees(&self, create: bool, is_established: bool) -> Result<(Trees, bool), OpenError> {
-        let path = || self.path.clone();
+        let path = || self.shown.clone();
         let lost = || {
             let source = "its records are gone".into();
             Err(OpenError::Corrupt { path: path(), source })
@@ -201,6 +251,7 @@ impl Location {
             .cache_capacity(self.cache_bytes)
             // Whatever is committed is flushed before it is acknowledged.
             .flush_every_ms(None);
+        remove_unfinished_snapshots(&self.path)?;
         let began = Instant::now();
         loop {
             match config.open() {
@@ -215,9 +266,24 @@ impl Location {
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    /// Where the store is, or is to be.
+    pub(crate) fn place(&self) -> &Path {
+        &self.shown
     }
+}
+
+/// sled reads the snapshot of its pages with the last name, also one that it was writing when the
+/// power was cut, and then does not open. Without that one it takes the one before, or none.
+fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
+    for file in fs::read_dir(path)? {
+        let file = file?;
+        let name = file.file_name();
+        let name = name.as_encoded_bytes();
+        if name.starts_with(b"snap.") && name.ends_with(b".generating") {
+            fs::remove_file(file.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// sled says so in words alone; taking it for something else only means not to wait.
@@ -253,8 +319,25 @@ fn contents(path: &Path) -> io::Result<Contents> {
     })
 }
 
+/// Takes the lock in the directory, or makes it.
+pub(crate) fn take_lock(directory: &Path, shown: &Path) -> Result<File, OpenError> {
+    let open_error =
+        |source: io::Error| OpenError::Open { path: shown.to_owned(), source: source.into() };
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(directory.join(LOCK))
+        .map_err(open_error)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: shown.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(open_error(error)),
+    }
+}
+
 /// For the owner alone.
-fn create_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

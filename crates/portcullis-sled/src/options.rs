@@ -10,6 +10,7 @@ use crate::SledStore;
 use crate::committer::SledCommitter;
 use crate::open::{Location, OpenError};
 use crate::shared::Shared;
+use crate::still;
 
 /// How to open a [`SledStore`].
 ///
@@ -24,11 +25,12 @@ use crate::shared::Shared;
 pub struct SledOptions {
     cache_bytes: u64,
     create: bool,
+    unwritable: bool,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_bytes: Self::DEFAULT_CACHE_BYTES, create: true }
+        Self { cache_bytes: Self::DEFAULT_CACHE_BYTES, create: true, unwritable: false }
     }
 }
 
@@ -51,6 +53,14 @@ impl SledOptions {
         Self { create, ..self }
     }
 
+    /// Sets whether a store that cannot be written is opened all the same, to be read: a backup in a
+    /// read-only place. sled cannot open such a directory, so it is copied to a temporary one, for
+    /// this user alone, and every change is refused with
+    /// [`StoreError::ReadOnly`](portcullis::store::StoreError::ReadOnly). Default: no.
+    pub fn open_unwritable(self, unwritable: bool) -> Self {
+        Self { unwritable, ..self }
+    }
+
     /// Opens the store in the directory at the path.
     ///
     /// This blocks on the disk, for seconds when there are millions of records: call it before the
@@ -61,9 +71,14 @@ impl SledOptions {
     ///
     /// See [`OpenError`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<SledStore, OpenError> {
-        let (location, trees, created) =
-            Location::open(path.as_ref(), self.create, self.cache_bytes)?;
-        let path = location.path().to_owned();
+        let path = path.as_ref();
+        let still = self.unwritable && still::is_unwritable(path);
+        let (location, trees, created) = if still {
+            Location::open_copy(path, self.cache_bytes)?
+        } else {
+            Location::open(path, self.create, self.cache_bytes)?
+        };
+        let path = location.place().to_owned();
         let unusable = |source| OpenError::Open { path: path.clone(), source };
         let incarnation =
             Position::new_incarnation(&SystemRandom).map_err(|error| unusable(error.into()))?;
@@ -72,6 +87,7 @@ impl SledOptions {
         let committer = SledCommitter::new(location, Arc::clone(&shared), Arc::clone(&feed));
         let writer = GroupWriter::start("portcullis-sled", committer)
             .map_err(|error| unusable(error.into()))?;
-        Ok(SledStore { path, created, cache_bytes: self.cache_bytes, feed, shared, writer })
+        let (cache_bytes, backups) = (self.cache_bytes, Arc::default());
+        Ok(SledStore { path, created, cache_bytes, feed, shared, writer, backups, still })
     }
 }

@@ -86,6 +86,7 @@
 
 mod access;
 mod background;
+pub mod dropping;
 pub mod engine_model;
 mod engines;
 pub mod faults;

@@ -161,11 +161,7 @@ impl Disk {
             match &naming.what {
                 Name::Created(path) => drop(names.insert(path.clone(), naming.inode)),
                 Name::Removed(path) => drop(names.remove(path)),
-                Name::Renamed { from, to } => {
-                    if let Some(inode) = names.remove(from) {
-                        names.insert(to.clone(), inode);
-                    }
-                }
+                Name::Renamed { from, to } => rename(&mut names, from, to),
             }
         }
         names.remove("");
@@ -419,8 +415,8 @@ impl Disk {
             (Some(from), Some(to)) => (from, to),
             _ => bail!("a rename into or out of the root is not modelled"),
         };
-        let inode = self.names.remove(&from).with_context(|| format!("{from} is unknown"))?;
-        self.names.insert(to.clone(), inode);
+        let inode = *self.names.get(&from).with_context(|| format!("{from} is unknown"))?;
+        rename(&mut self.names, &from, &to);
         Ok(vec![self.naming(Name::Renamed { from, to }, inode)])
     }
 
@@ -456,6 +452,20 @@ impl Disk {
             Some(below) => below.strip_prefix('/').map(str::to_owned),
             None => None,
         })
+    }
+}
+
+/// Gives a file, or a directory and what is in it, another name, if it is there.
+fn rename(names: &mut BTreeMap<String, usize>, from: &str, to: &str) {
+    let is_moved = |name: &str| {
+        name.strip_prefix(from).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let moved: Vec<_> = names.keys().filter(|name| is_moved(name)).cloned().collect();
+    for name in moved {
+        if let Some(inode) = names.remove(&name) {
+            let rest = name.strip_prefix(from).unwrap_or_default();
+            names.insert(format!("{to}{rest}"), inode);
+        }
     }
 }
 

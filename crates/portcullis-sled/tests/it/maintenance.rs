@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis::store::{
-    Batch, Entry, EntryKey, Kind, Lookup, Maintain as _, Operation, Store as _, StoreError,
+    Batch, Entry, EntryKey, Kind, Lookup, Maintain, Operation, Store as _, StoreError,
 };
 use portcullis::verify::{Finding, Report, verify};
 use portcullis::{Id, OrgId};
@@ -227,4 +227,21 @@ async fn a_backup_overwrites_nothing_and_cleans_up_after_itself() {
     store.back_up(&to).await.unwrap();
     let names = fs::read_dir(to.parent().unwrap()).unwrap().map(|file| file.unwrap().file_name());
     assert!(names.into_iter().all(|name| !name.to_string_lossy().contains("unfinished")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_dropped_where_it_waits_is_in_the_way_of_nothing() {
+    let place = Place::new();
+    let backups = tempfile::tempdir().unwrap();
+    let open = async |path: &std::path::Path| -> Arc<dyn Maintain> {
+        let opened: Arc<dyn Maintain> = Arc::new(SledStore::open(path).unwrap());
+        opened
+    };
+    let store = Arc::new(place.open());
+    portcullis_testkit::dropping::maintenance_survives_being_dropped(
+        store,
+        Some(backups.path()),
+        open,
+    )
+    .await;
 }

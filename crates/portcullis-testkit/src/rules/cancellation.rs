@@ -1,15 +1,18 @@
 //! A future that is dropped leaves its operation done in full or not at all.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
 
 use futures_util::poll;
-use portcullis::Id;
+use portcullis::snapshot::Snapshot;
 use portcullis::store::{Index, Kind, Lookup, Operation, Store};
+use portcullis::{Engine, ExportError, Id, Name};
 
 use crate::access::{ALL, assert_there, commit, get, get_by_key, list_ids};
+use crate::dropping::{at_each_wait, poll_when_asked};
+use crate::engines::cheap_hashing;
 use crate::fixtures::{self, Sample};
 use crate::harness::{Harness, Place};
 use crate::watching::Watching;
@@ -102,24 +105,6 @@ async fn poll_for_a_while<T>(future: impl Future<Output = T>, times: u64) -> Opt
         tokio::task::yield_now().await;
     }
     None
-}
-
-/// Polls when the future asks for it, at most so many times, and drops it then.
-async fn poll_when_asked<T>(future: impl Future<Output = T>, times: u64) -> Option<T> {
-    let mut future = pin!(future);
-    let mut left = times;
-    poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        match future.as_mut().poll(context) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending if left == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
 }
 
 /// One batch: two records of different kinds come, one goes, one changes its name and its lists.
@@ -254,6 +239,43 @@ impl<'a> Trial<'a> {
             assert!(found.is_some(), "{id:x} is listed and not found");
         }
     }
+}
+
+/// What an engine does, each with many calls of the store, is done or not when it is dropped at any
+/// wait, and can be done afterwards.
+pub async fn an_engine_goes_on_after_dropped_operations(harness: &Harness) {
+    let place = harness.place().await;
+    let engine = Engine::builder_on(place.handle()).hashing(cheap_hashing(1)).build().await;
+    let engine = engine.expect("an engine");
+    let name = |text: String| Name::new(text).expect("a name");
+    at_each_wait("deleting an org", |number| {
+        let engine = engine.clone();
+        async move {
+            let org = engine.create_org(name(format!("gone {number}"))).await?;
+            for bucket in 0..3 {
+                engine.create_bucket(org.id, name(format!("bucket {bucket}"))).await?;
+            }
+            engine.delete_org(org.id).await
+        }
+    })
+    .await;
+    at_each_wait("export", |_| snapshot_of(engine.clone())).await;
+    let text = snapshot_of(engine.clone()).await.expect("a snapshot");
+    at_each_wait("import", |_| {
+        let (engine, text) = (engine.clone(), text.clone());
+        async move {
+            let snapshot = Snapshot::read(text.as_slice()).expect("a snapshot");
+            engine.import(snapshot, false).await
+        }
+    })
+    .await;
+    let again = snapshot_of(engine).await.expect("a snapshot");
+    assert_eq!(again, text, "an import of what is there changes nothing");
+}
+
+async fn snapshot_of(engine: Engine) -> Result<Vec<u8>, ExportError> {
+    let mut text = Vec::new();
+    engine.export(&mut text).await.map(|_| text)
 }
 
 /// Reads, questions for the position and beginnings of watching that are dropped do no harm.

@@ -37,6 +37,7 @@ macro_rules! __each_rule {
                 a_dropped_commit_is_done_in_full_or_not_at_all,
                 a_dropped_question_for_changes_loses_none,
                 aborted_tasks_leave_whole_batches,
+                an_engine_goes_on_after_dropped_operations,
                 dropped_reads_do_no_harm,
             }
             concurrency {

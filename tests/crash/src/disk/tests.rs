@@ -49,6 +49,26 @@ fn what_was_synced_is_there_and_what_was_not_may_be() {
 }
 
 #[test]
+fn what_is_in_a_directory_goes_with_its_name() {
+    let trace = concat!(
+        "1 mkdir(\"/r/new\", 0700) = 0\n",
+        "1 openat(AT_FDCWD</>, \"/r/new/f\", O_RDWR|O_CREAT, 0600) = 3</r/new/f>\n",
+        "1 pwrite64(3</r/new/f>, \"abc\", 3, 0) = 3\n",
+        "1 fsync(3</r/new/f>) = 0\n",
+        "1 openat(AT_FDCWD</>, \"/r/new\", O_RDONLY) = 9</r/new>\n1 fsync(9</r/new>) = 0\n",
+        "1 rename(\"/r/new\", \"/r/d\") = 0\n",
+    );
+    let names = |trace: &str, damage| {
+        let image = disk(Model::Posix, trace).cut(damage, &mut fastrand::Rng::with_seed(1));
+        image.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(names(trace, Damage::Kept), ["d", "d/f"]);
+    let synced = trace.to_owned() + SYNC_DIRECTORY;
+    assert_eq!(names(&synced, Damage::Dropped), ["d", "d/f"]);
+    assert_eq!(names(trace, Damage::Dropped), ["new/f"], "a directory whose name is lost");
+}
+
+#[test]
 fn a_name_needs_its_directory_or_the_journal() {
     let trace = [OPEN, &write("abc", 0), SYNC].concat();
     assert_eq!(file(&disk(Model::Posix, &trace), Damage::Dropped), None);
