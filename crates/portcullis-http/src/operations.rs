@@ -34,6 +34,9 @@ struct Readiness {
     /// Of the store's feed of changes; `None` before its first word.
     #[serde(rename = "feedAgeSeconds")]
     feed_age_seconds: Option<f64>,
+    /// Whether the last change could not be written.
+    #[serde(rename = "changesFail")]
+    changes_fail: bool,
 }
 
 /// The same as an error envelope.
@@ -82,11 +85,15 @@ async fn ready(State(api): State<Api>) -> Response {
         health: Health { name: "portcullis", message, status, version: env!("CARGO_PKG_VERSION") },
         state: state.as_str(),
         feed_age_seconds: api.engine.feed_age().map(in_seconds),
+        changes_fail: api.engine.changes_fail(),
     };
     match outcome {
         Ok(()) => {
             let message = match state {
                 TrustState::Grace => "the store does not answer, who is known is let in without it",
+                _ if api.engine.changes_fail() => {
+                    "log-ins are answered, changes are refused: the last one could not be written"
+                }
                 TrustState::Fresh | TrustState::Stale | TrustState::Unavailable => {
                     "log-ins are answered"
                 }

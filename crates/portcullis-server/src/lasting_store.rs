@@ -48,6 +48,15 @@ impl LastingStore {
         }
     }
 
+    /// Opens it to read, also where it cannot be written, such as a backup. This blocks, and must not
+    /// be called in a runtime.
+    pub(crate) fn open_to_read(&self) -> anyhow::Result<Arc<dyn Maintain>> {
+        match self {
+            Self::Local(store) => store.open_to_read(),
+            Self::Postgres(url) => run(url.open(IfMissing::Fail)),
+        }
+    }
+
     /// Tells whether there is nothing. This blocks, and must not be called in a runtime.
     pub(crate) fn is_absent(&self) -> anyhow::Result<bool> {
         match self {

@@ -4,9 +4,9 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::anyhow;
-use portcullis::Engine;
 use portcullis::password::PasswordPolicy;
 use portcullis::store::Store;
+use portcullis::{Engine, EngineBuilder};
 use tokio::runtime::{self, Runtime};
 
 use crate::lasting_store::LastingStore;
@@ -48,21 +48,43 @@ pub(crate) fn on_lasting_store<T>(
     on_store(store.open(if_missing)?, policy, work)
 }
 
+/// Reads the existing store that `--store` names, also where it cannot be written.
+pub(crate) fn on_store_to_read<T>(
+    store: &str,
+    work: impl AsyncFnOnce(&Engine) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let store: Arc<dyn Store> = StoreUrl::parse_lasting(store)?.open_to_read()?;
+    run(closing(&store, async {
+        let builder = || engine_builder(Arc::clone(&store), PolicyArgs::default());
+        let engine = match builder().build().await {
+            Ok(engine) => engine,
+            // A deletion that was not finished cannot be finished in a read-only place.
+            Err(error) => builder().read_only(true).build().await.map_err(|_| error)?,
+        };
+        work(&engine).await
+    }))
+}
+
 /// Works on the store, and closes it whatever comes of it.
 pub(crate) fn on_store<T>(
     store: Arc<dyn Store>,
     policy: PolicyArgs,
     work: impl AsyncFnOnce(&Engine) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    run(async {
-        let result = async {
-            let engine = build_engine(Arc::clone(&store), policy).await?;
-            work(&engine).await
-        }
-        .await;
-        close(&*store).await;
-        result
-    })
+    run(closing(&store, async {
+        let engine = engine_builder(Arc::clone(&store), policy).build().await?;
+        work(&engine).await
+    }))
+}
+
+/// Closes the store after the work.
+async fn closing<T>(
+    store: &Arc<dyn Store>,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let result = work.await;
+    close(&**store).await;
+    result
 }
 
 /// Runs the work on the runtime of this process. A store that was opened in one call is used in
@@ -86,12 +108,10 @@ pub(crate) async fn close(store: &dyn Store) {
     }
 }
 
-/// Starts an engine on the store, for a command.
-async fn build_engine(store: Arc<dyn Store>, policy: PolicyArgs) -> anyhow::Result<Engine> {
-    Ok(Engine::builder_on(store)
+/// An engine on the store, for a command.
+fn engine_builder(store: Arc<dyn Store>, policy: PolicyArgs) -> EngineBuilder {
+    Engine::builder_on(store)
         .password_policy(policy.policy())
         // A command that asks changes nothing.
         .rehash_at_log_in(false)
-        .build()
-        .await?)
 }

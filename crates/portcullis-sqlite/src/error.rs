@@ -31,13 +31,39 @@ impl From<Failure> for StoreError {
         match &failure {
             Failure::ShuttingDown | Failure::Upgraded { .. } => Self::unavailable(failure),
             Failure::Sqlite(error) => match error.sqlite_error_code() {
+                // Others are in the way, or the disk is full or cannot be written: it may pass.
                 Some(
-                    ErrorCode::CannotOpen | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked,
+                    ErrorCode::CannotOpen
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::DiskFull
+                    | ErrorCode::PermissionDenied
+                    | ErrorCode::ReadOnly,
                 ) => Self::unavailable(failure),
+                Some(ErrorCode::SystemIoFailure) if is_of_writing(error) => {
+                    Self::unavailable(failure)
+                }
                 _ => Self::backend(failure),
             },
         }
     }
+}
+
+/// Tells whether the disk took something wrong, rather than gave it.
+fn is_of_writing(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi;
+
+    let code = error.sqlite_extended_error_code();
+    !matches!(
+        code,
+        None | Some(
+            ffi::SQLITE_IOERR
+                | ffi::SQLITE_IOERR_CORRUPTFS
+                | ffi::SQLITE_IOERR_DATA
+                | ffi::SQLITE_IOERR_READ
+                | ffi::SQLITE_IOERR_SHORT_READ
+        )
+    )
 }
 
 /// Tells whether another process is in the way, which passes.

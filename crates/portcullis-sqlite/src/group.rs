@@ -75,14 +75,14 @@ impl Committer {
         told: i64,
     ) -> Self {
         Self {
-            location,
             connection: Some(connection),
             incarnation: feed.position().incarnation(),
             feed,
             told,
             data_version: None,
             blind: false,
-            written: Some(Instant::now()),
+            written: (!location.is_still()).then(Instant::now),
+            location,
             readers,
         }
     }
@@ -350,7 +350,9 @@ impl store::Committer for Committer {
             return Ok(());
         };
         // For when others have the file open; otherwise closing does it.
-        checkpoint(&connection, Duration::ZERO).map_err(Failure::from)?;
+        if !self.location.is_still() {
+            checkpoint(&connection, Duration::ZERO).map_err(Failure::from)?;
+        }
         connection.close().map_err(|(_, error)| Failure::from(error).into())
     }
 }

@@ -30,6 +30,9 @@
 //!   [`back_up`](portcullis::store::Maintain::back_up), `VACUUM INTO` or `.backup`, and without
 //!   them it lacks the latest changes.
 //!
+//! - What cannot be opened is left as it is: a process that may not write the file, or one of those
+//!   beside it, makes none. A backup in a read-only place is opened to be read, if that is wanted
+//!   ([`SqliteOptions::open_unwritable`]).
 //! - A file of an older format is migrated when it is opened, in one transaction for each format: it
 //!   takes some minutes for a million records, as much space again as the file has, and happens or
 //!   does not, whenever the process is killed. An older version cannot open the file any more.
@@ -61,6 +64,7 @@
 
 mod changes;
 mod error;
+mod files;
 mod group;
 mod maintain;
 mod open;
@@ -83,6 +87,8 @@ use portcullis::store::{
     Store, StoreError,
 };
 
+use tokio::sync::Mutex;
+
 pub use open::OpenError;
 pub use options::SqliteOptions;
 
@@ -103,6 +109,8 @@ pub struct SqliteStore {
     feed: Arc<Feed>,
     readers: Arc<Readers>,
     writer: GroupWriter<Committer>,
+    /// Held by the backup that is being made.
+    backups: Arc<Mutex<()>>,
 }
 
 impl SqliteStore {
@@ -132,6 +140,13 @@ impl SqliteStore {
     /// Returns the absolute path of the file.
     pub fn path(&self) -> &Path {
         self.location.path()
+    }
+
+    fn refuse_if_still(&self) -> Result<(), StoreError> {
+        match self.location.is_still() {
+            true => Err(StoreError::ReadOnly),
+            false => Ok(()),
+        }
     }
 
     fn refuse_if_closed(&self) -> Result<(), StoreError> {
@@ -168,6 +183,7 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
+        self.refuse_if_still()?;
         self.writer.commit(batch.into_operations()?).await
     }
 

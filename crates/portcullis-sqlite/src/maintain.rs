@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use portcullis::store::{
@@ -46,15 +47,28 @@ impl Maintain for SqliteStore {
     /// SQLite's own indexes are made anew as well, and those indexes and triggers of the schema
     /// that are not there. Commits wait meanwhile, reads do not.
     async fn rebuild_entries(&self) -> Result<(), StoreError> {
+        self.refuse_if_still()?;
         self.writer.call(|committer| committer.in_transaction(rebuild)).await
     }
 
     /// The copy is a file with mode 0600 that holds nothing of what was deleted, and a store of
-    /// its own: positions of this one mean nothing to it. Commits do not wait.
+    /// its own: positions of this one mean nothing to it. Commits do not wait; another backup does. One
+    /// whose future is dropped is made in full or not at all.
     async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
         self.refuse_if_closed()?;
+        // The next one begins when this one is done, or given up and removed.
+        let turn = Arc::clone(&self.backups).lock_owned().await;
         let (location, to) = (self.location.clone(), to.to_owned());
-        let done = Handle::current().spawn_blocking(move || back_up(&location, &to)).await;
+        // Dropped with this future.
+        let wanted = Arc::new(());
+        let backup = Arc::downgrade(&wanted);
+        let work = move || {
+            let done = back_up(&location, &to, || backup.strong_count() > 0);
+            drop(turn);
+            done
+        };
+        let done = Handle::current().spawn_blocking(work).await;
+        drop(wanted);
         done.unwrap_or_else(|_| Err(Failure::ShuttingDown.into()))
     }
 }
@@ -234,7 +248,7 @@ impl Drop for Unfinished {
 
 /// With `VACUUM INTO`, which reads one moment while others write. The online backup would begin
 /// anew at every commit of another process, and copy the remains of what was deleted.
-fn back_up(location: &Location, to: &Path) -> Result<(), StoreError> {
+fn back_up(location: &Location, to: &Path, is_wanted: impl Fn() -> bool) -> Result<(), StoreError> {
     let to = std::path::absolute(to).map_err(StoreError::backend)?;
     if to.symlink_metadata().is_ok() {
         return Err(StoreError::backend(format!("there is something at `{}`", to.display())));
@@ -268,6 +282,9 @@ fn back_up(location: &Location, to: &Path) -> Result<(), StoreError> {
         copy.close().map_err(|(_, error)| error)
     };
     copy().map_err(Failure::from)?;
+    if !is_wanted() {
+        return Err(StoreError::unavailable("the backup was given up"));
+    }
     let give_name = || {
         file.sync_all()?;
         // Unlike renaming, this fails when there is something by now.

@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use thiserror::Error;
 
 use crate::error::is_busy;
+use crate::files::{self, Files};
 use crate::schema::{self, FORMAT, Found};
 use crate::tables::TABLES;
 
@@ -53,6 +54,19 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// There is no store, and the log of one is there still. A new store would delete it.
+    #[error(
+        "`{}` is left over from a store that was at `{}`: put that store back, or delete what is \
+         left of it, and try again",
+        left_over.display(),
+        path.display()
+    )]
+    LeftOver {
+        /// The file that is not there, or is empty.
+        path: PathBuf,
+        /// The file beside it that belongs to an earlier store.
+        left_over: PathBuf,
+    },
     /// There is no store, and none was to be [created](crate::SqliteOptions::create).
     #[error("there is no store at `{}`: check the path, or have one created", path.display())]
     Missing {
@@ -82,14 +96,27 @@ pub enum OpenError {
         #[source]
         source: Source,
     },
-    /// The file can be read and not written.
+    /// The file has an older format and cannot be written, so that it cannot be migrated.
     #[error(
-        "`{}` cannot be written: check who may write the file and its directory, and whether the \
-         file system is mounted read-only",
+        "`{}` cannot be written and has the older format {found}: copy it to where it can be \
+         written, and open the copy",
+        path.display()
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+    },
+    /// The file, one of those beside it, or their directory cannot be written. Nothing was left
+    /// there.
+    #[error(
+        "`{}` cannot be written: check who may write the file, those beside it and their \
+         directory, and whether the file system is mounted read-only",
         path.display()
     )]
     ReadOnly {
-        /// The file.
+        /// The file or directory that is in the way.
         path: PathBuf,
     },
 }
@@ -122,6 +149,8 @@ const READER_CACHE_KIB: u32 = 8 << 10;
 pub(crate) struct Location {
     path: PathBuf,
     busy_timeout: Duration,
+    /// The file cannot be written, and nothing else writes it.
+    still: bool,
 }
 
 impl Location {
@@ -130,7 +159,7 @@ impl Location {
         // the same when the process changes its directory.
         let absolute = std::path::absolute(path)
             .map_err(|source| OpenError::Open { path: path.to_owned(), source: source.into() })?;
-        Ok(Self { path: absolute, busy_timeout: busy_timeout.min(LONGEST) })
+        Ok(Self { path: absolute, busy_timeout: busy_timeout.min(LONGEST), still: false })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -141,13 +170,22 @@ impl Location {
         self.busy_timeout
     }
 
+    /// Tells whether it is only read, as something that does not change.
+    pub(crate) fn is_still(&self) -> bool {
+        self.still
+    }
+
     /// Opens the file, migrates it if it is older, and returns a connection to write with, and
     /// whether the store is new.
     pub(crate) fn open(&self, create: bool) -> Result<(Connection, bool), OpenError> {
+        let files = Files::of(&self.path);
         if create {
+            files.refuse_left_over()?;
             self.create_file()?;
         }
         self.check_file()?;
+        // SQLite would make files beside it before it finds out, and keep the owner out with them.
+        files.refuse_if_unwritable()?;
         let mut connection = self.connect().map_err(|error| self.error(error))?;
         // Before anything is changed in what may be somebody else's.
         self.identify(&mut connection, create)?;
@@ -164,6 +202,24 @@ impl Location {
         }
         self.check_schema(&connection)?;
         Ok((connection, created))
+    }
+
+    /// Opens a file that cannot be written, in a place where it does not change: without a lock,
+    /// and without files beside it. From then on all connections are like this.
+    pub(crate) fn open_still(&mut self) -> Result<Connection, OpenError> {
+        self.check_file()?;
+        Files::of(&self.path).refuse_if_in_use()?;
+        self.still = true;
+        let mut connection = self.connect().map_err(|error| self.error(error))?;
+        let found = schema::identify(&mut connection).map_err(|error| self.error(error))?;
+        match self.refuse_unfit(found, false)? {
+            Found::Store { format } if format < FORMAT => {
+                return Err(OpenError::Older { path: self.path.clone(), found: format });
+            }
+            _ => {}
+        }
+        self.check_schema(&connection)?;
+        Ok(connection)
     }
 
     /// Opens a connection to write with, to a file that was opened before.
@@ -185,9 +241,17 @@ impl Location {
 
     /// Opens a connection that is not set up for anything.
     pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
+        let connection = if self.still {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            let uri = files::immutable_uri(&self.path);
+            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?
+        } else {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            Connection::open_with_flags(&self.path, flags)?
+        };
         connection.busy_timeout(self.busy_timeout)?;
+        // What another program has put into the schema calls no function that does something.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.set_prepared_statement_cache_capacity(128);
         // No plan depends on a value. Otherwise SQLite makes nearly every one anew whenever its
         // statement comes from the cache, for which it has been told to forget the values.
@@ -264,22 +328,27 @@ impl Location {
     fn identify(&self, connection: &mut Connection, create: bool) -> Result<Found, OpenError> {
         let path = self.path.clone();
         let found = schema::identify(connection).map_err(|error| self.error(error))?;
-        match found {
-            Found::Foreign => return Err(OpenError::Foreign { path }),
-            Found::Empty if !create => return Err(OpenError::Missing { path }),
-            Found::Store { format } if format < 1 => {
-                let source = format!("its format is {format}").into();
-                return Err(OpenError::Corrupt { path, source });
-            }
-            Found::Store { format } if format > FORMAT => {
-                return Err(OpenError::Newer { path, found: format, supported: FORMAT });
-            }
-            Found::Empty | Found::Store { .. } => {}
-        }
+        let found = self.refuse_unfit(found, create)?;
         match connection.is_readonly("main") {
             Ok(false) => Ok(found),
             Ok(true) => Err(OpenError::ReadOnly { path }),
             Err(error) => Err(self.error(error)),
+        }
+    }
+
+    fn refuse_unfit(&self, found: Found, create: bool) -> Result<Found, OpenError> {
+        let path = self.path.clone();
+        match found {
+            Found::Foreign => Err(OpenError::Foreign { path }),
+            Found::Empty if !create => Err(OpenError::Missing { path }),
+            Found::Store { format } if format < 1 => {
+                let source = format!("its format is {format}").into();
+                Err(OpenError::Corrupt { path, source })
+            }
+            Found::Store { format } if format > FORMAT => {
+                Err(OpenError::Newer { path, found: format, supported: FORMAT })
+            }
+            Found::Empty | Found::Store { .. } => Ok(found),
         }
     }
 

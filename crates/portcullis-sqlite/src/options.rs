@@ -27,6 +27,7 @@ pub struct SqliteOptions {
     busy_timeout: Duration,
     create: bool,
     readers: NonZeroUsize,
+    unwritable: bool,
 }
 
 impl Default for SqliteOptions {
@@ -36,6 +37,7 @@ impl Default for SqliteOptions {
             busy_timeout: Duration::from_secs(5),
             create: true,
             readers: cores.min(Self::MOST_READERS_BY_DEFAULT),
+            unwritable: false,
         }
     }
 }
@@ -63,6 +65,15 @@ impl SqliteOptions {
         Self { readers, ..self }
     }
 
+    /// Sets whether a store that cannot be written is opened all the same, to be read: a backup in a
+    /// read-only place. Every change is refused with
+    /// [`StoreError::ReadOnly`](portcullis::store::StoreError::ReadOnly) then. Such a file is taken
+    /// for one that does not change; one with a log beside it is in use, and is refused.
+    /// Default: no.
+    pub fn open_unwritable(self, unwritable: bool) -> Self {
+        Self { unwritable, ..self }
+    }
+
     /// Opens the store at the path.
     ///
     /// This blocks on the disk, and for up to the busy time-out on other processes: call it before
@@ -73,8 +84,11 @@ impl SqliteOptions {
     ///
     /// See [`OpenError`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore, OpenError> {
-        let location = Location::new(path.as_ref(), self.busy_timeout)?;
-        let (connection, created) = location.open(self.create)?;
+        let mut location = Location::new(path.as_ref(), self.busy_timeout)?;
+        let (connection, created) = match location.open(self.create) {
+            Err(OpenError::ReadOnly { .. }) if self.unwritable => (location.open_still()?, false),
+            opened => opened?,
+        };
         let readers = (0..self.readers.get())
             .map(|_| location.connect_reader())
             .collect::<Result<_, _>>()
@@ -99,6 +113,7 @@ impl SqliteOptions {
         committer.look();
         let writer = GroupWriter::start("portcullis-sqlite", committer)
             .map_err(|error| location.unusable(error))?;
-        Ok(SqliteStore { location, created, feed, readers, writer })
+        let backups = Arc::default();
+        Ok(SqliteStore { location, created, feed, readers, writer, backups })
     }
 }

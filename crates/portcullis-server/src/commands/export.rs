@@ -4,7 +4,7 @@ use portcullis::Engine;
 
 use crate::cli::Context;
 use crate::failure::Outcome;
-use crate::session::{PolicyArgs, on_existing_store};
+use crate::session::on_store_to_read;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -18,8 +18,6 @@ pub(crate) struct Args {}
 pub(crate) fn run(Args {}: Args, context: Context) -> anyhow::Result<Outcome> {
     let Context { store, output } = context;
     let out = output.into_inner();
-    on_existing_store(&store, PolicyArgs::default(), async |engine: &Engine| {
-        Ok(engine.export(out).await?)
-    })?;
+    on_store_to_read(&store, async |engine: &Engine| Ok(engine.export(out).await?))?;
     Ok(Outcome::Done)
 }

@@ -74,7 +74,7 @@ pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Out
     if !to.is_absent().with_context(|| format!("cannot look at `{}`", to.path().display()))? {
         bail!("there is a store at `{}`: move it out of the way first", to.path().display());
     }
-    let backup = from.open(IfMissing::Fail)?;
+    let backup = from.open_to_read()?;
     let damages = run_async(async {
         let report = verify(&*backup, |_| {}).await;
         close(&*backup).await;
@@ -94,7 +94,7 @@ pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Out
 }
 
 fn copy_to_new(from: &LastingStore, to: &LastingStore) -> anyhow::Result<Contents> {
-    let old = from.open(IfMissing::Fail)?;
+    let old = from.open_to_read()?;
     let copied = to.make(|unfinished| {
         let new = unfinished.open(IfMissing::Create)?;
         let bar = progress_bar();

@@ -72,7 +72,10 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
         let local = lasting.local();
         local.context("back the store up first, then repair it with --without-backup")?;
     }
-    let store = lasting.open(IfMissing::Fail)?;
+    let store = match args.repair {
+        true => lasting.open(IfMissing::Fail)?,
+        false => lasting.open_to_read()?,
+    };
     let (backup, report) = run_async(async {
         let verified = work(&args, &lasting, &*store).await;
         close(&*store).await;

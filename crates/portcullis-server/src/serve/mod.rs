@@ -355,7 +355,11 @@ async fn read_again(mut hangups: Hangups, reloader: Option<Reloader>, audit: Opt
 async fn open(url: &StoreUrl, if_missing: IfMissing) -> anyhow::Result<Arc<dyn Store>> {
     match url {
         StoreUrl::Memory => in_memory(),
-        StoreUrl::Lasting(LastingStore::Local(store)) => Ok(store.open(if_missing)?),
+        StoreUrl::Lasting(LastingStore::Local(store)) => {
+            let opened = store.open(if_missing)?;
+            store.warn_if_open_to_others();
+            Ok(opened)
+        }
         StoreUrl::Lasting(LastingStore::Postgres(url)) => Ok(url.open(IfMissing::Fail).await?),
     }
 }

@@ -13,6 +13,7 @@ mod logins;
 mod maintenance;
 mod migrating;
 mod observation;
+mod others;
 mod postgres;
 mod refusals;
 mod serve;

@@ -138,6 +138,13 @@ impl Ran {
     }
 }
 
+/// What a server has answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+}
+
 /// A server that runs. Dropping it kills it.
 pub(crate) struct Server {
     child: Child,
@@ -183,6 +190,23 @@ impl Server {
     /// Asks for the path, and returns the status and what followed the head.
     pub(crate) fn get(&self, path: &str, token: &str) -> (u16, String) {
         get(self.connect(), path, token)
+    }
+
+    /// Sends the body, and returns the answer.
+    pub(crate) fn post(&self, path: &str, token: &str, body: &str) -> Answer {
+        let mut stream = self.connect();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Token {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, _body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head: head.to_owned() }
     }
 
     /// Sends it the signal of this name.

@@ -207,7 +207,7 @@ fn a_full_disk_fails_the_batch_and_passes() {
         setting.commit([vec![org(1, "a")], many.collect(), vec![org(2, "b")]]);
     assert_eq!((place_of(&small), place_of(&after)), (1, 2));
     match large {
-        Err(StoreError::Backend { source }) => {
+        Err(StoreError::Unavailable { source }) => {
             assert_eq!(source.to_string(), "database or disk is full");
         }
         other => panic!("{other:?}"),

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use portcullis::store::{Entry, EntryKey, Kind, Lookup, Maintain as _, Store as _, StoreError};
+use portcullis::store::{Entry, EntryKey, Kind, Lookup, Maintain, Store as _, StoreError};
 use portcullis::verify::{Finding, Report, verify};
 use portcullis::{Id, OrgId, UserId};
 use portcullis_sqlite::SqliteStore;
@@ -218,4 +218,21 @@ async fn a_backup_overwrites_nothing_and_cleans_up_after_itself() {
     }
     let names = fs::read_dir(to.parent().unwrap()).unwrap().map(|file| file.unwrap().file_name());
     assert!(names.into_iter().all(|name| !name.to_string_lossy().contains("unfinished")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_dropped_where_it_waits_is_in_the_way_of_nothing() {
+    let place = Place::new();
+    let backups = tempfile::tempdir().unwrap();
+    let open = async |path: &std::path::Path| -> Arc<dyn Maintain> {
+        let opened: Arc<dyn Maintain> = Arc::new(SqliteStore::open(path).unwrap());
+        opened
+    };
+    let store = Arc::new(place.open());
+    portcullis_testkit::dropping::maintenance_survives_being_dropped(
+        store,
+        Some(backups.path()),
+        open,
+    )
+    .await;
 }

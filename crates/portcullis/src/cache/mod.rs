@@ -6,6 +6,7 @@
 //! long as the store's feed of changes shows that nothing about it has changed, or for a moment
 //! after it was read; and in grace, while the store does not answer, where the operator has said so.
 
+mod changes;
 mod config;
 mod follow;
 mod keys;
@@ -20,6 +21,7 @@ mod trust;
 pub use config::{CacheConfig, InvalidCacheConfig};
 pub use state::TrustState;
 
+pub(crate) use changes::Changes;
 pub(crate) use follow::Follower;
 pub(crate) use keys::{Keys, Mac, Proof};
 pub(crate) use known::{Known, KnownBy, Look, Memory, Standing};

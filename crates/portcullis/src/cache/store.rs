@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::Trust;
+use super::{Changes, Trust};
 use crate::Id;
 use crate::metrics::StoreMetrics;
 use crate::store::{
@@ -14,17 +14,23 @@ use crate::store::{
 };
 
 /// Passes everything on, measures how long it takes, and calls into question what a commit may have
-/// changed before it answers. Takes note of whether reads are answered.
+/// changed before it answers. Takes note of whether reads and changes succeed.
 pub(crate) struct ForgettingStore {
     store: Arc<dyn Store>,
     trust: Arc<Trust>,
+    changes: Arc<Changes>,
     metrics: StoreMetrics,
     read_only: bool,
 }
 
 impl ForgettingStore {
-    pub(crate) fn new(store: Arc<dyn Store>, trust: Arc<Trust>, metrics: StoreMetrics) -> Self {
-        Self { store, trust, metrics, read_only: false }
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        trust: Arc<Trust>,
+        changes: Arc<Changes>,
+        metrics: StoreMetrics,
+    ) -> Self {
+        Self { store, trust, changes, metrics, read_only: false }
     }
 
     /// Refuses every commit, or none.
@@ -90,7 +96,9 @@ impl Store for ForgettingStore {
             Operation::Require { .. } => None,
         });
         let _forget = WhenAnswered { trust: &self.trust, records: changed.collect() };
-        self.metrics.measure(&self.metrics.commit, self.store.commit(batch)).await
+        let outcome = self.metrics.measure(&self.metrics.commit, self.store.commit(batch)).await;
+        self.changes.note(&outcome);
+        outcome
     }
 
     async fn position(&self) -> Result<Position, StoreError> {

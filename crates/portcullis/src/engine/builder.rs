@@ -10,7 +10,8 @@ use super::rehash::Rehashing;
 use super::token_log_in::THROTTLED_READS;
 use super::{Engine, Inner};
 use crate::cache::{
-    CacheConfig, Follower, ForgettingStore, InvalidCacheConfig, Keys, Known, Observer, Trust,
+    CacheConfig, Changes, Follower, ForgettingStore, InvalidCacheConfig, Keys, Known, Observer,
+    Trust,
 };
 use crate::directory::{HostDirectory, StoreDirectory};
 use crate::login_history::FamiliarSources;
@@ -161,10 +162,16 @@ impl EngineBuilder {
         let familiar = FamiliarSources::new(self.login_history, self.random.as_ref())?;
         let metrics = Metrics::new();
         let trust = Arc::new(Trust::new(&self.cache, began));
+        let changes = Arc::new(Changes::default());
         let owns_directory = self.directory.is_none();
         let store: Arc<dyn Store> = Arc::new(
-            ForgettingStore::new(self.store, Arc::clone(&trust), metrics.store.clone())
-                .read_only(self.read_only),
+            ForgettingStore::new(
+                self.store,
+                Arc::clone(&trust),
+                Arc::clone(&changes),
+                metrics.store.clone(),
+            )
+            .read_only(self.read_only),
         );
         let engine = Engine(Arc::new(Inner {
             directory: self
@@ -185,6 +192,7 @@ impl EngineBuilder {
             _observer: Observer::start(Arc::clone(&trust), Arc::clone(&self.clock)),
             _follower: Follower::start(&store, Arc::clone(&trust)).await,
             trust,
+            changes,
             store,
             clock: self.clock,
             random: self.random,

@@ -32,7 +32,7 @@ pub use tokens::NewApiToken;
 
 use tokio::sync::Semaphore;
 
-use crate::cache::{Follower, Keys, Known, Observer, Trust};
+use crate::cache::{Changes, Follower, Keys, Known, Observer, Trust};
 use crate::login_history::FamiliarSources;
 use crate::metrics::{Levels, Metrics};
 use crate::password::{HashPool, PasswordPolicy, SharedVerifications};
@@ -80,6 +80,7 @@ struct Inner {
     rehashing: Option<rehash::Rehashing>,
     keys: Keys,
     trust: Arc<Trust>,
+    changes: Arc<Changes>,
     known: Known,
     throttle: Option<Arc<Throttle>>,
     audit: Option<Arc<dyn AuditSink>>,
@@ -122,6 +123,12 @@ impl Engine {
             Err(StoreError::Unavailable { .. }) if is_in_grace() => Ok(()),
             answer => answer.map(drop).map_err(Error::from),
         }
+    }
+
+    /// Tells whether the last change could not be written, for the store is away or cannot be
+    /// written. Log-ins may go on all the same.
+    pub fn changes_fail(&self) -> bool {
+        self.0.changes.are_failing()
     }
 
     /// Reads the user again, before anybody is let in with a credential of theirs: for a host with
