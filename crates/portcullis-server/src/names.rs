@@ -33,6 +33,14 @@ pub(crate) async fn bucket(engine: &Engine, org: &Org, named: &str) -> anyhow::R
     })
 }
 
+/// The same, of an org that is known by its id.
+pub(crate) async fn bucket_of(engine: &Engine, org: OrgId, named: &str) -> anyhow::Result<Bucket> {
+    let found = engine.resolve_bucket(org, named).await;
+    found.map_err(|error| {
+        or_missing(error, || format!("there is no bucket `{named}` in the credential's org"))
+    })
+}
+
 fn or_missing(error: Error, message: impl FnOnce() -> String) -> anyhow::Error {
     match error.kind() {
         ErrorKind::NotFound => anyhow!(message()),

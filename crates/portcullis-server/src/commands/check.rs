@@ -1,15 +1,17 @@
 //! `portcullis check`.
 
-use std::io;
+use std::{fmt, io};
 
+use anyhow::bail;
 use portcullis::{
-    Authorization, Credentials, Decision, Engine, Explanation, Identity, OrgId, Permission,
-    PermissionSet,
+    Action, Authorization, Credentials, Decision, Engine, Explanation, Identity, OrgId, Permission,
+    PermissionSet, Resource,
 };
 use serde::Serialize;
 
 use crate::cli::Context;
 use crate::failure::Outcome;
+use crate::names;
 use crate::permissions::complete;
 use crate::secrets::{PasswordArgs, Secret};
 use crate::session::{PolicyArgs, on_existing_store};
@@ -23,22 +25,66 @@ Without a password, only the credential itself is looked at: its status, its use
 permissions. With one (--password-stdin, --password-file or PORTCULLIS_PASSWORD), it is checked as
 the server would.
 
-Example:
+Examples:
+  portcullis check --username telegraf --write-bucket telemetry
   portcullis check --username telegraf --permission write:buckets/0123456789abcdef")]
 pub(crate) struct Args {
     /// The username to log in with
     #[arg(long)]
     username: String,
 
-    /// What is asked for: read or write, a colon, and a resource, such as write:buckets/ID
-    #[arg(long, value_name = "TEXT")]
-    permission: Permission,
+    #[command(flatten)]
+    asked: AskedArgs,
 
     #[command(flatten)]
     password: PasswordArgs,
 
     #[command(flatten)]
     policy: PolicyArgs,
+}
+
+/// What is asked for, in one of three ways.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct AskedArgs {
+    /// What is asked for: read or write, a colon, and a resource, such as write:buckets/ID
+    #[arg(long, value_name = "TEXT")]
+    permission: Option<Permission>,
+
+    /// Ask for read on this bucket of the credential's org, by id or name
+    #[arg(long, value_name = "BUCKET")]
+    read_bucket: Option<String>,
+
+    /// Ask for write on this bucket of the credential's org, by id or name
+    #[arg(long, value_name = "BUCKET")]
+    write_bucket: Option<String>,
+}
+
+/// What is asked for, of a credential whose org is not known yet.
+enum Asked {
+    Permission(Permission),
+    Bucket(Action, String),
+}
+
+impl AskedArgs {
+    fn asked(self) -> anyhow::Result<Asked> {
+        match (self.permission, self.read_bucket, self.write_bucket) {
+            (Some(permission), ..) => Ok(Asked::Permission(permission)),
+            (_, Some(bucket), _) => Ok(Asked::Bucket(Action::Read, bucket)),
+            (.., Some(bucket)) => Ok(Asked::Bucket(Action::Write, bucket)),
+            // clap demands one.
+            (None, None, None) => bail!("nothing is asked for"),
+        }
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Permission(permission) => permission.fmt(f),
+            Self::Bucket(action, bucket) => write!(f, "{action} on the bucket {bucket}"),
+        }
+    }
 }
 
 /// What was found out.
@@ -64,12 +110,13 @@ struct Finding {
 }
 
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
-    let Args { username, permission, password, policy } = args;
+    let Args { username, asked, password, policy } = args;
+    let asked = asked.asked()?;
     let password = password.given()?;
     let finding =
         on_existing_store(&context.store, policy, async |engine: &Engine| match password {
-            Some(password) => with_password(engine, username, permission, &password).await,
-            None => without_password(engine, username, permission).await,
+            Some(password) => with_password(engine, username, asked, &password).await,
+            None => without_password(engine, username, asked).await,
         })?;
     let outcome = if finding.allowed { Outcome::Done } else { Outcome::Denied };
     // The status is the answer: it stands even if nobody reads the explanation.
@@ -83,10 +130,10 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
 async fn with_password(
     engine: &Engine,
     username: String,
-    permission: Permission,
+    asked: Asked,
     password: &Secret,
 ) -> anyhow::Result<Finding> {
-    let mut finding = Finding::new(username, permission);
+    let mut finding = Finding::new(username, &asked);
     finding.password_checked = true;
     let credentials = Credentials::password(&finding.username, password.as_slice());
     let principal = match engine.authenticate(credentials).await {
@@ -109,7 +156,7 @@ async fn with_password(
         }
         _ => {}
     }
-    let asked = finding.ask(engine, permission, principal.org()).await?;
+    let asked = finding.ask(engine, asked, principal.org()).await?;
     finding.decide(&principal.explain(asked.action, &asked.resource));
     Ok(finding)
 }
@@ -118,9 +165,9 @@ async fn with_password(
 async fn without_password(
     engine: &Engine,
     username: String,
-    permission: Permission,
+    asked: Asked,
 ) -> anyhow::Result<Finding> {
-    let mut finding = Finding::new(username, permission);
+    let mut finding = Finding::new(username, &asked);
     finding.notes.push("the password was not checked".to_owned());
     let Some(authorization) = engine.authorization_by_username(&finding.username).await? else {
         finding.reason = Some("no authorization has this username".to_owned());
@@ -130,7 +177,7 @@ async fn without_password(
     if authorization.password_hash.is_none() {
         finding.notes.push("it has no password, so nobody can log in with it".to_owned());
     }
-    let asked = finding.ask(engine, permission, authorization.org).await?;
+    let asked = finding.ask(engine, asked, authorization.org).await?;
     let held = PermissionSet::new(authorization.permissions.iter().copied());
     let explanation = held.explain(asked.action, &asked.resource);
     match standing(engine, &authorization).await? {
@@ -165,11 +212,11 @@ async fn standing(
 }
 
 impl Finding {
-    fn new(username: String, permission: Permission) -> Self {
+    fn new(username: String, asked: &Asked) -> Self {
         Self {
             allowed: false,
             username,
-            permission: permission.to_string(),
+            permission: asked.to_string(),
             password_checked: false,
             granted_by: None,
             reason: None,
@@ -184,10 +231,16 @@ impl Finding {
     async fn ask(
         &mut self,
         engine: &Engine,
-        permission: Permission,
+        asked: Asked,
         org: OrgId,
-    ) -> Result<Permission, portcullis::Error> {
-        let asked = complete(engine, permission, Some(org)).await?;
+    ) -> anyhow::Result<Permission> {
+        let asked = match asked {
+            Asked::Permission(permission) => complete(engine, permission, Some(org)).await?,
+            Asked::Bucket(action, bucket) => {
+                let found = names::bucket_of(engine, org, &bucket).await?;
+                Permission::new(action, Resource::bucket(org, found.id))
+            }
+        };
         self.permission = asked.to_string();
         Ok(asked)
     }

@@ -47,6 +47,32 @@ fn allowed_is_0_and_names_the_grant() {
 }
 
 #[test]
+fn a_bucket_is_asked_for_by_its_name() {
+    let sandbox = sandbox();
+    let org = sandbox.json("org list")[0]["id"].as_str().unwrap().to_owned();
+    let bucket = sandbox.bucket("telemetry");
+    for named in ["telemetry", bucket.as_str()] {
+        for (asked, code, permission) in [
+            ("write", 0, format!("write:orgs/{org}/buckets/{bucket}")),
+            ("read", 1, format!("read:orgs/{org}/buckets/{bucket}")),
+        ] {
+            let check = format!("check --username telegraf --{asked}-bucket {named} --json");
+            for ran in [sandbox.run(&check), sandbox.run_with_password(&check, PASSWORD)] {
+                assert_eq!(found(&ran, code)["permission"], permission);
+            }
+        }
+    }
+    let unknown = sandbox.run("check --username telegraf --write-bucket nowhere");
+    assert_eq!(unknown.code, 2, "{unknown:?}");
+    let message = "there is no bucket `nowhere` in the credential's org";
+    assert!(unknown.stderr.contains(message), "{unknown:?}");
+    let finding = found(&sandbox.run("check --username x --write-bucket telemetry --json"), 1);
+    assert_eq!(finding["permission"], "write on the bucket telemetry");
+    let both = "check --username telegraf --write-bucket telemetry --read-bucket telemetry";
+    assert_eq!(sandbox.run(both).code, 2);
+}
+
+#[test]
 fn denied_and_wrong_credentials_are_1_and_say_why() {
     let sandbox = sandbox();
     let [telemetry, events] = ["telemetry", "events"].map(|name| sandbox.bucket(name));
