@@ -1,12 +1,15 @@
 //! Whoever is known is let in without an allocation. Alone in its process, whose allocator counts.
 
+use axum::body::Body;
 use futures_util::FutureExt;
+use http::Request;
 use portcullis::password::HashParams;
 use portcullis::store::MemoryStore;
 use portcullis::{
     Action, Credentials, Engine, Name, NewAuthorization, Permission, Principal, Resource, SetUp,
     SetUpDone, Username,
 };
+use tower::ServiceExt;
 
 const REQUESTS: usize = 1_000;
 
@@ -77,4 +80,37 @@ async fn a_known_api_token_and_a_check_allocate_nothing() {
         assert!(answer.expect("answered at once").is_ok());
     });
     assert_eq!(counted, 0);
+}
+
+/// A body of one mebibyte takes little more memory than it has bytes, whatever stands in it.
+#[test]
+fn a_hostile_body_takes_a_small_multiple_of_its_size() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (engine, done) = runtime.block_on(engine());
+    let app = portcullis_http::router(engine);
+    let element = |element: &str| {
+        let count = (1_048_576 - 100) / (element.len() + 1);
+        vec![element; count].join(",")
+    };
+    let distinct: Vec<_> = (0..100_000).map(|number| format!("\"{number:x}\":0")).collect();
+    for body in [
+        format!("[{}]", element("{\"\":0}")),
+        format!("{{\"permissions\":[{}]}}", element("{\"\":0}")),
+        format!("{{\"permissions\":[{}]}}", element("{\"id\":0}")),
+        format!("{{\"permissions\":[{}]}}", element("[]")),
+        format!("{{\"x\":[{}]}}", element("{\"a\":{\"b\":0}}")),
+        format!("{{{}}}", distinct.join(",")),
+    ] {
+        assert!(body.len() <= 1_048_576 && body.len() > 900_000, "{}", body.len());
+        let request = Request::post("/legacy/authorizations");
+        let request = request.header("Authorization", format!("Token {}", done.secret.expose()));
+        let begun = body.chars().take(40).collect::<String>();
+        let request = request.body(Body::from(body)).unwrap();
+        let counted = allocation_counter::measure(|| {
+            let answer = runtime.block_on(app.clone().oneshot(request)).unwrap();
+            assert_eq!(answer.status(), 400, "{begun}");
+        });
+        let mebibytes = counted.bytes_max >> 20;
+        assert!(mebibytes <= 40, "{begun}…: {mebibytes} MiB");
+    }
 }

@@ -3,6 +3,7 @@
     python tests/clients/influxdb_client_run.py target/debug/portcullis
 """
 
+import subprocess
 import sys
 
 from influxdb_client import (
@@ -126,10 +127,38 @@ def manage(server, client):
     check(ids(service.get_legacy_authorizations()) == [created.id], "deleted")
 
 
+def pages(server, client):
+    """The package's own iterators, and the loop of `influx bucket list`, end with everything."""
+    for number in range(45):
+        command = [server.binary, "bucket", "create", "--org", "default", f"bucket-{number:02}", "--store", server.store]
+        subprocess.run(command, check=True, capture_output=True)
+    buckets = client.buckets_api()
+    for arguments in [{}, {"limit": 10}, {"limit": 46}, {"limit": 1}, {"limit": 10, "org": "default"}]:
+        names = [bucket.name for bucket in buckets.find_buckets_iter(**arguments)]
+        check(len(names) == len(set(names)) == 46, f"{arguments}: {len(names)} buckets")
+    first = buckets.find_buckets(limit=1).buckets[0].id
+    check(len(list(buckets.find_buckets_iter(limit=10, after=first))) == 45, "after the first")
+    check([user.name for user in client.users_api().find_users(limit=10).users] == ["admin"], "users")
+    orgs = client.organizations_api().find_organizations(limit=10, offset=0, descending=True)
+    check([org.name for org in orgs] == ["default"], "orgs")
+    offset, found = 0, []
+    while True:
+        page = buckets.find_buckets(limit=20, offset=offset).buckets
+        found += page
+        offset += len(page)
+        if len(page) < 20:
+            break
+    check(len({bucket.id for bucket in found}) == len(found) == 46, f"{len(found)} by offset")
+    refused(400, "`offset` and `after` both say where the page begins: leave one out",
+            lambda: buckets.find_buckets(offset=1, after=first))
+
+
 def main(binary):
     with running(binary) as server:
         with InfluxDBClient(url=server.url, token=server.token, org="default") as client:
             manage(server, client)
+            server.binary = binary
+            pages(server, client)
         with InfluxDBClient(url=server.url, token="wrong", org="default") as client:
             service = LegacyAuthorizationsService(client.api_client)
             refused(401, "unauthorized access", service.get_legacy_authorizations)

@@ -1,6 +1,7 @@
 //! Request bodies: bounded, and read member by member.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use portcullis::ParseIdError;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::callers::Caller;
 use crate::envelope::Envelope;
 
 /// The largest request body in bytes.
@@ -26,6 +28,10 @@ impl<S: Send + Sync> FromRequest<S> for LimitedBody {
     type Rejection = Envelope;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Envelope> {
+        // A caller that may do nothing holds no connection and no memory with a body.
+        if let Some(caller) = request.extensions().get::<Caller>() {
+            caller.require_active()?;
+        }
         let announced = request.headers().get(header::CONTENT_LENGTH);
         let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
@@ -45,6 +51,23 @@ impl<S: Send + Sync> FromRequest<S> for LimitedBody {
     }
 }
 
+/// Every member that an operation reads. Others are checked and not kept, so that a body takes
+/// little more memory than it has bytes.
+const NAMES: [&str; 12] = [
+    "action",
+    "description",
+    "id",
+    "orgID",
+    "password",
+    "permissions",
+    "resource",
+    "status",
+    "token",
+    "type",
+    "userID",
+    "org",
+];
+
 /// A JSON value in which no object has a member twice.
 ///
 /// Two parsers may take different ones of two equal members: an authorization server must not be
@@ -54,14 +77,14 @@ pub(crate) enum Json {
     Null,
     Bool,
     Number,
-    String(String),
-    Array(Vec<Self>),
+    String(Box<str>),
+    Array(Box<[Self]>),
     Object(Members),
 }
 
-/// The members of an object; unknown ones are there and not asked for.
+/// The members of an object that have one of [`NAMES`].
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Members(BTreeMap<String, Json>);
+pub(crate) struct Members(Box<[(&'static str, Json)]>);
 
 /// Says what is wrong with a body. Never quotes a value: it may be a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,12 +113,18 @@ impl Members {
         json.into_members("the request body")
     }
 
+    /// Takes a member out; missing is `null`.
+    fn take(&mut self, name: &str) -> Json {
+        let member = self.0.iter_mut().find(|(known, _)| *known == name);
+        member.map_or(Json::Null, |(_, value)| std::mem::replace(value, Json::Null))
+    }
+
     /// Takes a string out; missing and `null` are `None`.
     pub(crate) fn string(&mut self, name: &str) -> Result<Option<String>, InvalidJson> {
-        match self.0.remove(name) {
-            None | Some(Json::Null) => Ok(None),
-            Some(Json::String(text)) => Ok(Some(text)),
-            Some(_) => Err(InvalidJson(format!("`{name}` must be a string"))),
+        match self.take(name) {
+            Json::Null => Ok(None),
+            Json::String(text) => Ok(Some(text.into())),
+            _ => Err(InvalidJson(format!("`{name}` must be a string"))),
         }
     }
 
@@ -111,20 +140,19 @@ impl Members {
 
     /// Takes an array of objects out; missing and `null` are empty, also as an element.
     pub(crate) fn objects(&mut self, name: &str) -> Result<Vec<Self>, InvalidJson> {
-        match self.0.remove(name) {
-            None | Some(Json::Null) => Ok(Vec::new()),
-            Some(Json::Array(elements)) => elements
+        match self.take(name) {
+            Json::Null => Ok(Vec::new()),
+            Json::Array(elements) => elements
                 .into_iter()
                 .map(|element| element.into_members(&format!("each of `{name}`")))
                 .collect(),
-            Some(_) => Err(InvalidJson(format!("`{name}` must be an array"))),
+            _ => Err(InvalidJson(format!("`{name}` must be an array"))),
         }
     }
 
     /// Takes an object out; missing and `null` are one without members.
     pub(crate) fn object(&mut self, name: &str) -> Result<Self, InvalidJson> {
-        let value = self.0.remove(name).unwrap_or(Json::Null);
-        value.into_members(&format!("`{name}`"))
+        self.take(name).into_members(&format!("`{name}`"))
     }
 }
 
@@ -182,7 +210,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::String(text.to_owned()))
+        Ok(Json::String(text.into()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Json, A::Error> {
@@ -190,17 +218,88 @@ impl<'de> Visitor<'de> for JsonVisitor {
         while let Some(element) = elements.next_element()? {
             array.push(element);
         }
-        Ok(Json::Array(array))
+        Ok(Json::Array(array.into_boxed_slice()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
-        let mut members = BTreeMap::new();
-        while let Some((name, value)) = entries.next_entry::<String, Json>()? {
-            if members.insert(name, value).is_some() {
-                return Err(serde::de::Error::custom("a member stands twice in an object"));
+        let mut names = Names::default();
+        let mut members = Vec::new();
+        while let Some(name) = entries.next_key::<Cow<'de, str>>()? {
+            match NAMES.iter().find(|known| **known == name) {
+                Some(known) => members.push((*known, entries.next_value()?)),
+                None => entries.next_value::<Checked>().map(drop)?,
             }
+            names.add(name)?;
         }
-        Ok(Json::Object(Members(members)))
+        Ok(Json::Object(Members(members.into_boxed_slice())))
+    }
+}
+
+/// The names of an object, for as long as it is read.
+#[derive(Default)]
+struct Names<'de>(BTreeSet<Cow<'de, str>>);
+
+impl<'de> Names<'de> {
+    fn add<E: serde::de::Error>(&mut self, name: Cow<'de, str>) -> Result<(), E> {
+        let is_new = self.0.insert(name);
+        is_new.then_some(()).ok_or_else(|| E::custom("a member stands twice in an object"))
+    }
+}
+
+/// A value that is not read: it is checked like the others, and nothing of it is kept.
+struct Checked;
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CheckedVisitor)
+    }
+}
+
+struct CheckedVisitor;
+
+impl<'de> Visitor<'de> for CheckedVisitor {
+    type Value = Checked;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Checked, E> {
+        Ok(Checked)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Checked, E> {
+        Ok(Checked)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Checked, E> {
+        Ok(Checked)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Checked, E> {
+        Ok(Checked)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Checked, E> {
+        Ok(Checked)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Checked, E> {
+        Ok(Checked)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Checked, A::Error> {
+        while elements.next_element::<Checked>()?.is_some() {}
+        Ok(Checked)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Checked, A::Error> {
+        let mut names = Names::default();
+        while let Some(name) = entries.next_key::<Cow<'de, str>>()? {
+            entries.next_value::<Checked>()?;
+            names.add(name)?;
+        }
+        Ok(Checked)
     }
 }
 
@@ -241,7 +340,7 @@ mod tests {
     #[test]
     fn members_have_types_and_exact_names() {
         let mut members =
-            Members::parse(br#"{"token":5,"Token":"x","orgID":"12","userID":null,"p":{},"q":[1]}"#)
+            Members::parse(br#"{"token":5,"Token":"x","orgID":"12","userID":null,"resource":{},"permissions":[1]}"#)
                 .unwrap();
         assert_eq!(members.string("token").unwrap_err().to_string(), "`token` must be a string");
         assert_eq!(
@@ -249,8 +348,14 @@ mod tests {
             "id must have a length of 16 bytes"
         );
         assert_eq!(members.id::<portcullis::UserId>("userID"), Ok(None));
-        assert_eq!(members.objects("p").unwrap_err().to_string(), "`p` must be an array");
-        assert_eq!(members.objects("q").unwrap_err().to_string(), "each of `q` must be an object");
+        assert_eq!(
+            members.objects("resource").unwrap_err().to_string(),
+            "`resource` must be an array"
+        );
+        assert_eq!(
+            members.objects("permissions").unwrap_err().to_string(),
+            "each of `permissions` must be an object"
+        );
         assert_eq!(members.string("missing"), Ok(None));
     }
 

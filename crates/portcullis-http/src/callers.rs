@@ -91,6 +91,20 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Checks that the caller's token is active.
+    pub(crate) fn require_active(&self) -> Result<(), Envelope> {
+        match self.principal.is_active() {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Unauthorized, "token is inactive").into()),
+        }
+    }
+
+    /// Reads the caller's credential again, if it may have been changed since.
+    pub(crate) async fn revalidate(&mut self, engine: &Engine) -> Result<(), Error> {
+        self.principal = engine.revalidate(&self.principal).await?;
+        engine.on_behalf_of(&self.principal).require_active()
+    }
+
     /// The engine's operations on the caller's behalf.
     pub(crate) fn asks<'a>(&'a self, engine: &'a Engine) -> OnBehalfOf<'a> {
         engine.on_behalf_of(&self.principal).from_source(self.source)

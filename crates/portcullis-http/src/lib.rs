@@ -14,6 +14,7 @@ mod login;
 mod lookups;
 mod operations;
 mod original;
+mod paging;
 mod query;
 mod redact;
 mod router;

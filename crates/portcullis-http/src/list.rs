@@ -254,6 +254,14 @@ struct Ahead {
 }
 
 impl Rest {
+    /// Reads the next part, if the caller may still read.
+    async fn next_part(&mut self, after: AuthorizationId) -> Result<Listing<Described>, Error> {
+        self.caller.revalidate(&self.engine).await?;
+        let on_behalf = self.caller.asks(&self.engine);
+        let (filter, lookups) = (&self.filter, &mut self.lookups);
+        on_behalf.list_authorizations_in_parts(filter, Some(after), CHUNK, lookups).await
+    }
+
     /// Begins to read the parts that are left, if there are any. Of those that are not taken yet one
     /// waits, and one is being read.
     fn read_ahead(mut self) -> Option<Ahead> {
@@ -261,15 +269,7 @@ impl Rest {
         let (sender, parts) = mpsc::channel(1);
         let reading = async move {
             while let Some(after) = next {
-                let on_behalf = self.caller.asks(&self.engine);
-                let part = on_behalf
-                    .list_authorizations_in_parts(
-                        &self.filter,
-                        Some(after),
-                        CHUNK,
-                        &mut self.lookups,
-                    )
-                    .await;
+                let part = self.next_part(after).await;
                 next = part.as_ref().ok().and_then(|part| part.next);
                 if sender.send(part).await.is_err() {
                     return;
@@ -323,6 +323,27 @@ fn end(out: &mut Vec<u8>, empty: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A filter that a link forgets would be lost from the second page on.
+    #[test]
+    fn the_next_link_keeps_every_parameter_of_the_list() {
+        let id = "0000000000000001";
+        for name in PARAMETERS {
+            let value = match name {
+                "id" | "authID" | "orgID" | "userID" | "after" => id,
+                "status" => "inactive",
+                "permits" => "write:buckets",
+                "limit" => "7",
+                _ => "a name",
+            };
+            let value = utf8_percent_encode(value, UNRESERVED).to_string();
+            let asked = ListRequest::parse(&Query::parse(&format!("{name}={value}"))).unwrap();
+            let link = asked.next_link(AuthorizationId::from_u64(1), NonZeroUsize::new(7).unwrap());
+            // One authorization has no next page.
+            let is_kept = link.contains(&format!("{name}={value}"));
+            assert_eq!(is_kept, !asked.wants_one(), "{name}: {link}");
+        }
+    }
 
     #[tokio::test]
     async fn a_reader_that_is_gone_breaks_the_list_off_and_does_not_end_it() {

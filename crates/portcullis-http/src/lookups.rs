@@ -1,8 +1,6 @@
 //! Look-ups of orgs, users and buckets in the shapes of the v2 API: what existing clients ask
 //! around the management of authorizations. What the caller may not read is not there.
 
-use std::num::NonZeroUsize;
-
 use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
@@ -13,17 +11,11 @@ use serde::Serialize;
 use crate::authorizations::{PathId, answer, id as path_id};
 use crate::callers::Caller;
 use crate::envelope::Envelope;
-use crate::list::{id as query_id, parse_limit};
+use crate::list::id as query_id;
+use crate::paging::{PageLinks, PageQuery};
 use crate::query::Query;
 use crate::router::Api;
-use crate::wire::{BucketView, OrgView, SelfLink, UserView};
-
-/// The page size of the v2 API when none is asked for, and the largest.
-const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
-const MAX_LIMIT: usize = 100;
-
-/// How many are read at a time to fill a page, however small.
-const CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(499);
+use crate::wire::{BucketView, OrgView, UserView};
 
 fn not_found(message: impl Into<String>) -> Envelope {
     Error::new(ErrorKind::NotFound, message.into()).into()
@@ -31,81 +23,54 @@ fn not_found(message: impl Into<String>) -> Envelope {
 
 #[derive(Serialize)]
 struct Orgs {
-    links: SelfLink,
+    links: PageLinks,
     orgs: Vec<OrgView>,
 }
 
 #[derive(Serialize)]
 struct Users {
-    links: SelfLink,
+    links: PageLinks,
     users: Vec<UserView>,
 }
 
 #[derive(Serialize)]
 struct Buckets {
-    links: SelfLink,
+    links: PageLinks,
     buckets: Vec<BucketView>,
 }
 
-fn links(this: &str) -> SelfLink {
-    SelfLink { this: this.to_owned() }
-}
-
-fn page(query: &Query) -> Result<NonZeroUsize, Envelope> {
-    query.text("limit").map_or(Ok(DEFAULT_LIMIT), |text| parse_limit(&text, MAX_LIMIT))
-}
-
-/// Reads on until the page is full of what is wanted.
-macro_rules! collect_page {
-    ($limit:expr, $after:expr, $read:expr, $wanted:expr) => {{
-        let mut after = $after;
-        let mut found = Vec::new();
-        'pages: loop {
-            let page = $read(after).await?;
-            let Some(last) = page.last().map(|item| item.id) else {
-                break;
-            };
-            after = Some(last);
-            for item in page {
-                if $wanted(&item) {
-                    found.push(item.into());
-                    if found.len() == $limit.get() {
-                        break 'pages;
-                    }
-                }
-            }
-        }
-        found
-    }};
-}
+const ORGS: (&str, &[&str]) = ("/api/v2/orgs", &["org", "orgID"]);
+const USERS: (&str, &[&str]) = ("/api/v2/users", &["name", "id"]);
+const BUCKETS: (&str, &[&str]) = ("/api/v2/buckets", &["name", "id", "org", "orgID"]);
 
 pub(crate) async fn orgs(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Envelope> {
-    let query = Query::parse(query.as_deref().unwrap_or_default());
+    let (path, filters) = ORGS;
+    let raw = query.unwrap_or_default();
+    let query = Query::parse(&raw);
     let on_behalf = caller.asks(&api.engine);
     on_behalf.require_active()?;
     let directory = api.engine.directory();
+    let page = PageQuery::parse(&raw, filters)?;
     let by_id: Option<OrgId> = query_id(&query, "orgID")?;
-    let limit = page(&query)?;
-    let orgs: Vec<OrgView> = if let Some(name) = query.text("org") {
+    let found = if let Some(name) = query.text("org") {
         let found = directory.org_by_name(&name).await?;
         let found = found
             .filter(|org| on_behalf.may_read_org(org) && by_id.is_none_or(|id| id == org.id))
             .ok_or_else(|| not_found(format!("organization name \"{name}\" not found")))?;
-        vec![found.into()]
+        page.of_one(Some(found))
     } else if let Some(id) = by_id {
         let found = directory.org(id).await?.filter(|org| on_behalf.may_read_org(org));
-        vec![found.ok_or_else(|| not_found("organization not found"))?.into()]
+        page.of_one(Some(found.ok_or_else(|| not_found("organization not found"))?))
     } else {
-        let after = query_id(&query, "after")?;
-        collect_page!(limit, after, |after| directory.orgs(after, CHUNK), |org| {
-            on_behalf.may_read_org(org)
-        })
+        page.of(directory, None, |org| on_behalf.may_read_org(org)).await?
     };
-    Ok(answer(StatusCode::OK, &Orgs { links: links("/api/v2/orgs"), orgs }))
+    let links = page.links(path, &raw, filters, &found);
+    let orgs = found.items.into_iter().map(OrgView::from).collect();
+    Ok(answer(StatusCode::OK, &Orgs { links, orgs }))
 }
 
 pub(crate) async fn org(
@@ -123,27 +88,29 @@ pub(crate) async fn users(
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Envelope> {
-    let query = Query::parse(query.as_deref().unwrap_or_default());
+    let (path, filters) = USERS;
+    let raw = query.unwrap_or_default();
+    let query = Query::parse(&raw);
     let on_behalf = caller.asks(&api.engine);
     on_behalf.require_active()?;
     let directory = api.engine.directory();
+    let page = PageQuery::parse(&raw, filters)?;
     let by_id: Option<UserId> = query_id(&query, "id")?;
-    let limit = page(&query)?;
-    let users: Vec<UserView> = if let Some(name) = query.text("name") {
+    let found = if let Some(name) = query.text("name") {
         let found = directory.user_by_name(&name).await?;
         let found = found
             .filter(|user| on_behalf.may_read_user(user) && by_id.is_none_or(|id| id == user.id))
             .ok_or_else(|| not_found("user not found"))?;
-        vec![found.into()]
+        page.of_one(Some(found))
     } else if let Some(id) = by_id {
         let found = directory.user(id).await?.filter(|user| on_behalf.may_read_user(user));
-        vec![found.ok_or_else(|| not_found("user not found"))?.into()]
+        page.of_one(Some(found.ok_or_else(|| not_found("user not found"))?))
     } else {
-        let after = query_id(&query, "after")?;
-        collect_page!(limit, after, |after| directory.users(after, CHUNK), |user| on_behalf
-            .may_read_user(user))
+        page.of(directory, None, |user| on_behalf.may_read_user(user)).await?
     };
-    Ok(answer(StatusCode::OK, &Users { links: links("/api/v2/users"), users }))
+    let links = page.links(path, &raw, filters, &found);
+    let users = found.items.into_iter().map(UserView::from).collect();
+    Ok(answer(StatusCode::OK, &Users { links, users }))
 }
 
 pub(crate) async fn user(
@@ -169,13 +136,15 @@ pub(crate) async fn buckets(
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Envelope> {
-    let query = Query::parse(query.as_deref().unwrap_or_default());
+    let (path, filters) = BUCKETS;
+    let raw = query.unwrap_or_default();
+    let query = Query::parse(&raw);
     let on_behalf = caller.asks(&api.engine);
     on_behalf.require_active()?;
     let directory = api.engine.directory();
+    let page = PageQuery::parse(&raw, filters)?;
     let mut org: Option<OrgId> = query_id(&query, "orgID")?;
     let by_id: Option<BucketId> = query_id(&query, "id")?;
-    let limit = page(&query)?;
     if let Some(name) = query.text("org") {
         let found = directory.org_by_name(&name).await?;
         // An org that is not there has no buckets: the answer is that of one that may not be read.
@@ -186,35 +155,33 @@ pub(crate) async fn buckets(
         }));
     }
     let name = query.text("name");
-    let after = query_id(&query, "after")?;
-    let buckets: Vec<BucketView> = if let (Some(org), Some(name)) = (org, &name) {
-        let found = directory.bucket_by_name(org, name).await?;
-        let wanted = |bucket: &portcullis::Bucket| {
-            on_behalf.may_read_bucket(bucket) && by_id.is_none_or(|id| id == bucket.id)
-        };
-        found.filter(wanted).map(BucketView::from).into_iter().collect()
-    } else if let Some(id) = by_id {
-        let wanted = |bucket: &portcullis::Bucket| {
-            on_behalf.may_read_bucket(bucket)
-                && org.is_none_or(|org| org == bucket.org)
-                && name.as_deref().is_none_or(|name| name == bucket.name.as_str())
-        };
-        directory.bucket(id).await?.filter(wanted).map(BucketView::from).into_iter().collect()
-    } else {
-        collect_page!(
-            limit,
-            after,
-            |after| directory.buckets(org, after, CHUNK),
-            |bucket: &portcullis::Bucket| {
-                on_behalf.may_read_bucket(bucket)
-                    && name.as_deref().is_none_or(|name| name == bucket.name.as_str())
-            }
-        )
+    let wanted = |bucket: &portcullis::Bucket| {
+        on_behalf.may_read_bucket(bucket)
+            && by_id.is_none_or(|id| id == bucket.id)
+            && org.is_none_or(|org| org == bucket.org)
+            && name.as_deref().is_none_or(|name| name == bucket.name.as_str())
     };
-    if let (Some(name), true) = (&name, buckets.is_empty()) {
+    // What is named is not there, or it is on another page.
+    let mut is_there = true;
+    let found = if let (Some(org), Some(name)) = (org, &name) {
+        let found = directory.bucket_by_name(org, name).await?.filter(wanted);
+        is_there = found.is_some();
+        page.of_one(found)
+    } else if let Some(id) = by_id {
+        let found = directory.bucket(id).await?.filter(wanted);
+        is_there = found.is_some();
+        page.of_one(found)
+    } else {
+        let found = page.of(directory, org, wanted).await?;
+        is_there &= !found.items.is_empty();
+        found
+    };
+    if let (Some(name), false) = (&name, is_there) {
         return Err(not_found(format!("bucket \"{name}\" not found")));
     }
-    Ok(answer(StatusCode::OK, &Buckets { links: links("/api/v2/buckets"), buckets }))
+    let links = page.links(path, &raw, filters, &found);
+    let buckets = found.items.into_iter().map(BucketView::from).collect();
+    Ok(answer(StatusCode::OK, &Buckets { links, buckets }))
 }
 
 pub(crate) async fn bucket(

@@ -55,6 +55,11 @@ impl<'a> Parameter<'a> {
         }
     }
 
+    /// Returns the beginning of the name as it stands, for a message.
+    pub(crate) fn shown_name(self) -> String {
+        format!("`{}`", self.name.escape_debug().take(64).collect::<String>())
+    }
+
     /// Returns the value, if it can be read.
     pub(crate) fn value(self) -> Option<Encoded<'a>> {
         Encoded::read(self.value)

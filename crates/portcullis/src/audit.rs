@@ -110,6 +110,8 @@ pub enum AuditAction {
     /// Somebody who was known was let in although the store could not be asked, as the operator
     /// allows for a time. Reported once for each credential in each outage.
     LogInInGrace,
+    /// An inactive credential was made active again, by an update that is reported besides.
+    Reactivate,
     /// A record was to be read. Reported only when that was refused.
     Read,
     /// A password's hash was computed anew, with the current parameters. The password is the same.

@@ -14,6 +14,7 @@ mod list;
 mod login_line;
 mod lookups;
 mod order;
+mod paging;
 mod permissions;
 mod routes;
 mod support;

@@ -1,5 +1,7 @@
 //! Managing authorizations, trusted: nobody's permissions are checked here.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::Engine;
 use super::describe::Lookups;
 use super::records::WriteError;
@@ -7,8 +9,8 @@ use super::report::By;
 use crate::password::{Password, PasswordHash};
 use crate::store::{Kind, Modified, Operation, StoreError, StoreExt, Taken};
 use crate::{
-    AuditAction, AuditRecord, Authorization, AuthorizationId, AuthorizationUpdate, Error,
-    ErrorKind, NewAuthorization, OrgId, Permission, ResourceType, UserId,
+    AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId, AuthorizationUpdate,
+    Error, ErrorKind, NewAuthorization, OrgId, Permission, ResourceType, UserId,
 };
 
 /// The most permissions of one authorization, and the longest description: what fits into a
@@ -185,21 +187,27 @@ impl Engine {
         update: AuthorizationUpdate,
     ) -> Result<Authorization, Error> {
         let record = AuditRecord::new(Kind::Authorization, id.untyped());
-        let work = async { self.update_checked(id, &update, |_| Ok(())).await };
+        let work = async { self.update_checked(By::HOST, id, &update, |_| Ok(())).await };
         self.audited(By::HOST, AuditAction::Update, record, |_| None, work).await
     }
 
+    /// Makes the change. That an inactive credential is active again is reported by itself, before
+    /// the change as a whole: clients that mean to change only the description send a status as well.
     pub(super) async fn update_checked(
         &self,
+        by: By<'_>,
         id: AuthorizationId,
         update: &AuthorizationUpdate,
         check: impl Fn(&Authorization) -> Result<(), Error> + Send + Sync,
     ) -> Result<Authorization, Error> {
         check_description(update.description.as_deref().unwrap_or_default())?;
         let now = self.now();
+        let reactivates = AtomicBool::new(false);
         let change = |authorization: &mut Authorization| {
             check(authorization)?;
             if let Some(status) = update.status {
+                let was_active = authorization.status.is_active();
+                reactivates.store(!was_active && status.is_active(), Ordering::Relaxed);
                 authorization.status = status;
             }
             if let Some(description) = &update.description {
@@ -208,7 +216,13 @@ impl Engine {
             authorization.updated_at = now;
             Ok(())
         };
-        self.change(id, change, &[]).await
+        let changed = self.change(id, change, &[]).await?;
+        if reactivates.into_inner() {
+            let name = changed.username.as_str();
+            let record = AuditRecord::new(Kind::Authorization, id.untyped()).with_name(name);
+            self.report(by.actor, by.source, AuditAction::Reactivate, record, AuditOutcome::Done);
+        }
+        Ok(changed)
     }
 
     /// Replaces the permissions.

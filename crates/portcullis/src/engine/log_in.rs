@@ -279,7 +279,11 @@ impl Engine {
     }
 
     /// Tells what stands against a credential of the user in the org, and when that was seen.
-    async fn standing(&self, user: UserId, org: OrgId) -> Result<(Option<Refusal>, Seen), Error> {
+    pub(super) async fn standing(
+        &self,
+        user: UserId,
+        org: OrgId,
+    ) -> Result<(Option<Refusal>, Seen), Error> {
         let (user_stands, seen) = self.stands(Standing::User(user.untyped())).await?;
         if !user_stands {
             return Ok((Some(Refusal::User), seen));

@@ -11,6 +11,7 @@ mod on_behalf_of;
 mod records;
 mod rehash;
 mod report;
+mod revalidate;
 mod set_up;
 mod snapshot;
 mod tenants;

@@ -207,7 +207,9 @@ impl<'a> OnBehalfOf<'a> {
             let update = draft.validate()?;
             let authorization = self
                 .engine
-                .update_checked(id, &update, |current| self.require_read_and_write(current))
+                .update_checked(self.by(), id, &update, |current| {
+                    self.require_read_and_write(current)
+                })
                 .await?;
             // Somebody may have replaced the permissions meanwhile. The change is made by now, so that
             // a name that cannot be looked up is left out.

@@ -105,6 +105,18 @@ async fn every_change_is_reported_with_who_made_it() {
     let off = AuthorizationUpdate::status(Status::Inactive);
     caller.update_authorization(id, off).await.unwrap();
     assert_eq!(world.audit.one().0, "update");
+    // A change that makes it active again says so, and says it once.
+    let actions = |taken: Vec<(String, String, String, Value)>| -> Vec<String> {
+        taken.into_iter().map(|(action, ..)| action).collect()
+    };
+    for (update, expected) in [
+        (AuthorizationUpdate::description("off"), &["update"][..]),
+        (AuthorizationUpdate::status(Status::Active), &["reactivate", "update"]),
+        (AuthorizationUpdate::status(Status::Active), &["update"]),
+    ] {
+        caller.update_authorization(id, update).await.unwrap();
+        assert_eq!(actions(world.audit.take()), expected);
+    }
     let grant = world.engine.authorization(id).await.unwrap().unwrap().permissions;
     caller.set_permissions(id, grant).await.unwrap();
     assert_eq!(world.audit.one().0, "setPermissions");
