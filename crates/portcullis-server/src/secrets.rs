@@ -42,7 +42,11 @@ impl PasswordArgs {
             return read_file(path).map(Some);
         }
         let variable = env::var_os(VARIABLE).filter(|password| !password.is_empty());
-        Ok(variable.map(|password| Zeroizing::new(password.into_encoded_bytes())))
+        let Some(variable) = variable else { return Ok(None) };
+        let mut password = Zeroizing::new(variable.into_encoded_bytes());
+        strip_line_end(&mut password);
+        refuse_mark(&password).with_context(|| format!("cannot use the password in {VARIABLE}"))?;
+        Ok(Some(password))
     }
 
     /// Returns the password that is to be set; asks for it, twice, when none was given.
@@ -67,7 +71,9 @@ impl PasswordArgs {
 
 fn prompt(text: &str) -> anyhow::Result<Secret> {
     let password = rpassword::prompt_password(text).context("cannot ask for the password")?;
-    Ok(Zeroizing::new(password.into_bytes()))
+    let mut password = Zeroizing::new(password.into_bytes());
+    strip_line_end(&mut password);
+    Ok(password)
 }
 
 /// Reads up to the first line end. What follows it is left alone.
@@ -89,6 +95,7 @@ fn first_line(mut input: impl Read) -> io::Result<Secret> {
         }
     }
     strip_line_end(&mut line);
+    refuse_mark(&line)?;
     Ok(line)
 }
 
@@ -99,12 +106,25 @@ fn read_file(path: &Path) -> anyhow::Result<Secret> {
         .and_then(|file| file.take(LIMIT as u64).read_to_end(&mut content))
         .with_context(cannot_read)?;
     strip_line_end(&mut content);
+    refuse_mark(&content).with_context(cannot_read)?;
     if content.contains(&b'\n') {
         bail!("{}: it has more than one line", cannot_read());
     }
     Ok(content)
 }
 
+/// Refuses a byte order mark, which editors put before a text and do not show: with it the password
+/// would be another one.
+fn refuse_mark(password: &[u8]) -> io::Result<()> {
+    let marks: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+    if marks.iter().any(|mark| password.starts_with(mark)) {
+        let why = "it begins with a byte order mark: save it as UTF-8 without one";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok(())
+}
+
+/// Takes one line end away, as everywhere a password is read.
 fn strip_line_end(line: &mut Secret) {
     if line.ends_with(b"\n") {
         line.pop();
@@ -133,6 +153,21 @@ mod tests {
             assert_eq!(first_line(input.as_bytes()).unwrap().as_slice(), password.as_bytes());
         }
         assert!(first_line(io::empty()).is_err());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_refused_with_a_word() {
+        for text in [&b"\xef\xbb\xbfsecret\n"[..], b"\xff\xfes\0", b"\xfe\xff\0s"] {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text).unwrap();
+            let errors = [
+                crate::failure::describe(&read_file(file.path()).unwrap_err()),
+                first_line(text).unwrap_err().to_string(),
+            ];
+            for error in errors {
+                assert!(error.contains("byte order mark") && !error.contains("secret"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -43,7 +43,11 @@ impl Argon2Text {
 
     /// Reads any hash of Argon2id.
     fn parse_any(text: &str) -> Result<Self, InvalidPasswordHash> {
-        let unknown = || InvalidPasswordHash::Unknown;
+        let unknown = || {
+            why(text).map_or(InvalidPasswordHash::Unknown, |reason| {
+                InvalidPasswordHash::Unsupported { reason }
+            })
+        };
         let hash = phc::PasswordHash::new(text).map_err(|_| unknown())?;
         let known = ["m", "t", "p"];
         if hash.algorithm.as_str() != "argon2id"
@@ -64,6 +68,49 @@ impl Argon2Text {
             return Err(unknown());
         }
         Ok(Self { params, version, salt, output })
+    }
+}
+
+/// What is wrong with a text that looks like a hash of Argon2.
+fn why(text: &str) -> Option<&'static str> {
+    let (algorithm, rest) = text.strip_prefix('$')?.split_once('$')?;
+    match algorithm {
+        "argon2id" => {}
+        "argon2i" => return Some("it is one of Argon2i, and only Argon2id is taken"),
+        "argon2d" => return Some("it is one of Argon2d, and only Argon2id is taken"),
+        _ => return None,
+    }
+    let (version, rest) = match rest.strip_prefix("v=").and_then(|rest| rest.split_once('$')) {
+        Some((version, rest)) => (version, rest),
+        None => ("16", rest),
+    };
+    if !["16", "19"].contains(&version) {
+        return Some("its version is neither 16 nor 19");
+    }
+    let mut parts = rest.split('$');
+    let (params, salt, output) = (parts.next()?, parts.next(), parts.next());
+    for param in params.split(',') {
+        match param.split_once('=').map(|(name, _)| name) {
+            Some("m" | "t" | "p") => {}
+            Some("data") => return Some("it has associated data (`data`), which is not supported"),
+            Some("keyid") => {
+                return Some("it needs a secret key (`keyid`), which is not supported");
+            }
+            _ => return Some("it has other parameters than `m`, `t` and `p`"),
+        }
+    }
+    if params.split(',').count() != 3 {
+        return Some("it has not each of the parameters `m`, `t` and `p` once");
+    }
+    let length = |part: Option<&str>| part.map_or(0, |part| part.len() * 3 / 4);
+    match (length(salt), length(output)) {
+        (0..8, _) => Some("its salt is shorter than 8 bytes"),
+        (salt, _) if salt > phc::Salt::MAX_LENGTH => Some("its salt is longer than 48 bytes"),
+        (_, 0..16) => Some("its output is shorter than 16 bytes"),
+        (_, output) if output > phc::Output::MAX_LENGTH => {
+            Some("its output is longer than 64 bytes")
+        }
+        _ => None,
     }
 }
 

@@ -68,18 +68,62 @@ impl BcryptHash {
         let text = parts.to_string();
         let digits = text.len().checked_sub(HASH_DIGITS).and_then(|start| text.get(start..));
         let equal = digits.is_some_and(|digits| digits.as_bytes().ct_eq(&self.digits).into());
+        if equal && password.len() > MAX_PASSWORD_BYTES {
+            tracing::warn!(
+                "a log-in is refused: its password is longer than the 72 bytes that the bcrypt hash of \
+                 an import is of, which do match: set the password anew"
+            );
+        }
         equal && (1..=MAX_PASSWORD_BYTES).contains(&password.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     const SECRET_PASS_1: &str = "$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6";
 
     fn matches(hash: &str, password: &[u8]) -> bool {
         BcryptHash::parse(hash).unwrap().matches(password)
+    }
+
+    /// Counts warnings.
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl tracing::Subscriber for Warnings {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() == tracing::Level::WARN
+        }
+
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn the_log_tells_of_a_password_that_is_too_long_for_its_hash_and_of_no_other() {
+        let hash = bcrypt::hash_with_salt([b'a'; 72], 4, [7; 16]).unwrap().to_string();
+        let warnings = Arc::new(AtomicUsize::new(0));
+        tracing::subscriber::with_default(Warnings(Arc::clone(&warnings)), || {
+            assert!(matches(&hash, &[b'a'; 72]));
+            assert!(!matches(&hash, &[b'b'; 73]));
+            assert_eq!(warnings.load(Ordering::Relaxed), 0);
+            assert!(!matches(&hash, &[b'a'; 73]));
+            assert_eq!(warnings.load(Ordering::Relaxed), 1);
+        });
     }
 
     #[test]

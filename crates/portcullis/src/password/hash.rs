@@ -105,14 +105,17 @@ impl PasswordHash {
     /// The highest cost of a bcrypt hash that is accepted: about 1.6 s of one core.
     pub const MAX_BCRYPT_COST: u32 = 14;
 
-    /// Reads the text and checks what computing it would cost.
+    /// Reads the text and checks what computing it would cost. One line end after it does not count.
     ///
     /// # Errors
     ///
-    /// [`InvalidPasswordHash::Unknown`] when it is neither of the two forms, and
+    /// [`InvalidPasswordHash::Unknown`] when it is neither of the two forms,
+    /// [`InvalidPasswordHash::Unsupported`] when it is of a kind that is not computed here, and
     /// [`InvalidPasswordHash::Params`] or [`InvalidPasswordHash::BcryptCost`] when it would cost
     /// too much (or, for bcrypt, less than bcrypt can).
     pub fn parse(text: &str) -> Result<Self, InvalidPasswordHash> {
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
         let scheme = if text.starts_with("$2") {
             let bcrypt = BcryptHash::parse(text).ok_or(InvalidPasswordHash::Unknown)?;
             if !(BcryptHash::MIN_COST..=Self::MAX_BCRYPT_COST).contains(&bcrypt.cost()) {
@@ -268,6 +271,12 @@ pub enum InvalidPasswordHash {
     /// Argon2id with a parameter out of bounds.
     #[error("password hash: {0}")]
     Params(#[from] InvalidHashParams),
+    /// A hash that can be read and is not taken.
+    #[error("password hash: {reason}")]
+    Unsupported {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// Neither Argon2id in PHC form nor bcrypt.
     #[error("password hash: neither an Argon2id PHC string nor bcrypt")]
     Unknown,
@@ -422,18 +431,53 @@ mod tests {
             "plain-text-password",
             "$",
             "$argon2id",
-            "$argon2id$v=19$m=8,t=1,p=1",
-            "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ",
-            "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$",
-            "$argon2id$v=19$m=8,t=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
-            "$argon2i$v=19$m=8,t=1,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
-            "$argon2id$v=18$m=8,t=1,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
             "$scrypt$ln=16,r=8,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
             "$2b$04$tooshort",
             "$1$abcdefgh$0123456789",
         ] {
             assert_eq!(PasswordHash::parse(text), Err(InvalidPasswordHash::Unknown), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_hash_that_is_not_taken_is_refused_with_what_is_wrong_and_not_repeated() {
+        const SALT: &str = "c29tZXNhbHQ";
+        const OUTPUT: &str = "CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+        let (long, short) = ("c29tZXNhbHQ".repeat(7), "c29tZQ");
+        for (text, reason) in [
+            (format!("$argon2i$v=19$m=8,t=1,p=1${SALT}${OUTPUT}"), "one of Argon2i,"),
+            (format!("$argon2d$v=19$m=8,t=1,p=1${SALT}${OUTPUT}"), "one of Argon2d,"),
+            (format!("$argon2id$v=18$m=8,t=1,p=1${SALT}${OUTPUT}"), "neither 16 nor 19"),
+            (format!("$argon2id$v=19$m=8,t=1,p=1,data=AAAA${SALT}${OUTPUT}"), "(`data`)"),
+            (format!("$argon2id$v=19$m=8,t=1,p=1,keyid=AAAA${SALT}${OUTPUT}"), "(`keyid`)"),
+            (format!("$argon2id$v=19$m=8,t=1,p=1,x=1${SALT}${OUTPUT}"), "other parameters"),
+            (format!("$argon2id$v=19$m=8,t=1${SALT}${OUTPUT}"), "not each of the parameters"),
+            (format!("$argon2id$v=19$m=8,t=1,p=1${short}${OUTPUT}"), "salt is shorter than 8"),
+            (format!("$argon2id$v=19$m=8,t=1,p=1${long}${OUTPUT}"), "salt is longer than 48"),
+            (format!("$argon2id$v=19$m=8,t=1,p=1${SALT}${short}"), "output is shorter than 16"),
+            (
+                format!("$argon2id$v=19$m=8,t=1,p=1${SALT}${OUTPUT}{OUTPUT}{OUTPUT}"),
+                "longer than 64",
+            ),
+            (format!("$argon2id$v=19$m=8,t=1,p=1${SALT}"), "output is shorter than 16"),
+            ("$argon2id$v=19$m=8,t=1,p=1".to_owned(), "salt is shorter than 8"),
+        ] {
+            let error = PasswordHash::parse(&text).unwrap_err();
+            let shown = error.to_string();
+            assert!(matches!(error, InvalidPasswordHash::Unsupported { .. }), "{text}: {shown}");
+            assert!(shown.contains(reason) && !shown.contains("c29t"), "{text}: {shown}");
+        }
+    }
+
+    #[test]
+    fn one_line_end_after_a_hash_does_not_count() {
+        let text =
+            "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+        for end in ["\n", "\r\n"] {
+            let hash = PasswordHash::parse(&format!("{text}{end}")).unwrap();
+            assert_eq!(hash.expose(), text);
+        }
+        assert!(PasswordHash::parse(&format!("{text}\n\n")).is_err());
     }
 
     proptest::proptest! {
