@@ -58,6 +58,8 @@ pub(crate) struct Connection {
     statements: HashMap<(&'static str, Ask), Statement>,
     answer_timeout: Duration,
     history: History,
+    is_read_only: bool,
+    made: Instant,
     /// When it was made, in terms of whom one believed to be the primary.
     pub(crate) era: Era,
     /// When it was used last.
@@ -65,7 +67,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to a server that can be written to, with a session as these statements set it up.
+    /// Connects to a primary, with a session as these statements set it up.
     pub(crate) async fn open(
         config: &Config,
         tls: Option<&Tls>,
@@ -84,7 +86,9 @@ impl Connection {
             }
         };
         client.batch_execute(session).await?;
-        let history = History::read(&client.query_one(dialect::HISTORY, &[]).await?)?;
+        let row = client.query_one(dialect::HISTORY, &[]).await?;
+        let history =
+            History::read(&row)?.ok_or_else(|| Failure::Lost("it is a standby".into()))?;
         Ok(Self {
             client,
             driver,
@@ -92,6 +96,8 @@ impl Connection {
             statements: HashMap::new(),
             answer_timeout,
             history,
+            is_read_only: row.try_get(2)?,
+            made: Instant::now(),
             era: Era::default(),
             used: Instant::now(),
         })
@@ -100,6 +106,22 @@ impl Connection {
     /// Which history of which database it works on.
     pub(crate) fn history(&self) -> &History {
         &self.history
+    }
+
+    /// Tells whether the database was read-only for its clients when this was made
+    /// (`default_transaction_read_only`).
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
+    /// Refuses where it is.
+    pub(crate) fn writable(&self) -> Result<(), Failure> {
+        if self.is_read_only { Err(Failure::ReadOnly) } else { Ok(()) }
+    }
+
+    /// When it was made.
+    pub(crate) fn made(&self) -> Instant {
+        self.made
     }
 
     /// What ends it from elsewhere.

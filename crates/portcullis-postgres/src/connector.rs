@@ -235,13 +235,14 @@ impl Connector {
 
     /// Tells which of two hosts that can be written to is the primary.
     fn is_better(&self, (number, one): (usize, &Connection), other: &(usize, Connection)) -> bool {
+        let (is_read_only, other_is) = (one.is_read_only(), other.1.is_read_only());
         let (one, others) = (one.history(), other.1.history());
         if others.is_before(one) || one.is_before(others) {
             return others.is_before(one);
         }
-        // None is: stay where we are, else the order counts.
+        // None is: one that may be written to, or stay where we are, else the order counts.
         let former = self.known().former;
-        (number != former, number) < (other.0 != former, other.0)
+        (is_read_only, number != former, number) < (other_is, other.0 != former, other.0)
     }
 
     async fn try_host(&self, number: usize) -> Result<Connection, Failure> {

@@ -40,9 +40,10 @@ pub(crate) fn session(schema: &str, statement_timeout: Duration) -> String {
 
 /// Sets up the session that [looks](NEWS) for changes, besides.
 ///
-/// What there is to find is at the end of the index, and statistics of yesterday do not know it.
-pub(crate) const LOOKING: &str =
-    "SET plan_cache_mode TO force_custom_plan; SET enable_seqscan TO off";
+/// What there is to find is at the end of the index, and statistics of yesterday do not know it. It
+/// writes nothing, and is told when the server becomes read-only.
+pub(crate) const LOOKING: &str = "SET plan_cache_mode TO force_custom_plan; SET enable_seqscan TO off; \
+     RESET default_transaction_read_only";
 
 /// What the server is, and what is there: its version, its encoding, whether there is a schema `$1`,
 /// and a table `meta` in it.
@@ -56,13 +57,15 @@ pub(crate) const IDENTIFY: &str = "SELECT current_setting('server_version_num'):
 pub(crate) const LOCK_MIGRATIONS: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
      SELECT pg_advisory_xact_lock(5793171302174064244)";
 
-/// Which [history](History) of which database the connection works on. A connection to a primary
-/// never sees it change.
+/// Which [history](History) of which database the connection works on, and whether its operator has
+/// made it read-only. A connection to a primary never sees its history change; a standby has none.
 pub(crate) const HISTORY: &str = "SELECT concat_ws(' ', \
          (SELECT oid FROM pg_database WHERE datname = current_database()), \
          CASE WHEN has_function_privilege('pg_control_system()', 'execute') \
              THEN (SELECT system_identifier FROM pg_control_system()) END), \
-         substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)";
+         CASE WHEN NOT pg_is_in_recovery() \
+         THEN substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END, \
+     (SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only') = 'on'";
 
 /// What was committed since an earlier look, and what the next one needs to know.
 ///
@@ -73,7 +76,8 @@ pub(crate) const HISTORY: &str = "SELECT concat_ws(' ', \
 ///
 /// `seq` is the order in which the changes of one record were made: a record is locked before its
 /// change is noted. It is not the order of commits, which is why nothing is ever read by `seq >`.
-pub(crate) const NEWS: &str = "SELECT h.snapshot, h.store, h.trimmed, c.batch, c.kind, c.id \
+pub(crate) const NEWS: &str = "SELECT h.snapshot, h.store, h.trimmed, c.batch, c.kind, c.id, \
+         current_setting('default_transaction_read_only') = 'on' AS read_only \
      FROM (SELECT pg_current_snapshot()::text AS snapshot, \
              concat_ws(' ', to_regclass('changes')::oid, \
                  (SELECT value FROM meta WHERE name = 'incarnation')) AS store, \
@@ -87,7 +91,8 @@ pub(crate) const NEWS: &str = "SELECT h.snapshot, h.store, h.trimmed, c.batch, c
 pub(crate) const NOW: &str = "SELECT pg_current_snapshot()::text, \
      concat_ws(' ', to_regclass('changes')::oid, \
          (SELECT value FROM meta WHERE name = 'incarnation')), \
-     (SELECT value FROM meta WHERE name = 'trimmed')";
+     (SELECT value FROM meta WHERE name = 'trimmed'), \
+     current_setting('default_transaction_read_only') = 'on' AS read_only";
 
 /// Lets one node at a time go on.
 pub(crate) const MAY_TRIM: &str = "SELECT pg_try_advisory_xact_lock(5793171302174064245)";
@@ -113,9 +118,10 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Reads the answer to [`HISTORY`].
-    pub(crate) fn read(row: &Row) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self { database: row.try_get(0)?, timeline: row.try_get(1)? })
+    /// Reads the answer to [`HISTORY`]. `None` is that of a standby.
+    pub(crate) fn read(row: &Row) -> Result<Option<Self>, tokio_postgres::Error> {
+        let (database, timeline): (_, Option<_>) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(timeline.map(|timeline| Self { database, timeline }))
     }
 
     /// Tells whether a primary with this history was replaced by one with the other.

@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     Database { code: String, message: String },
     #[error("the connection failed: {0}")]
     Lost(String),
+    #[error("the database is read-only: `default_transaction_read_only` is on")]
+    ReadOnly,
     #[error("no answer within {0:?}")]
     Silent(Duration),
     #[error("{0}")]
@@ -67,6 +69,7 @@ impl Failure {
             Self::Lost(_) => Remedy::Elsewhere,
             Self::Busy { .. }
             | Self::Connect { .. }
+            | Self::ReadOnly
             | Self::Silent(_)
             | Self::Unusable(_)
             | Self::Undone { .. } => Remedy::None,
@@ -77,6 +80,7 @@ impl Failure {
     pub(crate) fn ends_connection(&self) -> bool {
         match self {
             Self::Database { .. } => self.remedy() == Remedy::Elsewhere,
+            Self::ReadOnly => false,
             _ => true,
         }
     }

@@ -60,6 +60,7 @@ struct Seen {
     snapshot: Snapshot,
     history: History,
     store: String,
+    is_read_only: bool,
 }
 
 impl Follower {
@@ -155,6 +156,14 @@ impl Follower {
         let rows = answer_within(LONGEST_LOOK.min(eye.connection.answer_limit()), rows).await?;
         let first = rows.first().ok_or(Failure::Unusable("it does not say what can be seen"))?;
         let (snapshot, store, trimmed) = head(first)?;
+        let is_read_only: bool = first.try_get("read_only")?;
+        if seen.is_read_only != is_read_only {
+            self.pool.turn();
+            match is_read_only {
+                true => tracing::warn!("the database has become read-only: changes are refused"),
+                false => tracing::info!("the database is no longer read-only"),
+            }
+        }
         let changes = match rows.len() > MOST_CHANGES {
             true => None,
             false => rows.iter().filter_map(change).collect::<Option<Vec<_>>>(),
@@ -165,7 +174,7 @@ impl Follower {
             _ => self.announcements.missed(&told),
         }
         let history = eye.connection.history().clone();
-        self.seen = Some(Seen { snapshot, history, store });
+        self.seen = Some(Seen { snapshot, history, store, is_read_only });
         self.looked = as_of;
         self.announcements.feed().fresh(as_of);
         Ok(())
@@ -179,7 +188,7 @@ impl Follower {
         }
         self.trimmed = Instant::now();
         match trim(&self.pool, self.keep).await {
-            Ok(0) | Err(NoConnection::Closed) => {}
+            Ok(0) | Err(NoConnection::Closed | NoConnection::Failed(Failure::ReadOnly)) => {}
             Ok(changes) => tracing::debug!(changes, "deleted old changes"),
             Err(NoConnection::Failed(failure)) => {
                 tracing::warn!(%failure, "cannot delete old changes");
@@ -198,8 +207,10 @@ impl Eye {
 
     /// Begins here.
     async fn now(&self) -> Result<Seen, Failure> {
-        let (snapshot, store, _) = head(&self.connection.row(dialect::NOW, &[]).await?)?;
-        Ok(Seen { snapshot, history: self.connection.history().clone(), store })
+        let row = self.connection.row(dialect::NOW, &[]).await?;
+        let (snapshot, store, _) = head(&row)?;
+        let history = self.connection.history().clone();
+        Ok(Seen { snapshot, history, store, is_read_only: row.try_get("read_only")? })
     }
 }
 
@@ -226,7 +237,7 @@ fn change(row: &Row) -> Option<Option<Found>> {
 
 /// Deletes changes that are older than `keep`, and returns how many.
 async fn trim(pool: &Arc<Pool>, keep: Duration) -> Result<i64, NoConnection> {
-    let mut lease = pool.take().await?;
+    let mut lease = pool.take_to_write().await?;
     let mut all = 0;
     loop {
         let trimmed = match lease.for_transaction() {

@@ -54,7 +54,7 @@ impl Maintain for PostgresStore {
     /// PostgreSQL's own indexes are made anew as well, for which the database's user must own the
     /// tables. Reads and commits wait meanwhile.
     async fn rebuild_entries(&self) -> Result<(), StoreError> {
-        let mut lease = self.pool.take().await?;
+        let mut lease = self.pool.take_to_write().await?;
         // Whatever goes wrong, the connection ends, and the transaction with it, wherever it was.
         rebuild(lease.for_transaction()?).await?;
         lease.transaction_is_over();

@@ -9,7 +9,7 @@ use portcullis::{RandomUnavailable, SystemRandom};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio_postgres::Config;
-use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{ChannelBinding, SslMode};
 
 use crate::announcements::Announcements;
 use crate::connection::Connection;
@@ -21,7 +21,7 @@ use crate::options::PostgresOptions;
 use crate::pool::Pool;
 use crate::schema::{self, FORMAT, Found};
 use crate::tls::Tls;
-use crate::url::{self, Address, Host};
+use crate::url::{self, Address, Binding, Host};
 use crate::write::Writer;
 use crate::{PostgresStore, passwords};
 
@@ -97,6 +97,12 @@ pub enum OpenError {
         /// The format that this version writes.
         supported: i64,
     },
+    /// A setting is out of bounds, of the [options](PostgresOptions) or in the address.
+    #[error("{reason}")]
+    Options {
+        /// Which setting, its value, and what it may be.
+        reason: String,
+    },
     /// The system gave no random bytes.
     #[error(transparent)]
     Random(#[from] RandomUnavailable),
@@ -161,6 +167,7 @@ pub(crate) async fn rename(
         |failure: Failure| OpenError::Database { place: place.clone(), source: failure.into() };
     let rename =
         format!("{BEGIN}; ALTER SCHEMA \"{}\" RENAME TO \"{schema}\"; {COMMIT}", options.schema);
+    connection.writable().map_err(refused)?;
     connection.run(&rename).await.map_err(refused)
 }
 
@@ -174,6 +181,7 @@ pub(crate) async fn remove(mut options: PostgresOptions, url: &str) -> Result<()
         Found::Absent | Found::Store { .. } | Found::Unsuitable(_) => {}
     }
     let remove = format!("{BEGIN}; DROP SCHEMA IF EXISTS \"{}\" CASCADE; {COMMIT}", options.schema);
+    connection.writable().map_err(refused)?;
     connection.run(&remove).await.map_err(refused)
 }
 
@@ -185,6 +193,7 @@ async fn connect(
     check_name(&options.schema)?;
     let address = Address::parse(url).map_err(|reason| OpenError::Address { reason })?;
     options.heed(&address);
+    options.check().map_err(|reason| OpenError::Options { reason })?;
     let place = address.place();
     let connector = Arc::new(connector(options, &address)?);
     match connector.connect().await {
@@ -226,6 +235,7 @@ async fn prepare(
         _ => false,
     };
     if options.create && migrates {
+        connection.writable().map_err(refused)?;
         created = schema::migrate(connection, schema).await.map_err(refused)?;
         found = schema::identify(connection, schema).await.map_err(refused)?;
     }
@@ -277,7 +287,6 @@ fn target(options: &PostgresOptions, address: &Address, host: &(Host, u16)) -> T
         .port(host.1)
         .application_name(address.application.as_deref().unwrap_or("portcullis"))
         .connect_timeout(options.connect_timeout)
-        .target_session_attrs(TargetSessionAttrs::ReadWrite)
         .keepalives_idle(ALIVE)
         .keepalives_interval(ALIVE / 4)
         .keepalives_retries(3)
@@ -292,6 +301,11 @@ fn target(options: &PostgresOptions, address: &Address, host: &(Host, u16)) -> T
     }
     let tls = address.tls.is_some() && matches!(host.0, Host::Name(_));
     config.ssl_mode(if tls { SslMode::Require } else { SslMode::Disable });
+    config.channel_binding(match address.channel_binding {
+        Binding::Disable => ChannelBinding::Disable,
+        Binding::Prefer => ChannelBinding::Prefer,
+        Binding::Require => ChannelBinding::Require,
+    });
     let given = address.password.clone().or_else(|| options.given_password());
     let password =
         given.or_else(|| passwords::find(address.passfile.as_deref(), host, database, user));

@@ -25,7 +25,7 @@ use crate::url::Address;
 /// # }
 /// ```
 ///
-/// Whatever is out of bounds is taken as the nearest that is not.
+/// What is out of bounds is refused when the store is opened.
 #[derive(Clone)]
 #[must_use]
 pub struct PostgresOptions {
@@ -81,38 +81,34 @@ impl PostgresOptions {
     /// with it how many calls can be carried out at a time. Default: 16. From 1 to 1,000; all nodes
     /// together need fewer than the server's `max_connections`.
     pub fn pool_size(self, pool_size: u32) -> Self {
-        Self { pool_size: pool_size.clamp(1, 1_000), ..self }
+        Self { pool_size, ..self }
     }
 
     /// Sets how long a host may take to let us in, unless the address says so. Default: 5 seconds.
     /// From 100 milliseconds to a minute. While no host does, calls fail as unavailable after twice
     /// this time at the most.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
-        let bounds = (Duration::from_millis(100), Duration::from_secs(60));
-        Self { connect_timeout: timeout.clamp(bounds.0, bounds.1), ..self }
+        Self { connect_timeout: timeout, ..self }
     }
 
     /// Sets how long a statement may take, waiting for locks included. Default: 10 seconds. From
     /// 100 milliseconds to an hour. A server that has not answered after a quarter more, and a
     /// second, is taken for dead; a commit too, of which nobody knows then whether it happened.
     pub fn statement_timeout(self, timeout: Duration) -> Self {
-        let bounds = (Duration::from_millis(100), Duration::from_secs(60 * 60));
-        Self { statement_timeout: timeout.clamp(bounds.0, bounds.1), ..self }
+        Self { statement_timeout: timeout, ..self }
     }
 
     /// Sets the pause between looks for the changes of other nodes. Default: 75 milliseconds. From
     /// 10 milliseconds to 10 seconds. Changes of this store value are told at once.
     pub fn poll_interval(self, interval: Duration) -> Self {
-        let bounds = (Duration::from_millis(10), Duration::from_secs(10));
-        Self { poll_interval: interval.clamp(bounds.0, bounds.1), ..self }
+        Self { poll_interval: interval, ..self }
     }
 
     /// Sets how long the database keeps notes of changes for nodes that are cut off from it: one
     /// that is for longer has to read everything again. Default: an hour. From a second to 30 days.
     /// The shortest of all nodes counts.
     pub fn keep_changes(self, time: Duration) -> Self {
-        let bounds = (Duration::from_secs(1), Duration::from_secs(30 * 24 * 60 * 60));
-        Self { keep_changes: time.clamp(bounds.0, bounds.1), ..self }
+        Self { keep_changes: time, ..self }
     }
 
     /// Sets whether a store is created in a database where there is none, and one of an older format
@@ -142,8 +138,9 @@ impl PostgresOptions {
     /// | name | value |
     /// |---|---|
     /// | `sslmode` | `verify-full`, which is the default (`require` and `verify-ca` mean the same here): the server must prove that it is who was called. `disable`: no TLS. Sockets have none |
-    /// | `sslrootcert` | a file of certificates, PEM, that the server's must lead to; by default those that the system trusts |
+    /// | `sslrootcert` | a file of certificates, PEM, that the server's must lead to, or be: a certificate that the server has signed by itself is named here. By default those that the system trusts |
     /// | `sslcert`, `sslkey` | files with our own certificate and its key, PEM |
+    /// | `channel_binding` | `prefer`, which is the default: the password is bound to the TLS connection where the server can do that. `require`: only then is it given. `disable` |
     /// | `passfile` | a file of passwords, as `psql` reads it |
     /// | `connect_timeout` | [seconds](PostgresOptions::connect_timeout) |
     /// | `statement_timeout` | [seconds](PostgresOptions::statement_timeout) |
@@ -195,6 +192,30 @@ impl PostgresOptions {
         *self = options;
     }
 
+    /// Refuses what is out of bounds, and says what the bounds are.
+    ///
+    /// # Errors
+    ///
+    /// Which setting is wrong, its value, and what it may be.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        const HOUR: Duration = Duration::from_secs(60 * 60);
+        if !(1..=1_000).contains(&self.pool_size) {
+            return Err(format!("`pool_size` is {}: it is from 1 to 1000", self.pool_size));
+        }
+        let least = Duration::from_millis(100);
+        for (name, value, least, most) in [
+            ("connect_timeout", self.connect_timeout, least, Duration::from_secs(60)),
+            ("statement_timeout", self.statement_timeout, least, HOUR),
+            ("poll_interval", self.poll_interval, least / 10, Duration::from_secs(10)),
+            ("keep_changes", self.keep_changes, Duration::from_secs(1), 30 * 24 * HOUR),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(format!("`{name}` is {value:?}: it is from {least:?} to {most:?}"));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn given_password(&self) -> Option<Vec<u8>> {
         self.password.as_ref().map(|password| password.clone().into_bytes())
     }
@@ -210,18 +231,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_out_of_bounds_is_the_nearest_that_is_not() {
-        let options = PostgresOptions::default()
-            .pool_size(0)
-            .connect_timeout(Duration::ZERO)
-            .statement_timeout(Duration::MAX)
-            .poll_interval(Duration::ZERO)
-            .keep_changes(Duration::ZERO);
-        assert_eq!(options.pool_size, 1);
-        assert_eq!(options.connect_timeout, Duration::from_millis(100));
-        assert_eq!(options.statement_timeout, Duration::from_secs(3_600));
-        assert_eq!(options.poll_interval, Duration::from_millis(10));
-        assert_eq!(options.keep_changes, Duration::from_secs(1));
+    fn what_is_out_of_bounds_is_refused_with_the_bounds() {
+        let options = PostgresOptions::default;
+        assert_eq!(options().check(), Ok(()));
+        let (short, long) = (Duration::ZERO, Duration::MAX);
+        for (options, name) in [
+            (options().pool_size(0), "`pool_size` is 0: it is from 1 to 1000"),
+            (options().pool_size(1_001), "`pool_size` is 1001"),
+            (options().connect_timeout(short), "`connect_timeout` is 0ns: it is from 100ms to 60s"),
+            (options().connect_timeout(long), "`connect_timeout`"),
+            (options().statement_timeout(short), "`statement_timeout`"),
+            (options().statement_timeout(long), "`statement_timeout`"),
+            (options().poll_interval(short), "`poll_interval` is 0ns: it is from 10ms to 10s"),
+            (options().poll_interval(long), "`poll_interval`"),
+            (options().keep_changes(short), "`keep_changes`"),
+            (options().keep_changes(long), "`keep_changes`"),
+        ] {
+            let error = options.check().unwrap_err();
+            assert!(error.starts_with(name), "{error}");
+        }
+        for edge in [
+            options().pool_size(1).connect_timeout(Duration::from_millis(100)),
+            options().pool_size(1_000).connect_timeout(Duration::from_secs(60)),
+        ] {
+            assert_eq!(edge.check(), Ok(()));
+        }
     }
 
     #[test]

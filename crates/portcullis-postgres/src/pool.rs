@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -26,6 +26,8 @@ pub(crate) struct Pool {
     size: u32,
     wait: Duration,
     closed: AtomicBool,
+    /// Connections from before are not trusted to know whether the database is read-only.
+    turned: Mutex<Option<Instant>>,
 }
 
 /// Why there is no connection.
@@ -46,11 +48,35 @@ impl Pool {
             size,
             wait,
             closed: AtomicBool::new(false),
+            turned: Mutex::default(),
         })
     }
 
     /// Takes a connection, or makes one; waits for one when all are in use.
     pub(crate) async fn take(self: &Arc<Self>) -> Result<Lease, NoConnection> {
+        self.take_one(false).await
+    }
+
+    /// The same for a transaction that writes. One that was read-only when it was made is replaced:
+    /// sessions are not told when that is over.
+    pub(crate) async fn take_to_write(self: &Arc<Self>) -> Result<Lease, NoConnection> {
+        let mut lease = self.take_one(true).await?;
+        let writable = lease.connection().and_then(|connection| connection.writable());
+        writable.map_err(NoConnection::Failed)?;
+        Ok(lease)
+    }
+
+    /// Says that the database has become read-only, or is so no more.
+    pub(crate) fn turn(&self) {
+        *self.turned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn knows_if_read_only(&self, connection: &Connection) -> bool {
+        let turned = *self.turned.lock().unwrap_or_else(PoisonError::into_inner);
+        turned.is_none_or(|turned| connection.made() > turned)
+    }
+
+    async fn take_one(self: &Arc<Self>, to_write: bool) -> Result<Lease, NoConnection> {
         if self.is_closed() {
             return Err(NoConnection::Closed);
         }
@@ -79,6 +105,10 @@ impl Pool {
             if connection.has_ended() || connection.era != self.connector.era() {
                 connection.abandon();
                 continue;
+            }
+            if to_write && (connection.is_read_only() || !self.knows_if_read_only(&connection)) {
+                connection.abandon();
+                break;
             }
             if connection.used.elapsed() < TRY_AFTER {
                 return Ok(lease(connection, false));
@@ -181,7 +211,7 @@ impl Drop for Lease {
             connection.abandon();
             return;
         }
-        connection.used = std::time::Instant::now();
+        connection.used = Instant::now();
         self.pool.idle().push(connection);
     }
 }

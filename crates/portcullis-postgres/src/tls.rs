@@ -1,5 +1,9 @@
 //! TLS to the database, with certificates checked.
 
+mod end_point;
+mod key;
+mod verifier;
+
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,15 +11,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as RustlsStream;
+
+use end_point::end_point;
+use verifier::Verifier;
 
 /// Where certificates are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,10 +43,14 @@ pub(crate) enum TlsError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("the private key in `{path}` cannot be used: {reason}")]
+    Key { path: String, reason: &'static str },
     #[error("the system trusts no certificates: name a file with `sslrootcert`")]
     NoRoots,
     #[error("`{0}` has no certificate")]
     Empty(String),
+    #[error("none of the certificates is good to trust")]
+    Roots(#[from] VerifierBuilderError),
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
 }
@@ -51,10 +63,12 @@ impl Tls {
     /// Reads the files. This blocks.
     pub(crate) fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
+        let mut named = Vec::new();
         match &files.roots {
             Some(path) => {
-                for certificate in certificates(path)? {
-                    roots.add(certificate)?;
+                named = certificates(path)?;
+                for certificate in &named {
+                    roots.add(certificate.clone())?;
                 }
             }
             None => {
@@ -65,14 +79,18 @@ impl Tls {
                 }
             }
         }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let provider = Arc::new(ring::default_provider());
+        let chains =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let verifier = Verifier::new(chains.build()?, named);
+        let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &files.own {
-            Some((certificate, key)) => config.with_client_auth_cert(
-                certificates(certificate)?,
-                PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, error))?,
-            )?,
+            Some((certificate, key)) => {
+                config.with_client_auth_cert(certificates(certificate)?, key::read(key)?)?
+            }
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"postgresql".to_vec()];
@@ -139,7 +157,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
+        let certificates = self.0.get_ref().1.peer_certificates();
+        match certificates.and_then(|all| all.first()).and_then(end_point) {
+            Some(hash) => ChannelBinding::tls_server_end_point(hash),
+            None => ChannelBinding::none(),
+        }
     }
 }
 

@@ -21,10 +21,20 @@ pub(crate) struct Address {
     pub(crate) application: Option<String>,
     /// `None` when TLS is not to be spoken.
     pub(crate) tls: Option<TlsFiles>,
+    pub(crate) channel_binding: Binding,
     pub(crate) passfile: Option<PathBuf>,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) statement_timeout: Option<Duration>,
     pub(crate) pool_size: Option<u32>,
+}
+
+/// Whether a password proves to the server that it is given over this very TLS connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Binding {
+    Disable,
+    #[default]
+    Prefer,
+    Require,
 }
 
 /// Where a server is.
@@ -47,6 +57,10 @@ impl Address {
             // What stands before it is part of a password then, and not a place.
             return Err("`?` and `@` in a password or parameter are written %3F and %40".to_owned());
         }
+        if place.matches('@').count() > 1 {
+            // What stands after the first would be taken for a host, and hosts are shown.
+            return Err("an `@` in a name or password is written %40".to_owned());
+        }
         // What is said of a URL that cannot be parsed may quote it.
         let config: Config = place.parse().map_err(|_| FORM.to_owned())?;
         let mut address = Self {
@@ -67,6 +81,18 @@ impl Address {
             names.push(name);
             let value = decode(value)?;
             match name {
+                "channel_binding" => {
+                    address.channel_binding = match value.as_str() {
+                        "disable" => Binding::Disable,
+                        "prefer" => Binding::Prefer,
+                        "require" => Binding::Require,
+                        _ => {
+                            return Err(
+                                "`channel_binding` is `prefer`, `require` or `disable`".to_owned()
+                            );
+                        }
+                    }
+                }
                 "application_name" => address.application = Some(value),
                 "connect_timeout" => {
                     let seconds = number(&value).map(Duration::from_secs);
@@ -110,7 +136,7 @@ impl Address {
                 }
                 _ => {
                     return Err("it has an unknown parameter: there are `application_name`, \
-                                `connect_timeout`, `passfile`, `pool_size`, `sslcert`, `sslkey`, \
+                                `channel_binding`, `connect_timeout`, `passfile`, `pool_size`, `sslcert`, `sslkey`, \
                                 `sslmode`, `sslrootcert`, `statement_timeout` and \
                                 `target_session_attrs`"
                         .to_owned());
@@ -128,6 +154,9 @@ impl Address {
         if address.hosts.iter().all(|(host, _)| matches!(host, Host::Directory(_))) {
             // Nobody can listen to a socket of this machine's.
             address.tls = None;
+        }
+        if address.tls.is_none() && address.channel_binding == Binding::Require {
+            return Err("`channel_binding=require` needs TLS, and there is none".to_owned());
         }
         Ok(address)
     }
@@ -227,6 +256,19 @@ mod tests {
     }
 
     #[test]
+    fn channel_binding_is_used_where_the_server_has_it_unless_said_otherwise() {
+        for (parameter, expected) in [
+            ("", Binding::Prefer),
+            ("?channel_binding=prefer", Binding::Prefer),
+            ("?channel_binding=require", Binding::Require),
+            ("?channel_binding=disable", Binding::Disable),
+        ] {
+            let address = parse(&format!("postgres://db/x{parameter}"));
+            assert_eq!(address.channel_binding, expected);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused_without_quoting_it() {
         for url in [
             "",
@@ -244,6 +286,11 @@ mod tests {
             "postgres://ada:s3cret@db/x?target_session_attrs=any",
             "postgres://ada:s3cret@/x",
             "postgres://ada:12?s3cret@db/x",
+            "postgres://ada:12@s3cret@db/x",
+            "postgres://ada:12@s3cret/3@db/x",
+            "postgres://ada:s3cret@db/x?channel_binding=s3cret",
+            "postgres://ada:s3cret@db/x?channel_binding=require&sslmode=disable",
+            "postgres://ada:s3cret@%2Frun/x?channel_binding=require",
         ] {
             refused(url);
         }

@@ -65,7 +65,7 @@ impl Writer {
         let mut looks = 0;
         let mut tries = 0;
         loop {
-            let mut lease = match self.pool.take().await {
+            let mut lease = match self.pool.take_to_write().await {
                 Ok(lease) => lease,
                 Err(NoConnection::Closed) => return Err(StoreError::closed()),
                 Err(NoConnection::Failed(failure)) => return Err(failure.into()),

@@ -1,12 +1,13 @@
 //! What happens when the database, or the way to it, fails.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join;
 use portcullis::store::{Kind, Lookup, Store, StoreError};
+use portcullis_testkit::postgres::{Server, absent};
 
 use crate::common::{
-    commit, create, everything, next_id, open, options, replace, revised, until, user, watch,
+    commit, create, everything, next_id, open, options, replace, revised, run, until, user, watch,
     with_database,
 };
 
@@ -141,7 +142,7 @@ fn a_server_that_does_not_answer_is_not_waited_for_long() {
             database.run("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'portcullis.users'::regclass") == "1"
         })
         .await;
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         let error = commit(&store, [replace(&revised(&ada), &ada)]).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
         let error = store.get(Lookup::Id(Kind::User, bob.id)).await.unwrap_err();
@@ -163,5 +164,92 @@ fn what_the_database_says_of_a_row_is_kept_to_itself() {
         assert!(matches!(error, StoreError::Backend { .. }), "{error:?}");
         assert!(!everything(&error).contains("s3cret"), "{}", everything(&error));
         commit(&store, [create(&user(1, "ada"))]).await.unwrap();
+    });
+}
+
+#[test]
+fn a_database_that_becomes_read_only_is_read_on_and_its_changes_are_unavailable() {
+    with_database(async |database| {
+        let store = open(database).await;
+        let (old, other) = (user(1, "ada"), user(2, "bob"));
+        commit(&store, [create(&old)]).await.unwrap();
+        let set = |value: &str| {
+            database.run(&format!(
+                "BEGIN READ WRITE; ALTER DATABASE {} SET default_transaction_read_only TO {value}; COMMIT",
+                database.name()
+            ));
+        };
+        let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        set("on");
+        database.run(cut);
+        let reads = async |store: &dyn Store| {
+            let found = store.get(Lookup::Id(Kind::User, old.id)).await.unwrap();
+            assert_eq!(found.as_ref(), Some(&old));
+        };
+        for _ in 0..3 {
+            reads(&store).await;
+            let error = commit(&store, [create(&other)]).await.unwrap_err();
+            assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+            assert!(everything(&error).contains("read-only"), "{}", everything(&error));
+        }
+        // A process that starts meanwhile lets in as well.
+        let later = options().create(false).open(database.url()).await.unwrap();
+        reads(&later).await;
+        let mut changes = watch(&later).await;
+
+        set("off");
+        commit(&store, [create(&other)]).await.unwrap();
+        assert_eq!(next_id(&mut changes).await, 2);
+        commit(&later, [replace(&revised(&old), &old)]).await.unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_becomes_read_only_is_known_by_the_connections_that_there_are() {
+    if absent().is_some() {
+        return;
+    }
+    let server: &'static Server = Box::leak(Box::new(Server::start(&[]).unwrap()));
+    let database = server.database();
+    run(async {
+        let store = open(&database).await;
+        let old = user(1, "ada");
+        commit(&store, [create(&old)]).await.unwrap();
+        let set = |value: &str| {
+            // Of another session: ALTER SYSTEM is no part of a transaction.
+            server.run(
+                &format!("{}&options=-cdefault_transaction_read_only%3Doff", database.url()),
+                &format!("ALTER SYSTEM SET default_transaction_read_only TO {value}"),
+            );
+            database.run("SELECT pg_reload_conf()");
+        };
+        let mut now = old;
+        for value in ["on", "off", "on", "off"] {
+            set(value);
+            let wanted = value == "off";
+            let begin = Instant::now();
+            loop {
+                let new = revised(&now);
+                match commit(&store, [replace(&new, &now)]).await {
+                    Ok(_) => {
+                        now = new;
+                        if wanted {
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+                        if !wanted {
+                            break;
+                        }
+                    }
+                }
+                assert!(begin.elapsed() < Duration::from_secs(60), "{value} is not noticed");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let found = store.get(Lookup::Id(Kind::User, now.id)).await.unwrap();
+            assert_eq!(found.as_ref(), Some(&now));
+        }
     });
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
-use portcullis::store::{Kind, Lookup, Store};
+use portcullis::store::{Kind, Lookup, Store, StoreError};
 use portcullis_postgres::OpenError;
 
 use crate::common::{
@@ -69,10 +69,16 @@ fn the_first_host_that_can_be_written_to_is_taken() {
         store.close().await.unwrap();
         let name = database.name();
         database.run(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
-        let error = options().open(&url).await.unwrap_err();
+        // With no other one that can be, it is read.
+        let store = options().open(&url).await.unwrap();
+        let error = commit(&store, [create(&user(2, "bob"))]).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+        store.close().await.unwrap();
+        let url = "postgres://postgres@127.0.0.1:1,127.0.0.1:2/x?sslmode=disable";
+        let error = options().open(url).await.unwrap_err();
         assert!(matches!(error, OpenError::Connect { .. }), "{error:?}");
         let said = everything(&error);
-        assert!(said.contains("127.0.0.1:1") && said.contains("does not allow writes"), "{said}");
+        assert!(said.contains("127.0.0.1:1") && said.contains("127.0.0.1:2"), "{said}");
     });
 }
 

@@ -23,6 +23,11 @@ fn write_certificates(directory: &Path) {
     let certificate = server.signed_by(&key, &issuer).unwrap();
     fs::write(directory.join("server.pem"), certificate.pem()).unwrap();
     fs::write(directory.join("server.key"), key.serialize_pem()).unwrap();
+    let_server_read(directory);
+}
+
+/// Lets the server read its files.
+fn let_server_read(directory: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -31,9 +36,112 @@ fn write_certificates(directory: &Path) {
         };
         mode(directory, 0o755);
         mode(&directory.join("server.key"), 0o600);
-        // The server is somebody else if we are root.
+        // The server has another user if we are root.
         let _ = Command::new("chown").arg("postgres").arg(directory.join("server.key")).output();
     }
+}
+
+/// A certificate that signs itself, as PostgreSQL's manual makes one, which is that of a CA too.
+fn write_self_signed(directory: &Path, names: &[&str], not_after: Option<i32>) {
+    let key = KeyPair::generate().unwrap();
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut server = CertificateParams::new(names).unwrap();
+    server.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    if let Some(year) = not_after {
+        server.not_after = rcgen::date_time_ymd(year, 1, 1);
+    }
+    fs::write(directory.join("server.pem"), server.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(directory.join("server.key"), key.serialize_pem()).unwrap();
+    let_server_read(directory);
+}
+
+fn directory() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("portcullis-tls-").tempdir_in("/tmp").unwrap()
+}
+
+/// A server with the certificate of the directory.
+fn start(directory: &Path, settings: &[&str]) -> &'static Server {
+    let file = |name: &str| directory.join(name).display().to_string();
+    let tls = [
+        "ssl = on".to_owned(),
+        format!("ssl_cert_file = '{}'", file("server.pem")),
+        format!("ssl_key_file = '{}'", file("server.key")),
+    ];
+    let all: Vec<_> = tls.iter().map(String::as_str).chain(settings.iter().copied()).collect();
+    Box::leak(Box::new(Server::start(&all).unwrap()))
+}
+
+#[test]
+fn a_certificate_that_signs_itself_is_believed_where_it_is_named_and_no_other_by_it() {
+    if absent().is_some() {
+        return;
+    }
+    for (names, not_after, is_believed) in [
+        (&["localhost"][..], None, true),
+        // As `openssl req -x509 -subj /CN=localhost` makes it.
+        (&[], None, true),
+        (&["elsewhere"], None, false),
+        (&["localhost"], Some(2020), false),
+    ] {
+        let (directory, other) = (directory(), directory());
+        write_self_signed(directory.path(), names, not_after);
+        write_self_signed(other.path(), names, not_after);
+        let server = start(directory.path(), &[]);
+        let database = server.database();
+        let url = |root: &Path| {
+            let (port, name) = (server.port(), database.name());
+            let root = root.join("server.pem").display().to_string();
+            format!("postgres://postgres@localhost:{port}/{name}?sslrootcert={root}")
+        };
+        run(async {
+            match options().open(&url(directory.path())).await {
+                Ok(store) => {
+                    assert!(is_believed, "{names:?} {not_after:?}");
+                    store.close().await.unwrap();
+                }
+                Err(error) => {
+                    let said = everything(&error);
+                    assert!(!is_believed && said.contains("certificate"), "{names:?}: {said}");
+                }
+            }
+            let error = options().open(&url(other.path())).await.unwrap_err();
+            assert!(everything(&error).contains("certificate"), "{}", everything(&error));
+        });
+    }
+}
+
+#[test]
+fn a_password_is_bound_to_the_connection_where_that_is_wanted() {
+    if absent().is_some() {
+        return;
+    }
+    let directory = directory();
+    write_certificates(directory.path());
+    let rules = directory.path().join("pg_hba.conf");
+    let allowed =
+        "local all all trust\nhostssl all ada all scram-sha-256\nhost all all all trust\n";
+    fs::write(&rules, allowed).unwrap();
+    let server = start(directory.path(), &[&format!("hba_file = '{}'", rules.display())]);
+    let database = server.database();
+    let (port, name) = (server.port(), database.name());
+    database.run("CREATE USER ada SUPERUSER PASSWORD 's3cret'");
+    let url = |user: &str, binding: &str| {
+        let root = directory.path().join("ca.pem").display().to_string();
+        format!(
+            "postgres://{user}@localhost:{port}/{name}?sslrootcert={root}&channel_binding={binding}"
+        )
+    };
+    run(async {
+        for binding in ["require", "prefer", "disable"] {
+            let store = options().open(&url("ada:s3cret", binding)).await.unwrap();
+            store.close().await.unwrap();
+        }
+        // Where no password is asked for, nothing is bound.
+        options().open(&url("postgres", "prefer")).await.unwrap().close().await.unwrap();
+        let error = options().open(&url("postgres", "require")).await.unwrap_err();
+        let said = everything(&error);
+        assert!(said.contains("channel binding") && !said.contains("s3cret"), "{said}");
+    });
 }
 
 #[test]
@@ -41,19 +149,12 @@ fn only_a_server_with_the_right_certificate_is_spoken_to() {
     if absent().is_some() {
         return;
     }
-    let directory = tempfile::Builder::new().prefix("portcullis-tls-").tempdir_in("/tmp").unwrap();
+    let directory = directory();
     write_certificates(directory.path());
     let other = tempfile::tempdir().unwrap();
     write_certificates(other.path());
     let file = |name: &str| directory.path().join(name).display().to_string();
-    let server: &'static Server = Box::leak(Box::new(
-        Server::start(&[
-            "ssl = on",
-            &format!("ssl_cert_file = '{}'", file("server.pem")),
-            &format!("ssl_key_file = '{}'", file("server.key")),
-        ])
-        .unwrap(),
-    ));
+    let server = start(directory.path(), &[]);
     let database = server.database();
     let (port, name) = (server.port(), database.name());
     let url = |host: &str, root: &Path| {

@@ -106,7 +106,17 @@ impl TlsFiles {
         let path = &self.key;
         warn_if_open_to_others(path);
         match PrivateKeyDer::from_pem_file(path) {
+            Ok(key) if is_p_521(&key) => bail!(
+                "--tls-key: the key in `{}` is of the curve P-521, which is not supported: use P-256, \
+                 P-384, Ed25519 or RSA",
+                path.display()
+            ),
             Ok(key) => Ok(key),
+            Err(_) if is_encrypted(path) => bail!(
+                "--tls-key: the key in `{}` is encrypted with a passphrase: decrypt it with `openssl \
+                 pkey`, and let only the server read it",
+                path.display()
+            ),
             Err(PemError::NoItemsFound) => bail!(
                 "--tls-key: there is no private key in `{}` that can be used: PEM with PKCS #8, \
                  PKCS #1 or SEC 1 is needed, and no passphrase",
@@ -116,6 +126,20 @@ impl TlsFiles {
                 .with_context(|| format!("--tls-key: cannot read `{}`", path.display())),
         }
     }
+}
+
+/// Tells whether the key has the identifier of the curve P-521 in it.
+fn is_p_521(key: &PrivateKeyDer<'_>) -> bool {
+    const P_521: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x23";
+    key.secret_der().windows(P_521.len()).any(|part| part == P_521)
+}
+
+/// Tells whether there is an encrypted key in the file, in either of its two forms.
+fn is_encrypted(path: &Path) -> bool {
+    let text = std::fs::read(path).unwrap_or_default();
+    [&b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..], b"Proc-Type: 4,ENCRYPTED"]
+        .iter()
+        .any(|mark| text.windows(mark.len()).any(|part| part == *mark))
 }
 
 /// What is wrong with a PEM file, without anything that is in it.
@@ -205,6 +229,8 @@ pub(super) mod tests {
         (directory, tls, reloader)
     }
 
+    const P_521: &str = include_str!("../../tests/keys/p521.pem");
+
     #[test]
     fn what_cannot_be_used_is_named_and_not_quoted() {
         let (first, second) = (certificate(), certificate());
@@ -221,6 +247,8 @@ pub(super) mod tests {
             ("cert.pem", key.as_str(), "--tls-cert: there is no certificate in `"),
             ("key.pem", "", "--tls-key: there is no private key in `"),
             ("key.pem", cert.as_str(), "--tls-key: there is no private key in `"),
+            ("key.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n", "--tls-key: the key in `"),
+            ("key.pem", P_521, "--tls-key: the key in `"),
             ("key.pem", broken.as_str(), "--tls-key: cannot read `"),
             ("key.pem", not_base64.as_str(), "--tls-key: cannot read `"),
         ] {
