@@ -315,11 +315,25 @@ struct Target {
 }
 
 impl Target {
-    /// Reads `DB` or `DB/RP`.
-    fn of_bucket(name: &str) -> Self {
-        let (database, policy) = name.split_once('/').unwrap_or((name, ""));
-        let policy = Some(policy.to_owned()).filter(|policy| !policy.is_empty());
-        Self { database: database.to_owned(), policy }
+    /// Takes `db` and `rp` of `/write`.
+    fn of_database(database: String, policy: Option<String>) -> Result<Self, &'static str> {
+        // Of `a/b/c`, which part is the database?
+        if policy.is_some() && database.contains('/') {
+            return Err("there is a `/` in `db`, and an `rp` beside it");
+        }
+        Ok(Self { database, policy })
+    }
+
+    /// Reads `DB` or `DB/RP`, the `bucket` of `/api/v2/write`.
+    fn of_bucket(name: &str) -> Result<Self, &'static str> {
+        let Some((database, policy)) = name.split_once('/') else {
+            return Ok(Self { database: name.to_owned(), policy: None });
+        };
+        // To InfluxDB 1.8 `DB/` is `DB`, to 2.x it is a name of its own.
+        if database.is_empty() || policy.is_empty() {
+            return Err("a `/` in `bucket` has nothing before or after it");
+        }
+        Ok(Self { database: database.to_owned(), policy: Some(policy.to_owned()) })
     }
 }
 
@@ -338,13 +352,20 @@ impl Asked {
         }
         let uri = uri.ok_or("the proxy asks nothing and tells no original URI")?;
         match uri.path {
+            // VictoriaMetrics looks for `db` at both paths.
+            WRITE if bucket.is_some() => {
+                Err("there is a `bucket`, which /write does not have".to_owned())
+            }
+            WRITE_V2 if database.is_some() || policy.is_some() => {
+                Err("there is a `db` or `rp`, which /api/v2/write does not have".to_owned())
+            }
             WRITE => {
                 let database = database.ok_or("there is no `db`")?;
-                Ok(Self::Write(Target { database, policy }))
+                Ok(Self::Write(Target::of_database(database, policy)?))
             }
             WRITE_V2 => {
                 let bucket = bucket.ok_or("there is no `bucket`")?;
-                Ok(Self::Write(Target::of_bucket(&bucket)))
+                Ok(Self::Write(Target::of_bucket(&bucket)?))
             }
             _ => {
                 Err("the proxy asks nothing, and only /write and /api/v2/write say by themselves \
@@ -398,12 +419,12 @@ impl Verdict {
     fn respond(self, influxdb: Option<&InfluxdbVersion>) -> Response {
         match self {
             Self::Allowed(principal) => {
-                let mut response = StatusCode::NO_CONTENT.into_response();
+                let mut response = allowed();
                 tell(&principal, &mut response);
                 response
             }
             Self::Preflight => {
-                let mut response = StatusCode::NO_CONTENT.into_response();
+                let mut response = allowed();
                 for name in [AUTHORIZATION, ORG, USER, USERNAME] {
                     response.headers_mut().insert(name, HeaderValue::from_static(""));
                 }
@@ -426,6 +447,14 @@ impl Verdict {
             }
         }
     }
+}
+
+/// A proxy that kept this answer would let a credential through that has been revoked meanwhile.
+fn allowed() -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().reserve(5);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// Tells who it is. All headers are there, if need be empty, so that none of the client's own is

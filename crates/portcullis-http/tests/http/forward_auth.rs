@@ -102,6 +102,8 @@ async fn writing_a_bucket_is_asked_for_by_its_name() {
     ] {
         let answer = ask(&server.app, "", &[(URI, uri), ("Authorization", BASIC)]).await;
         assert_eq!(answer.status, status, "{uri}");
+        // A proxy that kept an answer would let a revoked credential through.
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{uri}");
         assert_eq!(answer.header("www-authenticate"), None, "{uri}");
         assert_ne!(answer.header("x-portcullis-authorization"), None, "{uri}");
     }

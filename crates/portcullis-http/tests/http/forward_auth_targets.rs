@@ -4,7 +4,7 @@
 use axum::Router;
 use axum::body::Body;
 use http::Request;
-use portcullis::{Bucket, NewAuthorization, Permission, Resource, Username};
+use portcullis::{Bucket, NewAuthorization, Permission, Resource, ResourceType, Username};
 use portcullis_http::{InfluxdbVersion, ServerConfig, UpstreamSemantics, server_router_with};
 
 use crate::support::{Answer, Server, name, send};
@@ -70,7 +70,6 @@ async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_take
         // The API of InfluxDB 2.x, as 1.8 has it.
         (telemetry, "/api/v2/write?bucket=telemetry&org=-&precision=ns", 204, 204),
         (telemetry, "/api/v2/write?org=acme&bucket=telemetry", 204, 204),
-        (telemetry, "/api/v2/write?bucket=telemetry/", 204, 204),
         (telemetry, "/api/v2/write?bucket=telemetry/autogen", 204, 403),
         (telemetry, "/api/v2/write?bucket=telemetry%2Fprivate", 403, 403),
         (private, "/api/v2/write?bucket=telemetry/private", 204, 204),
@@ -81,8 +80,6 @@ async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_take
         (telemetry, "/api/v2/write?bucket=telemetry&bucket=events", 403, 403),
         (telemetry, "/api/v2/write?bucket=telemetry&%62ucket=events", 403, 403),
         (telemetry, "/api/v2/write?bucket=events&db=telemetry", 403, 403),
-        (telemetry, "/write?db=telemetry&bucket=events", 204, 204),
-        (telemetry, "/write?bucket=telemetry&db=events", 403, 403),
         // Only these very paths.
         (telemetry, "/api/v2/write/?bucket=telemetry", 403, 403),
         (telemetry, "/api/v2//write?bucket=telemetry", 403, 403),
@@ -94,6 +91,96 @@ async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_take
         for (app, expected, by) in [(&v1, by_v1, "v1"), (&v2, by_v2, "v2")] {
             let answer = writes(app, username, target).await;
             assert_eq!(answer.status, expected, "{username} {target} {by}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_two_databases_could_read_differently_is_refused() {
+    let server = server().await;
+    server.engine.create_bucket(server.org.id, name("telemetry/private/x")).await.unwrap();
+    server.engine.create_bucket(server.org.id, name("telemetry/")).await.unwrap();
+    // Write on every bucket, so that a 403 is about how the request can be read.
+    writer(&server, "root", Resource::all(ResourceType::Buckets)).await;
+    let v1 = app(&server, |_| {});
+    let v2 = app(&server, |config| config.forward_auth.upstream = UpstreamSemantics::V2);
+    for (target, status) in [
+        // VictoriaMetrics looks for `db` at this path as well, InfluxDB for `bucket`.
+        ("/api/v2/write?bucket=telemetry&db=events", 403),
+        ("/api/v2/write?%64b=events&bucket=telemetry", 403),
+        ("/api/v2/write?bucket=telemetry&db=telemetry", 403),
+        ("/api/v2/write?bucket=telemetry&rp=private", 403),
+        ("/api/v2/write?bucket=telemetry&r%70=private", 403),
+        ("/write?db=telemetry&bucket=events", 403),
+        ("/write?bucket=telemetry&db=events", 403),
+        ("/write?db=telemetry&b%75cket=events", 403),
+        ("/write?db=telemetry&rp=private&bucket=telemetry/private", 403),
+        // What is empty or has another name says nothing.
+        ("/api/v2/write?bucket=telemetry&db=&rp=", 204),
+        ("/write?db=telemetry&bucket=", 204),
+        ("/write?db=telemetry&Bucket=events&DB=events&rP=x&org=other", 204),
+        // To InfluxDB 1.8 `DB/` is `DB`, to 2.x it is a name of its own.
+        ("/api/v2/write?bucket=telemetry/", 403),
+        ("/api/v2/write?bucket=telemetry%2F", 403),
+        ("/api/v2/write?bucket=/telemetry", 403),
+        ("/api/v2/write?bucket=/", 403),
+        // Which part is the database?
+        ("/api/v2/write?bucket=telemetry/private/x", 204),
+        ("/write?db=telemetry&rp=private/x", 204),
+        ("/write?db=telemetry/private&rp=x", 403),
+        ("/write?db=telemetry%2Fprivate&rp=x", 403),
+        ("/write?db=telemetry/private", 204),
+        // Not to be read, or twice, in whatever way it is written.
+        ("/api/v2/write?bucket=telemetry&bucket", 403),
+        ("/api/v2/write?bucket=telemetry&buck%65t=telemetry", 403),
+        ("/api/v2/write?bucket=%zz&bucket=telemetry", 403),
+        ("/api/v2/write?bucket=telemetry%f", 403),
+        ("/api/v2/write?bucket=%ff", 403),
+        ("/api/v2/write?bucket=telemetry&db=%zz", 403),
+        ("/write?db=telemetry&bucket=%zz", 403),
+        ("/write?db=telemetry&rp&rp", 403),
+    ] {
+        for (app, semantics) in [(&v1, "v1"), (&v2, "v2")] {
+            let answer = writes(app, "root", target).await;
+            assert_eq!(answer.status, status, "{target} {semantics}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_two_parsers_could_read_differently_are_refused_at_every_path() {
+    let server = server().await;
+    let known = "u=telemetry&p=writer-password";
+    let wrong = "u=telemetry&p=wrong";
+    let token = "Token telemetry:writer-password";
+    let bearer = "BEARER telemetry:writer-password";
+    for path in ["/write?db=telemetry", "/api/v2/write?bucket=telemetry"] {
+        for (query, authorizations, status) in [
+            (known, vec![], 204),
+            ("", vec![token], 204),
+            ("", vec![bearer], 204),
+            (known, vec!["Bearer x"], 204),
+            (wrong, vec![bearer], 401),
+            ("u=telemetry", vec![bearer], 204),
+            ("", vec![token, bearer], 401),
+            ("", vec![token, token], 401),
+            (known, vec![token, token], 401),
+            ("u=telemetry&p=wrong&p=writer-password", vec![], 401),
+            ("%75=telemetry&p=writer-password&u=telemetry", vec![bearer], 401),
+            ("u=telemetry&p=%zz", vec![bearer], 401),
+            ("", vec!["Bearer telemetry:writer-password, Token x"], 401),
+            ("", vec!["Bearer  telemetry:writer-password"], 401),
+            ("", vec!["Bearertelemetry:writer-password"], 401),
+            ("", vec!["Bearer"], 401),
+            ("token=telemetry:writer-password", vec![], 401),
+        ] {
+            let target = format!("{path}&{query}");
+            let mut request = Request::get("/forward-auth").header(URI, &target);
+            for authorization in &authorizations {
+                request = request.header("Authorization", *authorization);
+            }
+            let answer = send(&server.app, request.body(Body::empty()).unwrap()).await;
+            assert_eq!(answer.status, status, "{target} {authorizations:?}");
         }
     }
 }
@@ -167,6 +254,7 @@ async fn a_preflight_goes_through_where_that_is_set_and_nothing_else_does_for_it
     let answer = ask(&on, &preflight).await;
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("x-portcullis-user"), Some(""));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
     for left_out in 0..3 {
         let mut headers = preflight.to_vec();
         headers.remove(left_out);
