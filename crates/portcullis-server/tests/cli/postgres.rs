@@ -177,3 +177,59 @@ fn nothing_that_is_said_shows_the_password() {
         }
     }
 }
+
+/// Sends a request with a body, and returns its status and answer.
+fn post(server: &Server, path: &str, token: &str, body: &str) -> String {
+    use std::io::{Read as _, Write as _};
+
+    let mut stream = server.connect();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Token {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn with_a_read_only_database_clients_log_in_and_changes_are_503_until_it_is_over() {
+    with_database(|sandbox, database, store| {
+        sandbox.ok(&format!("setup --org acme --user ada --bucket telemetry {store}"));
+        let token = sandbox.json(&format!("token create --org acme --user ada --operator {store}"));
+        let token = token["token"].as_str().unwrap();
+        let set = |value: &str| {
+            let name = database.name();
+            let set = format!("ALTER DATABASE {name} SET default_transaction_read_only TO {value}");
+            database.run(&format!("BEGIN READ WRITE; {set}; COMMIT"));
+        };
+        set("on");
+        let server = Server::start(sandbox, store);
+        let (status, buckets) = server.get("/api/v2/buckets", token);
+        assert_eq!(status, 200, "{buckets}");
+        let buckets: serde_json::Value = serde_json::from_str(&buckets).unwrap();
+        let bucket = &buckets["buckets"][0];
+        let body = serde_json::json!({
+            "token": "telegraf",
+            "orgID": bucket["orgID"],
+            "permissions": [{
+                "action": "write",
+                "resource": { "type": "buckets", "orgID": bucket["orgID"], "id": bucket["id"] },
+            }],
+        });
+        let create = || post(&server, "/private/legacy/authorizations", token, &body.to_string());
+        for _ in 0..2 {
+            let answer = create();
+            assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+            assert_eq!(server.get("/api/v2/buckets", token).0, 200);
+        }
+        assert!(sandbox.read("serve.log").contains("the database is read-only"));
+        set("off");
+        let answer = create();
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        server.stop();
+    });
+}
