@@ -1,7 +1,7 @@
 //! The file, and whether it is still the one at its path.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// A file that is appended to.
@@ -11,16 +11,36 @@ pub(crate) struct LogFile {
     file: File,
     /// How much of the line that is being written is in the file.
     written: usize,
+    /// How long the file was after the last write that did not take a whole line.
+    length: u64,
+    regular: bool,
 }
 
 impl LogFile {
     /// Opens the file at the path, and creates it if there is none.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    /// Where it is to be `regular`, anything else is refused: a pipe that has no reader would hang
+    /// whoever opens it, and a device keeps nothing.
+    pub(crate) fn open(path: &Path, regular: bool) -> io::Result<Self> {
+        if regular && std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            return Err(not_regular());
+        }
         let mut options = OpenOptions::new();
-        options.append(true).create(true);
+        options.read(regular).append(true).create(true);
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        Ok(Self { path: path.to_owned(), file: options.open(path)?, written: 0 })
+        {
+            use std::os::unix::fs::OpenOptionsExt as _;
+
+            options.mode(0o600);
+            if regular && let Ok(flag) = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()) {
+                options.custom_flags(flag);
+            }
+        }
+        let file = options.open(path)?;
+        // It may have been replaced meanwhile.
+        if regular && !file.metadata()?.is_file() {
+            return Err(not_regular());
+        }
+        Ok(Self { path: path.to_owned(), file, written: 0, length: 0, regular })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -30,11 +50,11 @@ impl LogFile {
     /// Opens the file at the path again, which may be another one now. A line that was begun is
     /// finished in the same file, and begun anew in another.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
-        let new = Self::open(&self.path)?;
+        let new = Self::open(&self.path, self.regular)?;
         let written = if is_same(&self.file, &new.file)? { self.written } else { 0 };
         // As good as what it holds, and not worth a failure: it is somebody else's by now.
         let _ = self.file.sync_data();
-        *self = Self { written, ..new };
+        *self = Self { written, length: self.length, ..new };
         Ok(())
     }
 
@@ -44,10 +64,35 @@ impl LogFile {
     }
 
     /// Writes the line. After an error it goes on where it was, when it is given the same line.
+    ///
+    /// Others may append to the file as well: each line is one write. A line of theirs that is not
+    /// whole is ended first; where one has come between two parts of this line, it is written anew.
     pub(crate) fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
-        write_from(&mut self.file, line, &mut self.written)?;
+        let length = if self.regular { self.file.metadata()?.len() } else { self.length };
+        if length != self.length {
+            self.written = 0;
+        }
+        if self.written == 0 && length > 0 && self.is_broken_off()? {
+            write_from(&mut self.file, b"\n", &mut 0)?;
+        }
+        let result = write_from(&mut self.file, line, &mut self.written);
+        if let Err(error) = result {
+            self.length = self.file.metadata().map_or(0, |file| file.len());
+            return Err(error);
+        }
         self.written = 0;
         Ok(())
+    }
+
+    /// Tells whether the file ends in the middle of a line.
+    fn is_broken_off(&mut self) -> io::Result<bool> {
+        if !self.regular {
+            return Ok(false);
+        }
+        let mut last = [b'\n'];
+        self.file.seek(SeekFrom::End(-1))?;
+        self.file.read_exact(&mut last)?;
+        Ok(last != *b"\n")
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
@@ -57,6 +102,10 @@ impl LogFile {
             result => result,
         }
     }
+}
+
+fn not_regular() -> io::Error {
+    io::Error::other("it is not a regular file: give the path of one, or of none")
 }
 
 /// Writes what is not `written` yet.
@@ -150,7 +199,7 @@ mod tests {
 
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit");
-        let mut file = LogFile::open(&path).unwrap();
+        let mut file = LogFile::open(&path, true).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         file.write_line(b"1\n").unwrap();
         fs::rename(&path, directory.path().join("audit.1")).unwrap();

@@ -14,18 +14,26 @@
 //!
 //! # What it promises
 //!
-//! - **A line for each event**, the JSON object that [`AuditEvent`] serializes to, in the order in
-//!   which the engine has reported them.
+//! - **A line for each change and each log-in**, the JSON object that [`AuditEvent`] serializes to, in the
+//!   order in which the engine has reported them.
+//! - **Nothing a stranger does fills the disk.** Refusals, and log-ins that fail, which repeat each other
+//!   in all but the time, become one line and, every 10 seconds, another one with
+//!   `"since":"…","repeated":N`. At most 20 new ones a second, and 200 at once, get a line; those of a
+//!   source beyond that are counted in a line `{"at":"…","since":"…","source":"…","refusedNotListed":N}`.
+//!   They fill at most half of the queue.
 //! - **Whoever reports does not wait for the disk.** Events are queued in memory, up to a bound,
 //!   and one thread writes them.
 //! - **What is lost is told.** Where the queue was full, for the disk is slow or fails, there is a
-//!   line `{"at":"…","lost":N}` in place of the N events that are missing. They are also counted
+//!   line `{"at":"…","lost":N}` in place of the N events that are missing, as soon as one can be written.
+//!   They are also counted
 //!   by [`AuditLog::lost`] and in the metric `portcullis_audit_events_lost_total`.
 //! - **Rotation loses nothing.** A file that was renamed or removed is noticed before the next
 //!   line is written, and a new one is begun at the path. A program that truncates the file
 //!   after it has copied it (`copytruncate` of logrotate) loses what comes between the two.
 //! - **A disk that fails** is logged once, and once more when it works again. Meanwhile events
 //!   are queued and writing is tried again every second. The line that was begun is finished.
+//! - **Several processes** may append to one file, such as a server and the commands beside it: a line is
+//!   one write. What is no regular file is refused.
 //! - The file is created with mode 0600: it holds names and addresses. One that is there keeps
 //!   the mode it has.
 //!
@@ -33,7 +41,9 @@
 //! cut may be: lines are synced when the log is closed and before a rotated file is let go.
 
 mod file;
+mod line;
 mod queue;
+mod repeats;
 mod writer;
 
 use std::fmt;
@@ -43,9 +53,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use portcullis::{AuditEvent, AuditSink};
+use portcullis::{AuditAction, AuditEvent, AuditOutcome, AuditSink};
 
 use file::LogFile;
+use line::Line;
 use queue::Queue;
 use writer::Writer;
 
@@ -61,6 +72,7 @@ pub struct AuditLog(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     queue: Arc<Queue>,
+    required: bool,
 }
 
 impl AuditLog {
@@ -105,13 +117,27 @@ impl AuditLog {
 
 impl AuditSink for AuditLog {
     fn record(&self, event: &AuditEvent<'_>) {
-        match serde_json::to_vec(event) {
-            Ok(line) => self.0.queue.push(line),
+        match Line::of(event) {
+            Ok(line) if may_be_repeated(event) => self.0.queue.push_refusal(line, event.source),
+            Ok(line) => self.0.queue.push(line.into_bytes()),
             Err(error) => {
                 tracing::error!(%error, "an audit event cannot be written as JSON");
                 self.0.queue.lose_one();
             }
         }
+    }
+
+    fn allows_changes(&self) -> bool {
+        !self.0.required || self.0.queue.is_well()
+    }
+}
+
+/// Tells whether a client can cause as many such events as it likes.
+fn may_be_repeated(event: &AuditEvent<'_>) -> bool {
+    match event.outcome {
+        AuditOutcome::Refused(_) => true,
+        AuditOutcome::Failed(_) => event.action == AuditAction::LogIn,
+        _ => false,
     }
 }
 
@@ -131,12 +157,19 @@ impl Drop for Inner {
 #[derive(Clone, Copy, Debug)]
 pub struct AuditLogOptions {
     queue_bytes: usize,
+    required: bool,
     retry: Duration,
+    regular: bool,
 }
 
 impl Default for AuditLogOptions {
     fn default() -> Self {
-        Self { queue_bytes: 4 * 1024 * 1024, retry: Duration::from_secs(1) }
+        Self {
+            queue_bytes: 4 * 1024 * 1024,
+            required: false,
+            retry: Duration::from_secs(1),
+            regular: true,
+        }
     }
 }
 
@@ -146,6 +179,20 @@ impl AuditLogOptions {
     #[must_use]
     pub fn queue_bytes(self, queue_bytes: usize) -> Self {
         Self { queue_bytes, ..self }
+    }
+
+    /// Sets whether an engine refuses changes, as unavailable, while the log cannot be written
+    /// ([`AuditSink::allows_changes`]). Log-ins go on. The change during which the failure is found out
+    /// is made, and waits to be written. Default: no.
+    #[must_use]
+    pub fn required(self, required: bool) -> Self {
+        Self { required, ..self }
+    }
+
+    /// Takes a pipe or a device as well.
+    #[cfg(test)]
+    pub(crate) fn special_files(self) -> Self {
+        Self { regular: false, ..self }
     }
 
     /// Sets after how long writing is tried again when it has failed. Default: 1 second.
@@ -161,10 +208,10 @@ impl AuditLogOptions {
     /// When the file cannot be opened, or no thread can be started.
     pub fn open(self, path: impl AsRef<Path>) -> io::Result<AuditLog> {
         let path = std::path::absolute(path)?;
-        let file = LogFile::open(&path)?;
+        let file = LogFile::open(&path, self.regular)?;
         let queue = Arc::new(Queue::new(self.queue_bytes));
         let writer = Writer::new(Arc::clone(&queue), file, self.retry);
         thread::Builder::new().name("portcullis-audit".to_owned()).spawn(|| writer.run())?;
-        Ok(AuditLog(Arc::new(Inner { path, queue })))
+        Ok(AuditLog(Arc::new(Inner { path, queue, required: self.required })))
     }
 }

@@ -1,8 +1,12 @@
 //! The events that wait to be written.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::line::Line;
+use crate::repeats::Repeats;
 
 /// What stands for an event in the file, or for those that are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +39,11 @@ pub(crate) struct Queue {
     ended: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    repeats: Repeats,
+    /// Whether the last attempt to write has failed.
+    failing: bool,
     items: VecDeque<Item>,
     bytes: usize,
     /// Events that found no place since the last one that did.
@@ -48,6 +55,32 @@ struct State {
 }
 
 impl State {
+    fn new(now: Instant) -> Self {
+        Self {
+            repeats: Repeats::new(now),
+            failing: false,
+            items: VecDeque::new(),
+            bytes: 0,
+            missing: 0,
+            lost: 0,
+            reopen: false,
+            closing: false,
+            ended: false,
+        }
+    }
+
+    /// Adds the line of so many events, unless more than so many bytes would wait then.
+    fn push(&mut self, line: Vec<u8>, events: u64, max_bytes: usize) {
+        let fits = self.items.is_empty() || self.bytes + line.len() <= max_bytes;
+        if !fits {
+            self.missing += events;
+            return self.lose(events);
+        }
+        self.tell_missing();
+        self.bytes += line.len();
+        self.items.push_back(Item::Event(line));
+    }
+
     fn lose(&mut self, events: u64) {
         self.lost += events;
         metrics::counter!("portcullis_audit_events_lost_total").increment(events);
@@ -63,7 +96,8 @@ impl State {
 
 impl Queue {
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, state: Mutex::default(), work: Condvar::new(), ended: Condvar::new() }
+        let state = Mutex::new(State::new(Instant::now()));
+        Self { max_bytes, state, work: Condvar::new(), ended: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -74,16 +108,44 @@ impl Queue {
     /// Adds an event, unless the queue is full. One that is too large for it has it to itself.
     pub(crate) fn push(&self, line: Vec<u8>) {
         let mut state = self.lock();
-        let fits = state.items.is_empty() || state.bytes + line.len() <= self.max_bytes;
-        if state.closing || !fits {
+        if state.closing {
             state.missing += 1;
             return state.lose(1);
         }
-        state.tell_missing();
-        state.bytes += line.len();
-        state.items.push_back(Item::Event(line));
+        state.push(line, 1, self.max_bytes);
         drop(state);
         self.work.notify_one();
+    }
+
+    /// Adds a refusal, or counts it. Refusals fill at most half of the queue, so that they take no
+    /// room from changes.
+    pub(crate) fn push_refusal(&self, line: Line, source: Option<IpAddr>) {
+        let mut state = self.lock();
+        if state.closing {
+            state.missing += 1;
+            return state.lose(1);
+        }
+        let was_counting = state.repeats.due().is_some();
+        let line = state.repeats.add(line, source, Instant::now());
+        let wakes = line.is_some() || !was_counting;
+        if let Some(line) = line {
+            state.push(line, 1, self.max_bytes / 2);
+        }
+        drop(state);
+        if wakes {
+            self.work.notify_one();
+        }
+    }
+
+    /// Notes whether the last attempt to write has failed.
+    pub(crate) fn set_failing(&self, failing: bool) {
+        self.lock().failing = failing;
+    }
+
+    /// Tells whether what is reported now can be expected to be written.
+    pub(crate) fn is_well(&self) -> bool {
+        let state = self.lock();
+        !state.failing && !state.closing && state.missing == 0
     }
 
     /// Counts an event that is no line.
@@ -109,7 +171,15 @@ impl Queue {
             if std::mem::take(&mut state.reopen) {
                 return Task::Reopen;
             }
-            if state.closing {
+            let now = Instant::now();
+            if state.closing || state.repeats.due().is_some_and(|due| due <= now) {
+                let all = state.closing;
+                for (line, events) in state.repeats.take(now, all) {
+                    state.push(line, events, self.max_bytes / 2);
+                }
+            }
+            // Nothing may come that would tell of it.
+            if state.closing || state.items.is_empty() {
                 state.tell_missing();
             }
             if let Some(item) = state.items.front() {
@@ -118,7 +188,13 @@ impl Queue {
             if state.closing {
                 return Task::End;
             }
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = match state.repeats.due() {
+                Some(due) => {
+                    let waited = self.work.wait_timeout(state, due.saturating_duration_since(now));
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 

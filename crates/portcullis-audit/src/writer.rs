@@ -78,6 +78,7 @@ impl Writer {
 
     fn note_failure(&mut self, error: &io::Error) {
         metrics::counter!("portcullis_audit_write_failures_total").increment(1);
+        self.queue.set_failing(true);
         if !self.fails {
             self.fails = true;
             let path = self.file.path().display();
@@ -88,6 +89,7 @@ impl Writer {
     fn note_success(&mut self) {
         if self.fails {
             self.fails = false;
+            self.queue.set_failing(false);
             let path = self.file.path().display();
             tracing::info!(lost = self.queue.lost(), "audit events are written to `{path}` again");
         }

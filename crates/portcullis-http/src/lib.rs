@@ -9,6 +9,7 @@ mod envelope;
 mod failure_log;
 mod forward_auth;
 mod json;
+mod line_limit;
 mod list;
 mod login;
 mod lookups;

@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use portcullis::Refusal;
+
+use crate::line_limit::LineLimit;
 
 /// How many characters of a username are logged.
 const MAX_NAME: usize = 128;
@@ -12,12 +15,24 @@ const MAX_NAME: usize = 128;
 ///
 /// It is in no span, so that nothing a client has sent stands before the address, and the
 /// username, escaped and cut, comes last.
+///
+/// Of one source at most 20 lines at once and one a second, of all 500 at once and 50 a second; how many
+/// were left out is logged before the next.
 pub(crate) fn log_refusal(
     address: Option<IpAddr>,
     scheme: &'static str,
     refusal: Refusal,
     username: &str,
 ) {
+    let Some(left_out) = LineLimit::of_this_process().take(address, Instant::now()) else { return };
+    if left_out > 0 {
+        tracing::info!(
+            target: "portcullis::login",
+            parent: None,
+            lines = left_out,
+            "refused log-ins were not logged, for there were too many"
+        );
+    }
     tracing::info!(
         target: "portcullis::login",
         parent: None,

@@ -1,5 +1,6 @@
 //! The command line: every command, and the options that all of them share.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -10,7 +11,7 @@ use crate::commands::{
 };
 use crate::failure::{self, Outcome};
 use crate::output::Output;
-use crate::{logging, serve};
+use crate::{command_audit, logging, serve};
 
 /// What a command needs besides its own options.
 pub(crate) struct Context {
@@ -31,6 +32,7 @@ pub(crate) struct Context {
     after_help = "\
 Environment:
   PORTCULLIS_STORE     the same as --store
+  PORTCULLIS_AUDIT_LOG the same as --audit-log
   PORTCULLIS_LISTEN    the same as --listen of `serve`
   PORTCULLIS_LOG       what is logged to standard error, such as `debug` or `info,hyper=warn`
   PORTCULLIS_PASSWORD  the password for `auth create`, `auth set-password` and `check`
@@ -61,6 +63,12 @@ pub(crate) struct Cli {
         default_value = "sqlite:portcullis.db"
     )]
     store: String,
+
+    /// Append a line of JSON to this file for every change, and in `serve` for every refusal and login
+    /// that is not a repetition. Commands and a server may share it, and it may be rotated at any time.
+    /// A command that cannot write it changes nothing
+    #[arg(long, global = true, env = "PORTCULLIS_AUDIT_LOG", value_name = "PATH")]
+    audit_log: Option<PathBuf>,
 
     /// Answer with JSON: one document, for lists an array
     #[arg(long, global = true)]
@@ -123,9 +131,15 @@ impl Cli {
             Command::Check(_) | Command::Verify(_) => Outcome::NotDecided,
             _ => Outcome::NotDone,
         };
+        let mut audit_log = self.audit_log;
+        if !matches!(self.command, Command::Serve(_))
+            && let Some(path) = audit_log.take()
+        {
+            command_audit::begin(path);
+        }
         let context = Context { store: self.store, output: Output::new(self.json) };
         let result = logging::start(default_log).and_then(|()| match self.command {
-            Command::Serve(args) => serve::run(args, &context.store),
+            Command::Serve(args) => serve::run(args, &context.store, audit_log),
             Command::Setup(args) => setup::run(args, context),
             Command::Org(command) => org::run(command, context),
             Command::User(command) => user::run(command, context),
@@ -140,6 +154,10 @@ impl Cli {
             Command::Restore(args) => migrate::restore(args, context),
             Command::Migrate(args) => migrate::run(args, context),
         });
+        let result = match command_audit::end() {
+            Ok(()) => result,
+            Err(error) => result.and(Err(error)),
+        };
         match result {
             Ok(outcome) => outcome.into(),
             Err(error) => {

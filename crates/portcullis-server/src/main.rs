@@ -4,6 +4,7 @@
 //! is decided in the core; nothing of that is decided here.
 
 mod cli;
+mod command_audit;
 mod commands;
 mod copy;
 mod failure;

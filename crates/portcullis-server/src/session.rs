@@ -9,6 +9,7 @@ use portcullis::store::Store;
 use portcullis::{Engine, EngineBuilder};
 use tokio::runtime::{self, Runtime};
 
+use crate::command_audit;
 use crate::lasting_store::LastingStore;
 use crate::local_store::IfMissing;
 use crate::store_url::StoreUrl;
@@ -110,8 +111,12 @@ pub(crate) async fn close(store: &dyn Store) {
 
 /// An engine on the store, for a command.
 fn engine_builder(store: Arc<dyn Store>, policy: PolicyArgs) -> EngineBuilder {
-    Engine::builder_on(store)
+    let builder = Engine::builder_on(store)
         .password_policy(policy.policy())
         // A command that asks changes nothing.
-        .rehash_at_log_in(false)
+        .rehash_at_log_in(false);
+    match command_audit::of_this_process() {
+        Some(audit) => builder.audit(audit),
+        None => builder,
+    }
 }

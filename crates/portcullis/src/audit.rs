@@ -18,6 +18,13 @@ use crate::{Id, Identity, Principal, Timestamp};
 pub trait AuditSink: fmt::Debug + Send + Sync + 'static {
     /// Takes note of the event.
     fn record(&self, event: &AuditEvent<'_>);
+
+    /// Tells whether changes may be made now. Where not, the engine refuses each with
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): for those who would rather change
+    /// nothing than have a change that is not on record. By default they always may.
+    fn allows_changes(&self) -> bool {
+        true
+    }
 }
 
 /// Something that happened, without any secret.
@@ -57,10 +64,27 @@ pub struct AuditEvent<'a> {
 pub enum Actor<'a> {
     /// Nobody known yet: whoever logs in.
     Anonymous,
+    /// A user of the operating system, at the command line.
+    Command {
+        /// The user's name or number.
+        os_user: &'a str,
+    },
     /// The embedding program itself, through the engine's trusted operations.
     Host,
     /// A caller of the management API, or whoever has just logged in.
     Principal(&'a Principal),
+}
+
+impl<'a> AuditEvent<'a> {
+    /// An event of the program around the engine, such as a backup.
+    pub fn new(
+        at: Timestamp,
+        actor: Actor<'a>,
+        action: AuditAction,
+        outcome: AuditOutcome<'a>,
+    ) -> Self {
+        Self { at, actor, source: None, action, record: AuditRecord::default(), outcome }
+    }
 }
 
 impl Serialize for Actor<'_> {
@@ -74,11 +98,16 @@ impl Serialize for Actor<'_> {
             org: Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
             user: Option<String>,
+            #[serde(rename = "osUser", skip_serializing_if = "Option::is_none")]
+            os_user: Option<String>,
         }
 
-        let unknown = |kind| Written { kind, id: None, org: None, user: None };
+        let unknown = |kind| Written { kind, id: None, org: None, user: None, os_user: None };
         let written = match self {
             Self::Anonymous => unknown("anonymous"),
+            Self::Command { os_user } => {
+                Written { os_user: Some((*os_user).to_owned()), ..unknown("command") }
+            }
             Self::Host => unknown("host"),
             Self::Principal(principal) => {
                 let (kind, id) = match principal.identity() {
@@ -87,7 +116,7 @@ impl Serialize for Actor<'_> {
                     Identity::Host => ("hostUser", None),
                 };
                 let (org, user) = (principal.org().to_string(), principal.user().to_string());
-                Written { kind, id, org: Some(org), user: Some(user) }
+                Written { id, org: Some(org), user: Some(user), ..unknown(kind) }
             }
         };
         written.serialize(serializer)
@@ -99,6 +128,8 @@ impl Serialize for Actor<'_> {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum AuditAction {
+    /// The store was copied to a place for backups.
+    BackUp,
     /// A record was made.
     Create,
     /// A record and what depends on it were deleted.
@@ -116,6 +147,10 @@ pub enum AuditAction {
     Read,
     /// A password's hash was computed anew, with the current parameters. The password is the same.
     Rehash,
+    /// Unique keys and index entries were made anew from the records.
+    Repair,
+    /// A store was made of a backup, or of another store.
+    Restore,
     /// A password was set.
     SetPassword,
     /// Permissions were replaced.

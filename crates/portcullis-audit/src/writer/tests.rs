@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
+use portcullis::AuditSink as _;
 use serde_json::Value;
 
 use super::*;
@@ -20,7 +21,7 @@ use crate::{AuditLog, AuditLogOptions};
 const LONG: Duration = Duration::from_secs(60);
 
 fn options() -> AuditLogOptions {
-    AuditLog::options().retry(Duration::from_millis(5))
+    AuditLog::options().retry(Duration::from_millis(5)).special_files()
 }
 
 fn event(writer: usize, number: usize) -> Vec<u8> {
@@ -228,7 +229,7 @@ fn a_failure_and_its_end_are_logged_once() {
     let writer = captured.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
     let queue = Arc::new(Queue::new(1_000));
-    let file = LogFile::open(&path).unwrap();
+    let file = LogFile::open(&path, false).unwrap();
     let writer = Writer::new(Arc::clone(&queue), file, Duration::from_millis(1));
     let thread =
         thread::spawn(move || tracing::subscriber::with_default(subscriber, || writer.run()));
@@ -243,4 +244,53 @@ fn a_failure_and_its_end_are_logged_once() {
     assert_eq!(log.matches("cannot be written to").count(), 1, "{log}");
     assert_eq!(log.matches("again").count(), 1, "{log}");
     assert_eq!(log.lines().count(), 2, "{log}");
+}
+
+#[test]
+fn what_is_missing_is_told_although_nothing_comes_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit");
+    symlink("/dev/full", &path).unwrap();
+    let log = options().queue_bytes(30).required(true).open(&path).unwrap();
+    for number in 0..10 {
+        push(&log, number);
+    }
+    while log.allows_changes() {
+        thread::yield_now();
+    }
+    fs::remove_file(&path).unwrap();
+    let begin = Instant::now();
+    while !path.exists() || lines(&path).len() < 2 {
+        assert!(begin.elapsed() < LONG);
+        thread::yield_now();
+    }
+    assert_eq!(lines(&path)[0]["number"], 0);
+    assert_eq!(lines(&path)[1]["lost"], 9);
+    while !log.allows_changes() {
+        assert!(begin.elapsed() < LONG);
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [&pipe, Path::new("/dev/full"), directory.path()] {
+        let error = AuditLog::open(path).unwrap_err().to_string();
+        assert!(error.contains("it is not a regular file"), "{error}");
+    }
+}
+
+#[test]
+fn a_line_that_another_process_has_not_finished_is_ended_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit");
+    let mut file = LogFile::open(&path, true).unwrap();
+    // As after a write of another process that the disk has not taken whole.
+    fs::write(&path, "{\"numb").unwrap();
+    file.write_line(b"{\"number\":1}\n").unwrap();
+    file.write_line(b"{\"number\":2}\n").unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{\"numb\n{\"number\":1}\n{\"number\":2}\n");
 }

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use portcullis::AuditAction;
 use serde::Serialize;
 
 use crate::cli::Context;
+use crate::command_audit::audited;
 use crate::failure::Outcome;
 use crate::local_store::IfMissing;
 use crate::session::{close, run as run_async};
@@ -33,11 +35,13 @@ struct Document {
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     let lasting = StoreUrl::parse_lasting(&context.store)?;
     let local = lasting.local()?;
-    let store = local.open(IfMissing::Fail)?;
-    run_async(async {
-        let done = store.back_up(&args.destination).await;
-        close(&*store).await;
-        done.with_context(|| format!("could not back up to `{}`", args.destination.display()))
+    audited(AuditAction::BackUp, || {
+        let store = local.open(IfMissing::Fail)?;
+        run_async(async {
+            let done = store.back_up(&args.destination).await;
+            close(&*store).await;
+            done.with_context(|| format!("could not back up to `{}`", args.destination.display()))
+        })
     })?;
     let backup = local.at(args.destination).to_string();
     let text = format!("backup written: {backup}\n");

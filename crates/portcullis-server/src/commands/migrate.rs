@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use portcullis::AuditAction;
 use portcullis::verify::verify;
 use serde::Serialize;
 
 use crate::cli::Context;
+use crate::command_audit::audited;
 use crate::copy::{Contents, copy};
 use crate::failure::Outcome;
 use crate::lasting_store::LastingStore;
@@ -60,7 +62,7 @@ struct Document<'a> {
 pub(crate) fn run(args: MigrateArgs, context: Context) -> anyhow::Result<Outcome> {
     let from = StoreUrl::parse_lasting(&args.from)?;
     let to = StoreUrl::parse_lasting(&args.to)?;
-    let contents = copy_to_new(&from, &to)?;
+    let contents = audited(AuditAction::Restore, || copy_to_new(&from, &to))?;
     let text = format!("copied {from} to {to}, and compared them:\n{contents}");
     let document = Document { from: from.to_string(), to: to.to_string(), contents: &contents };
     context.output.document(&document, &text)?;
@@ -86,7 +88,9 @@ pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Out
             "the backup is damaged: `portcullis verify --store {from}` says more, and may repair it"
         );
     }
-    let contents = copy_to_new(&LastingStore::Local(from.clone()), &lasting)?;
+    let contents = audited(AuditAction::Restore, || {
+        copy_to_new(&LastingStore::Local(from.clone()), &lasting)
+    })?;
     let text = format!("restored {to} from {from}:\n{contents}");
     let document = Document { from: from.to_string(), to: to.to_string(), contents: &contents };
     context.output.document(&document, &text)?;

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use portcullis::Timestamp;
 use portcullis::store::Maintain;
 use portcullis::verify::{Finding, Report, verify};
+use portcullis::{AuditAction, Timestamp};
 use serde::Serialize;
 
 use crate::cli::Context;
+use crate::command_audit::audited;
 use crate::failure::Outcome;
 use crate::lasting_store::LastingStore;
 use crate::local_store::IfMissing;
@@ -76,11 +77,17 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
         true => lasting.open(IfMissing::Fail)?,
         false => lasting.open_to_read()?,
     };
-    let (backup, report) = run_async(async {
-        let verified = work(&args, &lasting, &*store).await;
-        close(&*store).await;
-        verified
-    })?;
+    let work = || {
+        run_async(async {
+            let verified = work(&args, &lasting, &*store).await;
+            close(&*store).await;
+            verified
+        })
+    };
+    let (backup, report) = match args.repair {
+        true => audited(AuditAction::Repair, work)?,
+        false => work()?,
+    };
     let sound = report.is_sound();
     let mut text = String::new();
     if let Some(backup) = &backup {

@@ -14,7 +14,7 @@ mod tls;
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,10 +111,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR")]
     metrics_listen: Option<String>,
 
-    /// Append a line of JSON to this file for every change, refusal and log-in that is not a
-    /// repetition. The file may be rotated at any time
-    #[arg(long, value_name = "PATH")]
-    audit_log: Option<PathBuf>,
+    /// Refuse every change, with 503, while the audit log cannot be written. Logins go on. Needs
+    /// --audit-log
+    #[arg(long)]
+    audit_required: bool,
 
     /// Slow nobody down who guesses passwords: for when something in front does. By default a
     /// username has 10 failures free and an address 100, then each one has to be waited for
@@ -176,7 +176,11 @@ impl Args {
     }
 }
 
-pub(crate) fn run(args: Args, store: &str) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: Args, store: &str, audit_log: Option<PathBuf>) -> anyhow::Result<Outcome> {
+    if args.audit_required && audit_log.is_none() {
+        bail!("--audit-required needs the file to be written: give --audit-log PATH");
+    }
+    keep_memory_private();
     let url = StoreUrl::parse(store)?;
     let addresses = addresses("--listen", &args.listen, args.may_be_reached())?;
     let metrics_addresses = match &args.metrics_listen {
@@ -187,9 +191,27 @@ pub(crate) fn run(args: Args, store: &str) -> anyhow::Result<Outcome> {
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    let result = runtime.block_on(serve(&args, &url, &addresses, metrics_addresses.as_deref()));
+    let metrics_addresses = metrics_addresses.as_deref();
+    let work = serve(&args, &url, &addresses, metrics_addresses, audit_log.as_deref());
+    let result = runtime.block_on(work);
     runtime.shutdown_timeout(LAST_WAIT);
     result.map(|()| Outcome::Done)
+}
+
+/// Keeps passwords and tokens out of core dumps, and from other processes of this user.
+fn keep_memory_private() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, Resource, Rlimit};
+        use rustix::process::{set_dumpable_behavior, setrlimit};
+
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        let done = setrlimit(Resource::Core, none)
+            .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+        if let Err(error) = done {
+            tracing::warn!(%error, "memory may be written to core dumps");
+        }
+    }
 }
 
 /// Finds the addresses to listen on, and refuses those that only TLS makes safe.
@@ -224,6 +246,7 @@ async fn serve(
     url: &StoreUrl,
     addresses: &[SocketAddr],
     metrics_addresses: Option<&[SocketAddr]>,
+    audit_log: Option<&Path>,
 ) -> anyhow::Result<()> {
     // First what can fail without leaving anything behind.
     let signals = Signals::listen().context("cannot listen for signals")?;
@@ -234,9 +257,11 @@ async fn serve(
         (Some(addresses), Some(listen)) => Some((bind(addresses, listen)?, Metrics::install()?)),
         _ => None,
     };
-    let audit = match &args.audit_log {
+    let audit = match audit_log {
         Some(path) => Some(
-            AuditLog::open(path)
+            AuditLog::options()
+                .required(args.audit_required)
+                .open(path)
                 .with_context(|| format!("--audit-log: cannot open `{}`", path.display()))?,
         ),
         None => None,

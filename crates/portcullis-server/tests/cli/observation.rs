@@ -108,3 +108,72 @@ fn an_audit_log_that_cannot_be_written_is_told_before_a_store_is_created() {
     assert!(error.contains("--audit-log: cannot open `missing/audit.jsonl`"), "{error}");
     assert_eq!(sandbox.files(), [""; 0]);
 }
+
+fn audit_lines(sandbox: &Sandbox, name: &str) -> Vec<serde_json::Value> {
+    sandbox.read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn changes_of_commands_are_on_record_beside_those_of_a_server() {
+    let sandbox = Sandbox::with_store();
+    let server = Server::start(&sandbox, "--audit-log audit.jsonl");
+    let run = |arguments: &str| {
+        let mut command = sandbox.command(arguments);
+        command.env("PORTCULLIS_AUDIT_LOG", sandbox.path("audit.jsonl"));
+        command.env("PORTCULLIS_PASSWORD", "s3cret-enough");
+        crate::support::Ran::from(command.output().unwrap()).ok(arguments)
+    };
+    run("org list");
+    assert_eq!(audit_lines(&sandbox, "audit.jsonl").len(), 0);
+    run("token create --org acme --user ada --operator");
+    run("auth create --org acme --user ada --username telegraf --read-bucket telemetry");
+    run("auth set-password --username telegraf");
+    run("org create other --audit-log audit.jsonl");
+    run("backup monday.db");
+    run("restore --store sqlite:restored.db monday.db");
+    run("verify --repair");
+    let lines = audit_lines(&sandbox, "audit.jsonl");
+    let said: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap()).collect();
+    assert_eq!(
+        said,
+        ["create", "create", "setPassword", "setPassword", "create", "backUp", "restore", "repair"],
+        "{lines:?}"
+    );
+    let uid = std::process::Command::new("id").arg("-u").output().unwrap();
+    let uid = String::from_utf8(uid.stdout).unwrap();
+    for line in &lines {
+        assert_eq!(line["actor"]["kind"], "command", "{line}");
+        assert_eq!(line["actor"]["osUser"], uid.trim(), "{line}");
+        assert_eq!(line["outcome"], "done", "{line}");
+    }
+    server.stop();
+
+    let before = sandbox.ok("export");
+    let nowhere = "token create --org acme --user ada --operator --audit-log missing/audit.jsonl";
+    let said = sandbox.fails(1, nowhere);
+    assert!(said.contains("--audit-log: cannot open `missing/audit.jsonl`"), "{said}");
+    assert!(said.contains("nothing was changed"), "{said}");
+    assert_eq!(sandbox.ok("export"), before);
+}
+
+#[test]
+fn an_audit_log_that_is_no_file_is_refused_and_does_not_hang() {
+    let sandbox = Sandbox::new();
+    let pipe = sandbox.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    let said = sandbox.fails(1, "serve --listen 127.0.0.1:0 --audit-log pipe");
+    assert!(said.contains("`pipe`: it is not a regular file"), "{said}");
+    assert_eq!(sandbox.files(), ["pipe"]);
+    let said = sandbox.fails(1, "serve --listen 127.0.0.1:0 --audit-required");
+    assert!(said.contains("give --audit-log PATH"), "{said}");
+}
+
+#[test]
+fn the_memory_of_a_server_is_not_written_to_core_dumps() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(&sandbox, "--store memory:");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    server.stop();
+}

@@ -9,7 +9,7 @@ use std::process::Command;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::support::{Ran, Sandbox, Server};
+use crate::support::{Answer, Ran, Sandbox, Server};
 
 /// Two users that are not root.
 const OWNER: u32 = 64_001;
@@ -256,28 +256,21 @@ fn a_store_that_cannot_be_written_is_503_for_changes_and_ready_says_so() {
     let server = Server::start(&sandbox, "--store sqlite:disk/portcullis.db");
     let token = sandbox.read("disk/operator-token");
     let token = token.trim_end();
-    let bucket = |name: &str| {
-        let org = &sandbox.json("org list --store sqlite:disk/portcullis.db")[0]["id"];
-        let user = &sandbox.json("user list --store sqlite:disk/portcullis.db")[0]["id"];
-        let permission = serde_json::json!({ "action": "read", "resource": { "type": "buckets" } });
-        let body = serde_json::json!({
-            "orgID": org, "userID": user, "token": name, "permissions": [permission],
-        });
-        server.post("/private/legacy/authorizations", token, &body.to_string())
-    };
-    let first = bucket("first");
+    let create =
+        |name: &str| create_authorization(&sandbox, &server, token, "disk/portcullis.db", name);
+    let first = create("first");
     assert_eq!(first.status, 201, "{first:?}");
     let ready = || server.get("/ready", "");
     assert!(ready().1.contains("\"changesFail\": false"), "{:?}", ready());
 
     disk.fill();
-    let mut refused = bucket("second");
+    let mut refused = create("second");
     // The log has some room of its own.
     for number in 0..10_000 {
         if refused.status != 201 {
             break;
         }
-        refused = bucket(&format!("third-{number}"));
+        refused = create(&format!("third-{number}"));
     }
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.head.to_lowercase().contains("retry-after: "), "{refused:?}");
@@ -289,8 +282,80 @@ fn a_store_that_cannot_be_written_is_503_for_changes_and_ready_says_so() {
     assert!(log.contains("the store takes no changes"), "{log}");
 
     disk.empty();
-    assert_eq!(bucket("last").status, 201);
+    assert_eq!(create("last").status, 201);
     assert!(ready().1.contains("\"changesFail\": false"), "{:?}", ready());
     assert!(sandbox.read("serve.log").contains("the store takes changes again"));
     server.stop();
+}
+
+#[test]
+fn a_full_disk_of_the_audit_log_loses_no_change_unsaid_and_may_stop_changes() {
+    let sandbox = Sandbox::new();
+    let Some(disk) = SmallDisk::mount(sandbox.path("disk")) else { return };
+    let server = Server::start(&sandbox, "--audit-log disk/audit.jsonl --audit-required");
+    let token = sandbox.read("operator-token");
+    let token = token.trim_end();
+    let create = |name: &str| create_authorization(&sandbox, &server, token, "portcullis.db", name);
+    assert_eq!(create("before").status, 201);
+    disk.fill();
+    let mut made = vec!["before".to_owned()];
+    // The log has some room of its own, and the change that finds it full is made.
+    let refused = loop {
+        let name = format!("while-full-{}", made.len());
+        let answer = create(&name);
+        if answer.status != 201 {
+            break answer;
+        }
+        made.push(name);
+        // A stranger, who is to take no room from changes.
+        for guess in 0..50 {
+            server.get(&format!("/api/v2/orgs?guess={guess}"), &format!("guess-{guess}"));
+        }
+        assert!(made.len() < 1_000);
+    };
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.head.to_lowercase().contains("retry-after: "), "{refused:?}");
+    assert_eq!(server.get("/api/v2/orgs", token).0, 200, "reads go on");
+    disk.empty();
+    let mut after = create("after");
+    while after.status == 503 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        after = create("after");
+    }
+    assert_eq!(after.status, 201, "{after:?}");
+    made.push("after".to_owned());
+    server.stop();
+    let lines = sandbox.read("disk/audit.jsonl");
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let created = |name: &str| {
+        lines.iter().any(|line| {
+            line["action"] == "create"
+                && line["outcome"] == "done"
+                && line["record"]["name"] == name
+        })
+    };
+    for name in &made {
+        assert!(created(name), "{name} is not on record");
+    }
+    let log = sandbox.read("serve.log");
+    assert!(log.contains("audit events cannot be written"), "{log}");
+    assert!(log.contains("audit events are written to"), "{log}");
+}
+
+/// Has the server at this address make an authorization.
+fn create_authorization(
+    sandbox: &Sandbox,
+    server: &Server,
+    token: &str,
+    store: &str,
+    name: &str,
+) -> Answer {
+    let org = &sandbox.json(&format!("org list --store sqlite:{store}"))[0]["id"];
+    let user = &sandbox.json(&format!("user list --store sqlite:{store}"))[0]["id"];
+    let permission = serde_json::json!({ "action": "read", "resource": { "type": "buckets" } });
+    let body = serde_json::json!({
+        "orgID": org, "userID": user, "token": name, "permissions": [permission],
+    });
+    server.post("/private/legacy/authorizations", token, &body.to_string())
 }

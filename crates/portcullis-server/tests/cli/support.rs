@@ -62,7 +62,7 @@ impl Sandbox {
     pub(crate) fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
         command.args(arguments.split_whitespace()).current_dir(self.root());
-        for name in ["STORE", "LISTEN", "LOG", "PASSWORD"] {
+        for name in ["AUDIT_LOG", "STORE", "LISTEN", "LOG", "PASSWORD"] {
             command.env_remove(format!("PORTCULLIS_{name}"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -190,6 +190,10 @@ impl Server {
     /// Asks for the path, and returns the status and what followed the head.
     pub(crate) fn get(&self, path: &str, token: &str) -> (u16, String) {
         get(self.connect(), path, token)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends the body, and returns the answer.

@@ -82,13 +82,27 @@ impl Engine {
             return work.await;
         }
         let mut pending = Pending { engine: self, by, action, record };
-        let result = work.await;
+        let result = match self.refuse_unaudited() {
+            Ok(()) => work.await,
+            Err(error) => Err(error),
+        };
         let made = result.as_ref().ok().and_then(id_of);
         pending.record.id = made.or(pending.record.id);
         let why = why(&result);
         pending.report(outcome_of(&result, &why));
         std::mem::forget(pending);
         result
+    }
+
+    /// Refuses a change that could not be put on record.
+    pub(super) fn refuse_unaudited(&self) -> Result<(), Error> {
+        match &self.0.audit {
+            Some(sink) if !sink.allows_changes() => Err(Error::new(
+                ErrorKind::Unavailable,
+                "the audit log cannot be written now, so nothing was changed: try again later",
+            )),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn report(

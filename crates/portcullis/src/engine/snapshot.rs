@@ -91,6 +91,9 @@ impl Engine {
         snapshot: Snapshot,
         dry_run: bool,
     ) -> Result<usize, ImportError> {
+        if !dry_run {
+            self.refuse_unaudited()?;
+        }
         self.finish_deletions().await?;
         let mut import = Import { engine: self, batch: Batch::new(), lines: HashMap::new() };
         let mut errors = Vec::new();
