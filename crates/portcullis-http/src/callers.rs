@@ -99,10 +99,16 @@ impl Caller {
         }
     }
 
-    /// Reads the caller's credential again, if it may have been changed since.
+    /// Checks that the caller's credential still counts and permits what it did. It is read again if
+    /// it may have been changed since.
     pub(crate) async fn revalidate(&mut self, engine: &Engine) -> Result<(), Error> {
-        self.principal = engine.revalidate(&self.principal).await?;
-        engine.on_behalf_of(&self.principal).require_active()
+        let now = engine.revalidate(&self.principal).await?;
+        let before = std::mem::replace(&mut self.principal, now);
+        engine.on_behalf_of(&self.principal).require_active()?;
+        if before.permissions() == self.principal.permissions() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Unauthorized, "the caller's permissions have been changed"))
     }
 
     /// The engine's operations on the caller's behalf.

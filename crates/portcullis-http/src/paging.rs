@@ -63,6 +63,7 @@ impl PageQuery {
     /// Reads the parameters of a list with these filters. Every other parameter is refused: it
     /// would be taken for a filter that is not there.
     pub(crate) fn parse(query: &str, filters: &[&str]) -> Result<Self, Envelope> {
+        let mut given = Vec::new();
         for parameter in query::parameters(query) {
             let known = filters.iter().chain(&PARAMETERS).find(|name| parameter.is(name));
             let Some(name) = known else {
@@ -78,15 +79,20 @@ impl PageQuery {
                     "`{name}` cannot be read: encode it for a URL"
                 )));
             }
+            if given.contains(name) {
+                return Err(Envelope::invalid(format!("`{name}` stands twice: give it once")));
+            }
+            given.push(*name);
         }
         let query = Query::parse(query);
         let limit =
             query.text("limit").map_or(Ok(DEFAULT_LIMIT), |t| parse_limit(&t, MAX_LIMIT))?;
         let offset = query.text("offset").map(|text| parse_offset(&text)).transpose()?;
-        let start = match (id::<Id>(&query, "after")?, offset) {
-            (Some(after), None) => Start::After(after),
-            (None, offset) => Start::Offset(offset.unwrap_or(0)),
-            (Some(_), Some(_)) => {
+        let start = match (id::<Id>(&query, "after")?, offset.unwrap_or(0)) {
+            // Generated clients send the default of every parameter, `offset=0` too.
+            (Some(after), 0) => Start::After(after),
+            (None, offset) => Start::Offset(offset),
+            (Some(_), _) => {
                 return Err(Envelope::invalid(
                     "`offset` and `after` both say where the page begins: leave one out",
                 ));
@@ -210,6 +216,8 @@ async fn read<T: Listed>(
                 items.push(item);
             }
         }
+        // However many parts are ready at once, others go on.
+        tokio::task::yield_now().await;
     }
 }
 
@@ -230,6 +238,7 @@ async fn count<T: Listed>(
             return Ok(count);
         }
         after = Some(last);
+        tokio::task::yield_now().await;
     }
 }
 

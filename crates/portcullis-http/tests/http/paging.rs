@@ -149,10 +149,11 @@ async fn what_is_unknown_or_contradicts_itself_is_refused() {
         ("after=x", "id must have a length of 16 bytes"),
         ("descending=yes", "`descending` must be true or false"),
         (
-            &*format!("offset=0&after={id}"),
+            &*format!("offset=1&after={id}"),
             "`offset` and `after` both say where the page begins: leave one out",
         ),
         ("limit=%zz", "`limit` cannot be read: encode it for a URL"),
+        ("limit=5&limit=6", "`limit` stands twice: give it once"),
     ] {
         for path in ["/api/v2/orgs", "/api/v2/users", "/api/v2/buckets"] {
             let answer = server.get(&format!("{path}?{query}")).await;
@@ -167,6 +168,65 @@ async fn what_is_unknown_or_contradicts_itself_is_refused() {
         let answer = server.get(uri).await;
         assert_eq!(answer.status, 400, "{uri}");
         assert!(answer.text.contains(known), "{}", answer.text);
+    }
+}
+
+/// Callers whose credential is this one.
+#[derive(Debug)]
+struct Fixed(portcullis::Principal);
+
+#[async_trait::async_trait]
+impl portcullis_http::Callers for Fixed {
+    async fn caller(
+        &self,
+        _: &http::request::Parts,
+    ) -> Result<portcullis::Principal, portcullis::Error> {
+        Ok(self.0.clone())
+    }
+}
+
+#[tokio::test]
+async fn defaults_that_generated_clients_send_mean_nothing() {
+    let server = server().await;
+    for query in [
+        "buckets?offset=0&name=telemetry".to_owned(),
+        format!("buckets?offset=0&limit=20&after={}", server.org.id),
+        "orgs?descending=False&offset=0".to_owned(),
+        "users?limit=&offset=&name=&after=".to_owned(),
+    ] {
+        assert_eq!(server.get(&format!("/api/v2/{query}")).await.status, 200, "{query}");
+    }
+}
+
+/// What is left out from then on would be missing from a list that looks whole.
+#[tokio::test]
+async fn a_list_breaks_off_when_its_callers_permissions_are_changed() {
+    let server = Server::new().await;
+    for number in 0..3_000 {
+        server.authorization(&format!("telegraf-{number}")).await;
+    }
+    let reads = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+    let (engine, id) = (&server.engine, server.authorization("reader").await.id);
+    engine.set_permissions(id, reads(&["read:authorizations", "read:users"])).await.unwrap();
+    engine.set_password(id, "long-enough").await.unwrap();
+    let credentials = portcullis::Credentials::password("reader", "long-enough");
+    let caller = engine.authenticate(credentials).await.unwrap();
+    let app = portcullis_http::router_with_callers(engine.clone(), Fixed(caller));
+    for is_changed in [false, true] {
+        let request = Request::get("/private/legacy/authorizations").body(Body::empty()).unwrap();
+        let mut body = app.clone().oneshot(request).await.unwrap().into_body();
+        body.frame().await.unwrap().unwrap();
+        if is_changed {
+            engine.set_permissions(id, reads(&["read:authorizations"])).await.unwrap();
+        }
+        let ended = loop {
+            match body.frame().await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => break false,
+                None => break true,
+            }
+        };
+        assert_eq!(ended, !is_changed);
     }
 }
 
