@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
@@ -17,9 +17,19 @@ impl Timestamp {
     /// Midnight of 1 January 1970, UTC.
     pub const UNIX_EPOCH: Self = Self(jiff::Timestamp::UNIX_EPOCH);
 
-    /// Reads the clock of this machine.
+    /// Reads the clock of this machine. One that is set to a time outside the years -9999 to 9999
+    /// reads as the nearest within.
     pub fn now() -> Self {
-        Self(jiff::Timestamp::now())
+        Self::of_clock(SystemTime::now())
+    }
+
+    fn of_clock(clock: SystemTime) -> Self {
+        let nearest = if clock < SystemTime::UNIX_EPOCH {
+            jiff::Timestamp::MIN
+        } else {
+            jiff::Timestamp::MAX
+        };
+        Self(jiff::Timestamp::try_from(clock).unwrap_or(nearest))
     }
 
     /// Takes milliseconds since 1970; `None` outside the years -9999 to 9999.
@@ -143,6 +153,26 @@ mod tests {
     fn reads_any_offset_and_prints_utc() {
         let time: Timestamp = "2024-01-01T02:00:00.123456789+02:00".parse().unwrap();
         assert_eq!(time.to_string(), "2024-01-01T00:00:00.123456789Z");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_to_any_time_is_read() {
+        let seconds = std::time::Duration::from_secs;
+        for (clock, expected) in [
+            (SystemTime::UNIX_EPOCH.checked_sub(seconds(1)), "1969-12-31T23:59:59Z"),
+            (SystemTime::UNIX_EPOCH.checked_add(seconds(253_370_764_800)), "9999-01-01T00:00:00Z"),
+            (
+                SystemTime::UNIX_EPOCH.checked_add(seconds(253_402_300_800)),
+                "9999-12-30T22:00:00.999999999Z",
+            ),
+            (
+                SystemTime::UNIX_EPOCH.checked_add(seconds(1 << 62)),
+                "9999-12-30T22:00:00.999999999Z",
+            ),
+            (SystemTime::UNIX_EPOCH.checked_sub(seconds(1 << 62)), "-009999-01-02T01:59:59Z"),
+        ] {
+            assert_eq!(Timestamp::of_clock(clock.unwrap()).to_string(), expected);
+        }
     }
 
     #[test]

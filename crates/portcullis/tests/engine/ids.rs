@@ -122,3 +122,44 @@ async fn without_randomness_nothing_is_created() {
     assert_eq!(error.kind(), portcullis::ErrorKind::Internal);
     assert!(engine.resolve_org("first").await.is_err());
 }
+
+/// A clock that is set to a time and stands still.
+#[derive(Debug)]
+struct SetTo(Timestamp);
+
+impl Clock for SetTo {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+#[tokio::test]
+async fn an_engine_works_whatever_its_clock_is_set_to() {
+    for time in [
+        "-009999-01-02T01:59:59Z",
+        "0000-01-01T00:00:00Z",
+        "1969-12-31T23:59:59.999999999Z",
+        "1970-01-01T00:00:00Z",
+        "2106-02-07T06:28:16Z",
+        "2262-04-12T00:00:00Z",
+        "9999-12-30T22:00:00.999999999Z",
+    ] {
+        let time: Timestamp = time.parse().unwrap();
+        let world = World::with(|builder| builder.clock(SetTo(time))).await;
+        let first = world.with_password("first").await;
+        let second = world.authorization("second").await;
+        assert_ne!(first.id, second.id, "{time}");
+        assert_eq!(first.created_at, time);
+        let read = world.engine.authorization(first.id).await.unwrap().unwrap();
+        assert_eq!(read.created_at, time, "written and read again");
+        world.log_in("first", "first-password").await.unwrap();
+        world.log_in("first", "wrong-password").await.unwrap_err();
+        let update = AuthorizationUpdate::description("changed");
+        let updated = world.engine.update_authorization(first.id, update).await.unwrap();
+        assert_eq!(updated.updated_at, time);
+    }
+}
