@@ -19,7 +19,7 @@ pub(crate) struct LogFile {
 impl LogFile {
     /// Opens the file at the path, and creates it if there is none.
     /// Where it is to be `regular`, anything else is refused: a pipe that has no reader would hang
-    /// whoever opens it, and a device keeps nothing.
+    /// the one that opens it, and a device keeps nothing.
     pub(crate) fn open(path: &Path, regular: bool) -> io::Result<Self> {
         if regular && std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
             return Err(not_regular());

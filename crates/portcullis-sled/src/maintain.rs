@@ -78,7 +78,7 @@ impl Maintain for SledStore {
         // Goes from hand to hand with the copy: the next backup begins when this one is done, or
         // given up and removed.
         let turn = Arc::clone(&self.backups).lock_owned().await;
-        // Dropped with this future, which tells the others that nobody waits any more.
+        // Dropped with this future, which tells the others that it is not wanted any more.
         let wanted = Arc::new(());
         let backup = Arc::downgrade(&wanted);
         let noted_for = Weak::clone(&backup);
