@@ -99,6 +99,9 @@ fn a_hostile_body_takes_a_small_multiple_of_its_size() {
         format!("{{\"permissions\":[{}]}}", element("{\"id\":0}")),
         format!("{{\"permissions\":[{}]}}", element("[]")),
         format!("{{\"x\":[{}]}}", element("{\"a\":{\"b\":0}}")),
+        format!("{{\"permissions\":[[{}]]}}", element("0")),
+        format!("{{\"token\":[{}]}}", element("{\"token\":\"\"}")),
+        format!("{{\"permissions\":[{}]}}", element("{\"resource\":{\"id\":\"x\"}}")),
         format!("{{{}}}", distinct.join(",")),
     ] {
         assert!(body.len() <= 1_048_576 && body.len() > 900_000, "{}", body.len());
@@ -111,6 +114,7 @@ fn a_hostile_body_takes_a_small_multiple_of_its_size() {
             assert_eq!(answer.status(), 400, "{begun}");
         });
         let mebibytes = counted.bytes_max >> 20;
-        assert!(mebibytes <= 40, "{begun}…: {mebibytes} MiB");
+        println!("{begun}…: {mebibytes} MiB");
+        assert!(mebibytes <= 10, "{begun}…: {mebibytes} MiB");
     }
 }

@@ -1,7 +1,6 @@
 //! Request bodies: bounded, and read member by member.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use http::header;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use portcullis::ParseIdError;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::callers::Caller;
 use crate::envelope::Envelope;
@@ -28,7 +27,7 @@ impl<S: Send + Sync> FromRequest<S> for LimitedBody {
     type Rejection = Envelope;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Envelope> {
-        // A caller that may do nothing holds no connection and no memory with a body.
+        // Who may do nothing has nothing to send: they hold neither memory nor a connection.
         if let Some(caller) = request.extensions().get::<Caller>() {
             caller.require_active()?;
         }
@@ -51,40 +50,58 @@ impl<S: Send + Sync> FromRequest<S> for LimitedBody {
     }
 }
 
-/// Every member that an operation reads. Others are checked and not kept, so that a body takes
-/// little more memory than it has bytes.
-const NAMES: [&str; 12] = [
-    "action",
-    "description",
-    "id",
-    "orgID",
-    "password",
-    "permissions",
-    "resource",
-    "status",
-    "token",
-    "type",
-    "userID",
-    "org",
-];
-
-/// A JSON value in which no object has a member twice.
-///
-/// Two parsers may take different ones of two equal members: an authorization server must not be
-/// one of them.
+/// As much of a JSON value as the API may ask for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
     Null,
     Bool,
     Number,
-    String(Box<str>),
-    Array(Box<[Self]>),
+    String(String),
+    Array(Vec<Self>),
     Object(Members),
 }
 
-/// The members of an object that have one of [`NAMES`].
+/// The members of an object that the API knows, at the place where it stands.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Members(Box<[(&'static str, Json)]>);
+pub(crate) struct Members(Vec<(&'static str, Json)>);
+
+/// The most elements of an array. So many permissions do not fit into a body.
+const MAX_ELEMENTS: usize = 32_768;
+
+/// Where in a body a value stands, and so what of it is kept.
+///
+/// In no object a member stands twice, whether it is kept or not: two parsers may take different
+/// ones of two equal members, and an authorization server must not be one of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Body,
+    Permissions,
+    Permission,
+    Resource,
+    /// A string, a number: an object or array has its type here and is empty.
+    Plain,
+    /// Nothing of it is kept.
+    Unknown,
+}
+
+impl Place {
+    /// The member that is kept of an object at this place, and the place of its value.
+    fn member(self, name: &str) -> Option<(&'static str, Self)> {
+        const BODY: [&str; 6] = ["token", "orgID", "userID", "status", "description", "password"];
+        const RESOURCE: [&str; 3] = ["type", "id", "orgID"];
+        let plain = |names: &[&'static str]| {
+            names.iter().find(|known| **known == name).map(|known| (*known, Self::Plain))
+        };
+        match (self, name) {
+            (Self::Body, "permissions") => Some(("permissions", Self::Permissions)),
+            (Self::Body, _) => plain(&BODY),
+            (Self::Permission, "resource") => Some(("resource", Self::Resource)),
+            (Self::Permission, _) => plain(&["action"]),
+            (Self::Resource, _) => plain(&RESOURCE),
+            (Self::Permissions | Self::Plain | Self::Unknown, _) => None,
+        }
+    }
+}
 
 /// Says what is wrong with a body. Never quotes a value: it may be a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,22 +126,23 @@ impl Members {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(InvalidJson("EOF".to_owned()));
         }
-        let json: Json = serde_json::from_slice(body).map_err(|error| describe(&error))?;
-        json.into_members("the request body")
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let json = Place::Body.deserialize(&mut deserializer);
+        let json = json.and_then(|json| deserializer.end().map(|()| json));
+        json.map_err(|error| describe(&error))?.into_members("the request body")
     }
 
-    /// Takes a member out; missing is `null`.
-    fn take(&mut self, name: &str) -> Json {
-        let member = self.0.iter_mut().find(|(known, _)| *known == name);
-        member.map_or(Json::Null, |(_, value)| std::mem::replace(value, Json::Null))
+    fn take(&mut self, name: &str) -> Option<Json> {
+        let position = self.0.iter().position(|(known, _)| *known == name)?;
+        Some(self.0.swap_remove(position).1)
     }
 
     /// Takes a string out; missing and `null` are `None`.
     pub(crate) fn string(&mut self, name: &str) -> Result<Option<String>, InvalidJson> {
         match self.take(name) {
-            Json::Null => Ok(None),
-            Json::String(text) => Ok(Some(text.into())),
-            _ => Err(InvalidJson(format!("`{name}` must be a string"))),
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::String(text)) => Ok(Some(text)),
+            Some(_) => Err(InvalidJson(format!("`{name}` must be a string"))),
         }
     }
 
@@ -141,18 +159,19 @@ impl Members {
     /// Takes an array of objects out; missing and `null` are empty, also as an element.
     pub(crate) fn objects(&mut self, name: &str) -> Result<Vec<Self>, InvalidJson> {
         match self.take(name) {
-            Json::Null => Ok(Vec::new()),
-            Json::Array(elements) => elements
+            None | Some(Json::Null) => Ok(Vec::new()),
+            Some(Json::Array(elements)) => elements
                 .into_iter()
                 .map(|element| element.into_members(&format!("each of `{name}`")))
                 .collect(),
-            _ => Err(InvalidJson(format!("`{name}` must be an array"))),
+            Some(_) => Err(InvalidJson(format!("`{name}` must be an array"))),
         }
     }
 
     /// Takes an object out; missing and `null` are one without members.
     pub(crate) fn object(&mut self, name: &str) -> Result<Self, InvalidJson> {
-        self.take(name).into_members(&format!("`{name}`"))
+        let value = self.take(name).unwrap_or(Json::Null);
+        value.into_members(&format!("`{name}`"))
     }
 }
 
@@ -174,15 +193,15 @@ fn describe(error: &serde_json::Error) -> InvalidJson {
     InvalidJson(error.to_string())
 }
 
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(JsonVisitor)
+impl<'de> DeserializeSeed<'de> for Place {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct JsonVisitor;
-
-impl<'de> Visitor<'de> for JsonVisitor {
+impl<'de> Visitor<'de> for Place {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,96 +229,69 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::String(text.into()))
+        let is_kept = self == Self::Plain;
+        Ok(Json::String(if is_kept { text.to_owned() } else { String::new() }))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Json, A::Error> {
         let mut array = Vec::new();
-        while let Some(element) = elements.next_element()? {
-            array.push(element);
+        if self == Self::Permissions {
+            while let Some(element) = elements.next_element_seed(Self::Permission)? {
+                if array.len() == MAX_ELEMENTS {
+                    return Err(serde::de::Error::custom(format_args!(
+                        "an array has more than {MAX_ELEMENTS} elements"
+                    )));
+                }
+                array.push(element);
+            }
         }
-        Ok(Json::Array(array.into_boxed_slice()))
+        while elements.next_element_seed(Self::Unknown)?.is_some() {}
+        Ok(Json::Array(array))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
-        let mut names = Names::default();
         let mut members = Vec::new();
-        while let Some(name) = entries.next_key::<Cow<'de, str>>()? {
-            match NAMES.iter().find(|known| **known == name) {
-                Some(known) => members.push((*known, entries.next_value()?)),
-                None => entries.next_value::<Checked>().map(drop)?,
+        let mut names: Vec<Cow<'de, str>> = Vec::new();
+        while let Some(name) = entries.next_key_seed(MemberName)? {
+            match self.member(&name) {
+                Some((known, place)) => members.push((known, entries.next_value_seed(place)?)),
+                None => drop(entries.next_value_seed(Self::Unknown)?),
             }
-            names.add(name)?;
+            names.push(name);
         }
-        Ok(Json::Object(Members(members.into_boxed_slice())))
+        names.sort_unstable();
+        if names.is_sorted_by(|one, next| one < next) {
+            members.shrink_to_fit();
+            return Ok(Json::Object(Members(members)));
+        }
+        Err(serde::de::Error::custom("a member stands twice in an object"))
     }
 }
 
-/// The names of an object, for as long as it is read.
-#[derive(Default)]
-struct Names<'de>(BTreeSet<Cow<'de, str>>);
+/// Reads the name of a member, where it stands if it stands for itself.
+struct MemberName;
 
-impl<'de> Names<'de> {
-    fn add<E: serde::de::Error>(&mut self, name: Cow<'de, str>) -> Result<(), E> {
-        let is_new = self.0.insert(name);
-        is_new.then_some(()).ok_or_else(|| E::custom("a member stands twice in an object"))
+impl<'de> DeserializeSeed<'de> for MemberName {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
     }
 }
 
-/// A value that is not read: it is checked like the others, and nothing of it is kept.
-struct Checked;
-
-impl<'de> Deserialize<'de> for Checked {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(CheckedVisitor)
-    }
-}
-
-struct CheckedVisitor;
-
-impl<'de> Visitor<'de> for CheckedVisitor {
-    type Value = Checked;
+impl<'de> Visitor<'de> for MemberName {
+    type Value = Cow<'de, str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
+        f.write_str("a name")
     }
 
-    fn visit_unit<E>(self) -> Result<Checked, E> {
-        Ok(Checked)
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Checked, E> {
-        Ok(Checked)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Checked, E> {
-        Ok(Checked)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Checked, E> {
-        Ok(Checked)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Checked, E> {
-        Ok(Checked)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Checked, E> {
-        Ok(Checked)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Checked, A::Error> {
-        while elements.next_element::<Checked>()?.is_some() {}
-        Ok(Checked)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Checked, A::Error> {
-        let mut names = Names::default();
-        while let Some(name) = entries.next_key::<Cow<'de, str>>()? {
-            entries.next_value::<Checked>()?;
-            names.add(name)?;
-        }
-        Ok(Checked)
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
     }
 }
 
@@ -339,9 +331,8 @@ mod tests {
 
     #[test]
     fn members_have_types_and_exact_names() {
-        let mut members =
-            Members::parse(br#"{"token":5,"Token":"x","orgID":"12","userID":null,"resource":{},"permissions":[1]}"#)
-                .unwrap();
+        let body = br#"{"token":5,"Token":"x","orgID":"12","userID":null,"permissions":{}}"#;
+        let mut members = Members::parse(body).unwrap();
         assert_eq!(members.string("token").unwrap_err().to_string(), "`token` must be a string");
         assert_eq!(
             members.id::<portcullis::OrgId>("orgID").unwrap_err().to_string(),
@@ -349,14 +340,31 @@ mod tests {
         );
         assert_eq!(members.id::<portcullis::UserId>("userID"), Ok(None));
         assert_eq!(
-            members.objects("resource").unwrap_err().to_string(),
-            "`resource` must be an array"
-        );
-        assert_eq!(
             members.objects("permissions").unwrap_err().to_string(),
-            "each of `permissions` must be an object"
+            "`permissions` must be an array"
         );
-        assert_eq!(members.string("missing"), Ok(None));
+        assert_eq!(members.string("status"), Ok(None));
+        for element in ["1", "\"x\"", "[]", "[{}]"] {
+            let body = format!("{{\"permissions\":[{{}},{element}]}}");
+            assert_eq!(
+                Members::parse(body.as_bytes())
+                    .unwrap()
+                    .objects("permissions")
+                    .unwrap_err()
+                    .to_string(),
+                "each of `permissions` must be an object"
+            );
+        }
+        for token in ["{}", "[]", "true", "[{\"token\":\"x\"}]"] {
+            let body = format!("{{\"token\":{token}}}");
+            assert!(Members::parse(body.as_bytes()).unwrap().string("token").is_err(), "{token}");
+        }
+    }
+
+    #[test]
+    fn an_array_without_end_is_refused() {
+        let body = format!("{{\"permissions\":[{}{{}}]}}", "{},".repeat(MAX_ELEMENTS));
+        assert!(error(&body).starts_with("an array has more than 32768 elements"));
     }
 
     #[test]
