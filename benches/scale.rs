@@ -233,7 +233,9 @@ impl Known {
 
     /// Is let in from memory, and asks whether they may; tells whether it was so.
     fn asks(&self, engine: &Engine) -> bool {
-        let Some(principal) = engine.authenticate_known(self.credentials()) else { return false };
+        let Some(principal) = engine.authenticate_known(self.credentials(), None) else {
+            return false;
+        };
         let resource = &self.authorization.permissions[0].resource;
         std::hint::black_box(principal.check(Action::Read, resource).is_allowed());
         true

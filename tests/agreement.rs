@@ -139,7 +139,7 @@ impl World {
                     true => Credentials::token(secret(true)),
                     false => Credentials::password("telegraf", "telegraf-password"),
                 };
-                return engine.authenticate_known(credentials).map(Ok);
+                return engine.authenticate_known(credentials, source).map(Ok);
             }
             Step::SwitchAuthorization(on) => {
                 let update = AuthorizationUpdate::status(status(on));

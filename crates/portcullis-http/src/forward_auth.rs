@@ -62,8 +62,8 @@ pub struct ForwardAuthConfig {
     /// for preflights alone. Default: `X-Original-Method`.
     pub method_header: HeaderName,
     /// Whether a CORS preflight goes through to the database, without credentials, which browsers
-    /// never send with one: an `OPTIONS` with `Origin` and `Access-Control-Request-Method`.
-    /// Default: no.
+    /// never send with one: an `OPTIONS` of `/write` or `/api/v2/write` with `Origin` and
+    /// `Access-Control-Request-Method`. Default: no.
     pub preflight: bool,
     /// The org whose credentials go through; those of others are answered with 403. Two orgs with a
     /// bucket of the same name share the database of that name otherwise. Default: any.
@@ -77,11 +77,12 @@ pub struct ForwardAuthConfig {
 /// What a database takes `db=DB&rp=RP` for, where there is no bucket `DB/RP`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpstreamSemantics {
-    /// The retention policy is a part of the database: InfluxDB 1.x and VictoriaMetrics. Write on the
-    /// bucket `DB` covers it.
+    /// The retention policy is a part of the database, as in InfluxDB 1.x. Write on the bucket `DB`
+    /// covers it.
     #[default]
     V1,
-    /// It is a bucket of its own: InfluxDB 2.x. It is refused.
+    /// It is a bucket of its own, as in InfluxDB 2.x: it is refused. So is a `bucket` that could be
+    /// read as an id.
     V2,
 }
 
@@ -198,6 +199,9 @@ impl Settings {
         match asked {
             Asked::Identity => case.allow("authenticated"),
             Asked::Permission(permission) => case.decide(&permission),
+            Asked::Write(target) if self.is_id_upstream(&target) => {
+                case.deny("the database could take the bucket's name for an id")
+            }
             Asked::Write(target) => match self.bucket(&target, case.principal.org()).await {
                 Ok(Ok(bucket)) => {
                     let bucket = Resource::bucket(case.principal.org(), bucket);
@@ -227,6 +231,13 @@ impl Settings {
         Ok(found.ok_or_else(|| target.database.clone()))
     }
 
+    /// InfluxDB 2.x takes a bucket for an id first, and only then for a name.
+    fn is_id_upstream(&self, target: &Target) -> bool {
+        self.config.upstream == UpstreamSemantics::V2
+            && target.policy.is_none()
+            && target.database.parse::<BucketId>().is_ok()
+    }
+
     /// Tells whether a browser asks what it may send, which it does without credentials.
     fn is_preflight(&self, headers: &HeaderMap, original: &Original<'_>) -> bool {
         let has = |name| headers.contains_key(name);
@@ -236,6 +247,7 @@ impl Settings {
             && methods.next().is_none()
             && has(header::ORIGIN)
             && has(header::ACCESS_CONTROL_REQUEST_METHOD)
+            && original.uri.is_some_and(|uri| [WRITE, WRITE_V2].contains(&uri.path))
             && !original.has_credentials()
     }
 
@@ -346,6 +358,9 @@ impl Asked {
         // A proxy that passes the client's query on would have the client say what is asked.
         if uri.is_some_and(|uri| uri.asks) {
             return Err("the client asks: the proxy may pass its query on to us".to_owned());
+        }
+        if uri.is_some_and(|uri| uri.relabels) {
+            return Err("`extra_label` and `extra_filters` are for the proxy to set".to_owned());
         }
         if let Some(asked) = Self::read_own(own_query)? {
             return Ok(asked);

@@ -3,6 +3,7 @@
 //! Another parser reads the same URL, and another header may be read than the one that was checked.
 //! What two of them could read differently is therefore not read at all.
 
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use thiserror::Error;
 
@@ -29,6 +30,8 @@ pub(crate) struct OriginalUri<'a> {
     bucket: Only<'a>,
     /// Whether it has a parameter with which a proxy says what is asked.
     pub(crate) asks: bool,
+    /// Whether it has a parameter with which VictoriaMetrics changes labels, `db` among them.
+    pub(crate) relabels: bool,
 }
 
 /// Says why an original request is not read.
@@ -97,6 +100,7 @@ impl<'a> OriginalUri<'a> {
             policy: Only::Absent,
             bucket: Only::Absent,
             asks: false,
+            relabels: false,
         };
         for parameter in query::parameters(query) {
             for (name, value) in [
@@ -111,6 +115,8 @@ impl<'a> OriginalUri<'a> {
                 }
             }
             uri.asks |= parameter.is("permission") || parameter.is("check");
+            let relabels = ["extra_label", "extra_filters", "extra_filters[]"];
+            uri.relabels |= relabels.iter().any(|name| parameter.is(name));
         }
         uri
     }
@@ -140,8 +146,10 @@ fn path(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     let is_http = ["http", "https"].iter().any(|http| scheme.eq_ignore_ascii_case(http));
     let (host, path) = rest.split_at_checked(rest.find('/')?)?;
+    let is_authority = |host: Authority| host.port().is_none() || host.port_u16().is_some();
     // Credentials before the host could be read in two ways.
-    (is_http && !host.is_empty() && !host.contains(['@', '%', '\\'])).then_some(path)
+    let is_clear = !host.contains(['@', '%', '\\']) && host.parse().is_ok_and(is_authority);
+    (is_http && is_clear).then_some(path)
 }
 
 /// There is more than one, or the one that is there cannot be read.

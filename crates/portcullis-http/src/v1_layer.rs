@@ -16,6 +16,7 @@ use tower_service::Service;
 use crate::client_address::source;
 use crate::envelope::Envelope;
 use crate::login::log_refusal;
+use crate::query::u_and_p;
 use crate::redact::{mark_sensitive, remove_passwords};
 use crate::v1_answer::{InfluxdbVersion, v1_envelope, v1_response, without_unreadable_time};
 use crate::v1_credentials::{Decoded, Presented};
@@ -182,6 +183,7 @@ impl V1CredentialLayer {
             && has(header::ORIGIN)
             && has(header::ACCESS_CONTROL_REQUEST_METHOD)
             && authorization.is_none()
+            && u_and_p(request.uri().query().unwrap_or_default()).iter().all(Option::is_none)
     }
 
     /// Returns the first `Authorization`. What lies behind sees it only if it is to be kept.
@@ -201,7 +203,9 @@ impl V1CredentialLayer {
     ) -> bool {
         let mut decoded = Decoded::default();
         let found = Presented::find(request.uri(), authorization, &mut decoded);
-        let known = found.and_then(|found| self.engine.authenticate_known(found.as_credentials()));
+        let source = source(request.extensions());
+        let known =
+            found.and_then(|found| self.engine.authenticate_known(found.as_credentials(), source));
         let is_known = known.is_some();
         if let Some(principal) = known {
             request.extensions_mut().insert(principal);

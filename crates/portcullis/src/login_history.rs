@@ -150,6 +150,9 @@ pub(crate) struct FamiliarSources {
 /// Entries that share a lock; of one more, the oldest goes.
 const BUCKET: usize = 8;
 
+/// In minutes.
+const DAY: u32 = 24 * 60;
+
 /// How old an entry gets before it is written anew.
 const REFRESH_MINUTES: u32 = 12 * 60;
 
@@ -211,8 +214,10 @@ impl FamiliarSources {
             *entry = new;
         } else {
             let [first, others @ ..] = &mut *bucket;
+            // What is of the future was written by a clock that was wrong.
+            let rank = |entry: &Entry| if entry.is_old(new.minute) { 0 } else { entry.minute };
             let oldest = others.iter_mut().fold(first, |oldest, entry| {
-                if entry.minute < oldest.minute { entry } else { oldest }
+                if rank(entry) < rank(oldest) { entry } else { oldest }
             });
             *oldest = new;
         }
@@ -242,8 +247,10 @@ impl Entry {
         self.digest.ct_eq(&digest).into()
     }
 
+    /// Tells whether it does not count any more, or is of the future.
     fn is_old(&self, now: u32) -> bool {
-        now.saturating_sub(self.minute) > LoginHistory::DAYS * 24 * 60
+        now.saturating_sub(self.minute) > LoginHistory::DAYS * DAY
+            || self.minute.saturating_sub(now) > DAY
     }
 }
 
@@ -256,10 +263,10 @@ mod tests {
     use super::*;
     use crate::SystemRandom;
 
-    const DAY: i64 = 24 * 60 * 60_000;
+    const DAY_MILLIS: i64 = 24 * 60 * 60_000;
 
     fn at(days: i64) -> Timestamp {
-        Timestamp::from_unix_millis(20_000 * DAY + days * DAY).unwrap()
+        Timestamp::from_unix_millis(20_000 * DAY_MILLIS + days * DAY_MILLIS).unwrap()
     }
 
     fn familiar(history: Option<LoginHistory>) -> FamiliarSources {
@@ -290,7 +297,7 @@ mod tests {
     fn a_login_each_second_is_written_twice_a_day() {
         let familiar = familiar(None);
         for second in 0..48 * 60 * 60 {
-            let now = Timestamp::from_unix_millis(20_000 * DAY + second * 1_000).unwrap();
+            let now = Timestamp::from_unix_millis(20_000 * DAY_MILLIS + second * 1_000).unwrap();
             familiar.remember("telegraf", address("192.0.2.1"), now);
         }
         assert_eq!(familiar.changes(), 4);
@@ -313,6 +320,20 @@ mod tests {
         assert!(remembered(0..10_000) < 50);
         let saved = familiar.history(at(20)).to_bytes();
         assert!(saved.len() <= 800 * 1_024, "{}", saved.len());
+    }
+
+    #[test]
+    fn entries_of_a_clock_that_was_ahead_do_not_count_and_make_room() {
+        let familiar = familiar(None);
+        for number in 0..100_000 {
+            familiar.remember(&format!("agent-{number}"), address("192.0.2.1"), at(1_000));
+        }
+        assert!(!familiar.contains("agent-99999", address("192.0.2.1"), at(0)));
+        assert!(familiar.history(at(0)).is_empty());
+        for number in 0..10_000 {
+            familiar.remember(&format!("right-{number}"), address("192.0.2.1"), at(0));
+        }
+        assert!(familiar.history(at(0)).len() > 9_990);
     }
 
     #[test]

@@ -50,6 +50,9 @@ async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_take
     let v1 = app(&server, |_| {});
     let v2 = app(&server, |config| config.forward_auth.upstream = UpstreamSemantics::V2);
     let (telemetry, private) = ("telemetry", "telemetry/private");
+    let by_id = "0000000000000abc";
+    let named = server.engine.create_bucket(server.org.id, name(by_id)).await.unwrap();
+    writer(&server, by_id, Resource::bucket(server.org.id, named.id)).await;
     for (username, target, by_v1, by_v2) in [
         (telemetry, "/write?db=telemetry", 204, 204),
         (telemetry, "/write?db=telemetry&rp=", 204, 204),
@@ -71,6 +74,10 @@ async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_take
         (telemetry, "/api/v2/write?bucket=telemetry&org=-&precision=ns", 204, 204),
         (telemetry, "/api/v2/write?org=acme&bucket=telemetry", 204, 204),
         (telemetry, "/api/v2/write?bucket=telemetry/autogen", 204, 403),
+        // InfluxDB 2.x takes it for an id.
+        (by_id, &*format!("/api/v2/write?bucket={by_id}"), 204, 403),
+        (telemetry, "/write?db=telemetry&extra_label=db=events", 403, 403),
+        (telemetry, "/write?db=telemetry&extra_filters%5B%5D=x", 403, 403),
         (telemetry, "/api/v2/write?bucket=telemetry%2Fprivate", 403, 403),
         (private, "/api/v2/write?bucket=telemetry/private", 204, 204),
         (telemetry, "/api/v2/write?bucket=events", 403, 403),
@@ -225,6 +232,8 @@ async fn a_request_with_the_host_before_its_path_is_read_like_one_without() {
         ("http://db/write?db=telemetry&u=telemetry&p=wrong", 401),
         ("http://u@db/write?db=telemetry", 401),
         ("http://db%2Fx/write?db=telemetry", 401),
+        ("http://[::1/write?db=telemetry", 401),
+        ("http://db:99999/write?db=telemetry", 401),
         ("//db/write?db=telemetry", 403),
     ] {
         assert_eq!(writes(&server.app, "telemetry", target).await.status, status, "{target}");
@@ -255,6 +264,11 @@ async fn a_preflight_goes_through_where_that_is_set_and_nothing_else_does_for_it
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("x-portcullis-user"), Some(""));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
+    for uri in ["/query?db=telemetry&q=DROP", "/", "/write/"] {
+        let mut headers = preflight.to_vec();
+        headers[3] = (URI, uri);
+        assert_eq!(ask(&on, &headers).await.status, 401, "{uri}");
+    }
     for left_out in 0..3 {
         let mut headers = preflight.to_vec();
         headers.remove(left_out);

@@ -152,7 +152,7 @@ fn warm(engine: &Engine, count: usize) -> usize {
     let is_known = |number: &usize| {
         let (username, password) = (username(*number), password(*number));
         let credentials = Credentials::password(&username, password.as_bytes());
-        engine.authenticate_known(credentials).is_some()
+        engine.authenticate_known(credentials, None).is_some()
     };
     (0..count).filter(is_known).count()
 }

@@ -75,19 +75,23 @@ impl ForwardAuthArgs {
     }
 }
 
-/// Finds an org by its name, or else by its id.
+/// Finds an org by its name or id, unless these are of two.
 async fn find(engine: &Engine, org: &str) -> anyhow::Result<OrgId> {
     let directory = engine.directory();
-    if let Some(found) = directory.org_by_name(org).await? {
-        return Ok(found.id);
-    }
+    let by_name = directory.org_by_name(org).await?;
     let by_id = match org.parse::<OrgId>() {
         Ok(id) => directory.org(id).await?,
         Err(_) => None,
     };
-    match by_id {
-        Some(found) => Ok(found.id),
-        None => {
+    match (by_name, by_id) {
+        (Some(found), None) | (None, Some(found)) => Ok(found.id),
+        (Some(by_name), Some(by_id)) if by_name.id == by_id.id => Ok(by_id.id),
+        (Some(by_name), Some(_)) => bail!(
+            "--forward-auth-org: {org:?} is the id of one org and the name of another, {}: rename \
+             that one",
+            by_name.id
+        ),
+        (None, None) => {
             bail!("--forward-auth-org: there is no org {org:?}: `portcullis org list` shows them")
         }
     }

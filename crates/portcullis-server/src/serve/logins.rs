@@ -6,10 +6,10 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use clap::value_parser;
 use portcullis::password::HashPoolConfig;
-use portcullis::{Engine, LoginHistory};
+use portcullis::{Engine, InvalidLoginHistory, LoginHistory};
 use tempfile::NamedTempFile;
 use tokio::time::MissedTickBehavior;
 
@@ -74,19 +74,43 @@ impl LoginArgs {
     }
 }
 
-/// The file of the history. What goes wrong with it is logged, and never a reason not to serve.
+/// The file of the history. That it cannot be saved is logged, and no reason not to serve.
 #[derive(Clone)]
 pub(super) struct HistoryFile(PathBuf);
 
 impl HistoryFile {
-    pub(super) fn load(&self) -> Option<LoginHistory> {
-        match read(&self.0) {
-            Ok(history) => history,
+    /// Reads it. One that is damaged begins anew.
+    ///
+    /// # Errors
+    ///
+    /// For anything else that is there: it would be replaced, and is not ours to replace.
+    pub(super) fn load(&self) -> anyhow::Result<Option<LoginHistory>> {
+        let path = self.0.display();
+        let is_file = match fs::metadata(&self.0) {
+            Ok(metadata) => metadata.is_file(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
-                let path = self.0.display();
-                tracing::warn!("the login history `{path}` begins anew: {error:#}");
-                None
+                return Err(error)
+                    .with_context(|| format!("--login-history: cannot look at `{path}`"));
             }
+        };
+        ensure!(is_file, "--login-history: `{path}` is not a file: name another one");
+        let mut bytes = Vec::new();
+        let file = fs::File::open(&self.0)
+            .with_context(|| format!("--login-history: cannot open `{path}`"))?;
+        file.take(MOST_BYTES)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("--login-history: cannot read `{path}`"))?;
+        match LoginHistory::from_bytes(&bytes) {
+            Ok(history) => Ok(Some(history)),
+            Err(InvalidLoginHistory::Damaged) => {
+                tracing::warn!("the login history `{path}` begins anew: it is damaged");
+                Ok(None)
+            }
+            Err(_) => bail!(
+                "--login-history: `{path}` is something else, and would be replaced: name another \
+                 file, or delete this one"
+            ),
         }
     }
 
@@ -120,17 +144,6 @@ impl HistoryFile {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Option<LoginHistory>> {
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).context("it cannot be opened"),
-    };
-    let mut bytes = Vec::new();
-    file.take(MOST_BYTES).read_to_end(&mut bytes).context("it cannot be read")?;
-    Ok(Some(LoginHistory::from_bytes(&bytes)?))
-}
-
 /// Replaces the file as a whole. Only its owner can read it.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = match path.parent() {
@@ -159,16 +172,25 @@ mod tests {
     async fn a_history_is_saved_for_its_owner_alone_and_what_is_damaged_begins_anew() {
         let directory = tempfile::tempdir().unwrap();
         let file = HistoryFile(directory.path().join("portcullis.db-logins"));
-        assert!(file.load().is_none());
+        assert!(file.load().unwrap().is_none());
         let engine = engine().await;
         file.save(&engine);
         assert!(!file.0.exists(), "there is nothing to save");
 
         write(&file.0, &engine.login_history().to_bytes()).unwrap();
         assert_eq!(fs::metadata(&file.0).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(file.load().is_some());
-        fs::write(&file.0, "something else").unwrap();
-        assert!(file.load().is_none());
+        assert!(file.load().unwrap().is_some());
+        let saved = fs::read(&file.0).unwrap();
+        fs::write(&file.0, &saved[..saved.len() - 1]).unwrap();
+        assert!(file.load().unwrap().is_none());
+        // A typo must not cost another file.
+        for other in ["something else", ""] {
+            fs::write(&file.0, other).unwrap();
+            let error = file.load().unwrap_err().to_string();
+            assert!(error.contains("is something else"), "{error}");
+        }
+        let error = HistoryFile(directory.path().to_owned()).load().unwrap_err().to_string();
+        assert!(error.contains("is not a file"), "{error}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "something is left over");
     }
 }

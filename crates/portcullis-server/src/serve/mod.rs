@@ -272,7 +272,7 @@ async fn serve(
     let result = async {
         let history = args.logins.history_file(url);
         let mut builder = args.engine(Arc::clone(&store), audit.clone());
-        if let Some(loaded) = history.as_ref().and_then(HistoryFile::load) {
+        if let Some(loaded) = history.as_ref().map(HistoryFile::load).transpose()?.flatten() {
             builder = builder.login_history(loaded);
         }
         let engine = builder.build().await?;

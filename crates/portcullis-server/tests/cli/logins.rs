@@ -58,9 +58,20 @@ fn the_login_history_outlives_a_restart_in_a_file_of_its_owner() {
     fs::write(&file, &saved[..saved.len() - 1]).unwrap();
     let server = Server::start(&sandbox, "");
     assert_eq!(log_in(&server).0, 204);
-    assert_eq!(lines(&sandbox, "begins anew: the login history is damaged"), 1);
+    assert_eq!(lines(&sandbox, "begins anew: it is damaged"), 1);
     server.stop();
     assert_eq!(fs::read(&file).unwrap().len(), saved.len());
+
+    // A typo does not cost another file: not a text, and not the store.
+    sandbox.write("notes.txt", "notes");
+    let store = fs::read(sandbox.path("portcullis.db")).unwrap();
+    for other in ["notes.txt", "portcullis.db", "."] {
+        let arguments = format!("serve --listen 127.0.0.1:0 --login-history {other}");
+        let said = sandbox.fails(1, &arguments);
+        assert!(said.contains("--login-history: `"), "{said}");
+    }
+    assert_eq!(sandbox.read("notes.txt"), "notes");
+    assert_eq!(fs::read(sandbox.path("portcullis.db")).unwrap(), store);
 
     // Elsewhere, where it is said.
     let server = Server::start(&sandbox, "--store memory: --login-history history");

@@ -27,6 +27,11 @@ impl Seen {
 pub(crate) struct Moment(u64);
 
 impl Moment {
+    /// Tells whether this is one of 64 moments: for what is to be done now and then.
+    pub(crate) const fn is_sample(self) -> bool {
+        (self.0 >> 4).is_multiple_of(64)
+    }
+
     fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }

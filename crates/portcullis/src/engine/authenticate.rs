@@ -1,6 +1,7 @@
 //! Who is this? What is known is answered here; everything else is for [`log_in`](super::log_in).
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Engine;
 use super::log_in::LogIn;
@@ -42,32 +43,44 @@ impl Engine {
         source: Option<IpAddr>,
     ) -> Result<Principal, Error> {
         match self.probe(credentials, source) {
-            Probe::Hit(principal) => self.let_in_warm(principal, source),
+            Probe::Hit(principal) => self.let_in_warm(principal, credentials, source),
             // On the heap, so that the way of a hit is short.
             Probe::Password(log_in) => Box::pin(self.log_in(log_in)).await,
             Probe::Token(log_in) => Box::pin(self.log_in_with_token(log_in)).await,
         }
     }
 
-    /// Returns whom [`Engine::authenticate`] lets in without asking the store, if it is so.
+    /// Returns the principal that [`Engine::authenticate_from`] answers with from the cache alone.
     ///
-    /// For whoever cannot wait, or need not where nobody has to be asked: `None` means that only
-    /// [`Engine::authenticate`] can tell.
+    /// For programs that cannot wait, or need not where nothing has to be read: `None` means that
+    /// only [`Engine::authenticate_from`] can tell.
     ///
     /// ```
+    /// use std::net::IpAddr;
+    ///
     /// use portcullis::{Credentials, Engine, Error, Principal};
     ///
-    /// async fn who(engine: &Engine, username: &str, password: &str) -> Result<Principal, Error> {
-    ///     let credentials = Credentials::password(username, password);
-    ///     match engine.authenticate_known(credentials) {
+    /// async fn who(
+    ///     engine: &Engine,
+    ///     credentials: Credentials<'_>,
+    ///     source: Option<IpAddr>,
+    /// ) -> Result<Principal, Error> {
+    ///     match engine.authenticate_known(credentials, source) {
     ///         Some(principal) => Ok(principal),
-    ///         None => engine.authenticate(credentials).await,
+    ///         None => engine.authenticate_from(credentials, source).await,
     ///     }
     /// }
     /// ```
-    pub fn authenticate_known(&self, credentials: Credentials<'_>) -> Option<Principal> {
-        match self.probe(credentials, None) {
-            Probe::Hit(principal) if !is_inactive_token(&principal) => {
+    pub fn authenticate_known(
+        &self,
+        credentials: Credentials<'_>,
+        source: Option<IpAddr>,
+    ) -> Option<Principal> {
+        match self.probe(credentials, source) {
+            Probe::Hit(principal)
+                if !is_inactive_token(&principal)
+                    && self.warm_wait_of(credentials, &principal, source).is_none() =>
+            {
                 self.0.metrics.warm.increment();
                 Some(principal)
             }
@@ -144,15 +157,39 @@ impl Engine {
     fn let_in_warm(
         &self,
         principal: Principal,
+        credentials: Credentials<'_>,
         source: Option<IpAddr>,
     ) -> Result<Principal, Error> {
-        if is_inactive_token(&principal) {
-            let refused = Err(Error::refused(Refusal::Inactive));
-            self.report_log_in(None, source, &refused);
-            return refused;
+        let error = if is_inactive_token(&principal) {
+            Error::refused(Refusal::Inactive)
+        } else if let Some(wait) = self.warm_wait_of(credentials, &principal, source) {
+            Error::throttled(wait)
+        } else {
+            self.0.metrics.warm.increment();
+            return Ok(principal);
+        };
+        let username = match credentials {
+            Credentials::Password { username, .. } => Some(username),
+            Credentials::Token(_) => None,
+        };
+        let refused = Err(error);
+        self.report_log_in(username, source, &refused);
+        refused
+    }
+
+    /// How long a login from the cache has to wait. An API token cannot be guessed.
+    fn warm_wait_of(
+        &self,
+        credentials: Credentials<'_>,
+        principal: &Principal,
+        source: Option<IpAddr>,
+    ) -> Option<Duration> {
+        match (credentials, principal.identity()) {
+            (Credentials::Password { username, .. }, Identity::Authorization(..)) => {
+                self.warm_wait(username, source)
+            }
+            _ => None,
         }
-        self.0.metrics.warm.increment();
-        Ok(principal)
     }
 
     /// Where it is known that no authorization has the username, and that the password is an API

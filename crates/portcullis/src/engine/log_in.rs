@@ -101,15 +101,26 @@ impl Engine {
     async fn try_log_in(&self, log_in: &LogIn<'_>) -> Result<LetIn, Failed> {
         let attempt = self.attempt(Some(log_in.username), log_in.source);
         // A password that is known to be right does not wait for what others do.
-        if log_in.known.is_none()
-            && let Some(wait) = self.throttled(attempt.as_ref())
-        {
+        if log_in.known.is_some() {
+            if let Some(wait) = self.warm_wait(log_in.username, log_in.source) {
+                return Err(Error::throttled(wait).into());
+            }
+        } else if let Some(wait) = self.throttled(attempt.as_ref()) {
             return self.token_of_a_throttled_login(log_in, wait).await.map(LetIn::Cold);
         }
         let known = log_in.known.as_ref().and_then(Principal::memory).and_then(Memory::proof);
         let mut progress = Progress { proof: known.copied(), verified: None };
         for _ in 0..MAX_ROUNDS {
-            let round = self.look_at(log_in, attempt.as_ref(), &mut progress).await?;
+            let round = match self.look_at(log_in, attempt.as_ref(), &mut progress).await {
+                Ok(round) => round,
+                Err(failed) => {
+                    // The password was right, and what failed is not the login's.
+                    if let (None, Some(verified)) = (failed.error.refusal(), &progress.verified) {
+                        verified.refund(self.0.clock.instant());
+                    }
+                    return Err(failed);
+                }
+            };
             let (principal, made_of, computed) = match round {
                 Round::LetIn { principal, made_of, computed } => (principal, made_of, computed),
                 Round::NoAuthorization(seen) => {

@@ -3,16 +3,16 @@
 
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::log_in::LogIn;
-use crate::Error;
 use crate::cache::Proof;
-use crate::password::{Against, Lane, Password, PasswordHash, Ticket};
+use crate::password::{Admission, Against, Lane, Password, PasswordHash, Ticket};
 use crate::throttle::{Attempt, Charge, Throttle, network};
+use crate::{Clock, Error};
 
 /// What a computation has told. Clones are the same computation.
 #[derive(Clone)]
@@ -40,6 +40,32 @@ impl Verified {
             && !counted.refunded.swap(true, Ordering::Relaxed)
         {
             counted.throttle.refund(&counted.charge, now);
+        }
+    }
+}
+
+/// Counts a login as a failure when its computation begins, and not before: one that leaves the
+/// queue has learned nothing.
+struct Counting {
+    throttle: Option<(Arc<Throttle>, Attempt)>,
+    clock: Arc<dyn Clock>,
+    told: mpsc::SyncSender<Charge>,
+    charge: Option<Charge>,
+}
+
+impl Admission for Counting {
+    fn begin(&mut self) -> Result<(), Error> {
+        let Some((throttle, attempt)) = &self.throttle else { return Ok(()) };
+        let charge = throttle.charge(attempt, self.clock.instant()).map_err(Error::throttled)?;
+        self.charge = Some(charge);
+        let _ = self.told.send(charge);
+        Ok(())
+    }
+
+    fn right_without_login(&mut self) {
+        // It does not lock itself out by a time-out that is shorter than a hash.
+        if let (Some((throttle, _)), Some(charge)) = (&self.throttle, &self.charge) {
+            throttle.refund(charge, self.clock.instant());
         }
     }
 }
@@ -86,18 +112,10 @@ impl Engine {
         let begin = || {
             let ticket = self.ticket(log_in, attempt);
             let throttle = self.0.throttle.clone().zip(attempt.copied());
-            let (told, charge) = std::sync::mpsc::sync_channel(1);
-            let (counting, clock) = (throttle.clone(), Arc::clone(&self.0.clock));
-            // Counted when its turn has come and not before: a login that leaves the queue has
-            // learned nothing.
-            let admission = Box::new(move || {
-                let Some((throttle, attempt)) = counting else { return Ok(()) };
-                let charge =
-                    throttle.charge(&attempt, clock.instant()).map_err(Error::throttled)?;
-                let _ = told.send(charge);
-                Ok(())
-            });
-            let answer = self.0.hashes.begin(ticket, password, against, admission)?;
+            let (told, charge) = mpsc::sync_channel(1);
+            let clock = Arc::clone(&self.0.clock);
+            let admission = Counting { throttle: throttle.clone(), clock, told, charge: None };
+            let answer = self.0.hashes.begin(ticket, password, against, Box::new(admission))?;
             Ok(async move {
                 let is_right = answer.await?;
                 let counted =
@@ -126,6 +144,31 @@ impl Engine {
             Lane::Login
         };
         Ticket { lane, flows: [source, name] }
+    }
+
+    /// Says how long a login has to wait that the cache would let in, if it has to: for its own
+    /// failures with this username, from an address from which it has never logged in. Otherwise a
+    /// password in the cache could be guessed at any rate.
+    ///
+    /// Mostly a look at one number, as few usernames have failed lately.
+    pub(super) fn warm_wait(&self, username: &str, source: Option<IpAddr>) -> Option<Duration> {
+        let (throttle, address) = (self.0.throttle.as_ref()?, source?);
+        let now = self.0.clock.instant();
+        if !throttle.may_have_failed(username, now) {
+            // Of addresses whose logins the cache answers all, some are remembered in time.
+            if self.0.trust.moment(now).is_sample() {
+                self.0.familiar.remember(username, address, self.0.clock.now());
+            }
+            return None;
+        }
+        if self.is_familiar(username, source) {
+            return None;
+        }
+        let wait = throttle.own_wait(&throttle.attempt(Some(username), source, false), now);
+        if wait.is_none() {
+            self.0.familiar.remember(username, address, self.0.clock.now());
+        }
+        wait
     }
 
     fn is_familiar(&self, username: &str, source: Option<IpAddr>) -> bool {

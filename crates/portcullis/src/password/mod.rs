@@ -11,7 +11,7 @@ mod shared;
 
 pub use hash::{HashParams, InvalidHashParams, InvalidPasswordHash, PasswordHash};
 pub use policy::{PasswordPolicy, WeakPassword};
-pub(crate) use pool::{Against, Overloaded};
+pub(crate) use pool::{Admission, Against, Overloaded};
 pub use pool::{HashError, HashPool, HashPoolConfig};
 pub(crate) use queue::{Lane, Ticket};
 pub use secret::{Password, PasswordTooLong};

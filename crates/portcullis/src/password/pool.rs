@@ -114,12 +114,29 @@ impl Counts {
     }
 }
 
-/// What is asked of the throttle when a computation begins.
-pub(crate) type Admission = Box<dyn FnOnce() -> Result<(), Error> + Send>;
+/// What is asked of the throttle when a computation begins, and told when it ends.
+pub(crate) trait Admission: Send {
+    /// Lets the computation begin.
+    fn begin(&mut self) -> Result<(), Error>;
+
+    /// The password is right, and the login that asked has gone.
+    fn right_without_login(&mut self);
+}
+
+/// Lets everything begin.
+struct Always;
+
+impl Admission for Always {
+    fn begin(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn right_without_login(&mut self) {}
+}
 
 enum Job {
     Hash(Password, oneshot::Sender<Result<PasswordHash, Error>>),
-    Verify { password: Password, against: Against, admission: Admission, reply: Reply },
+    Verify { password: Password, against: Against, admission: Box<dyn Admission>, reply: Reply },
 }
 
 type Reply = oneshot::Sender<Result<bool, Error>>;
@@ -255,7 +272,7 @@ impl HashPool {
     /// The same as [`HashPool::hash`].
     pub async fn verify(&self, password: &Password, hash: &PasswordHash) -> Result<bool, Error> {
         let against = Against::Hash(hash.clone());
-        self.begin(Ticket::LOGIN, password.clone(), against, Box::new(|| Ok(())))?.await
+        self.begin(Ticket::LOGIN, password.clone(), against, Box::new(Always))?.await
     }
 
     /// Takes as long as [`HashPool::verify`] does for a hash with the current parameters.
@@ -264,8 +281,8 @@ impl HashPool {
     ///
     /// The same as [`HashPool::verify`].
     pub async fn dummy(&self, password: &Password) -> Result<(), Error> {
-        let admission: Admission = Box::new(|| Ok(()));
-        self.begin(Ticket::LOGIN, password.clone(), Against::Nothing, admission)?.await.map(drop)
+        let always = Box::new(Always);
+        self.begin(Ticket::LOGIN, password.clone(), Against::Nothing, always)?.await.map(drop)
     }
 
     /// Puts a verification into the queue at once, and returns its answer as a future. When its
@@ -275,7 +292,7 @@ impl HashPool {
         ticket: Ticket,
         password: Password,
         against: Against,
-        admission: Admission,
+        admission: Box<dyn Admission>,
     ) -> Result<impl Future<Output = Result<bool, Error>> + Send + use<>, Error> {
         let (reply, answer) = oneshot::channel();
         self.submit(ticket, Job::Verify { password, against, admission, reply }, answer)
@@ -372,14 +389,16 @@ impl Worker {
             Job::Hash(password, reply) => {
                 let _ = reply.send(self.measured(|| self.hash(&password, arena)));
             }
-            Job::Verify { password, against, admission, reply } => {
-                let answer = admission().and_then(|()| {
+            Job::Verify { password, against, mut admission, reply } => {
+                let answer = admission.begin().and_then(|()| {
                     self.measured(|| match against {
                         Against::Hash(hash) => hash.matches(&password, arena),
                         Against::Nothing => self.hash(&password, arena).map(|_| false),
                     })
                 });
-                let _ = reply.send(answer);
+                if let Err(Ok(true)) = reply.send(answer) {
+                    admission.right_without_login();
+                }
             }
         }
     }
@@ -511,7 +530,14 @@ mod tests {
     #[tokio::test]
     async fn a_verification_that_is_not_admitted_any_more_is_not_computed() {
         let pool = pool(1, 4);
-        let admission = Box::new(|| Err(Error::invalid("too many by now")));
+        struct TooMany;
+        impl Admission for TooMany {
+            fn begin(&mut self) -> Result<(), Error> {
+                Err(Error::invalid("too many by now"))
+            }
+            fn right_without_login(&mut self) {}
+        }
+        let admission = Box::new(TooMany);
         let secret = password("grafana-pass-1");
         let begun = pool.begin(Ticket::LOGIN, secret, Against::Nothing, admission);
         assert_eq!(begun.unwrap().await.unwrap_err().message(), "too many by now");

@@ -80,7 +80,7 @@ struct Lanes<J> {
 /// Jobs in the order of their tags. The tag of a job is one more than that of the job before it in
 /// the same flow: so a flow with a thousand jobs has one turn when a flow with one has its turn.
 struct FairLane<J> {
-    jobs: BTreeMap<Place, J>,
+    jobs: BTreeMap<Place, Waiting<J>>,
     /// The last tag of each flow that has jobs waiting, or had some lately.
     last: HashMap<u64, u64>,
     /// The tag of the job that was taken last.
@@ -90,6 +90,11 @@ struct FairLane<J> {
 
 /// The tag, and the order of arrival among equals.
 type Place = (u64, u64);
+
+struct Waiting<J> {
+    job: J,
+    flows: [Option<u64>; 2],
+}
 
 impl<J: Job> FairLane<J> {
     fn is_empty(&self) -> bool {
@@ -106,15 +111,43 @@ impl<J: Job> FairLane<J> {
         }
         self.arrivals += 1;
         let place = (tag, self.arrivals);
-        self.jobs.insert(place, job);
+        self.jobs.insert(place, Waiting { job, flows });
         self.forget_flows();
         place
     }
 
     fn pop(&mut self) -> Option<J> {
-        let ((tag, _), job) = self.jobs.pop_first()?;
-        self.now = self.now.max(tag);
-        Some(job)
+        while let Some(((tag, _), waiting)) = self.jobs.pop_first() {
+            if waiting.job.is_abandoned() {
+                self.give_back(waiting.flows);
+                continue;
+            }
+            self.now = self.now.max(tag);
+            return Some(waiting.job);
+        }
+        None
+    }
+
+    /// Takes a job away that had no turn.
+    fn remove(&mut self, place: Place) -> Option<J> {
+        let waiting = self.jobs.remove(&place)?;
+        self.give_back(waiting.flows);
+        Some(waiting.job)
+    }
+
+    fn remove_last(&mut self) -> Option<(Place, J)> {
+        let place = *self.jobs.last_key_value()?.0;
+        Some((place, self.remove(place)?))
+    }
+
+    /// A job without a turn does not count: otherwise tries that leave at once would push back what
+    /// comes after them.
+    fn give_back(&mut self, flows: [Option<u64>; 2]) {
+        for flow in flows.into_iter().flatten() {
+            if let Some(last) = self.last.get_mut(&flow) {
+                *last = last.saturating_sub(1).max(self.now);
+            }
+        }
     }
 
     /// Forgets flows whose jobs have all been taken, now and then.
@@ -126,7 +159,15 @@ impl<J: Job> FairLane<J> {
     }
 
     fn drop_abandoned(&mut self) {
-        self.jobs.retain(|_, job| !job.is_abandoned());
+        let abandoned: Vec<_> = self
+            .jobs
+            .iter()
+            .filter(|(_, w)| w.job.is_abandoned())
+            .map(|(place, _)| *place)
+            .collect();
+        for place in abandoned {
+            self.remove(place);
+        }
     }
 }
 
@@ -205,7 +246,7 @@ impl<J: Job> Queue<J> {
             lanes.lanes.iter_mut().for_each(FairLane::drop_abandoned);
             let ahead = lanes.ahead(ticket.lane, place);
             if ahead > most_ahead {
-                lanes.lane(ticket.lane).jobs.remove(&place);
+                lanes.lane(ticket.lane).remove(place);
                 return Err(Full { ahead });
             }
         }
@@ -226,19 +267,39 @@ impl<J: Job> Queue<J> {
     /// Waits for a job; `None` once the queue is closed. When none has come for so long, `idle` is
     /// called, once, and waiting goes on.
     pub(super) fn pop(&self, patience: Duration, idle: impl FnOnce()) -> Option<J> {
+        let mut idle = Some(idle);
+        loop {
+            let mut lanes = self.wait(patience, &mut idle);
+            if let Some(job) = lanes.next() {
+                return Some(job);
+            }
+            // Only such as are not waited for were left.
+            if lanes.closed {
+                return None;
+            }
+        }
+    }
+
+    fn wait(
+        &self,
+        patience: Duration,
+        idle: &mut Option<impl FnOnce()>,
+    ) -> MutexGuard<'_, Lanes<J>> {
         let (mut lanes, waited) = self
             .wake
             .wait_timeout_while(self.lanes(), patience, Lanes::keeps_waiting)
             .unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             drop(lanes);
-            idle();
+            if let Some(idle) = idle.take() {
+                idle();
+            }
             lanes = self
                 .wake
                 .wait_while(self.lanes(), Lanes::keeps_waiting)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        lanes.next()
+        lanes
     }
 
     /// How many jobs wait.
@@ -265,7 +326,7 @@ impl<J: Job> Lanes<J> {
     fn evict(&mut self) -> Option<(Lane, Place, J)> {
         let order = [Lane::SuspectLogin, Lane::NewPassword, Lane::Login, Lane::FamiliarLogin];
         order.into_iter().find_map(|lane| {
-            let (place, job) = self.lane(lane).jobs.pop_last()?;
+            let (place, job) = self.lane(lane).remove_last()?;
             Some((lane, place, job))
         })
     }
@@ -416,6 +477,26 @@ mod tests {
         world.push(Lane::Login, [7; 2], Named("login", 7)).unwrap();
         assert_eq!(world.push(Lane::SuspectLogin, [8; 2], Named("suspect", 8)), Ok(None));
         assert!(world.0.len() <= 2);
+    }
+
+    /// Tries that leave before their turn, and such as are refused, do not push back the owner of
+    /// their name.
+    #[test]
+    fn a_job_without_a_turn_does_not_count() {
+        let world = World::new(2_000);
+        for number in 0..500 {
+            world.push(Lane::Login, [number, 1_000 + number], Named("other", number)).unwrap();
+        }
+        for number in 0..1_000 {
+            world.push(Lane::Login, [5_000 + number, 7], Named("abandoned", number)).unwrap();
+        }
+        for _ in 0..1_000 {
+            let ticket = Ticket { lane: Lane::Login, flows: [Some(9), Some(7)] };
+            world.0.push(ticket, Named("refused", 0), 1).unwrap_err();
+        }
+        world.push(Lane::Login, [2, 7], Named("right", 0)).unwrap();
+        // In turn with the others that wait, each with a flow of its own.
+        assert!(world.taken_before("right") <= 501);
     }
 
     #[test]

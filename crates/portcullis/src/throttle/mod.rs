@@ -21,6 +21,7 @@ mod counters;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -134,6 +135,11 @@ pub(crate) struct Throttle {
     pairs: Table,
     /// When a password was set for a name.
     cleared: Counters,
+    /// Until when names may have failures that count, in milliseconds since the beginning; names
+    /// share places. Looked at by logins that are answered from the cache.
+    failed: Box<[AtomicU64]>,
+    began: Instant,
+    fades_after: u64,
 }
 
 /// Counts with one limit.
@@ -155,6 +161,8 @@ pub(crate) struct Attempt {
     first: Option<u64>,
     /// The first tries of all sources at the name.
     newcomers: Option<u64>,
+    /// Where it is noted that the name has failed.
+    failed: Option<usize>,
 }
 
 /// What was counted of an attempt.
@@ -169,6 +177,7 @@ impl Throttle {
     /// counts are forgotten.
     const COUNTERS: usize = 32_768;
     const CLEARED: usize = 4_096;
+    const FAILED: usize = 4_096;
 
     pub(crate) fn new(
         config: &ThrottleConfig,
@@ -187,6 +196,10 @@ impl Throttle {
             // Each pair has two counts.
             pairs: table(config.username_failures, 2.0, 2 * Self::COUNTERS),
             cleared: Counters::new(config, Self::CLEARED, began),
+            failed: (0..Self::FAILED).map(|_| AtomicU64::new(0)).collect(),
+            began,
+            // From the highest count that a pair can have within its longest waits.
+            fades_after: millis(config.half_life.saturating_mul(10)),
         })
     }
 
@@ -212,6 +225,7 @@ impl Throttle {
             pair: pair("pair", network),
             first: pair("first", site),
             newcomers: both.map(|(name, _)| self.newcomers_key(name)),
+            failed: name.map(failed_place),
         }
     }
 
@@ -235,6 +249,28 @@ impl Throttle {
         failed(&self.pairs, attempt.pair)
             || !attempt.familiar
                 && (failed(&self.names, attempt.name) || failed(&self.sources, attempt.source))
+    }
+
+    /// Tells whether the name may have failed lately: never wrong where it has.
+    pub(crate) fn may_have_failed(&self, name: &str, now: Instant) -> bool {
+        let until = self.failed.get(failed_place(name));
+        let until = until.map_or(0, |until| until.load(Ordering::Relaxed));
+        until > 0 && until > self.elapsed(now)
+    }
+
+    /// Says how long the source has to wait for its own failures with the name, if it has to.
+    pub(crate) fn own_wait(&self, attempt: &Attempt, now: Instant) -> Option<Duration> {
+        self.pairs.wait(attempt.pair, now)
+    }
+
+    fn note_failure(&self, attempt: &Attempt, now: Instant) {
+        if let Some(until) = attempt.failed.and_then(|place| self.failed.get(place)) {
+            until.fetch_max(self.elapsed(now).saturating_add(self.fades_after), Ordering::Relaxed);
+        }
+    }
+
+    fn elapsed(&self, now: Instant) -> u64 {
+        millis(now.saturating_duration_since(self.began))
     }
 
     /// Says how long the attempt has to wait, if it has to.
@@ -261,8 +297,9 @@ impl Throttle {
     ///
     /// How long it has to wait.
     pub(crate) fn charge(&self, attempt: &Attempt, now: Instant) -> Result<Charge, Duration> {
-        let Attempt { name, source, pair, first, newcomers, familiar } = *attempt;
+        let Attempt { name, source, pair, first, newcomers, familiar, .. } = *attempt;
         self.pairs.charge(pair, now)?;
+        self.note_failure(attempt, now);
         if familiar {
             return Ok(Charge { attempt: *attempt, newcomer: false });
         }
@@ -330,6 +367,18 @@ impl Table {
             self.counters.refund(key, now);
         }
     }
+}
+
+/// FNV-1a in a few steps, as every login from the cache comes here. Names that share a place cost a
+/// look more.
+fn failed_place(name: &str) -> usize {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    let hash = name.bytes().take(64).fold(0xcbf2_9ce4_8422_2325, step);
+    (hash >> 32) as usize % Throttle::FAILED
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// So much that it takes some forty half-lives until it is forgotten.

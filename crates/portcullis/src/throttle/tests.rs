@@ -158,7 +158,7 @@ fn attempts_stay_within_the_limit_however_many_come_at_once() {
             let (world, admitted) = (&world, &admitted);
             scope.spawn(move || {
                 if world.fails("telegraf", &format!("203.0.113.{thread}")).is_ok() {
-                    admitted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    admitted.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }

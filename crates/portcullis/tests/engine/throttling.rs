@@ -212,12 +212,13 @@ async fn a_flood_from_one_source_does_not_lock_the_owner_out_for_ever() {
 }
 
 #[tokio::test]
-async fn a_warm_correct_password_is_never_refused() {
+async fn a_warm_correct_password_is_never_refused_for_the_failures_of_others() {
     let door = Door::new().await;
     assert_eq!(door.knows_the_password(owner()).await, Outcome::LetIn);
     for source in [stranger(), owner(), None] {
         door.fails_until_it_waits("telegraf", source).await;
     }
+    // Where it has logged in before, where it has not failed, and where it is not known from where.
     for source in [owner(), somebody(1), None] {
         assert_eq!(door.knows_the_password(source).await, Outcome::LetIn, "{source:?}");
         assert!(door.tries("telegraf", "wrong", source).await.waits() || source == somebody(1));
@@ -228,8 +229,30 @@ async fn a_warm_correct_password_is_never_refused() {
     door.fails_until_it_waits("telegraf", stranger()).await;
     let failed = door.world.engine.hash_pool().computations();
     assert!(failed > before);
-    assert_eq!(door.knows_the_password(stranger()).await, Outcome::LetIn);
+    assert_eq!(door.knows_the_password(owner()).await, Outcome::LetIn);
     assert_eq!(door.world.engine.hash_pool().computations(), failed);
+}
+
+/// A password that is in the cache, as it is of every client at work, cannot be guessed faster than
+/// another: the right one is not told apart from wrong ones.
+#[tokio::test]
+async fn a_password_in_the_cache_cannot_be_guessed_faster_than_another() {
+    let door = Door::new().await;
+    assert_eq!(door.knows_the_password(owner()).await, Outcome::LetIn);
+    door.fails_until_it_waits("telegraf", stranger()).await;
+    let credentials = Credentials::password("telegraf", "telegraf-password");
+    for _ in 0..1_000 {
+        let wrong = door.tries("telegraf", "wrong", stranger()).await;
+        assert_eq!(door.knows_the_password(stranger()).await, wrong);
+        assert!(wrong.waits());
+        assert!(door.world.engine.authenticate_known(credentials, stranger()).is_none());
+    }
+    assert!(door.world.engine.authenticate_known(credentials, owner()).is_some());
+    let Outcome::Wait(wait) = door.knows_the_password(stranger()).await else { panic!("let in") };
+    door.clock.passes(wait);
+    assert_eq!(door.knows_the_password(stranger()).await, Outcome::LetIn);
+    // From then on it has logged in from there.
+    assert_eq!(door.tries("telegraf", "wrong", stranger()).await, Outcome::Refused);
 }
 
 #[tokio::test]

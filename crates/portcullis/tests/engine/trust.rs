@@ -227,7 +227,7 @@ async fn grace_is_for_those_who_are_known_with_the_right_secret() {
     assert_eq!(caller.unwrap_err().kind(), ErrorKind::Unavailable);
     // And what is answered without waiting rests on the feed alone.
     let right = Credentials::password("telegraf", PASSWORD);
-    assert!(world.engine.authenticate_known(right).is_none());
+    assert!(world.engine.authenticate_known(right, None).is_none());
     let other = world.engine.bucket_named(world.org.id, "another").await;
     assert_eq!(other.unwrap_err().kind(), ErrorKind::Unavailable);
     world.log_in(PASSWORD).await.unwrap();

@@ -312,3 +312,30 @@ async fn what_waits_too_long_is_told_when_to_come_again_and_not_that_it_is_wrong
         world.log_in("telegraf", PASSWORD).await.unwrap();
     }
 }
+
+/// A client or proxy with a time-out that is shorter than a hash does not lock itself out.
+#[tokio::test]
+async fn right_passwords_whose_clients_leave_are_not_counted_as_failures() {
+    let mut hashing = cheap_hashing();
+    hashing.params = HashParams::default();
+    hashing.threads = 1;
+    let world = World::with(|builder| builder.hashing(hashing)).await;
+    world.with_password("telegraf").await;
+    for number in 0..20 {
+        let before = world.engine.hash_pool().computations();
+        let source = attacker(0);
+        let credentials = Credentials::password("telegraf", PASSWORD);
+        // The cache must not answer: nothing was kept of those before.
+        let mut log_in = Box::pin(world.engine.authenticate_from(credentials, source));
+        while world.engine.hash_pool().computations() == before {
+            assert!(poll!(&mut log_in).is_pending(), "{number}");
+            tokio::task::yield_now().await;
+        }
+        drop(log_in);
+        while world.engine.hash_pool().waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let credentials = Credentials::password("telegraf", PASSWORD);
+    world.engine.authenticate_from(credentials, attacker(0)).await.unwrap();
+}
