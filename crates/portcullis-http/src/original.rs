@@ -146,7 +146,11 @@ fn path(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     let is_http = ["http", "https"].iter().any(|http| scheme.eq_ignore_ascii_case(http));
     let (host, path) = rest.split_at_checked(rest.find('/')?)?;
-    let is_authority = |host: Authority| host.port().is_none() || host.port_u16().is_some();
+    // What follows the host has to be a port: one that is none is read as if it were not there.
+    let is_authority = |authority: Authority| {
+        let rest = authority.as_str().strip_prefix(authority.host());
+        rest.is_some_and(|rest| rest.is_empty() || authority.port_u16().is_some())
+    };
     // Credentials before the host could be read in two ways.
     let is_clear = !host.contains(['@', '%', '\\']) && host.parse().is_ok_and(is_authority);
     (is_http && is_clear).then_some(path)

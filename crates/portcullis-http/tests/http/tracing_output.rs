@@ -54,6 +54,9 @@ async fn no_secret_and_no_query_reaches_the_log() {
         ] {
             let with = |request: http::request::Builder| {
                 let authorization = authorization.map(|value| ("Authorization", value));
+                // An address of its own: the lines of each are bounded.
+                let peer = std::net::SocketAddr::from(([192, 0, 2, 74], 5000));
+                let request = request.extension(axum::extract::ConnectInfo(peer));
                 let headers = authorization.into_iter();
                 let request =
                     headers.fold(request, |request, (name, value)| request.header(name, value));
