@@ -153,11 +153,11 @@ async fn large_values_are_there_after_a_reopening() {
 async fn what_a_power_cut_leaves_of_a_creation_is_in_the_way_of_nothing() {
     let place = Place::new();
     let unfinished = place.beside("portcullis.sled.portcullis-new");
-    std::fs::create_dir(&unfinished).unwrap();
+    fs::create_dir(&unfinished).unwrap();
     for name in ["portcullis.lock", "conf", "db"] {
-        std::fs::write(unfinished.join(name), "half").unwrap();
+        fs::write(unfinished.join(name), "half").unwrap();
     }
-    std::fs::create_dir(unfinished.join("blobs")).unwrap();
+    fs::create_dir(unfinished.join("blobs")).unwrap();
     let store = place.open();
     assert!(store.was_created());
     assert!(!unfinished.exists());
@@ -170,11 +170,11 @@ fn an_empty_directory_that_is_there_becomes_the_store_and_keeps_its_mode() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let place = Place::new();
-    std::fs::create_dir(place.path()).unwrap();
-    let mode = std::fs::Permissions::from_mode(0o750);
-    std::fs::set_permissions(place.path(), mode).unwrap();
+    fs::create_dir(place.path()).unwrap();
+    let mode = fs::Permissions::from_mode(0o750);
+    fs::set_permissions(place.path(), mode).unwrap();
     assert!(place.open().was_created());
-    let mode = std::fs::metadata(place.path()).unwrap().permissions().mode();
+    let mode = fs::metadata(place.path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o750);
 }
 
@@ -183,7 +183,7 @@ async fn a_snapshot_that_sled_was_writing_is_not_read() {
     let place = Place::new();
     place.open().close().await.unwrap();
     let torn = place.path().join("snap.7FFFFFFFFFFFFFFF.generating");
-    std::fs::write(&torn, "half of it").unwrap();
+    fs::write(&torn, "half of it").unwrap();
     assert!(!place.open().was_created());
     assert!(!torn.exists());
 }
