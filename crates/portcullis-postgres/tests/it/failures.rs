@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use futures_util::future::join;
 use portcullis::store::{Kind, Lookup, Store, StoreError};
 use portcullis_testkit::postgres::{Server, absent};
@@ -214,6 +215,10 @@ fn a_server_that_becomes_read_only_is_known_by_the_connections_that_there_are() 
     let database = server.database();
     run(async {
         let store = open(&database).await;
+        // As an engine does: what is watched is looked at all the time.
+        let position = store.position().await.unwrap();
+        let mut changes = store.watch(position).await.unwrap();
+        let _watching = tokio::spawn(async move { while changes.next().await.is_some() {} });
         let old = user(1, "ada");
         commit(&store, [create(&old)]).await.unwrap();
         let set = |value: &str| {
