@@ -12,10 +12,12 @@ use crate::{Credentials, Error, Identity, Principal, Refusal, TokenDigest};
 impl Engine {
     /// Lets a v1 client in, or refuses (`docs/behaviour.md`, "Logging in").
     ///
-    /// Whoever has logged in with this password a moment ago is answered from memory: no store is
-    /// read, no lock is taken, nothing is allocated. Otherwise the store is read, and a password
-    /// that is not known to be right costs one hash. A username that does not exist, is inactive
-    /// or has no password costs exactly as many, so that time tells nothing about it.
+    /// A login with a password that was right a moment ago is answered from the cache: no store is
+    /// read and nothing is allocated. No lock is taken, but by one hit in 64, which notes the
+    /// address in the login history, and where the username has failed lately. Any other login reads
+    /// the store, and a password that is not known to be right costs one hash. A username that does
+    /// not exist, is inactive or has no password costs exactly as many, so that time tells nothing
+    /// about it.
     ///
     /// # Errors
     ///
