@@ -70,7 +70,8 @@ fn expected(uri: &Uri, headers: &HeaderMap) -> Option<Found> {
     }
     let header = std::str::from_utf8(headers.get(AUTHORIZATION)?.as_bytes()).ok()?;
     if header.matches(' ').count() == 1
-        && let Some(token) = header.strip_prefix("Token ")
+        && let Some((scheme, token)) = header.split_once(' ')
+        && ["token", "bearer"].contains(&scheme.to_ascii_lowercase().as_str())
     {
         let colon = token.find(':');
         let username = colon.map_or("", |colon| &token[..colon]);

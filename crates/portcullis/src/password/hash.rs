@@ -114,8 +114,7 @@ impl PasswordHash {
     /// [`InvalidPasswordHash::Params`] or [`InvalidPasswordHash::BcryptCost`] when it would cost
     /// too much (or, for bcrypt, less than bcrypt can).
     pub fn parse(text: &str) -> Result<Self, InvalidPasswordHash> {
-        let text = text.strip_suffix('\n').unwrap_or(text);
-        let text = text.strip_suffix('\r').unwrap_or(text);
+        let text = without_line_end(text);
         let scheme = if text.starts_with("$2") {
             let bcrypt = BcryptHash::parse(text).ok_or(InvalidPasswordHash::Unknown)?;
             if !(BcryptHash::MIN_COST..=Self::MAX_BCRYPT_COST).contains(&bcrypt.cost()) {
@@ -316,6 +315,14 @@ impl Arena {
     }
 }
 
+/// Returns the text without one line end after it. Where there are more, none is taken, so that what
+/// is read again stays the same.
+fn without_line_end(text: &str) -> &str {
+    let rest = text.strip_suffix('\n').unwrap_or(text);
+    let rest = rest.strip_suffix('\r').unwrap_or(rest);
+    if rest.ends_with(['\r', '\n']) { text } else { rest }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -478,6 +485,12 @@ mod tests {
             assert_eq!(hash.expose(), text);
         }
         assert!(PasswordHash::parse(&format!("{text}\n\n")).is_err());
+        // What follows a bcrypt hash is kept: read again, it is the same.
+        let bcrypt = "$2$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9FrehFGg5MlA";
+        for tail in ["", "\r", "\n", "\r\n", "\n\n", "\r\r", "\n\r", "x\n", "x\r\r\n"] {
+            let hash = PasswordHash::parse(&format!("{bcrypt}{tail}")).unwrap();
+            assert_eq!(PasswordHash::parse(hash.expose()).unwrap(), hash, "{tail:?}");
+        }
     }
 
     proptest::proptest! {
