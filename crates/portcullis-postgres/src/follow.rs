@@ -144,6 +144,10 @@ impl Follower {
                 tracing::warn!("the database is another one than before, or was restored");
                 self.announcements.missed(&told);
             }
+            // Connections that were made before do not know it.
+            if now.is_read_only {
+                self.pool.turn();
+            }
             self.seen = Some(now);
             self.looked = as_of;
             self.announcements.feed().fresh(as_of);
