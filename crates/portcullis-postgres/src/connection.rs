@@ -86,6 +86,7 @@ impl Connection {
             }
         };
         client.batch_execute(session).await?;
+        let made = Instant::now();
         let row = client.query_one(dialect::HISTORY, &[]).await?;
         let history =
             History::read(&row)?.ok_or_else(|| Failure::Lost("it is a standby".into()))?;
@@ -97,7 +98,7 @@ impl Connection {
             answer_timeout,
             history,
             is_read_only: row.try_get(2)?,
-            made: Instant::now(),
+            made,
             era: Era::default(),
             used: Instant::now(),
         })
@@ -119,7 +120,7 @@ impl Connection {
         if self.is_read_only { Err(Failure::ReadOnly) } else { Ok(()) }
     }
 
-    /// When it was made.
+    /// When it was made: what it knows of the database is from after that.
     pub(crate) fn made(&self) -> Instant {
         self.made
     }

@@ -144,9 +144,8 @@ impl Follower {
                 tracing::warn!("the database is another one than before, or was restored");
                 self.announcements.missed(&told);
             }
-            // Connections that were made before do not know it.
             if now.is_read_only {
-                self.pool.turn();
+                self.pool.read_only_at(as_of);
             }
             self.seen = Some(now);
             self.looked = as_of;
@@ -161,8 +160,12 @@ impl Follower {
         let first = rows.first().ok_or(Failure::Unusable("it does not say what can be seen"))?;
         let (snapshot, store, trimmed) = head(first)?;
         let is_read_only: bool = first.try_get("read_only")?;
+        // At each look, not only when it changes: between two looks it may have been writable, and a
+        // connection from then does not know better.
+        if is_read_only {
+            self.pool.read_only_at(as_of);
+        }
         if seen.is_read_only != is_read_only {
-            self.pool.turn();
             match is_read_only {
                 true => tracing::warn!("the database has become read-only: changes are refused"),
                 false => tracing::info!("the database is no longer read-only"),

@@ -26,8 +26,8 @@ pub(crate) struct Pool {
     size: u32,
     wait: Duration,
     closed: AtomicBool,
-    /// Connections from before are not trusted to know whether the database is read-only.
-    turned: Mutex<Option<Instant>>,
+    /// When the database was last seen to be read-only. Connections from before do not know it.
+    read_only_at: Mutex<Option<Instant>>,
 }
 
 /// Why there is no connection.
@@ -48,7 +48,7 @@ impl Pool {
             size,
             wait,
             closed: AtomicBool::new(false),
-            turned: Mutex::default(),
+            read_only_at: Mutex::default(),
         })
     }
 
@@ -66,14 +66,15 @@ impl Pool {
         Ok(lease)
     }
 
-    /// Says that the database has become read-only, or is so no more.
-    pub(crate) fn turn(&self) {
-        *self.turned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    /// Says that the database was read-only at that time: connections that were made before are
+    /// replaced before they write.
+    pub(crate) fn read_only_at(&self, time: Instant) {
+        *self.read_only_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
     }
 
     fn knows_if_read_only(&self, connection: &Connection) -> bool {
-        let turned = *self.turned.lock().unwrap_or_else(PoisonError::into_inner);
-        turned.is_none_or(|turned| connection.made() > turned)
+        let at = *self.read_only_at.lock().unwrap_or_else(PoisonError::into_inner);
+        at.is_none_or(|at| connection.made() > at)
     }
 
     async fn take_one(self: &Arc<Self>, to_write: bool) -> Result<Lease, NoConnection> {

@@ -136,6 +136,8 @@ mod tests {
     use futures_util::FutureExt as _;
     use portcullis::store::{Entity as _, MemoryStore, Revision};
     use portcullis::{Id, Name, Status, User};
+    use portcullis_sqlite::SqliteStore;
+    use portcullis_testkit::dropping::at_each_wait;
 
     use super::*;
 
@@ -167,6 +169,25 @@ mod tests {
         assert_eq!(contents(&to).await.unwrap(), said);
         let again = copy(&from, &to, |_| {}).await.unwrap_err().to_string();
         assert_eq!(again, "there are 2499 records in the new store already");
+    }
+
+    /// What is dropped half way leaves the old store as it was, and another copy can be made of it.
+    #[tokio::test]
+    async fn a_copy_that_is_dropped_where_it_waits_is_in_the_way_of_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |name: &str| SqliteStore::open(directory.path().join(name)).unwrap();
+        let from = open("from.db");
+        for number in 1..1_500 {
+            from.commit(put(number, revision(number), Expect::Absent)).await.unwrap();
+        }
+        let before = contents(&from).await.unwrap();
+        at_each_wait("copy", async |number| {
+            let to = open(&format!("{number}.db"));
+            let copied = copy(&from, &to, |_| {}).await?;
+            assert_eq!(copied, before);
+            to.close().await.map_err(anyhow::Error::from)
+        })
+        .await;
     }
 
     /// A record more, one fewer, another one in its place: where it was read already, and where it

@@ -1,9 +1,11 @@
 //! Looking after a store.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use portcullis::store::{Maintain, Page, PageRequest, Store};
 use portcullis::verify::verify;
+use portcullis_testkit::dropping::maintenance_survives_being_dropped;
 
 use crate::common::{commit, create, open, user, with_database};
 
@@ -42,6 +44,16 @@ fn indexes_are_compared_with_tables_where_that_is_installed() {
         database.run("CREATE EXTENSION amcheck");
         commit(&store, [create(&user(1, "ada"))]).await.unwrap();
         assert!(store.check_files().await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn whatever_is_dropped_where_it_waits_is_in_the_way_of_nothing() {
+    with_database(async |database| {
+        let store = Arc::new(open(database).await);
+        let no_backups =
+            async |_: &Path| -> Arc<dyn Maintain> { panic!("the database makes them") };
+        maintenance_survives_being_dropped(store, None, no_backups).await;
     });
 }
 

@@ -183,3 +183,49 @@ fn a_migration_that_is_killed_leaves_no_store_and_says_what_is_left() {
     assert_eq!(sandbox.json(&migrate)["records"]["user"], 20_001);
     assert_eq!(schemas(&database), "portcullis");
 }
+
+/// At whatever moment: what is there afterwards is the whole store, or none, and another restore
+/// succeeds.
+#[test]
+fn a_restore_that_is_killed_leaves_no_half_store() {
+    let sandbox = Sandbox::with_store();
+    fill(&sandbox, 20_000);
+    sandbox.ok("backup backup.db");
+    for moment in 0..4 {
+        let store = format!("restored-{moment}.db");
+        let restore = format!("restore backup.db --store sqlite:{store}");
+        let mut child = sandbox.command(&restore).stdout(Stdio::null()).spawn().unwrap();
+        let began = Instant::now();
+        let unfinished = |size: u64| {
+            let workshops = unfinished_stores(&sandbox);
+            workshops.iter().any(|path| path.metadata().is_ok_and(|file| file.len() >= size))
+        };
+        // When it has begun, and when some of it is written.
+        while !unfinished(moment * 500_000) && !sandbox.path(&store).exists() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if sandbox.path(&store).exists() {
+            assert_eq!(
+                sandbox.ok(&format!("verify --store sqlite:{store}")).lines().last(),
+                Some("sound")
+            );
+            continue;
+        }
+        assert_eq!(sandbox.json(&restore)["records"]["user"], 20_001);
+        for left in unfinished_stores(&sandbox) {
+            std::fs::remove_dir_all(left.parent().unwrap()).unwrap();
+        }
+    }
+}
+
+/// The databases of restores that have not come to their end.
+fn unfinished_stores(sandbox: &Sandbox) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(sandbox.path(".")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().path());
+    let new = |path: &std::path::PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".portcullis-new-"))
+    };
+    names.filter(new).map(|path| path.join("store")).collect()
+}

@@ -1,6 +1,8 @@
 //! Stores in temporary directories, and records to put there.
 
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use portcullis::store::{
     Batch, Entity as _, Expect, Operation, Revision, Store, StoreError, StoreExt as _,
@@ -32,9 +34,20 @@ impl Place {
         SledStore::open(self.path()).unwrap()
     }
 
-    /// The database without the store, which must be closed.
+    /// The database without the store, which must be closed: sled's own threads let go of its lock
+    /// only some time after that.
     pub(crate) fn raw(&self) -> Db {
-        sled::open(self.path()).unwrap()
+        let began = Instant::now();
+        loop {
+            match sled::open(self.path()) {
+                Ok(database) => return database,
+                Err(error) if error.to_string().contains("acquire lock") => {
+                    assert!(began.elapsed() < Duration::from_secs(10), "{error}");
+                    thread::yield_now();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 }
 

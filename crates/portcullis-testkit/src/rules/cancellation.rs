@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures_util::poll;
 use portcullis::snapshot::Snapshot;
 use portcullis::store::{Index, Kind, Lookup, Operation, Store};
-use portcullis::{Engine, ExportError, Id, Name};
+use portcullis::{Engine, ErrorKind, ExportError, Id, Name, SetUp};
 
 use crate::access::{ALL, assert_there, commit, get, get_by_key, list_ids};
 use crate::dropping::{at_each_wait, poll_when_asked};
@@ -271,6 +271,38 @@ pub async fn an_engine_goes_on_after_dropped_operations(harness: &Harness) {
     .await;
     let again = snapshot_of(engine).await.expect("a snapshot");
     assert_eq!(again, text, "an import of what is there changes nothing");
+}
+
+/// Setting up a store that is dropped at any wait has done nothing, or all of it: another set-up
+/// succeeds, or finds that everything is there.
+pub async fn a_set_up_that_is_dropped_is_done_in_full_or_not_at_all(harness: &Harness) {
+    let name = |text: &str| Name::new(text).expect("a name");
+    let set_up = || SetUp { org: name("o"), user: name("u"), buckets: vec![name("b"), name("c")] };
+    for polls in 1..=ROUNDS {
+        let place = harness.place().await;
+        let engine = Engine::builder_on(place.handle()).hashing(cheap_hashing(1)).build().await;
+        let engine = engine.expect("an engine");
+        let dropped = place.soon("a set-up", poll_when_asked(engine.set_up(set_up()), polls)).await;
+        let is_over = dropped.is_some();
+        if let Some(done) = dropped {
+            done.expect("a set-up of a new store");
+        }
+        let again = place.soon("a set-up after a dropped one", engine.set_up(set_up())).await;
+        match again {
+            Ok(_) => assert!(!is_over, "{polls} polls: set up twice"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{polls} polls: {error}"),
+        }
+        for (kind, count) in
+            [(Kind::Org, 1), (Kind::User, 1), (Kind::Bucket, 2), (Kind::ApiToken, 1)]
+        {
+            let ids = list_ids(place.store(), Index::All(kind), ALL).await;
+            assert_eq!(ids.len(), count, "{polls} polls: {kind}");
+        }
+        if is_over {
+            return;
+        }
+    }
+    panic!("a set-up waits more than {ROUNDS} times");
 }
 
 async fn snapshot_of(engine: Engine) -> Result<Vec<u8>, ExportError> {

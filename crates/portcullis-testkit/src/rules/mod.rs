@@ -38,6 +38,7 @@ macro_rules! __each_rule {
                 a_dropped_question_for_changes_loses_none,
                 aborted_tasks_leave_whole_batches,
                 an_engine_goes_on_after_dropped_operations,
+                a_set_up_that_is_dropped_is_done_in_full_or_not_at_all,
                 dropped_reads_do_no_harm,
             }
             concurrency {
