@@ -159,7 +159,7 @@ impl FromStr for Served {
 /// thread, and once it did so no more.
 fn serve(path: &Path, data: Data) {
     let mut hashing = HashPoolConfig::default();
-    hashing.memory_kept = Duration::from_millis(100);
+    hashing.idle_memory_timeout = Duration::from_millis(100);
     let (first, (runtime, engine)) = took(|| {
         let runtime = runtime();
         let engine = runtime.block_on(async {
@@ -190,9 +190,9 @@ fn serve(path: &Path, data: Data) {
     runtime.block_on(async {
         // Nobody of whom there is a record, which costs as much.
         let names: Vec<_> = (0..8 * hashing.threads).map(|number| number.to_string()).collect();
-        let log_ins =
+        let logins =
             names.iter().map(|name| engine.authenticate(Credentials::password(name, "whatever")));
-        for answer in futures_util::future::join_all(log_ins).await {
+        for answer in futures_util::future::join_all(logins).await {
             answer.unwrap_err();
         }
     });

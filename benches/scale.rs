@@ -201,7 +201,7 @@ async fn with_passwords(engine: &Engine, data: Data, count: usize) -> Vec<Known>
 async fn knowing(store: Arc<dyn Store>, known: &[Known]) -> Engine {
     let day = Duration::from_secs(24 * 60 * 60);
     let cache = CacheConfig::default().max_bytes(512 << 20).time_to_live(day);
-    let engine = Engine::builder_on(store).hashing(cheap()).cache(cache).throttle(None);
+    let engine = Engine::builder(store).hashing(cheap()).cache(cache).throttle(None);
     let engine = engine.build().await.unwrap();
     let puts = known.iter().map(|Known { authorization, .. }| Operation::Put {
         record: authorization.to_record(Revision::from_u128(1)).unwrap(),
@@ -213,9 +213,9 @@ async fn knowing(store: Arc<dyn Store>, known: &[Known]) -> Engine {
     }
     // What the feed tells of these changes comes first.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let log_ins = stream::iter(known).map(|one| engine.authenticate(one.credentials()));
-    for log_in in log_ins.buffer_unordered(TASKS).collect::<Vec<_>>().await {
-        log_in.unwrap();
+    let logins = stream::iter(known).map(|one| engine.authenticate(one.credentials()));
+    for login in logins.buffer_unordered(TASKS).collect::<Vec<_>>().await {
+        login.unwrap();
     }
     engine
 }

@@ -106,7 +106,7 @@ impl World {
     fn counted(&self) -> BTreeMap<String, u64> {
         self.engine.publish_metrics();
         let shown = self.metrics.render();
-        let lines = shown.lines().filter(|line| line.starts_with("portcullis_log_ins"));
+        let lines = shown.lines().filter(|line| line.starts_with("portcullis_logins"));
         lines
             .map(|line| {
                 let (name, count) = line.rsplit_once(' ').unwrap();
@@ -187,7 +187,7 @@ impl World {
         let [(metric, 1)] = counted[..] else { panic!("{step:?}: {counted:?}") };
         match &answer {
             Ok(_) => {
-                let path = metric.strip_prefix("portcullis_log_ins_total{path=\"");
+                let path = metric.strip_prefix("portcullis_logins_total{path=\"");
                 let path = path.unwrap_or_else(|| panic!("{step:?}: let in, and {metric}"));
                 // Those that are answered from memory are not told.
                 let is_told = path.starts_with("cold");
@@ -198,14 +198,11 @@ impl World {
                 let [event] = &told[..] else { panic!("{step:?}: {told:?}") };
                 let (expected, outcome) = match (error.refusal(), error.kind()) {
                     (Some(refusal), _) => (
-                        format!(
-                            "portcullis_log_ins_refused_total{{reason=\"{}\"}}",
-                            label(refusal)
-                        ),
+                        format!("portcullis_logins_refused_total{{reason=\"{}\"}}", label(refusal)),
                         "refused",
                     ),
                     (None, ErrorKind::Unavailable) => {
-                        ("portcullis_log_ins_unavailable_total".to_owned(), "failed")
+                        ("portcullis_logins_unavailable_total".to_owned(), "failed")
                     }
                     (None, kind) => panic!("{step:?}: {kind:?}"),
                 };

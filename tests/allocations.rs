@@ -6,21 +6,21 @@ use http::Request;
 use portcullis::password::HashParams;
 use portcullis::store::MemoryStore;
 use portcullis::{
-    Action, Credentials, Engine, Name, NewAuthorization, Permission, Principal, Resource, SetUp,
-    SetUpDone, Username,
+    Action, Credentials, Engine, Name, NewAuthorization, Permission, Principal, Resource, Setup,
+    SetupDone, Username,
 };
 use tower::ServiceExt;
 
 const REQUESTS: usize = 1_000;
 
-async fn engine() -> (Engine, SetUpDone) {
+async fn engine() -> (Engine, SetupDone) {
     let store = MemoryStore::new().unwrap();
     let cheap = HashParams::new(8, 1, 1).unwrap();
     let engine = Engine::builder(store).hash_params(cheap).build().await.unwrap();
     let name = |text| Name::new(text).unwrap();
     let buckets = ["telemetry", "events", "traces", "spare"].map(name).to_vec();
-    let set_up = SetUp { org: name("acme"), user: name("ada"), buckets };
-    let done = engine.set_up(set_up).await.unwrap();
+    let setup = Setup { org: name("acme"), user: name("ada"), buckets };
+    let done = engine.setup(setup).await.unwrap();
     (engine, done)
 }
 

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use peak_alloc::PeakAlloc;
 use portcullis::snapshot::{Snapshot, SnapshotRecord};
 use portcullis::store::{Batch, Entity, Expect, Operation, Revision};
-use portcullis::{Engine, Name, SetUp};
+use portcullis::{Engine, Name, Setup};
 use portcullis_sqlite::SqliteStore;
 use tower::ServiceExt;
 
@@ -27,8 +27,8 @@ async fn a_list_of_100_000_is_streamed_in_flat_memory() {
     let store = SqliteStore::open(directory.path().join("large.db")).unwrap();
     let engine = Engine::builder(store).build().await.unwrap();
     let name = |text| Name::new(text).unwrap();
-    let set_up = SetUp { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
-    let done = engine.set_up(set_up).await.unwrap();
+    let setup = Setup { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
+    let done = engine.setup(setup).await.unwrap();
     fill(&engine, &done).await;
 
     let app = portcullis_http::router(engine.clone());
@@ -53,7 +53,7 @@ async fn a_list_of_100_000_is_streamed_in_flat_memory() {
 }
 
 /// Puts the authorizations into the store, past the engine, which would take one commit for each.
-async fn fill(engine: &Engine, done: &portcullis::SetUpDone) {
+async fn fill(engine: &Engine, done: &portcullis::SetupDone) {
     for chunk in 0..AUTHORIZATIONS / 1_000 {
         let mut lines = String::new();
         for i in 0..1_000 {

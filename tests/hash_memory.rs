@@ -1,4 +1,4 @@
-//! A thousand log-ins at once, with passwords hashed at what they cost by default: memory stays
+//! A thousand logins at once, with passwords hashed at what they cost by default: memory stays
 //! within what the hash pool takes, and is the system's again once nobody logs in. Alone in its
 //! process, so that what is counted is its own. The system says how much: bytes asked for and never
 //! touched cost nothing, and bytes freed may still be kept by the allocator.
@@ -10,10 +10,10 @@ use portcullis::password::{HashParams, HashPoolConfig};
 use portcullis::store::MemoryStore;
 use portcullis::{Credentials, Engine, ErrorKind};
 
-const LOG_INS: usize = 1_000;
+const LOGINS: usize = 1_000;
 const THREADS: usize = 2;
 
-/// What the log-ins may take besides the memory of the threads, in bytes.
+/// What the logins may take besides the memory of the threads, in bytes.
 const CONSTANT: usize = 8 * 1024 * 1024;
 
 /// A line of what the system says of this process, in bytes.
@@ -33,16 +33,16 @@ async fn comes_down_to(most: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_log_ins_at_once_take_the_memory_of_the_pool_and_no_more() {
+async fn a_thousand_logins_at_once_take_the_memory_of_the_pool_and_no_more() {
     let params = HashParams::default();
     let mut hashing = HashPoolConfig::default();
     (hashing.params, hashing.threads, hashing.queue) = (params, THREADS, 64);
-    hashing.memory_kept = Duration::from_millis(100);
+    hashing.idle_memory_timeout = Duration::from_millis(100);
     let before = status("VmRSS:");
     let builder = Engine::builder(MemoryStore::new().unwrap()).hashing(hashing).throttle(None);
     let engine = builder.build().await.unwrap();
 
-    let log_ins: Vec<_> = (0..LOG_INS)
+    let logins: Vec<_> = (0..LOGINS)
         .map(|number| {
             let engine = engine.clone();
             tokio::spawn(async move {
@@ -52,12 +52,12 @@ async fn a_thousand_log_ins_at_once_take_the_memory_of_the_pool_and_no_more() {
         })
         .collect();
     // Half of them leave, at some time or other.
-    for log_in in log_ins.iter().step_by(2) {
-        log_in.abort();
+    for login in logins.iter().step_by(2) {
+        login.abort();
     }
     let (mut hashed, mut too_many, mut left) = (0, 0, 0);
-    for log_in in log_ins {
-        match log_in.await {
+    for login in logins {
+        match login.await {
             Ok(error) if error.kind() == ErrorKind::Unauthorized => hashed += 1,
             Ok(error) => {
                 assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");

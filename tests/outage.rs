@@ -65,7 +65,7 @@ impl World {
         let mut hashing = HashPoolConfig::default();
         hashing.params = HashParams::new(8, 1, 1).unwrap();
         // By another engine, so that the feed has nothing to tell that was known before it.
-        let engine = Engine::builder_on(Arc::clone(&inner)).hashing(hashing).build().await.unwrap();
+        let engine = Engine::builder(Arc::clone(&inner)).hashing(hashing).build().await.unwrap();
         let name = |text| Name::new(text).unwrap();
         let org = engine.create_org(name("acme")).await.unwrap().id;
         let user = engine.create_user(name("ada")).await.unwrap().id;
@@ -91,7 +91,7 @@ impl World {
         Self { engine, api, faults, clock, log, metrics }
     }
 
-    async fn log_in(&self) -> Option<ErrorKind> {
+    async fn login(&self) -> Option<ErrorKind> {
         let credentials = Credentials::password("telegraf", "telegraf-password");
         self.engine.authenticate(credentials).await.err().map(|error| error.kind())
     }
@@ -151,27 +151,27 @@ impl World {
 
 const STALE: &str = "the store's changes are not known";
 const GRACE: &str = "who is known is let in without it, as";
-const UNAVAILABLE: &str = "log-ins are refused as unavailable";
+const UNAVAILABLE: &str = "logins are refused as unavailable";
 const FRESH: &str = "the store's changes are known again";
 
 #[tokio::test]
 async fn every_state_of_an_outage_is_shown_and_logged_once() {
     let world = World::new().await;
-    let grace = "portcullis_log_ins_total{path=\"grace\"}";
-    let unavailable = "portcullis_log_ins_unavailable_total";
-    assert_eq!(world.log_in().await, None);
+    let grace = "portcullis_logins_total{path=\"grace\"}";
+    let unavailable = "portcullis_logins_unavailable_total";
+    assert_eq!(world.login().await, None);
     world.assert_state(200, "fresh", 2.0, None).await;
 
     // The feed is behind, the store answers.
     world.pass(300);
-    assert_eq!(world.log_in().await, None);
+    assert_eq!(world.login().await, None);
     world.assert_state(200, "stale", 300.0, Some(STALE)).await;
 
     // The store does not answer any more.
     world.faults.fail(Call::nth(1).and_later(), Fault::Unavailable);
     world.pass(100);
     for _ in 0..100 {
-        assert_eq!(world.log_in().await, None);
+        assert_eq!(world.login().await, None);
     }
     world.assert_state(200, "grace", 400.0, Some(GRACE)).await;
     assert_eq!((world.counted(grace), world.counted(unavailable)), (100, 0));
@@ -179,7 +179,7 @@ async fn every_state_of_an_outage_is_shown_and_logged_once() {
     // For longer than is allowed.
     world.pass(300);
     for _ in 0..100 {
-        assert_eq!(world.log_in().await, Some(ErrorKind::Unavailable));
+        assert_eq!(world.login().await, Some(ErrorKind::Unavailable));
     }
     world.assert_state(503, "unavailable", 700.0, Some(UNAVAILABLE)).await;
     let (_, json) = world.ready().await;
@@ -189,7 +189,7 @@ async fn every_state_of_an_outage_is_shown_and_logged_once() {
     // Time of which the feed knows as well.
     world.faults.reset();
     *world.clock.passed.lock().unwrap() = world.clock.began.elapsed();
-    assert_eq!(world.log_in().await, None);
+    assert_eq!(world.login().await, None);
     world.assert_state(200, "fresh", 2.0, Some(FRESH)).await;
     let times = [STALE, GRACE, UNAVAILABLE, FRESH].map(|line| world.lines(line));
     assert_eq!(times, [1; 4], "{}", world.logged());

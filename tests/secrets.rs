@@ -18,7 +18,7 @@ use portcullis::password::{HashParams, HashPoolConfig, PasswordHash};
 use portcullis::snapshot::Snapshot;
 use portcullis::store::{Batch, Entity, Expect, Kind, Lookup, Operation, Record, Revision, Store};
 use portcullis::{
-    AuditEvent, AuditSink, Credentials, Engine, Error, Name, Principal, SetUp, SetUpDone,
+    AuditEvent, AuditSink, Credentials, Engine, Error, Name, Principal, Setup, SetupDone,
     TokenSecret,
 };
 use portcullis_http::{V1CredentialLayer, server_router};
@@ -29,7 +29,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use shown::Shown;
 
-/// Of bcrypt, which is replaced at the first log-in.
+/// Of bcrypt, which is replaced at the first login.
 const IMPORTED: (&str, &str) =
     ("imported", "$2b$04$abcdefghijklmnopqrstuu2P8xRWSX2.OqyvLaDeHDR4HSDjn3vSi");
 
@@ -51,7 +51,7 @@ struct World {
     faults: Faults,
     api: Router,
     host: Router,
-    done: SetUpDone,
+    done: SetupDone,
     shown: Shown,
     metrics: PrometheusHandle,
     _directory: tempfile::TempDir,
@@ -76,12 +76,12 @@ impl World {
         let store: Arc<dyn Store> = Arc::new(FaultyStore::new(Arc::new(store), &faults));
         let mut hashing = HashPoolConfig::default();
         hashing.params = HashParams::new(64, 1, 1).unwrap();
-        let builder = Engine::builder_on(Arc::clone(&store)).hashing(hashing);
+        let builder = Engine::builder(Arc::clone(&store)).hashing(hashing);
         let engine = builder.audit(shown.clone()).build().await.unwrap();
         let name = |text| Name::new(text).unwrap();
         let buckets = vec![name("telemetry")];
-        let set_up = SetUp { org: name("acme"), user: name("ada"), buckets };
-        let done = engine.set_up(set_up).await.unwrap();
+        let setup = Setup { org: name("acme"), user: name("ada"), buckets };
+        let done = engine.setup(setup).await.unwrap();
 
         // It logs all it is given.
         let show = async |request: axum::extract::Request| tracing::info!(?request, "written");
@@ -298,12 +298,12 @@ async fn no_answer_log_audit_line_metric_debug_or_error_holds_a_secret() {
     let shown = world.shown.text();
     for part in [
         "answer 200",
-        "log-in refused",
+        "login refused",
         "written",
         "audit {",
         "\"action\":\"rehash\"",
         "\"action\":\"setPassword\"",
-        "portcullis_log_ins_total",
+        "portcullis_logins_total",
         "cause this get was told to fail",
         "p=redacted",
     ] {

@@ -14,7 +14,7 @@ use portcullis_sqlite::SqliteStore;
 
 use crate::rounds::{median, process_time, rounds, took};
 use crate::table::{Row, nanos};
-use crate::world::{World, cheap, hashing, log_in, read, runtime};
+use crate::world::{World, cheap, hashing, login, read, runtime};
 
 fn forgetful(engine: EngineBuilder) -> EngineBuilder {
     engine.cache(CacheConfig::off())
@@ -96,18 +96,18 @@ print(took)
     String::from_utf8(python.ok()?.stdout).ok()?.trim().parse().ok()
 }
 
-/// A cold log-in computes one hash, and all the rest of it takes at most 200 microseconds.
+/// A cold login computes one hash, and all the rest of it takes at most 200 microseconds.
 pub(crate) fn cold(table: &mut Vec<Row>) {
-    const LOG_INS: usize = 1_000;
-    let world = World::new(in_memory(), LOG_INS, cheap(), forgetful);
-    let requests = world.requests(LOG_INS);
+    const LOGINS: usize = 1_000;
+    let world = World::new(in_memory(), LOGINS, cheap(), forgetful);
+    let requests = world.requests(LOGINS);
     let before = world.engine.hash_pool().computations();
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     let params = Params::new(8, 1, 1, None).unwrap();
     let mut memory = vec![Block::default(); params.block_count()];
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     for request in &requests {
-        ours.push(took(|| world.runtime.block_on(world.log_in(request))).0);
+        ours.push(took(|| world.runtime.block_on(world.login(request))).0);
         let (password, mut out) = (request.password.as_bytes(), [0; 32]);
         let mut hash = || {
             argon2.hash_password_into_with_memory(
@@ -120,7 +120,7 @@ pub(crate) fn cold(table: &mut Vec<Row>) {
         bare.push(took(|| hash().unwrap()).0);
     }
     let computed = world.engine.hash_pool().computations() - before;
-    let each = computed as f64 / LOG_INS as f64;
+    let each = computed as f64 / LOGINS as f64;
     let (ours, bare) = (median(&ours), median(&bare));
     table.push(Row {
         what: "cold authenticate: hashes computed".to_owned(),
@@ -129,7 +129,7 @@ pub(crate) fn cold(table: &mut Vec<Row>) {
         peer_figure: String::new(),
         ratio: f64::NAN,
         target: "exactly 1".to_owned(),
-        reached: computed == LOG_INS as u64,
+        reached: computed == LOGINS as u64,
     });
     table.push(Row {
         what: "cold authenticate without the hash".to_owned(),
@@ -157,11 +157,11 @@ pub(crate) fn lukewarm(table: &mut Vec<Row>) {
     let called_into_question = world.runtime.block_on(async {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..5 {
-            world.engine.forget_org(world.set_up.org.id);
+            world.engine.invalidate_org(world.setup.org.id);
             // Another one is read each time, so that neither finds what the other has read.
             let others = requests.iter().skip(KNOWN / 2).chain(&requests);
             for (request, other) in requests.iter().zip(others) {
-                ours.push(timed(log_in(&world.engine, request)).await);
+                ours.push(timed(login(&world.engine, request)).await);
                 theirs.push(timed(read(store.as_ref(), &other.username)).await);
             }
         }
@@ -176,7 +176,7 @@ pub(crate) fn lukewarm(table: &mut Vec<Row>) {
                 .unwrap();
             // Each after a change of its own: a commit leaves the store's connections cold.
             change(&world.engine, authorization.id, number).await;
-            ours.push(timed(log_in(&world.engine, request)).await);
+            ours.push(timed(login(&world.engine, request)).await);
             change(&world.engine, authorization.id, number + KNOWN).await;
             theirs.push(timed(read(store.as_ref(), &request.username)).await);
         }

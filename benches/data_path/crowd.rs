@@ -27,12 +27,12 @@ pub(crate) fn crowd(table: &mut Vec<Row>) {
     let mut requests = world.requests(world.authorizations.len());
     requests.retain(|request| known.iter().all(|known| known.username != request.username));
     let mut next = requests.into_iter();
-    let mut log_in = |count: usize, at_once: usize| {
+    let mut login = |count: usize, at_once: usize| {
         let requests: Vec<_> = next.by_ref().take(count).collect();
         assert_eq!(requests.len(), count);
         let all = async {
-            let log_ins = stream::iter(&requests).map(|request| world.log_in(request));
-            log_ins.buffer_unordered(at_once).collect::<Vec<_>>().await
+            let logins = stream::iter(&requests).map(|request| world.login(request));
+            logins.buffer_unordered(at_once).collect::<Vec<_>>().await
         };
         took(|| world.runtime.block_on(all)).0 / count as f64
     };
@@ -40,15 +40,15 @@ pub(crate) fn crowd(table: &mut Vec<Row>) {
     let idle = probe(&world, &known, || thread::sleep(Duration::from_secs(3))).0;
     let (mut many, mut few, mut meanwhile) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        few.push(log_in(FEW, 2));
-        let (latencies, each) = probe(&world, &known, || log_in(CROWD, CROWD));
+        few.push(login(FEW, 2));
+        let (latencies, each) = probe(&world, &known, || login(CROWD, CROWD));
         many.push(each);
         meanwhile.extend(latencies);
     }
     let (many, few) = (median(&many), median(&few));
-    let rate = |nanos: f64| format!("{:.0} log-ins/s", 1e9 / nanos);
+    let rate = |nanos: f64| format!("{:.0} logins/s", 1e9 / nanos);
     table.push(Row {
-        what: "1,000 cold log-ins at once, m=4096 t=2".to_owned(),
+        what: "1,000 cold logins at once, m=4096 t=2".to_owned(),
         figure: rate(many),
         peer: "2 at a time".to_owned(),
         peer_figure: rate(few),

@@ -40,12 +40,12 @@ pub(crate) fn forward_auth(table: &mut Vec<Row>) {
     let world = World::in_memory(1_000, cheap());
     world.warm_up(&world.requests(1_000));
     let authorization = world.authorizations[KNOWN].clone();
-    let org = world.set_up.org.id;
-    let bucket = Resource::bucket(org, world.set_up.buckets[0].id);
+    let org = world.setup.org.id;
+    let bucket = Resource::bucket(org, world.setup.buckets[0].id);
     let change = world.engine.set_permissions(authorization.id, vec![Permission::write(bucket)]);
     world.runtime.block_on(change).unwrap();
     let known = Request { username: username(KNOWN), password: password(KNOWN), resource: bucket };
-    world.runtime.block_on(world.log_in(&known));
+    world.runtime.block_on(world.login(&known));
 
     let ours = Server::start(portcullis_http::server_router(world.engine.clone()));
     let bare = Server::start(bare_route(authorization));

@@ -150,7 +150,7 @@ fn on_threads(threads: usize, requests: &[Request], ask: Ask<'_>) -> f64 {
 pub(crate) fn api_tokens(table: &mut Vec<Row>) {
     const TOKENS: usize = 10_000;
     let world = World::in_memory(TOKENS, cheap());
-    let (org, user) = (world.set_up.org.id, world.set_up.user.id);
+    let (org, user) = (world.setup.org.id, world.setup.user.id);
     let create = async |number: usize| {
         let permissions = permissions(org, number).collect();
         let new = NewApiToken { org, user, permissions, description: String::new() };

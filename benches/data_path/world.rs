@@ -9,7 +9,7 @@ use portcullis::store::{
 };
 use portcullis::{
     Action, Authorization, BucketId, CacheConfig, Credentials, Engine, EngineBuilder, Name,
-    NewAuthorization, OrgId, Permission, Principal, Resource, SetUp, SetUpDone, Username,
+    NewAuthorization, OrgId, Permission, Principal, Resource, Setup, SetupDone, Username,
 };
 use tokio::runtime::Runtime;
 
@@ -38,7 +38,7 @@ pub(crate) struct Request {
 pub(crate) struct World {
     pub(crate) runtime: Runtime,
     pub(crate) engine: Engine,
-    pub(crate) set_up: SetUpDone,
+    pub(crate) setup: SetupDone,
     pub(crate) authorizations: Vec<Authorization>,
 }
 
@@ -76,20 +76,20 @@ impl World {
         settings: impl FnOnce(EngineBuilder) -> EngineBuilder,
     ) -> Self {
         let runtime = runtime();
-        let (engine, set_up, authorizations) = runtime.block_on(async {
+        let (engine, setup, authorizations) = runtime.block_on(async {
             let day = std::time::Duration::from_secs(24 * 60 * 60);
             // So many sets that in none of them more come together than it has places.
             let cache = CacheConfig::default().max_bytes(512 << 20).time_to_live(day);
-            let builder = Engine::builder_on(store).hashing(hashing(params)).cache(cache);
+            let builder = Engine::builder(store).hashing(hashing(params)).cache(cache);
             let engine = settings(builder.throttle(None)).build().await.unwrap();
             let name = |text| Name::new(text).unwrap();
-            let set_up =
-                SetUp { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
-            let set_up = engine.set_up(set_up).await.unwrap();
-            let authorizations = fill(&engine, &set_up, count).await;
-            (engine, set_up, authorizations)
+            let setup =
+                Setup { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
+            let setup = engine.setup(setup).await.unwrap();
+            let authorizations = fill(&engine, &setup, count).await;
+            (engine, setup, authorizations)
         });
-        Self { runtime, engine, set_up, authorizations }
+        Self { runtime, engine, setup, authorizations }
     }
 
     /// Requests of the first so many authorizations, in no order.
@@ -111,23 +111,23 @@ impl World {
     pub(crate) fn asked(&self, number: usize) -> Resource {
         let permitted = fastrand::usize(0..4);
         let asked = if number.is_multiple_of(2) { permitted } else { permitted + 4 };
-        Resource::bucket(self.set_up.org.id, bucket(number, asked))
+        Resource::bucket(self.setup.org.id, bucket(number, asked))
     }
 
     /// Logs everybody in.
     pub(crate) fn warm_up(&self, requests: &[Request]) {
         self.runtime.block_on(async {
-            let log_ins = stream::iter(requests).map(|request| self.log_in(request));
-            log_ins.buffer_unordered(64).collect::<Vec<_>>().await;
+            let logins = stream::iter(requests).map(|request| self.login(request));
+            logins.buffer_unordered(64).collect::<Vec<_>>().await;
         });
     }
 
-    pub(crate) async fn log_in(&self, request: &Request) -> Principal {
-        log_in(&self.engine, request).await
+    pub(crate) async fn login(&self, request: &Request) -> Principal {
+        login(&self.engine, request).await
     }
 }
 
-pub(crate) async fn log_in(engine: &Engine, request: &Request) -> Principal {
+pub(crate) async fn login(engine: &Engine, request: &Request) -> Principal {
     let credentials = Credentials::password(&request.username, request.password.as_bytes());
     engine.authenticate(credentials).await.unwrap()
 }
@@ -154,11 +154,11 @@ pub(crate) fn runtime() -> Runtime {
 }
 
 /// Puts authorizations into the store past the engine, which would take a commit for each.
-async fn fill(engine: &Engine, set_up: &SetUpDone, count: usize) -> Vec<Authorization> {
-    let org = set_up.org.id;
-    let exists = Permission::write(Resource::bucket(org, set_up.buckets[0].id));
+async fn fill(engine: &Engine, setup: &SetupDone, count: usize) -> Vec<Authorization> {
+    let org = setup.org.id;
+    let exists = Permission::write(Resource::bucket(org, setup.buckets[0].id));
     let new = NewAuthorization::new(Username::new("template").unwrap(), org, [exists]);
-    let template = engine.create_authorization(new.for_user(set_up.user.id)).await.unwrap();
+    let template = engine.create_authorization(new.for_user(setup.user.id)).await.unwrap();
     let numbered = stream::iter(0..count).map(|number| {
         let mut authorization = template.clone();
         async move {

@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use portcullis::password::{HashParams, HashPoolConfig};
 use portcullis::store::MemoryStore;
-use portcullis::{Engine, Name, NewAuthorization, Permission, Resource, SetUp, Username};
+use portcullis::{Engine, Name, NewAuthorization, Permission, Resource, Setup, Username};
 use portcullis_benches::rounds::{Contender, Rounds, median, on_this_thread, rounds};
 use portcullis_benches::table::{Row, nanos};
 use portcullis_http::V1CredentialLayer;
@@ -191,14 +191,14 @@ async fn engine() -> Engine {
     let mut hashing = HashPoolConfig::default();
     hashing.params = HashParams::new(8, 1, 1).unwrap();
     let store = Arc::new(MemoryStore::new().unwrap());
-    let engine = Engine::builder_on(store).hashing(hashing).build().await.unwrap();
+    let engine = Engine::builder(store).hashing(hashing).build().await.unwrap();
     let name = |text| Name::new(text).unwrap();
-    let set_up = SetUp { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
-    let set_up = engine.set_up(set_up).await.unwrap();
-    let org = set_up.org.id;
-    let may = Permission::write(Resource::bucket(org, set_up.buckets[0].id));
+    let setup = Setup { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
+    let setup = engine.setup(setup).await.unwrap();
+    let org = setup.org.id;
+    let may = Permission::write(Resource::bucket(org, setup.buckets[0].id));
     let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org, [may]);
-    let authorization = engine.create_authorization(new.for_user(set_up.user.id)).await.unwrap();
+    let authorization = engine.create_authorization(new.for_user(setup.user.id)).await.unwrap();
     engine.set_password(authorization.id, "s3cret-of-telegraf").await.unwrap();
     engine
 }

@@ -12,7 +12,7 @@ use axum::extract::Request;
 use axum::routing::get;
 use axum::{Router, ServiceExt};
 use portcullis::store::MemoryStore;
-use portcullis::{Engine, Name, NewAuthorization, Permission, Resource, SetUp, Username};
+use portcullis::{Engine, Name, NewAuthorization, Permission, Resource, Setup, Username};
 use portcullis_http::V1CredentialLayer;
 use tokio::net::TcpListener;
 use tower_layer::Layer as _;
@@ -46,14 +46,14 @@ async fn listener() -> TcpListener {
 /// One who is known, as in InfluxDB, and hashed at the default cost.
 async fn engine() -> Engine {
     let store = Arc::new(MemoryStore::new().unwrap());
-    let engine = Engine::builder_on(store).build().await.unwrap();
+    let engine = Engine::builder(store).build().await.unwrap();
     let name = |text| Name::new(text).unwrap();
-    let set_up = SetUp { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
-    let set_up = engine.set_up(set_up).await.unwrap();
-    let org = set_up.org.id;
-    let may = Permission::read(Resource::bucket(org, set_up.buckets[0].id));
+    let setup = Setup { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
+    let setup = engine.setup(setup).await.unwrap();
+    let org = setup.org.id;
+    let may = Permission::read(Resource::bucket(org, setup.buckets[0].id));
     let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org, [may]);
-    let authorization = engine.create_authorization(new.for_user(set_up.user.id)).await.unwrap();
+    let authorization = engine.create_authorization(new.for_user(setup.user.id)).await.unwrap();
     engine.set_password(authorization.id, "s3cret-of-telegraf").await.unwrap();
     engine
 }

@@ -30,7 +30,7 @@ pub(crate) fn open(data: Data, rows: &mut Vec<Row>) {
     let first_answer = |open: &dyn Fn() -> Arc<dyn Store>| {
         let (taken, engine) = took(|| {
             runtime.block_on(async {
-                let engine = Engine::builder_on(open()).build().await.unwrap();
+                let engine = Engine::builder(open()).build().await.unwrap();
                 first_read(&engine, data).await;
                 engine
             })

@@ -78,7 +78,7 @@ impl World {
 }
 
 fn engine(runtime: &Runtime, store: Arc<dyn Store>) -> Engine {
-    runtime.block_on(Engine::builder_on(store).build()).unwrap()
+    runtime.block_on(Engine::builder(store).build()).unwrap()
 }
 
 impl Drop for World {

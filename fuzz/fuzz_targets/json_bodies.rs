@@ -92,8 +92,8 @@ async fn set_password(body: &[u8]) {
     if query.len() < 60_000 {
         let request = http::Request::builder().uri(format!("/query?{query}"));
         let request = request.body(axum::body::Body::empty()).expect("a request");
-        let log_in = Answer::of(&WORLD.protected, request).await;
-        assert_eq!(log_in.status, 200, "the new password is the password: {log_in:?}");
+        let login = Answer::of(&WORLD.protected, request).await;
+        assert_eq!(login.status, 200, "the new password is the password: {login:?}");
     }
 }
 

@@ -1,5 +1,5 @@
 //! Stores, against each other. The input is a list of steps over few ids, keys and revisions, so
-//! that they meet: batches of operations, look-ups, lists over every index. Every store must give
+//! that they meet: batches of operations, lookups, lists over every index. Every store must give
 //! the same answers: records, errors by kind and by what they name, and what a list holds from its
 //! first page to its last. Each page by itself must be one that the contract allows. In the end
 //! every index that a record was put into lists the same in all of them.

@@ -85,7 +85,7 @@ pub async fn engine(store: Arc<dyn Store>) -> Engine {
     let mut hashing = HashPoolConfig::default();
     hashing.params = HashParams::new(8, 1, 1).expect("the smallest parameters");
     hashing.threads = 1;
-    Engine::builder_on(store).hashing(hashing).throttle(None).build().await.expect("an engine")
+    Engine::builder(store).hashing(hashing).throttle(None).build().await.expect("an engine")
 }
 
 /// Makes a runtime of this thread alone: an input is to take the same way every time.

@@ -41,7 +41,7 @@ async def while_busy(crowd, right):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def log_ins(address, names):
+def logins(address, names):
     async def one_after_another():
         statuses, times = {}, []
         for number, name in enumerate(names):
@@ -138,14 +138,14 @@ def main():
         with running(binary, "--trusted-proxy", "127.0.0.1", directory=directory) as server:
             server.token, address = token, address_of(server)
             (statuses, times), told = asyncio.run(
-                while_busy(guesses(address), log_ins(address, names[:AGENTS]))
+                while_busy(guesses(address), logins(address, names[:AGENTS]))
             )
             tell(f"{CROWD} addresses that guess at new names", statuses, times, told, wrong)
 
             _, found = ask(server, "/private/legacy/authorizations?token=pattern", token)
             credential = json.loads(found)["authorizations"][0]["id"]
             (statuses, times), told = asyncio.run(
-                while_busy(new_passwords(address, token, credential), log_ins(address, names[AGENTS:]))
+                while_busy(new_passwords(address, token, credential), logins(address, names[AGENTS:]))
             )
             tell(f"a token that sets a password on {CROWD} connections", statuses, times, told, wrong)
             wrong_tokens(server, address, wrong)

@@ -133,7 +133,7 @@ def metrics(server):
     found = re.search(r"metrics on (http://\S+/metrics)", server.log.read_text())
     text = urllib.request.urlopen(found[1], timeout=60).read().decode()
     values = {}
-    for name in ["hashes_total", "log_ins_busy_total", 'log_ins_refused_total{reason="throttled"}']:
+    for name in ["hashes_total", "logins_busy_total", 'logins_refused_total{reason="throttled"}']:
         line = re.search(rf"^portcullis_{re.escape(name)} (\S+)$", text, re.MULTILINE)
         values[name] = int(float(line[1])) if line else 0
     return values
@@ -154,7 +154,7 @@ def address_of(server):
     return host, int(port)
 
 
-def time_to_log_in(server, source):
+def time_to_login(server, source):
     """How long the owner needs who is not known, and tries again when told to; `None` for ever."""
     begin = time.monotonic()
     while time.monotonic() - begin < MOST_WAIT:
@@ -179,7 +179,7 @@ def under(attack, binary, seconds):
             create_owner(binary, server.store)
             client = Client(address_of(server), GOOD)
             status, took = client.ask()
-            tell("the good client's first log-in", f"{took * 1e3:.0f} ms", status == 204)
+            tell("the good client's first login", f"{took * 1e3:.0f} ms", status == 204)
             _, idle = client.ask_for(max(seconds / 3, 2))
             before, counted = resident(server.pid, "VmRSS"), metrics(server)
 
@@ -202,7 +202,7 @@ def under(attack, binary, seconds):
             sizes = f"{before >> 20} / {after >> 20} / {peak >> 20} MiB"
             tell("memory before / after / at the most", sizes, peak - before <= MOST_GROWTH)
         with running(binary, directory=directory) as server:
-            took = time_to_log_in(server, CLEAN)
+            took = time_to_login(server, CLEAN)
             value = "never" if took is None else f"{took * 1e3:.0f} ms"
             tell("the owner logs in after a restart, elsewhere", value, took is not None)
     return wrong

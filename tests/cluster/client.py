@@ -141,7 +141,7 @@ class Client:
             answer.status = 503
         return answer
 
-    def log_in(self, name, password, patience=PATIENCE):
+    def login(self, name, password, patience=PATIENCE):
         """Asks whether the password lets in: 204, 401, or something that says neither."""
         credentials = base64.b64encode(f"{name}:{password}".encode()).decode()
         headers = {"Authorization": f"Basic {credentials}"}

@@ -12,7 +12,7 @@ from processes import wait_until
 LONG = 60
 
 # In grace a read is waited for up to a second, and 50 ms once it was not answered, but a second again
-# once a second (docs/behaviour.md, "When the store does not answer"). A log-in ends with the first read
+# once a second (docs/behaviour.md, "When the store does not answer"). A login ends with the first read
 # that is not answered. So this is how long nobody may be let in, the pause of who tries included, and a
 # second for a machine that has three databases on it.
 LONGEST_IN_GRACE = 1 + WARM + 1
@@ -108,7 +108,7 @@ class Cluster:
                 is_let_in = [status == 204 and sent > since for sent, _, status, _ in lately]
                 return is_let_in.count(True) == len(self.load.warm)
 
-            self.wait_until(f"log-ins on {server.name}", let_in)
+            self.wait_until(f"logins on {server.name}", let_in)
 
 
 def kill_primary(cluster):
@@ -205,7 +205,7 @@ class Outcome:
 
     HEAD = (
         f"{'fault':<26}{'whole after':>12}{'no primary for':>16}{'let in then':>13}{'no write for':>14}{'on one node':>13}"
-        f"{'no warm log-in':>16}{'unavailable':>13}{'slowest':>9}{'acked':>8}{'unknown':>9}"
+        f"{'no warm login':>16}{'unavailable':>13}{'slowest':>9}{'acked':>8}{'unknown':>9}"
     )
 
     def __str__(self):
@@ -257,7 +257,7 @@ def in_outage(cluster, outage, samples, end):
         let_in, unavailable = then.count(204), then.count(503)
         total += let_in
         if let_in + unavailable < len(then):
-            ledger.says(f"{name}: warm log-ins got {set(then)} without a primary")
+            ledger.says(f"{name}: warm logins got {set(then)} without a primary")
         is_long = outage.end - since > LONGEST_IN_GRACE
         if cluster.grace:
             let_in_at = [at for _, at, status, _ in all_of_it if status == 204 and at >= outage.begin]

@@ -49,7 +49,7 @@ def change(answer):
 def until_it_is(client, name, password, status):
     """Logs in until the answer is this; returns when it came."""
     until = time.monotonic() + 30
-    while (answer := client.log_in(name, password)).status != status:
+    while (answer := client.login(name, password)).status != status:
         if time.monotonic() > until:
             raise AssertionError(f"waited for {status}, and got {answer}")
         time.sleep(TRY)

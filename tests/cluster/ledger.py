@@ -129,22 +129,22 @@ class Ledger:
                 self.acked_at.append((answer.received, server))
         return answer.outcome
 
-    def log_in(self, record, password, answer, server):
-        """Checks the answer to a log-in. Whoever is let in may be so on what was true a while ago;
+    def login(self, record, password, answer, server):
+        """Checks the answer to a login. Whoever is let in may be so on what was true a while ago;
         who is refused is so for what is true now."""
         if answer.status == 204:
-            self.count("log-ins let in")
+            self.count("logins let in")
             states = record.possible(answer.sent - self.max_staleness, answer.received)
             right = any(state.lets_in(password) for state in states)
             if not right and self.may_be_unheard(record, password, answer):
-                self.count("log-ins let in by what was changed just before an outage")
+                self.count("logins let in by what was changed just before an outage")
                 right = True
         elif answer.status == 401:
-            self.count("log-ins refused")
+            self.count("logins refused")
             states = record.possible(answer.sent, answer.received)
             right = not all(state.lets_in(password) for state in states)
         else:
-            self.count("log-ins unavailable")
+            self.count("logins unavailable")
             return
         if not right:
             self.says(

@@ -47,79 +47,79 @@ class Case(unittest.TestCase):
         self.assertEqual(self.ledger.wrong, [], what)
 
 
-class LogIns(Case):
-    def log_in(self, record, password, status, sent, received=None):
-        self.ledger.log_in(record, password, answer(status, sent, received), "A")
+class Logins(Case):
+    def login(self, record, password, status, sent, received=None):
+        self.ledger.login(record, password, answer(status, sent, received), "A")
 
     def test_in_grace_an_old_password_is_let_in_if_it_was_changed_just_before(self):
         for acked, graces in ((11.8, [(12, None)]), (11.8, [(12, 20)])):
             self.ledger.graces = graces
             changed = record(({"password": "new"}, 11, acked, "acked"))
-            self.log_in(changed, "old", 204, 19)
+            self.login(changed, "old", 204, 19)
             self.finds_nothing(graces)
         # Long enough before the outage; after it; in another one.
         for acked, graces in ((11.4, [(12, None)]), (11.8, [(12, 16)]), (11.8, [(20, None)]), (11.8, [])):
             self.ledger.graces = graces
             changed = record(({"password": "new"}, 11, acked, "acked"))
-            self.log_in(changed, "old", 204, 19)
+            self.login(changed, "old", 204, 19)
             self.finds(graces)
 
     def test_an_old_password_is_let_in_for_two_seconds_and_no_longer(self):
         for what in ({"password": "new"}, {"active": False}, {"exists": False}):
             changed = record((what, 10, 11, "acked"))
-            self.log_in(changed, "old", 204, 12.9)
+            self.login(changed, "old", 204, 12.9)
             self.finds_nothing(what)
-            self.log_in(changed, "old", 204, 13.1)
+            self.login(changed, "old", 204, 13.1)
             self.finds(what)
 
     def test_what_was_acknowledged_is_not_lost(self):
         changed = record(({"password": "new"}, 10, 11, "acked"))
-        self.log_in(changed, "new", 401, 10.5)
+        self.login(changed, "new", 401, 10.5)
         self.finds_nothing()
-        self.log_in(changed, "new", 401, 11.1)
+        self.login(changed, "new", 401, 11.1)
         self.finds()
-        self.log_in(record(), "old", 401, 20)
+        self.login(record(), "old", 401, 20)
         self.finds()
 
     def test_what_was_refused_has_not_happened(self):
         refused = record(({"password": "new"}, 10, 11, "refused"))
-        self.log_in(refused, "old", 204, 20)
-        self.log_in(refused, "new", 401, 20)
+        self.login(refused, "old", 204, 20)
+        self.login(refused, "new", 401, 20)
         self.finds_nothing()
-        self.log_in(refused, "new", 204, 20)
+        self.login(refused, "new", 204, 20)
         self.finds()
-        self.log_in(refused, "old", 401, 20)
+        self.login(refused, "old", 401, 20)
         self.finds()
 
     def test_nobody_knows_what_is_unknown_until_a_later_change(self):
         unknown = record(({"password": "maybe"}, 10, 11, "unknown"))
         for password, status in (("old", 204), ("old", 401), ("maybe", 204), ("maybe", 401)):
-            self.log_in(unknown, password, status, 20)
+            self.login(unknown, password, status, 20)
         self.finds_nothing()
         unknown.changes.append(Change({"password": "new"}, 30, 31, "acked"))
         for password in ("old", "maybe"):
-            self.log_in(unknown, password, 204, 33.5)
+            self.login(unknown, password, 204, 33.5)
             self.finds(password)
 
     def test_what_lingers_may_happen_later_too(self):
         lingering = record(
             ({"password": "late"}, 10, 11, "lingering"), ({"password": "new"}, 30, 31, "acked")
         )
-        self.log_in(lingering, "late", 204, 40)
+        self.login(lingering, "late", 204, 40)
         self.finds_nothing()
-        self.log_in(lingering, "old", 204, 40)
+        self.login(lingering, "old", 204, 40)
         self.finds()
 
     def test_who_is_asked_while_it_changes_may_say_both(self):
         changing = record(({"password": "new"}, 10, None, None))
         for password in ("old", "new"):
             for status in (204, 401):
-                self.log_in(changing, password, status, 20)
+                self.login(changing, password, status, 20)
         self.finds_nothing()
 
     def test_unavailable_is_never_wrong(self):
-        self.log_in(record(), "old", 503, 20)
-        self.log_in(record(), "old", None, 20)
+        self.login(record(), "old", 503, 20)
+        self.login(record(), "old", None, 20)
         self.finds_nothing()
 
 

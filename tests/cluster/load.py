@@ -37,7 +37,7 @@ class Load:
         for record in self.warm:
             if self.set(record, self.clients(), password=True) is None:
                 raise AssertionError(f"cannot set a password: {ledger.wrong}")
-            self.log_in_everywhere(record, self.clients())
+            self.login_everywhere(record, self.clients())
         # The nodes hear of these changes, too, after which they read once more.
         time.sleep(0.5)
 
@@ -46,8 +46,8 @@ class Load:
             self.begin(self.own, random.Random(self.random.random()))
         for server in self.servers.all:
             self.begin(self.write, server, random.Random(self.random.random()))
-            self.begin(self.log_in_warm, server)
-            self.begin(self.log_in_anybody, server, random.Random(self.random.random()))
+            self.begin(self.login_warm, server)
+            self.begin(self.login_anybody, server, random.Random(self.random.random()))
             for _ in range(WATCHERS):
                 self.begin(self.watch, server, random.Random(self.random.random()))
 
@@ -166,7 +166,7 @@ class Load:
         for _ in range(number):
             record = self.new_record(f"known-{next(self.names)}")
             self.set(record, clients, password=True)
-            self.log_in_everywhere(record, clients)
+            self.login_everywhere(record, clients)
             records.append(record)
         return records
 
@@ -178,14 +178,14 @@ class Load:
             self.set(record, others, active=False)
         time.sleep(self.ledger.max_staleness)
 
-        def log_in(record):
+        def login(record):
             password = record.passwords()[-1]
-            answer = server.client().log_in(record.name, password)
-            self.ledger.log_in(record, password, answer, server.name)
-            self.ledger.count("log-ins while halted")
+            answer = server.client().login(record.name, password)
+            self.ledger.login(record, password, answer, server.name)
+            self.ledger.count("logins while halted")
 
         with ThreadPoolExecutor(len(records)) as asking:
-            answers = [asking.submit(log_in, record) for record in records]
+            answers = [asking.submit(login, record) for record in records]
             time.sleep(AGAIN)
             wake()
             for answer in answers:
@@ -202,7 +202,7 @@ class Load:
                     record = self.race(clients, racers)
                     if record is not None and self.set(record, clients, password=True):
                         owned.append(record)
-                        self.log_in_everywhere(record, clients)
+                        self.login_everywhere(record, clients)
                     continue
                 record = random.choice(owned)
                 password = record.passwords()[-1]
@@ -224,13 +224,13 @@ class Load:
                 elif "exists" in what:
                     owned.remove(record)
                 else:
-                    self.log_in_everywhere(record, clients)
+                    self.login_everywhere(record, clients)
 
-    def log_in_everywhere(self, record, clients):
+    def login_everywhere(self, record, clients):
         """So that every node has it in memory."""
         for server, client in clients:
             password = record.passwords()[-1]
-            self.ledger.log_in(record, password, client.log_in(record.name, password), server)
+            self.ledger.login(record, password, client.login(record.name, password), server)
 
     def has_revoked(self, record, password, at):
         self.ledger.count("passwords revoked")
@@ -270,18 +270,18 @@ class Load:
         with ThreadPoolExecutor(len(crowd)) as readers:
             list(readers.map(read, crowd, [random.Random(self.random.random()) for _ in crowd]))
 
-    def log_in_warm(self, server):
+    def login_warm(self, server):
         """Logs in with passwords that are never changed, and notes how that went."""
         client = server.client()
         for record in itertools.cycle(self.warm):
             if self.ending.wait(WARM):
                 return
             password = record.passwords()[-1]
-            answer = client.log_in(record.name, password)
-            self.ledger.log_in(record, password, answer, server.name)
+            answer = client.login(record.name, password)
+            self.ledger.login(record, password, answer, server.name)
             self.samples[server.name].append((answer.sent, answer.received, answer.status, record.name))
 
-    def log_in_anybody(self, server, random):
+    def login_anybody(self, server, random):
         """Logs in with whatever password there is or was."""
         client = server.client()
         while not self.ending.wait(OWNER):
@@ -289,7 +289,7 @@ class Load:
             if records:
                 record = random.choice(records)
                 password = random.choice(record.passwords()[-2:])
-                self.ledger.log_in(record, password, client.log_in(record.name, password), server.name)
+                self.ledger.login(record, password, client.login(record.name, password), server.name)
 
     def watch(self, server, random):
         """Tries passwords that were revoked: at once and until they are refused, when they must be,
@@ -297,8 +297,8 @@ class Load:
         client, watches = server.client(), self.watches[server.name]
         while (next_one := watches.take(self.ending)) is not None:
             record, password, revoked_at, round = next_one
-            answer = client.log_in(record.name, password)
-            self.ledger.log_in(record, password, answer, server.name)
+            answer = client.login(record.name, password)
+            self.ledger.login(record, password, answer, server.name)
             if answer.status == 401 and round == 0:
                 self.delays.append(answer.received - revoked_at)
                 again = max(revoked_at + self.ledger.max_staleness, answer.received)

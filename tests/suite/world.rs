@@ -45,7 +45,7 @@ impl World {
         let mut hashing = HashPoolConfig::default();
         hashing.params = HashParams::new(8, 1, 1).unwrap();
         hashing.threads = 1;
-        let engine = Engine::builder_on(store)
+        let engine = Engine::builder(store)
             .password_policy(policy)
             .hashing(hashing)
             .throttle(None)

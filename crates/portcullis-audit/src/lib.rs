@@ -14,9 +14,9 @@
 //!
 //! # What it promises
 //!
-//! - **A line for each change and each log-in**, the JSON object that [`AuditEvent`] serializes to, in the
+//! - **A line for each change and each login**, the JSON object that [`AuditEvent`] serializes to, in the
 //!   order in which the engine has reported them.
-//! - **Nothing a stranger does fills the disk.** Refusals, and log-ins that fail, which repeat each other
+//! - **Nothing a stranger does fills the disk.** Refusals, and logins that fail, which repeat each other
 //!   in all but the time, become one line and, every 10 seconds, another one with
 //!   `"since":"…","repeated":N`. At most 20 new ones a second, and 200 at once, get a line; those of a
 //!   source beyond that are counted in a line `{"at":"…","since":"…","source":"…","refusedNotListed":N}`.
@@ -136,7 +136,7 @@ impl AuditSink for AuditLog {
 fn may_be_repeated(event: &AuditEvent<'_>) -> bool {
     match event.outcome {
         AuditOutcome::Refused(_) => true,
-        AuditOutcome::Failed(_) => event.action == AuditAction::LogIn,
+        AuditOutcome::Failed(_) => event.action == AuditAction::Login,
         _ => false,
     }
 }
@@ -182,7 +182,7 @@ impl AuditLogOptions {
     }
 
     /// Sets whether an engine refuses changes, as unavailable, while the log cannot be written
-    /// ([`AuditSink::allows_changes`]). Log-ins go on. The change during which the failure is found out
+    /// ([`AuditSink::allows_changes`]). Logins go on. The change during which the failure is found out
     /// is made, and waits to be written. Default: no.
     #[must_use]
     pub fn required(self, required: bool) -> Self {

@@ -17,7 +17,7 @@ use crate::router::Api;
 
 /// Finds out on whose behalf a management request is made.
 ///
-/// By default callers present an API token ([`ApiTokenCallers`]). A server with a log-in of its
+/// By default callers present an API token ([`ApiTokenCallers`]). A server with a login of its
 /// own implements this to let its users manage credentials:
 ///
 /// ```

@@ -22,7 +22,7 @@ const MAPPED_PREFIX: u8 = 96;
 /// Extension of a request: the address of the client, as [`ClientAddressLayer`] finds it.
 ///
 /// The management API, [`V1CredentialLayer`](crate::V1CredentialLayer) and forward-auth tell it to
-/// the engine, and it stands in the log of refused log-ins. A host that knows it in another way
+/// the engine, and it stands in the log of refused logins. A host that knows it in another way
 /// inserts it itself. Nothing needs it to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);

@@ -221,13 +221,13 @@ impl Settings {
     async fn bucket(&self, target: &Target, org: OrgId) -> Result<Result<BucketId, String>, Error> {
         if let Some(policy) = &target.policy {
             let name = format!("{}/{policy}", target.database);
-            match (self.engine.bucket_named(org, &name).await?, self.config.upstream) {
+            match (self.engine.bucket_id(org, &name).await?, self.config.upstream) {
                 (Some(bucket), _) => return Ok(Ok(bucket)),
                 (None, UpstreamSemantics::V2) => return Ok(Err(name)),
                 (None, UpstreamSemantics::V1) => {}
             }
         }
-        let found = self.engine.bucket_named(org, &target.database).await?;
+        let found = self.engine.bucket_id(org, &target.database).await?;
         Ok(found.ok_or_else(|| target.database.clone()))
     }
 

@@ -11,8 +11,8 @@ use http::header;
 use percent_encoding::utf8_percent_encode;
 use portcullis::store::Pace;
 use portcullis::{
-    AuthorizationFilter, AuthorizationId, Described, Engine, Error, ErrorKind, Listing, Lookups,
-    OrgId, ParseIdError, Permission, Status, UserId,
+    AuthorizationFilter, AuthorizationId, AuthorizationPage, Described, Engine, Error, ErrorKind,
+    NameResolver, OrgId, ParseIdError, Permission, Status, UserId,
 };
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -193,7 +193,7 @@ pub(crate) async fn list(
         Some(limit) => on_behalf.list_authorizations(&filter, request.after, limit).await?,
         None => {
             let after = request.after;
-            on_behalf.list_authorizations_in_parts(&filter, after, CHUNK, &mut lookups).await?
+            on_behalf.list_authorization_pages(&filter, after, CHUNK, &mut lookups).await?
         }
     };
     if first.items.is_empty() && request.wants_one() {
@@ -224,11 +224,11 @@ fn document(next: Option<String>, items: &[Described]) -> Vec<u8> {
 /// The document in parts, each written when the one before has been taken, so that memory stays
 /// flat however long the list is. A failure on the way ends the connection, not the document.
 fn stream_from(
-    first: Listing<Described>,
+    first: AuthorizationPage<Described>,
     engine: Engine,
     caller: Caller,
     filter: AuthorizationFilter,
-    lookups: Lookups,
+    lookups: NameResolver,
 ) -> Body {
     let mut out = begin(None);
     write_items(&mut out, &first.items, true);
@@ -244,24 +244,27 @@ struct Rest {
     engine: Engine,
     caller: Caller,
     filter: AuthorizationFilter,
-    lookups: Lookups,
+    lookups: NameResolver,
 }
 
 /// The parts that are read while others are written and sent. Given up where it is dropped.
 struct Ahead {
     engine: Engine,
     caller: Caller,
-    parts: mpsc::Receiver<Result<Listing<Described>, Error>>,
+    parts: mpsc::Receiver<Result<AuthorizationPage<Described>, Error>>,
     _reading: AbortOnDropHandle<()>,
 }
 
 impl Rest {
     /// Reads the next part, if the caller may still read.
-    async fn next_part(&mut self, after: AuthorizationId) -> Result<Listing<Described>, Error> {
+    async fn next_part(
+        &mut self,
+        after: AuthorizationId,
+    ) -> Result<AuthorizationPage<Described>, Error> {
         self.caller.revalidate(&self.engine).await?;
         let on_behalf = self.caller.asks(&self.engine);
         let (filter, lookups) = (&self.filter, &mut self.lookups);
-        on_behalf.list_authorizations_in_parts(filter, Some(after), CHUNK, lookups).await
+        on_behalf.list_authorization_pages(filter, Some(after), CHUNK, lookups).await
     }
 
     /// Begins to read the parts that are left, if there are any. Of those that are not taken yet one
@@ -286,8 +289,8 @@ impl Rest {
 
 /// Returns the next part that was read.
 async fn next_page(
-    parts: &mut mpsc::Receiver<Result<Listing<Described>, Error>>,
-) -> Result<Listing<Described>, Error> {
+    parts: &mut mpsc::Receiver<Result<AuthorizationPage<Described>, Error>>,
+) -> Result<AuthorizationPage<Described>, Error> {
     // The reading task has panicked, or the server ends: the last part has not come.
     let broken = || Err(Error::new(ErrorKind::Internal, "an internal error has occurred"));
     parts.recv().await.unwrap_or_else(broken)

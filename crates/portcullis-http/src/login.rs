@@ -1,4 +1,4 @@
-//! What is logged of a log-in that was refused.
+//! What is logged of a login that was refused.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -30,7 +30,7 @@ pub(crate) fn log_refusal(
             target: "portcullis::login",
             parent: None,
             lines = left_out,
-            "refused log-ins were not logged, for there were too many"
+            "refused logins were not logged, for there were too many"
         );
     }
     tracing::info!(
@@ -40,7 +40,7 @@ pub(crate) fn log_refusal(
         scheme,
         reason = refusal.to_string(),
         username = cut(username, MAX_NAME),
-        "log-in refused"
+        "login refused"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Look-ups of orgs, users and buckets in the shapes of the v2 API: what existing clients ask
+//! Lookups of orgs, users and buckets in the shapes of the v2 API: what existing clients ask
 //! around the management of authorizations. What the caller may not read is not there.
 
 use axum::Extension;

@@ -24,7 +24,7 @@ struct Health {
     version: &'static str,
 }
 
-/// Whether log-ins are answered, and on what they rest.
+/// Whether logins are answered, and on what they rest.
 #[derive(Serialize)]
 struct Readiness {
     #[serde(flatten)]
@@ -77,7 +77,7 @@ async fn health() -> Response {
     answer(StatusCode::OK, &health)
 }
 
-/// Log-ins are answered: requests may be sent here.
+/// Logins are answered: requests may be sent here.
 async fn ready(State(api): State<Api>) -> Response {
     let outcome = api.engine.ready().await;
     let state = api.engine.trust_state();
@@ -92,10 +92,10 @@ async fn ready(State(api): State<Api>) -> Response {
             let message = match state {
                 TrustState::Grace => "the store does not answer, who is known is let in without it",
                 _ if api.engine.changes_fail() => {
-                    "log-ins are answered, changes are refused: the last one could not be written"
+                    "logins are answered, changes are refused: the last one could not be written"
                 }
                 TrustState::Fresh | TrustState::Stale | TrustState::Unavailable => {
-                    "log-ins are answered"
+                    "logins are answered"
                 }
             };
             answer(StatusCode::OK, &readiness("pass", message.into()))

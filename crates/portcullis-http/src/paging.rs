@@ -1,4 +1,4 @@
-//! Pages of look-ups, as the v2 API has them: `limit` with `offset` or `after`, in both directions.
+//! Pages of lookups, as the v2 API has them: `limit` with `offset` or `after`, in both directions.
 
 use std::num::NonZeroUsize;
 

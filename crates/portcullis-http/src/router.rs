@@ -33,7 +33,7 @@ pub(crate) struct Api {
 /// The management API, for callers with API tokens: to be merged into a host's own router.
 ///
 /// It answers below `/legacy/authorizations` and `/private/legacy/authorizations`, and the
-/// look-ups of orgs, users and buckets below `/api/v2` that existing clients need. All other paths
+/// lookups of orgs, users and buckets below `/api/v2` that existing clients need. All other paths
 /// stay the host's. With a [`ClientAddressLayer`] around it, the engine is told where callers are.
 pub fn router(engine: Engine) -> Router {
     let callers = ApiTokenCallers::new(engine.clone());

@@ -36,7 +36,7 @@ use crate::v1_credentials::{Decoded, Presented};
 /// them, to pass them on for instance, says so with [`V1CredentialLayer::keep_credentials`].
 ///
 /// With a [`ClientAddressLayer`](crate::ClientAddressLayer) around it, the engine and the log of
-/// refused log-ins are told where the client is.
+/// refused logins are told where the client is.
 ///
 /// [`Router::layer`](axum::Router::layer) puts it around each route. Where all of them are protected
 /// it can be put around the whole router instead, which costs a request less: it is routed only when it

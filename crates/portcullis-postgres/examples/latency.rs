@@ -6,7 +6,7 @@
 //!
 //! `own` is a task with a connection of its own, `shared` one that takes any connection for each
 //! call, as a pool must, `store` is the store. All three do the same work: the same statements,
-//! prepared, and what is read becomes a [`Record`]. Only the store's sessions have time-outs.
+//! prepared, and what is read becomes a [`Record`]. Only the store's sessions have timeouts.
 //!
 //! Rounds of each alternate, in another order each time, so that what else the machine does is in all.
 //! A ratio is the median of those of the rounds, for a round lasts long enough for that to differ from

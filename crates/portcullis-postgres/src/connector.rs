@@ -153,7 +153,7 @@ impl Connector {
         }
     }
 
-    /// Connects to the primary. This takes no longer than twice the time-out, unless there is doubt
+    /// Connects to the primary. This takes no longer than twice the timeout, unless there is doubt
     /// again and again.
     pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
         let mut tries = 0;

@@ -15,7 +15,7 @@ pub(crate) const OLDEST_VERSION: i32 = 130_000;
 /// the answer to this, and if this should fail, none of them may be carried out on its own.
 pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
-/// Ends it. The time-out must not strike now: PostgreSQL would only stop waiting for its standbys.
+/// Ends it. The timeout must not strike now: PostgreSQL would only stop waiting for its standbys.
 pub(crate) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
 pub(crate) const ROLLBACK: &str = "ROLLBACK";

@@ -29,7 +29,7 @@
 //!   to ten times within about a second.
 //! - A commit whose answer did not come, or came with the warning that its standbys were not waited
 //!   for to the end, is [`StoreError::Indeterminate`]: the revision tells. No statement of a
-//!   time-out is ever sent after a `COMMIT`.
+//!   timeout is ever sent after a `COMMIT`.
 //! - A primary that was replaced and does not know it, as when it was halted and wakes up, is not read.
 //!   Where there is doubt about the primary (a connection broke, a look took longer than two seconds)
 //!   all hosts are asked, and of those that can be written to the one with the latest timeline is
@@ -63,12 +63,12 @@
 //! | below the oldest transaction under way | 1.1 | 21 to 27 ms | 1,500 to 3,000 ms, and no word of freshness |
 //! | 16 counters, each locked to the end of its transaction | 0.7 to 0.85 | 17 ms | 17 ms |
 //!
-//! Notes are kept for an [hour](PostgresOptions::keep_changes). Who was cut off for longer, or finds
+//! Notes are kept for an [hour](PostgresOptions::changes_retention). Who was cut off for longer, or finds
 //! another store, a restored one, or a primary on a new timeline, is told to resync. `LISTEN` and
 //! `NOTIFY` are not used: a notification makes all commits queue up for one lock.
 //!
 //! A transaction that goes on for hours delays nobody here, but keeps PostgreSQL from cleaning up.
-//! Those of this store end after twice the time-out of a statement.
+//! Those of this store end after twice the timeout of a statement.
 //!
 //! # Looking into it
 //!
@@ -182,7 +182,7 @@ impl PostgresStore {
 
     /// Returns hosts, ports and database of an address, without user and password; `None` if it is
     /// no address.
-    pub fn place_of(address: &str) -> Option<String> {
+    pub fn display_url(address: &str) -> Option<String> {
         Some(url::Address::parse(address).ok()?.place())
     }
 

@@ -146,7 +146,7 @@ pub(crate) async fn open(
         Arc::clone(&announcements),
         Arc::clone(&pool),
         options.poll_interval,
-        options.keep_changes,
+        options.changes_retention,
     );
     follower.look().await.map_err(refused)?;
     let end = Arc::new(Notify::new());

@@ -34,7 +34,7 @@ pub struct PostgresOptions {
     pub(crate) connect_timeout: Duration,
     pub(crate) statement_timeout: Duration,
     pub(crate) poll_interval: Duration,
-    pub(crate) keep_changes: Duration,
+    pub(crate) changes_retention: Duration,
     pub(crate) create: bool,
     pub(crate) schema: String,
 }
@@ -47,7 +47,7 @@ impl Default for PostgresOptions {
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
             poll_interval: Duration::from_millis(75),
-            keep_changes: Duration::from_secs(60 * 60),
+            changes_retention: Duration::from_secs(60 * 60),
             create: true,
             schema: "portcullis".to_owned(),
         }
@@ -62,7 +62,7 @@ impl fmt::Debug for PostgresOptions {
             .field("connect_timeout", &self.connect_timeout)
             .field("statement_timeout", &self.statement_timeout)
             .field("poll_interval", &self.poll_interval)
-            .field("keep_changes", &self.keep_changes)
+            .field("keep_changes", &self.changes_retention)
             .field("create", &self.create)
             .field("schema", &self.schema)
             .finish_non_exhaustive()
@@ -107,8 +107,8 @@ impl PostgresOptions {
     /// Sets how long the database keeps notes of changes for nodes that are cut off from it: one
     /// that is for longer has to read everything again. Default: an hour. From a second to 30 days.
     /// The shortest of all nodes counts.
-    pub fn keep_changes(self, time: Duration) -> Self {
-        Self { keep_changes: time, ..self }
+    pub fn changes_retention(self, time: Duration) -> Self {
+        Self { changes_retention: time, ..self }
     }
 
     /// Sets whether a store is created in a database where there is none, and one of an older format
@@ -207,7 +207,7 @@ impl PostgresOptions {
             ("connect_timeout", self.connect_timeout, least, Duration::from_secs(60)),
             ("statement_timeout", self.statement_timeout, least, HOUR),
             ("poll_interval", self.poll_interval, least / 10, Duration::from_secs(10)),
-            ("keep_changes", self.keep_changes, Duration::from_secs(1), 30 * 24 * HOUR),
+            ("keep_changes", self.changes_retention, Duration::from_secs(1), 30 * 24 * HOUR),
         ] {
             if !(least..=most).contains(&value) {
                 return Err(format!("`{name}` is {value:?}: it is from {least:?} to {most:?}"));
@@ -244,8 +244,8 @@ mod tests {
             (options().statement_timeout(long), "`statement_timeout`"),
             (options().poll_interval(short), "`poll_interval` is 0ns: it is from 10ms to 10s"),
             (options().poll_interval(long), "`poll_interval`"),
-            (options().keep_changes(short), "`keep_changes`"),
-            (options().keep_changes(long), "`keep_changes`"),
+            (options().changes_retention(short), "`keep_changes`"),
+            (options().changes_retention(long), "`keep_changes`"),
         ] {
             let error = options.check().unwrap_err();
             assert!(error.starts_with(name), "{error}");

@@ -99,7 +99,7 @@ impl fmt::Debug for PostgresUrl {
 /// Hosts and database, without who asks.
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match PostgresStore::place_of(&self.url) {
+        match PostgresStore::display_url(&self.url) {
             Some(place) => f.write_str(&place),
             None => f.write_str("postgres://?"),
         }

@@ -111,10 +111,10 @@ pub(crate) async fn close(store: &dyn Store) {
 
 /// An engine on the store, for a command.
 fn engine_builder(store: Arc<dyn Store>, policy: PolicyArgs) -> EngineBuilder {
-    let builder = Engine::builder_on(store)
+    let builder = Engine::builder(store)
         .password_policy(policy.policy())
         // A command that asks changes nothing.
-        .rehash_at_log_in(false);
+        .rehash_on_login(false);
     match command_audit::of_this_process() {
         Some(audit) => builder.audit(audit),
         None => builder,

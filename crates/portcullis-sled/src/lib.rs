@@ -161,7 +161,7 @@ impl Store for SledStore {
     }
 
     async fn position(&self) -> Result<Position, StoreError> {
-        self.writer.refuse_if_finished()?;
+        self.writer.check_running()?;
         Ok(self.feed.position())
     }
 
@@ -169,7 +169,7 @@ impl Store for SledStore {
         &self,
         after: Position,
     ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
-        self.writer.refuse_if_finished()?;
+        self.writer.check_running()?;
         Ok(self.feed.watch(after))
     }
 

@@ -82,7 +82,7 @@ impl SledOptions {
         let unusable = |source| OpenError::Open { path: path.clone(), source };
         let incarnation =
             Position::new_incarnation(&SystemRandom).map_err(|error| unusable(error.into()))?;
-        let feed = Feed::of_single_process(incarnation);
+        let feed = Feed::single_process(incarnation);
         let shared = Arc::new(Shared::new(trees));
         let committer = SledCommitter::new(location, Arc::clone(&shared), Arc::clone(&feed));
         let writer = GroupWriter::start("portcullis-sled", committer)

@@ -21,7 +21,7 @@ use crate::tables::TABLES;
 #[non_exhaustive]
 pub enum OpenError {
     /// Another process has the file locked for longer than the
-    /// [busy time-out](crate::SqliteOptions::busy_timeout).
+    /// [busy timeout](crate::SqliteOptions::busy_timeout).
     #[error("`{}` is locked by another process: try again when that has finished", path.display())]
     Busy {
         /// The file.
@@ -126,7 +126,7 @@ type Source = Box<dyn StdError + Send + Sync>;
 /// How long a file may be in the way of switching it to write-ahead logging before the next try.
 const RETRY_AFTER: Duration = Duration::from_millis(5);
 
-/// The longest time-out that SQLite can be given.
+/// The longest timeout that SQLite can be given.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// With how many pages in it the write-ahead log is copied into the file. Pages that many changes

@@ -76,7 +76,7 @@ impl SqliteOptions {
 
     /// Opens the store at the path.
     ///
-    /// This blocks on the disk, and for up to the busy time-out on other processes: call it before
+    /// This blocks on the disk, and for up to the busy timeout on other processes: call it before
     /// the runtime serves anybody, or where blocking is allowed. A new file can be read and
     /// written by its owner only. An older format is migrated.
     ///

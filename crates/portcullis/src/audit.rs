@@ -8,12 +8,12 @@ use serde::{Serialize, Serializer};
 use crate::store::Kind;
 use crate::{Id, Identity, Principal, Timestamp};
 
-/// Where an [`Engine`](crate::Engine) reports changes, refusals, and log-ins that were not
+/// Where an [`Engine`](crate::Engine) reports changes, refusals, and logins that were not
 /// answered from memory.
 ///
 /// It is called on the way of a request, in the order of what happens to each record as far as
 /// there is one. So it must not block for long and must not panic; what it cannot keep is its own
-/// to count and to tell. A log-in with a password that is known to be right, the warm path of
+/// to count and to tell. A login with a password that is known to be right, the warm path of
 /// every write and query, is not reported.
 pub trait AuditSink: fmt::Debug + Send + Sync + 'static {
     /// Takes note of the event.
@@ -137,10 +137,10 @@ pub enum AuditAction {
     /// Records of a snapshot were stored.
     Import,
     /// Somebody presented credentials.
-    LogIn,
+    Login,
     /// Somebody who was known was let in although the store could not be asked, as the operator
     /// allows for a time. Reported once for each credential in each outage.
-    LogInInGrace,
+    LoginInGrace,
     /// An inactive credential was made active again, by an update that is reported besides.
     Reactivate,
     /// A record was to be read. Reported only when that was refused.

@@ -64,8 +64,8 @@ pub enum Refusal {
     /// The password is right and the rules for passwords have become stricter.
     #[error("the password is right but too weak: it must be changed")]
     PasswordChangeRequired,
-    /// Too many log-ins with this username, or from this address, have failed.
-    #[error("too many failed log-ins with this username or from this address")]
+    /// Too many logins with this username, or from this address, have failed.
+    #[error("too many failed logins with this username or from this address")]
     Throttled,
     /// No API token has this secret.
     #[error("no such API token")]
@@ -89,7 +89,7 @@ impl Error {
 
     /// Makes the answer for a login that has to wait, as others like it have failed.
     pub(crate) fn throttled(wait: std::time::Duration) -> Self {
-        Self::new(ErrorKind::TooManyRequests, "too many failed log-ins")
+        Self::new(ErrorKind::TooManyRequests, "too many failed logins")
             .with_source(Refusal::Throttled)
             .with_retry_after(wait)
     }

@@ -29,8 +29,8 @@ pub use cache::{CacheConfig, InvalidCacheConfig, TrustState};
 pub use credentials::{Credentials, Refusal};
 pub use directory::{Directory, StaticDirectory};
 pub use engine::{
-    BuildError, Described, Engine, EngineBuilder, ExportError, ImportError, Listing, Lookups,
-    NewApiToken, OnBehalfOf, ResourceNames, SetUp, SetUpDone,
+    AuthorizationPage, BuildError, Described, Engine, EngineBuilder, ExportError, ImportError,
+    NameResolver, NewApiToken, OnBehalfOf, ResourceNames, Setup, SetupDone,
 };
 pub use error::{Error, ErrorKind};
 pub use filter::{AuthorizationFilter, Plan};

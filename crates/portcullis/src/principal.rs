@@ -38,12 +38,12 @@ pub enum Identity {
     ApiToken(ApiTokenId),
     /// With a username and a password.
     Authorization(AuthorizationId, Username),
-    /// By the embedding program, which knows them from its own log-in.
+    /// By the embedding program, which knows them from its own login.
     Host,
 }
 
 impl Principal {
-    /// Somebody whom the embedding program knows from its own log-in. They are active: whether
+    /// Somebody whom the embedding program knows from its own login. They are active: whether
     /// they still are is the program's to say, each time.
     pub fn of_host(
         org: OrgId,

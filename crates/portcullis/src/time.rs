@@ -99,7 +99,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the time of day, for `createdAt`, `updatedAt` and new ids.
     fn now(&self) -> Timestamp;
 
-    /// Returns monotonic time, for bounds and time-outs.
+    /// Returns monotonic time, for bounds and timeouts.
     fn instant(&self) -> Instant;
 }
 

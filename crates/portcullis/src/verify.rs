@@ -124,7 +124,7 @@ impl Finding {
     }
 
     /// Tells whether making the entries anew mends it ([`Maintain::rebuild_entries`]).
-    pub const fn is_mended_by_rebuilding(&self) -> bool {
+    pub const fn is_fixed_by_rebuild(&self) -> bool {
         matches!(
             self,
             Self::MissingEntry { .. } | Self::StrayEntry { .. } | Self::UnreadableEntries { .. }

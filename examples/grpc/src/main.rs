@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The service is gRPC's own `Health`, as its code is to be had without `protoc`. An interceptor of
-//! tonic cannot take the layer's place: it is not asynchronous, and a log-in is. Whoever is not let
+//! tonic cannot take the layer's place: it is not asynchronous, and a login is. Whoever is not let
 //! in is answered with HTTP's 401, which gRPC clients take for `UNAUTHENTICATED`.
 
 #![expect(clippy::print_stdout, reason = "an example shows what to type")]

@@ -106,7 +106,7 @@ async fn health_says_what_answers() {
 }
 
 #[tokio::test]
-async fn ready_says_on_what_log_ins_rest() {
+async fn ready_says_on_what_logins_rest() {
     let server = Server::new().await;
     while server.engine.feed_age().is_none() {
         tokio::task::yield_now().await;

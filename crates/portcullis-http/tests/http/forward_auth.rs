@@ -415,7 +415,7 @@ async fn a_panic_is_503_with_a_time() {
     let known = StaticDirectory::new().with_user(server.user.clone()).with_org(server.org.clone());
     let directory = Panicking(known);
     let store = Arc::clone(&server.store);
-    let engine = Engine::builder_on(store).directory(directory).build().await.unwrap();
+    let engine = Engine::builder(store).directory(directory).build().await.unwrap();
     let app = forward_auth_router(engine, ForwardAuthConfig::default());
     let answer = ask(&app, "", &[("Authorization", BASIC), (URI, "/write?db=telemetry")]).await;
     answer.assert_error(503, "unavailable", "an internal error has occurred");

@@ -18,7 +18,7 @@ async fn server() -> Server {
         server.engine.create_bucket(server.org.id, name(bucket)).await.unwrap();
     }
     for bucket in ["telemetry", "telemetry/private", "events"] {
-        let found = server.engine.bucket_named(server.org.id, bucket).await.unwrap().unwrap();
+        let found = server.engine.bucket_id(server.org.id, bucket).await.unwrap().unwrap();
         writer(&server, bucket, Resource::bucket(server.org.id, found)).await;
     }
     server

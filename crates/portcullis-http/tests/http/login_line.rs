@@ -1,4 +1,4 @@
-//! The line that is logged when a log-in is refused.
+//! The line that is logged when a login is refused.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -62,18 +62,18 @@ async fn a_refusal_is_one_stable_line_with_the_clients_address() {
         send(&host, Request::get("/write?u=a%22&p=s3cret").body(Body::empty()).unwrap()).await;
     })
     .await;
-    let lines: Vec<_> = log.lines().filter(|line| line.contains("log-in refused")).collect();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("login refused")).collect();
     let lines: Vec<_> = lines.iter().map(|line| line.split_once(' ').unwrap().1).collect();
     assert_eq!(
         lines,
         [
-            " INFO portcullis::login: log-in refused address=192.0.2.1 scheme=\"url\" \
+            " INFO portcullis::login: login refused address=192.0.2.1 scheme=\"url\" \
              reason=\"wrong password\" username=\"telegraf\"",
-            " INFO portcullis::login: log-in refused address=2001:db8::1 scheme=\"url\" \
+            " INFO portcullis::login: login refused address=2001:db8::1 scheme=\"url\" \
              reason=\"no such username, and the password is no API token\" username=\"ada\"",
-            " INFO portcullis::login: log-in refused address=192.0.2.7 scheme=\"token\" \
+            " INFO portcullis::login: login refused address=192.0.2.7 scheme=\"token\" \
              reason=\"no such API token\" username=\"\"",
-            " INFO portcullis::login: log-in refused address=unknown scheme=\"url\" \
+            " INFO portcullis::login: login refused address=unknown scheme=\"url\" \
              reason=\"no such username, and the password is no API token\" username=\"a\\\"\"",
         ]
     );
@@ -104,7 +104,7 @@ async fn the_server_logs_it_for_callers_and_for_forward_auth() {
 #[tokio::test]
 async fn nobody_can_have_somebody_else_banned() {
     let (server, host) = host().await;
-    let line = "INFO portcullis::login: log-in refused address=6.6.6.6 scheme=\"url\"";
+    let line = "INFO portcullis::login: login refused address=6.6.6.6 scheme=\"url\"";
     let encoded = line.replace(' ', "%20").replace('"', "%22");
     let log = logged(async {
         for uri in [
@@ -132,7 +132,7 @@ async fn nobody_can_have_somebody_else_banned() {
 
 #[test]
 fn the_journals_prefix_is_matched_too() {
-    let line = "INFO portcullis::login: log-in refused address=192.0.2.1 scheme=\"url\"";
+    let line = "INFO portcullis::login: login refused address=192.0.2.1 scheme=\"url\"";
     for before in ["host portcullis[7]: ", "host portcullis[7]: 2026-11-24T06:39:36.000000Z  ", ""]
     {
         assert!(failregex().is_match(&format!("{before}{line}")), "{before}");

@@ -1,4 +1,4 @@
-//! The look-ups that existing clients need around the six operations.
+//! The lookups that existing clients need around the six operations.
 
 use portcullis::Permission;
 

@@ -1,4 +1,4 @@
-//! Pages of look-ups, as the clients of the v2 API ask for them.
+//! Pages of lookups, as the clients of the v2 API ask for them.
 
 use axum::body::Body;
 use http::Request;

@@ -67,7 +67,7 @@ pub(crate) async fn engine(store: Arc<dyn Store>) -> Engine {
     let mut hashing = HashPoolConfig::default();
     hashing.params = HashParams::new(8, 1, 1).unwrap();
     hashing.threads = 1;
-    Engine::builder_on(store).hashing(hashing).build().await.unwrap()
+    Engine::builder(store).hashing(hashing).build().await.unwrap()
 }
 
 impl Server {

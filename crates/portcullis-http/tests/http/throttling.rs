@@ -56,7 +56,7 @@ async fn too_many_failures_are_429_with_a_time_on_a_hosts_route_whether_the_name
     for username in ["telegraf", "unknown"] {
         let (_server, host) = host().await;
         let answer = until_slowed_down(&host, username).await;
-        answer.assert_error(429, "too many requests", "too many failed log-ins");
+        answer.assert_error(429, "too many requests", "too many failed logins");
         assert!((1..=300).contains(&seconds(&answer)), "{}", seconds(&answer));
         assert_eq!(answer.header("www-authenticate"), None);
     }
@@ -69,7 +69,7 @@ async fn too_many_failures_are_429_with_a_time_at_forward_auth() {
     let uri = "/write?db=telemetry&u=telegraf&p=telegraf-password";
     let request = from(STRANGER, "/forward-auth").header("X-Original-URI", uri);
     let answer = server.send(request.body(Body::empty()).unwrap()).await;
-    answer.assert_error(429, "too many requests", "too many failed log-ins");
+    answer.assert_error(429, "too many requests", "too many failed logins");
     assert!((1..=300).contains(&seconds(&answer)), "{}", seconds(&answer));
     assert_eq!(answer.header("www-authenticate"), None);
     assert!(answer.header("x-portcullis-authorization").is_none());
@@ -91,7 +91,7 @@ async fn too_many_unknown_api_tokens_are_429_with_a_time() {
         last = Some(answer);
     }
     let last = last.unwrap();
-    last.assert_error(429, "too many requests", "too many failed log-ins");
+    last.assert_error(429, "too many requests", "too many failed logins");
     assert!(seconds(&last) >= 1);
     // The others are answered.
     let operator =

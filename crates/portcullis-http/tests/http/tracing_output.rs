@@ -94,7 +94,7 @@ async fn a_client_cannot_forge_a_line() {
         send(&host, Request::get(uri).body(Body::empty()).unwrap()).await;
     })
     .await;
-    assert!(log.contains("log-in refused"), "{log}");
+    assert!(log.contains("login refused"), "{log}");
     assert!(!log.contains("\nINFO forged"), "{log}");
     assert!(!log.contains('\u{1b}'), "{log}");
 }

@@ -167,7 +167,7 @@ fn a_primary_that_is_halted_holds_nobody_up_for_long_and_is_not_read_when_it_wak
     }
     let mut pair = Pair::start();
     run(async {
-        // All time-outs are those that one has by default.
+        // All timeouts are those that one has by default.
         let store = options().open(&pair.both()).await.unwrap();
         let old = user(1, "ada");
         commit(&store, [create(&old)]).await.unwrap();

@@ -153,7 +153,7 @@ fn what_is_changed_by_hand_is_heard() {
 fn whoever_looks_after_changes_were_deleted_is_told_to_resync() {
     with_database(async |database| {
         let keep = Duration::from_secs(1);
-        let writing = options().keep_changes(keep).open(database.url()).await.unwrap();
+        let writing = options().changes_retention(keep).open(database.url()).await.unwrap();
         let every = Duration::from_secs(5);
         let watching = options().poll_interval(every).open(database.url()).await.unwrap();
         let mut changes = watch(&watching).await;

@@ -137,7 +137,7 @@ fn a_user_who_may_not_change_the_tables_can_serve() {
         ));
         let url = database.url().replace("postgres@", &format!("{role}@"));
         let keep = std::time::Duration::from_secs(1);
-        let store = options().create(false).keep_changes(keep).open(&url).await.unwrap();
+        let store = options().create(false).changes_retention(keep).open(&url).await.unwrap();
         let ada = user(1, "ada");
         commit(&store, [create(&ada)]).await.unwrap();
         commit(&store, [replace(&revised(&ada), &ada)]).await.unwrap();

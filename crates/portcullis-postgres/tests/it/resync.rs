@@ -8,7 +8,7 @@ use portcullis::password::{HashParams, HashPoolConfig, Password};
 use portcullis::store::{Batch, Change, Entity as _, Expect, Operation, Revision, Store};
 use portcullis::{
     AuthorizationId, CacheConfig, Credentials, Engine, Name, NewAuthorization, Permission,
-    Principal, Refusal, Resource, SetUp, Username,
+    Principal, Refusal, Resource, Setup, Username,
 };
 use portcullis_testkit::postgres::{Database, server};
 
@@ -16,7 +16,7 @@ use crate::common::{next_change, open, run, until, watch, with_database};
 
 #[test]
 fn a_resync_costs_no_hash_of_whoever_is_unchanged() {
-    with_database(async |database| log_in_after_a_resync(database, 2_000).await);
+    with_database(async |database| login_after_a_resync(database, 2_000).await);
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn a_resync_costs_no_hash_of_whoever_is_unchanged() {
 fn a_resync_costs_no_hash_of_100_000() {
     let Some(server) = server() else { return };
     let database = server.database();
-    run(log_in_after_a_resync(&database, 100_000));
+    run(login_after_a_resync(&database, 100_000));
 }
 
 /// How many are changed while the node hears of nothing but that it has missed something.
@@ -33,7 +33,7 @@ const CHANGED: usize = 5;
 /// How many log in at a time.
 const AT_A_TIME: usize = 64;
 
-async fn log_in_after_a_resync(database: &Database, count: usize) {
+async fn login_after_a_resync(database: &Database, count: usize) {
     let store: Arc<dyn Store> = Arc::new(open(database).await);
     let node = engine(Arc::clone(&store)).await;
     let ids = fill(&node, count).await;
@@ -41,7 +41,7 @@ async fn log_in_after_a_resync(database: &Database, count: usize) {
     let computed = || node.hash_pool().computations();
 
     let before = computed();
-    log_in_all(&node, count).await;
+    login_all(&node, count).await;
     assert_eq!(computed() - before, count as u64, "the first time, one each");
     assert_eq!(warm(&node, count), count, "all of them are in memory");
 
@@ -51,9 +51,9 @@ async fn log_in_after_a_resync(database: &Database, count: usize) {
     until("the node has heard of it", || warm(&node, count) == 0).await;
 
     let (before, began) = (computed(), Instant::now());
-    log_in_all(&node, count).await;
+    login_all(&node, count).await;
     assert_eq!(computed() - before, 0, "hashes after a resync");
-    println!("{count} log-ins after a resync in {:?}, no hash computed", began.elapsed());
+    println!("{count} logins after a resync in {:?}, no hash computed", began.elapsed());
     assert_eq!(warm(&node, count), count, "all of them are in memory again");
 
     // Whoever was changed at that time is not believed.
@@ -65,12 +65,12 @@ async fn log_in_after_a_resync(database: &Database, count: usize) {
     until("the node has heard of it", || warm(&node, count) == 0).await;
     let before = computed();
     for number in 0..CHANGED {
-        let refused = log_in(&node, number, &password(number)).await.unwrap_err();
+        let refused = login(&node, number, &password(number)).await.unwrap_err();
         assert_eq!(refused.refusal(), Some(Refusal::WrongPassword));
     }
     assert_eq!(computed() - before, CHANGED as u64, "a hash for each that was changed");
     let unchanged = stream::iter(CHANGED..count).map(async |number| {
-        log_in(&node, number, &password(number)).await.unwrap();
+        login(&node, number, &password(number)).await.unwrap();
     });
     unchanged.buffer_unordered(AT_A_TIME).collect::<Vec<_>>().await;
     assert_eq!(computed() - before, CHANGED as u64, "and none for the others");
@@ -91,7 +91,7 @@ async fn engine(store: Arc<dyn Store>) -> Engine {
     hashing.queue = 4_096;
     let day = Duration::from_secs(24 * 60 * 60);
     let cache = CacheConfig::default().max_bytes(256 << 20).time_to_live(day);
-    Engine::builder_on(store).hashing(hashing).cache(cache).throttle(None).build().await.unwrap()
+    Engine::builder(store).hashing(hashing).cache(cache).throttle(None).build().await.unwrap()
 }
 
 fn username(number: usize) -> String {
@@ -105,8 +105,8 @@ fn password(number: usize) -> String {
 /// So many authorizations, put into the store past the engine, which would take a commit for each.
 async fn fill(engine: &Engine, count: usize) -> Vec<AuthorizationId> {
     let name = |text| Name::new(text).unwrap();
-    let set_up = SetUp { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
-    let done = engine.set_up(set_up).await.unwrap();
+    let setup = Setup { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
+    let done = engine.setup(setup).await.unwrap();
     let may = Permission::write(Resource::bucket(done.org.id, done.buckets[0].id));
     let new = NewAuthorization::new(Username::new("template").unwrap(), done.org.id, [may]);
     let template = engine.create_authorization(new.for_user(done.user.id)).await.unwrap();
@@ -132,7 +132,7 @@ async fn fill(engine: &Engine, count: usize) -> Vec<AuthorizationId> {
     all.into_iter().map(|authorization| authorization.id).collect()
 }
 
-async fn log_in(
+async fn login(
     engine: &Engine,
     number: usize,
     password: &str,
@@ -140,9 +140,9 @@ async fn log_in(
     engine.authenticate(Credentials::password(&username(number), password.as_bytes())).await
 }
 
-async fn log_in_all(engine: &Engine, count: usize) {
+async fn login_all(engine: &Engine, count: usize) {
     let all = stream::iter(0..count).map(async |number| {
-        log_in(engine, number, &password(number)).await.unwrap();
+        login(engine, number, &password(number)).await.unwrap();
     });
     all.buffer_unordered(AT_A_TIME).collect::<Vec<_>>().await;
 }

@@ -161,7 +161,7 @@ async fn with_password(
     Ok(finding)
 }
 
-/// Looks at everything that a log-in looks at but the password.
+/// Looks at everything that a login looks at but the password.
 async fn without_password(
     engine: &Engine,
     username: String,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{anyhow, bail};
-use portcullis::{Engine, Name, SetUp};
+use portcullis::{Engine, Name, Setup};
 use serde::Serialize;
 
 use crate::cli::Context;
@@ -56,9 +56,9 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
         seen.push(bucket);
     }
     let store = StoreUrl::parse_lasting(&context.store)?;
-    let set_up = SetUp { org, user, buckets };
+    let setup = Setup { org, user, buckets };
     let work = async |engine: &Engine| {
-        let done = engine.set_up(set_up).await?;
+        let done = engine.setup(setup).await?;
         let mut names = Names::new(engine);
         let mut buckets = Vec::new();
         for bucket in &done.buckets {

@@ -8,7 +8,7 @@ use portcullis::CacheConfig;
 #[derive(clap::Args)]
 pub(super) struct CacheArgs {
     /// How much memory those who have logged in may take, 0 to 65536 MiB; 64 are enough for about
-    /// 100,000 credentials. With 0 every log-in reads the store and computes a hash
+    /// 100,000 credentials. With 0 every login reads the store and computes a hash
     #[arg(
         long,
         value_name = "MIB",

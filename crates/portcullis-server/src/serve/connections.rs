@@ -283,7 +283,7 @@ impl Connections {
         };
         let Err(error) = result else { return crowded };
         tracing::debug!(%peer, %error, "connection failed");
-        crowded.or_else(|| time_out(&error))
+        crowded.or_else(|| timeout_of(&error))
     }
 
     async fn answer(
@@ -323,8 +323,8 @@ fn is_authenticated(class: &str, response: &Response<Body>) -> bool {
     }
 }
 
-/// Which of our time-outs has ended the connection.
-fn time_out(error: &hyper::Error) -> Option<CutOff> {
+/// Which of our timeouts has ended the connection.
+fn timeout_of(error: &hyper::Error) -> Option<CutOff> {
     let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     if error.is_timeout() {
         Some(CutOff::Idle)

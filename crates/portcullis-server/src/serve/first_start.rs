@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use portcullis::{Engine, ErrorKind, Name, SetUp, SetUpDone, TokenSecret};
+use portcullis::{Engine, ErrorKind, Name, Setup, SetupDone, TokenSecret};
 use tempfile::NamedTempFile;
 
 use super::{announce, write_line};
@@ -33,12 +33,12 @@ pub(super) async fn set_up_if_new(
     }
     // A place where nothing can be written is found out before there is anything to write.
     let delivery = Delivery::prepare(place)?;
-    let set_up = SetUp {
+    let setup = Setup {
         org: Name::new("default")?,
         user: Name::new("admin")?,
         buckets: vec![Name::new("default")?],
     };
-    let done = match engine.set_up(set_up).await {
+    let done = match engine.setup(setup).await {
         Ok(done) => done,
         // Another server on the same store was faster, and has the token.
         Err(error) if error.kind() == ErrorKind::Conflict => return Ok(()),
@@ -61,7 +61,7 @@ pub(super) async fn set_up_if_new(
     }
 }
 
-async fn undo(engine: &Engine, done: &SetUpDone) -> Result<(), portcullis::Error> {
+async fn undo(engine: &Engine, done: &SetupDone) -> Result<(), portcullis::Error> {
     // The buckets and the token go with the org.
     engine.delete_org(done.org.id).await?;
     engine.delete_user(done.user.id).await

@@ -121,7 +121,7 @@ pub(crate) struct Args {
     #[arg(long)]
     throttle: Option<Throttle>,
 
-    /// Refuse every change, with 503, while the store is copied with `portcullis migrate`. Log-ins go
+    /// Refuse every change, with 503, while the store is copied with `portcullis migrate`. Logins go
     /// on. The store must have been set up
     #[arg(long)]
     read_only: bool,
@@ -151,7 +151,7 @@ impl Args {
     }
 
     fn engine(&self, store: Arc<dyn Store>, audit: Option<AuditLog>) -> EngineBuilder {
-        let mut builder = Engine::builder_on(store)
+        let mut builder = Engine::builder(store)
             .password_policy(self.policy.policy())
             .cache(self.cache.config())
             .hashing(self.logins.hashing())

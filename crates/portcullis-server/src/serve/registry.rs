@@ -281,7 +281,7 @@ impl Connection {
     }
 }
 
-/// What counts as one source: an IPv4 address, or a /64 of IPv6, as for failed log-ins.
+/// What counts as one source: an IPv4 address, or a /64 of IPv6, as for failed logins.
 fn source(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),

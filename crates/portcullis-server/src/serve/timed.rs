@@ -48,7 +48,7 @@ impl<S> TimedStream<S> {
     }
 }
 
-/// A time-out that can be begun again and again.
+/// A timeout that can be begun again and again.
 struct Deadline {
     after: Duration,
     runs: bool,

@@ -29,7 +29,7 @@ fn what_may_pass_leaves_a_line_in_the_log_and_not_one_for_each_request() {
 
     let throttled = (0..30).map(|_| ask(1_000)).filter(|status| *status == 429).count();
     assert!(throttled >= 10);
-    let told = lines(&sandbox, "429: too many failed log-ins");
+    let told = lines(&sandbox, "429: too many failed logins");
     assert!((1..throttled).contains(&told), "{told} lines of {throttled}");
     server.stop();
 }
@@ -39,12 +39,12 @@ fn the_login_history_outlives_a_restart_in_a_file_of_its_owner() {
     let sandbox = Sandbox::with_store();
     let create = "auth create --org acme --user ada --username telegraf --write-bucket telemetry";
     sandbox.run_with_password(create, "s3cret-enough").ok(create);
-    let log_in = |server: &Server| server.get("/forward-auth?check=none", "telegraf:s3cret-enough");
+    let login = |server: &Server| server.get("/forward-auth?check=none", "telegraf:s3cret-enough");
     let file = sandbox.path("portcullis.db-logins");
 
     let server = Server::start(&sandbox, "");
     assert!(!file.exists());
-    assert_eq!(log_in(&server).0, 204);
+    assert_eq!(login(&server).0, 204);
     server.stop();
     let saved = fs::read(&file).unwrap();
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -57,7 +57,7 @@ fn the_login_history_outlives_a_restart_in_a_file_of_its_owner() {
     assert_eq!(fs::read(&file).unwrap(), saved);
     fs::write(&file, &saved[..saved.len() - 1]).unwrap();
     let server = Server::start(&sandbox, "");
-    assert_eq!(log_in(&server).0, 204);
+    assert_eq!(login(&server).0, 204);
     assert_eq!(lines(&sandbox, "begins anew: it is damaged"), 1);
     server.stop();
     assert_eq!(fs::read(&file).unwrap().len(), saved.len());

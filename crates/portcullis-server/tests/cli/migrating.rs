@@ -1,4 +1,4 @@
-//! From one machine to PostgreSQL while log-ins go on: the old server is read-only, and the new
+//! From one machine to PostgreSQL while logins go on: the old server is read-only, and the new
 //! store is there when it is whole.
 
 use std::io::{Read, Write};
@@ -31,7 +31,7 @@ fn send(server: &Server, method: &str, path: &str, token: &str, body: &str) -> (
 }
 
 /// What a server answers to those who log in.
-fn log_ins(server: &Server, token: &str) -> Vec<u16> {
+fn logins(server: &Server, token: &str) -> Vec<u16> {
     [
         "telegraf:s3cret-enough",
         "telegraf:wrong",
@@ -65,7 +65,7 @@ fn a_read_only_server_lets_in_and_changes_nothing() {
     let before = sandbox.ok("export");
     let server = Server::start(&sandbox, "--read-only");
     assert_eq!(server.lines.len(), 1, "{:?}", server.lines);
-    assert_eq!(log_ins(&server, &token), [204, 401, 401, 401, 204]);
+    assert_eq!(logins(&server, &token), [204, 401, 401, 401, 204]);
     let authorizations = "/legacy/authorizations";
     let (status, list) = send(&server, "GET", authorizations, &token, "");
     assert_eq!(status, 200);
@@ -86,7 +86,7 @@ fn a_read_only_server_lets_in_and_changes_nothing() {
         assert_eq!(answer["message"], "read-only: nothing can be changed here now");
     }
     assert_eq!(server.get("/ready", "").0, 200);
-    assert_eq!(log_ins(&server, &token), [204, 401, 401, 401, 204]);
+    assert_eq!(logins(&server, &token), [204, 401, 401, 401, 204]);
     server.stop();
     assert_eq!(sandbox.ok("export"), before);
 }
@@ -111,19 +111,19 @@ fn a_store_is_migrated_to_postgresql_while_its_server_lets_in() {
     let (sandbox, token) = furnished();
     let old = Server::start(&sandbox, "--read-only");
     let expected = [204, 401, 401, 401, 204];
-    assert_eq!(log_ins(&old, &token), expected);
+    assert_eq!(logins(&old, &token), expected);
     let migrate = format!("migrate --from sqlite:portcullis.db --to {}", database.url());
     let said = sandbox.json(&migrate);
     assert_eq!(said["records"]["authorization"], 2);
     assert_eq!(said["sha256"].as_str().unwrap().len(), 64);
-    assert_eq!(log_ins(&old, &token), expected);
+    assert_eq!(logins(&old, &token), expected);
 
     // Both serve at the same time, until the last client has gone over.
     let new = Sandbox::new();
     let on_new = format!("--store {}", database.url());
     let server = Server::start(&new, &on_new);
-    assert_eq!(log_ins(&server, &token), expected);
-    assert_eq!(log_ins(&old, &token), expected);
+    assert_eq!(logins(&server, &token), expected);
+    assert_eq!(logins(&old, &token), expected);
     assert_eq!(new.ok(&format!("export {on_new}")), sandbox.ok("export"));
     new.ok(&format!("auth set-active --username inactive {on_new}"));
     assert_eq!(new.ok(&format!("verify {on_new}")).lines().last(), Some("sound"));

@@ -126,10 +126,10 @@ fn without_its_database_a_server_lets_in_whom_it_was_told_to_and_nobody_by_defau
     }
     let in_grace = Server::start(&with, &format!("--outage-grace 600 {store}"));
     let refusing = Server::start(&without, &store);
-    let log_in =
+    let login =
         |server: &Server, credentials: &str| server.get("/forward-auth?check=none", credentials).0;
     for server in [&in_grace, &refusing] {
-        assert_eq!(log_in(server, "telegraf:s3cret-enough"), 204);
+        assert_eq!(login(server, "telegraf:s3cret-enough"), 204);
         wait_until_ready_says(server, 200, "fresh");
         // There is no grace before the feed's first word.
         let began = Instant::now();
@@ -142,13 +142,13 @@ fn without_its_database_a_server_lets_in_whom_it_was_told_to_and_nobody_by_defau
     wait_until_ready_says(&refusing, 503, "unavailable");
     // What was read after the feed's last word counts for two seconds from then.
     let began = Instant::now();
-    while log_in(&refusing, "telegraf:s3cret-enough") != 503 {
+    while login(&refusing, "telegraf:s3cret-enough") != 503 {
         assert!(began.elapsed() < Duration::from_secs(10), "still let in");
     }
     wait_until_ready_says(&in_grace, 200, "grace");
-    assert_eq!(log_in(&in_grace, "telegraf:s3cret-enough"), 204);
+    assert_eq!(login(&in_grace, "telegraf:s3cret-enough"), 204);
     for others in ["telegraf:wrong", "unseen:s3cret-enough", "nobody:s3cret-enough"] {
-        assert_eq!(log_in(&in_grace, others), 503, "{others}");
+        assert_eq!(login(&in_grace, others), 503, "{others}");
     }
     for (sandbox, line) in [(&with, "let in without it"), (&without, "are refused as unavailable")]
     {
@@ -196,7 +196,7 @@ fn post(server: &Server, path: &str, token: &str, body: &str) -> String {
 }
 
 #[test]
-fn with_a_read_only_database_clients_log_in_and_changes_are_503_until_it_is_over() {
+fn with_a_read_only_database_clients_login_and_changes_are_503_until_it_is_over() {
     with_database(|sandbox, database, store| {
         sandbox.ok(&format!("setup --org acme --user ada --bucket telemetry {store}"));
         let token = sandbox.json(&format!("token create --org acme --user ada --operator {store}"));

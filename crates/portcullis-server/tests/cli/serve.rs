@@ -240,7 +240,7 @@ fn a_reverse_proxy_is_answered_and_a_refusal_names_the_client() {
     }
     server.stop();
     let log = sandbox.read("serve.log");
-    let refused = "INFO portcullis::login: log-in refused address=192.0.2.1 scheme=\"url\" \
+    let refused = "INFO portcullis::login: login refused address=192.0.2.1 scheme=\"url\" \
                    reason=\"wrong password\" username=\"telegraf\"";
     assert!(log.contains(refused), "{log}");
     assert!(!log.contains("telegraf-password"), "{log}");

@@ -90,7 +90,7 @@ async fn stray_and_unreadable_entries_are_found_and_removed() {
         found.findings,
         [Finding::UnreadableEntries { count: 1 }, Finding::StrayEntry { entry }]
     );
-    assert!(found.findings.iter().all(Finding::is_mended_by_rebuilding));
+    assert!(found.findings.iter().all(Finding::is_fixed_by_rebuild));
 
     let store = place.open();
     store.rebuild_entries().await.unwrap();

@@ -98,7 +98,7 @@ fn org(id: u64, name: &str) -> Operation {
     Operation::Put { record, grants: Vec::new(), expect: Expect::Absent }
 }
 
-fn place_of(outcome: &Result<Position, StoreError>) -> u128 {
+fn display_url(outcome: &Result<Position, StoreError>) -> u128 {
     outcome.as_ref().unwrap().place()
 }
 
@@ -117,7 +117,7 @@ fn a_refusal_undoes_its_own_batch_only_and_leaves_no_gap() {
         vec![org(1, "joe")],
         vec![org(5, "bob")],
     ]);
-    assert_eq!((place_of(&ada), place_of(&bob)), (1, 2));
+    assert_eq!((display_url(&ada), display_url(&bob)), (1, 2));
     for (outcome, expected) in [
         (taken_key, (3, Taken::UniqueKey)),
         (key_alone, (3, Taken::UniqueKey)),
@@ -154,7 +154,7 @@ fn a_batch_that_fails_takes_nobody_with_it() {
             vec![org(4, "a")],
             vec![org(5, "c")],
         ]);
-        assert_eq!((place_of(&a), place_of(&c)), (1, 2), "{action}");
+        assert_eq!((display_url(&a), display_url(&c)), (1, 2), "{action}");
         match boom {
             Err(StoreError::Backend { source }) => assert_eq!(source.to_string(), "boom"),
             other => panic!("{action}: {other:?}"),
@@ -188,7 +188,7 @@ fn a_failed_commit_is_indeterminate_for_all_and_resyncs() {
     assert!(!setting.has(2));
 
     let [d] = setting.commit([vec![org(6, "d")]]);
-    assert_eq!(place_of(&d), 2);
+    assert_eq!(display_url(&d), 2);
     assert_eq!(told(&mut changes), [Some(6)]);
 }
 
@@ -205,7 +205,7 @@ fn a_full_disk_fails_the_batch_and_passes() {
     let many = (1_000..2_000).map(|id| org(id, &id.to_string()));
     let [small, large, after] =
         setting.commit([vec![org(1, "a")], many.collect(), vec![org(2, "b")]]);
-    assert_eq!((place_of(&small), place_of(&after)), (1, 2));
+    assert_eq!((display_url(&small), display_url(&after)), (1, 2));
     match large {
         Err(StoreError::Unavailable { source }) => {
             assert_eq!(source.to_string(), "database or disk is full");
@@ -216,7 +216,7 @@ fn a_full_disk_fails_the_batch_and_passes() {
     pages(&setting, 1_000_000);
     let many = (1_000..2_000).map(|id| org(id, &id.to_string()));
     let [large] = setting.commit([many.collect()]);
-    assert_eq!(place_of(&large), 1_002);
+    assert_eq!(display_url(&large), 1_002);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn behind_another_writer_nothing_is_done_and_the_connection_is_kept() {
     assert!(setting.committer.connection.is_some());
     setting.other.execute_batch("ROLLBACK").unwrap();
     let [a] = setting.commit([vec![org(1, "a")]]);
-    assert_eq!(place_of(&a), 1);
+    assert_eq!(display_url(&a), 1);
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn a_group_announces_what_others_have_committed_before() {
     setting.commit([vec![org(1, "a")]])[0].as_ref().unwrap();
     setting.other.execute_batch("DELETE FROM orgs").unwrap();
     let [b] = setting.commit([vec![org(2, "b")]]);
-    assert_eq!(place_of(&b), 3);
+    assert_eq!(display_url(&b), 3);
     assert_eq!(setting.announced_after(1), [Some(1), Some(2)]);
 }
 

@@ -107,7 +107,7 @@ impl<'a> Comparison<'a> {
         self.names(engine).await?;
         self.filters(engine, number).await?;
         self.permission_sets()?;
-        self.log_ins(engine).await
+        self.logins(engine).await
     }
 
     /// Every id that is there, or was, or never was.
@@ -248,7 +248,7 @@ impl<'a> Comparison<'a> {
 
     /// Everybody logs in, with the right password, every one that was right once, a wrong one and
     /// none.
-    pub(super) async fn log_ins(&mut self, engine: &Engine) -> Result<(), String> {
+    pub(super) async fn logins(&mut self, engine: &Engine) -> Result<(), String> {
         let mut attempts: Vec<(String, Vec<u8>)> = Vec::new();
         for row in self.state.authorizations.values() {
             let mut tried = self.state.passwords.get(&row.id).cloned().unwrap_or_default();
@@ -262,7 +262,7 @@ impl<'a> Comparison<'a> {
         }
         let secrets: Vec<String> = self.state.ever.secrets.iter().cloned().collect();
         attempts.extend(secrets.iter().map(|s| ("nobody".to_owned(), s.clone().into_bytes())));
-        let log_ins = attempts
+        let logins = attempts
             .into_iter()
             .map(|(username, password)| Action::Authenticate { username, password });
         let tokens = secrets.into_iter().flat_map(|secret| {
@@ -274,7 +274,7 @@ impl<'a> Comparison<'a> {
         // These change nothing, so a copy is as good.
         let mut state = self.state.clone();
         let now = portcullis::Timestamp::UNIX_EPOCH;
-        for action in log_ins.chain(tokens) {
+        for action in logins.chain(tokens) {
             self.report.answers += 1;
             let answer: Answer = perform(engine, &action).await;
             state.take(&action, &answer, now).map_err(|what| format!("{action:?}: {what}"))?;

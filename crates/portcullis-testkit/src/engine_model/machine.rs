@@ -67,7 +67,7 @@ impl Subject {
         };
         let policy = if self.strong { PasswordPolicy::strong() } else { PasswordPolicy::default() };
         for store in &stores {
-            let engine = Engine::builder_on(Arc::clone(store))
+            let engine = Engine::builder(Arc::clone(store))
                 .hashing(cheap_hashing(1))
                 .password_policy(policy.clone())
                 .clock(self.clock.clone())
@@ -75,7 +75,7 @@ impl Subject {
                 .cache(cache)
                 .throttle(None)
                 // It would happen at some time or other.
-                .rehash_at_log_in(false)
+                .rehash_on_login(false)
                 .build()
                 .await
                 .map_err(|error| format!("an engine on {}: {error}", self.name))?;
@@ -241,7 +241,7 @@ impl<'a> Machine<'a> {
         self.report.answers += 4;
         let mut comparison = Comparison::new(&self.state, &mut self.report);
         comparison.lists(moved.engine(false), count).await?;
-        comparison.log_ins(moved.engine(false)).await
+        comparison.logins(moved.engine(false)).await
     }
 
     async fn reopen(&mut self) -> Result<(), String> {

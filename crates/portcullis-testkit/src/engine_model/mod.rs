@@ -135,7 +135,7 @@ pub struct Report {
     /// Operations that were carried out on the store under test, each on a memory store and on
     /// the model as well.
     pub operations: u64,
-    /// Answers that were compared: of operations, lists, look-ups, log-ins and permissions.
+    /// Answers that were compared: of operations, lists, lookups, logins and permissions.
     pub answers: u64,
 }
 

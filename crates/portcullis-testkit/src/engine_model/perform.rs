@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 
 use portcullis::snapshot::{InvalidSnapshot, Snapshot};
 use portcullis::{
-    AuthorizationDraft, AuthorizationUpdate, Credentials, Engine, Error, ImportError, Listing,
-    Name, NewApiToken, OrgId, Permission, Principal, UncheckedPermission, UserId,
+    AuthorizationDraft, AuthorizationPage, AuthorizationUpdate, Credentials, Engine, Error,
+    ImportError, Name, NewApiToken, OrgId, Permission, Principal, UncheckedPermission, UserId,
 };
 
 use super::action::{Action, Answer, Creation, DescribedRow, Query, Somebody};
@@ -135,12 +135,13 @@ pub(super) async fn list(engine: &Engine, query: &Query) -> Result<Answer, Error
     let Query { filter, after, limit, caller } = query;
     let limit = NonZeroUsize::new(*limit).unwrap_or(NonZeroUsize::MIN);
     let Some(held) = caller else {
-        let Listing { items, next, .. } = engine.list_authorizations(filter, *after, limit).await?;
+        let AuthorizationPage { items, next, .. } =
+            engine.list_authorizations(filter, *after, limit).await?;
         return Ok(Answer::Listed(items.iter().map(AuthorizationRow::from).collect(), next));
     };
     let (org, user) = (OrgId::from_u64(1), UserId::from_u64(1));
     let caller = Principal::of_host(org, user, held.iter().copied());
-    let Listing { items, next, .. } =
+    let AuthorizationPage { items, next, .. } =
         engine.on_behalf_of(&caller).list_authorizations(filter, *after, limit).await?;
     let row = |described: &portcullis::Described| DescribedRow {
         row: AuthorizationRow::from(&described.authorization),

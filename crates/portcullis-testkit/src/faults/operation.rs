@@ -7,7 +7,7 @@ use portcullis::snapshot::Snapshot;
 use portcullis::store::{Batch, Entity, Expect, Operation as Change, Store};
 use portcullis::{
     AuthorizationFilter, AuthorizationUpdate, Credentials, Engine, Error, ExportError, Id,
-    ImportError, NewApiToken, Permission, SetUp, Status, presets,
+    ImportError, NewApiToken, Permission, Setup, Status, presets,
 };
 
 use super::world::{World, engine_on, name};
@@ -32,19 +32,19 @@ pub(super) enum Operation {
     Import,
     ListApiTokens,
     ListAuthorizations,
-    LogIn,
-    LogInOfInactiveUser,
-    LogInUnknown,
-    LogInWithToken,
-    LogInWithTokenOfInactiveOrg,
-    LogInWithWrongToken,
-    LogInWrong,
+    Login,
+    LoginOfInactiveUser,
+    LoginUnknown,
+    LoginWithToken,
+    LoginWithTokenOfInactiveOrg,
+    LoginWithWrongToken,
+    LoginWrong,
     Patch,
     Resolve,
     RevokeApiToken,
     SetPassword,
     SetPermissions,
-    SetUp,
+    Setup,
     StartAfterABrokenDeletion,
     SwitchApiToken,
     SwitchOrg,
@@ -70,19 +70,19 @@ impl Operation {
         Self::Import,
         Self::ListApiTokens,
         Self::ListAuthorizations,
-        Self::LogIn,
-        Self::LogInOfInactiveUser,
-        Self::LogInUnknown,
-        Self::LogInWithToken,
-        Self::LogInWithTokenOfInactiveOrg,
-        Self::LogInWithWrongToken,
-        Self::LogInWrong,
+        Self::Login,
+        Self::LoginOfInactiveUser,
+        Self::LoginUnknown,
+        Self::LoginWithToken,
+        Self::LoginWithTokenOfInactiveOrg,
+        Self::LoginWithWrongToken,
+        Self::LoginWrong,
         Self::Patch,
         Self::Resolve,
         Self::RevokeApiToken,
         Self::SetPassword,
         Self::SetPermissions,
-        Self::SetUp,
+        Self::Setup,
         Self::StartAfterABrokenDeletion,
         Self::SwitchApiToken,
         Self::SwitchOrg,
@@ -91,7 +91,7 @@ impl Operation {
 
     /// Whether it wants a store without records.
     pub(super) fn starts_empty(self) -> bool {
-        matches!(self, Self::Import | Self::SetUp)
+        matches!(self, Self::Import | Self::Setup)
     }
 
     /// Whether it is the start of an engine.
@@ -109,19 +109,19 @@ impl Operation {
         matches!(
             self,
             Self::AuthenticateCallerWrong
-                | Self::LogInOfInactiveUser
-                | Self::LogInUnknown
-                | Self::LogInWithTokenOfInactiveOrg
-                | Self::LogInWithWrongToken
-                | Self::LogInWrong
+                | Self::LoginOfInactiveUser
+                | Self::LoginUnknown
+                | Self::LoginWithTokenOfInactiveOrg
+                | Self::LoginWithWrongToken
+                | Self::LoginWrong
         )
     }
 
     /// Makes of the world what it begins with.
     pub(super) async fn prepare(self, store: &Arc<dyn Store>, world: &World) {
         match self {
-            Self::LogInOfInactiveUser => return Self::SwitchUser.carry_out(store, world).await,
-            Self::LogInWithTokenOfInactiveOrg => {
+            Self::LoginOfInactiveUser => return Self::SwitchUser.carry_out(store, world).await,
+            Self::LoginWithTokenOfInactiveOrg => {
                 return Self::SwitchOrg.carry_out(store, world).await;
             }
             Self::StartAfterABrokenDeletion => {}
@@ -145,7 +145,7 @@ impl Operation {
     }
 
     pub(super) async fn run(self, engine: &Engine, world: &World) -> Result<(), Error> {
-        let log_in = async |username, password| {
+        let login = async |username, password| {
             engine.authenticate(Credentials::password(username, password)).await.map(drop)
         };
         let with_token = async |secret| engine.authenticate(Credentials::token(secret)).await;
@@ -203,15 +203,13 @@ impl Operation {
                 assert_eq!(engine.list_authorizations(&filter, None, all).await?.items.len(), 5);
                 Ok(())
             }
-            Self::LogIn | Self::LogInOfInactiveUser => {
-                log_in("telegraf", "telegraf-password").await
-            }
-            Self::LogInUnknown => log_in("nobody", "telegraf-password").await,
-            Self::LogInWithToken | Self::LogInWithTokenOfInactiveOrg => {
+            Self::Login | Self::LoginOfInactiveUser => login("telegraf", "telegraf-password").await,
+            Self::LoginUnknown => login("nobody", "telegraf-password").await,
+            Self::LoginWithToken | Self::LoginWithTokenOfInactiveOrg => {
                 with_token(world.secret.expose()).await.map(drop)
             }
-            Self::LogInWithWrongToken => with_token("wrong").await.map(drop),
-            Self::LogInWrong => log_in("telegraf", "witness-password").await,
+            Self::LoginWithWrongToken => with_token("wrong").await.map(drop),
+            Self::LoginWrong => login("telegraf", "witness-password").await,
             Self::Patch => {
                 let update = AuthorizationUpdate::status(Status::Inactive);
                 engine.update_authorization(world.authorization, update).await.map(drop)
@@ -227,10 +225,10 @@ impl Operation {
                 let read = vec![Permission::read(world.resource())];
                 engine.set_permissions(world.authorization, read).await.map(drop)
             }
-            Self::SetUp => {
+            Self::Setup => {
                 let buckets = vec![name("first"), name("second")];
-                let set_up = SetUp { org: name("first"), user: name("first"), buckets };
-                engine.set_up(set_up).await.map(drop)
+                let setup = Setup { org: name("first"), user: name("first"), buckets };
+                engine.setup(setup).await.map(drop)
             }
             // Done by starting.
             Self::StartAfterABrokenDeletion => Ok(()),

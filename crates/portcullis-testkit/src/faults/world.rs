@@ -50,7 +50,7 @@ pub(super) async fn engine_on(store: Arc<dyn Store>, seed: u64) -> Result<Engine
     hashing.threads = 1;
     let random = SameBytes(Mutex::new(Dice::new(seed)));
     let builder =
-        Engine::builder_on(store).hashing(hashing).random(random).clock(SameTime).throttle(None);
+        Engine::builder(store).hashing(hashing).random(random).clock(SameTime).throttle(None);
     builder.build().await.map_err(|error| match error {
         BuildError::Store(error) => error,
         error => panic!("{error:?}"),

@@ -180,11 +180,7 @@ impl Arena {
     }
 
     /// Logs in; whatever is no refusal fails.
-    pub(super) async fn log_in(
-        &self,
-        username: &str,
-        password: &str,
-    ) -> Result<Principal, Refusal> {
+    pub(super) async fn login(&self, username: &str, password: &str) -> Result<Principal, Refusal> {
         let credentials = Credentials::password(username, password);
         match self.engine().authenticate(credentials).await {
             Ok(principal) => Ok(principal),
@@ -207,10 +203,10 @@ impl Arena {
     /// Nothing finds it: neither its id, nor its username, nor a list.
     pub(super) async fn assert_gone(&self, gone: &Authorization) {
         for engine in &self.engines {
-            let by_id = engine.authorization(gone.id).await.expect("a look-up");
+            let by_id = engine.authorization(gone.id).await.expect("a lookup");
             assert_eq!(by_id, None, "it is found by its id");
             let name = gone.username.as_str();
-            let by_name = engine.authorization_by_username(name).await.expect("a look-up");
+            let by_name = engine.authorization_by_username(name).await.expect("a lookup");
             assert!(by_name.is_none_or(|other| other.id != gone.id), "it is found by its name");
         }
         let listed = self.authorizations().await;

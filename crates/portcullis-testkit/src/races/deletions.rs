@@ -109,13 +109,13 @@ pub async fn a_new_authorization_has_nothing_of_the_old_one_of_its_name(
         assert_eq!(arena.authorizations().await, std::slice::from_ref(&created));
         assert_eq!(created.password_hash, None);
         for password in ["the old password", "the late password"] {
-            let refusal = arena.log_in("telegraf", password).await.err();
+            let refusal = arena.login("telegraf", password).await.err();
             assert_eq!(refusal, Some(Refusal::NoPassword));
         }
         arena.engine().set_password(created.id, "the new password").await.expect("setting");
-        let somebody = arena.log_in("telegraf", "the new password").await.expect("the right one");
+        let somebody = arena.login("telegraf", "the new password").await.expect("the right one");
         assert!(somebody.permissions().iter().eq([Permission::read(every)]));
-        assert!(arena.log_in("telegraf", "the old password").await.is_err());
+        assert!(arena.login("telegraf", "the old password").await.is_err());
         arena.engine().delete_authorization(created.id).await.expect("deleting");
     }
 }
@@ -125,7 +125,7 @@ pub async fn a_bucket_is_granted_before_it_is_gone_or_not_at_all(harness: &Harne
     let arena = Arena::new(harness).await;
     let id = arena.create("telegraf").await.id;
     for round in 0..rounds {
-        let before = arena.engine().authorization(id).await.expect("a look-up").expect("a record");
+        let before = arena.engine().authorization(id).await.expect("a lookup").expect("a record");
         let bucket = arena.engine().create_bucket(arena.org.id, name("short-lived")).await;
         let bucket = bucket.expect("a bucket").id;
         let grant = Permission::write(Resource::bucket(arena.org.id, bucket));
@@ -152,11 +152,11 @@ pub async fn a_bucket_is_granted_before_it_is_gone_or_not_at_all(harness: &Harne
         for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
             assert_eq!(*error, refused);
         }
-        let now = arena.engine().authorization(id).await.expect("a look-up").expect("a record");
+        let now = arena.engine().authorization(id).await.expect("a lookup").expect("a record");
         let expected = if outcomes[1].is_ok() { vec![grant] } else { before.permissions };
         assert_eq!(now.permissions, expected);
         let created = arena.engine().authorization_by_username("short-lived").await;
-        let created = created.expect("a look-up");
+        let created = created.expect("a lookup");
         assert_eq!(created.is_some(), outcomes[2].is_ok());
         if let Some(created) = created {
             arena.engine().delete_authorization(created.id).await.expect("deleting");
@@ -168,7 +168,7 @@ pub async fn a_bucket_is_granted_before_it_is_gone_or_not_at_all(harness: &Harne
 }
 
 /// While an org is deleted, creations in it succeed before it or are refused. Afterwards there is
-/// no record of it, no log-in works, and usernames are free.
+/// no record of it, no login works, and usernames are free.
 pub async fn nothing_usable_is_left_of_a_deleted_org(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     for round in 0..rounds {
@@ -212,7 +212,7 @@ async fn delete_and_create(arena: &Arc<Arena>, round: u32, gone: Gone, org: OrgI
                         Gone::User => engine.delete_user(user).await,
                     };
                     deleted.expect("deleting");
-                    let refusal = arena.log_in("first", password).await.err();
+                    let refusal = arena.login("first", password).await.err();
                     assert_eq!(refusal, Some(Refusal::UnknownUsername));
                 }
                 1 | 2 => {
@@ -245,7 +245,7 @@ async fn delete_and_create(arena: &Arc<Arena>, round: u32, gone: Gone, org: OrgI
                         assert_eq!(error.kind(), ErrorKind::NotFound);
                     }
                 }
-                _ => match arena.log_in("first", password).await {
+                _ => match arena.login("first", password).await {
                     Ok(_) => {}
                     Err(Refusal::Org) => assert!(gone == Gone::Org),
                     Err(Refusal::User) => assert!(gone == Gone::User),
@@ -257,7 +257,7 @@ async fn delete_and_create(arena: &Arc<Arena>, round: u32, gone: Gone, org: OrgI
     finish(arena.at_once(round, racing)).await;
     assert_eq!(arena.authorizations().await, []);
     for username in ["first", "late-1-0", "late-2-3"] {
-        let refusal = arena.log_in(username, password).await.err();
+        let refusal = arena.login(username, password).await.err();
         assert_eq!(refusal, Some(Refusal::UnknownUsername));
         let again = arena.create(username).await;
         arena.engine().delete_authorization(again.id).await.expect("deleting");
@@ -334,7 +334,7 @@ pub async fn an_engine_that_starts_helps_and_does_no_harm(harness: &Harness, rou
         finish(arena.at_once(round, racing)).await;
         let left: Vec<_> = arena.authorizations().await.iter().map(|left| left.id).collect();
         assert_eq!(left, [other.id]);
-        assert!(arena.log_in("other", "of the other").await.is_ok());
+        assert!(arena.login("other", "of the other").await.is_ok());
         assert_left(&arena, Kind::Deletion, 0).await;
     }
 }

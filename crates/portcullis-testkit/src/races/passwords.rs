@@ -1,4 +1,4 @@
-//! Log-ins while passwords and states change.
+//! Logins while passwords and states change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ pub async fn the_old_password_works_until_the_new_one_does(harness: &Harness, ro
         let racing = (0..3).map(|number| {
             let (arena, old, new) = (Arc::clone(&arena), old.clone(), new.clone());
             async move {
-                let works = async |password: &str| match arena.log_in("telegraf", password).await {
+                let works = async |password: &str| match arena.login("telegraf", password).await {
                     Ok(_) => true,
                     Err(Refusal::WrongPassword) => false,
                     Err(refusal) => panic!("{refusal:?}"),
@@ -37,8 +37,8 @@ pub async fn the_old_password_works_until_the_new_one_does(harness: &Harness, ro
             }
         });
         finish(arena.at_once(round, racing)).await;
-        assert_eq!(arena.log_in("telegraf", &old).await.err(), Some(Refusal::WrongPassword));
-        assert!(arena.log_in("telegraf", &new).await.is_ok());
+        assert_eq!(arena.login("telegraf", &old).await.err(), Some(Refusal::WrongPassword));
+        assert!(arena.login("telegraf", &new).await.is_ok());
         old = new;
     }
 }
@@ -68,7 +68,7 @@ pub async fn what_has_changed_counts_at_once_in_one_engine(harness: &Harness, ro
                 let mut after = 0;
                 while after < 3 {
                     let was_changed = changed.load(Ordering::SeqCst);
-                    let works = arena.log_in("telegraf", &old).await.is_ok();
+                    let works = arena.login("telegraf", &old).await.is_ok();
                     assert!(!(was_changed && works), "it counts on after the change");
                     after += u32::from(was_changed);
                     // What is answered from memory lets nobody else go first.
@@ -85,7 +85,7 @@ pub async fn what_has_changed_counts_at_once_in_one_engine(harness: &Harness, ro
                 arena.engine().set_password(id, &new).await.expect("setting");
             }
         }
-        assert!(arena.log_in("telegraf", &new).await.is_ok());
+        assert!(arena.login("telegraf", &new).await.is_ok());
     }
 }
 
@@ -105,11 +105,11 @@ pub async fn of_two_new_passwords_one_stays(harness: &Harness, rounds: u32) {
         }
         let mut works = 0;
         for password in &new {
-            works += usize::from(arena.log_in("telegraf", password).await.is_ok());
+            works += usize::from(arena.login("telegraf", password).await.is_ok());
         }
         assert_eq!(works, 1);
         for password in &before {
-            assert!(arena.log_in("telegraf", password).await.is_err());
+            assert!(arena.login("telegraf", password).await.is_err());
         }
         before = new;
     }
@@ -128,19 +128,19 @@ pub async fn a_switched_off_credential_lets_nobody_in_any_more(harness: &Harness
             async move {
                 if number == 0 {
                     switch(&arena, id, round % 3, Status::Inactive).await;
-                    let refusal = arena.log_in("telegraf", password).await.err();
+                    let refusal = arena.login("telegraf", password).await.err();
                     assert_eq!(refusal, Some(expected));
-                } else if let Err(refusal) = arena.log_in("telegraf", password).await {
+                } else if let Err(refusal) = arena.login("telegraf", password).await {
                     assert_eq!(refusal, expected);
                     // Off once, off for good.
-                    let refusal = arena.log_in("telegraf", password).await.err();
+                    let refusal = arena.login("telegraf", password).await.err();
                     assert_eq!(refusal, Some(expected));
                 }
             }
         });
         finish(arena.at_once(round, racing)).await;
         switch(&arena, id, round % 3, Status::Active).await;
-        assert!(arena.log_in("telegraf", password).await.is_ok());
+        assert!(arena.login("telegraf", password).await.is_ok());
     }
 }
 

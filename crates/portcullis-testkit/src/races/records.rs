@@ -32,7 +32,7 @@ pub async fn of_many_that_create_one_username_one_wins(harness: &Harness, rounds
         let winner = won.into_iter().next().and_then(Result::ok).expect("one that won");
         assert_eq!(arena.authorizations().await, std::slice::from_ref(&winner));
         let found = arena.engine().authorization_by_username(&username).await;
-        assert_eq!(found.expect("a look-up").as_ref(), Some(&winner));
+        assert_eq!(found.expect("a lookup").as_ref(), Some(&winner));
         arena.engine().delete_authorization(winner.id).await.expect("deleting");
     }
 }
@@ -98,10 +98,10 @@ pub async fn no_change_is_lost(harness: &Harness, rounds: u32) {
         for outcome in finish(arena.at_once(round, changing)).await {
             outcome.expect("a change");
         }
-        let now = arena.engine().authorization(id).await.expect("a look-up").expect("a record");
+        let now = arena.engine().authorization(id).await.expect("a lookup").expect("a record");
         assert_eq!((now.status, &now.description, &now.permissions), (status, &text, &permissions));
         if status.is_active() {
-            let logged_in = arena.log_in("telegraf", &format!("{text} password")).await;
+            let logged_in = arena.login("telegraf", &format!("{text} password")).await;
             assert!(logged_in.is_ok(), "{logged_in:?}");
         }
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures_util::poll;
 use portcullis::snapshot::Snapshot;
 use portcullis::store::{Index, Kind, Lookup, Operation, Store};
-use portcullis::{Engine, ErrorKind, ExportError, Id, Name, SetUp};
+use portcullis::{Engine, ErrorKind, ExportError, Id, Name, Setup};
 
 use crate::access::{ALL, assert_there, commit, get, get_by_key, list_ids};
 use crate::dropping::{at_each_wait, poll_when_asked};
@@ -232,7 +232,7 @@ impl<'a> Trial<'a> {
             );
         }
         self.go_on_working().await;
-        // The lists agree with the look-ups.
+        // The lists agree with the lookups.
         let index = Index::All(Kind::Authorization);
         for id in list_ids(self.place.store(), index, ALL).await {
             let found = get(self.place.store(), index.kind(), Id::from_u64(id)).await;
@@ -245,7 +245,7 @@ impl<'a> Trial<'a> {
 /// wait, and can be done afterwards.
 pub async fn an_engine_goes_on_after_dropped_operations(harness: &Harness) {
     let place = harness.place().await;
-    let engine = Engine::builder_on(place.handle()).hashing(cheap_hashing(1)).build().await;
+    let engine = Engine::builder(place.handle()).hashing(cheap_hashing(1)).build().await;
     let engine = engine.expect("an engine");
     let name = |text: String| Name::new(text).expect("a name");
     at_each_wait("deleting an org", |number| {
@@ -277,17 +277,17 @@ pub async fn an_engine_goes_on_after_dropped_operations(harness: &Harness) {
 /// succeeds, or finds that everything is there.
 pub async fn a_set_up_that_is_dropped_is_done_in_full_or_not_at_all(harness: &Harness) {
     let name = |text: &str| Name::new(text).expect("a name");
-    let set_up = || SetUp { org: name("o"), user: name("u"), buckets: vec![name("b"), name("c")] };
+    let setup = || Setup { org: name("o"), user: name("u"), buckets: vec![name("b"), name("c")] };
     for polls in 1..=ROUNDS {
         let place = harness.place().await;
-        let engine = Engine::builder_on(place.handle()).hashing(cheap_hashing(1)).build().await;
+        let engine = Engine::builder(place.handle()).hashing(cheap_hashing(1)).build().await;
         let engine = engine.expect("an engine");
-        let dropped = place.soon("a set-up", poll_when_asked(engine.set_up(set_up()), polls)).await;
+        let dropped = place.soon("a set-up", poll_when_asked(engine.setup(setup()), polls)).await;
         let is_over = dropped.is_some();
         if let Some(done) = dropped {
             done.expect("a set-up of a new store");
         }
-        let again = place.soon("a set-up after a dropped one", engine.set_up(set_up())).await;
+        let again = place.soon("a set-up after a dropped one", engine.setup(setup())).await;
         match again {
             Ok(_) => assert!(!is_over, "{polls} polls: set up twice"),
             Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{polls} polls: {error}"),

@@ -403,7 +403,7 @@ pub async fn a_page_never_shows_half_a_batch(harness: &Harness) {
     readers.stop().await;
 }
 
-/// After many writers have put, renamed, moved and deleted the same few records, every look-up
+/// After many writers have put, renamed, moved and deleted the same few records, every lookup
 /// and every list tells the same; and while they do, no list shows a record that is not there.
 pub async fn a_storm_leaves_records_and_indexes_in_agreement(harness: &Harness) {
     let place = harness.place().await;

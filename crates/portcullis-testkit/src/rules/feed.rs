@@ -111,14 +111,14 @@ pub async fn every_position_is_one_to_go_on_from(harness: &Harness) {
     watching.until_fresh().await;
     watching.assert_told(&expected);
     let mut told = Vec::new();
-    let mut place_of = 0;
+    let mut display_url = 0;
     for change in watching.told() {
         if let Change::Changed { kind, id, position } = change
             // Told again; its position is that of a later time.
-            && expected.get(place_of) == Some(&(*kind, *id))
+            && expected.get(display_url) == Some(&(*kind, *id))
         {
-            place_of += 1;
-            told.push((*position, place_of));
+            display_url += 1;
+            told.push((*position, display_url));
         }
     }
     let mut resumed = Vec::new();

@@ -11,7 +11,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub struct CacheConfig {
     /// How many bytes of memory what is kept may take. Default: 64 MiB, which is about 100,000
-    /// credentials with a few permissions each. 0 keeps nothing: every log-in reads the store and
+    /// credentials with a few permissions each. 0 keeps nothing: every login reads the store and
     /// computes a hash.
     pub max_bytes: usize,
     /// How old the knowledge may be that an answer rests on, where something else than this engine
@@ -20,7 +20,7 @@ pub struct CacheConfig {
     pub max_staleness: Duration,
     /// How long it may be at the most until a credential is read again although nothing has
     /// changed: the bound for what a host with a [`Directory`](crate::Directory) of its own forgot
-    /// to tell ([`Engine::forget_user`](crate::Engine::forget_user)). Default: 60 seconds. At
+    /// to tell ([`Engine::invalidate_user`](crate::Engine::invalidate_user)). Default: 60 seconds. At
     /// least `max_staleness`, at most one day.
     pub time_to_live: Duration,
     /// For how long beyond `max_staleness` those who are known are let in from memory while the

@@ -17,7 +17,7 @@ use super::sync::{AtomicU64, Ordering};
 /// How many numbers stand for the ids of a kind, powers of two. Ids that share one are forgotten
 /// together: that costs a read, and while the store does not answer somebody is refused whom grace
 /// would let in. With 1,000 changes a second each of these is forgotten every 16 seconds. Four times as
-/// many would not stay in the cache of a core, and every log-in would wait for one.
+/// many would not stay in the cache of a core, and every login would wait for one.
 const CREDENTIALS: usize = if cfg!(shuttle) { 16 } else { 16_384 };
 const TENANTS: usize = if cfg!(shuttle) { 16 } else { 8_192 };
 
@@ -181,7 +181,7 @@ mod shuttle_tests {
             self.stamps.as_ref().unwrap()
         }
 
-        /// What a log-in answers with.
+        /// What a login answers with.
         fn look(&self) -> u64 {
             let cached = *self.cached.lock().unwrap();
             if let Some((stamp, value)) = cached

@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 use super::Trust;
 use crate::Clock;
 
-/// Whether an [`Engine`](crate::Engine) answers log-ins from memory, and why (not).
+/// Whether an [`Engine`](crate::Engine) answers logins from memory, and why (not).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrustState {
     /// The store's feed of changes is good: who is known is let in from memory.
@@ -19,7 +19,7 @@ pub enum TrustState {
     /// The store does not answer either, and the operator has said for how long who is known is
     /// let in without it ([`CacheConfig::outage_grace`](crate::CacheConfig::outage_grace)).
     Grace,
-    /// The store does not answer: log-ins are refused as unavailable.
+    /// The store does not answer: logins are refused as unavailable.
     Unavailable,
 }
 
@@ -104,7 +104,7 @@ fn tell(state: TrustState, feed_age: Option<Duration>, grace_left: Option<Durati
         TrustState::Unavailable => {
             tracing::error!(
                 feed_age,
-                "the store does not answer: log-ins are refused as unavailable"
+                "the store does not answer: logins are refused as unavailable"
             );
         }
     }

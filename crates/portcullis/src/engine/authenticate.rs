@@ -1,11 +1,11 @@
-//! Who is this? What is known is answered here; everything else is for [`log_in`](super::log_in).
+//! Who is this? What is known is answered here; everything else is for [`login`](super::login).
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Engine;
-use super::log_in::LogIn;
-use super::token_log_in::TokenLogIn;
+use super::login::Login;
+use super::token_login::TokenLogin;
 use crate::cache::{Look, Moment};
 use crate::{Credentials, Error, Identity, Principal, Refusal, TokenDigest};
 
@@ -47,8 +47,8 @@ impl Engine {
         match self.probe(credentials, source) {
             Probe::Hit(principal) => self.let_in_warm(principal, credentials, source),
             // On the heap, so that the way of a hit is short.
-            Probe::Password(log_in) => Box::pin(self.log_in(log_in)).await,
-            Probe::Token(log_in) => Box::pin(self.log_in_with_token(log_in)).await,
+            Probe::Password(login) => Box::pin(self.login(login)).await,
+            Probe::Token(login) => Box::pin(self.login_with_token(login)).await,
         }
     }
 
@@ -122,8 +122,8 @@ impl Engine {
             self.0.metrics.warm.increment();
             return Ok(principal);
         }
-        let log_in = TokenLogIn { secret, digest, inactive_too: true, source };
-        Box::pin(self.log_in_with_token(log_in)).await.map_err(super::log_in::for_callers)
+        let login = TokenLogin { secret, digest, inactive_too: true, source };
+        Box::pin(self.login_with_token(login)).await.map_err(super::login::for_callers)
     }
 
     /// Looks into the cache.
@@ -137,10 +137,10 @@ impl Engine {
                     Look::Proven(principal) => Some(principal),
                     Look::Nothing => None,
                 };
-                let log_in = LogIn { username, password, mac, known, source };
-                match self.known_token_as_password(&log_in, now) {
+                let login = Login { username, password, mac, known, source };
+                match self.known_token_as_password(&login, now) {
                     Some(principal) => Probe::Hit(principal),
-                    None => Probe::Password(log_in),
+                    None => Probe::Password(login),
                 }
             }
             Credentials::Token(secret) => {
@@ -148,7 +148,7 @@ impl Engine {
                 match self.0.known.token(&digest, now) {
                     Some(principal) => Probe::Hit(principal),
                     None => {
-                        Probe::Token(TokenLogIn { secret, digest, inactive_too: false, source })
+                        Probe::Token(TokenLogin { secret, digest, inactive_too: false, source })
                     }
                 }
             }
@@ -175,7 +175,7 @@ impl Engine {
             Credentials::Token(_) => None,
         };
         let refused = Err(error);
-        self.report_log_in(username, source, &refused);
+        self.report_login(username, source, &refused);
         refused
     }
 
@@ -196,13 +196,13 @@ impl Engine {
 
     /// Where it is known that no authorization has the username, and that the password is an API
     /// token.
-    fn known_token_as_password(&self, log_in: &LogIn<'_>, now: Moment) -> Option<Principal> {
-        if log_in.known.is_some()
-            || !self.0.known.is_absent(self.0.keys.name(log_in.username.as_bytes()), now)
+    fn known_token_as_password(&self, login: &Login<'_>, now: Moment) -> Option<Principal> {
+        if login.known.is_some()
+            || !self.0.known.is_absent(self.0.keys.name(login.username.as_bytes()), now)
         {
             return None;
         }
-        let secret = std::str::from_utf8(log_in.password).ok()?;
+        let secret = std::str::from_utf8(login.password).ok()?;
         self.0.known.token(&TokenDigest::of(secret), now)
     }
 }
@@ -212,9 +212,9 @@ enum Probe<'a> {
     /// Whose they are: nothing has to be read.
     Hit(Principal),
     /// Nothing that counts: the store has to be read.
-    Password(LogIn<'a>),
+    Password(Login<'a>),
     /// The same, of an API token.
-    Token(TokenLogIn<'a>),
+    Token(TokenLogin<'a>),
 }
 
 /// On the data path an inactive API token lets no request in; on behalf of a caller of the

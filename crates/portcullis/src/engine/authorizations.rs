@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Engine;
-use super::describe::Lookups;
+use super::describe::NameResolver;
 use super::records::WriteError;
 use super::report::By;
 use crate::password::{Password, PasswordHash};
@@ -100,7 +100,7 @@ impl Engine {
         &self,
         new: &NewAuthorization,
         user: UserId,
-        lookups: &mut Lookups,
+        lookups: &mut NameResolver,
     ) -> Result<(), Error> {
         check_description(&new.description)?;
         refuse_other_orgs(&new.permissions, new.org)?;
@@ -378,7 +378,10 @@ fn check_description(description: &str) -> Result<(), Error> {
     }
 }
 
-async fn check_buckets(permissions: &[Permission], lookups: &mut Lookups) -> Result<(), Error> {
+async fn check_buckets(
+    permissions: &[Permission],
+    lookups: &mut NameResolver,
+) -> Result<(), Error> {
     for bucket in buckets(permissions) {
         if lookups.bucket(bucket).await?.is_none() {
             return Err(bucket_not_found());

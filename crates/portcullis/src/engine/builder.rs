@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use super::rehash::Rehashing;
-use super::token_log_in::THROTTLED_READS;
+use super::token_login::THROTTLED_READS;
 use super::{Engine, Inner};
 use crate::cache::{
     CacheConfig, Changes, Follower, ForgettingStore, InvalidCacheConfig, Keys, Known, Observer,
@@ -37,7 +37,7 @@ pub struct EngineBuilder {
     hashing: HashPoolConfig,
     cache: CacheConfig,
     throttle: Option<ThrottleConfig>,
-    rehash_at_log_in: bool,
+    rehash_on_login: bool,
     read_only: bool,
     audit: Option<Arc<dyn AuditSink>>,
     login_history: Option<LoginHistory>,
@@ -54,7 +54,7 @@ impl EngineBuilder {
             hashing: HashPoolConfig::default(),
             cache: CacheConfig::default(),
             throttle: Some(ThrottleConfig::default()),
-            rehash_at_log_in: true,
+            rehash_on_login: true,
             read_only: false,
             audit: None,
             login_history: None,
@@ -104,13 +104,13 @@ impl EngineBuilder {
     /// when somebody logs in with its password. Default: yes. Whoever wants to go back to a server
     /// that only knows bcrypt says no.
     #[must_use]
-    pub fn rehash_at_log_in(self, rehash_at_log_in: bool) -> Self {
-        Self { rehash_at_log_in, ..self }
+    pub fn rehash_on_login(self, rehash_on_login: bool) -> Self {
+        Self { rehash_on_login, ..self }
     }
 
     /// Says whether every change is refused, with
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and the message `read-only: nothing
-    /// can be changed here now`: while the store is being copied to another one. Log-ins go on, and
+    /// can be changed here now`: while the store is being copied to another one. Logins go on, and
     /// no weak hash is replaced. Default: no.
     #[must_use]
     pub fn read_only(self, read_only: bool) -> Self {
@@ -125,7 +125,7 @@ impl EngineBuilder {
         Self { login_history: Some(history), ..self }
     }
 
-    /// Reports changes, refusals and log-ins here. Default: nowhere.
+    /// Reports changes, refusals and logins here. Default: nowhere.
     #[must_use]
     pub fn audit(self, sink: impl AuditSink) -> Self {
         Self { audit: Some(Arc::new(sink)), ..self }
@@ -179,7 +179,7 @@ impl EngineBuilder {
                 .unwrap_or_else(|| Arc::new(StoreDirectory::new(Arc::clone(&store)))),
             owns_directory,
             verifications: SharedVerifications::default(),
-            rehashing: (self.rehash_at_log_in && !self.read_only).then(Rehashing::default),
+            rehashing: (self.rehash_on_login && !self.read_only).then(Rehashing::default),
             keys: Keys::generate(self.random.as_ref())?,
             known: Known::new(&self.cache, Arc::clone(&trust)),
             throttle,

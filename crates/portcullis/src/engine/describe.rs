@@ -42,7 +42,7 @@ pub struct ResourceNames {
 /// [`Engine::lookups`] makes it. It remembers a bounded number of them, so that an answer may be of
 /// any length.
 #[derive(Debug)]
-pub struct Lookups {
+pub struct NameResolver {
     directory: Arc<dyn Directory>,
     users: Remembered<UserId, User>,
     orgs: Remembered<OrgId, Org>,
@@ -51,8 +51,8 @@ pub struct Lookups {
 
 impl Engine {
     /// Begins to look users, orgs and buckets up for one answer.
-    pub fn lookups(&self) -> Lookups {
-        Lookups {
+    pub fn lookups(&self) -> NameResolver {
+        NameResolver {
             directory: Arc::clone(&self.0.directory),
             users: Remembered::default(),
             orgs: Remembered::default(),
@@ -68,7 +68,7 @@ const MOST_REMEMBERED: usize = 56 * 1024;
 /// How many are looked up at the same time.
 const AT_ONCE: usize = 16;
 
-impl Lookups {
+impl NameResolver {
     /// Looks up what describing these will ask for, many at once.
     pub(super) async fn prepare(&mut self, described: &[Authorization]) -> Result<(), Error> {
         if self.users.recent() + self.orgs.recent() + self.buckets.recent() > MOST_REMEMBERED / 2 {
@@ -172,12 +172,12 @@ impl Lookups {
 async fn find<'a, I: Copy + Ord + Hash, T>(
     known: &mut Remembered<I, T>,
     mut wanted: Vec<I>,
-    look_up: impl Fn(I) -> BoxFuture<'a, Result<Option<T>, Error>>,
+    lookup: impl Fn(I) -> BoxFuture<'a, Result<Option<T>, Error>>,
 ) -> Result<(), Error> {
     wanted.sort_unstable();
     wanted.dedup();
     let unknown = wanted.into_iter().filter(|id| !known.is_known(*id));
-    let found: Vec<_> = unknown.map(|id| look_up(id).map_ok(move |found| (id, found))).collect();
+    let found: Vec<_> = unknown.map(|id| lookup(id).map_ok(move |found| (id, found))).collect();
     let mut found = stream::iter(found).buffer_unordered(AT_ONCE);
     while let Some((id, found)) = found.try_next().await? {
         known.keep(id, found);

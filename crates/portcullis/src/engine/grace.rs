@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::time::timeout;
 
 use super::Engine;
-use super::log_in::LogIn;
+use super::login::Login;
 use crate::cache::{Moment, TrustState};
 use crate::store::StoreError;
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     Principal, TokenDigest,
 };
 
-/// Why a log-in failed.
+/// Why a login failed.
 pub(super) struct Failed {
     pub(super) error: Error,
     /// Whether it is because the store did not answer, and nothing that it did say speaks against
@@ -93,20 +93,20 @@ impl Engine {
     }
 
     /// Returns who is let in with a username and a password as long as the store does not answer.
-    pub(super) fn in_grace(&self, log_in: &LogIn<'_>) -> Option<Principal> {
+    pub(super) fn in_grace(&self, login: &Login<'_>) -> Option<Principal> {
         if !self.0.trust.has_grace() {
             return None;
         }
         let now = self.moment();
-        if let Some(known) = &log_in.known {
+        if let Some(known) = &login.known {
             return self.0.known.is_in_grace(known, now).then(|| known.clone());
         }
         // Nobody had the username, and the password was an API token.
-        let name = self.0.keys.name(log_in.username.as_bytes());
+        let name = self.0.keys.name(login.username.as_bytes());
         if !self.0.known.is_absent_in_grace(name, now) {
             return None;
         }
-        self.token_in_grace(&TokenDigest::of(std::str::from_utf8(log_in.password).ok()?))
+        self.token_in_grace(&TokenDigest::of(std::str::from_utf8(login.password).ok()?))
     }
 
     /// The same, with an API token.
@@ -132,7 +132,7 @@ impl Engine {
         principal.ok_or(failed.error)
     }
 
-    /// Reports and counts a log-in of somebody who was let in without the store.
+    /// Reports and counts a login of somebody who was let in without the store.
     pub(super) fn report_in_grace(&self, source: Option<IpAddr>, principal: &Principal) {
         self.0.metrics.grace.increment(1);
         let Some(id) = principal.facts().id() else { return };
@@ -148,6 +148,6 @@ impl Engine {
             }
         };
         let actor = Actor::Principal(principal);
-        self.report(actor, source, AuditAction::LogInInGrace, record, AuditOutcome::Done);
+        self.report(actor, source, AuditAction::LoginInGrace, record, AuditOutcome::Done);
     }
 }

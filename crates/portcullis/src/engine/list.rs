@@ -11,14 +11,14 @@ use crate::{Authorization, AuthorizationFilter, AuthorizationId, Error, GrantKey
 /// A part of a list, ascending by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Listing<T> {
+pub struct AuthorizationPage<T> {
     /// What was found.
     pub items: Vec<T>,
     /// Where the rest begins: it comes after this id. `None` when there is no rest.
     pub next: Option<AuthorizationId>,
 }
 
-impl<T> Listing<T> {
+impl<T> AuthorizationPage<T> {
     pub(super) fn empty() -> Self {
         Self { items: Vec::new(), next: None }
     }
@@ -44,8 +44,8 @@ impl Engine {
         filter: &AuthorizationFilter,
         after: Option<AuthorizationId>,
         limit: NonZeroUsize,
-    ) -> Result<Listing<Authorization>, Error> {
-        let mut listing = Listing::empty();
+    ) -> Result<AuthorizationPage<Authorization>, Error> {
+        let mut listing = AuthorizationPage::empty();
         let mut scan = Scan::new(self.store(), filter, after, limit);
         while let Some(found) = scan.next().await? {
             if listing.items.is_empty() && found.len() <= limit.get() {
@@ -63,7 +63,7 @@ impl Engine {
     }
 }
 
-impl<T> Listing<T> {
+impl<T> AuthorizationPage<T> {
     /// Adds the item while there is room. When there is none, remembers that there is more, and
     /// says so with `false`.
     pub(super) fn push(

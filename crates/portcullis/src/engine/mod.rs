@@ -6,16 +6,16 @@ mod builder;
 mod describe;
 mod grace;
 mod list;
-mod log_in;
+mod login;
 mod on_behalf_of;
 mod records;
 mod rehash;
 mod report;
 mod revalidate;
-mod set_up;
+mod setup;
 mod snapshot;
 mod tenants;
-mod token_log_in;
+mod token_login;
 mod tokens;
 mod verification;
 
@@ -24,10 +24,10 @@ use std::hash::RandomState;
 use std::sync::Arc;
 
 pub use builder::{BuildError, EngineBuilder};
-pub use describe::{Described, Lookups, ResourceNames};
-pub use list::Listing;
+pub use describe::{Described, NameResolver, ResourceNames};
+pub use list::AuthorizationPage;
 pub use on_behalf_of::OnBehalfOf;
-pub use set_up::{SetUp, SetUpDone};
+pub use setup::{Setup, SetupDone};
 pub use snapshot::{ExportError, ImportError};
 pub use tokens::NewApiToken;
 
@@ -94,14 +94,9 @@ struct Inner {
 }
 
 impl Engine {
-    /// Begins an engine over the store.
+    /// Begins an engine over the store, which may be shared (`Arc<dyn Store>`).
     pub fn builder(store: impl Store) -> EngineBuilder {
         EngineBuilder::new(Arc::new(store))
-    }
-
-    /// Begins an engine over a store that is shared or known only at run time.
-    pub fn builder_on(store: Arc<dyn Store>) -> EngineBuilder {
-        EngineBuilder::new(store)
     }
 
     /// Returns the same operations with the caller's permissions enforced.
@@ -109,7 +104,7 @@ impl Engine {
         OnBehalfOf::new(self, caller)
     }
 
-    /// Reads from the store, to know whether log-ins are answered: when it answers, and while those
+    /// Reads from the store, to know whether logins are answered: when it answers, and while those
     /// who are known are let in without it
     /// ([`CacheConfig::outage_grace`](crate::CacheConfig::outage_grace)).
     ///
@@ -127,19 +122,19 @@ impl Engine {
     }
 
     /// Tells whether the last change could not be written, for the store is away or cannot be
-    /// written. Log-ins may go on all the same.
+    /// written. Logins may go on all the same.
     pub fn changes_fail(&self) -> bool {
         self.0.changes.are_failing()
     }
 
     /// Reads the user again, before anybody is let in with a credential of theirs: for a host with
     /// a [`Directory`] of its own, whenever a user of it was switched off or deleted.
-    pub fn forget_user(&self, id: UserId) {
+    pub fn invalidate_user(&self, id: UserId) {
         self.0.trust.forget(Kind::User, id.untyped());
     }
 
-    /// Reads the org again, as [`Engine::forget_user`] does.
-    pub fn forget_org(&self, id: OrgId) {
+    /// Reads the org again, as [`Engine::invalidate_user`] does.
+    pub fn invalidate_org(&self, id: OrgId) {
         self.0.trust.forget(Kind::Org, id.untyped());
     }
 
@@ -151,7 +146,7 @@ impl Engine {
     ///
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal).
-    pub async fn bucket_named(&self, org: OrgId, name: &str) -> Result<Option<BucketId>, Error> {
+    pub async fn bucket_id(&self, org: OrgId, name: &str) -> Result<Option<BucketId>, Error> {
         if let Some(known) = self.0.known.bucket(org, name, self.moment()) {
             return Ok(Some(known));
         }
@@ -169,7 +164,7 @@ impl Engine {
         match found {
             Some(id) => self.0.known.keep_bucket(org, name, id, seen),
             // Of a bucket that has another name by now, nobody may have told.
-            None if in_grace().is_some() => self.forget_buckets(),
+            None if in_grace().is_some() => self.invalidate_buckets(),
             None => {}
         }
         Ok(found)
@@ -177,7 +172,7 @@ impl Engine {
 
     /// Reads every bucket again before its name leads to it: for a host with a [`Directory`] of its
     /// own, whenever one of its buckets was renamed or deleted.
-    pub fn forget_buckets(&self) {
+    pub fn invalidate_buckets(&self) {
         self.0.trust.forget(Kind::Bucket, Id::from_u64(0));
     }
 

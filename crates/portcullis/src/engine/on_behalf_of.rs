@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
 use super::authorizations::{check_permissions, not_found, refuse_instance, unable_to_create};
-use super::describe::Lookups;
+use super::describe::NameResolver;
 use super::list::Scan;
 use super::report::By;
-use super::{Described, Engine, Listing, ResourceNames};
+use super::{AuthorizationPage, Described, Engine, ResourceNames};
 use crate::store::{Kind, Page};
 use crate::{
     Action, Actor, AuditAction, AuditRecord, Authorization, AuthorizationFilter, AuthorizationId,
@@ -20,7 +20,7 @@ use crate::{
 /// do what").
 ///
 /// What exists and may not be touched is [`ErrorKind::Unauthorized`] with the missing permission
-/// in the message; what does not exist is [`ErrorKind::NotFound`]. Lists and look-ups do not tell
+/// in the message; what does not exist is [`ErrorKind::NotFound`]. Lists and lookups do not tell
 /// the two apart.
 #[derive(Clone, Copy, Debug)]
 pub struct OnBehalfOf<'a> {
@@ -135,7 +135,7 @@ impl<'a> OnBehalfOf<'a> {
         filter: &AuthorizationFilter,
         after: Option<AuthorizationId>,
         limit: NonZeroUsize,
-    ) -> Result<Listing<Described>, Error> {
+    ) -> Result<AuthorizationPage<Described>, Error> {
         self.list(filter, after, limit, usize::MAX, &mut self.engine.lookups()).await
     }
 
@@ -146,13 +146,13 @@ impl<'a> OnBehalfOf<'a> {
     /// # Errors
     ///
     /// As [`OnBehalfOf::list_authorizations`].
-    pub async fn list_authorizations_in_parts(
+    pub async fn list_authorization_pages(
         &self,
         filter: &AuthorizationFilter,
         after: Option<AuthorizationId>,
         limit: NonZeroUsize,
-        lookups: &mut Lookups,
-    ) -> Result<Listing<Described>, Error> {
+        lookups: &mut NameResolver,
+    ) -> Result<AuthorizationPage<Described>, Error> {
         self.list(filter, after, limit, Page::BYTES, lookups).await
     }
 
@@ -162,11 +162,11 @@ impl<'a> OnBehalfOf<'a> {
         after: Option<AuthorizationId>,
         limit: NonZeroUsize,
         max_bytes: usize,
-        lookups: &mut Lookups,
-    ) -> Result<Listing<Described>, Error> {
+        lookups: &mut NameResolver,
+    ) -> Result<AuthorizationPage<Described>, Error> {
         self.require_active()?;
         let mut bytes = 0;
-        let mut listing = Listing::empty();
+        let mut listing = AuthorizationPage::empty();
         let mut scan = Scan::new(self.engine.store(), filter, after, limit);
         while let Some(mut found) = scan.next().await? {
             found.retain(|authorization| self.require_read(authorization).is_ok());
@@ -423,7 +423,7 @@ impl<'a> OnBehalfOf<'a> {
     async fn require_grants(
         &self,
         permissions: &[Permission],
-        lookups: &mut Lookups,
+        lookups: &mut NameResolver,
     ) -> Result<(), Error> {
         for permission in permissions {
             let Permission { action, resource } = permission;
@@ -442,7 +442,11 @@ impl<'a> OnBehalfOf<'a> {
     /// Returns the resource that a grant reaches. One by id reaches the resource with that id
     /// whatever org it names, so what the caller must hold is the resource where it really is:
     /// naming somebody else's under an org of one's own must gain nothing.
-    async fn reached(&self, granted: &Resource, lookups: &mut Lookups) -> Result<Resource, Error> {
+    async fn reached(
+        &self,
+        granted: &Resource,
+        lookups: &mut NameResolver,
+    ) -> Result<Resource, Error> {
         let Some(id) = granted.id else { return Ok(*granted) };
         let by_id = Resource::all(granted.resource_type).with_id(id);
         Ok(match granted.resource_type {

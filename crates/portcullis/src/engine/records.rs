@@ -56,7 +56,7 @@ impl Engine {
             let entity = entity(id);
             let mut batch: Batch = requirements.iter().cloned().collect();
             batch.push(put(&entity, self.revision()?, Expect::Absent)?);
-            match self.0.store.commit_or_look(batch).await {
+            match self.0.store.commit_resolving(batch).await {
                 Ok(()) => return Ok(entity),
                 Err(StoreError::AlreadyExists { taken: Taken::Id, .. }) => {
                     if tries == ID_TRIES {
@@ -85,7 +85,7 @@ impl Engine {
             check(&entity)?;
             let mut batch = Batch::new().with(Operation::Delete { kind: E::KIND, id, expect });
             also.iter().cloned().for_each(|operation| batch.push(operation));
-            match self.0.store.commit_or_look(batch).await {
+            match self.0.store.commit_resolving(batch).await {
                 Ok(()) => return Ok(true),
                 Err(StoreError::Missing { id: missing, .. }) if missing == id => return Ok(false),
                 Err(StoreError::Conflict { .. }) if tries < crate::store::MODIFY_TRIES => {}

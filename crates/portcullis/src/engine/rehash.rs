@@ -1,10 +1,10 @@
-//! A weak hash is replaced at the next log-in, when the password is at hand.
+//! A weak hash is replaced at the next login, when the password is at hand.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Engine;
-use super::log_in::LogIn;
+use super::login::Login;
 use crate::cache::{Keys, KnownBy, Memory};
 use crate::password::{Password, PasswordHash};
 use crate::store::{Modified, StoreExt};
@@ -46,12 +46,12 @@ impl Engine {
         self.0.rehashing.is_some() && hash.is_weaker_than(self.0.hashes.params())
     }
 
-    /// Begins to replace the hash, if it is weaker than a new one would be. The log-in does not
-    /// wait for it; where it is not done, the next log-in tries again.
+    /// Begins to replace the hash, if it is weaker than a new one would be. The login does not
+    /// wait for it; where it is not done, the next login tries again.
     pub(super) fn rehash_if_weak(
         &self,
         authorization: &Authorization,
-        log_in: &LogIn<'_>,
+        login: &Login<'_>,
         principal: &Principal,
     ) {
         let (Some(rehashing), Some(hash), Some(memory)) =
@@ -62,7 +62,7 @@ impl Engine {
         if !self.is_to_be_replaced(hash) {
             return;
         }
-        let Ok(password) = Password::new(log_in.password) else { return };
+        let Ok(password) = Password::new(login.password) else { return };
         let id = authorization.id;
         {
             let mut ids = rehashing.ids();
@@ -71,7 +71,7 @@ impl Engine {
             }
         }
         let turn = Turn { engine: self.clone(), id };
-        let (weak, mac, memory) = (hash.clone(), log_in.mac, *memory);
+        let (weak, mac, memory) = (hash.clone(), login.mac, *memory);
         let principal = principal.clone();
         tokio::spawn(async move {
             let engine = &turn.engine;

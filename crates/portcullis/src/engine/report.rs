@@ -134,8 +134,8 @@ impl Engine {
         }
     }
 
-    /// Reports and counts a log-in of somebody who was not known.
-    pub(super) fn report_log_in(
+    /// Reports and counts a login of somebody who was not known.
+    pub(super) fn report_login(
         &self,
         username: Option<&str>,
         source: Option<IpAddr>,
@@ -155,6 +155,6 @@ impl Engine {
             Ok(Identity::Host) | Err(_) => presented.unwrap_or_default(),
         };
         let actor = result.as_ref().map_or(Actor::Anonymous, Actor::Principal);
-        self.report_change(actor, source, AuditAction::LogIn, record, result);
+        self.report_change(actor, source, AuditAction::Login, record, result);
     }
 }

@@ -122,7 +122,7 @@ impl Engine {
         if dry_run || new == 0 {
             return Ok(new);
         }
-        match self.0.store.commit_or_look(batch).await {
+        match self.0.store.commit_resolving(batch).await {
             Ok(()) => Ok(new),
             // Somebody was faster since the check above.
             Err(StoreError::AlreadyExists { kind, id, taken }) => {

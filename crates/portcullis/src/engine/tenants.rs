@@ -238,7 +238,7 @@ impl Engine {
                     expect: record.revision,
                 })
                 .collect();
-            match self.0.store.commit_or_look(batch).await {
+            match self.0.store.commit_resolving(batch).await {
                 // Somebody else changed or deleted one of them: look again.
                 Ok(()) | Err(StoreError::Conflict { .. } | StoreError::Missing { .. }) => {}
                 Err(error) => return Err(error.into()),

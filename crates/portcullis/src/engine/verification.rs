@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::Engine;
-use super::log_in::LogIn;
+use super::login::Login;
 use crate::cache::Proof;
 use crate::password::{Admission, Against, Lane, Password, PasswordHash, Ticket};
 use crate::throttle::{Attempt, Charge, Throttle, network};
@@ -63,7 +63,7 @@ impl Admission for Counting {
     }
 
     fn right_without_login(&mut self) {
-        // It does not lock itself out by a time-out that is shorter than a hash.
+        // It does not lock itself out by a timeout that is shorter than a hash.
         if let (Some((throttle, _)), Some(charge)) = (&self.throttle, &self.charge) {
             throttle.refund(charge, self.clock.instant());
         }
@@ -77,26 +77,26 @@ impl Engine {
         password: Password,
         hash: &PasswordHash,
         proof: Proof,
-        log_in: &LogIn<'_>,
+        login: &Login<'_>,
         attempt: Option<&Attempt>,
     ) -> Result<Verified, Error> {
         let against = Against::Hash(hash.clone());
-        self.compute(proof.to_bits(), password, against, log_in, attempt).await
+        self.compute(proof.to_bits(), password, against, login, attempt).await
     }
 
     /// Takes as long as a comparison would, is shared by the same logins, and counted like one.
     pub(super) async fn dummy_verify(
         &self,
-        log_in: &LogIn<'_>,
+        login: &Login<'_>,
         attempt: Option<&Attempt>,
     ) -> Result<(), Error> {
         // A password that is too long to be looked at costs the same as any other.
-        let looked_at = log_in.password.get(..Password::MAX_BYTES).unwrap_or(log_in.password);
+        let looked_at = login.password.get(..Password::MAX_BYTES).unwrap_or(login.password);
         let password = Password::new(looked_at).map_err(Error::internal)?;
         // In place of a hash, which is one name's alone.
-        let name = self.0.keys.name(log_in.username.as_bytes());
-        let key = (log_in.mac.to_bits(), name);
-        self.compute(key, password, Against::Nothing, log_in, attempt).await.map(drop)
+        let name = self.0.keys.name(login.username.as_bytes());
+        let key = (login.mac.to_bits(), name);
+        self.compute(key, password, Against::Nothing, login, attempt).await.map(drop)
     }
 
     /// Logins that present the same password for the same hash, or for the same name without one,
@@ -106,11 +106,11 @@ impl Engine {
         key: (u128, u128),
         password: Password,
         against: Against,
-        log_in: &LogIn<'_>,
+        login: &Login<'_>,
         attempt: Option<&Attempt>,
     ) -> Result<Verified, Error> {
         let begin = || {
-            let ticket = self.ticket(log_in, attempt);
+            let ticket = self.ticket(login, attempt);
             let throttle = self.0.throttle.clone().zip(attempt.copied());
             let (told, charge) = mpsc::sync_channel(1);
             let clock = Arc::clone(&self.0.clock);
@@ -129,16 +129,16 @@ impl Engine {
     }
 
     /// Where the login waits for its hash.
-    fn ticket(&self, log_in: &LogIn<'_>, attempt: Option<&Attempt>) -> Ticket {
+    fn ticket(&self, login: &Login<'_>, attempt: Option<&Attempt>) -> Ticket {
         let flow = |of: &dyn Fn() -> u64| Some(of());
         let hash = &self.0.flows;
-        let source = log_in.source.map(network);
+        let source = login.source.map(network);
         let source = source.and_then(|source| flow(&|| hash.hash_one(("source", source))));
-        let name = flow(&|| hash.hash_one(("name", log_in.username)));
+        let name = flow(&|| hash.hash_one(("name", login.username)));
         let is_suspect = self.counted(attempt, Throttle::is_suspect).unwrap_or(false);
         let lane = if is_suspect {
             Lane::SuspectLogin
-        } else if self.is_familiar(log_in.username, log_in.source) {
+        } else if self.is_familiar(login.username, login.source) {
             Lane::FamiliarLogin
         } else {
             Lane::Login

@@ -22,14 +22,14 @@ pub(crate) static DENIED: Striped = Striped::new();
 
 /// The handles of an engine, looked up once.
 pub(crate) struct Metrics {
-    /// Log-ins that were answered from memory.
+    /// Logins that were answered from memory.
     pub(crate) warm: Striped,
     warm_counter: Counter,
-    /// Log-ins for which the store was read and no hash computed.
+    /// Logins for which the store was read and no hash computed.
     pub(crate) lukewarm: Counter,
-    /// Log-ins for which a hash was computed, or an API token read.
+    /// Logins for which a hash was computed, or an API token read.
     pub(crate) cold: Counter,
-    /// Log-ins that were answered without the store, which did not answer.
+    /// Logins that were answered without the store, which did not answer.
     pub(crate) grace: Counter,
     allowed: Counter,
     denied: Counter,
@@ -63,10 +63,10 @@ pub(crate) struct Levels {
     pub(crate) trust_state: TrustState,
 }
 
-const LOG_INS: &str = "portcullis_log_ins_total";
-const REFUSED: &str = "portcullis_log_ins_refused_total";
-const BUSY: &str = "portcullis_log_ins_busy_total";
-const UNAVAILABLE: &str = "portcullis_log_ins_unavailable_total";
+const LOGINS: &str = "portcullis_logins_total";
+const REFUSED: &str = "portcullis_logins_refused_total";
+const BUSY: &str = "portcullis_logins_busy_total";
+const UNAVAILABLE: &str = "portcullis_logins_unavailable_total";
 const CHECKS: &str = "portcullis_checks_total";
 const HASHES: &str = "portcullis_hashes_total";
 const HASHES_WAITING: &str = "portcullis_hashes_waiting";
@@ -94,10 +94,10 @@ impl Metrics {
         let store = |operation| histogram!(STORE, "operation" => operation);
         Self {
             warm: Striped::new(),
-            warm_counter: counter!(LOG_INS, "path" => "warm"),
-            lukewarm: counter!(LOG_INS, "path" => "lukewarm"),
-            cold: counter!(LOG_INS, "path" => "cold"),
-            grace: counter!(LOG_INS, "path" => "grace"),
+            warm_counter: counter!(LOGINS, "path" => "warm"),
+            lukewarm: counter!(LOGINS, "path" => "lukewarm"),
+            cold: counter!(LOGINS, "path" => "cold"),
+            grace: counter!(LOGINS, "path" => "grace"),
             allowed: counter!(CHECKS, "decision" => "allowed"),
             denied: counter!(CHECKS, "decision" => "denied"),
             refused: REFUSALS
@@ -120,7 +120,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a log-in that was not answered with a principal.
+    /// Counts a login that was not answered with a principal.
     pub(crate) fn refused(&self, error: &Error) {
         if let Some(refusal) = error.refusal() {
             let counter = self.refused.iter().find(|(of, _)| *of == refusal);
@@ -180,14 +180,14 @@ impl StoreMetrics {
 
 fn describe() {
     describe_counter!(
-        LOG_INS,
-        "Log-ins that succeeded: answered from memory (`warm`), after a read of the store \
+        LOGINS,
+        "Logins that succeeded: answered from memory (`warm`), after a read of the store \
          (`lukewarm`), after a password hash or the first look at an API token (`cold`), or from \
          memory as the store did not answer (`grace`)"
     );
-    describe_counter!(REFUSED, "Log-ins that were refused, by reason");
-    describe_counter!(BUSY, "Log-ins that would have waited too long for their password hash");
-    describe_counter!(UNAVAILABLE, "Log-ins that were refused as the store did not answer");
+    describe_counter!(REFUSED, "Logins that were refused, by reason");
+    describe_counter!(BUSY, "Logins that would have waited too long for their password hash");
+    describe_counter!(UNAVAILABLE, "Logins that were refused as the store did not answer");
     describe_counter!(CHECKS, "Permission checks of principals");
     describe_counter!(HASHES, "Password hashes that were computed, of every purpose");
     describe_gauge!(HASHES_WAITING, "Password hashes that wait for a thread");

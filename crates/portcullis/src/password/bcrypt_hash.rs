@@ -70,7 +70,7 @@ impl BcryptHash {
         let equal = digits.is_some_and(|digits| digits.as_bytes().ct_eq(&self.digits).into());
         if equal && password.len() > MAX_PASSWORD_BYTES {
             tracing::warn!(
-                "a log-in is refused: its password is longer than the 72 bytes that the bcrypt hash of \
+                "a login is refused: its password is longer than the 72 bytes that the bcrypt hash of \
                  an import is of, which do match: set the password anew"
             );
         }

@@ -41,7 +41,7 @@ pub struct HashPoolConfig {
     pub max_wait: Duration,
     /// How long a thread without work keeps its memory. Default: 10 seconds. To take it again makes
     /// the next computation a little longer; with [`Duration::MAX`] it is kept for good.
-    pub memory_kept: Duration,
+    pub idle_memory_timeout: Duration,
 }
 
 impl Default for HashPoolConfig {
@@ -52,7 +52,7 @@ impl Default for HashPoolConfig {
             threads: cores.min(8),
             queue: 4_096,
             max_wait: Duration::from_secs(10),
-            memory_kept: Duration::from_secs(10),
+            idle_memory_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -211,7 +211,7 @@ impl HashPool {
             let worker = Worker {
                 queue: Arc::clone(&pool.queue),
                 params: config.params,
-                memory_kept: config.memory_kept,
+                idle_memory_timeout: config.idle_memory_timeout,
                 random: Arc::clone(&random),
                 counts: Arc::clone(&pool.counts),
             };
@@ -367,7 +367,7 @@ struct WorkersGone;
 struct Worker {
     queue: Arc<Queue<Job>>,
     params: HashParams,
-    memory_kept: Duration,
+    idle_memory_timeout: Duration,
     random: Arc<dyn Random>,
     counts: Arc<Counts>,
 }
@@ -375,7 +375,7 @@ struct Worker {
 impl Worker {
     fn run(self) {
         let mut arena = Arena::default();
-        while let Some(job) = self.queue.pop(self.memory_kept, || arena.release()) {
+        while let Some(job) = self.queue.pop(self.idle_memory_timeout, || arena.release()) {
             // An answer that is not waited for any more is not computed.
             if !queue::Job::is_abandoned(&job) {
                 self.work(job, &mut arena);
@@ -424,8 +424,13 @@ mod tests {
     fn pool(threads: usize, queue: usize) -> HashPool {
         let params = HashParams::new(8, 1, 1).unwrap();
         let default = HashPoolConfig::default();
-        let config =
-            HashPoolConfig { params, threads, queue, memory_kept: Duration::MAX, ..default };
+        let config = HashPoolConfig {
+            params,
+            threads,
+            queue,
+            idle_memory_timeout: Duration::MAX,
+            ..default
+        };
         HashPool::start(config, Arc::new(SystemRandom)).unwrap()
     }
 

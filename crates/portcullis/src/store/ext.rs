@@ -40,7 +40,7 @@ pub trait StoreExt: Store {
     ///
     /// Those of [`Store::commit`]; [`StoreError::Indeterminate`] when what it puts is not there, or
     /// cannot be read, and may still come.
-    async fn commit_or_look(&self, batch: Batch) -> Result<(), StoreError> {
+    async fn commit_resolving(&self, batch: Batch) -> Result<(), StoreError> {
         let witness = Witness::of(&batch);
         match (self.commit(batch).await, witness) {
             (Ok(_), _) => Ok(()),
@@ -89,7 +89,7 @@ pub trait StoreExt: Store {
             let new = revision()?;
             let put = put(&entity, new, Expect::Revision(expected))?;
             let batch: Batch = requirements.iter().cloned().chain([put]).collect();
-            match self.commit_or_look(batch).await {
+            match self.commit_resolving(batch).await {
                 Ok(()) => return Ok(Modified::Done(entity)),
                 Err(StoreError::Missing { kind, id: missing })
                     if (kind, missing) == (E::KIND, id) =>

@@ -133,7 +133,7 @@ impl Feed {
 
     /// The feed of a store in which commit and [`announce`](Feed::announce) are one step for
     /// whoever watches. Watching needs a runtime with its time driver enabled.
-    pub fn of_single_process(incarnation: u128) -> Arc<Self> {
+    pub fn single_process(incarnation: u128) -> Arc<Self> {
         Self::new(incarnation, 0, Freshness::Always)
     }
 
@@ -343,7 +343,7 @@ mod tests {
 
     #[tokio::test]
     async fn tells_what_came_after_the_position_then_that_it_is_fresh() {
-        let feed = Feed::of_single_process(7);
+        let feed = Feed::single_process(7);
         announce(&feed, [1]);
         let after = feed.position();
         announce(&feed, [2, 3]);
@@ -371,7 +371,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_falls_behind_is_told_to_resync_and_goes_on() {
-        let feed = Feed::of_single_process(7);
+        let feed = Feed::single_process(7);
         let mut stream = feed.watch(feed.position());
         announce(&feed, 1..=Feed::CAPACITY as u64 + 1);
         let position = feed.position();
@@ -382,7 +382,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_foreign_or_future_position_is_told_to_resync() {
-        let feed = Feed::of_single_process(7);
+        let feed = Feed::single_process(7);
         announce(&feed, [1]);
         for after in [Position::new(8, 1), Position::new(7, 2)] {
             let position = feed.position();

@@ -18,8 +18,10 @@ mod writer;
 
 use std::fmt::{self, Debug};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 
 /// What [`Store::watch`] returns.
 pub use futures_util::stream::BoxStream;
@@ -116,6 +118,68 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// [`StoreError::Backend`] when something could not be written out.
     async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// A store that is shared is a store. Written out, as `async` would put each future into a second box.
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn get<'s, 'l, 'f>(
+        &'s self,
+        lookup: Lookup<'l>,
+    ) -> BoxFuture<'f, Result<Option<Record>, StoreError>>
+    where
+        's: 'f,
+        'l: 'f,
+        Self: 'f,
+    {
+        (**self).get(lookup)
+    }
+
+    fn list<'s, 'f>(
+        &'s self,
+        index: Index,
+        page: PageRequest,
+    ) -> BoxFuture<'f, Result<Page, StoreError>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        (**self).list(index, page)
+    }
+
+    fn commit<'s, 'f>(&'s self, batch: Batch) -> BoxFuture<'f, Result<Position, StoreError>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        (**self).commit(batch)
+    }
+
+    fn position<'s, 'f>(&'s self) -> BoxFuture<'f, Result<Position, StoreError>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        (**self).position()
+    }
+
+    fn watch<'s, 'f>(
+        &'s self,
+        after: Position,
+    ) -> BoxFuture<'f, Result<BoxStream<'static, Result<Change, StoreError>>, StoreError>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        (**self).watch(after)
+    }
+
+    fn close<'s, 'f>(&'s self) -> BoxFuture<'f, Result<(), StoreError>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        (**self).close()
+    }
 }
 
 /// Which record to get.

@@ -148,7 +148,7 @@ impl<C: Committer> GroupWriter<C> {
     /// # Errors
     ///
     /// As said.
-    pub fn refuse_if_finished(&self) -> Result<(), StoreError> {
+    pub fn check_running(&self) -> Result<(), StoreError> {
         match self.places.is_closed() {
             true => Err(StoreError::closed()),
             false => Ok(()),

@@ -147,38 +147,38 @@ async fn refusals_are_reported_with_their_reason() {
     world.engine.create_authorization(world.new.clone()).await.unwrap_err();
     assert_eq!(refused(world.audit.one()), "token already exists");
 
-    let log_in = async |username, password: &str| {
+    let login = async |username, password: &str| {
         let credentials = Credentials::password(username, password);
         let source = SOURCE.parse().ok();
         world.engine.authenticate_from(credentials, source).await.is_ok()
     };
-    assert!(!log_in("telegraf", "guess-of-a-password").await);
+    assert!(!login("telegraf", "guess-of-a-password").await);
     let (action, outcome, reason, event) = world.audit.one();
     assert_eq!((&*action, &*outcome, &*reason), ("logIn", "refused", "no password is set"));
     assert_eq!(event["actor"]["kind"], "anonymous");
     assert_eq!((&event["source"], &event["record"]["name"]), (&SOURCE.into(), &"telegraf".into()));
     for _ in 0..9 {
-        log_in("telegraf", "guess-of-a-password").await;
+        login("telegraf", "guess-of-a-password").await;
     }
     world.audit.take();
-    assert!(!log_in("telegraf", "guess-of-a-password").await);
-    assert!(refused(world.audit.one()).starts_with("too many failed log-ins"));
+    assert!(!login("telegraf", "guess-of-a-password").await);
+    assert!(refused(world.audit.one()).starts_with("too many failed logins"));
 }
 
 #[tokio::test]
-async fn a_failure_is_reported_as_one_and_a_warm_log_in_not_at_all() {
+async fn a_failure_is_reported_as_one_and_a_warm_login_not_at_all() {
     let world = World::new().await;
     let id = world.engine.create_authorization(world.new.clone()).await.unwrap().id;
     world.engine.set_password(id, "long-enough").await.unwrap();
-    let log_in = async || {
+    let login = async || {
         let right = Credentials::password("telegraf", "long-enough");
         world.engine.authenticate(right).await
     };
     world.audit.take();
-    log_in().await.unwrap();
+    login().await.unwrap();
     assert_eq!(world.audit.one().1, "done");
     for _ in 0..10 {
-        log_in().await.unwrap();
+        login().await.unwrap();
     }
     assert!(world.audit.take().is_empty());
 

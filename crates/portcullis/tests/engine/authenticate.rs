@@ -10,7 +10,7 @@ use portcullis::{
 use crate::support::{World, cheap_hashing};
 
 async fn refusal(world: &World, username: &str, password: &str) -> Refusal {
-    let error = world.log_in(username, password).await.unwrap_err();
+    let error = world.login(username, password).await.unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Unauthorized, "Unauthorized"));
     error.refusal().unwrap()
 }
@@ -19,7 +19,7 @@ async fn refusal(world: &World, username: &str, password: &str) -> Refusal {
 async fn the_right_password_is_let_in_with_its_permissions() {
     let world = World::new().await;
     world.with_password("telegraf").await;
-    let principal = world.log_in("telegraf", "telegraf-password").await.unwrap();
+    let principal = world.login("telegraf", "telegraf-password").await.unwrap();
     assert!(principal.check(Action::Write, &world.resource()).is_allowed());
     assert!(!principal.check(Action::Read, &world.resource()).is_allowed());
     assert_eq!((principal.org(), principal.user()), (world.org.id, world.user.id));
@@ -47,7 +47,7 @@ async fn every_refusal_has_its_reason_for_the_operator_and_one_answer_for_the_cl
 }
 
 #[tokio::test]
-async fn every_log_in_by_name_costs_exactly_one_hash() {
+async fn every_login_by_name_costs_exactly_one_hash() {
     let world = World::new().await;
     world.with_password("telegraf").await;
     world.authorization("nobody").await;
@@ -69,7 +69,7 @@ async fn every_log_in_by_name_costs_exactly_one_hash() {
         ("inactive", "wrong"),
     ] {
         let before = world.engine.hash_pool().computations();
-        let _ = world.log_in(username, password).await;
+        let _ = world.login(username, password).await;
         let computed = world.engine.hash_pool().computations() - before;
         assert_eq!(computed, 1, "{username:?} {:.20?}", password);
     }
@@ -87,7 +87,7 @@ async fn an_empty_or_unset_password_key_or_hash_never_authenticates() {
     replace(&world, stored).await;
 
     for username in ["empty", "", "unknown"] {
-        assert!(world.log_in(username, "").await.is_err(), "{username:?}");
+        assert!(world.login(username, "").await.is_err(), "{username:?}");
     }
     for token in ["", " "] {
         assert!(world.engine.authenticate(Credentials::token(token)).await.is_err());
@@ -122,11 +122,11 @@ async fn an_api_token_is_a_password_for_unknown_names_only_and_costs_no_hash() {
     let (token, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
     let before = world.engine.hash_pool().computations();
     for username in ["", "whoever"] {
-        assert!(world.log_in(username, secret.expose()).await.is_ok());
+        assert!(world.login(username, secret.expose()).await.is_ok());
     }
     assert!(world.engine.authenticate(Credentials::token(secret.expose())).await.is_ok());
     assert_eq!(world.engine.hash_pool().computations(), before);
-    assert!(world.log_in("telegraf", secret.expose()).await.is_err());
+    assert!(world.login("telegraf", secret.expose()).await.is_err());
 
     world.engine.set_api_token_status(token.id, Status::Inactive).await.unwrap();
     assert_eq!(refusal(&world, "whoever", secret.expose()).await, Refusal::Inactive);
@@ -140,8 +140,8 @@ async fn a_new_password_replaces_the_old_one_at_once_and_leaves_updated_at_alone
     let world = World::new().await;
     let before = world.with_password("telegraf").await;
     world.engine.set_password(before.id, "another-password").await.unwrap();
-    assert!(world.log_in("telegraf", "telegraf-password").await.is_err());
-    assert!(world.log_in("telegraf", "another-password").await.is_ok());
+    assert!(world.login("telegraf", "telegraf-password").await.is_err());
+    assert!(world.login("telegraf", "another-password").await.is_ok());
     let after = world.engine.authorization(before.id).await.unwrap().unwrap();
     assert_eq!(after.updated_at, before.updated_at);
 }
@@ -154,7 +154,7 @@ async fn a_refused_password_leaves_the_old_one() {
         let error = world.engine.set_password(id, refused).await.unwrap_err();
         assert_eq!(error.message(), "passwords must be between 8 and 72 characters long");
     }
-    assert!(world.log_in("telegraf", "telegraf-password").await.is_ok());
+    assert!(world.login("telegraf", "telegraf-password").await.is_ok());
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn in_strong_mode_a_stored_weak_password_must_be_changed() {
     replace(&world, stored).await;
     assert_eq!(refusal(&world, "weak", "weakweakweak").await, Refusal::PasswordChangeRequired);
     world.engine.set_password(id, "Str0ng-enough").await.unwrap();
-    assert!(world.log_in("weak", "Str0ng-enough").await.is_ok());
+    assert!(world.login("weak", "Str0ng-enough").await.is_ok());
 }
 
 #[tokio::test]
@@ -190,11 +190,11 @@ async fn many_at_once_are_refused_with_a_time_to_come_back_not_as_wrong() {
     hashing.params = HashParams::new(19_456, 2, 1).unwrap();
     hashing.threads = 1;
     hashing.queue = 1;
-    let builder = portcullis::Engine::builder_on(world.store.clone()).hashing(hashing);
+    let builder = portcullis::Engine::builder(world.store.clone()).hashing(hashing);
     let engine = builder.build().await.unwrap();
     let names: Vec<_> = (0..8).map(|number| format!("unknown-{number}")).collect();
-    let log_in = |name| engine.authenticate(Credentials::password(name, "whatever"));
-    let outcomes = futures_util::future::join_all(names.iter().map(|name| log_in(name))).await;
+    let login = |name| engine.authenticate(Credentials::password(name, "whatever"));
+    let outcomes = futures_util::future::join_all(names.iter().map(|name| login(name))).await;
     let kinds: Vec<_> = outcomes.into_iter().map(|o| o.unwrap_err()).collect();
     assert!(kinds.iter().any(|error| error.kind() == ErrorKind::Unauthorized));
     let busy: Vec<_> = kinds.iter().filter(|e| e.kind() == ErrorKind::Unavailable).collect();

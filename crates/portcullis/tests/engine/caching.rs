@@ -128,7 +128,7 @@ impl Trial {
         Self { world, engine, secret }
     }
 
-    async fn log_in(&self, password: &str) -> Result<Principal, Error> {
+    async fn login(&self, password: &str) -> Result<Principal, Error> {
         self.engine.authenticate(Credentials::password("telegraf", password)).await
     }
 
@@ -136,11 +136,11 @@ impl Trial {
     async fn assert_right(&self, polls: u32) {
         for time in 0..2 {
             let what = format!("after {polls} polls, time {time}");
-            let principal = self.log_in(RIGHT).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+            let principal = self.login(RIGHT).await.unwrap_or_else(|e| panic!("{what}: {e}"));
             assert!(principal.check(Action::Write, &self.world.resource()).is_allowed(), "{what}");
             assert!(!principal.check(Action::Read, &self.world.resource()).is_allowed(), "{what}");
-            assert!(self.log_in("wrong").await.is_err(), "{what}");
-            assert!(self.log_in(self.secret.expose()).await.is_err(), "{what}");
+            assert!(self.login("wrong").await.is_err(), "{what}");
+            assert!(self.login(self.secret.expose()).await.is_err(), "{what}");
             let token = Credentials::token(self.secret.expose());
             assert!(self.engine.authenticate(token).await.is_ok(), "{what}");
             assert!(self.engine.authenticate(Credentials::token(RIGHT)).await.is_err(), "{what}");
@@ -149,9 +149,9 @@ impl Trial {
 }
 
 #[tokio::test]
-async fn a_log_in_that_is_given_up_wherever_it_waits_leaves_nothing_half_done() {
-    let log_ins = [("telegraf", true), ("telegraf", false), ("unknown", true), ("unknown", false)];
-    for (username, right) in log_ins {
+async fn a_login_that_is_given_up_wherever_it_waits_leaves_nothing_half_done() {
+    let logins = [("telegraf", true), ("telegraf", false), ("unknown", true), ("unknown", false)];
+    for (username, right) in logins {
         let mut ended = false;
         for polls in 1..60 {
             // Everything is cold again.
@@ -161,8 +161,8 @@ async fn a_log_in_that_is_given_up_wherever_it_waits_leaves_nothing_half_done() 
                 ("telegraf", true) => RIGHT,
                 _ => trial.secret.expose(),
             };
-            let log_in = trial.engine.authenticate(Credentials::password(username, password));
-            let outcome = give_up_after(polls, log_in).await;
+            let login = trial.engine.authenticate(Credentials::password(username, password));
+            let outcome = give_up_after(polls, login).await;
             if let Some(outcome) = &outcome {
                 assert_eq!(outcome.is_ok(), right, "{username}");
             }
@@ -171,7 +171,7 @@ async fn a_log_in_that_is_given_up_wherever_it_waits_leaves_nothing_half_done() 
             let off = AuthorizationUpdate::status(Status::Inactive);
             let id = trial.engine.authorization_by_username("telegraf").await.unwrap().unwrap().id;
             trial.engine.update_authorization(id, off).await.unwrap();
-            assert!(trial.log_in(RIGHT).await.is_err(), "after {polls} polls");
+            assert!(trial.login(RIGHT).await.is_err(), "after {polls} polls");
             ended = outcome.is_some();
             if ended {
                 assert!(polls > 2, "{username} waited nowhere");
@@ -182,7 +182,7 @@ async fn a_log_in_that_is_given_up_wherever_it_waits_leaves_nothing_half_done() 
     }
 }
 
-/// The engine remembers; a change that is given up has been made or not, and log-ins agree with
+/// The engine remembers; a change that is given up has been made or not, and logins agree with
 /// what is stored from that moment on.
 #[tokio::test]
 async fn a_change_that_is_given_up_wherever_it_waits_is_not_missed() {
@@ -208,12 +208,12 @@ async fn a_change_that_is_given_up_wherever_it_waits_is_not_missed() {
                 _ => give_up_after(polls, engine.delete_authorization(id)).await,
             };
             let stored = trial.world.engine.authorization(id).await.unwrap();
-            let log_in = trial.log_in(RIGHT).await;
-            let writes = log_in.is_ok_and(|principal| {
+            let login = trial.login(RIGHT).await;
+            let writes = login.is_ok_and(|principal| {
                 principal.check(Action::Write, &trial.world.resource()).is_allowed()
             });
             let done = match (change, &stored) {
-                (0, Some(_)) => trial.log_in("another-password").await.is_ok(),
+                (0, Some(_)) => trial.login("another-password").await.is_ok(),
                 (1, Some(stored)) => !stored.status.is_active(),
                 (2, Some(stored)) => {
                     stored.permissions != [Permission::write(trial.world.resource())]

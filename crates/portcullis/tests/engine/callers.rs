@@ -144,7 +144,7 @@ impl Operation {
             Self::ListInParts => {
                 let mut lookups = world.engine.lookups();
                 let listing =
-                    on_behalf.list_authorizations_in_parts(&all, None, limit, &mut lookups).await;
+                    on_behalf.list_authorization_pages(&all, None, limit, &mut lookups).await;
                 listing.map(|listing| listing.items.len())
             }
             Self::Me => on_behalf.me().await.map(|_| 1),
@@ -242,7 +242,7 @@ async fn a_credential_that_only_reads_changes_and_deletes_nothing() {
     }
     assert_eq!(on.stored().await, before);
     assert_eq!(world.engine.authorization_by_username("new").await.unwrap(), None);
-    assert!(world.log_in("telegraf", "telegraf-password").await.is_ok());
+    assert!(world.login("telegraf", "telegraf-password").await.is_ok());
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What a log-in costs tells nothing about the name, and never more than there is.
+//! What a login costs tells nothing about the name, and never more than there is.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ async fn with_every_kind(cache: CacheConfig) -> World {
     world.authorization("nobody").await;
     let inactive = world.with_password("inactive").await;
     // Remembered from the time when it was active.
-    world.log_in("inactive", "inactive-password").await.unwrap();
+    world.login("inactive", "inactive-password").await.unwrap();
     let off = AuthorizationUpdate::status(Status::Inactive);
     world.engine.update_authorization(inactive.id, off).await.unwrap();
     world
@@ -30,9 +30,9 @@ async fn unknown_wrong_inactive_and_password_less_cost_one_hash_with_caches_warm
         let (_, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
         for warm in [false, true] {
             if warm {
-                world.log_in("telegraf", "telegraf-password").await.unwrap();
+                world.login("telegraf", "telegraf-password").await.unwrap();
                 // With an API token as the password: it is remembered that there is no such name.
-                world.log_in("unknown", secret.expose()).await.unwrap();
+                world.login("unknown", secret.expose()).await.unwrap();
             }
             for (username, password) in [
                 ("telegraf", "wrong"),
@@ -44,7 +44,7 @@ async fn unknown_wrong_inactive_and_password_less_cost_one_hash_with_caches_warm
             ] {
                 for time in 0..3 {
                     let before = world.engine.hash_pool().computations();
-                    assert!(world.log_in(username, password).await.is_err());
+                    assert!(world.login(username, password).await.is_err());
                     let computed = world.engine.hash_pool().computations() - before;
                     assert_eq!(computed, 1, "{username}, warm: {warm}, time {time}");
                 }
@@ -59,7 +59,7 @@ async fn the_dummy_hash_is_made_with_the_parameters_of_the_engine() {
     // Another engine on the same store, as after a start with other settings.
     let mut hashing = cheap_hashing();
     hashing.params = HashParams::new(32_768, 2, 1).unwrap();
-    let builder = Engine::builder_on(world.store.clone()).hashing(hashing).throttle(None);
+    let builder = Engine::builder(world.store.clone()).hashing(hashing).throttle(None);
     let engine = builder.build().await.unwrap();
     let new = world.authorization("new").await;
     engine.set_password(new.id, "long-enough").await.unwrap();
@@ -99,22 +99,22 @@ async fn a_login_that_leaves_before_its_turn_makes_room_and_costs_nothing() {
     let world = World::with(settings).await;
     salts.shut(true);
     // It has begun when it leaves, and is computed to its end.
-    let mut first = Box::pin(world.log_in("first", "whatever"));
+    let mut first = Box::pin(world.login("first", "whatever"));
     assert!(poll!(&mut first).is_pending());
     salts.wait_until_waiting(1);
     drop(first);
     let names: Vec<_> = (0..40).map(|number| format!("unknown-{number}")).collect();
     for name in &names {
         // It comes, waits and leaves.
-        let mut log_in = Box::pin(world.log_in(name, "whatever"));
-        assert!(poll!(&mut log_in).is_pending());
+        let mut login = Box::pin(world.login(name, "whatever"));
+        assert!(poll!(&mut login).is_pending());
     }
     let mut waiting: Vec<_> =
-        names.iter().take(8).map(|name| Box::pin(world.log_in(name, "whatever"))).collect();
-    for log_in in &mut waiting {
-        assert!(poll!(log_in).is_pending());
+        names.iter().take(8).map(|name| Box::pin(world.login(name, "whatever"))).collect();
+    for login in &mut waiting {
+        assert!(poll!(login).is_pending());
     }
-    let error = world.log_in("unknown-0", "one too many").await.unwrap_err();
+    let error = world.login("unknown-0", "one too many").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.retry_after() > Some(Duration::ZERO));
     assert_eq!(error.refusal(), None);
@@ -126,16 +126,16 @@ async fn a_login_that_leaves_before_its_turn_makes_room_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_thousand_log_ins_at_once_are_all_answered() {
+async fn a_thousand_logins_at_once_are_all_answered() {
     let world = with_every_kind(CacheConfig::default()).await;
     let passwords: Vec<_> = (0..1_000).map(|number| format!("wrong-{number}")).collect();
     let names = ["telegraf", "unknown", "nobody", "inactive"];
-    let log_ins = passwords
+    let logins = passwords
         .iter()
         .enumerate()
-        .map(|(number, password)| world.log_in(names[number % names.len()], password));
-    for outcome in join_all(log_ins).await {
+        .map(|(number, password)| world.login(names[number % names.len()], password));
+    for outcome in join_all(logins).await {
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unauthorized);
     }
-    world.log_in("telegraf", "telegraf-password").await.unwrap();
+    world.login("telegraf", "telegraf-password").await.unwrap();
 }

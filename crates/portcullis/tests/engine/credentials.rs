@@ -27,7 +27,7 @@ struct Warm {
 
 impl Warm {
     async fn new() -> Self {
-        let world = World::with(|builder| builder.throttle(None).rehash_at_log_in(false)).await;
+        let world = World::with(|builder| builder.throttle(None).rehash_on_login(false)).await;
         world.with_password("telegraf").await;
         world.authorization("nobody").await;
         for (id, username, hash) in [
@@ -46,9 +46,9 @@ impl Warm {
         }
         let (token, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
         for _ in 0..2 {
-            world.log_in("telegraf", "telegraf-password").await.unwrap();
-            world.log_in("", secret.expose()).await.unwrap();
-            world.log_in("unknown", secret.expose()).await.unwrap();
+            world.login("telegraf", "telegraf-password").await.unwrap();
+            world.login("", secret.expose()).await.unwrap();
+            world.login("unknown", secret.expose()).await.unwrap();
             world.engine.authenticate(Credentials::token(secret.expose())).await.unwrap();
             world.engine.authenticate_caller(secret.expose()).await.unwrap();
         }
@@ -138,7 +138,7 @@ async fn a_stored_hash_or_digest_is_no_password_and_no_token() {
     }
     // The hashes are good ones.
     for (username, (password, _)) in [("argon2id", ARGON2ID), ("bcrypt", BCRYPT)] {
-        world.log_in(username, password).await.unwrap();
+        world.login(username, password).await.unwrap();
     }
 }
 
@@ -149,7 +149,7 @@ async fn passwords_that_differ_past_byte_72_are_different_ones() {
     let right = "x".repeat(72);
     warm.world.engine.set_password(id, &right).await.unwrap();
     for _ in 0..2 {
-        assert!(warm.world.log_in("long", &right).await.is_ok());
+        assert!(warm.world.login("long", &right).await.is_ok());
         for longer in [format!("{right}x"), format!("{right}\0"), right.repeat(2)] {
             assert!(!warm.lets_in("long", longer.as_bytes()).await);
         }

@@ -73,7 +73,7 @@ async fn a_deletion_that_broke_off_anywhere_leaves_no_usable_credential_and_is_f
 
         let org_is_gone = world.engine.directory().org(world.org.id).await.unwrap().is_none();
         if org_is_gone {
-            assert!(world.log_in("telegraf", "telegraf-password").await.is_err());
+            assert!(world.login("telegraf", "telegraf-password").await.is_err());
             let error = world.engine.create_authorization(world.new_authorization("late")).await;
             assert_eq!(error.unwrap_err().message(), "unable to create token");
             let _restarted = builder(Arc::clone(&world.store)).build().await.unwrap();
@@ -136,19 +136,19 @@ async fn nothing_is_created_for_an_org_that_is_being_deleted() {
 async fn a_store_is_set_up_once() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
     let engine = builder(Arc::clone(&store)).build().await.unwrap();
-    let set_up = portcullis::SetUp {
+    let setup = portcullis::Setup {
         org: name("default"),
         user: name("admin"),
         buckets: vec![name("default"), name("more")],
     };
-    let twice = portcullis::SetUp { buckets: vec![name("x"), name("x")], ..set_up.clone() };
-    let error = engine.set_up(twice).await.unwrap_err();
+    let twice = portcullis::Setup { buckets: vec![name("x"), name("x")], ..setup.clone() };
+    let error = engine.setup(twice).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(count(store.as_ref(), Kind::Org).await, 0);
 
-    let done = engine.set_up(set_up.clone()).await.unwrap();
+    let done = engine.setup(setup.clone()).await.unwrap();
     assert_eq!(done.buckets.len(), 2);
     assert!(engine.authenticate_caller(done.secret.expose()).await.is_ok());
-    let error = engine.set_up(set_up).await.unwrap_err();
+    let error = engine.setup(setup).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
 }

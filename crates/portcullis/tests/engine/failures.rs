@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis::store::{MemoryStore, Store};
 use portcullis::{
-    AuthorizationUpdate, Credentials, ErrorKind, Name, NewApiToken, Permission, Principal, SetUp,
+    AuthorizationUpdate, Credentials, ErrorKind, Name, NewApiToken, Permission, Principal, Setup,
     Status, presets,
 };
 use portcullis_testkit::{Call, Fault, Method};
@@ -108,8 +108,8 @@ async fn a_set_up_of_which_nobody_knows_shows_its_token() {
     let forgetful = failing(&store, commits, Fault::AnswerLost);
     let engine = builder(forgetful).build().await.unwrap();
     let name = |text| Name::new(text).unwrap();
-    let set_up = SetUp { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
-    let done = engine.set_up(set_up).await.unwrap();
+    let setup = Setup { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
+    let done = engine.setup(setup).await.unwrap();
     let caller = engine.authenticate_caller(done.secret.expose()).await.unwrap();
     assert_eq!(caller.user(), done.user.id);
 }

@@ -154,7 +154,7 @@ fn as_json(permission: &Permission) -> serde_json::Value {
 
 /// "Who can write this bucket?" has everybody in it whom a check lets write it, and nobody else.
 #[test]
-fn a_reverse_look_up_agrees_with_the_check() {
+fn a_reverse_lookup_agrees_with_the_check() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let worlds = prop::collection::vec(prop::collection::vec(permissions(), 0..6), 0..25);
     let requests = prop::collection::vec(permissions(), 1..30);
@@ -177,7 +177,7 @@ fn a_reverse_look_up_agrees_with_the_check() {
                 .filter(|(_, set)| set.check(asked.action, &asked.resource).is_allowed());
             let may: Vec<_> = may.map(|(id, _)| *id).collect();
             prop_assert_eq!(&listed, &may, "{}", asked);
-            // And the other way round: of each one what the look-up says is what a check says.
+            // And the other way round: of each one what the lookup says is what a check says.
             for (id, set) in &sets {
                 prop_assert_eq!(listed.contains(id), set.allows(&asked), "{} {}", id, asked);
             }

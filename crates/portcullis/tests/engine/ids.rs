@@ -156,8 +156,8 @@ async fn an_engine_works_whatever_its_clock_is_set_to() {
         assert_eq!(first.created_at, time);
         let read = world.engine.authorization(first.id).await.unwrap().unwrap();
         assert_eq!(read.created_at, time, "written and read again");
-        world.log_in("first", "first-password").await.unwrap();
-        world.log_in("first", "wrong-password").await.unwrap_err();
+        world.login("first", "first-password").await.unwrap();
+        world.login("first", "wrong-password").await.unwrap_err();
         let update = AuthorizationUpdate::description("changed");
         let updated = world.engine.update_authorization(first.id, update).await.unwrap();
         assert_eq!(updated.updated_at, time);

@@ -1,4 +1,4 @@
-//! Changes and log-ins at the same time have some order in which each answer is right.
+//! Changes and logins at the same time have some order in which each answer is right.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ enum Operation {
     Switch(bool),
     /// Grants to write, or to read only.
     Grant(bool),
-    LogIn(usize),
+    Login(usize),
 }
 
 /// Whether somebody was let in, and whether they may write. Changes answer nothing.
@@ -42,7 +42,7 @@ impl Credential {
             Operation::SetPassword(password) => (Self { password, ..self }, None),
             Operation::Switch(active) => (Self { active, ..self }, None),
             Operation::Grant(writes) => (Self { writes, ..self }, None),
-            Operation::LogIn(password) => {
+            Operation::Login(password) => {
                 let let_in = self.active && self.password == password;
                 (self, let_in.then_some(self.writes))
             }
@@ -79,8 +79,8 @@ fn is_linearizable(credential: Credential, left: &[Done]) -> bool {
 fn the_judge_knows_what_is_wrong() {
     let done = |operation, answer, began, ended| Done { operation, answer, began, ended };
     let set = done(Operation::SetPassword(1), None, 1, 4);
-    let old = |began, ended| done(Operation::LogIn(0), Some(true), began, ended);
-    let new = |began, ended| done(Operation::LogIn(1), Some(true), began, ended);
+    let old = |began, ended| done(Operation::Login(0), Some(true), began, ended);
+    let new = |began, ended| done(Operation::Login(1), Some(true), began, ended);
     let begin = Credential::BEGIN;
     assert!(is_linearizable(begin, &[set, old(2, 3), new(5, 6)]));
     assert!(is_linearizable(begin, &[set, new(2, 3)]));
@@ -107,7 +107,7 @@ impl Dice {
             0 => Operation::SetPassword(password),
             1 => Operation::Switch(self.below(3) > 0),
             2 => Operation::Grant(self.below(2) > 0),
-            _ => Operation::LogIn(password),
+            _ => Operation::Login(password),
         }
     }
 }
@@ -144,7 +144,7 @@ impl Subject {
                 let action = if writes { Permission::write } else { Permission::read };
                 engine.set_permissions(id, vec![action(self.bucket)]).await.unwrap();
             }
-            Operation::LogIn(number) => {
+            Operation::Login(number) => {
                 let credentials = Credentials::password("telegraf", PASSWORDS[number]);
                 return match engine.authenticate(credentials).await {
                     Ok(principal) => {
@@ -181,7 +181,7 @@ async fn answers_under_concurrency_are_those_of_some_order() {
             subject.ask(operation).await;
         }
         if round % 2 == 0 {
-            subject.ask(Operation::LogIn(0)).await.unwrap();
+            subject.ask(Operation::Login(0)).await.unwrap();
         }
         let barrier = Arc::new(Barrier::new(TASKS));
         let tasks = (0..TASKS as u64).map(|task| {
@@ -202,8 +202,8 @@ async fn answers_under_concurrency_are_those_of_some_order() {
             history.extend(task.await.unwrap());
         }
         assert!(is_linearizable(Credential::BEGIN, &history), "round {round}: {history:#?}");
-        let log_ins = history.iter().filter(|done| matches!(done.operation, Operation::LogIn(_)));
-        for done in log_ins {
+        let logins = history.iter().filter(|done| matches!(done.operation, Operation::Login(_)));
+        for done in logins {
             if done.answer.is_some() { let_in += 1 } else { refused += 1 }
         }
     }

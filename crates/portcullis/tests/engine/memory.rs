@@ -121,24 +121,24 @@ impl World {
         let id = other.create_authorization(new.for_user(user.id)).await.unwrap().id;
         other.set_password(id, PASSWORD).await.unwrap();
         let world = Self { engine, other, store, feed, clock, counts, org, user, bucket, id };
-        world.log_in(PASSWORD).await.unwrap();
+        world.login(PASSWORD).await.unwrap();
         world.counts.reset();
         world
     }
 
-    async fn log_in(&self, password: &str) -> Result<Principal, Error> {
+    async fn login(&self, password: &str) -> Result<Principal, Error> {
         self.engine.authenticate(Credentials::password("telegraf", password)).await
     }
 
     async fn refusal(&self, password: &str) -> Refusal {
-        self.log_in(password).await.unwrap_err().refusal().unwrap()
+        self.login(password).await.unwrap_err().refusal().unwrap()
     }
 
-    /// What a log-in with the right password costs: reads of the store, and hashes.
+    /// What a login with the right password costs: reads of the store, and hashes.
     async fn cost(&self) -> (u64, u64) {
         let reads = self.counts.of(Method::Get) + self.counts.of(Method::List);
         let hashes = self.engine.hash_pool().computations();
-        self.log_in(PASSWORD).await.unwrap();
+        self.login(PASSWORD).await.unwrap();
         let reads_after = self.counts.of(Method::Get) + self.counts.of(Method::List);
         (reads_after - reads, self.engine.hash_pool().computations() - hashes)
     }
@@ -171,7 +171,7 @@ async fn who_is_known_costs_no_read_and_no_hash() {
         assert_eq!(world.cost().await, (0, 0));
     }
     let write = Resource::bucket(world.org.id, world.bucket.id);
-    let principal = world.log_in(PASSWORD).await.unwrap();
+    let principal = world.login(PASSWORD).await.unwrap();
     assert!(principal.check(portcullis::Action::Write, &write).is_allowed());
     assert_eq!(world.refusal("another-password").await, Refusal::WrongPassword);
     assert_eq!(world.cost().await, (0, 0), "a wrong password drove out the right one");
@@ -213,7 +213,7 @@ async fn a_record_that_was_edited_by_hand_counts_although_its_revision_is_the_sa
         world.heard(|feed| _ = feed.announce([(Kind::Authorization, id)])).await;
         let write = Resource::bucket(world.org.id, world.bucket.id);
         let may = world
-            .log_in(PASSWORD)
+            .login(PASSWORD)
             .await
             .is_ok_and(|principal| principal.check(portcullis::Action::Write, &write).is_allowed());
         assert!(!may);
@@ -232,18 +232,18 @@ async fn a_resync_costs_one_read_each_and_no_hash() {
         world.engine.set_password(id, PASSWORD).await.unwrap();
         ids.push(id);
     }
-    let log_in = async |number: usize| {
+    let login = async |number: usize| {
         let username = format!("agent-{number}");
         world.engine.authenticate(Credentials::password(&username, PASSWORD)).await.unwrap();
     };
     for number in 0..10 {
-        log_in(number).await;
+        login(number).await;
     }
     world.heard(|feed| feed.resync(1)).await;
     world.counts.reset();
     let hashes = world.engine.hash_pool().computations();
     for number in 0..10 {
-        log_in(number).await;
+        login(number).await;
     }
     assert_eq!(world.engine.hash_pool().computations(), hashes);
     // The user and the org that they share are read once.
@@ -276,10 +276,10 @@ async fn what_others_change_counts_within_the_staleness_that_is_allowed() {
     world.other.set_password(world.id, "a-new-password").await.unwrap();
     // Nobody has told, and no more time has passed than may.
     world.clock.pass(2 * SECOND);
-    assert!(world.log_in(PASSWORD).await.is_ok());
+    assert!(world.login(PASSWORD).await.is_ok());
     world.clock.pass(Duration::from_millis(1));
     assert_eq!(world.refusal(PASSWORD).await, Refusal::WrongPassword);
-    assert!(world.log_in("a-new-password").await.is_ok());
+    assert!(world.login("a-new-password").await.is_ok());
     assert_eq!(world.refusal(PASSWORD).await, Refusal::WrongPassword);
 }
 
@@ -288,9 +288,9 @@ async fn without_a_store_nobody_is_let_in_once_what_is_known_is_too_old() {
     let world = World::new().await;
     world.store.close().await.unwrap();
     world.clock.pass(2 * SECOND);
-    assert!(world.log_in(PASSWORD).await.is_ok());
+    assert!(world.login(PASSWORD).await.is_ok());
     world.clock.pass(SECOND);
-    let error = world.log_in(PASSWORD).await.unwrap_err();
+    let error = world.login(PASSWORD).await.unwrap_err();
     assert_eq!((error.kind(), error.refusal()), (portcullis::ErrorKind::Unavailable, None));
 }
 
@@ -314,7 +314,7 @@ async fn permissions_that_were_replaced_count_at_once() {
     let bucket = Resource::bucket(world.org.id, world.bucket.id);
     let read = vec![Permission::read(bucket)];
     world.engine.set_permissions(world.id, read).await.unwrap();
-    let principal = world.log_in(PASSWORD).await.unwrap();
+    let principal = world.login(PASSWORD).await.unwrap();
     assert!(!principal.check(portcullis::Action::Write, &bucket).is_allowed());
 }
 
@@ -360,16 +360,16 @@ async fn an_api_token_is_known_and_forgotten_like_a_password() {
 async fn a_bucket_is_known_by_its_name_until_a_bucket_changes() {
     let world = World::new().await;
     let (org, bucket) = (world.org.id, world.bucket.id);
-    let named = async |name| world.engine.bucket_named(org, name).await.unwrap();
+    let named = async |name| world.engine.bucket_id(org, name).await.unwrap();
     assert_eq!(named("telemetry").await, Some(bucket));
     world.counts.reset();
     assert_eq!(named("telemetry").await, Some(bucket));
     assert_eq!(world.counts.of(Method::Get), 0);
     assert_eq!(named("Telemetry").await, None);
-    let by_id = world.engine.bucket_named(org, &bucket.to_string()).await.unwrap();
+    let by_id = world.engine.bucket_id(org, &bucket.to_string()).await.unwrap();
     assert_eq!(by_id, None, "an id is only a name here");
     let elsewhere = OrgId::from_u64(99);
-    assert_eq!(world.engine.bucket_named(elsewhere, "telemetry").await.unwrap(), None);
+    assert_eq!(world.engine.bucket_id(elsewhere, "telemetry").await.unwrap(), None);
     world.engine.delete_bucket(bucket).await.unwrap();
     assert_eq!(named("telemetry").await, None);
     let again = world.engine.create_bucket(org, name("telemetry")).await.unwrap().id;
@@ -468,10 +468,10 @@ async fn what_a_host_forgot_to_tell_counts_when_the_time_to_live_ends() {
     assert!(!works().await);
     off.store(0, Ordering::SeqCst);
     assert!(!works().await);
-    engine.forget_user(user);
+    engine.invalidate_user(user);
     assert!(works().await);
     off.store(1, Ordering::SeqCst);
-    engine.forget_user(user);
+    engine.invalidate_user(user);
     assert!(!works().await);
 }
 
@@ -493,16 +493,16 @@ async fn who_logs_in_at_once_with_the_same_password_shares_one_hash() {
     let engine = builder(Arc::clone(&world.store)).hash_params(dear).build().await.unwrap();
     let new = "a-dear-password";
     engine.set_password(world.id, new).await.unwrap();
-    let log_in = |password| {
+    let login = |password| {
         let engine = engine.clone();
         async move { engine.authenticate(Credentials::password("telegraf", password)).await.is_ok() }
     };
-    let right = (0..100).map(|_| log_in(new));
+    let right = (0..100).map(|_| login(new));
     let all = futures_util::future::join_all(right).await;
     assert!(all.into_iter().all(|let_in| let_in));
     assert_eq!(engine.hash_pool().computations(), 2, "one to set it, one to verify it");
     // Another password is another computation.
-    let wrong = futures_util::future::join_all((0..100).map(|_| log_in("another-password"))).await;
+    let wrong = futures_util::future::join_all((0..100).map(|_| login("another-password"))).await;
     assert!(wrong.into_iter().all(|let_in| !let_in));
     assert_eq!(engine.hash_pool().computations(), 3);
 }
@@ -539,21 +539,21 @@ mod rehash {
     }
 
     #[tokio::test]
-    async fn bcrypt_is_replaced_at_log_in_and_nothing_else_changes() {
+    async fn bcrypt_is_replaced_at_login_and_nothing_else_changes() {
         let world = with_bcrypt().await;
         let engine = builder(Arc::clone(&world.store)).build().await.unwrap();
-        let log_in = async || {
+        let login = async || {
             engine.authenticate(Credentials::password("telegraf", "secret-pass-1")).await.unwrap()
         };
         let before = world.stored().await;
-        log_in().await;
+        login().await;
         let mut after = replaced(&world).await;
         let hash = after.password_hash.clone().unwrap();
         assert!(hash.expose().starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{}", hash.expose());
         after.password_hash.clone_from(&before.password_hash);
         assert_eq!(after, before);
         // Two were computed: to verify and to replace. The new one is known.
-        log_in().await;
+        login().await;
         assert_eq!(engine.hash_pool().computations(), 2);
     }
 
@@ -574,7 +574,7 @@ mod rehash {
     async fn a_hash_stays_where_replacing_was_switched_off() {
         let world = with_bcrypt().await;
         let engine =
-            builder(Arc::clone(&world.store)).rehash_at_log_in(false).build().await.unwrap();
+            builder(Arc::clone(&world.store)).rehash_on_login(false).build().await.unwrap();
         engine.authenticate(Credentials::password("telegraf", "secret-pass-1")).await.unwrap();
         for _ in 0..100 {
             tokio::task::yield_now().await;
@@ -588,7 +588,7 @@ mod rehash {
         for round in 0..200 {
             let world = with_bcrypt().await;
             let engine = builder(Arc::clone(&world.store)).build().await.unwrap();
-            let log_in = async {
+            let login = async {
                 let old = Credentials::password("telegraf", "secret-pass-1");
                 let _ = engine.authenticate(old).await;
             };
@@ -598,7 +598,7 @@ mod rehash {
                 }
                 engine.set_password(world.id, "a-new-password").await.unwrap();
             };
-            tokio::join!(log_in, set);
+            tokio::join!(login, set);
             for password in ["secret-pass-1", "a-new-password"] {
                 let let_in = engine.authenticate(Credentials::password("telegraf", password)).await;
                 assert_eq!(let_in.is_ok(), password == "a-new-password", "round {round}");

@@ -96,13 +96,13 @@ async fn an_old_password_never_works_once_the_change_has_returned() {
         let new = format!("password-{round}");
         let racing = {
             let (world, old) = (Arc::clone(&world), old.clone());
-            tokio::spawn(async move { world.log_in("telegraf", &old).await.is_ok() })
+            tokio::spawn(async move { world.login("telegraf", &old).await.is_ok() })
         };
         world.engine.set_password(id, &new).await.unwrap();
-        assert!(world.log_in("telegraf", &old).await.is_err());
-        assert!(world.log_in("telegraf", &new).await.is_ok());
+        assert!(world.login("telegraf", &old).await.is_err());
+        assert!(world.login("telegraf", &new).await.is_ok());
         racing.await.unwrap();
-        assert!(world.log_in("telegraf", &old).await.is_err());
+        assert!(world.login("telegraf", &old).await.is_err());
         old = new;
     }
 }

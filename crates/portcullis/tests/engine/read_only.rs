@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis::snapshot::Snapshot;
 use portcullis::{
-    AuthorizationUpdate, Credentials, ErrorKind, NewApiToken, Permission, SetUp, Status, presets,
+    AuthorizationUpdate, Credentials, ErrorKind, NewApiToken, Permission, Setup, Status, presets,
 };
 use portcullis_testkit::{Call, Counts, Fault, InstrumentedStore, Method};
 
@@ -21,7 +21,7 @@ async fn a_read_only_engine_lets_in_and_refuses_every_change() {
         description: String::new(),
     };
     let (api_token, secret) = world.engine.create_api_token(token.clone()).await.unwrap();
-    // A hash that a log-in would replace: `secret-pass-1`, with bcrypt of cost 4.
+    // A hash that a login would replace: `secret-pass-1`, with bcrypt of cost 4.
     let weak = format!(
         r#"{{"type":"authorization","id":"0000000000000007","token":"weak","orgID":"{}","userID":"{}","status":"active","description":"","permissions":[],"passwordHash":"$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6","createdAt":"2020-01-01T00:00:00Z","updatedAt":"2020-01-01T00:00:00Z"}}"#,
         world.org.id, world.user.id
@@ -49,7 +49,7 @@ async fn a_read_only_engine_lets_in_and_refuses_every_change() {
     let off = Status::Inactive;
     let (org, user, bucket) = (world.org.id, world.user.id, world.bucket.id);
     let grant = vec![Permission::read(world.resource())];
-    let set_up = SetUp { org: name("x"), user: name("x"), buckets: Vec::new() };
+    let setup = Setup { org: name("x"), user: name("x"), buckets: Vec::new() };
     let outcomes = [
         engine.create_authorization(world.new_authorization("new")).await.map(drop),
         engine.update_authorization(id, AuthorizationUpdate::status(off)).await.map(drop),
@@ -72,7 +72,7 @@ async fn a_read_only_engine_lets_in_and_refuses_every_change() {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{number}: {error}");
         assert_eq!(error.message(), "read-only: nothing can be changed here now", "{number}");
     }
-    assert_eq!(engine.set_up(set_up).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(engine.setup(setup).await.unwrap_err().kind(), ErrorKind::Conflict);
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

@@ -44,7 +44,7 @@ async fn what_is_exported_comes_back_and_changes_nothing_a_second_time() {
     assert_eq!(fresh.engine.import(snapshot.clone(), false).await.unwrap(), 6);
     assert_eq!(export(&fresh).await, text);
     assert_eq!(fresh.engine.import(snapshot, false).await.unwrap(), 0);
-    assert!(fresh.log_in("telegraf", "telegraf-password").await.is_ok());
+    assert!(fresh.login("telegraf", "telegraf-password").await.is_ok());
     assert!(fresh.engine.authenticate_caller(secret.expose()).await.is_ok());
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn cheap_hashing() -> HashPoolConfig {
 }
 
 pub(crate) fn builder(store: Arc<dyn Store>) -> EngineBuilder {
-    Engine::builder_on(store).hashing(cheap_hashing())
+    Engine::builder(store).hashing(cheap_hashing())
 }
 
 /// An engine, and the things that authorizations refer to.
@@ -75,7 +75,7 @@ impl World {
         authorization
     }
 
-    pub(crate) async fn log_in(&self, username: &str, password: &str) -> Result<Principal, Error> {
+    pub(crate) async fn login(&self, username: &str, password: &str) -> Result<Principal, Error> {
         self.engine.authenticate(Credentials::password(username, password)).await
     }
 }

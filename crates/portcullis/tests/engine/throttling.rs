@@ -12,7 +12,7 @@ use crate::support::{HandClock, Salts, World, cheap_hashing};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What came of a log-in.
+/// What came of a login.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Outcome {
     LetIn,
@@ -188,7 +188,7 @@ async fn other_spellings_of_a_name_are_no_further_tries_at_it() {
 
 #[tokio::test]
 async fn a_flood_from_one_source_does_not_lock_the_owner_out_for_ever() {
-    // Nothing is remembered of a password, so that each log-in counts as the first.
+    // Nothing is remembered of a password, so that each login counts as the first.
     let door = Door::with(|builder| builder.cache(CacheConfig::off())).await;
     let flood = async |ticks: u32| {
         for number in 0..ticks {

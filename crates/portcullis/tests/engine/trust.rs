@@ -92,19 +92,19 @@ impl World {
         world
     }
 
-    async fn log_in(&self, password: &str) -> Result<Principal, Error> {
+    async fn login(&self, password: &str) -> Result<Principal, Error> {
         self.engine.authenticate(Credentials::password("telegraf", password)).await
     }
 
     async fn bucket_id(&self) -> Result<Option<portcullis::BucketId>, Error> {
-        self.engine.bucket_named(self.org.id, "telemetry").await
+        self.engine.bucket_id(self.org.id, "telemetry").await
     }
 
     /// Whoever is known: with a password, with an API token as password, with an API token.
     async fn everybody(&self) -> [Result<Principal, Error>; 3] {
         let secret = self.secret.expose();
         [
-            self.log_in(PASSWORD).await,
+            self.login(PASSWORD).await,
             self.engine.authenticate(Credentials::password("nobody", secret)).await,
             self.engine.authenticate(Credentials::token(secret)).await,
         ]
@@ -135,7 +135,7 @@ impl World {
     }
 
     async fn assert_unavailable(&self, what: &str) {
-        let error = self.log_in(PASSWORD).await.unwrap_err();
+        let error = self.login(PASSWORD).await.unwrap_err();
         assert_eq!((error.kind(), error.refusal()), (ErrorKind::Unavailable, None), "{what}");
     }
 }
@@ -228,21 +228,21 @@ async fn grace_is_for_those_who_are_known_with_the_right_secret() {
     // And what is answered without waiting rests on the feed alone.
     let right = Credentials::password("telegraf", PASSWORD);
     assert!(world.engine.authenticate_known(right, None).is_none());
-    let other = world.engine.bucket_named(world.org.id, "another").await;
+    let other = world.engine.bucket_id(world.org.id, "another").await;
     assert_eq!(other.unwrap_err().kind(), ErrorKind::Unavailable);
-    world.log_in(PASSWORD).await.unwrap();
+    world.login(PASSWORD).await.unwrap();
 }
 
 #[tokio::test]
 async fn the_store_counts_as_soon_as_it_answers() {
     let world = World::new().await;
     world.outage();
-    world.log_in(PASSWORD).await.unwrap();
+    world.login(PASSWORD).await.unwrap();
     let off = AuthorizationUpdate::status(Status::Inactive);
     world.other.update_authorization(world.telegraf.id, off).await.unwrap();
-    world.log_in(PASSWORD).await.unwrap();
+    world.login(PASSWORD).await.unwrap();
     world.faults.reset();
-    let refused = world.log_in(PASSWORD).await.unwrap_err();
+    let refused = world.login(PASSWORD).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unauthorized);
     assert_eq!(world.engine.trust_state(), TrustState::Stale);
     // And stays so when it does not answer again.
@@ -333,22 +333,22 @@ async fn what_the_feed_has_told_never_works_again_in_grace() {
 
 /// The feed has told nothing, but somebody was refused or let in by what was read.
 #[tokio::test]
-async fn what_a_log_in_has_found_out_counts_in_grace() {
+async fn what_a_login_has_found_out_counts_in_grace() {
     for found in 0..4 {
         let world = World::new().await;
         world.clock.pass(3 * SECOND);
         match found {
             0 => {
                 world.other.set_password(world.telegraf.id, "a-new-password").await.unwrap();
-                world.log_in(PASSWORD).await.unwrap_err();
+                world.login(PASSWORD).await.unwrap_err();
             }
             1 => {
                 world.other.set_password(world.telegraf.id, "a-new-password").await.unwrap();
-                world.log_in("a-new-password").await.unwrap();
+                world.login("a-new-password").await.unwrap();
             }
             2 => {
                 world.other.delete_authorization(world.telegraf.id).await.unwrap();
-                world.log_in(PASSWORD).await.unwrap_err();
+                world.login(PASSWORD).await.unwrap_err();
             }
             _ => {
                 world.other.set_user_status(world.user.id, Status::Inactive).await.unwrap();
@@ -403,7 +403,7 @@ async fn a_change_while_the_store_is_waited_for_counts() {
         world.engine.set_password(world.telegraf.id, "a-new-password").await.unwrap();
         gate.open();
     };
-    let (outcome, ()) = tokio::join!(world.log_in(PASSWORD), change);
+    let (outcome, ()) = tokio::join!(world.login(PASSWORD), change);
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
@@ -418,13 +418,13 @@ async fn a_password_that_was_changed_here_is_refused_from_then_on_however_the_st
             world.faults.fail(Call::nth_of(Method::Get, call + 1), Fault::Unavailable);
         }
         let changed = Arc::new(AtomicBool::new(false));
-        let log_ins: Vec<_> = (0..3)
+        let logins: Vec<_> = (0..3)
             .map(|_| {
                 let (world, changed) = (Arc::clone(&world), Arc::clone(&changed));
                 tokio::spawn(async move {
                     for _ in 0..100 {
                         let is_changed = changed.load(Ordering::SeqCst);
-                        let outcome = world.log_in(PASSWORD).await;
+                        let outcome = world.login(PASSWORD).await;
                         assert!(!is_changed || outcome.is_err(), "let in after the change");
                     }
                 })
@@ -438,10 +438,10 @@ async fn a_password_that_was_changed_here_is_refused_from_then_on_however_the_st
             }
         }
         changed.store(true, Ordering::SeqCst);
-        for log_in in log_ins {
-            log_in.await.unwrap();
+        for login in logins {
+            login.await.unwrap();
         }
-        assert!(world.log_in(PASSWORD).await.is_err());
+        assert!(world.login(PASSWORD).await.is_err());
     }
 }
 
@@ -454,7 +454,7 @@ async fn a_store_that_hangs_holds_up_only_some_of_those_who_are_known() {
     let _gate = world.faults.hold(Call::nth_of(Method::Get, 1).and_later());
     let waited = async || {
         let began = Instant::now();
-        world.log_in(PASSWORD).await.unwrap();
+        world.login(PASSWORD).await.unwrap();
         began.elapsed()
     };
     assert!(waited().await >= SECOND);
@@ -587,11 +587,10 @@ mod host_directory {
         let new = NewAuthorization::new(Username::new("telegraf").unwrap(), world.org.id, grant);
         let id = engine.create_authorization(new.for_user(world.user.id)).await.unwrap().id;
         engine.set_password(id, PASSWORD).await.unwrap();
-        let log_in =
-            async || engine.authenticate(Credentials::password("telegraf", PASSWORD)).await;
-        let bucket = async || engine.bucket_named(world.org.id, "telemetry").await;
+        let login = async || engine.authenticate(Credentials::password("telegraf", PASSWORD)).await;
+        let bucket = async || engine.bucket_id(world.org.id, "telemetry").await;
         clock.pass(SECOND);
-        log_in().await.unwrap();
+        login().await.unwrap();
         bucket().await.unwrap();
         feed.fresh(clock.instant());
         for _ in 0..50 {
@@ -600,10 +599,10 @@ mod host_directory {
         clock.pass(3 * SECOND);
 
         is_gone.store(true, Ordering::SeqCst);
-        assert_eq!(log_in().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(login().await.unwrap_err().kind(), ErrorKind::Unavailable);
         assert_eq!(bucket().await.unwrap_err().kind(), ErrorKind::Unavailable);
         // The record itself cannot be read: that is one.
         faults.fail(Call::nth(1).and_later(), Fault::Unavailable);
-        log_in().await.unwrap();
+        login().await.unwrap();
     }
 }

@@ -43,19 +43,19 @@ where
     let world = World::with(settings).await;
     let authorization = world.with_password("telegraf").await;
     salts.shut(true);
-    let mut before_it = Box::pin(world.log_in("unknown", "whatever"));
+    let mut before_it = Box::pin(world.login("unknown", "whatever"));
     assert!(poll!(&mut before_it).is_pending());
     salts.wait_until_waiting(1);
-    let mut log_in = Box::pin(world.log_in("telegraf", PASSWORD));
+    let mut login = Box::pin(world.login("telegraf", PASSWORD));
     while world.engine.hash_pool().waiting() == 0 {
-        assert!(poll!(&mut log_in).is_pending());
+        assert!(poll!(&mut login).is_pending());
         tokio::task::yield_now().await;
     }
     // When this returns, the credential as it was lets nothing in any more.
     revoke(world.engine.clone(), authorization).await;
     salts.shut(false);
     before_it.await.unwrap_err();
-    log_in.await
+    login.await
 }
 
 #[tokio::test]
@@ -139,13 +139,13 @@ async fn a_flood_of_guesses_takes_no_place_from_right_passwords() {
     for name in &names {
         world.with_password(name).await;
     }
-    let log_in = |name: String, password: String, source| {
+    let login = |name: String, password: String, source| {
         let engine = world.engine.clone();
         async move { engine.authenticate_from(Credentials::password(&name, &password), source).await }
     };
     salts.shut(true);
     let guesses = (0..960).map(|number| {
-        let guess = log_in(format!("name-{number}"), "guess".to_owned(), attacker(number % 16));
+        let guess = login(format!("name-{number}"), "guess".to_owned(), attacker(number % 16));
         let mut guess = Box::pin(guess);
         async move {
             let _ = (&mut guess).await;
@@ -155,7 +155,7 @@ async fn a_flood_of_guesses_takes_no_place_from_right_passwords() {
     assert!(poll!(&mut guesses).is_pending());
     let right = names.iter().enumerate().map(|(number, name)| {
         let source = address(&format!("198.51.100.{number}"));
-        log_in(name.clone(), format!("{name}-password"), source)
+        login(name.clone(), format!("{name}-password"), source)
     });
     let mut right = Box::pin(join_all(right));
     assert!(poll!(&mut right).is_pending());
@@ -276,15 +276,15 @@ async fn new_passwords_of_one_caller_leave_half_of_the_hashes_to_logins() {
     for change in &mut changes {
         assert!(poll!(change).is_pending());
     }
-    let log_ins = agents.iter().map(|agent| {
+    let logins = agents.iter().map(|agent| {
         let world = &world;
-        async move { world.log_in(agent, &format!("{agent}-password")).await }
+        async move { world.login(agent, &format!("{agent}-password")).await }
     });
-    let mut log_ins = Box::pin(join_all(log_ins));
-    assert!(poll!(&mut log_ins).is_pending());
+    let mut logins = Box::pin(join_all(logins));
+    assert!(poll!(&mut logins).is_pending());
     let before = world.engine.hash_pool().computations();
     salts.shut(false);
-    for outcome in log_ins.await {
+    for outcome in logins.await {
         outcome.unwrap();
     }
     let computed = world.engine.hash_pool().computations() - before;
@@ -300,20 +300,20 @@ async fn what_waits_too_long_is_told_when_to_come_again_and_not_that_it_is_wrong
     let world = World::with(settings).await;
     world.with_password("telegraf").await;
     salts.shut(true);
-    let mut before_it = Box::pin(world.log_in("unknown", "whatever"));
+    let mut before_it = Box::pin(world.login("unknown", "whatever"));
     assert!(matches!(poll!(&mut before_it), Poll::Pending));
     salts.wait_until_waiting(1);
-    let error = world.log_in("telegraf", PASSWORD).await.unwrap_err();
+    let error = world.login("telegraf", PASSWORD).await.unwrap_err();
     assert_eq!((error.kind(), error.refusal()), (ErrorKind::Unavailable, None));
     assert!(error.retry_after().is_some());
     salts.shut(false);
     // It was not counted as a failure, however often.
     for _ in 0..20 {
-        world.log_in("telegraf", PASSWORD).await.unwrap();
+        world.login("telegraf", PASSWORD).await.unwrap();
     }
 }
 
-/// A client or proxy with a time-out that is shorter than a hash does not lock itself out.
+/// A client or proxy with a timeout that is shorter than a hash does not lock itself out.
 #[tokio::test]
 async fn right_passwords_whose_clients_leave_are_not_counted_as_failures() {
     let mut hashing = cheap_hashing();
@@ -326,12 +326,12 @@ async fn right_passwords_whose_clients_leave_are_not_counted_as_failures() {
         let source = attacker(0);
         let credentials = Credentials::password("telegraf", PASSWORD);
         // The cache must not answer: nothing was kept of those before.
-        let mut log_in = Box::pin(world.engine.authenticate_from(credentials, source));
+        let mut login = Box::pin(world.engine.authenticate_from(credentials, source));
         while world.engine.hash_pool().computations() == before {
-            assert!(poll!(&mut log_in).is_pending(), "{number}");
+            assert!(poll!(&mut login).is_pending(), "{number}");
             tokio::task::yield_now().await;
         }
-        drop(log_in);
+        drop(login);
         while world.engine.hash_pool().waiting() > 0 {
             tokio::task::yield_now().await;
         }

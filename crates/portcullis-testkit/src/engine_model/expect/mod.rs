@@ -2,7 +2,7 @@
 
 mod import;
 mod list;
-mod log_in;
+mod login;
 
 use portcullis::ErrorKind::{self, Conflict, Forbidden, Invalid, NotFound, Unauthorized};
 use portcullis::{
@@ -163,7 +163,7 @@ impl State {
                 }
             },
             Action::Authenticate { username, password } => {
-                self.check_log_in(username, password, answer)
+                self.check_login(username, password, answer)
             }
             Action::AuthenticateToken { secret } => match self.by_secret(secret.as_bytes()) {
                 Some(token) => self.check_token(token, answer),

@@ -43,7 +43,7 @@ impl Entity for Authorization {
         UniqueKey::new(self.username.as_str())
     }
 
-    // Without a copy: every list and every log-in asks for it.
+    // Without a copy: every list and every login asks for it.
     fn has_unique_key(&self, key: &UniqueKey) -> bool {
         self.username.as_str() == key.as_str()
     }

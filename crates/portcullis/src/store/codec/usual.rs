@@ -1,7 +1,7 @@
 //! Reading the JSON of authorizations that core has written: every member is in its place, and there
 //! is nothing to search for.
 //!
-//! Lists and log-ins read little else, and most of what it takes to read a record would be a parser
+//! Lists and logins read little else, and most of what it takes to read a record would be a parser
 //! of JSON finding out what is known beforehand.
 
 use std::str::FromStr;

@@ -45,7 +45,7 @@ impl MemoryStore {
     /// [`RandomUnavailable`] when there is no randomness for its incarnation.
     pub fn new() -> Result<Self, RandomUnavailable> {
         let incarnation = Position::new_incarnation(&SystemRandom)?;
-        Ok(Self { tables: RwLock::default(), feed: Feed::of_single_process(incarnation) })
+        Ok(Self { tables: RwLock::default(), feed: Feed::single_process(incarnation) })
     }
 
     fn read(&self) -> Result<RwLockReadGuard<'_, Tables>, StoreError> {

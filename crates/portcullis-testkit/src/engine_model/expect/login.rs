@@ -30,7 +30,7 @@ impl State {
     }
 
     /// "Logging in", the six lines of the decision.
-    pub(super) fn check_log_in(
+    pub(super) fn check_login(
         &self,
         username: &str,
         password: &[u8],

@@ -10,7 +10,7 @@ use crate::{
 
 /// What to set up.
 #[derive(Clone, Debug)]
-pub struct SetUp {
+pub struct Setup {
     /// Name of the first org.
     pub org: Name,
     /// Name of the first user.
@@ -22,7 +22,7 @@ pub struct SetUp {
 /// What was set up.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct SetUpDone {
+pub struct SetupDone {
     /// The first org.
     pub org: Org,
     /// The first user.
@@ -43,8 +43,8 @@ impl Engine {
     /// [`ErrorKind::Conflict`] when there is an org, a user, an API token or an authorization, or
     /// when two buckets have the same name; [`ErrorKind::Invalid`] when the engine has a directory
     /// of the host's; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
-    pub async fn set_up(&self, set_up: SetUp) -> Result<SetUpDone, Error> {
-        let name = set_up.org.clone();
+    pub async fn setup(&self, setup: Setup) -> Result<SetupDone, Error> {
+        let name = setup.org.clone();
         let record = AuditRecord::named(Kind::Org, name.as_str());
         let work = async {
             if !self.0.owns_directory {
@@ -53,7 +53,7 @@ impl Engine {
             if self.is_set_up().await? {
                 return Err(Error::new(ErrorKind::Conflict, "this store has been set up already"));
             }
-            let SetUp { org, user, buckets } = set_up;
+            let Setup { org, user, buckets } = setup;
             let org = Org { id: self.draw_id()?.into(), name: org, status: Status::Active };
             let user = User { id: self.draw_id()?.into(), name: user, status: Status::Active };
             let buckets = buckets
@@ -78,20 +78,20 @@ impl Engine {
                 batch.push(self.put_new(bucket)?);
             }
             batch.push(self.put_new(&token)?);
-            self.0.store.commit_or_look(batch).await.map_err(|error| match error {
+            self.0.store.commit_resolving(batch).await.map_err(|error| match error {
                 StoreError::AlreadyExists { taken: Taken::UniqueKey, kind, .. } => Error::new(
                     ErrorKind::Conflict,
                     format!("there is a {kind} of that name already"),
                 ),
                 error => error.into(),
             })?;
-            Ok(SetUpDone { org, user, buckets, token, secret })
+            Ok(SetupDone { org, user, buckets, token, secret })
         };
         self.audited(
             By::HOST,
             AuditAction::Create,
             record,
-            |made: &SetUpDone| Some(made.org.id.untyped()),
+            |made: &SetupDone| Some(made.org.id.untyped()),
             work,
         )
         .await

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A username and a password, as a request presents them.
-pub(super) struct LogIn<'a> {
+pub(super) struct Login<'a> {
     pub(super) username: &'a str,
     pub(super) password: &'a [u8],
     pub(super) mac: Mac,
@@ -74,44 +74,44 @@ impl Engine {
         self.0.trust.before_read(self.0.clock.instant())
     }
 
-    pub(super) async fn log_in(&self, log_in: LogIn<'_>) -> Result<Principal, Error> {
-        let outcome = match self.try_log_in(&log_in).await {
+    pub(super) async fn login(&self, login: Login<'_>) -> Result<Principal, Error> {
+        let outcome = match self.try_login(&login).await {
             Ok(LetIn::Revalidated(principal)) => {
                 self.0.metrics.lukewarm.increment(1);
                 return Ok(principal);
             }
             Ok(LetIn::Cold(principal)) => Ok(principal),
-            Err(failed) => match self.instead_of_failing(failed, || self.in_grace(&log_in)) {
+            Err(failed) => match self.instead_of_failing(failed, || self.in_grace(&login)) {
                 Ok(principal) => {
-                    self.report_in_grace(log_in.source, &principal);
+                    self.report_in_grace(login.source, &principal);
                     return Ok(principal);
                 }
                 Err(error) => Err(error),
             },
         };
-        if let (Err(error), Some(known)) = (&outcome, &log_in.known)
+        if let (Err(error), Some(known)) = (&outcome, &login.known)
             && error.refusal().is_some()
         {
             self.0.known.doubt(known);
         }
-        self.report_log_in(Some(log_in.username), log_in.source, &outcome);
+        self.report_login(Some(login.username), login.source, &outcome);
         outcome
     }
 
-    async fn try_log_in(&self, log_in: &LogIn<'_>) -> Result<LetIn, Failed> {
-        let attempt = self.attempt(Some(log_in.username), log_in.source);
+    async fn try_login(&self, login: &Login<'_>) -> Result<LetIn, Failed> {
+        let attempt = self.attempt(Some(login.username), login.source);
         // A password that is known to be right does not wait for what others do.
-        if log_in.known.is_some() {
-            if let Some(wait) = self.warm_wait(log_in.username, log_in.source) {
+        if login.known.is_some() {
+            if let Some(wait) = self.warm_wait(login.username, login.source) {
                 return Err(Error::throttled(wait).into());
             }
         } else if let Some(wait) = self.throttled(attempt.as_ref()) {
-            return self.token_of_a_throttled_login(log_in, wait).await.map(LetIn::Cold);
+            return self.token_of_a_throttled_login(login, wait).await.map(LetIn::Cold);
         }
-        let known = log_in.known.as_ref().and_then(Principal::memory).and_then(Memory::proof);
+        let known = login.known.as_ref().and_then(Principal::memory).and_then(Memory::proof);
         let mut progress = Progress { proof: known.copied(), verified: None };
         for _ in 0..MAX_ROUNDS {
-            let round = match self.look_at(log_in, attempt.as_ref(), &mut progress).await {
+            let round = match self.look_at(login, attempt.as_ref(), &mut progress).await {
                 Ok(round) => round,
                 Err(failed) => {
                     // The password was right, and what failed is not the login's.
@@ -124,7 +124,7 @@ impl Engine {
             let (principal, made_of, computed) = match round {
                 Round::LetIn { principal, made_of, computed } => (principal, made_of, computed),
                 Round::NoAuthorization(seen) => {
-                    let token = self.token_as_password(seen, log_in, attempt.as_ref());
+                    let token = self.token_as_password(seen, login, attempt.as_ref());
                     return token.await.map(LetIn::Cold);
                 }
             };
@@ -132,11 +132,11 @@ impl Engine {
             if computed && !self.0.known.is_current(&principal, self.moment()) {
                 continue;
             }
-            self.let_in(log_in, &principal, &progress);
+            self.let_in(login, &principal, &progress);
             let Some(authorization) = made_of else {
                 return Ok(LetIn::Revalidated(principal));
             };
-            self.rehash_if_weak(&authorization, log_in, &principal);
+            self.rehash_if_weak(&authorization, login, &principal);
             return Ok(match progress.verified {
                 Some(_) => LetIn::Cold(principal),
                 None => LetIn::Revalidated(principal),
@@ -153,21 +153,21 @@ impl Engine {
     /// Reads the authorization and says what becomes of the login.
     async fn look_at(
         &self,
-        log_in: &LogIn<'_>,
+        login: &Login<'_>,
         attempt: Option<&Attempt>,
         progress: &mut Progress,
     ) -> Result<Round, Failed> {
         let seen = self.before_read();
-        let lookup = Lookup::UniqueKey(Kind::Authorization, log_in.username);
-        let is_needed = self.in_grace(log_in).is_none();
+        let lookup = Lookup::UniqueKey(Kind::Authorization, login.username);
+        let is_needed = self.in_grace(login).is_none();
         let Some(record) = self.patiently(is_needed, self.0.store.get(lookup)).await? else {
-            if let Some(deleted) = &log_in.known {
+            if let Some(deleted) = &login.known {
                 self.0.known.doubt(deleted);
             }
             return Ok(Round::NoAuthorization(seen));
         };
         let made_of = self.0.keys.record(&record);
-        if let Some(known) = &log_in.known
+        if let Some(known) = &login.known
             && let Some(memory) = known.memory()
             && memory.made_of.is_some_and(|of| of.is(&made_of))
         {
@@ -176,7 +176,7 @@ impl Engine {
             return Ok(Round::LetIn { principal, made_of: None, computed: false });
         }
         // It is not the one that is known: no grace from here on.
-        let round = self.look_at_record(&record, made_of, seen, log_in, attempt, progress);
+        let round = self.look_at_record(&record, made_of, seen, login, attempt, progress);
         Ok(round.await?)
     }
 
@@ -201,7 +201,7 @@ impl Engine {
         record: &Record,
         made_of: Mac,
         seen: Seen,
-        log_in: &LogIn<'_>,
+        login: &Login<'_>,
         attempt: Option<&Attempt>,
         progress: &mut Progress,
     ) -> Result<Round, Error> {
@@ -210,20 +210,20 @@ impl Engine {
         let hash = match (authorization.status, &authorization.password_hash) {
             (Status::Active, Some(hash)) => hash,
             (status, _) => {
-                self.dummy_verify(log_in, attempt).await?;
+                self.dummy_verify(login, attempt).await?;
                 let inactive = !status.is_active();
                 return refuse(if inactive { Refusal::Inactive } else { Refusal::NoPassword });
             }
         };
         let hash_mac = self.0.keys.hash(hash);
-        let proof = Keys::proof(log_in.mac, hash_mac);
-        let is_proved = progress.proof.is_some_and(|proof| proof.holds(&log_in.mac, &hash_mac));
+        let proof = Keys::proof(login.mac, hash_mac);
+        let is_proved = progress.proof.is_some_and(|proof| proof.holds(&login.mac, &hash_mac));
         if !is_proved {
-            let Ok(password) = Password::new(log_in.password) else {
-                self.dummy_verify(log_in, attempt).await?;
+            let Ok(password) = Password::new(login.password) else {
+                self.dummy_verify(login, attempt).await?;
                 return refuse(Refusal::WrongPassword);
             };
-            let verified = self.verify(password.clone(), hash, proof, log_in, attempt).await?;
+            let verified = self.verify(password.clone(), hash, proof, login, attempt).await?;
             if !verified.is_right() {
                 return refuse(Refusal::WrongPassword);
             }
@@ -244,7 +244,7 @@ impl Engine {
     }
 
     /// Counts and keeps a login that is let in.
-    fn let_in(&self, log_in: &LogIn<'_>, principal: &Principal, progress: &Progress) {
+    fn let_in(&self, login: &Login<'_>, principal: &Principal, progress: &Progress) {
         if let Some(verified) = &progress.verified {
             verified.refund(self.0.clock.instant());
             // With another password than the one of an entry that grace could bring back.
@@ -252,8 +252,8 @@ impl Engine {
                 self.0.trust.found_otherwise(Kind::Authorization, id, self.moment());
             }
         }
-        if let Some(source) = log_in.source {
-            self.0.familiar.remember(log_in.username, source, self.0.clock.now());
+        if let Some(source) = login.source {
+            self.0.familiar.remember(login.username, source, self.0.clock.now());
         }
         self.0.known.keep(principal.clone());
     }
@@ -262,13 +262,13 @@ impl Engine {
     async fn token_as_password(
         &self,
         seen: Seen,
-        log_in: &LogIn<'_>,
+        login: &Login<'_>,
         attempt: Option<&Attempt>,
     ) -> Result<Principal, Failed> {
-        if let Some(token) = self.token_of_password(seen, log_in).await? {
+        if let Some(token) = self.token_of_password(seen, login).await? {
             return Ok(token);
         }
-        self.dummy_verify(log_in, attempt).await?;
+        self.dummy_verify(login, attempt).await?;
         Err(Error::refused(Refusal::UnknownUsername).into())
     }
 
@@ -277,14 +277,14 @@ impl Engine {
     pub(super) async fn token_of_password(
         &self,
         seen: Seen,
-        log_in: &LogIn<'_>,
+        login: &Login<'_>,
     ) -> Result<Option<Principal>, Failed> {
-        let Ok(secret) = std::str::from_utf8(log_in.password) else { return Ok(None) };
+        let Ok(secret) = std::str::from_utf8(login.password) else { return Ok(None) };
         let digest = TokenDigest::of(secret);
-        let is_needed = self.in_grace(log_in).is_none();
+        let is_needed = self.in_grace(login).is_none();
         let token = self.read_token(secret, digest, false, is_needed).await?;
         if token.is_some() {
-            self.0.known.keep_absent(self.0.keys.name(log_in.username.as_bytes()), seen);
+            self.0.known.keep_absent(self.0.keys.name(login.username.as_bytes()), seen);
         }
         Ok(token)
     }

@@ -7,13 +7,13 @@ use tokio::time::timeout;
 
 use super::Engine;
 use super::grace::Failed;
-use super::log_in::LogIn;
+use super::login::Login;
 use crate::cache::{KnownBy, Memory};
 use crate::store::{Kind, Lookup, StoreExt};
 use crate::{ApiToken, Error, Principal, Refusal, TokenDigest};
 
 /// An API token, as a request presents it.
-pub(super) struct TokenLogIn<'a> {
+pub(super) struct TokenLogin<'a> {
     pub(super) secret: &'a str,
     pub(super) digest: TokenDigest,
     /// Whether an inactive one is let in: a caller, which may do nothing.
@@ -30,29 +30,26 @@ pub(super) const THROTTLED_READS: usize = 4;
 const MAX_READ_WAIT: Duration = Duration::from_secs(5);
 
 impl Engine {
-    pub(super) async fn log_in_with_token(
-        &self,
-        log_in: TokenLogIn<'_>,
-    ) -> Result<Principal, Error> {
-        let outcome = match self.try_log_in_with_token(&log_in).await {
+    pub(super) async fn login_with_token(&self, login: TokenLogin<'_>) -> Result<Principal, Error> {
+        let outcome = match self.try_login_with_token(&login).await {
             Ok(principal) => Ok(principal),
-            Err(failed) => match self.instead_of_failing(failed, || self.known_token(&log_in)) {
+            Err(failed) => match self.instead_of_failing(failed, || self.known_token(&login)) {
                 Ok(principal) => {
-                    self.report_in_grace(log_in.source, &principal);
+                    self.report_in_grace(login.source, &principal);
                     return Ok(principal);
                 }
                 Err(error) => Err(error),
             },
         };
-        self.report_log_in(None, log_in.source, &outcome);
+        self.report_login(None, login.source, &outcome);
         outcome
     }
 
-    async fn try_log_in_with_token(&self, log_in: &TokenLogIn<'_>) -> Result<Principal, Failed> {
-        let attempt = self.attempt(None, log_in.source);
+    async fn try_login_with_token(&self, login: &TokenLogin<'_>) -> Result<Principal, Failed> {
+        let attempt = self.attempt(None, login.source);
         let wait = self.throttled(attempt.as_ref());
-        let is_needed = self.known_token(log_in).is_none();
-        let read = self.read_token(log_in.secret, log_in.digest, log_in.inactive_too, is_needed);
+        let is_needed = self.known_token(login).is_none();
+        let read = self.read_token(login.secret, login.digest, login.inactive_too, is_needed);
         // A right token is let in whatever others have done from the same address.
         let found = match wait {
             Some(wait) => self.throttled_read(wait, read).await?,
@@ -74,20 +71,20 @@ impl Engine {
     /// The token is looked for first, so that the time tells nothing about the username.
     pub(super) async fn token_of_a_throttled_login(
         &self,
-        log_in: &LogIn<'_>,
+        login: &Login<'_>,
         wait: Duration,
     ) -> Result<Principal, Failed> {
         let refused = || Failed::from(Error::throttled(wait));
-        let secret = std::str::from_utf8(log_in.password).map_err(|_| refused())?;
+        let secret = std::str::from_utf8(login.password).map_err(|_| refused())?;
         let digest = TokenDigest::of(secret);
         let read = self.read_token(secret, digest, false, true);
         let token = self.throttled_read(wait, read).await?.ok_or_else(refused)?;
         let seen = self.before_read();
-        let lookup = Lookup::UniqueKey(Kind::Authorization, log_in.username);
+        let lookup = Lookup::UniqueKey(Kind::Authorization, login.username);
         if self.0.store.get(lookup).await?.is_some() {
             return Err(refused());
         }
-        self.0.known.keep_absent(self.0.keys.name(log_in.username.as_bytes()), seen);
+        self.0.known.keep_absent(self.0.keys.name(login.username.as_bytes()), seen);
         Ok(token)
     }
 
@@ -104,8 +101,8 @@ impl Engine {
 
     /// The principal that is let in with the API token as long as the store does not answer. Not a
     /// caller of the management API, who could do nothing.
-    fn known_token(&self, log_in: &TokenLogIn<'_>) -> Option<Principal> {
-        if log_in.inactive_too { None } else { self.token_in_grace(&log_in.digest) }
+    fn known_token(&self, login: &TokenLogin<'_>) -> Option<Principal> {
+        if login.inactive_too { None } else { self.token_in_grace(&login.digest) }
     }
 
     /// Returns the principal of the API token; `None` when there is no such token.
