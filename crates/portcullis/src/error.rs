@@ -5,8 +5,6 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use crate::store::{StoreError, Taken};
-
 type Source = Box<dyn StdError + Send + Sync>;
 
 /// What kind of failure an [`Error`] is.
@@ -119,32 +117,6 @@ impl fmt::Display for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
-    }
-}
-
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Unavailable { .. } => Self::unavailable(error),
-            StoreError::Indeterminate { .. } => Self::new(
-                ErrorKind::Unavailable,
-                "the change may or may not have been made: look before trying again",
-            )
-            .with_source(error),
-            StoreError::BatchTooLarge { .. } => Self::invalid(error.to_string()),
-            StoreError::ReadOnly => Self::new(ErrorKind::Unavailable, error.to_string()),
-            StoreError::AlreadyExists { taken: Taken::UniqueKey, kind, .. } => {
-                Self::new(ErrorKind::Conflict, format!("{kind} already exists")).with_source(error)
-            }
-            StoreError::Conflict { .. } => {
-                Self::new(ErrorKind::Unavailable, "the record is changed too often now, try again")
-                    .with_source(error)
-            }
-            StoreError::AlreadyExists { .. }
-            | StoreError::Missing { .. }
-            | StoreError::Corrupt { .. }
-            | StoreError::Backend { .. } => Self::internal(error),
-        }
     }
 }
 

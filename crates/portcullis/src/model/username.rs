@@ -6,8 +6,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
 
-use crate::store::UniqueKey;
-
 /// The unique name that a v1 client logs in with; on the wire the member `token`.
 ///
 /// Any text from 1 to [`Username::MAX_BYTES`] bytes. It is compared byte by byte: case, blanks
@@ -33,11 +31,6 @@ impl Username {
             1..=Self::MAX_BYTES => Ok(Self(name)),
             length => Err(InvalidUsername::TooLong { length }),
         }
-    }
-
-    /// Takes a key that is a name, of which no copy is made.
-    pub(crate) fn of_key(key: &UniqueKey) -> Result<Self, InvalidUsername> {
-        Self::new(key.shared())
     }
 
     /// Returns the name.

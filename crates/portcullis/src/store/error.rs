@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use thiserror::Error;
 
 use super::{Batch, Kind};
-use crate::Id;
+use crate::{Error, ErrorKind, Id};
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -139,5 +139,31 @@ impl StoreError {
     /// The store was closed.
     pub fn closed() -> Self {
         Self::unavailable("it was closed")
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { .. } => Self::unavailable(error),
+            StoreError::Indeterminate { .. } => Self::new(
+                ErrorKind::Unavailable,
+                "the change may or may not have been made: look before trying again",
+            )
+            .with_source(error),
+            StoreError::BatchTooLarge { .. } => Self::invalid(error.to_string()),
+            StoreError::ReadOnly => Self::new(ErrorKind::Unavailable, error.to_string()),
+            StoreError::AlreadyExists { taken: Taken::UniqueKey, kind, .. } => {
+                Self::new(ErrorKind::Conflict, format!("{kind} already exists")).with_source(error)
+            }
+            StoreError::Conflict { .. } => {
+                Self::new(ErrorKind::Unavailable, "the record is changed too often now, try again")
+                    .with_source(error)
+            }
+            StoreError::AlreadyExists { .. }
+            | StoreError::Missing { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Backend { .. } => Self::internal(error),
+        }
     }
 }

@@ -136,10 +136,10 @@ fn from_text<E: Entity>(text: &str) -> serde_json::Result<E> {
     serde_json::from_str(text).map(E::from_body)
 }
 
-/// Takes the name, of which no copy is made if it is the key.
+/// Reads the name; shares the text of the key if it is the same.
 fn username(name: &str, key: Option<&UniqueKey>) -> Option<Username> {
     match key {
-        Some(key) if key.as_str() == name => Username::of_key(key).ok(),
+        Some(key) if key.as_str() == name => Username::new(key.shared()).ok(),
         _ => Username::new(name).ok(),
     }
 }
