@@ -12,7 +12,7 @@ from processes import wait_until
 LONG = 60
 
 # In grace a read is waited for up to a second, and 50 ms once it was not answered, but a second again
-# once a second (docs/behaviour.md, "When the store does not answer"). A login ends with the first read
+# once a second (docs/spec/outage.md). A login ends with the first read
 # that is not answered. So this is how long nobody may be let in, the pause of who tries included, and a
 # second for a machine that has three databases on it.
 LONGEST_IN_GRACE = 1 + WARM + 1

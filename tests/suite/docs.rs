@@ -1,6 +1,7 @@
-//! The tests that `docs/behaviour.md` and `docs/security.md` name are there.
+//! The tests that `docs/deviations.md` and `docs/security.md` name exist, and so do the rules of
+//! `docs/spec` that code and documents cite.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,9 +25,8 @@ fn sources(directory: &Path, text: &mut String) {
 
 #[test]
 fn every_test_that_guards_a_deviation_exists() {
-    let behaviour = fs::read_to_string(root().join("docs/behaviour.md")).unwrap();
-    let (_, deviations) = behaviour.split_once("\n## Deviations from the reference\n").unwrap();
-    let (deviations, _) = deviations.split_once("\n## ").unwrap();
+    let deviations = fs::read_to_string(root().join("docs/deviations.md")).unwrap();
+    let (deviations, _) = deviations.split_once("\n## Decisions ").unwrap();
     let mut rust = String::new();
     sources(&root().join("crates"), &mut rust);
 
@@ -123,4 +123,98 @@ fn every_test_that_guards_against_a_failure_seen_elsewhere_exists() {
         }
         assert!(tests > 0, "nothing guards {row}");
     }
+}
+
+/// The documents of the project, each with its path.
+fn documents(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            documents(&path, found);
+        } else if name.ends_with(".md") {
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((path, text));
+        }
+    }
+}
+
+/// Ids of rules in a text, such as `LOGIN-3`, if they begin with one of the prefixes.
+fn cited<'t>(text: &'t str, prefixes: &BTreeSet<&str>) -> Vec<&'t str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .filter(|word| {
+            word.split_once('-').is_some_and(|(prefix, number)| {
+                prefixes.contains(prefix) && number.parse::<u32>().is_ok()
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn every_rule_has_an_id_of_its_own_and_every_rule_that_is_cited_exists() {
+    let mut texts = Vec::new();
+    documents(&root().join("docs/spec"), &mut texts);
+    let rules: Vec<&str> = texts
+        .iter()
+        .flat_map(|(_, text)| text.split("**[").skip(1))
+        .filter_map(|rest| rest.split_once("]**"))
+        .map(|(id, _)| id)
+        .collect();
+    let ids: BTreeSet<&str> = rules.iter().copied().collect();
+    assert!(ids.len() > 120, "{} rules", ids.len());
+    let mut seen = BTreeSet::new();
+    let twice: Vec<_> = rules.iter().filter(|id| !seen.insert(**id)).collect();
+    assert!(twice.is_empty(), "twice: {twice:?}");
+
+    let prefixes = ids.iter().filter_map(|id| id.split_once('-')).map(|(prefix, _)| prefix);
+    let prefixes: BTreeSet<&str> = prefixes.collect();
+    let mut cite = Vec::new();
+    documents(&root(), &mut cite);
+    for directory in ["crates", "tests"] {
+        let mut rust = String::new();
+        sources(&root().join(directory), &mut rust);
+        cite.push((directory.into(), rust));
+    }
+    for (path, text) in &cite {
+        for id in cited(text, &prefixes) {
+            assert!(ids.contains(id), "{}: no rule {id}", path.display());
+        }
+    }
+}
+
+/// What GitHub makes of a heading: the name that a link gives after `#`.
+fn anchor(heading: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    heading.trim().to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")
+}
+
+#[test]
+fn every_link_between_documents_leads_to_a_file_and_a_heading() {
+    let mut all = Vec::new();
+    documents(&root(), &mut all);
+    let mut links = 0;
+    for (path, text) in &all {
+        let prose: String = text.split("```").step_by(2).collect();
+        for target in prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            // A name of Rust, for rustdoc, or an address elsewhere.
+            let is_here = !target.contains("::") && !target.contains(':') && !target.contains(' ');
+            if !is_here || path.ends_with("src/lib.md") {
+                continue;
+            }
+            links += 1;
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = match file {
+                "" => path.clone(),
+                _ => path.parent().unwrap().join(file),
+            };
+            assert!(file.exists(), "{}: {target}", path.display());
+            if !heading.is_empty() {
+                let text = fs::read_to_string(&file).unwrap();
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                let is_there = headings.any(|line| anchor(line.trim_start_matches('#')) == heading);
+                assert!(is_there, "{}: {target}", path.display());
+            }
+        }
+    }
+    assert!(links > 150, "{links} links");
 }

@@ -102,8 +102,7 @@ impl Default for ForwardAuthConfig {
 /// Answers reverse proxies at `/forward-auth`: for a host that does so beside its own routes.
 ///
 /// [`server_router`](crate::server_router) has it already. Every answer is 204; 401 or
-/// 403 for what is refused; 429 or 503 with `Retry-After` for what may pass (`docs/behaviour.md`,
-/// "Forward-auth").
+/// 403 for what is refused; 429 or 503 with `Retry-After` for what may pass (`docs/spec/forward-auth.md`).
 pub fn forward_auth_router(engine: Engine, config: ForwardAuthConfig) -> Router {
     routes(engine, config, None)
 }

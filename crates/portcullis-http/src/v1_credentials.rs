@@ -34,7 +34,7 @@ impl Scheme {
     }
 }
 
-/// The credentials of a v1 client, as a request holds them (`docs/behaviour.md`, "Logging in").
+/// The credentials of a v1 client, as a request holds them (`docs/spec/login.md`).
 ///
 /// In this order, the first that is there counts: `u` and `p` in the URL, both not empty;
 /// `Authorization: Token USERNAME:PASSWORD` or `Token TOKEN`, in which `Bearer` stands for `Token`;

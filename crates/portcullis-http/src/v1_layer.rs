@@ -27,8 +27,7 @@ use crate::v1_credentials::{Decoded, Presented};
 /// [`Principal`] in the request's extensions ([`Authenticated`](crate::Authenticated) takes it
 /// from there); what it may do is for the route to ask. Every other request is answered with the
 /// error envelope, in which v1 clients find the reason as `error`: 401 and 403 for what is refused,
-/// 429 and 503 with `Retry-After` for what may pass. The path `/ping` goes through without credentials (`docs/behaviour.md`,
-/// "Logging in").
+/// 429 and 503 with `Retry-After` for what may pass. The path `/ping` goes through without credentials (`docs/spec/login.md`).
 ///
 /// What lies behind the layer sees no credentials, so that it cannot log them: `Authorization` is
 /// taken out of the request, and in the query the value of `p` is replaced, as

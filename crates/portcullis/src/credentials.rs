@@ -13,7 +13,7 @@ pub enum Credentials<'a> {
     /// A username and a password.
     ///
     /// Where no authorization has the username, the password is tried as an API token: that is
-    /// how v2 tokens are used by v1 clients (`docs/behaviour.md`, "Logging in").
+    /// how v2 tokens are used by v1 clients (`docs/spec/login.md`).
     Password {
         /// The username; empty names no authorization.
         username: &'a str,

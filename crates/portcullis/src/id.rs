@@ -1,6 +1,6 @@
 //! Identifiers: 64 bits, written as 16 hexadecimal digits.
 //!
-//! The text form is the one of the v2 API (`docs/behaviour.md`, "Ids"): exactly 16 digits, upper
+//! The text form is the one of the v2 API (`docs/spec/authorizations.md`): exactly 16 digits, upper
 //! or lower case on input, lower case on output, and never all zeros.
 
 use std::fmt;

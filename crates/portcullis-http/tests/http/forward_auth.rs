@@ -1,4 +1,4 @@
-//! What a reverse proxy is told, line by line of `docs/behaviour.md`, "Forward-auth".
+//! What a reverse proxy is told, line by line of `docs/spec/forward-auth.md`.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

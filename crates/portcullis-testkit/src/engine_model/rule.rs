@@ -1,4 +1,4 @@
-//! The rule for permissions, one after another as `docs/behaviour.md`, "Matching", tells it, and
+//! The rule for permissions, one after another as `docs/spec/permissions.md`, tells it, and
 //! what a set of them must say.
 
 use portcullis::{Action, Decision, Denial, Permission, PermissionSet, Resource, ResourceType};

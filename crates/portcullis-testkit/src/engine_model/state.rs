@@ -1,6 +1,6 @@
 //! The model: what an engine has and must answer, in plain collections.
 //!
-//! It is written after `docs/behaviour.md` and looks at every record each time.
+//! It is written after `docs/spec` and looks at every record each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 

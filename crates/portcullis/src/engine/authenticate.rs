@@ -10,7 +10,7 @@ use crate::cache::{Look, Moment};
 use crate::{Credentials, Error, Identity, Principal, Refusal, TokenDigest};
 
 impl Engine {
-    /// Lets a v1 client in, or refuses (`docs/behaviour.md`, "Logging in").
+    /// Lets a v1 client in, or refuses (`docs/spec/login.md`).
     ///
     /// A login with a password that was right a moment ago is answered from the cache: no store is
     /// read and nothing is allocated. No lock is taken, but by one hit in 64, which notes the

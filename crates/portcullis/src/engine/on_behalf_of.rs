@@ -16,8 +16,7 @@ use crate::{
     NewAuthorization, Org, OrgId, Permission, Principal, Resource, ResourceType, User, UserId,
 };
 
-/// The engine's operations with a caller's permissions enforced (`docs/behaviour.md`, "Who may
-/// do what").
+/// The engine's operations with a caller's permissions enforced (`docs/spec/callers.md`).
 ///
 /// What exists and may not be touched is [`ErrorKind::Unauthorized`] with the missing permission
 /// in the message; what does not exist is [`ErrorKind::NotFound`]. Lists and lookups do not tell

@@ -139,8 +139,8 @@ impl NewAuthorization {
 
 /// A creation as somebody sent it: every part may be missing or wrong.
 ///
-/// It exists so that the first thing wrong is reported in the API's order (`docs/behaviour.md`,
-/// "Create"): permissions, org, status, username.
+/// It exists so that the first thing wrong is reported in the API's order (`docs/spec/http-api.md`):
+/// permissions, org, status, username.
 #[derive(Clone, Debug, Default)]
 pub struct AuthorizationDraft {
     /// The username; missing is the same as empty.

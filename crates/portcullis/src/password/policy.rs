@@ -12,7 +12,7 @@ const SPECIAL: &str = "!@#$%^&*()_+";
 
 /// What a new password must be like.
 ///
-/// The default is the reference's (`docs/behaviour.md`, "Passwords"): 8 to 72 bytes, no rule of
+/// The default is the reference's (`docs/spec/passwords.md`): 8 to 72 bytes, no rule of
 /// composition. [`PasswordPolicy::strong`] adds its strong mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PasswordPolicy {

@@ -7,8 +7,8 @@ use super::{Permission, Resource, ResourceType};
 /// A granted permission without what the rule does not look at.
 ///
 /// Two permissions that allow exactly the same requests have the same key: the org of a grant by
-/// id is dropped, and so is every scope of a grant on the instance (`docs/behaviour.md`,
-/// "Matching"). Stores index authorizations by these keys.
+/// id is dropped, and so is every scope of a grant on the instance (`docs/spec/permissions.md`).
+/// Stores index authorizations by these keys.
 ///
 /// ```
 /// use portcullis::{GrantKey, Permission};

@@ -66,8 +66,8 @@ impl Permission {
 
     /// Tells whether a credential that holds this permission may do what is requested.
     ///
-    /// This is the rule itself, one permission against another (`docs/behaviour.md`,
-    /// "Matching"). [`PermissionSet::check`] gives the same answer for many at once, faster.
+    /// This is the rule itself, one permission against another (`docs/spec/permissions.md`).
+    /// [`PermissionSet::check`] gives the same answer for many at once, faster.
     pub fn allows(&self, requested: &Self) -> bool {
         let (held, asked) = (&self.resource, &requested.resource);
         if self.action != requested.action {

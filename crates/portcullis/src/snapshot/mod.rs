@@ -1,6 +1,6 @@
 //! Snapshots: every record as lines of JSON, for backup, review and moving.
 //!
-//! The format is documented in `docs/behaviour.md`, "Snapshots". This module reads and writes it;
+//! The format is documented in `docs/spec/snapshots.md`. This module reads and writes it;
 //! [`Engine::export`](crate::Engine::export) and [`Engine::import`](crate::Engine::import) connect
 //! it to a store.
 
