@@ -14,6 +14,7 @@ use portcullis::{
     OrgId, Permission, PermissionSet, Resource, ResourceType, SystemRandom, Username,
 };
 use portcullis_benches::data;
+use portcullis_benches::parts::Parts;
 use portcullis_benches::results::{self, Results};
 use portcullis_benches::table::{self, Row};
 use serde_json::Value;
@@ -87,8 +88,8 @@ fn permission_check(c: &mut Criterion) {
     group.finish();
 }
 
-/// Verifying through the pool costs what the hash costs: the way to the thread and back and the
-/// memory that is reused add nothing that shows.
+/// Verifying through the pool costs what the hash costs: crossing to the thread and back and reusing
+/// memory add nothing measurable.
 fn hashing(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut group = c.benchmark_group("hashing, Argon2id m=19456 t=2 p=1");
@@ -140,8 +141,7 @@ fn records(c: &mut Criterion) {
 criterion_group!(benches, permission_check, hashing, records);
 
 fn main() {
-    // Without it nobody wants figures: `cargo test --all-targets` runs benches as tests.
-    if !env::args().any(|argument| argument == "--bench") {
+    if Parts::from_arguments().is_none() {
         benches();
         return;
     }
@@ -157,8 +157,7 @@ fn main() {
     table::finish(results, &rows);
 }
 
-/// Criterion's medians in this directory and those in it, for one element each, as far as they are
-/// of this run.
+/// Criterion's medians of this run in this directory and its subdirectories, for one element each.
 fn measured(directory: &Path, begun: SystemTime, rows: &mut Vec<Row>) {
     let read = |name: &str| -> Option<Value> {
         serde_json::from_slice(&fs::read(directory.join(name)).ok()?).ok()

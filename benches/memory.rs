@@ -1,4 +1,4 @@
-//! What stores take of the memory: a record in memory with all its indexes, a process that serves a
+//! How much memory stores take: a record in memory with all its indexes, a process that serves a
 //! large file, and a list that is sent over HTTP.
 //!
 //! Apart from the other benches, since every allocation is counted. `PORTCULLIS_BENCH_RECORDS` says
@@ -21,6 +21,7 @@ use portcullis::password::HashPoolConfig;
 use portcullis::store::{Kind, Lookup, MemoryStore, Store};
 use portcullis::{AuthorizationFilter, CacheConfig, Credentials, Engine};
 use portcullis_benches::data::{Data, sizes};
+use portcullis_benches::parts::Parts;
 use portcullis_benches::results::Results;
 use portcullis_benches::rounds::{median, took};
 use portcullis_benches::table::{self, Row, nanos};
@@ -29,12 +30,12 @@ use portcullis_sqlite::SqliteStore;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Says that this process is the one to be measured.
+/// Marks the process that is measured.
 const SERVE: &str = "--serve";
 
 const MIB: f64 = 1_048_576.0;
 
-/// What a process may take without a cache, in MiB, besides what hashing takes while it goes on.
+/// How much memory a process may take without a cache, in MiB, besides that of running hashes.
 const MOST: f64 = 40.0;
 
 fn main() {
@@ -45,7 +46,7 @@ fn main() {
         serve(Path::new(path), Data::new(count.parse().unwrap()));
         return;
     }
-    if !arguments.iter().any(|argument| argument == "--bench") {
+    if Parts::from_arguments().is_none() {
         return;
     }
     let mut results = Results::begin("memory");
@@ -63,7 +64,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// Every byte that was asked for and not given back.
+/// Every byte that was allocated and not freed.
 fn in_memory(data: Data, results: &mut Results) -> Row {
     let runtime = runtime();
     let before = MEMORY.current_usage();
@@ -77,8 +78,8 @@ fn in_memory(data: Data, results: &mut Results) -> Row {
     Row::figure(&what, format!("{bytes:.0} bytes"), "700 bytes", bytes <= 700.0)
 }
 
-/// What is added to the memory at the most while a list of everything goes over HTTP, of the server and
-/// of whoever reads it, who keeps nothing.
+/// The peak of memory that is added while a list of everything goes over HTTP, in the server and in a
+/// reader that keeps nothing.
 fn of_a_list(data: Data) -> Row {
     let runtime = engine::runtime();
     let (engine, token) = engine::engine(data, &runtime);
@@ -87,7 +88,7 @@ fn of_a_list(data: Data) -> Row {
     let request = |path: &str| {
         format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {token}\r\n\r\n")
     };
-    // Once what every request needs is there.
+    // After a first request, which allocates what every request needs.
     connection.ask(&request("/private/legacy/authorizations?limit=20"));
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
@@ -98,7 +99,7 @@ fn of_a_list(data: Data) -> Row {
     Row::figure(&what, format!("{mib:.1} MiB"), "8 MiB", mib <= 8.0)
 }
 
-/// What a process needs that serves the file: the time to its first answer, and memory.
+/// A process that serves the file: the time to its first response, and memory.
 fn of_a_process(data: Data) -> [Row; 4] {
     let directory = data.cached("sqlite-2", |path| {
         let store = SqliteStore::open(path.join("portcullis.db")).unwrap();
@@ -131,11 +132,11 @@ fn of_a_process(data: Data) -> [Row; 4] {
         Row::figure(&what("first answer"), nanos(first), "50 ms", first <= 50e6),
         memory("memory", of(|served| served.reading), MOST),
         memory("memory while passwords are hashed", of(|served| served.hashing), MOST + arenas),
-        memory("memory once nobody logs in", of(|served| served.after), MOST),
+        memory("memory after the last login", of(|served| served.after), MOST),
     ]
 }
 
-/// What a process says that has served: nanoseconds, and bytes.
+/// The figures that the serving process prints: nanoseconds, and bytes.
 struct Served {
     first: f64,
     reading: f64,
@@ -154,9 +155,9 @@ impl FromStr for Served {
     }
 }
 
-/// Answers what a server is asked, without a cache, and tells how long the first answer took and
-/// how much memory there was: at the most while it read, and while it hashed passwords on every
-/// thread, and once it did so no more.
+/// Does the work of a server, without a cache, and prints the time to the first response and the
+/// memory: the peak while it read, the peak while it hashed passwords on every thread, and the
+/// memory after that.
 fn serve(path: &Path, data: Data) {
     let mut hashing = HashPoolConfig::default();
     hashing.idle_memory_timeout = Duration::from_millis(100);
@@ -188,7 +189,7 @@ fn serve(path: &Path, data: Data) {
     });
     let reading = system_says("VmHWM:");
     runtime.block_on(async {
-        // Nobody of whom there is a record, which costs as much.
+        // Usernames without a record, which cost as much.
         let names: Vec<_> = (0..8 * hashing.threads).map(|number| number.to_string()).collect();
         let logins =
             names.iter().map(|name| engine.authenticate(Credentials::password(name, "whatever")));
@@ -205,7 +206,7 @@ fn serve(path: &Path, data: Data) {
     runtime.block_on(engine.store().close()).unwrap();
 }
 
-/// A line of what the system says of this process's memory, in bytes.
+/// A line of the system's status of this process, in bytes.
 fn system_says(name: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name));

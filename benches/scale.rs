@@ -1,13 +1,13 @@
-//! What `docs/scale.md` reckons with: bytes of a record, and time of processors for each operation,
-//! on PostgreSQL; and that those who are known cost the same with it as with SQLite.
+//! The figures that `docs/scale.md` calculates with: bytes per record and processor time per
+//! operation on PostgreSQL; and that cache hits cost the same with it as with SQLite.
 //!
 //! ```console
 //! $ cargo run --release -p portcullis-benches --example scale -- postgres://… 200000
 //! $ cargo run --release -p portcullis-benches --example scale -- postgres://… warm
 //! ```
 //!
-//! The server must be on this machine, where its processes can be seen, and used by nobody else; `psql`
-//! is needed. The schema `scale`, or `scale_warm`, is made, and deleted at the end.
+//! The server must be on this machine, where its processes are visible, and idle otherwise; `psql` is
+//! needed. The schema `scale`, or `scale_warm`, is created, and deleted at the end.
 
 use std::collections::HashMap;
 use std::fs;
@@ -28,17 +28,17 @@ use portcullis_sqlite::SqliteStore;
 const TASKS: usize = 16;
 const NODES: usize = 60;
 
-/// Looks for changes in a second, of each node.
-const LOOKS: f64 = 1_000.0 / 75.0;
+/// How often each node polls for changes in a second.
+const POLLS: f64 = 1_000.0 / 75.0;
 
-/// What the processes of the server and this one have used, in seconds.
+/// Processor time of the server's processes and of this one, in seconds.
 #[derive(Clone, Copy)]
 struct Used {
     server: f64,
     here: f64,
 }
 
-/// The server, seen from outside.
+/// The server, measured from outside.
 struct Outside {
     url: String,
     postmaster: u32,
@@ -101,7 +101,7 @@ fn times(pid: u32) -> Option<Times> {
     })
 }
 
-/// Carries out so many, by tasks that take turns, and says what each took.
+/// Carries out `count` operations on [`TASKS`] tasks, and prints the cost of each.
 async fn measure<F: Future<Output = ()> + Send>(
     outside: &Outside,
     what: &str,
@@ -175,13 +175,13 @@ fn sizes(outside: &Outside, records: usize) {
     println!("all: {:.0} bytes, with {grants:.1} grants", bytes.values().sum::<f64>());
 }
 
-/// Somebody who is let in, and asks whether they may.
+/// A credential that logs in, and a permission to check.
 struct Known {
     authorization: Authorization,
     password: String,
 }
 
-/// The first so many authorizations, with passwords, in the order in which they are asked for.
+/// The first `count` authorizations, with passwords, in the order in which they log in.
 async fn with_passwords(engine: &Engine, data: Data, count: usize) -> Vec<Known> {
     let mut numbers: Vec<usize> = (0..count).collect();
     fastrand::shuffle(&mut numbers);
@@ -197,8 +197,8 @@ async fn with_passwords(engine: &Engine, data: Data, count: usize) -> Vec<Known>
     all.buffered(TASKS).collect().await
 }
 
-/// An engine on the store, which knows all of them.
-async fn knowing(store: Arc<dyn Store>, known: &[Known]) -> Engine {
+/// An engine on the store, which has all of them in its cache.
+async fn warmed_up(store: Arc<dyn Store>, known: &[Known]) -> Engine {
     let day = Duration::from_secs(24 * 60 * 60);
     let cache = CacheConfig::default().max_bytes(512 << 20).time_to_live(day);
     let engine = Engine::builder(store).hashing(cheap()).cache(cache).throttle(None);
@@ -211,7 +211,7 @@ async fn knowing(store: Arc<dyn Store>, known: &[Known]) -> Engine {
     for batch in puts.collect::<Vec<_>>().chunks(1_000) {
         engine.store().commit(batch.iter().cloned().collect::<Batch>()).await.unwrap();
     }
-    // What the feed tells of these changes comes first.
+    // The events of these changes come first: they would invalidate the entries.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let logins = stream::iter(known).map(|one| engine.authenticate(one.credentials()));
     for login in logins.buffer_unordered(TASKS).collect::<Vec<_>>().await {
@@ -231,7 +231,7 @@ impl Known {
         Credentials::password(self.authorization.username.as_str(), self.password.as_bytes())
     }
 
-    /// Is let in from memory, and asks whether they may; tells whether it was so.
+    /// Logs in from the cache and checks the permission; returns whether it was a hit.
     fn asks(&self, engine: &Engine) -> bool {
         let Some(principal) = engine.authenticate_known(self.credentials(), None) else {
             return false;
@@ -242,7 +242,7 @@ impl Known {
     }
 }
 
-/// What those who are known cost with each of the stores behind, by rounds that take turns.
+/// What cache hits cost with each of the stores behind the engine, by rounds that take turns.
 async fn warm(url: &str) {
     const ROUNDS: usize = 51;
     const ASKED: usize = 200_000;
@@ -265,10 +265,10 @@ async fn warm(url: &str) {
         let mut known = with_passwords(&hashing, data, count).await;
         let [sqlite, postgres] = &stores;
         let engines = [
-            knowing(Arc::clone(sqlite), &known).await,
-            knowing(Arc::clone(postgres), &known).await,
+            warmed_up(Arc::clone(sqlite), &known).await,
+            warmed_up(Arc::clone(postgres), &known).await,
         ];
-        // Not in the order in which memory was taken for them, which is more orderly with one store.
+        // Not in the order of their allocation, which is more regular with one of the stores.
         fastrand::shuffle(&mut known);
         let mut taken = [Vec::new(), Vec::new()];
         for round in 0..ROUNDS {
@@ -287,7 +287,7 @@ async fn warm(url: &str) {
         };
         let [sqlite, postgres] = &mut taken;
         println!(
-            "warm authenticate and check, {count} known: {:.0} ns with SQLite, {:.0} ns with PostgreSQL; \
+            "warm authenticate and check, {count} hot: {:.0} ns with SQLite, {:.0} ns with PostgreSQL; \
              median of the rounds' ratios {:.3}",
             median(sqlite),
             median(postgres),
@@ -343,7 +343,7 @@ async fn main() {
     })
     .await;
     let wal = "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn";
-    // After the first of each, the pages are in the log as a whole, until the next checkpoint.
+    // The first of each logs whole pages; the second, before the next checkpoint, only changes.
     let parts =
         [("create", true, 0), ("create", true, 1), ("update", false, 0), ("update", false, 1)];
     for (what, is_new, part) in parts {
@@ -366,7 +366,7 @@ async fn main() {
         outside.ask("SELECT pg_total_relation_size('scale.changes') / count(*) FROM scale.changes");
     println!("a noted change: {changes} bytes");
 
-    // What nodes cost that look for changes.
+    // What polling for changes costs, by the number of nodes.
     let seconds = 10.0;
     for rate in [0, 1_000] {
         let mut idle = 0.0;
@@ -396,12 +396,11 @@ async fn main() {
             match nodes {
                 0 => idle = used,
                 nodes => {
-                    let of_looks = used - idle;
-                    let look = of_looks / (nodes as f64 * LOOKS);
+                    let poll = (used - idle) / (nodes as f64 * POLLS);
                     println!(
-                        "  a look: {:.0} us, which tells {:.0} changes",
-                        look * 1e6,
-                        f64::from(rate) / LOOKS
+                        "  a poll: {:.0} us, with {:.0} changes",
+                        poll * 1e6,
+                        f64::from(rate) / POLLS
                     );
                 }
             }

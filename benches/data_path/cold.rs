@@ -1,4 +1,4 @@
-//! Whoever is not known costs one hash; whoever is known and may have changed costs one read.
+//! A cache miss costs one hash; a stale cache entry costs one read.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ use crate::rounds::{median, process_time, rounds, took};
 use crate::table::{Row, nanos};
 use crate::world::{World, cheap, hashing, login, read, runtime};
 
-fn forgetful(engine: EngineBuilder) -> EngineBuilder {
+fn without_cache(engine: EngineBuilder) -> EngineBuilder {
     engine.cache(CacheConfig::off())
 }
 
@@ -58,8 +58,8 @@ pub(crate) fn hash(table: &mut Vec<Row>) {
     }
 }
 
-/// Has the tool of the package `argon2` hash once; returns the nanoseconds of processor time that
-/// it says it took, to a millisecond. `None` where it is not installed.
+/// Runs the tool of the package `argon2` once; returns the processor time that it reports, in
+/// nanoseconds, exact to a millisecond. `None` where it is not installed.
 fn libargon2() -> Option<f64> {
     let arguments = "some-salt-of-ours -id -t 2 -k 19456 -p 1";
     let mut child = Command::new("argon2")
@@ -75,7 +75,7 @@ fn libargon2() -> Option<f64> {
     Some(line.parse::<f64>().ok()? * 1e9)
 }
 
-/// Has libsodium hash twice, and returns the nanoseconds of processor time that the second one took.
+/// Hashes twice with libsodium, and returns the processor time of the second hash in nanoseconds.
 /// Through Python, which needs no header and no wrapper. `None` where either is not installed.
 fn libsodium() -> Option<f64> {
     const SCRIPT: &str = "
@@ -99,7 +99,7 @@ print(took)
 /// A cold login computes one hash, and all the rest of it takes at most 200 microseconds.
 pub(crate) fn cold(table: &mut Vec<Row>) {
     const LOGINS: usize = 1_000;
-    let world = World::new(in_memory(), LOGINS, cheap(), forgetful);
+    let world = World::new(in_memory(), LOGINS, cheap(), without_cache);
     let requests = world.requests(LOGINS);
     let before = world.engine.hash_pool().computations();
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
@@ -142,11 +142,11 @@ pub(crate) fn cold(table: &mut Vec<Row>) {
     });
 }
 
-/// Whoever is known, and whose authorization may have changed, costs one read of the store and no
-/// hash: where everything is called into question, as after a resync, and where it has changed.
-pub(crate) fn lukewarm(table: &mut Vec<Row>) {
+/// A stale cache entry costs one read of the store and no hash: after an invalidation of everything,
+/// as by a resync, and after a change of the authorization.
+pub(crate) fn revalidated(table: &mut Vec<Row>) {
     const KNOWN: usize = 1_000;
-    // Not in memory: where temporary files are is often there.
+    // On a disk: the directory for temporary files is often in memory.
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let store: Arc<dyn Store> =
         Arc::new(SqliteStore::open(directory.path().join("portcullis.db")).unwrap());
@@ -154,11 +154,11 @@ pub(crate) fn lukewarm(table: &mut Vec<Row>) {
     let requests = world.requests(KNOWN);
     world.warm_up(&requests);
     let before = world.engine.hash_pool().computations();
-    let called_into_question = world.runtime.block_on(async {
+    let invalidated = world.runtime.block_on(async {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..5 {
             world.engine.invalidate_org(world.setup.org.id);
-            // Another one is read each time, so that neither finds what the other has read.
+            // The two read different records, so that neither profits from the other's read.
             let others = requests.iter().skip(KNOWN / 2).chain(&requests);
             for (request, other) in requests.iter().zip(others) {
                 ours.push(timed(login(&world.engine, request)).await);
@@ -183,11 +183,9 @@ pub(crate) fn lukewarm(table: &mut Vec<Row>) {
         (median(&ours), median(&theirs))
     });
     let computed = world.engine.hash_pool().computations() - before;
-    for (what, (ours, theirs)) in
-        [("after a resync", called_into_question), ("after a change", changed)]
-    {
+    for (what, (ours, theirs)) in [("after a resync", invalidated), ("after a change", changed)] {
         table.push(Row {
-            what: format!("lukewarm authenticate, SQLite, {what}"),
+            what: format!("revalidated authenticate, SQLite, {what}"),
             figure: nanos(ours),
             peer: "the store's `get` by username".to_owned(),
             peer_figure: nanos(theirs),
@@ -197,7 +195,7 @@ pub(crate) fn lukewarm(table: &mut Vec<Row>) {
         });
     }
     table.push(Row {
-        what: "lukewarm authenticate: hashes computed".to_owned(),
+        what: "revalidated authenticate: hashes computed".to_owned(),
         figure: computed.to_string(),
         peer: String::new(),
         peer_figure: String::new(),
@@ -220,10 +218,10 @@ async fn change(engine: &Engine, id: portcullis::AuthorizationId, number: usize)
     engine.update_authorization(id, update).await.unwrap();
 }
 
-/// A name that does not exist takes as long as a wrong password: time tells nothing about names.
+/// A name that does not exist takes as long as a wrong password: time reveals nothing about names.
 pub(crate) fn unknown_username(table: &mut Vec<Row>) {
     const ROUNDS: usize = 61;
-    let world = World::new(in_memory(), 1, HashParams::default(), forgetful);
+    let world = World::new(in_memory(), 1, HashParams::default(), without_cache);
     let refuse = |username: &str| {
         let credentials = Credentials::password(username, "not-the-password");
         let (nanos, outcome) =
@@ -233,7 +231,7 @@ pub(crate) fn unknown_username(table: &mut Vec<Row>) {
     };
     let known = crate::world::username(0);
     let taken =
-        rounds(ROUNDS, vec![Box::new(|| refuse("nobody-000000")), Box::new(|| refuse(&known))]);
+        rounds(ROUNDS, vec![Box::new(|| refuse("unknown-000000")), Box::new(|| refuse(&known))]);
     let ratio = taken.median(0) / taken.median(1);
     table.push(Row {
         what: "unknown username, m=19456 t=2".to_owned(),

@@ -1,4 +1,4 @@
-//! A thousand who log in at once are served as fast as two, and whoever is known notices nothing.
+//! A thousand logins at once are served at the rate of two at a time, and cache hits are not slowed.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ pub(crate) fn crowd(table: &mut Vec<Row>) {
     let world = World::in_memory(KNOWN + ROUNDS * (CROWD + FEW), params);
     let known = world.requests(KNOWN);
     world.warm_up(&known);
-    // Everybody logs in once only: the second time they are known.
+    // Each logs in once only: the second time would be a cache hit.
     let mut requests = world.requests(world.authorizations.len());
     requests.retain(|request| known.iter().all(|known| known.username != request.username));
     let mut next = requests.into_iter();

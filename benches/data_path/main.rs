@@ -1,4 +1,4 @@
-//! What the way of a request costs: known, half known and unknown, alone and in a crowd.
+//! What a login costs: cache hit, stale entry and miss, alone and in a crowd.
 //!
 //! Ends with one table of ratios against targets. Peers run in the same process and take turns with
 //! what they are compared with; figures are medians. `cargo bench -p portcullis-benches --bench
@@ -12,6 +12,7 @@ mod warm;
 mod world;
 
 use criterion::Criterion;
+use portcullis_benches::parts::Parts;
 use portcullis_benches::results::Results;
 use portcullis_benches::{rounds, table};
 
@@ -24,24 +25,17 @@ const PARTS: [Part; 7] = [
     ("API tokens, warm", warm::api_tokens),
     ("hash", cold::hash),
     ("cold", cold::cold),
-    ("half known", cold::lukewarm),
+    ("revalidated", cold::revalidated),
     ("unknown", cold::unknown_username),
     ("crowd", crowd::crowd),
     ("forward-auth", forward_auth::forward_auth),
 ];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let given = |option| arguments.iter().any(|argument| argument == option);
-    // Without it nobody wants figures: `cargo test --all-targets` runs benches as tests.
-    if !given("--bench") {
-        return;
-    }
-    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let chosen = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
+    let Some(parts) = Parts::from_arguments() else { return };
     let mut results = Results::begin("data_path");
     let mut table = Vec::new();
-    if chosen(warm::Warm::NAME) {
+    if parts.has(warm::Warm::NAME) {
         let warm = warm::Warm::new();
         let mut criterion = Criterion::default().configure_from_args();
         warm.figures(&mut criterion);
@@ -50,7 +44,7 @@ fn main() {
         warm.two_threads(&mut table, &mut results);
     }
     for (name, measure) in PARTS {
-        if chosen(name) {
+        if parts.has(name) {
             eprintln!("{name} …");
             measure(&mut table);
         }

@@ -1,9 +1,9 @@
-//! The peers in memory: what somebody would write who wants nothing but speed.
+//! The peers in memory: what one would write for nothing but speed.
 //!
 //! Both do what a warm `authenticate` and `check` do: look the username up, compare the password
-//! with a digest under a key in constant time, see that it may be used, hand out a principal that
-//! the caller owns, and ask it for a permission, of 8. They need not know when what they keep is
-//! out of date, and can neither be changed nor bounded.
+//! with a digest under a key in constant time, check the status, hand out a principal that the
+//! caller owns, and check one permission against its 8. They never invalidate an entry, and can
+//! neither be changed nor bounded.
 
 use std::sync::{Arc, RwLock};
 
@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::world::{Request, password};
 
-/// Who was let in. Cheap to clone.
+/// The outcome of a login. Cheap to clone.
 type Principal = Arc<Inner>;
 
 struct Inner {
@@ -38,7 +38,7 @@ pub(crate) struct PlainMap {
 }
 
 impl PlainMap {
-    /// Knows those with these numbers, and got to know them in this order.
+    /// Holds the authorizations with these numbers, inserted in this order.
     pub(crate) fn new(authorizations: &[Authorization], order: &[usize]) -> Self {
         let key = std::array::from_fn(|_| fastrand::u8(..));
         let entry = |&number: &usize| {
@@ -72,7 +72,7 @@ struct Salted {
 }
 
 impl ReferenceWay {
-    /// Knows those with these numbers, and got to know them in this order.
+    /// Holds the authorizations with these numbers, inserted in this order.
     pub(crate) fn new(authorizations: &[Authorization], order: &[usize]) -> Self {
         let entry = |&number: &usize| {
             let authorization = &authorizations[number];

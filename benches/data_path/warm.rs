@@ -1,4 +1,4 @@
-//! Whoever is known is answered from memory, at about the cost of a look into a map.
+//! A cache hit costs about what a lookup in a map costs.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -14,7 +14,7 @@ use crate::rounds::{Rounds, on_this_thread, rounds};
 use crate::table::{Row, nanos};
 use crate::world::{Request, World, cheap, in_no_order, permissions, warm};
 
-/// How many of those that the engine knows ask again and again.
+/// How many of the cached credentials are used again and again.
 const HOT: [usize; 3] = [256, 10_000, 100_000];
 
 const ROUNDS: usize = 25;
@@ -22,10 +22,10 @@ const ASKED: usize = 100_000;
 
 const PLAIN: &str = "a plain map and BLAKE3";
 
-/// Somebody who is asked, and says whether the request is allowed.
-type Ask<'a> = &'a (dyn Fn(&Request) -> bool + Sync);
+/// One way to decide whether a request is allowed.
+type Decide<'a> = &'a (dyn Fn(&Request) -> bool + Sync);
 
-/// An engine and its peers, which all know the same.
+/// An engine and its peers, which hold the same credentials.
 pub(crate) struct Warm {
     world: World,
     plain: PlainMap,
@@ -37,8 +37,7 @@ impl Warm {
 
     pub(crate) fn new() -> Self {
         let world = World::in_memory(HOT[2], cheap());
-        // All get to know them in the same order: none has those who are at work side by side in
-        // memory.
+        // All insert them in the same order, so that none has the hot ones side by side in memory.
         let order = in_no_order(HOT[2]);
         world.warm_up(&world.requests_of(&order));
         let plain = PlainMap::new(&world.authorizations, &order);
@@ -46,22 +45,22 @@ impl Warm {
         Self { world, plain, reference }
     }
 
-    /// For criterion, which tells how a figure differs from that of the last time.
+    /// For criterion, which reports how a figure differs from that of the last run.
     pub(crate) fn figures(&self, c: &mut Criterion) {
         let mut group = c.benchmark_group(Self::NAME);
         group.sample_size(20).warm_up_time(std::time::Duration::from_millis(500));
         group.measurement_time(std::time::Duration::from_secs(1));
         for count in HOT {
             let requests = self.world.requests(count);
-            let contenders: [(&str, Ask<'_>); 3] = [
+            let contenders: [(&str, Decide<'_>); 3] = [
                 ("engine", &|request| warm(&self.world.engine, request)),
                 (PLAIN, &|request| self.plain.warm(request)),
                 ("the reference's way", &|request| self.reference.warm(request)),
             ];
-            for (name, ask) in contenders {
+            for (name, decide) in contenders {
                 let mut next = requests.iter().cycle();
                 group.bench_function(BenchmarkId::new(name, count), |b| {
-                    b.iter(|| next.next().map(|request| ask(black_box(request))));
+                    b.iter(|| next.next().map(|request| decide(black_box(request))));
                 });
             }
         }
@@ -69,7 +68,7 @@ impl Warm {
     }
 
     /// A warm `authenticate` and `check` with 8 permissions costs at most 1.3 times what the plain
-    /// map costs and less than the reference's way, and with 100,000 known at most a microsecond.
+    /// map costs and less than the reference's way, and with 100,000 hot at most a microsecond.
     pub(crate) fn alone(&self, table: &mut Vec<Row>) {
         for count in HOT {
             let requests = self.world.requests(count);
@@ -84,7 +83,7 @@ impl Warm {
         }
     }
 
-    /// Two threads get in each other's way hardly more than they do in the plain map.
+    /// Two threads scale nearly as well as they do with the plain map.
     pub(crate) fn two_threads(&self, table: &mut Vec<Row>, results: &mut Results) {
         for count in HOT {
             let requests = self.world.requests(count);
@@ -96,7 +95,7 @@ impl Warm {
             for (contender, name) in names.into_iter().enumerate() {
                 let series = format!("{name}, {count} hot");
                 for (threads, taken) in [(1.0, &alone), (2.0, &both)] {
-                    // Of all threads together: what one check takes of one, shared among them.
+                    // The time of one check on one thread, divided among all threads.
                     results.point("threads", &series, threads, taken.median(contender) / threads);
                 }
             }
@@ -113,7 +112,7 @@ impl Warm {
     }
 
     fn take_turns(&self, requests: &[Request], threads: usize) -> Rounds {
-        let run = |ask: Ask<'_>| on_threads(threads, requests, ask);
+        let run = |decide: Decide<'_>| on_threads(threads, requests, decide);
         rounds(
             ROUNDS,
             vec![
@@ -125,14 +124,14 @@ impl Warm {
     }
 }
 
-/// Asks for everybody in turn, on each thread beginning elsewhere; returns what one takes.
-fn on_threads(threads: usize, requests: &[Request], ask: Ask<'_>) -> f64 {
+/// Decides the requests in turn, each thread beginning elsewhere; returns the time of one.
+fn on_threads(threads: usize, requests: &[Request], decide: Decide<'_>) -> f64 {
     let begin = Barrier::new(threads);
     let run = |thread: usize| {
         let mut requests = requests.iter().cycle().skip(thread * requests.len() / threads);
         begin.wait();
         on_this_thread(ASKED, || {
-            black_box(requests.next().map(ask));
+            black_box(requests.next().map(decide));
         })
     };
     if threads == 1 {
@@ -146,7 +145,7 @@ fn on_threads(threads: usize, requests: &[Request], ask: Ask<'_>) -> f64 {
     taken / threads as f64
 }
 
-/// A warm API token costs what looking its digest up costs.
+/// A cached API token costs what a lookup of its digest costs.
 pub(crate) fn api_tokens(table: &mut Vec<Row>) {
     const TOKENS: usize = 10_000;
     let world = World::in_memory(TOKENS, cheap());
@@ -166,7 +165,7 @@ pub(crate) fn api_tokens(table: &mut Vec<Row>) {
     let asked = (0..).map(|number| world.asked(number));
     let mut shuffled: Vec<_> = secrets.iter().zip(asked).collect();
     fastrand::shuffle(&mut shuffled);
-    // Copied, so that to read what is presented costs nothing: a server has just done so.
+    // Copied, so that reading the presented secret costs nothing: a server has just read it.
     let copied = shuffled.into_iter().map(|(secret, asked)| (secret.expose().to_owned(), asked));
     let requests: Vec<(String, Resource)> = copied.collect();
     let ask = |(secret, resource): &(String, Resource)| {

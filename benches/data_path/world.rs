@@ -18,7 +18,7 @@ pub(crate) fn cheap() -> HashParams {
     HashParams::new(8, 1, 1).unwrap()
 }
 
-/// How passwords are hashed, with room in the queue for whoever comes.
+/// How passwords are hashed, with room in the queue for every login of a bench.
 pub(crate) fn hashing(params: HashParams) -> HashPoolConfig {
     let mut config = HashPoolConfig::default();
     config.params = params;
@@ -26,7 +26,7 @@ pub(crate) fn hashing(params: HashParams) -> HashPoolConfig {
     config
 }
 
-/// What somebody presents, and asks.
+/// Presented credentials, and the resource that is asked for.
 #[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) username: String,
@@ -34,7 +34,7 @@ pub(crate) struct Request {
     pub(crate) resource: Resource,
 }
 
-/// An engine, who is in it, and the runtime it lives on, which goes on by itself.
+/// An engine, its records, and its runtime, which runs on threads of its own.
 pub(crate) struct World {
     pub(crate) runtime: Runtime,
     pub(crate) engine: Engine,
@@ -63,7 +63,7 @@ pub(crate) fn password(number: usize) -> String {
 }
 
 impl World {
-    /// An engine in memory with so many authorizations of 8 permissions. A credential counts for
+    /// An engine in memory with `count` authorizations of 8 permissions. A cache entry is valid for
     /// as long as the bench runs, and there is room for all of them.
     pub(crate) fn in_memory(count: usize, params: HashParams) -> Self {
         Self::new(Arc::new(MemoryStore::new().unwrap()), count, params, |engine| engine)
@@ -78,7 +78,7 @@ impl World {
         let runtime = runtime();
         let (engine, setup, authorizations) = runtime.block_on(async {
             let day = std::time::Duration::from_secs(24 * 60 * 60);
-            // So many sets that in none of them more come together than it has places.
+            // Enough sets that none of them gets more entries than it has slots.
             let cache = CacheConfig::default().max_bytes(512 << 20).time_to_live(day);
             let builder = Engine::builder(store).hashing(hashing(params)).cache(cache);
             let engine = settings(builder.throttle(None)).build().await.unwrap();
@@ -92,7 +92,7 @@ impl World {
         Self { runtime, engine, setup, authorizations }
     }
 
-    /// Requests of the first so many authorizations, in no order.
+    /// Requests of the first `count` authorizations, in random order.
     pub(crate) fn requests(&self, count: usize) -> Vec<Request> {
         self.requests_of(&in_no_order(count))
     }
@@ -107,14 +107,14 @@ impl World {
         numbers.iter().map(request).collect()
     }
 
-    /// What the authorization with the number asks for: every second one what is not permitted.
+    /// The resource that the authorization with the number asks for: every second one is not permitted.
     pub(crate) fn asked(&self, number: usize) -> Resource {
         let permitted = fastrand::usize(0..4);
         let asked = if number.is_multiple_of(2) { permitted } else { permitted + 4 };
         Resource::bucket(self.setup.org.id, bucket(number, asked))
     }
 
-    /// Logs everybody in.
+    /// Logs all of them in, so that they are cached.
     pub(crate) fn warm_up(&self, requests: &[Request]) {
         self.runtime.block_on(async {
             let logins = stream::iter(requests).map(|request| self.login(request));
@@ -132,28 +132,28 @@ pub(crate) async fn login(engine: &Engine, request: &Request) -> Principal {
     engine.authenticate(credentials).await.unwrap()
 }
 
-/// What a request of somebody who is known does: who is it, and may they?
+/// A request on a cache hit: authenticates, and checks the permission.
 pub(crate) fn warm(engine: &Engine, request: &Request) -> bool {
     let credentials = Credentials::password(&request.username, request.password.as_bytes());
-    // Warm, it is ready at once; a runtime would be measured, too.
+    // A cache hit is ready at once; a runtime would be measured, too.
     let answer = engine.authenticate(credentials).now_or_never();
     let principal = answer.expect("not warm").unwrap();
     principal.check(Action::Write, &request.resource).is_allowed()
 }
 
-/// The numbers of the first so many authorizations, shuffled.
+/// The numbers of the first `count` authorizations, shuffled.
 pub(crate) fn in_no_order(count: usize) -> Vec<usize> {
     let mut numbers: Vec<usize> = (0..count).collect();
     fastrand::shuffle(&mut numbers);
     numbers
 }
 
-/// A runtime with a thread of its own: the feed of changes must go on while others measure.
+/// A runtime with a thread of its own: the change feed must go on while the bench measures.
 pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-/// Puts authorizations into the store past the engine, which would take a commit for each.
+/// Puts authorizations directly into the store; the engine would take a commit for each.
 async fn fill(engine: &Engine, setup: &SetupDone, count: usize) -> Vec<Authorization> {
     let org = setup.org.id;
     let exists = Permission::write(Resource::bucket(org, setup.buckets[0].id));

@@ -75,7 +75,7 @@ struct Asked {
 }
 
 /// With all that a server of axum does with a request, on a pipe in memory: what is protected beside
-/// what is open to everybody.
+/// what is open to all.
 fn through_servers<S>(protect: impl Fn(Router) -> S, Asked { query, header }: &Asked) -> Rounds
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,

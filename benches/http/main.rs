@@ -12,6 +12,7 @@ mod single;
 mod world;
 
 use portcullis_benches::data::{Data, sizes};
+use portcullis_benches::parts::Parts;
 use portcullis_benches::results::Results;
 use portcullis_benches::table::{self, Row};
 
@@ -23,27 +24,20 @@ type Part = (&'static str, fn(&World, &mut Vec<Row>));
 const PARTS: [Part; 2] = [("list", list::list), ("page and get", single::single)];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let given = |option| arguments.iter().any(|argument| argument == option);
-    // Without it nobody wants figures: `cargo test --all-targets` runs benches as tests.
-    if !given("--bench") {
-        return;
-    }
-    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let chosen = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
+    let Some(parts) = Parts::from_arguments() else { return };
     let results = Results::begin("http");
     let mut rows: Vec<Row> = Vec::new();
     for count in sizes() {
-        if PARTS.iter().any(|(name, _)| chosen(name)) {
+        if PARTS.iter().any(|(name, _)| parts.has(name)) {
             let world = World::new(Data::new(count));
             for (name, measure) in PARTS {
-                if chosen(name) {
+                if parts.has(name) {
                     measure(&world, &mut rows);
                 }
             }
         }
     }
-    if chosen("authentication") {
+    if parts.has("authentication") {
         authentication::authentication(&mut rows);
     }
     table::finish(results, &rows);

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Authentication's part of a warm request, beside InfluxDB 1.6.
+"""Authentication's share of a warm request, beside InfluxDB 1.6.
 
-Servers on loopback answer `GET /query?q=SHOW+DATABASES`: InfluxDB with and without authentication, and
-hosts on axum with and without a `V1CredentialLayer` around their router. `wrk` asks each on 16
-connections that are kept, and what counts is the CPU time of the server's process for each request.
-With and without are asked in turns of a fiftieth of a second, on one core: a machine that is a tenth
-slower in the next second, as those that share their host are, would otherwise hide a difference of a
-hundredth, and two at once would each be slowed by what the other leaves in the caches. `wrk` has
-another core: what moves between cores costs more than authentication does, and another time something
-else. Medians of all rounds go into a table, and into target/bench-results/influxdb.json.
+Servers on loopback serve `GET /query?q=SHOW+DATABASES`: InfluxDB with and without authentication, and
+hosts on axum with and without a `V1CredentialLayer` around their router. `wrk` sends requests to each on
+16 connections that it keeps; the figure is the CPU time of the server's process per request.
+With and without authentication take turns of a fiftieth of a second, on one core: a machine that shares
+its host and is a tenth slower in the next second would otherwise hide a difference of a hundredth, and
+two at once would slow each other through the CPU's caches. `wrk` has another core, because moving a
+server between cores costs more than authentication, and varies. Medians of all rounds go into a table,
+and into target/bench-results/influxdb.json.
 
 Needs Debian's `influxdb` (its server alone, not as a service) and `wrk`, and our `v1_host`:
 
@@ -38,9 +38,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 USER, PASSWORD = "telegraf", "s3cret-of-telegraf"
 BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 CONNECTIONS = 16
-# One for the servers and one for who asks; the same one if there are no more.
+# One for the servers and one for `wrk`; the same one if there are no more.
 CORES = sorted(os.sched_getaffinity(0))
-# For how many seconds one server answers while the other is stopped.
+# For how many seconds one server runs while the other is stopped.
 SLICE = 0.02
 
 CONFIG = """
@@ -136,7 +136,7 @@ def influxd(program, directory, auth):
                 if time.monotonic() > until or server.process.poll() is not None:
                     sys.exit("influxd does not start:\n" + (directory / "log").read_text())
                 time.sleep(0.1)
-        # The first one may be made by anybody, and has to be an administrator.
+        # The first user can be created without credentials, and has to be an administrator.
         server.ask(
             {"q": f"CREATE USER {USER} WITH PASSWORD '{PASSWORD}' WITH ALL PRIVILEGES"},
             method="POST",
@@ -150,25 +150,25 @@ def influxd(program, directory, auth):
 
 def v1_host(program):
     """The host, by its address with authentication and by the one without."""
-    known = Server([program], stdout=subprocess.PIPE, text=True)
-    known.address = known.process.stdout.readline().strip()
-    anybody = copy.copy(known)
-    anybody.address = known.process.stdout.readline().strip()
-    if not anybody.address:
+    protected = Server([program], stdout=subprocess.PIPE, text=True)
+    protected.address = protected.process.stdout.readline().strip()
+    unprotected = copy.copy(protected)
+    unprotected.address = protected.process.stdout.readline().strip()
+    if not unprotected.address:
         sys.exit(f"{program} does not start")
-    return known, anybody
+    return protected, unprotected
 
 
 def burst(wrk, servers, who, seconds):
-    """Asks all the servers in turns, for so many seconds together; microseconds of CPU time for each
-    request, of each of them."""
+    """Loads all the servers in turns, for `seconds` together; returns microseconds of CPU time per
+    request, for each of them."""
     command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
     if who == "Basic":
         command += ["-H", f"Authorization: {BASIC}"]
     before = [server.cpu() for server in servers]
     for server in servers:
         server.pause()
-    asking = [
+    loads = [
         subprocess.Popen(
             [*command, server.url({"q": "SHOW DATABASES"}, who)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -176,22 +176,22 @@ def burst(wrk, servers, who, seconds):
         )
         for server in servers
     ]
-    while any(one.poll() is None for one in asking):
+    while any(load.poll() is None for load in loads):
         for server in servers:
             server.go_on()
             time.sleep(SLICE)
             server.pause()
     for server in servers:
         server.go_on()
-    outputs = [one.communicate()[0] for one in asking]
-    # What was asked last is answered, though nobody counts it.
+    outputs = [load.communicate()[0] for load in loads]
+    # The last requests are served, though `wrk` no longer counts them.
     time.sleep(SLICE)
     for server in servers:
         if server.process.poll() is not None:
             sys.exit(f"{server.address} has ended by itself")
     used = [server.cpu() - begun for server, begun in zip(servers, before)]
-    for server, one, output in zip(servers, asking, outputs):
-        if one.returncode or "Non-2xx" in output or "Socket errors" in output:
+    for server, load, output in zip(servers, loads, outputs):
+        if load.returncode or "Non-2xx" in output or "Socket errors" in output:
             sys.exit(f"{server.address} refuses:\n{output}")
     requests = [int(re.search(r"(\d+) requests in", output)[1]) for output in outputs]
     return [seconds * 1e6 / count for seconds, count in zip(used, requests)]
@@ -240,7 +240,7 @@ def row(what, here, peer, there, ratio=None, target="", reached=None):
 
 
 def measure(arguments, places, directory):
-    """What a request cost in each round, with authentication and without it."""
+    """The cost of a request in each round, with authentication and without it."""
     servers = []
     try:
         for auth in (True, False):
@@ -253,8 +253,8 @@ def measure(arguments, places, directory):
             servers.append(hosts[-1][0])
 
         def pair(product, number):
-            """Who is asked with authentication and without it: hosts in turn, since two processes of
-            one program differ by more than authentication costs."""
+            """The server with authentication and the one without: hosts change places in every round,
+            since two processes of one program differ by more than authentication costs."""
             if product == "InfluxDB":
                 return influxdb
             return [hosts[number % 2][0], hosts[(number + 1) % 2][1]]
@@ -265,17 +265,17 @@ def measure(arguments, places, directory):
                 burst(places["wrk"], pair(product, number), who, 1)
         taken = {turn: [] for turn in turns}
         for number in range(arguments.rounds):
-            # Each round begins with another one, and of four rounds two ask the other of a pair first.
+            # Each round begins with another one, and two of four rounds begin with the other of a pair.
             step = -1 if number // 2 % 2 else 1
             for turn in range(len(turns)):
                 product, who = turns[(turn + number) % len(turns)]
-                known, anybody = burst(
+                protected, unprotected = burst(
                     places["wrk"], pair(product, number)[::step], who, arguments.seconds
                 )[::step]
-                taken[product, who].append((known, anybody))
+                taken[product, who].append((protected, unprotected))
                 print(
                     f"round {number + 1} of {arguments.rounds}, {product}, {who}: "
-                    f"{known:.2f} µs with authentication, {anybody:.2f} µs without",
+                    f"{protected:.2f} µs with authentication, {unprotected:.2f} µs without",
                     file=sys.stderr,
                 )
         return taken
@@ -285,13 +285,13 @@ def measure(arguments, places, directory):
 
 
 def table(taken):
-    """The rows: both whole figures, then the difference, for each way to say who asks."""
+    """The rows: both whole figures, then the difference, for each form of credentials."""
     def whole(product, who, which):
         return statistics.median(costs[which] for costs in taken[product, who])
 
     def part(product, who):
-        parts = [known - anybody for known, anybody in taken[product, who]]
-        # Two rounds together, in which hosts have changed places.
+        parts = [protected - unprotected for protected, unprotected in taken[product, who]]
+        # The mean of each two rounds, between which the hosts change places.
         return statistics.median(map(statistics.mean, zip(parts[::2], parts[1::2])))
 
     rows = []
@@ -314,21 +314,21 @@ def table(taken):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=16, help="how many, a multiple of four (16)")
-    parser.add_argument("--seconds", type=int, default=1, help="how long each pair is asked (1)")
+    parser.add_argument("--seconds", type=int, default=1, help="how long each pair is under load (1)")
     parser.add_argument("--influxd", default="influxd", help="InfluxDB's server")
-    parser.add_argument("--wrk", default="wrk", help="what asks")
+    parser.add_argument("--wrk", default="wrk", help="the load generator")
     built = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/v1_host"
     parser.add_argument("--v1-host", default=str(built), help="our server")
     arguments = parser.parse_args()
     places = {name: shutil.which(getattr(arguments, name)) for name in ("influxd", "wrk", "v1_host")}
     if arguments.rounds < 4 or arguments.rounds % 4:
-        parser.error("--rounds must be a multiple of four, in which everybody has had every place")
+        parser.error("--rounds must be a multiple of four, in which each server has had each place")
     missing = [name for name, place in places.items() if not place]
     if missing:
         print(__doc__)
         sys.exit(f"not found: {', '.join(missing)}")
 
-    # Servers are ended also when this is.
+    # SIGTERM ends the servers as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     begun, busy = now(), load()
     with tempfile.TemporaryDirectory(prefix="portcullis-influxdb-") as directory:

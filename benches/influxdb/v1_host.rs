@@ -1,9 +1,8 @@
-//! A host that answers `SHOW DATABASES`: on one address only to whom it knows, on another to
-//! everybody.
+//! A host that serves `SHOW DATABASES`: on one address with authentication, on another without.
 //!
-//! `run.py` here starts it beside InfluxDB. It says the addresses in its first lines, and ends when it
-//! is told to. `run.py` starts two, of which each is asked on either address in turn: two processes of
-//! one program differ by more than the layer costs, since each has its memory elsewhere.
+//! `run.py` here starts it beside InfluxDB. It prints the addresses in its first lines, and ends on a
+//! signal. `run.py` starts two, and uses both addresses of each in turn: two processes of one program
+//! differ by more than the layer costs, since each has its memory elsewhere.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use portcullis_http::V1CredentialLayer;
 use tokio::net::TcpListener;
 use tower_layer::Layer as _;
 
-/// What InfluxDB answers where there is one database.
+/// InfluxDB's response where there is one database.
 const ANSWER: &str = "{\"results\":[{\"statement_id\":0,\"series\":[{\"name\":\"databases\",\
                       \"columns\":[\"name\"],\"values\":[[\"_internal\"],[\"telemetry\"]]}]}]}\n";
 
@@ -26,16 +25,16 @@ fn main() {
     runtime.block_on(async {
         let open = Router::new().route("/query", get(async || ANSWER));
         // All of it is protected, so the layer is around the router and not around each route.
-        let known = V1CredentialLayer::new(engine().await).layer(open.clone());
-        let known = ServiceExt::<Request>::into_make_service(known);
+        let protected = V1CredentialLayer::new(engine().await).layer(open.clone());
+        let protected = ServiceExt::<Request>::into_make_service(protected);
         let listeners = [listener().await, listener().await];
         for listener in &listeners {
             println!("{}", listener.local_addr().unwrap());
         }
         std::io::stdout().flush().unwrap();
-        let [for_the_known, for_all] = listeners;
-        let (known, open) = (axum::serve(for_the_known, known), axum::serve(for_all, open));
-        tokio::try_join!(known.into_future(), open.into_future()).unwrap();
+        let [with, without] = listeners;
+        let (protected, open) = (axum::serve(with, protected), axum::serve(without, open));
+        tokio::try_join!(protected.into_future(), open.into_future()).unwrap();
     });
 }
 
@@ -43,7 +42,7 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
-/// One who is known, as in InfluxDB, and hashed at the default cost.
+/// An engine with one credential, as in InfluxDB, hashed at the default cost.
 async fn engine() -> Engine {
     let store = Arc::new(MemoryStore::new().unwrap());
     let engine = Engine::builder(store).build().await.unwrap();

@@ -1,7 +1,7 @@
 //! Makes `docs/performance.md`, and the plots beside it, of what the benches saved.
 //!
-//! It is told the directories of several runs, or else takes the one where benches save. What nobody
-//! has measured is said to be not measured.
+//! Its arguments are the directories of several runs; the default is the one where benches save.
+//! Figures that are missing are reported as not measured.
 
 mod middle;
 mod plot;
@@ -35,12 +35,12 @@ const BEGINNING: &str = "\
 
 `benches/run` makes this file. Do not edit it.
 
-Those that are compared took turns in one run, and figures are medians. Machines differ and are noisy,
-so look at ratios. *Here* is what Portcullis needed, *there* what the peer needed at the same time.
-Where a target says at most, the ratio is ours for theirs, and where it says at least, how many times
-as fast ours is; where rounds are compared one by one it is the median of their ratios, which need
-not be that of the medians. A row without a target is there to be known. Of several runs each row is
-of the one in the middle, and says in brackets between what the ratios of all lie.
+Contenders took turns in one run, and figures are medians. Machines differ and are noisy, so look at
+ratios. *Here* is what Portcullis needed, *there* what the peer needed at the same time. Where a target
+says at most, the ratio is ours divided by theirs; where it says at least, how many times as fast ours
+is. Where rounds are compared one by one, the ratio is the median of theirs, which need not be the ratio
+of the medians. A row without a target is for information. Of several runs each row shows the median
+run, with the range of all ratios in brackets.
 [benches/README.md](../benches/README.md) says which property each bench protects.
 ";
 
@@ -74,7 +74,7 @@ fn main() -> io::Result<()> {
         let path = plots.join(plot.name).with_extension("svg");
         if plot.series.is_empty() {
             text += NOT_MEASURED;
-            // An old picture would be of something else.
+            // An old picture would show another measurement.
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => continue,
@@ -133,12 +133,12 @@ fn machine(saved: &[Value], text: &mut String) {
 fn commands(text: &mut String) {
     text.push_str("\n## The commands\n\nAll of it, what is timed thrice:\n\n");
     text.push_str("```sh\nbenches/run --long\n```\n\n");
-    text.push_str("One by one, `PORTCULLIS_BENCH_RECORDS` as told below each title:\n\n```sh\n");
+    text.push_str("One by one, `PORTCULLIS_BENCH_RECORDS` as given below each title:\n\n```sh\n");
     BENCHES.iter().for_each(|(_, _, command)| _ = writeln!(text, "{command}"));
     text.push_str("cargo run --release -p portcullis-benches --bin report\n```\n");
 }
 
-/// The ratio, and between what those of all runs lie.
+/// The ratio, and the range of those of all runs.
 fn ratio_of(row: &Value) -> Option<String> {
     let ratio = row["ratio"].as_f64()?;
     Some(match (row["between"][0].as_f64(), row["between"][1].as_f64()) {
@@ -147,7 +147,7 @@ fn ratio_of(row: &Value) -> Option<String> {
     })
 }
 
-/// What does not keep its promise comes first.
+/// Missed targets come first.
 fn missed(saved: &[Value], text: &mut String) {
     let rows: Vec<Value> = saved.iter().flat_map(|saved| list(&saved["rows"])).collect();
     let of = |kept: bool| rows.iter().filter(move |row| row["reached"].as_bool() == Some(kept));
@@ -211,10 +211,10 @@ fn table(name: &str, saved: &Value, text: &mut String) {
     }
     if name == "influxdb" {
         text.push_str(
-            "\nOf InfluxDB, the whole process is measured, its background work with it, and of a \
-             host on axum likewise, whose whole router is in a `V1CredentialLayer`. A handler of \
-             axum that answers a constant does less than one that asks for databases does: what is \
-             compared is authentication's part.\n",
+            "\nThe whole process is measured: InfluxDB with its background work, and a host on axum \
+             whose whole router is in a `V1CredentialLayer`. A handler of axum that returns a \
+             constant does less than one that lists databases: only authentication's part is \
+             compared.\n",
         );
     }
 }
@@ -282,7 +282,7 @@ fn plots_of(saved: &[Value]) -> Vec<Plot> {
     plots
 }
 
-/// The same figures to be read.
+/// The figures of a plot, as a table.
 fn growth(plot: &Plot, text: &mut String) {
     let counts: BTreeSet<u64> = plot.series.values().flat_map(|of| of.keys().copied()).collect();
     _ = write!(text, "{}:\n\n| {} |", plot.y, plot.x);

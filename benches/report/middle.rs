@@ -1,10 +1,10 @@
-//! Of several runs the one in the middle, for each row and each point by itself: a neighbour on the
-//! machine spoils some figures of a run, and seldom the same ones twice.
+//! The median of several runs, for each row and each point by itself: a neighbour on the machine
+//! spoils some figures of a run, and seldom the same ones twice.
 
 use portcullis_benches::results::{POINT, ROW, list};
 use serde_json::{Value, json};
 
-/// What one bench saved in each of several runs, as if it had been one.
+/// Merges what one bench saved in each of several runs into one.
 pub fn of(saved: &[Value]) -> Value {
     let mut runs = Vec::new();
     let (mut rows, mut points) = (Vec::new(), Vec::new());
@@ -24,7 +24,7 @@ pub fn of(saved: &[Value]) -> Value {
     json!({ "runs": runs, "rows": rows, "points": points })
 }
 
-/// Those that are the same but for what came out, in the order of the first ones.
+/// Groups values with the same keys, in the order of the first of each.
 fn groups(values: Vec<Value>, keys: &[&str]) -> Vec<Vec<Value>> {
     let mut groups: Vec<Vec<Value>> = Vec::new();
     for value in values {
@@ -37,7 +37,7 @@ fn groups(values: Vec<Value>, keys: &[&str]) -> Vec<Vec<Value>> {
     groups
 }
 
-/// The row in the middle, which also says between what its like lies.
+/// The median row, with the range of the ratios of all.
 fn middle_row(rows: Vec<Value>) -> Value {
     let ratios: Vec<f64> = rows.iter().filter_map(|row| row["ratio"].as_f64()).collect();
     let mut middle = middle(rows, |row| row["ratio"].as_f64().or_else(|| figure(row)));
@@ -56,7 +56,7 @@ fn middle(mut values: Vec<Value>, by: impl Fn(&Value) -> Option<f64>) -> Value {
     values.swap_remove(values.len() / 2)
 }
 
-/// The number at the beginning of what came out; of times in nanoseconds.
+/// The number at the beginning of the figure; times in nanoseconds.
 fn figure(row: &Value) -> Option<f64> {
     let text = row["here"].as_str()?;
     let (number, unit) = text.split_once(' ').unwrap_or((text, ""));

@@ -23,7 +23,7 @@ const RIGHT: f64 = 560.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 360.0;
 
-/// Told apart also by those who see fewer colours (Okabe and Ito), and by the shape of the line.
+/// Distinguishable with colour blindness (Okabe and Ito), and by the shape of the line.
 const COLOURS: [&str; 7] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
 const DASHES: [&str; 3] = ["none", "7 4", "2 3"];

@@ -17,7 +17,7 @@ use portcullis::{
 };
 use serde_json::json;
 
-/// Counts up whenever the records, or how a store is filled with them, become other ones.
+/// Counts up whenever the records, or the way a store is filled with them, change.
 const VERSION: u32 = 2;
 
 /// The most permissions that an authorization has.
@@ -33,14 +33,14 @@ const USERS_OF_ORG: usize = 10;
 /// How many records are put at a time.
 const BATCH: usize = 2_000;
 
-/// So many authorizations, each by its number.
+/// A number of authorizations, each by its number.
 #[derive(Clone, Copy, Debug)]
 pub struct Data {
     count: usize,
 }
 
 impl Data {
-    /// So many; at least a thousand, which are one org's.
+    /// `count` of them; at least a thousand, which are one org's.
     pub fn new(count: usize) -> Self {
         Self { count: count.max(OF_USER * USERS_OF_ORG) }
     }
@@ -87,7 +87,7 @@ impl Data {
         Resource::bucket(self.org(org), id)
     }
 
-    /// Returns the authorization with the number, which may be higher than there are: a new one.
+    /// Returns the authorization with the number; a number of [`count`](Self::count) or more gives a new one.
     pub fn authorization(self, number: usize) -> Authorization {
         let mut random = Rng::with_seed(number as u64);
         // In an order that jumps: neighbours by id are not neighbours by user.
@@ -188,9 +188,8 @@ impl Data {
         })
     }
 
-    /// Returns a directory under `target` with these records in it, in a form that the name tells
-    /// apart from others. What is not there yet is made by `fill`, in a directory that gets its
-    /// name when it is complete.
+    /// Returns a directory under `target` with these records in it; `name` identifies the form. A
+    /// directory that is missing is made by `fill`, and gets its name when it is complete.
     ///
     /// # Errors
     ///
@@ -240,8 +239,7 @@ pub fn sizes() -> Vec<usize> {
     if sizes.is_empty() { vec![10_000, 100_000] } else { sizes }
 }
 
-/// Reads the body of a record in the way of whoever has the text and no more to do with it: with the
-/// parser that everybody uses.
+/// Reads the body of a record with `serde_json`, as code would that has nothing but the text.
 ///
 /// # Panics
 ///

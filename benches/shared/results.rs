@@ -1,4 +1,4 @@
-//! What is kept of a run: a file of JSON for each bench, which the report is made from.
+//! The saved results of a run: a file of JSON for each bench, which the report is made from.
 //!
 //! `peers` compiles this file as well, so it needs nothing but the standard library and JSON.
 
@@ -28,13 +28,13 @@ impl Results {
         Self { bench, begun: now(), load: load(), points: Vec::new() }
     }
 
-    /// Adds a point to a plot: how many there were of what grows, and what came out.
+    /// Adds a point to a plot: the size `x`, and the figure `y`.
     pub fn point(&mut self, plot: &str, series: &str, x: f64, y: f64) {
         self.points.push(json!({ "plot": plot, "series": series, "x": x, "y": y }));
     }
 
-    /// Saves rows, points, and what the machine was, and returns the place. Rows and points that an
-    /// earlier run saved and this one did not measure stay, with what is known of their run.
+    /// Saves rows, points, and the machine, and returns the path. Rows and points that an earlier
+    /// run saved and this one did not measure stay, with their run.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ pub fn list(value: &Value) -> Vec<Value> {
     value.as_array().cloned().unwrap_or_default()
 }
 
-/// The new ones in the places of the old ones that they replace, or else at the end.
+/// Replaces old values by new ones with the same keys, and adds the others at the end.
 fn merged(mut old: Vec<Value>, new: Vec<Value>, keys: &[&str], run: usize) -> Vec<Value> {
     for mut one in new {
         one["run"] = json!(run);
@@ -117,7 +117,7 @@ fn merged(mut old: Vec<Value>, new: Vec<Value>, keys: &[&str], run: usize) -> Ve
     old
 }
 
-/// Leaves out the runs of which nothing is left, and counts the others anew.
+/// Drops the runs of which nothing is left, and numbers the others again.
 fn forget_unused(runs: &mut Vec<Value>, rows: &mut [Value], points: &mut [Value]) {
     let of = |value: &Value| value["run"].as_u64().unwrap_or_default() as usize;
     let used = |run: &usize| rows.iter().chain(points.iter()).any(|value| of(value) == *run);
@@ -155,7 +155,7 @@ fn load() -> Value {
     json!(load.split(' ').take(3).collect::<Vec<_>>().join(" "))
 }
 
-/// What is measured, and whether it was changed since. What the report itself writes does not count.
+/// The commit that is measured, and whether files were changed since, except those that the report writes.
 fn commit() -> Option<String> {
     let commit = said("git", &["rev-parse", "--short=12", "HEAD"])?;
     let others = ["status", "--porcelain", "--", ".", ":!docs/performance*"];

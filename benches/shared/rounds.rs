@@ -1,17 +1,17 @@
-//! Contenders that take turns, so that whatever else the machine does happens to all of them.
+//! Contenders that take turns, so that other work on the machine affects all of them.
 
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Whoever runs for a while and says how much one operation took, in nanoseconds.
+/// Runs for a while and returns how long one operation took, in nanoseconds.
 pub type Contender<'a> = Box<dyn FnMut() -> f64 + 'a>;
 
 /// What each contender needed in each round.
 pub struct Rounds(Vec<Vec<f64>>);
 
-/// Lets everybody run once a round, each time beginning with another one. The first round warms up
-/// and is not counted.
+/// Lets each contender run once a round, beginning with another one each time. The first round warms
+/// up and is not counted.
 pub fn rounds(count: usize, mut contenders: Vec<Contender<'_>>) -> Rounds {
     let mut taken = vec![Vec::with_capacity(count); contenders.len()];
     for round in 0..=count {
@@ -37,12 +37,12 @@ impl Rounds {
         Self(vec![self.0[0].clone(), self.0[peer].clone()])
     }
 
-    /// What one needed more than the other in each round.
+    /// How much longer one took than the other in each round.
     pub fn differences(&self, contender: usize, than: usize) -> Vec<f64> {
         self.0[contender].iter().zip(&self.0[than]).map(|(one, other)| one - other).collect()
     }
 
-    /// The median of what one needed for what the other needed in the same round.
+    /// The median of the ratios of the two in the same round.
     pub fn ratio(&self, contender: usize, peer: usize) -> f64 {
         let pairs = self.0[contender].iter().zip(&self.0[peer]);
         median(&pairs.map(|(one, other)| one / other).collect::<Vec<_>>())
@@ -62,12 +62,12 @@ pub fn quantile(values: &[f64], share: f64) -> f64 {
     sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
 
-/// How much time this thread has had a core: on a machine that others use, too, what work costs.
+/// The CPU time of this thread: on a shared machine, the cost of its work.
 pub fn thread_time() -> Duration {
     time_of(ClockId::ThreadCPUTime)
 }
 
-/// How much time all threads together have had a core.
+/// The CPU time of all threads together.
 pub fn process_time() -> Duration {
     time_of(ClockId::ProcessCPUTime)
 }
@@ -77,7 +77,7 @@ fn time_of(clock: ClockId) -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Runs it so many times and returns the nanoseconds of this thread that one took.
+/// Runs the work `times` times and returns the CPU time of one in nanoseconds.
 pub fn on_this_thread(times: usize, mut work: impl FnMut()) -> f64 {
     let begin = thread_time();
     for _ in 0..times {
@@ -86,7 +86,7 @@ pub fn on_this_thread(times: usize, mut work: impl FnMut()) -> f64 {
     (thread_time() - begin).as_nanos() as f64 / times as f64
 }
 
-/// Returns how many nanoseconds it took.
+/// Runs the work and returns its wall-clock time in nanoseconds.
 pub fn took<T>(work: impl FnOnce() -> T) -> (f64, T) {
     let begin = Instant::now();
     let done = work();

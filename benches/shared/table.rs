@@ -1,4 +1,4 @@
-//! What comes out: one table, which is printed and saved.
+//! The table at the end of a bench, which is printed and saved.
 
 use crate::results::{self, Results};
 use crate::rounds::Rounds;
@@ -9,17 +9,17 @@ const NOT_INSTALLED: &str = "not installed";
 pub struct Row {
     /// What was measured.
     pub what: String,
-    /// What came out.
+    /// The figure.
     pub figure: String,
-    /// Beside what; empty if it has a bound of its own.
+    /// The peer; empty if the figure has a bound of its own.
     pub peer: String,
-    /// What came out there.
+    /// The peer's figure.
     pub peer_figure: String,
-    /// The one for the other; not a number if there is no other.
+    /// The ratio of the two; not a number without a peer.
     pub ratio: f64,
-    /// What was promised; empty if nothing was.
+    /// The target; empty if there is none.
     pub target: String,
-    /// Whether it was kept.
+    /// Whether the target was reached.
     pub reached: bool,
 }
 
@@ -43,7 +43,7 @@ impl Row {
         Self::at_most(what, peer, taken, f64::INFINITY).promised_if(false)
     }
 
-    /// A ratio that was made otherwise, which is to be no higher.
+    /// A ratio from elsewhere, which is to be no higher.
     pub fn ratio(what: &str, figure: String, peer: (&str, String), ratio: f64, most: f64) -> Self {
         Self {
             what: what.to_owned(),
@@ -86,10 +86,10 @@ impl Row {
         Self::figure(what, figure, "", true).promised_if(false)
     }
 
-    /// The same; without a target unless it is so.
+    /// The same row; without a target unless the condition holds.
     #[must_use]
-    pub fn promised_if(self, is_so: bool) -> Self {
-        let target = if is_so { self.target } else { String::new() };
+    pub fn promised_if(self, condition: bool) -> Self {
+        let target = if condition { self.target } else { String::new() };
         Self { target, ..self }
     }
 
@@ -125,7 +125,7 @@ pub fn nanos(nanos: f64) -> String {
 pub fn finish(results: Results, rows: &[Row]) {
     print(rows);
     let saved = rows.iter().map(|row| {
-        // Nobody has kept or missed what could not be measured.
+        // A target that could not be measured is neither reached nor missed.
         let target = if row.peer_figure == NOT_INSTALLED { "" } else { &row.target };
         let beside = [row.peer.as_str(), row.peer_figure.as_str()];
         results::row(&row.what, &row.figure, beside, row.ratio, target, row.reached)

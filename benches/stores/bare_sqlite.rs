@@ -67,7 +67,7 @@ fn insert(connection: &Connection, sql: &str, record: &Record, more: &[&dyn ToSq
 pub(crate) const SELECT: &str =
     "SELECT id, revision, unique_key, org_id, user_id, status, body FROM";
 
-/// Runs the query and decodes what it finds; returns how many records that were.
+/// Runs the query and decodes the rows; returns the number of records.
 pub(crate) fn read(connection: &Connection, sql: &str, keys: &[&str], most: usize) -> usize {
     let mut statement = connection.prepare_cached(sql).unwrap();
     let mut rows = statement.query(rusqlite::params_from_iter(keys)).unwrap();
@@ -79,8 +79,13 @@ pub(crate) fn read(connection: &Connection, sql: &str, keys: &[&str], most: usiz
     found.len()
 }
 
-/// Runs the query and looks at every column of what it finds; returns how many records that were.
-pub(crate) fn look(connection: &Connection, sql: &str, keys: &[&str], most: usize) -> usize {
+/// Runs the query and reads every column of the rows; returns the number of records.
+pub(crate) fn read_columns(
+    connection: &Connection,
+    sql: &str,
+    keys: &[&str],
+    most: usize,
+) -> usize {
     let mut statement = connection.prepare_cached(sql).unwrap();
     let mut rows = statement.query(rusqlite::params_from_iter(keys)).unwrap();
     let mut found = 0;
@@ -95,15 +100,15 @@ pub(crate) fn look(connection: &Connection, sql: &str, keys: &[&str], most: usiz
 }
 
 fn decode(row: &Row<'_>) -> Authorization {
-    // Every column is looked at, and none but the body is copied.
+    // Every column is read, and none but the body is copied.
     for column in 0..6 {
         assert_ne!(row.get_ref(column).unwrap(), ValueRef::Null);
     }
     data::parse(row.get_ref(6).unwrap().as_str().unwrap())
 }
 
-/// A connection whose plans do not depend on values, as those of the store do not: what the store
-/// saves by that is not what is measured.
+/// A connection whose plans do not depend on values, like those of the store: what the store saves by
+/// that is not measured here.
 fn open(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).unwrap();
@@ -127,10 +132,10 @@ pub(crate) fn to_write(path: &Path) -> Connection {
     connection
 }
 
-/// Where the rows of each org and user lie together.
+/// The regions in which the rows of each org and user are clustered.
 pub(crate) struct Regions(HashMap<(OrgId, UserId), i64>);
 
-/// The places of a region, and one more.
+/// The size of a region, in row ids.
 const REGION: i64 = 1 << 24;
 
 impl Regions {

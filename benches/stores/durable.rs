@@ -25,7 +25,7 @@ use crate::world::{runtime, sled_directory, sqlite_file, temporary};
 /// Each makes changes one after the other; all of them at the same time.
 const WRITERS: [usize; 3] = [1, 4, 16];
 
-/// How many changes are made in a turn, by all writers together.
+/// The number of changes in a turn, by all writers together.
 const CHANGES: usize = 320;
 
 const ROUNDS: usize = 8;
@@ -130,7 +130,7 @@ fn by_tasks(
     Turn { each, together: begin.elapsed() }
 }
 
-/// The same by hand, by one.
+/// The same by hand, by one writer.
 fn by_hand(changes: &[Change], change: impl Fn(&Change)) -> Turn {
     let begin = Instant::now();
     let each = changes.iter().map(|each| {
@@ -249,7 +249,7 @@ fn take_turns(
         let what = format!("{what}, {text}");
         let peer = (bare_name.as_str(), nanos(theirs));
         let row = Row::ratio(&what, nanos(ours), peer, ours / theirs, most);
-        // By hand sled is patched without a transaction, and without a look at what there was.
+        // By hand sled is patched without a transaction, and without reading the old record.
         let like_for_like = name == "SQLite" || matches!(kind, Kind::Create);
         rows.push(row.promised_if(like_for_like));
     }

@@ -1,5 +1,5 @@
-//! The lists of owners whom nobody has asked for yet: what the system remembers of the files is
-//! forgotten before each, so that every page that is read comes from the disk.
+//! Lists from a cold file: the system's page cache is dropped before each, so that every page that
+//! is read comes from the disk.
 
 use std::fs::File;
 use std::io;
@@ -17,17 +17,17 @@ pub(crate) const NAME: &str = "lists from the disk";
 
 const ROUNDS: usize = 9;
 
-/// Asks the system to keep nothing of the file in its memory.
-fn forget(file: &Path) {
+/// Drops the file from the system's page cache.
+fn drop_cached_pages(file: &Path) {
     fadvise(File::open(file).unwrap(), 0, None, Advice::DontNeed).unwrap();
 }
 
-/// Reads all of the file: what others measure is in the system's memory.
-fn recall(file: &Path) {
+/// Reads the whole file into the system's page cache, as other benches expect it.
+fn cache_pages(file: &Path) {
     io::copy(&mut File::open(file).unwrap(), &mut io::sink()).unwrap();
 }
 
-/// Runs the read of another one of these every time, from the disk.
+/// Reads another one of these every time, from the disk.
 fn each_once<'a>(
     owners: &'a [Owner],
     file: PathBuf,
@@ -37,7 +37,7 @@ fn each_once<'a>(
     let mut next = owners.iter();
     Box::new(move || {
         let owner = next.next().unwrap();
-        forget(&file);
+        drop_cached_pages(&file);
         let (nanos, found) = took(|| read(owner));
         assert_eq!(found, all);
         nanos
@@ -53,7 +53,7 @@ pub(crate) fn lists(world: &World, rows: &mut Vec<Row>) {
     let orgs = some(data.orgs()).map(|number| Owner::org(data, number)).collect();
     compare(world, users, "user", "one user's", rows);
     compare(world, orgs, "org", "one org's", rows);
-    [sqlite_file(data), layouts_file(data)].iter().for_each(|file| recall(file));
+    [sqlite_file(data), layouts_file(data)].iter().for_each(|file| cache_pages(file));
 }
 
 fn compare(world: &World, owners: Vec<Owner>, column: &str, whose: &str, rows: &mut Vec<Row>) {

@@ -1,5 +1,5 @@
-//! With a hundred times the records no read costs more than twice as much for each that it returns, and
-//! a page hardly more. Stores of all sizes take turns: what else the machine does slows all of them.
+//! With a hundred times the records, no read costs more than twice as much per returned record, and
+//! a page hardly more. Stores of all sizes take turns, so that other work on the machine slows all of them.
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
@@ -21,7 +21,7 @@ const ROUNDS: usize = 15;
 /// How many records a page has.
 const PAGE: usize = 20;
 
-/// How many of everyone's records are read from each of the places.
+/// How many of all records are read from each of the starting points.
 const PART: usize = 1_000;
 
 /// A store, and what it is called.
@@ -39,22 +39,22 @@ struct Keys {
     names: Vec<String>,
     users: Vec<Owner>,
     orgs: Vec<Owner>,
-    /// Where lists of everyone's begin.
-    places: Vec<AuthorizationId>,
+    /// Where lists of all records begin.
+    starts: Vec<AuthorizationId>,
 }
 
 impl Keys {
     fn of(data: Data) -> Self {
         let (ids, names) = known(data);
         let [(users, ..), (orgs, ..)] = owners(data);
-        let places = numbers(data, data.count() - PART, 10);
-        let places = places.into_iter().map(|number| data.id(number)).collect();
-        Self { ids, names, users, orgs, places }
+        let starts = numbers(data, data.count() - PART, 10);
+        let starts = starts.into_iter().map(|number| data.id(number)).collect();
+        Self { ids, names, users, orgs, starts }
     }
 }
 
-/// Runs the read of all these, and then of all of them for the time of one: each time the others have
-/// been at work meanwhile.
+/// Reads all of these once to warm up, because the other contenders ran in between, and then once
+/// more; returns the time of one.
 fn again<'a, K>(keys: &'a [K], mut read: impl FnMut(&'a K) + 'a) -> Contender<'a> {
     Box::new(move || {
         keys.iter().for_each(&mut read);
@@ -103,13 +103,13 @@ fn of_store((store, engine): Of, sizes: &mut Sizes<'_>) {
             });
         }
     }
-    sizes.compare(&title("everyone's"), PART, 2.0, |world, keys| {
+    sizes.compare(&title("all records"), PART, 2.0, |world, keys| {
         let engine = engine(world);
-        again(&keys.places, move |after| everyones(world, engine, *after))
+        again(&keys.starts, move |after| all_records(world, engine, *after))
     });
 }
 
-/// What is underneath, which has no targets of ours.
+/// The engines underneath, which have no targets.
 fn of_bare_engines(sizes: &mut Sizes<'_>) {
     let none = f64::INFINITY;
     let query = |condition| format!("{SELECT} authorizations WHERE {condition} ORDER BY id");
@@ -124,9 +124,9 @@ fn of_bare_engines(sizes: &mut Sizes<'_>) {
         let sql = query("unique_key = ?1");
         again(&keys.names, move |name| read(world, &sql, name, 1))
     });
-    sizes.compare("bare SQLite, everyone's", PART, none, |world, keys| {
+    sizes.compare("bare SQLite, all records", PART, none, |world, keys| {
         let sql = query("id > ?1");
-        again(&keys.places, move |after| read(world, &sql, &after.to_string(), PART))
+        again(&keys.starts, move |after| read(world, &sql, &after.to_string(), PART))
     });
     sizes.compare("bare sled, get by id", 1, none, |world, keys| {
         let bare = &world.sled().bare;
@@ -145,9 +145,9 @@ fn of_bare_engines(sizes: &mut Sizes<'_>) {
     }
 }
 
-/// A list of all authorizations, in the order of their ids: records of neighbours lie apart where they
-/// are kept by whose they are.
-fn everyones(world: &World, engine: &Engine, after: AuthorizationId) {
+/// A list of all authorizations, in the order of their ids: neighbours lie apart in a file that is
+/// clustered by owner.
+fn all_records(world: &World, engine: &Engine, after: AuthorizationId) {
     let (everything, part) = (AuthorizationFilter::all(), NonZeroUsize::new(PART).unwrap());
     let listing = engine.list_authorizations(&everything, Some(after), part);
     let found = world.runtime.block_on(listing).unwrap().items;
@@ -168,8 +168,8 @@ impl<'w> Sizes<'w> {
         list(world, &world.memory, &owners(keys)[0].filter, EVERYTHING)
     }
 
-    /// Lets the read take turns in all worlds. It is to cost at most so many times as much for each of
-    /// the records that it returns in the largest as in the smallest.
+    /// Lets the read take turns in all worlds. Per returned record it is to cost at most `most` times as
+    /// much in the largest as in the smallest.
     fn compare(
         &mut self,
         what: &str,

@@ -15,62 +15,56 @@ mod world;
 
 use criterion::Criterion;
 use portcullis_benches::data::{Data, sizes};
+use portcullis_benches::parts::Parts;
 use portcullis_benches::results::Results;
 use portcullis_benches::table::{self, Row};
 
 use world::World;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let given = |option| arguments.iter().any(|argument| argument == option);
-    // Without it nobody wants figures: `cargo test --all-targets` runs benches as tests.
-    if !given("--bench") {
-        return;
-    }
-    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let chosen = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
+    let Some(parts) = Parts::from_arguments() else { return };
     let mut results = Results::begin("stores");
     let mut rows: Vec<Row> = Vec::new();
     let mut criterion = Criterion::default().configure_from_args();
 
-    if chosen(opening::NAME) {
+    if parts.has(opening::NAME) {
         sizes().into_iter().for_each(|count| opening::open(Data::new(count), &mut rows));
     }
     let reading = [reads::GET, reads::LIST, growth::NAME, reads::PLANS, from_disk::NAME];
-    let worlds: Vec<World> = match reading.into_iter().any(chosen) {
+    let worlds: Vec<World> = match reading.into_iter().any(|name| parts.has(name)) {
         true => sizes().into_iter().map(|count| World::new(Data::new(count))).collect(),
         false => Vec::new(),
     };
     for world in &worlds {
-        if chosen(reads::GET) {
+        if parts.has(reads::GET) {
             reads::gets(world, &mut rows);
         }
-        if chosen(reads::LIST) {
+        if parts.has(reads::LIST) {
             reads::lists(world, &mut rows);
         }
-        // The others first: what sled keeps lies between what they are given afterwards.
-        if chosen(reads::GET) {
+        // The others first: sled's caches would fragment the memory that they allocate afterwards.
+        if parts.has(reads::GET) {
             reads::gets_from_sled(world, &mut rows);
         }
-        if chosen(reads::LIST) {
+        if parts.has(reads::LIST) {
             reads::lists_from_sled(world, &mut rows);
         }
     }
-    if let (true, false) = (chosen(growth::NAME), worlds.is_empty()) {
+    if let (true, false) = (parts.has(growth::NAME), worlds.is_empty()) {
         growth::measure(&worlds, &mut rows, &mut results);
     }
     for world in &worlds {
-        if chosen(reads::PLANS) {
+        if parts.has(reads::PLANS) {
             reads::plans(world, &mut criterion);
         }
-        // At the end: others would have to read anew what was forgotten.
-        if chosen(from_disk::NAME) {
+        // At the end: it drops pages that the others would have to read again.
+        if parts.has(from_disk::NAME) {
             from_disk::lists(world, &mut rows);
         }
     }
     drop(worlds);
     for operation in durable::Kind::ALL {
-        if chosen(&operation.name()) {
+        if parts.has(&operation.name()) {
             durable::measure(operation, &mut rows);
         }
     }

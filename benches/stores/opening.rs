@@ -1,4 +1,4 @@
-//! How long it takes from opening a store to its first answer, and what it takes of the disk.
+//! The time from opening a store to its first response, and the space that it takes on the disk.
 
 use std::fs;
 use std::path::Path;
@@ -58,7 +58,7 @@ pub(crate) fn open(data: Data, rows: &mut Vec<Row>) {
     disk(data, &file, &directory, rows);
 }
 
-/// Opens it by hand. The store that had it open lets go of it a moment after it was closed.
+/// Opens it by hand. A closed store releases its lock a moment later.
 fn open_bare(directory: &Path) -> f64 {
     let config = sled::Config::new().path(directory).flush_every_ms(None);
     let config = config.cache_capacity(portcullis_sled::SledOptions::DEFAULT_CACHE_BYTES);
@@ -71,8 +71,8 @@ fn open_bare(directory: &Path) -> f64 {
     panic!("{} stays locked", directory.display());
 }
 
-/// The files beside what has to be in them at the least: every column of every table, and every
-/// entry of every index without what leads to the record.
+/// The size of the files beside the least that they have to hold: every column of every table, and
+/// every entry of every index without its pointer to the record.
 fn disk(data: Data, file: &Path, directory: &Path, rows: &mut Vec<Row>) {
     let connection = Connection::open(file).unwrap();
     let sum = |sql: &str| -> f64 { connection.query_row(sql, [], |row| row.get(0)).unwrap() };

@@ -29,12 +29,12 @@ const PAGE: usize = 20;
 /// A list that is not cut off.
 pub(crate) const EVERYTHING: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// Runs the read of one after the other of these keys and returns the time of one.
+/// Reads these keys one after the other and returns the time of one.
 fn each<'a, K: 'a>(keys: &'a [K], mut read: impl FnMut(&'a K) + 'a) -> Contender<'a> {
     Box::new(move || took(|| keys.iter().for_each(&mut read)).0 / keys.len() as f64)
 }
 
-/// Each once, so that with any number of records as many are at work.
+/// Distinct numbers, so that the working set does not depend on the number of records.
 pub(crate) fn numbers(data: Data, below: usize, count: usize) -> Vec<usize> {
     let mut random = Rng::with_seed(data.count() as u64);
     let mut chosen = random.choose_multiple(0..below, count);
@@ -55,7 +55,7 @@ pub(crate) fn get_name(world: &World, engine: &Engine, name: &str) {
     get(world, engine, Lookup::UniqueKey(Kind::Authorization, name));
 }
 
-/// Ids and usernames of some.
+/// Ids and usernames of some authorizations.
 pub(crate) fn known(data: Data) -> (Vec<Id>, Vec<String>) {
     let some = || numbers(data, data.count(), 400).into_iter();
     (some().map(|n| data.id(n).untyped()).collect(), some().map(|n| data.username(n)).collect())
@@ -119,7 +119,7 @@ pub(crate) fn gets_from_sled(world: &World, rows: &mut Vec<Row>) {
     rows.push(Row::beside(&what, "bare sled", &taken));
 }
 
-/// The authorizations of somebody, or of an org.
+/// The authorizations of a user, or of an org.
 pub(crate) struct Owner {
     pub(crate) filter: AuthorizationFilter,
     pub(crate) of: Of,
@@ -155,7 +155,7 @@ pub(crate) fn list(
     black_box(listing.unwrap().items).len()
 }
 
-/// Some users and some orgs, each with the column that says so, and what they are called.
+/// Some users and some orgs, each with its column and the name in the table.
 pub(crate) fn owners(data: Data) -> [(Vec<Owner>, &'static str, &'static str); 2] {
     let users = numbers(data, data.users(), 60).into_iter().map(|n| Owner::user(data, n));
     let orgs = numbers(data, data.orgs(), 10).into_iter().map(|n| Owner::org(data, n));
@@ -233,7 +233,7 @@ fn list_all(
             each(owners, |owner| assert_eq!(undecoded(world, owner), all)),
             each(owners, |owner| {
                 let keys = [&*owner.id, &zero];
-                assert_eq!(bare_sqlite::look(&world.layouts, &indexed, &keys, all), all);
+                assert_eq!(bare_sqlite::read_columns(&world.layouts, &indexed, &keys, all), all);
             }),
         ],
     );
@@ -242,7 +242,7 @@ fn list_all(
     let scan = took(|| scan(world, &owners[0].filter, all)).0;
     let faster = scan / taken.median(0);
     let figure = nanos(taken.median(0));
-    let peer = ("a look at every record", nanos(scan));
+    let peer = ("a scan of every record", nanos(scan));
     let row = Row::at_least(&what, figure, peer, faster, 1_000.0);
     // A thousandth is read a thousand times as fast as all only if each is read faster.
     let promised = column == "user" && data.count() >= 1_000_000;
@@ -292,8 +292,8 @@ fn undecoded(world: &World, owner: &Owner) -> usize {
     })
 }
 
-/// The records of each, which share what the store in memory keeps: it is as far away for whoever
-/// decodes them as for who lists them.
+/// The records of each, which share the memory store's bodies: decoding them here has the same
+/// cache misses as listing them.
 fn kept(world: &World, owners: &[Owner]) -> Vec<Vec<Record>> {
     let store = world.memory.store();
     let listed = owners.iter().map(|owner| {
@@ -303,7 +303,7 @@ fn kept(world: &World, owners: &[Owner]) -> Vec<Vec<Record>> {
     listed.collect()
 }
 
-/// Looks at every record, as the reference does.
+/// Scans every record, as the reference does.
 fn scan(world: &World, filter: &AuthorizationFilter, expected: usize) {
     let mut statement = world.bare.prepare("SELECT body FROM authorizations").unwrap();
     let mut rows = statement.query([]).unwrap();
@@ -317,8 +317,8 @@ fn scan(world: &World, filter: &AuthorizationFilter, expected: usize) {
     assert_eq!(black_box(found).len(), expected);
 }
 
-/// Every filter is answered by the plan that is meant for it: what is found costs, and not what is
-/// there.
+/// Every filter gets the plan that is meant for it: the cost follows the number of results, not the
+/// number of records.
 pub(crate) fn plans(world: &World, c: &mut Criterion) {
     let data = world.data;
     let count = data.count();

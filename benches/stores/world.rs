@@ -22,8 +22,8 @@ pub(crate) struct World {
     pub(crate) data: Data,
     pub(crate) runtime: Runtime,
     pub(crate) memory: Engine,
-    /// Its threads have made what is in the store in memory. As long as they live nobody else gets
-    /// their part of the heap, of which a million records leave only gaps, far from each other.
+    /// Its threads have allocated the records of the store in memory. As long as they live, no other
+    /// thread allocates from their arenas, in which a million records leave only scattered gaps.
     _filler: Runtime,
     pub(crate) sqlite: Engine,
     /// On the same file.
@@ -33,11 +33,11 @@ pub(crate) struct World {
     sled: OnceLock<SledWorld>,
 }
 
-/// What is kept in sled. Opened when it is needed: its caches take what others would have to find
-/// room between.
+/// The same records in sled. Opened when it is needed: its caches would fragment the memory of the
+/// others.
 pub(crate) struct SledWorld {
     pub(crate) engine: Engine,
-    /// On a copy: only one can have it open.
+    /// On a copy: sled's files can be opened only once.
     pub(crate) bare: BareSled,
     _copies: TempDir,
 }
@@ -95,7 +95,7 @@ pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// A directory on a disk: where temporary files are is often in memory.
+/// A directory on a disk: the one for temporary files is often in memory.
 pub(crate) fn temporary() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
@@ -117,7 +117,7 @@ pub(crate) fn layouts_file(data: Data) -> PathBuf {
     directory.unwrap().join(bare_sqlite::LAYOUTS)
 }
 
-/// Names the layout as well: another one is other data.
+/// The name changes with the layout of the file.
 const SQLITE: &str = "sqlite-2";
 
 /// The directory of a closed sled store with the records in it.
@@ -131,7 +131,7 @@ pub(crate) fn sled_directory(data: Data) -> PathBuf {
     directory.unwrap().join("portcullis.sled")
 }
 
-/// Makes the records while the store puts those of before.
+/// Makes the next records while the store commits the previous ones.
 async fn fill(store: &dyn Store, data: Data) {
     let batches = stream::iter(data.batches());
     batches

@@ -1,4 +1,4 @@
-//! gatehouse, with one policy that looks into a hash set.
+//! gatehouse, with one policy that does a lookup in a hash set.
 
 use std::collections::HashSet;
 use std::hint::black_box;

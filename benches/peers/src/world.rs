@@ -1,4 +1,4 @@
-//! Who holds what, and what is asked of them.
+//! The permissions that are held, and the requests that are checked against them.
 
 use portcullis::{Action, BucketId, OrgId, Permission, Resource};
 
