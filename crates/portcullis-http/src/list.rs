@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use http::header;
 use percent_encoding::utf8_percent_encode;
-use portcullis::store::Pace;
+use portcullis::toolkit::Pace;
 use portcullis::{
     AuthorizationFilter, AuthorizationId, AuthorizationPage, Described, Engine, Error, ErrorKind,
     NameResolver, OrgId, ParseIdError, Permission, Status, UserId,

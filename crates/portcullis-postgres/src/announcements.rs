@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis::Id;
-use portcullis::store::{Feed, Kind, Position};
+use portcullis::store::{Kind, Position};
+use portcullis::toolkit::Feed;
 
 /// A change that was found: by which batch it was made, if that is known, and of what it is.
 pub(crate) type Found = (Option<i64>, Kind, Id);

@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use portcullis::Id;
-use portcullis::store::Feed;
+use portcullis::toolkit::Feed;
 
 use crate::announcements::{Announcements, Found};
 use crate::connection::{Connection, answer_within};

@@ -132,8 +132,9 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use portcullis::store::{
-    Batch, Change, Feed, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
+    Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
 };
+use portcullis::toolkit::Feed;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 

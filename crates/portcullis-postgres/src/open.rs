@@ -4,7 +4,8 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::store::{Feed, Position};
+use portcullis::store::Position;
+use portcullis::toolkit::Feed;
 use portcullis::{RandomUnavailable, SystemRandom};
 use thiserror::Error;
 use tokio::sync::Notify;

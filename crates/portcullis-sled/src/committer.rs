@@ -5,7 +5,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use portcullis::Id;
-use portcullis::store::{Committer, Feed, Kind, Operation, Position, StoreError};
+use portcullis::store::{Kind, Operation, Position, StoreError};
+use portcullis::toolkit::{Committer, Feed};
 
 use crate::edits::{Draft, Edits};
 use crate::error::{Failure, guarded};

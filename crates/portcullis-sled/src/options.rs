@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis::SystemRandom;
-use portcullis::store::{Feed, GroupWriter, Position};
+use portcullis::store::Position;
+use portcullis::toolkit::{Feed, GroupWriter};
 
 use crate::SledStore;
 use crate::committer::SledCommitter;

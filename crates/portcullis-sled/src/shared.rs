@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use portcullis::store::{Pace, StoreError};
+use portcullis::store::StoreError;
+use portcullis::toolkit::Pace;
 use tokio::runtime::Handle;
 
 use crate::error::{Failure, guarded};

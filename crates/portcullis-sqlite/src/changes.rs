@@ -4,7 +4,8 @@
 //! feed, the same in every process.
 
 use portcullis::Id;
-use portcullis::store::{Feed, Kind};
+use portcullis::store::Kind;
+use portcullis::toolkit::Feed;
 use rusqlite::{Connection, Row};
 
 use crate::tables::{self, Table};

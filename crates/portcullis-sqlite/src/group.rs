@@ -6,7 +6,8 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis::store::{self, Feed, Operation, Position, StoreError};
+use portcullis::store::{Operation, Position, StoreError};
+use portcullis::toolkit::Feed;
 use rusqlite::Connection;
 
 use crate::changes::{self, News};
@@ -326,7 +327,7 @@ impl Committer {
     }
 }
 
-impl store::Committer for Committer {
+impl portcullis::toolkit::Committer for Committer {
     const IDLE_EVERY: Option<Duration> = Some(LOOK_EVERY);
 
     fn commit(&mut self, group: &[Vec<Operation>]) -> Outcomes {

@@ -83,9 +83,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use portcullis::store::{
-    Batch, Change, Feed, GroupWriter, Index, Lookup, Pace, Page, PageRequest, Position, Record,
-    Store, StoreError,
+    Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
 };
+use portcullis::toolkit::{Feed, GroupWriter, Pace};
 
 use tokio::sync::Mutex;
 

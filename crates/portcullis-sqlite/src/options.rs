@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use portcullis::store::{Feed, GroupWriter};
+use portcullis::toolkit::{Feed, GroupWriter};
 
 use crate::group::Committer;
 use crate::open::{Location, OpenError};

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use portcullis::store::{Pace, StoreError};
+use portcullis::store::StoreError;
+use portcullis::toolkit::Pace;
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, TryAcquireError};
 

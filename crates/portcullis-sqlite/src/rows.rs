@@ -1,8 +1,9 @@
 //! Reading: rows, the records they hold, and pages of them.
 
 use portcullis::store::{
-    Index, Kind, Lookup, Pace, Page, PageRequest, Record, Revision, StoreError, UniqueKey,
+    Index, Kind, Lookup, Page, PageRequest, Record, Revision, StoreError, UniqueKey,
 };
+use portcullis::toolkit::Pace;
 use portcullis::{Id, Status};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Rows, params};

@@ -2,6 +2,7 @@
 
 mod audit;
 mod cache;
+mod codec;
 mod credentials;
 mod directory;
 mod engine;
@@ -10,6 +11,7 @@ mod filter;
 mod from_text;
 mod id;
 mod login_history;
+mod memory;
 mod metrics;
 mod model;
 pub mod password;
@@ -19,6 +21,7 @@ pub mod snapshot;
 pub mod store;
 mod throttle;
 mod time;
+pub mod toolkit;
 pub mod verify;
 
 /// For implementing [`Directory`] and [`store::Store`].

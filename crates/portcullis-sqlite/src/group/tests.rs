@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::rows;
-use store::Committer as _;
+use portcullis::toolkit::Committer as _;
 
 /// The committer of a new file, and another connection to it.
 struct Setting {

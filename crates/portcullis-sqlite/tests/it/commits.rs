@@ -5,8 +5,9 @@ use std::fs;
 use futures_util::future::join_all;
 use portcullis::Id;
 use portcullis::store::{
-    Batch, Change, Expect, Feed, Kind, Lookup, Operation, Record, Store, StoreError, Taken,
+    Batch, Change, Expect, Kind, Lookup, Operation, Record, Store, StoreError, Taken,
 };
+use portcullis::toolkit::Feed;
 use portcullis_sqlite::SqliteStore;
 
 use crate::common::{

@@ -6,7 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis::Id;
-use portcullis::store::{Change, Feed, Kind, Lookup, Position, Store};
+use portcullis::store::{Change, Kind, Lookup, Position, Store};
+use portcullis::toolkit::Feed;
 use portcullis_sqlite::SqliteStore;
 
 use crate::common::{

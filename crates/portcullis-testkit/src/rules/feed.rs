@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use portcullis::Id;
-use portcullis::store::{Change, Feed, Kind, Operation, Position, Store};
+use portcullis::store::{Change, Kind, Operation, Position, Store};
+use portcullis::toolkit::Feed;
 use tokio::task::JoinError;
 
 use crate::access::{Refusal, commit, get, list_ids, refused};

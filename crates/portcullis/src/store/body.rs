@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::OnceLock;
-
-use super::codec::Compact;
+use std::sync::{Arc, OnceLock};
 
 /// The body of a [`Record`](super::Record): a text, JSON, written and read by core alone.
 ///
@@ -18,19 +16,19 @@ pub struct Body(Form);
 #[derive(Clone)]
 enum Form {
     Text(Box<str>),
-    Compact { compact: Compact, text: OnceLock<Box<str>> },
+    Compact { bytes: Arc<[u8]>, to_text: fn(&[u8]) -> Box<str>, text: OnceLock<Box<str>> },
 }
 
 impl Body {
-    pub(super) const fn from_compact(compact: Compact) -> Self {
-        Self(Form::Compact { compact, text: OnceLock::new() })
+    pub(crate) const fn from_compact(bytes: Arc<[u8]>, to_text: fn(&[u8]) -> Box<str>) -> Self {
+        Self(Form::Compact { bytes, to_text, text: OnceLock::new() })
     }
 
     /// Its fewer bytes, if it came in them.
-    pub(super) const fn compact(&self) -> Option<&Compact> {
+    pub(crate) const fn compact(&self) -> Option<&Arc<[u8]>> {
         match &self.0 {
             Form::Text(_) => None,
-            Form::Compact { compact, .. } => Some(compact),
+            Form::Compact { bytes, .. } => Some(bytes),
         }
     }
 
@@ -38,7 +36,7 @@ impl Body {
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.0 {
             Form::Text(text) => text.as_bytes(),
-            Form::Compact { compact, .. } => compact.bytes(),
+            Form::Compact { bytes, .. } => bytes,
         }
     }
 }
@@ -49,7 +47,7 @@ impl Deref for Body {
     fn deref(&self) -> &str {
         match &self.0 {
             Form::Text(text) => text,
-            Form::Compact { compact, text } => text.get_or_init(|| compact.text()),
+            Form::Compact { bytes, to_text, text } => text.get_or_init(|| to_text(bytes)),
         }
     }
 }

@@ -6,15 +6,10 @@
 
 mod batch;
 mod body;
-mod codec;
+mod change;
 mod error;
-mod ext;
-mod feed;
-mod maintain;
-mod memory;
-mod pace;
+mod maintenance;
 mod record;
-mod writer;
 
 use std::fmt::{self, Debug};
 use std::num::NonZeroUsize;
@@ -28,16 +23,15 @@ pub use futures_util::stream::BoxStream;
 
 pub use batch::{Batch, Expect, Operation};
 pub use body::Body;
-pub use codec::{Deletion, Entity, Gone};
+pub use change::{Change, Position};
 pub use error::{StoreError, Taken};
-pub(crate) use ext::put;
-pub use ext::{MODIFY_TRIES, Modified, StoreExt};
-pub use feed::{Change, Feed, Position};
-pub use maintain::{Entry, EntryCursor, EntryKey, EntryPage, Maintain, grants_of};
-pub use memory::MemoryStore;
-pub use pace::{Pace, Turn};
+pub use maintenance::{Entry, EntryCursor, EntryKey, EntryPage, Maintain};
 pub use record::{InvalidUniqueKey, Kind, Record, Revision, UniqueKey};
-pub use writer::{Committer, GroupWriter};
+
+// The records of this crate's own types are read and written by `codec`, which uses this module.
+pub(crate) use crate::codec::put;
+pub use crate::codec::{Deletion, Entity, Gone, MODIFY_TRIES, Modified, StoreExt, grants_of};
+pub use crate::memory::MemoryStore;
 
 use crate::{GrantKey, Id, OrgId, UserId};
 

@@ -108,7 +108,7 @@ impl UniqueKey {
     }
 
     /// Takes the text of a username, which has the same bounds.
-    pub(super) fn of_username(username: &str) -> Self {
+    pub(crate) fn of_username(username: &str) -> Self {
         Self(username.into())
     }
 

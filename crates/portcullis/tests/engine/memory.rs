@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use portcullis::store::{
-    Batch, BoxStream, Change, Entity, Expect, Feed, Index, Kind, Lookup, MemoryStore, Operation,
-    Page, PageRequest, Position, Record, Store, StoreError, StoreExt,
+    Batch, BoxStream, Change, Entity, Expect, Index, Kind, Lookup, MemoryStore, Operation, Page,
+    PageRequest, Position, Record, Store, StoreError, StoreExt,
 };
+use portcullis::toolkit::Feed;
 use portcullis::{
     Authorization, AuthorizationUpdate, Bucket, CacheConfig, Clock, Credentials, Engine, Error,
     NewApiToken, NewAuthorization, Org, OrgId, Permission, Principal, Refusal, Resource,

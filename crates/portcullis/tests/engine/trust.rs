@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use portcullis::store::{Feed, Kind, Store};
+use portcullis::store::{Kind, Store};
+use portcullis::toolkit::Feed;
 use portcullis::{
     Authorization, AuthorizationUpdate, Bucket, CacheConfig, Clock, Credentials, Engine, Error,
     ErrorKind, NewAuthorization, Org, Permission, Principal, Resource, Status, TokenSecret,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::{Operation, Position, StoreError};
+use crate::store::{Operation, Position, StoreError};
 
 /// How many requests may wait. Who comes then waits for a place, without a thread.
 const QUEUE: usize = 1_024;

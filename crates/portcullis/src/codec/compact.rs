@@ -6,9 +6,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::super::{Kind, UniqueKey};
-use super::{Entity, from_text, username, usual};
+use super::{Entity, fast_json, from_text, username};
 use crate::password::PasswordHash;
+use crate::store::{Body, Kind, UniqueKey};
 use crate::{Action, Authorization, Id, Permission, Resource, ResourceType, Status, Timestamp};
 
 /// The body of an authorization, byte by byte what its text says. Cheap to clone.
@@ -16,7 +16,7 @@ use crate::{Action, Authorization, Id, Permission, Resource, ResourceType, Statu
 /// A byte with [flags](HAS_HASH), three ids, two times, and the username; then the description, the
 /// permissions, the costs and the text of the hash. Texts have their lengths in front of them.
 #[derive(Clone, PartialEq, Eq)]
-pub(in crate::store) struct Compact(Arc<[u8]>);
+pub(crate) struct Compact(Arc<[u8]>);
 
 const IS_ACTIVE: u8 = 1;
 const HAS_HASH: u8 = 2;
@@ -34,39 +34,50 @@ const TYPE_SHIFT: u32 = 3;
 impl Compact {
     /// `None` for what is not an authorization, or not written as core writes it: nothing of a body
     /// may be lost.
-    pub(in crate::store) fn new(kind: Kind, text: &str) -> Option<Self> {
+    pub(crate) fn new(kind: Kind, text: &str) -> Option<Self> {
         if kind != Kind::Authorization {
             return None;
         }
-        let authorization = usual::authorization(text, None);
+        let authorization = fast_json::authorization(text, None);
         let authorization = authorization.or_else(|| from_text(text).ok())?;
         let compact = Self(write(&authorization)?.into());
-        (*compact.text() == *text).then_some(compact)
+        (*text_of(&compact.0) == *text).then_some(compact)
     }
 
-    pub(in crate::store) fn bytes(&self) -> &[u8] {
+    /// Returns the bytes of a body that has them already.
+    pub(crate) fn of(body: &Body) -> Option<Self> {
+        body.compact().map(|bytes| Self(Arc::clone(bytes)))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// The username.
-    pub(in crate::store) fn username(&self) -> &str {
+    pub(crate) fn username(&self) -> &str {
         let rest = self.0.get(USERNAME..).unwrap_or_default();
         // What was written can be read.
         Reader(rest).text().unwrap_or_default()
-    }
-
-    /// The body as JSON.
-    pub(in crate::store) fn text(&self) -> Box<str> {
-        let authorization = read(&self.0, None);
-        let text = authorization.and_then(|it| serde_json::to_string(&it.to_body()).ok());
-        // What was written can be read.
-        text.unwrap_or_default().into_boxed_str()
     }
 
     /// Reads it. A name that is the key is not copied.
     pub(super) fn authorization(&self, key: &UniqueKey) -> Option<Authorization> {
         read(&self.0, Some(key))
     }
+}
+
+impl From<Compact> for Body {
+    fn from(compact: Compact) -> Self {
+        Self::from_compact(compact.0, text_of)
+    }
+}
+
+/// Returns the JSON.
+fn text_of(compact: &[u8]) -> Box<str> {
+    let authorization = read(compact, None);
+    let text = authorization.and_then(|it| serde_json::to_string(&it.to_body()).ok());
+    // What was written can be read.
+    text.unwrap_or_default().into_boxed_str()
 }
 
 /// It may hold a password hash, so it is not shown.
@@ -272,9 +283,9 @@ mod tests {
         fn a_body_comes_back_byte_by_byte_and_is_read_alike(authorization in authorization()) {
             let record = authorization.to_record(Revision::from_u128(1)).unwrap();
             let compact = Compact::new(Kind::Authorization, &record.body).unwrap();
-            prop_assert_eq!(&*compact.text(), &*record.body);
+            prop_assert_eq!(&*text_of(compact.bytes()), &*record.body);
             prop_assert_eq!(compact.username(), authorization.username.as_str());
-            let body = Body::from_compact(compact);
+            let body = Body::from(compact);
             prop_assert!(body == record.body);
             let same = Record { body: body.clone(), ..record.clone() };
             prop_assert_eq!(Authorization::from_record(&same).unwrap(), authorization);

@@ -10,10 +10,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
-use super::{
-    Batch, Change, Expect, Feed, Index, Kind, Lookup, Operation, Page, PageRequest, Position,
-    Record, Store, StoreError, Taken,
+use crate::store::{
+    Batch, Change, Expect, Index, Kind, Lookup, Operation, Page, PageRequest, Position, Record,
+    Store, StoreError, Taken,
 };
+use crate::toolkit::Feed;
 use crate::{GrantKey, Id, RandomUnavailable, SystemRandom};
 use table::{Row, Table};
 

@@ -5,12 +5,12 @@ use std::num::NonZeroUsize;
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use super::codec::Entity;
-use super::{
+use super::Entity;
+use crate::Id;
+use crate::store::{
     Batch, Expect, Index, Kind, Lookup, Operation, Page, PageRequest, Record, Revision, Store,
     StoreError,
 };
-use crate::Id;
 
 /// Typed and streaming access to any [`Store`].
 #[async_trait]

@@ -6,9 +6,11 @@
 
 mod bodies;
 mod compact;
+mod entries;
+mod fast_json;
 #[cfg(test)]
 mod tests;
-mod usual;
+mod typed;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -16,9 +18,12 @@ use serde_json::error::Category;
 use thiserror::Error;
 
 pub use bodies::{Deletion, Gone};
-pub(super) use compact::Compact;
+pub(crate) use compact::Compact;
+pub use entries::grants_of;
+pub(crate) use typed::put;
+pub use typed::{MODIFY_TRIES, Modified, StoreExt};
 
-use super::{InvalidUniqueKey, Kind, Record, Revision, StoreError, UniqueKey};
+use crate::store::{InvalidUniqueKey, Kind, Record, Revision, StoreError, UniqueKey};
 use crate::{GrantKey, Id, OrgId, Status, UserId, Username};
 
 /// Something that is kept as one record.

@@ -6,10 +6,10 @@
 
 use std::str::FromStr;
 
-use super::super::UniqueKey;
 use super::username;
 use crate::id::ID_TEXT_LEN;
 use crate::password::PasswordHash;
+use crate::store::UniqueKey;
 use crate::{Authorization, Id, Permission};
 
 /// Reads a body. A name that is the key is not copied.
@@ -116,7 +116,7 @@ mod tests {
 
     use super::super::compact::strategy;
     use super::*;
-    use crate::store::Entity;
+    use crate::codec::Entity;
 
     /// The way of whoever does not know how it was written.
     fn in_general(text: &str) -> Option<Authorization> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entity, Version1, usual};
+use super::{Compact, Entity, Version1, fast_json};
 use crate::password::PasswordHash;
 use crate::store::{InvalidUniqueKey, Kind, Record, UniqueKey};
 use crate::{
@@ -85,9 +85,9 @@ impl Entity for Authorization {
 
     fn read_quickly(record: &Record) -> Option<Self> {
         let key = &record.unique_key;
-        match record.body.compact() {
+        match Compact::of(&record.body) {
             Some(compact) => compact.authorization(key),
-            None => usual::authorization(&record.body, Some(key)),
+            None => fast_json::authorization(&record.body, Some(key)),
         }
     }
 

@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::hint;
 
 use super::sorted::Sorted;
-use crate::store::codec::Compact;
+use crate::codec::Compact;
 use crate::store::{Body, Index, Kind, Page, Record, Revision, UniqueKey};
 use crate::{GrantKey, Id, OrgId, Status, UserId};
 
@@ -42,8 +42,8 @@ enum Kept {
 
 impl Kept {
     fn new(kind: Kind, body: Body) -> Self {
-        match body.compact() {
-            Some(compact) => Self::Compact(compact.clone()),
+        match Compact::of(&body) {
+            Some(compact) => Self::Compact(compact),
             None => match Compact::new(kind, &body) {
                 Some(compact) => Self::Compact(compact),
                 None => Self::Text((*body).into()),
@@ -68,7 +68,7 @@ impl Kept {
 
     fn body(&self) -> Body {
         match self {
-            Self::Compact(compact) => Body::from_compact(compact.clone()),
+            Self::Compact(compact) => compact.clone().into(),
             Self::Text(text) => text.clone().into(),
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::{Page, PageRequest};
+use crate::store::{Page, PageRequest};
 
 /// How fast short reads of a store are, for stores whose engine blocks.
 ///
@@ -19,7 +19,7 @@ use super::{Page, PageRequest};
 /// read at a time is made at once, and only where the runtime has other threads that go on.
 ///
 /// ```
-/// use portcullis::store::Pace;
+/// use portcullis::toolkit::Pace;
 ///
 /// let pace = Pace::default();
 /// assert!(pace.turn().is_none(), "there is no runtime with several threads");
@@ -66,7 +66,7 @@ impl Pace {
     ///
     /// ```
     /// use std::num::NonZeroUsize;
-    /// use portcullis::store::{Pace, PageRequest};
+    /// use portcullis::{store::PageRequest, toolkit::Pace};
     ///
     /// let page = PageRequest { after: None, limit: NonZeroUsize::new(1_000).unwrap() };
     /// # tokio::runtime::Builder::new_multi_thread().worker_threads(2).build()?.block_on(async {

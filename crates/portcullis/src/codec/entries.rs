@@ -1,0 +1,42 @@
+//! The entries by which a record is found, as they follow from its body.
+
+use super::{Deletion, Entity};
+use crate::store::{Entry, EntryKey, Kind, Record, StoreError};
+use crate::{ApiToken, Authorization, Bucket, GrantKey, Org, User};
+
+impl Entry {
+    /// Returns every entry that the record must have, in order and none twice.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Corrupt`] when the record cannot be read.
+    pub fn all_of(record: &Record) -> Result<Vec<Self>, StoreError> {
+        let grants = grants_of(record)?;
+        let keys = [
+            Some(EntryKey::UniqueKey(record.unique_key.as_str().into())),
+            record.org.map(EntryKey::Org),
+            record.user.map(EntryKey::User),
+        ];
+        let keys = keys.into_iter().flatten().chain(grants.into_iter().map(EntryKey::Grant));
+        Ok(keys.map(|key| Self { kind: record.kind, key, id: record.id }).collect())
+    }
+}
+
+/// Returns the grant keys that the record was put with, for they follow from its body.
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`] when the record cannot be read.
+pub fn grants_of(record: &Record) -> Result<Vec<GrantKey>, StoreError> {
+    fn of<E: Entity>(record: &Record) -> Result<Vec<GrantKey>, StoreError> {
+        E::from_record(record).map(|entity| entity.grants())
+    }
+    match record.kind {
+        Kind::ApiToken => of::<ApiToken>(record),
+        Kind::Authorization => of::<Authorization>(record),
+        Kind::Bucket => of::<Bucket>(record),
+        Kind::Deletion => of::<Deletion>(record),
+        Kind::Org => of::<Org>(record),
+        Kind::User => of::<User>(record),
+    }
+}
