@@ -113,7 +113,7 @@ impl UniqueKey {
     }
 
     /// The text, of which no copy is made.
-    pub(super) fn shared(&self) -> Arc<str> {
+    pub(crate) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }
 }
