@@ -84,7 +84,8 @@ fn of_a_list(data: Data) -> Row {
     let runtime = engine::runtime();
     let (engine, token) = engine::engine(data, &runtime);
     let mut connection =
-        server::Server::start(portcullis_http::server_router(engine.clone())).connect();
+        server::Server::start(portcullis_http::ServerApi::new(engine.clone()).into_router())
+            .connect();
     let request = |path: &str| {
         format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {token}\r\n\r\n")
     };

@@ -87,7 +87,7 @@ async fn a_known_api_token_and_a_check_allocate_nothing() {
 fn a_hostile_body_takes_a_small_multiple_of_its_size() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (engine, done) = runtime.block_on(engine());
-    let app = portcullis_http::router(engine);
+    let app = portcullis_http::ManagementApi::new(engine).into_router();
     let element = |element: &str| {
         let count = (1_048_576 - 100) / (element.len() + 1);
         vec![element; count].join(",")

@@ -31,7 +31,7 @@ async fn a_list_of_100_000_is_streamed_in_flat_memory() {
     let done = engine.setup(setup).await.unwrap();
     fill(&engine, &done).await;
 
-    let app = portcullis_http::router(engine.clone());
+    let app = portcullis_http::ManagementApi::new(engine.clone()).into_router();
     let token = format!("Token {}", done.secret.expose());
     let request = Request::get("/legacy/authorizations").header("Authorization", token);
     let request = request.body(Body::empty()).unwrap();

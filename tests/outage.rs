@@ -87,7 +87,7 @@ impl World {
         while engine.feed_age().is_none() {
             tokio::task::yield_now().await;
         }
-        let api = portcullis_http::server_router(engine.clone());
+        let api = portcullis_http::ServerApi::new(engine.clone()).into_router();
         Self { engine, api, faults, clock, log, metrics }
     }
 

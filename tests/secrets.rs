@@ -21,7 +21,7 @@ use portcullis::{
     AuditEvent, AuditSink, Credentials, Engine, Error, Name, Principal, Setup, SetupDone,
     TokenSecret,
 };
-use portcullis_http::{V1CredentialLayer, server_router};
+use portcullis_http::{ServerApi, V1CredentialLayer};
 use portcullis_sqlite::SqliteStore;
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore};
 use tower::ServiceExt;
@@ -87,7 +87,7 @@ impl World {
         let show = async |request: axum::extract::Request| tracing::info!(?request, "written");
         let layer = V1CredentialLayer::new(engine.clone());
         let host = Router::new().route("/write", any(show)).route("/ping", any(show)).layer(layer);
-        let api = server_router(engine.clone());
+        let api = ServerApi::new(engine.clone()).into_router();
         Self { engine, store, faults, api, host, done, shown, metrics, _directory: directory }
     }
 

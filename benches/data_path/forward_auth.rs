@@ -47,7 +47,7 @@ pub(crate) fn forward_auth(table: &mut Vec<Row>) {
     let known = Request { username: username(KNOWN), password: password(KNOWN), resource: bucket };
     world.runtime.block_on(world.login(&known));
 
-    let ours = Server::start(portcullis_http::server_router(world.engine.clone()));
+    let ours = Server::start(portcullis_http::ServerApi::new(world.engine.clone()).into_router());
     let bare = Server::start(bare_route(authorization));
     let client = Builder::new_current_thread().enable_all().build().unwrap();
     let permission = Permission::write(bucket).to_string();

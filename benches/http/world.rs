@@ -2,6 +2,7 @@
 
 use portcullis::Engine;
 use portcullis_benches::data::Data;
+use portcullis_http::ServerApi;
 use tokio::runtime::Runtime;
 
 use crate::engine::{engine, runtime};
@@ -20,7 +21,7 @@ impl World {
     pub(crate) fn new(data: Data) -> Self {
         let runtime = runtime();
         let (engine, token) = engine(data, &runtime);
-        let server = Server::start(portcullis_http::server_router(engine.clone()));
+        let server = Server::start(ServerApi::new(engine.clone()).into_router());
         Self { data, runtime, engine, token, server }
     }
 }

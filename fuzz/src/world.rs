@@ -114,7 +114,7 @@ impl World {
         let protected = Router::new()
             .route("/query", any(async || r#"{"in":true}"#))
             .layer(V1CredentialLayer::new(engine.clone()));
-        let app = portcullis_http::server_router(engine);
+        let app = portcullis_http::ServerApi::new(engine).into_router();
         Self { app, protected, runtime, store, authorizations }
     }
 

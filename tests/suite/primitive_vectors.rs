@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, Uri};
 use portcullis::{
     Decision, Error, ErrorKind, Id, OrgId, Permission, PermissionSet, UncheckedPermission,
 };
-use portcullis_http::{V1Credentials, v1_rejection};
+use portcullis_http::{V1Credentials, V1Rejection};
 use serde_json::{Value, json};
 
 use crate::vectors::{Report, cases, name};
@@ -157,13 +157,12 @@ fn parse(case: &Value) -> Result<(), String> {
             "token": String::from_utf8_lossy(found.expose_secret()),
         }),
         Err(error) => {
-            let nobody = Error::new(ErrorKind::NotFound, error.to_string());
-            let (status, code, message) = v1_rejection(nobody);
+            let rejection = V1Rejection::from(Error::new(ErrorKind::NotFound, error.to_string()));
             json!({
                 "error": error.to_string(),
-                "http_status": status.as_u16(),
-                "code": code,
-                "message": message,
+                "http_status": rejection.status().as_u16(),
+                "code": rejection.code(),
+                "message": rejection.message(),
             })
         }
     };
@@ -183,8 +182,12 @@ fn error_mapping(case: &Value) -> Result<(), String> {
         "internal error" => ErrorKind::Internal,
         _ => panic!("unknown code {code}"),
     };
-    let (status, code, message) = v1_rejection(Error::new(kind, format!("<{code}>")));
-    let is = json!({"http_status": status.as_u16(), "code": code, "message": message});
+    let rejection = V1Rejection::from(Error::new(kind, format!("<{code}>")));
+    let is = json!({
+        "http_status": rejection.status().as_u16(),
+        "code": rejection.code(),
+        "message": rejection.message(),
+    });
     same(&is, &case["expected"])
 }
 
@@ -198,6 +201,7 @@ async fn authorize_direct(case: &Value) -> Result<(), String> {
         _ => portcullis::Credentials::password(&username, &token),
     };
     let refused = empty_engine().await.authenticate(credentials).await.unwrap_err();
-    let (_, code, message) = v1_rejection(refused);
-    same(&json!({"code": code, "message": message}), &case["expected"])
+    let rejection = V1Rejection::from(refused);
+    let is = json!({"code": rejection.code(), "message": rejection.message()});
+    same(&is, &case["expected"])
 }

@@ -60,7 +60,7 @@ impl World {
             .route("/write", any(whoami))
             .route("/ping", any(async || "pong"))
             .layer(V1CredentialLayer::new(engine.clone()))
-            .merge(portcullis_http::router(engine.clone()));
+            .merge(portcullis_http::ManagementApi::new(engine.clone()).into_router());
         Self { app, engine, _directory: directory }
     }
 }

@@ -10,7 +10,7 @@
 use axum::{Extension, Router, http::StatusCode, routing::post};
 use portcullis::store::MemoryStore;
 use portcullis::{Action, Engine, Name, NewAuthorization, Permission, Resource, Username};
-use portcullis_http::{Authenticated, V1CredentialLayer};
+use portcullis_http::{Authenticated, ManagementApi, V1CredentialLayer};
 
 /// The server's own handler: by now it is known who writes, so it only asks whether they may.
 async fn write(
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/write", post(write))
         .layer(Extension(bucket))
         .layer(V1CredentialLayer::new(engine.clone()))
-        .merge(portcullis_http::router(engine));
+        .merge(ManagementApi::new(engine).into_router());
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8088").await?;
     println!("curl -u telegraf:telegraf-password http://127.0.0.1:8088/write -d 'cpu v=1'");

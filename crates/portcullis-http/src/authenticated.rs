@@ -7,8 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use portcullis::Principal;
 
-use crate::envelope::Envelope;
-use crate::v1_answer::v1_response;
+use crate::v1_answer::V1Rejection;
 
 /// Extractor for axum: whom [`V1CredentialLayer`](crate::V1CredentialLayer) has let in.
 ///
@@ -59,6 +58,6 @@ pub struct NotAuthenticated;
 
 impl IntoResponse for NotAuthenticated {
     fn into_response(self) -> Response {
-        v1_response(&Envelope::unauthorized_access(), None)
+        V1Rejection::unauthorized_access().into_response()
     }
 }

@@ -22,12 +22,11 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::client_address::{ClientAddressLayer, source};
-use crate::envelope::Envelope;
 use crate::login::cut;
 use crate::original::{Original, OriginalUri, Unclear};
 use crate::query::{self, Encoded, Parameter};
 use crate::trace::TraceLayer;
-use crate::v1_answer::{InfluxdbVersion, v1_envelope, v1_response, without_unreadable_time};
+use crate::v1_answer::{InfluxdbVersion, V1Rejection, without_unreadable_time};
 use crate::v1_credentials::Decoded;
 use crate::v1_layer::authenticate;
 use crate::wire::UNRESERVED;
@@ -53,25 +52,14 @@ const MAX_SHOWN: usize = 256;
 
 /// How forward-auth and the proxy work together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[must_use]
 pub struct ForwardAuthConfig {
-    /// The header in which the proxy tells path and query of the original request. No other is
-    /// looked at, and the proxy must not let the client's own through. Default: `X-Original-URI`.
-    pub uri_header: HeaderName,
-    /// The header in which the proxy tells the method of the original request, which is looked at
-    /// for preflights alone. Default: `X-Original-Method`.
-    pub method_header: HeaderName,
-    /// Whether a CORS preflight goes through to the database, without credentials, which browsers
-    /// never send with one: an `OPTIONS` of `/write` or `/api/v2/write` with `Origin` and
-    /// `Access-Control-Request-Method`. Default: no.
-    pub preflight: bool,
-    /// The org whose credentials go through; those of others are answered with 403. Two orgs with a
-    /// bucket of the same name share the database of that name otherwise. Default: any.
-    pub org: Option<OrgId>,
-    /// What a retention policy means to the database. Default: [`UpstreamSemantics::V1`].
-    pub upstream: UpstreamSemantics,
-    /// The version of the database that v1 clients are told. Default: none.
-    pub influxdb_version: Option<InfluxdbVersion>,
+    uri_header: HeaderName,
+    method_header: HeaderName,
+    preflight: bool,
+    org: Option<OrgId>,
+    upstream: UpstreamSemantics,
+    pub(crate) influxdb: Option<InfluxdbVersion>,
 }
 
 /// What a database takes `db=DB&rp=RP` for, where there is no bucket `DB/RP`.
@@ -86,25 +74,91 @@ pub enum UpstreamSemantics {
     V2,
 }
 
-impl Default for ForwardAuthConfig {
-    fn default() -> Self {
+impl ForwardAuthConfig {
+    /// The defaults, as the setters document them.
+    pub fn new() -> Self {
         Self {
             uri_header: HeaderName::from_static("x-original-uri"),
             method_header: HeaderName::from_static("x-original-method"),
             preflight: false,
             org: None,
             upstream: UpstreamSemantics::default(),
-            influxdb_version: None,
+            influxdb: None,
         }
+    }
+
+    /// Sets the header in which the proxy sends path and query of the original request. No other
+    /// header is read for it, and the proxy must not pass on the client's own. Default:
+    /// `X-Original-URI`.
+    pub fn uri_header(self, uri_header: HeaderName) -> Self {
+        Self { uri_header, ..self }
+    }
+
+    /// Sets the header in which the proxy sends the method of the original request. It is read for
+    /// preflights alone. Default: `X-Original-Method`.
+    pub fn method_header(self, method_header: HeaderName) -> Self {
+        Self { method_header, ..self }
+    }
+
+    /// Sets whether a CORS preflight is allowed without credentials, which browsers never send with
+    /// one: an `OPTIONS` of `/write` or `/api/v2/write` with `Origin` and
+    /// `Access-Control-Request-Method`. Default: no.
+    pub fn preflight(self, preflight: bool) -> Self {
+        Self { preflight, ..self }
+    }
+
+    /// Sets the only org whose credentials are allowed; those of other orgs are denied with 403.
+    /// Without it, two orgs with a bucket of the same name share the database of that name.
+    /// Default: any org.
+    pub fn org(self, org: impl Into<Option<OrgId>>) -> Self {
+        Self { org: org.into(), ..self }
+    }
+
+    /// Sets what a retention policy means to the database. Default: [`UpstreamSemantics::V1`].
+    pub fn upstream(self, upstream: UpstreamSemantics) -> Self {
+        Self { upstream, ..self }
+    }
+
+    /// Sets the version of the database that v1 clients are shown, on `/ping` and on refusals.
+    /// Default: none.
+    pub fn influxdb_version(self, version: impl Into<Option<InfluxdbVersion>>) -> Self {
+        Self { influxdb: version.into(), ..self }
     }
 }
 
-/// Answers reverse proxies at `/forward-auth`: for a host that does so beside its own routes.
+impl Default for ForwardAuthConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Forward-auth at `/forward-auth`: a router for a host that serves it beside its own routes.
 ///
-/// [`server_router`](crate::server_router) has it already. Every answer is 204; 401 or
-/// 403 for what is refused; 429 or 503 with `Retry-After` for what may pass (`docs/spec/forward-auth.md`).
-pub fn forward_auth_router(engine: Engine, config: ForwardAuthConfig) -> Router {
-    routes(engine, config, None)
+/// [`ServerApi`](crate::ServerApi) has it already. The response is 204 for what is allowed, 401 or
+/// 403 for what is refused, and 429 or 503 with `Retry-After` for what may pass
+/// (`docs/spec/forward-auth.md`).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ForwardAuth {
+    engine: Engine,
+    config: ForwardAuthConfig,
+}
+
+impl ForwardAuth {
+    /// Forward-auth by the engine, with the default configuration.
+    pub fn new(engine: Engine) -> Self {
+        Self { engine, config: ForwardAuthConfig::new() }
+    }
+
+    /// Sets the configuration. Default: [`ForwardAuthConfig::new`].
+    pub fn config(self, config: ForwardAuthConfig) -> Self {
+        Self { config, ..self }
+    }
+
+    /// Returns the router.
+    pub fn into_router(self) -> Router {
+        routes(self.engine, self.config, None)
+    }
 }
 
 /// The routes, with a look for the client's address where no layer does it.
@@ -143,7 +197,7 @@ impl Service<Request> for Gate {
             let (parts, _) = request.into_parts();
             let verdict = AssertUnwindSafe(settings.judge(&parts)).catch_unwind().await;
             let verdict = verdict.unwrap_or_else(|_| Verdict::Undecided(panicked()));
-            let response = verdict.respond(settings.config.influxdb_version.as_ref());
+            let response = verdict.respond(settings.config.influxdb.as_ref());
             Ok(without_unreadable_time(&parts.headers, response))
         })
     }
@@ -446,18 +500,19 @@ impl Verdict {
             }
             Self::Denied(principal) => {
                 let denied = Error::new(ErrorKind::Forbidden, "insufficient permissions");
-                let mut response = v1_response(&denied.into(), influxdb);
+                let rejection = V1Rejection::from(denied).influxdb_version(influxdb.cloned());
+                let mut response = rejection.into_response();
                 tell(&principal, &mut response);
                 response
             }
             Self::Undecided(error) => {
                 // The identity of the request is not known, so no kind of error is about its
                 // permissions.
-                let envelope = match error.kind() {
-                    ErrorKind::Forbidden => Envelope::unauthorized_access(),
-                    _ => v1_envelope(error),
+                let rejection = match error.kind() {
+                    ErrorKind::Forbidden => V1Rejection::unauthorized_access(),
+                    _ => V1Rejection::from(error),
                 };
-                v1_response(&envelope, influxdb)
+                rejection.influxdb_version(influxdb.cloned()).into_response()
             }
         }
     }

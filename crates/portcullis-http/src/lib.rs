@@ -31,9 +31,9 @@ pub use client_address::{
     ClientAddress, ClientAddressLayer, ClientAddressService, ParseTrustedProxyError, PeerAddress,
     TrustedProxy,
 };
-pub use forward_auth::{ForwardAuthConfig, UpstreamSemantics, forward_auth_router};
-pub use redact::redacted;
-pub use router::{ServerConfig, router, router_with_callers, server_router, server_router_with};
-pub use v1_answer::{InfluxdbVersion, InvalidInfluxdbVersion, v1_rejection};
+pub use forward_auth::{ForwardAuth, ForwardAuthConfig, UpstreamSemantics};
+pub use redact::redact_uri;
+pub use router::{ManagementApi, ServerApi};
+pub use v1_answer::{InfluxdbVersion, InvalidInfluxdbVersion, V1Rejection};
 pub use v1_credentials::{NoCredentials, Scheme, V1Credentials};
 pub use v1_layer::{V1CredentialLayer, V1CredentialService};

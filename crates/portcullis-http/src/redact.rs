@@ -19,13 +19,13 @@ const REDACTED: &[u8] = b"redacted";
 /// stands in the place of passwords.
 ///
 /// ```
-/// use portcullis_http::redacted;
+/// use portcullis_http::redact_uri;
 ///
 /// let uri = "/write?u=telegraf&%70=s3cret&db=telemetry".parse()?;
-/// assert_eq!(redacted(&uri), "/write?u=telegraf&%70=redacted&db=telemetry");
+/// assert_eq!(redact_uri(&uri), "/write?u=telegraf&%70=redacted&db=telemetry");
 /// # Ok::<(), http::uri::InvalidUri>(())
 /// ```
-pub fn redacted(uri: &Uri) -> Uri {
+pub fn redact_uri(uri: &Uri) -> Uri {
     without_passwords(uri).unwrap_or_else(|| uri.clone())
 }
 
@@ -140,7 +140,7 @@ mod tests {
     use crate::query::Query;
 
     fn shown(uri: &str) -> String {
-        redacted(&uri.parse().unwrap()).to_string()
+        redact_uri(&uri.parse().unwrap()).to_string()
     }
 
     #[test]
@@ -235,7 +235,7 @@ mod tests {
             other in prop::option::of(uri()),
             is_axums in any::<bool>(),
         ) {
-            prop_assert_eq!(redacted(&uri).to_string(), plain.as_str());
+            prop_assert_eq!(redact_uri(&uri).to_string(), plain.as_str());
             let mut request = Request::builder().uri(&uri).body(()).unwrap();
             let (original, plain_original) = other.unwrap_or_else(|| (uri.clone(), plain.clone()));
             if is_axums {
@@ -252,7 +252,7 @@ mod tests {
             query in "([aup]|%70|%7|[&;=+])?=?([a-z]|%[0-9a-f]{2}|[&=+%;]){0,20}",
         ) {
             let uri: Uri = format!("/write?{query}").parse().unwrap();
-            let shown = redacted(&uri);
+            let shown = redact_uri(&uri);
             prop_assert_eq!(shown.path(), "/write");
             let [before, after] = [&query, shown.query().unwrap()].map(Query::parse);
             let password = after.bytes("p");

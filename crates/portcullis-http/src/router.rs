@@ -30,54 +30,97 @@ pub(crate) struct Api {
     pub(crate) callers: Arc<dyn Callers>,
 }
 
-/// The management API, for callers with API tokens: to be merged into a host's own router.
+/// The management API: a router to be merged into a host's own.
 ///
-/// It answers below `/legacy/authorizations` and `/private/legacy/authorizations`, and the
-/// lookups of orgs, users and buckets below `/api/v2` that existing clients need. All other paths
-/// stay the host's. With a [`ClientAddressLayer`] around it, the engine is told where callers are.
-pub fn router(engine: Engine) -> Router {
-    let callers = ApiTokenCallers::new(engine.clone());
-    router_with_callers(engine, callers)
+/// Its routes are below `/legacy/authorizations` and `/private/legacy/authorizations`, and the
+/// lookups of orgs, users and buckets that existing clients need below `/api/v2`. All other paths
+/// stay the host's. With a [`ClientAddressLayer`] around the router, the engine learns the
+/// addresses of the callers.
+///
+/// ```
+/// use portcullis::Engine;
+/// use portcullis_http::ManagementApi;
+///
+/// fn app(engine: Engine) -> axum::Router {
+///     axum::Router::new().merge(ManagementApi::new(engine).into_router())
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ManagementApi {
+    api: Api,
 }
 
-/// The management API for callers of the host's own.
-pub fn router_with_callers(engine: Engine, callers: impl Callers) -> Router {
-    let api = Api { engine, callers: Arc::new(callers) };
-    management(api).layer(TraceLayer)
+impl ManagementApi {
+    /// The management API of the engine, for callers with API tokens ([`ApiTokenCallers`]).
+    pub fn new(engine: Engine) -> Self {
+        let callers = Arc::new(ApiTokenCallers::new(engine.clone()));
+        Self { api: Api { engine, callers } }
+    }
+
+    /// Sets how callers are authenticated. Default: [`ApiTokenCallers`].
+    pub fn callers(self, callers: impl Callers) -> Self {
+        Self { api: Api { callers: Arc::new(callers), ..self.api } }
+    }
+
+    /// Returns the router.
+    pub fn into_router(self) -> Router {
+        management(self.api).layer(TraceLayer)
+    }
 }
 
-/// Settings of a server of its own. The defaults are those of its fields.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct ServerConfig {
-    /// How reverse proxies are answered.
-    pub forward_auth: ForwardAuthConfig,
-    /// The proxies whose word on a client's address is taken ([`ClientAddressLayer`]). Default:
-    /// none.
-    pub trusted_proxies: Vec<TrustedProxy>,
+/// All that a server of its own serves: the management API, `/forward-auth`, `/ping`, `/health`
+/// and `/ready`. Every other path has a response too, with the error envelope.
+///
+/// ```
+/// use portcullis::Engine;
+/// use portcullis_http::ServerApi;
+///
+/// fn app(engine: Engine) -> Result<axum::Router, Box<dyn std::error::Error>> {
+///     let proxy = "10.0.0.0/8".parse()?;
+///     Ok(ServerApi::new(engine).trusted_proxies([proxy]).into_router())
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ServerApi {
+    engine: Engine,
+    forward_auth: ForwardAuthConfig,
+    addresses: ClientAddressLayer,
 }
 
-/// Everything that a server of its own serves: the management API, `/forward-auth`, `/ping`,
-/// `/health` and `/ready`. Every other path is answered too, with the error envelope.
-pub fn server_router(engine: Engine) -> Router {
-    server_router_with(engine, ServerConfig::default())
-}
+impl ServerApi {
+    /// A server of the engine, for callers with API tokens ([`ApiTokenCallers`]).
+    pub fn new(engine: Engine) -> Self {
+        let (forward_auth, addresses) = (ForwardAuthConfig::new(), ClientAddressLayer::new([]));
+        Self { engine, forward_auth, addresses }
+    }
 
-/// Does what [`server_router`] does, with other settings.
-pub fn server_router_with(engine: Engine, config: ServerConfig) -> Router {
-    let ServerConfig { forward_auth, trusted_proxies } = config;
-    let callers = Arc::new(ApiTokenCallers::new(engine.clone()));
-    let api = Api { engine: engine.clone(), callers };
-    let unknown = Router::new()
-        .fallback(path_not_found)
-        .layer(from_fn_with_state(api.clone(), require_caller_below_api));
-    let addresses = ClientAddressLayer::new(trusted_proxies);
-    management(api.clone())
-        .merge(operations::router(api, forward_auth.influxdb_version.clone()))
-        .fallback_service(unknown)
-        // Together, as each layer of a router costs a request two allocations.
-        .layer((addresses.clone(), TraceLayer))
-        .merge(forward_auth::routes(engine, forward_auth, Some(addresses)))
+    /// Sets how `/forward-auth` and reverse proxies work together. Default:
+    /// [`ForwardAuthConfig::new`].
+    pub fn forward_auth(self, forward_auth: ForwardAuthConfig) -> Self {
+        Self { forward_auth, ..self }
+    }
+
+    /// Sets the proxies whose `X-Forwarded-For` is trusted ([`ClientAddressLayer`]). Default: none.
+    pub fn trusted_proxies(self, proxies: impl IntoIterator<Item = TrustedProxy>) -> Self {
+        Self { addresses: ClientAddressLayer::new(proxies), ..self }
+    }
+
+    /// Returns the router.
+    pub fn into_router(self) -> Router {
+        let Self { engine, forward_auth, addresses } = self;
+        let ManagementApi { api } = ManagementApi::new(engine.clone());
+        let unknown = Router::new()
+            .fallback(path_not_found)
+            .layer(from_fn_with_state(api.clone(), require_caller_below_api));
+        management(api.clone())
+            .merge(operations::router(api, forward_auth.influxdb.clone()))
+            .fallback_service(unknown)
+            // Together, as each layer of a router costs a request two allocations.
+            .layer((addresses.clone(), TraceLayer))
+            .merge(forward_auth::routes(engine, forward_auth, Some(addresses)))
+    }
 }
 
 fn management(api: Api) -> Router {

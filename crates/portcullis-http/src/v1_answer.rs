@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use portcullis::{Error, ErrorKind};
@@ -67,54 +68,97 @@ fn value(text: &str) -> Result<HeaderValue, InvalidInfluxdbVersion> {
     value.ok_or_else(invalid)
 }
 
-/// The answer to a v1 client that was not let in: status, code and message.
+/// The response to a v1 client that is refused.
 ///
-/// A host that authenticates v1 clients in its own way answers them like this, so that they are
-/// told what [`V1CredentialLayer`](crate::V1CredentialLayer) tells them. With 401 and 403 a client
-/// takes its credentials for wrong, and drops what it was to write. So what may pass is 503, or 429
-/// after too many failures: both want a `Retry-After`, which is
-/// [`Error::retry_after`] or else five seconds.
-pub fn v1_rejection(error: Error) -> (StatusCode, &'static str, String) {
-    let Envelope { status, code, message, .. } = v1_envelope(error);
-    (status, code, message)
+/// A host that authenticates v1 clients in its own way responds with it, so that the clients get
+/// what [`V1CredentialLayer`](crate::V1CredentialLayer) sends them. A client that gets 401 or 403
+/// takes its credentials for wrong and drops what it was to write. What may pass is therefore 503,
+/// or 429 after too many failures, both with `Retry-After`: [`Error::retry_after`], or else five
+/// seconds.
+///
+/// ```
+/// use http::StatusCode;
+/// use portcullis::{Error, ErrorKind};
+/// use portcullis_http::V1Rejection;
+///
+/// let rejection = V1Rejection::from(Error::new(ErrorKind::Internal, "a disk is full"));
+/// assert_eq!(rejection.status(), StatusCode::SERVICE_UNAVAILABLE);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct V1Rejection {
+    envelope: Envelope,
+    influxdb: Option<InfluxdbVersion>,
 }
 
-pub(crate) fn v1_envelope(error: Error) -> Envelope {
-    match error.kind() {
-        ErrorKind::Forbidden
-        | ErrorKind::Unauthorized
-        | ErrorKind::TooManyRequests
-        | ErrorKind::Unavailable => error.into(),
-        // It may pass, like an outage, and must not cost the client its data.
-        ErrorKind::Internal => {
-            let again = error.retry_after().unwrap_or(AGAIN);
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            Envelope { status, code: "unavailable", ..error.into() }.retry_after(Some(again))
+impl V1Rejection {
+    /// A refusal of credentials that are missing or cannot be read: 401.
+    pub(crate) fn unauthorized_access() -> Self {
+        Self { envelope: Envelope::unauthorized_access(), influxdb: None }
+    }
+
+    /// Adds the version of the database to the headers. Default: none.
+    #[must_use]
+    pub fn influxdb_version(self, version: impl Into<Option<InfluxdbVersion>>) -> Self {
+        Self { influxdb: version.into(), ..self }
+    }
+
+    /// Returns the status of the response.
+    pub const fn status(&self) -> StatusCode {
+        self.envelope.status
+    }
+
+    /// Returns the code in the body and in `X-Platform-Error-Code`.
+    pub const fn code(&self) -> &'static str {
+        self.envelope.code
+    }
+
+    /// Returns the message in the body.
+    pub fn message(&self) -> &str {
+        &self.envelope.message
+    }
+
+    /// Returns the response, with the reason as `error` in the body, where v1 clients look for it.
+    pub fn to_response<R: From<Bytes>>(&self) -> Response<R> {
+        let mut response = Response::new(R::from(Bytes::from(self.envelope.v1_body())));
+        self.envelope.dress(&mut response);
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
         }
-        // Whatever else is wrong with credentials, they are wrong.
-        ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound => {
-            Envelope::unauthorized_access()
+        if let Some(influxdb) = &self.influxdb {
+            influxdb.apply_to(headers);
         }
+        response
     }
 }
 
-/// The answer, with what v1 clients look for: `error` in the body, and which credentials are wanted.
-pub(crate) fn v1_response<R: From<Bytes>>(
-    envelope: &Envelope,
-    influxdb: Option<&InfluxdbVersion>,
-) -> Response<R> {
-    let mut response = Response::new(R::from(Bytes::from(envelope.v1_body())));
-    envelope.dress(&mut response);
-    let status = envelope.status;
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if status == StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
+impl From<Error> for V1Rejection {
+    fn from(error: Error) -> Self {
+        let envelope = match error.kind() {
+            ErrorKind::Forbidden
+            | ErrorKind::Unauthorized
+            | ErrorKind::TooManyRequests
+            | ErrorKind::Unavailable => error.into(),
+            // It may pass, like an outage, and must not cost the client its data.
+            ErrorKind::Internal => {
+                let again = error.retry_after().unwrap_or(AGAIN);
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Envelope { status, code: "unavailable", ..error.into() }.retry_after(Some(again))
+            }
+            // Credentials are wrong, whatever is wrong with them.
+            ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound => {
+                Envelope::unauthorized_access()
+            }
+        };
+        Self { envelope, influxdb: None }
     }
-    if let Some(influxdb) = influxdb {
-        influxdb.apply_to(headers);
+}
+
+impl IntoResponse for V1Rejection {
+    fn into_response(self) -> axum::response::Response {
+        self.to_response()
     }
-    response
 }
 
 /// Takes `Retry-After` away from a client that cannot read it.
@@ -148,7 +192,7 @@ mod tests {
             (ErrorKind::Unauthorized, 401, "unauthorized", None),
             (ErrorKind::Unavailable, 503, "unavailable", Some("5")),
         ] {
-            let response: Response<Bytes> = v1_response(&v1_envelope(Error::new(kind, "m")), None);
+            let response: Response<Bytes> = V1Rejection::from(Error::new(kind, "m")).to_response();
             let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap());
             assert_eq!(response.status().as_u16(), status, "{kind:?}");
             assert_eq!(header("retry-after"), retry_after, "{kind:?}");
@@ -163,7 +207,7 @@ mod tests {
     fn the_time_to_come_again_is_told_in_whole_seconds_and_never_too_few() {
         for kind in [ErrorKind::TooManyRequests, ErrorKind::Unavailable, ErrorKind::Internal] {
             let error = Error::new(kind, "m").with_retry_after(Duration::from_millis(41_001));
-            let response: Response<Bytes> = v1_response(&v1_envelope(error), None);
+            let response: Response<Bytes> = V1Rejection::from(error).to_response();
             assert_eq!(response.headers().get("retry-after").unwrap(), "42");
         }
     }

@@ -14,11 +14,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::client_address::source;
-use crate::envelope::Envelope;
 use crate::login::log_refusal;
 use crate::query::u_and_p;
 use crate::redact::{mark_sensitive, remove_passwords};
-use crate::v1_answer::{InfluxdbVersion, v1_envelope, v1_response, without_unreadable_time};
+use crate::v1_answer::{InfluxdbVersion, V1Rejection, without_unreadable_time};
 use crate::v1_credentials::{Decoded, Presented};
 
 /// Protects a server's own v1 routes, such as `/write` and `/query`.
@@ -31,7 +30,7 @@ use crate::v1_credentials::{Decoded, Presented};
 ///
 /// What lies behind the layer sees no credentials, so that it cannot log them: `Authorization` is
 /// taken out of the request, and in the query the value of `p` is replaced, as
-/// [`redacted`](crate::redacted) does. Layers around this one still see them. A host that needs
+/// [`redact_uri`](crate::redact_uri) does. Layers around this one still see them. A host that needs
 /// them, to pass them on for instance, says so with [`V1CredentialLayer::keep_credentials`].
 ///
 /// With a [`ClientAddressLayer`](crate::ClientAddressLayer) around it, the engine and the log of
@@ -159,7 +158,7 @@ where
             match admitted {
                 Ok(principal) => drop(parts.extensions.insert(principal)),
                 Err(rejection) => {
-                    let response = v1_response(&rejection, layer.influxdb.as_ref());
+                    let response = rejection.influxdb_version(layer.influxdb.clone()).to_response();
                     return Ok(without_unreadable_time(&parts.headers, response));
                 }
             }
@@ -224,11 +223,11 @@ async fn admit(
     engine: &Engine,
     parts: &Parts,
     authorization: Option<&HeaderValue>,
-) -> Result<Principal, Envelope> {
+) -> Result<Principal, V1Rejection> {
     let mut decoded = Decoded::default();
     let found = Presented::find(&parts.uri, authorization, &mut decoded);
-    let credentials = found.ok_or_else(Envelope::unauthorized_access)?;
-    authenticate(engine, credentials, source(&parts.extensions)).await.map_err(v1_envelope)
+    let credentials = found.ok_or_else(V1Rejection::unauthorized_access)?;
+    authenticate(engine, credentials, source(&parts.extensions)).await.map_err(V1Rejection::from)
 }
 
 /// Lets a client in, or logs why not.

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use http::Request;
+use portcullis_http::ManagementApi;
 
 use crate::support::{PREFIX, Server};
 
@@ -75,7 +76,7 @@ async fn a_panic_is_500_without_detail() {
     }
 
     let server = Server::new().await;
-    let app = portcullis_http::router_with_callers(server.engine.clone(), Panicking);
+    let app = ManagementApi::new(server.engine.clone()).callers(Panicking).into_router();
     let request = Request::get(PREFIX).body(Body::empty()).unwrap();
     let answer = crate::support::send(&app, request).await;
     answer.assert_error(500, "internal error", "an internal error has occurred");

@@ -11,7 +11,7 @@ use portcullis::{
     Bucket, BucketId, Directory, Engine, Error, NewAuthorization, Org, OrgId, Permission, Resource,
     ResourceType, StaticDirectory, Status, User, UserId, Username,
 };
-use portcullis_http::{ForwardAuthConfig, ServerConfig, forward_auth_router, server_router_with};
+use portcullis_http::{ForwardAuth, ForwardAuthConfig, ServerApi};
 use proptest::prelude::*;
 
 use crate::support::{Answer, Server, name, send};
@@ -272,9 +272,9 @@ async fn the_original_uri_is_read_from_one_header() {
         }
     }
 
-    let mut config = ServerConfig::default();
-    config.forward_auth.uri_header = HeaderName::from_static("x-forwarded-uri");
-    let app = server_router_with(server.engine.clone(), config);
+    let uri_header = HeaderName::from_static("x-forwarded-uri");
+    let config = ForwardAuthConfig::new().uri_header(uri_header);
+    let app = ServerApi::new(server.engine.clone()).forward_auth(config).into_router();
     assert_eq!(ask(&app, "", &[known, ("X-Forwarded-Uri", uri)]).await.status, 204);
     assert_eq!(ask(&app, "", &[known, (URI, uri)]).await.status, 403);
     assert_eq!(
@@ -416,7 +416,7 @@ async fn a_panic_is_503_with_a_time() {
     let directory = Panicking(known);
     let store = Arc::clone(&server.store);
     let engine = Engine::builder(store).directory(directory).build().await.unwrap();
-    let app = forward_auth_router(engine, ForwardAuthConfig::default());
+    let app = ForwardAuth::new(engine).into_router();
     let answer = ask(&app, "", &[("Authorization", BASIC), (URI, "/write?db=telemetry")]).await;
     answer.assert_error(503, "unavailable", "an internal error has occurred");
     assert_eq!(answer.header("retry-after"), Some("5"));
@@ -428,7 +428,7 @@ async fn a_host_has_it_beside_its_own_routes() {
     let (server, _) = server().await;
     let app = Router::new()
         .fallback(async || "the host's")
-        .merge(forward_auth_router(server.engine.clone(), ForwardAuthConfig::default()));
+        .merge(ForwardAuth::new(server.engine.clone()).into_router());
     let headers = [("Authorization", BASIC), (URI, "/write?db=telemetry")];
     assert_eq!(ask(&app, "", &headers).await.status, 204);
     assert_eq!(ask(&app, "/x", &headers).await.text, "the host's");

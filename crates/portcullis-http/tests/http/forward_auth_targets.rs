@@ -5,7 +5,7 @@ use axum::Router;
 use axum::body::Body;
 use http::Request;
 use portcullis::{Bucket, NewAuthorization, Permission, Resource, ResourceType, Username};
-use portcullis_http::{InfluxdbVersion, ServerConfig, UpstreamSemantics, server_router_with};
+use portcullis_http::{ForwardAuthConfig, InfluxdbVersion, ServerApi, UpstreamSemantics};
 
 use crate::support::{Answer, Server, name, send};
 
@@ -32,10 +32,8 @@ async fn writer(server: &Server, username: &str, resource: Resource) {
     server.engine.set_password(id, "writer-password").await.unwrap();
 }
 
-fn app(server: &Server, change: impl FnOnce(&mut ServerConfig)) -> Router {
-    let mut config = ServerConfig::default();
-    change(&mut config);
-    server_router_with(server.engine.clone(), config)
+fn app(server: &Server, config: ForwardAuthConfig) -> Router {
+    ServerApi::new(server.engine.clone()).forward_auth(config).into_router()
 }
 
 async fn writes(app: &Router, username: &str, target: &str) -> Answer {
@@ -47,8 +45,8 @@ async fn writes(app: &Router, username: &str, target: &str) -> Answer {
 #[tokio::test]
 async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_takes_it_for() {
     let server = server().await;
-    let v1 = app(&server, |_| {});
-    let v2 = app(&server, |config| config.forward_auth.upstream = UpstreamSemantics::V2);
+    let v1 = app(&server, ForwardAuthConfig::new());
+    let v2 = app(&server, ForwardAuthConfig::new().upstream(UpstreamSemantics::V2));
     let (telemetry, private) = ("telemetry", "telemetry/private");
     let by_id = "0000000000000abc";
     let named = server.engine.create_bucket(server.org.id, name(by_id)).await.unwrap();
@@ -109,8 +107,8 @@ async fn a_target_that_two_databases_could_read_differently_is_refused() {
     server.engine.create_bucket(server.org.id, name("telemetry/")).await.unwrap();
     // Write on every bucket, so that a 403 is about how the request can be read.
     writer(&server, "root", Resource::all(ResourceType::Buckets)).await;
-    let v1 = app(&server, |_| {});
-    let v2 = app(&server, |config| config.forward_auth.upstream = UpstreamSemantics::V2);
+    let v1 = app(&server, ForwardAuthConfig::new());
+    let v2 = app(&server, ForwardAuthConfig::new().upstream(UpstreamSemantics::V2));
     for (target, status) in [
         // VictoriaMetrics looks for `db` at this path as well, InfluxDB for `bucket`.
         ("/api/v2/write?bucket=telemetry&db=events", 403),
@@ -201,8 +199,8 @@ async fn a_proxy_for_one_org_lets_no_credential_of_another_through() {
     let new = NewAuthorization::new(Username::new("of-other").unwrap(), other.id, grant);
     let id = server.engine.create_authorization(new.for_user(server.user.id)).await.unwrap().id;
     server.engine.set_password(id, "writer-password").await.unwrap();
-    let any = app(&server, |_| {});
-    let bound = app(&server, |config| config.forward_auth.org = Some(server.org.id));
+    let any = app(&server, ForwardAuthConfig::new());
+    let bound = app(&server, ForwardAuthConfig::new().org(server.org.id));
     for (app, username, status) in [
         (&any, "of-other", 204),
         (&any, "telemetry", 204),
@@ -243,8 +241,8 @@ async fn a_request_with_the_host_before_its_path_is_read_like_one_without() {
 #[tokio::test]
 async fn a_preflight_goes_through_where_that_is_set_and_nothing_else_does_for_it() {
     let server = server().await;
-    let off = app(&server, |_| {});
-    let on = app(&server, |config| config.forward_auth.preflight = true);
+    let off = app(&server, ForwardAuthConfig::new());
+    let on = app(&server, ForwardAuthConfig::new().preflight(true));
     let preflight = [
         ("X-Original-Method", "OPTIONS"),
         ("Origin", "https://grafana.example"),
@@ -294,7 +292,7 @@ async fn a_preflight_goes_through_where_that_is_set_and_nothing_else_does_for_it
 async fn v1_clients_find_the_reason_as_error_and_a_version_where_one_is_set() {
     let server = server().await;
     let version = InfluxdbVersion::new("1.8.10").unwrap().with_build("OSS").unwrap();
-    let told = app(&server, |config| config.forward_auth.influxdb_version = Some(version));
+    let told = app(&server, ForwardAuthConfig::new().influxdb_version(version));
     for (username, db, status, reason) in [
         ("telemetry", "events", 403, "insufficient permissions"),
         ("unknown", "events", 401, "Unauthorized"),

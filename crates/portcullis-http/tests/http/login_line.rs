@@ -7,9 +7,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::routing::any;
 use http::Request;
-use portcullis_http::{
-    ClientAddressLayer, PeerAddress, ServerConfig, V1CredentialLayer, server_router_with,
-};
+use portcullis_http::{ClientAddressLayer, PeerAddress, ServerApi, V1CredentialLayer};
 use regex::Regex;
 
 use crate::support::{PREFIX, Server, logged, send};
@@ -83,9 +81,8 @@ async fn a_refusal_is_one_stable_line_with_the_clients_address() {
 #[tokio::test]
 async fn the_server_logs_it_for_callers_and_for_forward_auth() {
     let (server, _) = host().await;
-    let mut config = ServerConfig::default();
-    config.trusted_proxies = vec!["10.0.0.1".parse().unwrap()];
-    let app = server_router_with(server.engine.clone(), config);
+    let proxy = "10.0.0.1".parse().unwrap();
+    let app = ServerApi::new(server.engine.clone()).trusted_proxies([proxy]).into_router();
     let log = logged(async {
         for (uri, authorization) in [(PREFIX, "Token s3cret"), ("/forward-auth", "Basic YTpi")] {
             let mut request = from("10.0.0.1", uri, "192.0.2.1");

@@ -4,6 +4,7 @@ use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
 use portcullis::{ApiTokenId, presets};
+use portcullis_http::ManagementApi;
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -211,7 +212,7 @@ async fn a_list_breaks_off_when_its_callers_permissions_are_changed() {
     engine.set_password(id, "long-enough").await.unwrap();
     let credentials = portcullis::Credentials::password("reader", "long-enough");
     let caller = engine.authenticate(credentials).await.unwrap();
-    let app = portcullis_http::router_with_callers(engine.clone(), Fixed(caller));
+    let app = ManagementApi::new(engine.clone()).callers(Fixed(caller)).into_router();
     for is_changed in [false, true] {
         let request = Request::get("/private/legacy/authorizations").body(Body::empty()).unwrap();
         let mut body = app.clone().oneshot(request).await.unwrap().into_body();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Router;
 use axum::body::Body;
 use http::{Request, StatusCode};
+use portcullis_http::ManagementApi;
 use regex::Regex;
 
 use crate::support::{PREFIX, Server};
@@ -90,7 +91,7 @@ async fn there_are_exactly_these_routes_and_no_metrics_or_debug_pages() {
         expected.insert(path.to_owned(), "any".to_owned());
     }
     assert_eq!(routes_of(&server.app), expected);
-    assert_eq!(routes_of(&portcullis_http::router(server.engine.clone())), of_a_host);
+    assert_eq!(routes_of(&ManagementApi::new(server.engine.clone()).into_router()), of_a_host);
     for path in ["/metrics", "/debug", "/debug/pprof", "/openapi.json"] {
         server.get(path).await.assert_error(404, "not found", "path not found");
     }
@@ -204,7 +205,7 @@ async fn a_host_keeps_its_own_paths() {
     let host = Router::new()
         .route("/api/v2/write", axum::routing::post(async || "written"))
         .fallback(async || "the host's")
-        .merge(portcullis_http::router(server.engine.clone()));
+        .merge(ManagementApi::new(server.engine.clone()).into_router());
     for (method, path, expected) in [
         ("POST", "/api/v2/write", "written"),
         ("GET", "/", "the host's"),

@@ -13,6 +13,7 @@ use portcullis::{
     Authorization, Bucket, Engine, Name, NewApiToken, NewAuthorization, Org, Permission, Resource,
     User, Username, presets,
 };
+use portcullis_http::ServerApi;
 use serde_json::Value;
 use tower::ServiceExt;
 use tracing::instrument::WithSubscriber;
@@ -77,7 +78,7 @@ impl Server {
         let org = engine.create_org(name("acme")).await.unwrap();
         let user = engine.create_user(name("ada")).await.unwrap();
         let bucket = engine.create_bucket(org.id, name("telemetry")).await.unwrap();
-        let app = portcullis_http::server_router(engine.clone());
+        let app = ServerApi::new(engine.clone()).into_router();
         let mut server = Self { app, engine, store, org, user, bucket, operator: String::new() };
         server.operator = server.token(presets::operator()).await;
         server

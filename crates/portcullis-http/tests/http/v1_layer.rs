@@ -6,7 +6,7 @@ use axum::routing::any;
 use axum::{Extension, Router};
 use http::Request;
 use portcullis::{ErrorKind, Principal};
-use portcullis_http::{Authenticated, InfluxdbVersion, V1CredentialLayer, v1_rejection};
+use portcullis_http::{Authenticated, InfluxdbVersion, V1CredentialLayer, V1Rejection};
 use tower::Layer as _;
 
 use crate::support::{Answer, Server, send};
@@ -255,7 +255,8 @@ fn a_hosts_own_refusals_are_told_alike() {
         (ErrorKind::Unavailable, 503, "m"),
         (ErrorKind::Internal, 503, "m"),
     ] {
-        let (told, _, text) = v1_rejection(portcullis::Error::new(kind, "m"));
-        assert_eq!((told.as_u16(), text.as_str()), (status, message), "{kind:?}");
+        let rejection = V1Rejection::from(portcullis::Error::new(kind, "m"));
+        let found = (rejection.status().as_u16(), rejection.message());
+        assert_eq!(found, (status, message), "{kind:?}");
     }
 }

@@ -50,19 +50,20 @@ enum Semantics {
 
 impl ForwardAuthArgs {
     pub(super) async fn config(&self, engine: &Engine) -> anyhow::Result<ForwardAuthConfig> {
-        let mut config = ForwardAuthConfig::default();
-        config.uri_header = self.forward_auth_uri_header.clone();
-        config.method_header = self.forward_auth_method_header.clone();
-        config.preflight = self.forward_auth_preflight;
-        config.upstream = match self.upstream_semantics {
-            Semantics::V1 => UpstreamSemantics::V1,
-            Semantics::V2 => UpstreamSemantics::V2,
+        let org = match &self.forward_auth_org {
+            Some(org) => Some(find(engine, org).await?),
+            None => None,
         };
-        if let Some(org) = &self.forward_auth_org {
-            config.org = Some(find(engine, org).await?);
-        }
-        config.influxdb_version = self.version()?;
-        Ok(config)
+        Ok(ForwardAuthConfig::new()
+            .uri_header(self.forward_auth_uri_header.clone())
+            .method_header(self.forward_auth_method_header.clone())
+            .preflight(self.forward_auth_preflight)
+            .org(org)
+            .upstream(match self.upstream_semantics {
+                Semantics::V1 => UpstreamSemantics::V1,
+                Semantics::V2 => UpstreamSemantics::V2,
+            })
+            .influxdb_version(self.version()?))
     }
 
     fn version(&self) -> anyhow::Result<Option<InfluxdbVersion>> {

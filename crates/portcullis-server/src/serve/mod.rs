@@ -22,7 +22,7 @@ use anyhow::{Context as _, bail};
 use portcullis::store::Store;
 use portcullis::{Engine, EngineBuilder};
 use portcullis_audit::AuditLog;
-use portcullis_http::{ServerConfig, TrustedProxy};
+use portcullis_http::{ServerApi, TrustedProxy};
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::oneshot;
@@ -143,11 +143,10 @@ enum Throttle {
 }
 
 impl Args {
-    async fn http(&self, engine: &Engine) -> anyhow::Result<ServerConfig> {
-        let mut config = ServerConfig::default();
-        config.forward_auth = self.forward_auth.config(engine).await?;
-        config.trusted_proxies.clone_from(&self.trusted_proxy);
-        Ok(config)
+    async fn http(&self, engine: &Engine) -> anyhow::Result<ServerApi> {
+        Ok(ServerApi::new(engine.clone())
+            .forward_auth(self.forward_auth.config(engine).await?)
+            .trusted_proxies(self.trusted_proxy.iter().copied()))
     }
 
     fn engine(&self, store: Arc<dyn Store>, audit: Option<AuditLog>) -> EngineBuilder {
@@ -309,8 +308,7 @@ async fn serve(
         }
         tokio::spawn(read_again(hangups, reloader, audit.clone()));
         let saving = history.clone().map(|file| tokio::spawn(file.keep(engine.clone())));
-        let http = portcullis_http::server_router_with(engine.clone(), http);
-        let router = metrics::measured(http);
+        let router = metrics::measured(http.into_router());
         let api = Listener { name: "api", socket, tls, router };
         serve_both(api, metrics, args.limits(), signals.wait()).await;
         if let (Some(file), Some(saving)) = (history, saving) {
