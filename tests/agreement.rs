@@ -25,7 +25,7 @@ struct Kept(Arc<Mutex<Vec<Value>>>);
 impl AuditSink for Kept {
     fn record(&self, event: &AuditEvent<'_>) {
         let event = serde_json::to_value(event).unwrap();
-        if event["action"] == "logIn" {
+        if event["action"] == "login" {
             self.0.lock().unwrap().push(event);
         }
     }

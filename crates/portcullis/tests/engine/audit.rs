@@ -85,13 +85,13 @@ async fn every_change_is_reported_with_who_made_it() {
     assert_eq!(world.audit.one().3["record"]["id"], token.id.to_string());
     let caller = world.engine.authenticate_caller(secret.expose()).await.unwrap();
     let (action, outcome, _, event) = world.audit.one();
-    assert_eq!((&*action, &*outcome), ("logIn", "done"));
+    assert_eq!((&*action, &*outcome), ("login", "done"));
     assert_eq!(event["actor"]["id"], token.id.to_string());
     world.engine.authenticate_caller(secret.expose()).await.unwrap();
     assert!(world.audit.take().is_empty(), "a caller who is known");
 
     let source: IpAddr = SOURCE.parse().unwrap();
-    let caller = world.engine.on_behalf_of(&caller).from_source(Some(source));
+    let caller = world.engine.on_behalf_of(&caller).source(Some(source));
     let id = caller.create_authorization(world.new.clone()).await.unwrap().authorization.id;
     let (action, outcome, _, event) = world.audit.one();
     assert_eq!((&*action, &*outcome), ("create", "done"));
@@ -154,7 +154,7 @@ async fn refusals_are_reported_with_their_reason() {
     };
     assert!(!login("telegraf", "guess-of-a-password").await);
     let (action, outcome, reason, event) = world.audit.one();
-    assert_eq!((&*action, &*outcome, &*reason), ("logIn", "refused", "no password is set"));
+    assert_eq!((&*action, &*outcome, &*reason), ("login", "refused", "no password is set"));
     assert_eq!(event["actor"]["kind"], "anonymous");
     assert_eq!((&event["source"], &event["record"]["name"]), (&SOURCE.into(), &"telegraf".into()));
     for _ in 0..9 {

@@ -472,7 +472,7 @@ async fn the_audit_is_told_once_in_each_outage_who_was_let_in_without_the_store(
     let world = World::new().await;
     let in_grace = || {
         let events = world.audit.take();
-        let events = events.into_iter().filter(|(action, ..)| action == "logInInGrace");
+        let events = events.into_iter().filter(|(action, ..)| action == "loginInGrace");
         events.map(|(_, outcome, _, event)| (outcome, event["record"].clone())).collect::<Vec<_>>()
     };
     for _ in 0..2 {
