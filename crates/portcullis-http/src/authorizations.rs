@@ -7,7 +7,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use portcullis::{AuthorizationId, Described, Error, ParseIdError, Permission};
+use portcullis::{AuthorizationId, AuthorizationView, Error, ParseIdError, Permission};
 use serde::Serialize;
 
 use crate::body::{InvalidJson, LimitedBody};
@@ -35,7 +35,7 @@ pub(crate) fn answer(status: StatusCode, value: &impl Serialize) -> Response {
     (status, [content_type], json::pretty(value)).into_response()
 }
 
-fn show(status: StatusCode, described: &Described) -> Response {
+fn show(status: StatusCode, described: &AuthorizationView) -> Response {
     answer(status, &wire::Authorization::from(described))
 }
 

@@ -11,8 +11,8 @@ use http::header;
 use percent_encoding::utf8_percent_encode;
 use portcullis::toolkit::Pace;
 use portcullis::{
-    AuthorizationFilter, AuthorizationId, AuthorizationPage, Described, Engine, Error, ErrorKind,
-    NameResolver, OrgId, ParseIdError, Permission, Status, UserId,
+    AuthorizationFilter, AuthorizationId, AuthorizationPage, AuthorizationView, Engine, Error,
+    ErrorKind, NameResolver, OrgId, ParseIdError, Permission, Status, UserId,
 };
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -188,7 +188,7 @@ pub(crate) async fn list(
 
     // The first page is read before the status is sent, so that most failures still have one.
     let on_behalf = caller.asks(&api.engine);
-    let mut lookups = api.engine.lookups();
+    let mut lookups = api.engine.name_resolver();
     let first = match request.limit {
         Some(limit) => on_behalf.list_authorizations(&filter, request.after, limit).await?,
         None => {
@@ -214,7 +214,7 @@ fn respond(body: Body) -> Response {
 }
 
 /// The whole document at once.
-fn document(next: Option<String>, items: &[Described]) -> Vec<u8> {
+fn document(next: Option<String>, items: &[AuthorizationView]) -> Vec<u8> {
     let mut out = begin(next);
     write_items(&mut out, items, true);
     end(&mut out, items.is_empty());
@@ -224,7 +224,7 @@ fn document(next: Option<String>, items: &[Described]) -> Vec<u8> {
 /// The document in parts, each written when the one before has been taken, so that memory stays
 /// flat however long the list is. A failure on the way ends the connection, not the document.
 fn stream_from(
-    first: AuthorizationPage<Described>,
+    first: AuthorizationPage<AuthorizationView>,
     engine: Engine,
     caller: Caller,
     filter: AuthorizationFilter,
@@ -251,7 +251,7 @@ struct Rest {
 struct Ahead {
     engine: Engine,
     caller: Caller,
-    parts: mpsc::Receiver<Result<AuthorizationPage<Described>, Error>>,
+    parts: mpsc::Receiver<Result<AuthorizationPage<AuthorizationView>, Error>>,
     _reading: AbortOnDropHandle<()>,
 }
 
@@ -260,7 +260,7 @@ impl Rest {
     async fn next_part(
         &mut self,
         after: AuthorizationId,
-    ) -> Result<AuthorizationPage<Described>, Error> {
+    ) -> Result<AuthorizationPage<AuthorizationView>, Error> {
         self.caller.revalidate(&self.engine).await?;
         let on_behalf = self.caller.asks(&self.engine);
         let (filter, lookups) = (&self.filter, &mut self.lookups);
@@ -289,8 +289,8 @@ impl Rest {
 
 /// Returns the next part that was read.
 async fn next_page(
-    parts: &mut mpsc::Receiver<Result<AuthorizationPage<Described>, Error>>,
-) -> Result<AuthorizationPage<Described>, Error> {
+    parts: &mut mpsc::Receiver<Result<AuthorizationPage<AuthorizationView>, Error>>,
+) -> Result<AuthorizationPage<AuthorizationView>, Error> {
     // The reading task has panicked, or the server ends: the last part has not come.
     let broken = || Err(Error::new(ErrorKind::Internal, "an internal error has occurred"));
     parts.recv().await.unwrap_or_else(broken)
@@ -327,7 +327,7 @@ fn begin(next: Option<String>) -> Vec<u8> {
     out
 }
 
-fn write_items(out: &mut Vec<u8>, items: &[Described], mut first: bool) {
+fn write_items(out: &mut Vec<u8>, items: &[AuthorizationView], mut first: bool) {
     for described in items {
         out.extend_from_slice(if first { b"\n\t\t" } else { b",\n\t\t" });
         first = false;

@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use portcullis::{
-    AuthorizationDraft, AuthorizationId, AuthorizationUpdateDraft, Bucket, Described, Id, Org,
-    OrgId, Permission, ResourceNames, Status, Timestamp, UncheckedPermission, User, UserId,
+    AuthorizationDraft, AuthorizationId, AuthorizationUpdateDraft, AuthorizationView, Bucket, Id,
+    Org, OrgId, Permission, ResourceNames, Status, Timestamp, UncheckedPermission, User, UserId,
 };
 use serde::{Serialize, Serializer};
 
@@ -78,8 +78,8 @@ struct ResourceWithNames<'a> {
     org: Option<&'a str>,
 }
 
-impl<'a> From<&'a Described> for Authorization<'a> {
-    fn from(described: &'a Described) -> Self {
+impl<'a> From<&'a AuthorizationView> for Authorization<'a> {
+    fn from(described: &'a AuthorizationView) -> Self {
         let authorization = &described.authorization;
         let permissions = authorization.permissions.iter().zip(&described.resources);
         Self {

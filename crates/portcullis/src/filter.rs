@@ -5,8 +5,8 @@ use crate::{Authorization, AuthorizationId, GrantKey, OrgId, Permission, Status,
 
 /// Which authorizations are meant: those that match every field that is given.
 ///
-/// [`AuthorizationFilter::matches`] is the whole meaning. [`AuthorizationFilter::plan`] only says
-/// how not to look at records that cannot match.
+/// [`AuthorizationFilter::matches`] is the whole meaning. Indexes only save reading records that
+/// cannot match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthorizationFilter {
     /// The one with the id.
@@ -55,7 +55,7 @@ impl AuthorizationFilter {
     }
 
     /// Chooses where to look: the narrowest index that covers every match.
-    pub fn plan(&self) -> Plan<'_> {
+    pub(crate) fn plan(&self) -> Plan<'_> {
         match self {
             Self { id: Some(id), .. } => Plan::ById(*id),
             Self { username: Some(username), .. } => Plan::ByUsername(username),
@@ -72,8 +72,7 @@ impl AuthorizationFilter {
 
 /// Where to look for what a filter means. Everything found still has to match.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Plan<'a> {
+pub(crate) enum Plan<'a> {
     /// At every authorization.
     All,
     /// At those listed under any of the grant keys.

@@ -32,11 +32,11 @@ pub use cache::{CacheConfig, InvalidCacheConfig, TrustState};
 pub use credentials::{Credentials, Refusal};
 pub use directory::{Directory, StaticDirectory};
 pub use engine::{
-    AuthorizationPage, BuildError, Described, Engine, EngineBuilder, ExportError, ImportError,
-    NameResolver, NewApiToken, OnBehalfOf, ResourceNames, Setup, SetupDone,
+    AuthorizationPage, AuthorizationView, BuildError, Engine, EngineBuilder, ExportError,
+    ImportError, NameResolver, NewApiToken, OnBehalfOf, ResourceNames, Setup, SetupDone,
 };
 pub use error::{Error, ErrorKind};
-pub use filter::{AuthorizationFilter, Plan};
+pub use filter::AuthorizationFilter;
 pub use id::{ApiTokenId, AuthorizationId, BucketId, ID_TEXT_LEN, Id, OrgId, ParseIdError, UserId};
 pub use login_history::{InvalidLoginHistory, LoginHistory};
 pub use model::{

@@ -143,7 +143,7 @@ pub(super) async fn list(engine: &Engine, query: &Query) -> Result<Answer, Error
     let caller = Principal::of_host(org, user, held.iter().copied());
     let AuthorizationPage { items, next, .. } =
         engine.on_behalf_of(&caller).list_authorizations(filter, *after, limit).await?;
-    let row = |described: &portcullis::Described| DescribedRow {
+    let row = |described: &portcullis::AuthorizationView| DescribedRow {
         row: AuthorizationRow::from(&described.authorization),
         org: described.org.to_string(),
         user: described.user.to_string(),

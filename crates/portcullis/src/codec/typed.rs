@@ -69,6 +69,34 @@ pub trait StoreExt: Store {
     async fn modify<E, X, F, R>(
         &self,
         id: Id,
+        change: F,
+        requirements: &[Operation],
+        revision: R,
+    ) -> Result<Modified<E>, X>
+    where
+        E: Entity,
+        X: From<StoreError> + Send,
+        F: FnMut(&mut E) -> Result<(), X> + Send,
+        R: FnMut() -> Result<Revision, X> + Send,
+    {
+        match self.find::<E>(id).await? {
+            Some((current, read)) => {
+                self.modify_from(current, read, change, requirements, revision).await
+            }
+            None => Ok(Modified::Missing),
+        }
+    }
+
+    /// Modifies as [`StoreExt::modify`] does, beginning with what was read already: `current`, at
+    /// the revision `read`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`StoreExt::modify`].
+    async fn modify_from<E, X, F, R>(
+        &self,
+        current: E,
+        read: Revision,
         mut change: F,
         requirements: &[Operation],
         mut revision: R,
@@ -79,12 +107,11 @@ pub trait StoreExt: Store {
         F: FnMut(&mut E) -> Result<(), X> + Send,
         R: FnMut() -> Result<Revision, X> + Send,
     {
+        let id = current.id();
+        let (mut entity, mut expected) = (current, read);
         let mut tries = 0;
         loop {
             tries += 1;
-            let Some((mut entity, expected)) = self.find::<E>(id).await? else {
-                return Ok(Modified::Missing);
-            };
             change(&mut entity)?;
             let new = revision()?;
             let put = put(&entity, new, Expect::Revision(expected))?;
@@ -98,6 +125,10 @@ pub trait StoreExt: Store {
                 }
                 Err(StoreError::Conflict { .. }) if tries < MODIFY_TRIES => {}
                 Err(error) => return Err(error.into()),
+            }
+            match self.find::<E>(id).await? {
+                Some(found) => (entity, expected) = found,
+                None => return Ok(Modified::Missing),
             }
         }
     }

@@ -1,22 +1,15 @@
 //! The engine: every operation of the product, over any store.
 
 mod authenticate;
-mod authorizations;
 mod builder;
-mod describe;
 mod grace;
-mod list;
 mod login;
-mod on_behalf_of;
+mod manage;
 mod records;
 mod rehash;
 mod report;
 mod revalidate;
-mod setup;
-mod snapshot;
-mod tenants;
 mod token_login;
-mod tokens;
 mod verification;
 
 use std::fmt;
@@ -24,12 +17,10 @@ use std::hash::RandomState;
 use std::sync::Arc;
 
 pub use builder::{BuildError, EngineBuilder};
-pub use describe::{Described, NameResolver, ResourceNames};
-pub use list::AuthorizationPage;
-pub use on_behalf_of::OnBehalfOf;
-pub use setup::{Setup, SetupDone};
-pub use snapshot::{ExportError, ImportError};
-pub use tokens::NewApiToken;
+pub use manage::{
+    AuthorizationPage, AuthorizationView, ExportError, ImportError, NameResolver, NewApiToken,
+    OnBehalfOf, ResourceNames, Setup, SetupDone,
+};
 
 use tokio::sync::Semaphore;
 
@@ -40,8 +31,8 @@ use crate::password::{HashPool, PasswordPolicy, SharedVerifications};
 use crate::store::{Kind, Lookup, Store, StoreError};
 use crate::throttle::Throttle;
 use crate::{
-    AuditSink, BucketId, Clock, Directory, Error, ErrorKind, Id, LoginHistory, OrgId, Principal,
-    Random, UserId,
+    AuditSink, BucketId, Clock, Directory, Error, ErrorKind, Id, LoginHistory, OrgId, Random,
+    UserId,
 };
 
 /// Answers "who is this?" and "may they?", and manages what the answers depend on.
@@ -97,11 +88,6 @@ impl Engine {
     /// Begins an engine over the store, which may be shared (`Arc<dyn Store>`).
     pub fn builder(store: impl Store) -> EngineBuilder {
         EngineBuilder::new(Arc::new(store))
-    }
-
-    /// Returns the same operations with the caller's permissions enforced.
-    pub fn on_behalf_of<'a>(&'a self, caller: &'a Principal) -> OnBehalfOf<'a> {
-        OnBehalfOf::new(self, caller)
     }
 
     /// Reads from the store, to know whether logins are answered: when it answers, and while those

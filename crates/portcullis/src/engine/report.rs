@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Engine;
 use crate::store::Kind;
 use crate::{
-    Actor, AuditAction, AuditEvent, AuditOutcome, AuditRecord, Error, ErrorKind, Id, Identity,
+    Actor, AuditAction, AuditEvent, AuditOutcome, AuditRecord, Error, ErrorKind, Identity,
     Principal,
 };
 
@@ -35,65 +35,7 @@ fn why<T>(result: &Result<T, Error>) -> String {
     }
 }
 
-/// Who does something, and from where.
-#[derive(Clone, Copy)]
-pub(super) struct By<'a> {
-    pub(super) actor: Actor<'a>,
-    pub(super) source: Option<IpAddr>,
-}
-
-impl By<'_> {
-    /// The embedding program.
-    pub(super) const HOST: Self = Self { actor: Actor::Host, source: None };
-}
-
-/// A change whose outcome is still to be reported.
-struct Pending<'a> {
-    engine: &'a Engine,
-    by: By<'a>,
-    action: AuditAction,
-    record: AuditRecord<'a>,
-}
-
-impl Pending<'_> {
-    fn report(&self, outcome: AuditOutcome<'_>) {
-        self.engine.report(self.by.actor, self.by.source, self.action, self.record, outcome);
-    }
-}
-
-/// Dropped half way: the commit may have been made all the same.
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.report(AuditOutcome::Failed("given up before the outcome was known"));
-    }
-}
-
 impl Engine {
-    /// Makes a change and reports what came of it; `id_of` tells the id of what is new.
-    pub(super) async fn audited<'a, T>(
-        &'a self,
-        by: By<'a>,
-        action: AuditAction,
-        record: AuditRecord<'a>,
-        id_of: impl Fn(&T) -> Option<Id> + Send,
-        work: impl Future<Output = Result<T, Error>> + Send,
-    ) -> Result<T, Error> {
-        if self.0.audit.is_none() {
-            return work.await;
-        }
-        let mut pending = Pending { engine: self, by, action, record };
-        let result = match self.refuse_unaudited() {
-            Ok(()) => work.await,
-            Err(error) => Err(error),
-        };
-        let made = result.as_ref().ok().and_then(id_of);
-        pending.record.id = made.or(pending.record.id);
-        let why = why(&result);
-        pending.report(outcome_of(&result, &why));
-        std::mem::forget(pending);
-        result
-    }
-
     /// Refuses a change that could not be put on record.
     pub(super) fn refuse_unaudited(&self) -> Result<(), Error> {
         match &self.0.audit {

@@ -19,7 +19,7 @@ enum Operation {
     Delete,
     Get,
     List,
-    ListInParts,
+    ListPages,
     Me,
     Org,
     SetPassword,
@@ -44,7 +44,7 @@ impl Operation {
         Self::Delete,
         Self::Get,
         Self::List,
-        Self::ListInParts,
+        Self::ListPages,
         Self::Me,
         Self::Org,
         Self::SetPassword,
@@ -60,7 +60,7 @@ impl Operation {
             Self::Delete => "delete_authorization",
             Self::Get => "authorization",
             Self::List => "list_authorizations",
-            Self::ListInParts => "list_authorizations_in_parts",
+            Self::ListPages => "list_authorization_pages",
             Self::Me => "me",
             Self::Org => "org",
             Self::SetPassword => "set_password",
@@ -81,7 +81,7 @@ impl Operation {
             Self::Bucket
             | Self::Get
             | Self::List
-            | Self::ListInParts
+            | Self::ListPages
             | Self::Me
             | Self::Org
             | Self::User => false,
@@ -99,7 +99,7 @@ impl Operation {
             Self::Bucket => vec![read(on.world.resource())],
             Self::Create => vec![write(authorizations), write(user), granted],
             Self::Delete => vec![write(record), write(user)],
-            Self::Get | Self::List | Self::ListInParts => vec![read(record), read(user)],
+            Self::Get | Self::List | Self::ListPages => vec![read(record), read(user)],
             Self::Me => vec![],
             Self::Org => vec![read(Resource::org(on.world.org.id))],
             Self::SetPassword => vec![write(user)],
@@ -113,7 +113,7 @@ impl Operation {
 
     fn without(self) -> Without {
         match self {
-            Self::Bucket | Self::List | Self::ListInParts => Without::FindsNothing,
+            Self::Bucket | Self::List | Self::ListPages => Without::FindsNothing,
             Self::Create
             | Self::Delete
             | Self::Get
@@ -141,8 +141,8 @@ impl Operation {
             Self::List => {
                 on_behalf.list_authorizations(&all, None, limit).await.map(|l| l.items.len())
             }
-            Self::ListInParts => {
-                let mut lookups = world.engine.lookups();
+            Self::ListPages => {
+                let mut lookups = world.engine.name_resolver();
                 let listing =
                     on_behalf.list_authorization_pages(&all, None, limit, &mut lookups).await;
                 listing.map(|listing| listing.items.len())
@@ -183,7 +183,7 @@ impl Target<'_> {
 
 #[test]
 fn every_operation_for_callers_is_in_the_table() {
-    let source = include_str!("../../src/engine/on_behalf_of.rs");
+    let source = include_str!("../../src/engine/manage/on_behalf_of.rs");
     let mut methods: Vec<_> = source
         .split("pub async fn ")
         .skip(1)

@@ -1,11 +1,14 @@
 //! The first org, user, buckets and operator token of a new store.
 
-use super::Engine;
-use super::report::By;
-use crate::store::{Batch, Entity, Expect, Kind, Operation, StoreError, StoreExt, Taken, put};
+use std::num::NonZeroUsize;
+
+use crate::engine::Engine;
+use crate::store::{
+    Batch, Entity, Expect, Index, Kind, Operation, PageRequest, StoreError, StoreExt, Taken, put,
+};
 use crate::{
-    ApiToken, AuditAction, AuditRecord, Bucket, Error, ErrorKind, Name, Org, Status, TokenSecret,
-    User, presets,
+    ApiToken, AuditAction, AuditRecord, Authorization, Bucket, Error, ErrorKind, Name, Org, Status,
+    TokenSecret, User, presets,
 };
 
 /// What to set up.
@@ -36,7 +39,7 @@ pub struct SetupDone {
 }
 
 impl Engine {
-    /// Sets up a store that nobody has set up yet: all of it in one commit, or nothing.
+    /// Sets up a store that is not set up yet, in one commit.
     ///
     /// # Errors
     ///
@@ -87,16 +90,25 @@ impl Engine {
             })?;
             Ok(SetupDone { org, user, buckets, token, secret })
         };
-        self.audited(
-            By::HOST,
-            AuditAction::Create,
-            record,
-            |made: &SetupDone| Some(made.org.id.untyped()),
-            work,
-        )
-        .await
+        self.trusted().audited(AuditAction::Create, record, work).await
     }
 
+    /// Tells whether the store holds anything that setup creates, an org, a user, an API token
+    /// or an authorization; an unreadable record counts too.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn is_set_up(&self) -> Result<bool, Error> {
+        let one = PageRequest { after: None, limit: NonZeroUsize::MIN };
+        for kind in [Kind::Org, Kind::User, Kind::ApiToken, Authorization::KIND] {
+            let page = self.0.store.list(Index::All(kind), one).await?;
+            if !page.records.is_empty() || page.unreadable > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
     fn put_new<E: Entity>(&self, entity: &E) -> Result<Operation, Error> {
         Ok(put(entity, self.revision()?, Expect::Absent)?)
     }

@@ -1,30 +1,18 @@
 //! Managing users, orgs and buckets, where they are records of the engine's own store.
 
-use std::num::NonZeroUsize;
-
-use futures_util::StreamExt;
-
-use super::Engine;
-use super::records::WriteError;
-use super::report::By;
-use crate::directory::log_corrupt;
-use crate::store::{
-    Batch, Deletion, Entity, Expect, Gone, Index, Kind, Modified, Operation, PageRequest,
-    StoreError, StoreExt, Taken, put,
-};
+use crate::engine::Engine;
+use crate::engine::records::WriteError;
+use crate::store::{Entity, Kind, Modified, Operation, StoreError, StoreExt, Taken};
 use crate::{
-    AuditAction, AuditRecord, Authorization, Bucket, BucketId, Error, ErrorKind, Name, Org, OrgId,
-    Status, User, UserId,
+    AuditAction, AuditRecord, Bucket, BucketId, Error, ErrorKind, Name, Org, OrgId, Status, User,
+    UserId,
 };
 
-/// How many credentials of a user or org that is gone are deleted in one commit.
-const DELETION_PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(499);
-
-pub(super) fn taken(kind: Kind, name: &Name) -> Error {
+fn taken(kind: Kind, name: &Name) -> Error {
     Error::new(ErrorKind::Conflict, format!("{kind} with name {name} already exists"))
 }
 
-fn missing(kind: Kind) -> Error {
+pub(super) fn missing(kind: Kind) -> Error {
     Error::not_found(format!("{kind} not found"))
 }
 
@@ -82,7 +70,7 @@ impl Engine {
                 error => error.into(),
             })
         };
-        self.audited(By::HOST, AuditAction::Create, record, |made: &E| Some(made.id()), work).await
+        self.trusted().audited(AuditAction::Create, record, work).await
     }
 
     /// Switches the user on or off, and so every credential of theirs.
@@ -95,7 +83,7 @@ impl Engine {
         let work = async {
             self.change_tenant(id.untyped(), |user: &mut User| user.status = status).await
         };
-        self.audited(By::HOST, AuditAction::Update, record, |_| None, work).await
+        self.trusted().audited(AuditAction::Update, record, work).await
     }
 
     /// Switches the org on or off, and so every credential in it.
@@ -107,7 +95,7 @@ impl Engine {
         let record = AuditRecord::new(Kind::Org, id.untyped());
         let work =
             async { self.change_tenant(id.untyped(), |org: &mut Org| org.status = status).await };
-        self.audited(By::HOST, AuditAction::Update, record, |_| None, work).await
+        self.trusted().audited(AuditAction::Update, record, work).await
     }
 
     async fn change_tenant<E: Entity>(
@@ -126,29 +114,6 @@ impl Engine {
         }
     }
 
-    /// Deletes the user and every credential of theirs. None of these works from the moment the
-    /// user is gone; those that a crash leaves behind are deleted at the next start.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
-    pub async fn delete_user(&self, id: UserId) -> Result<(), Error> {
-        let record = AuditRecord::new(Kind::User, id.untyped());
-        let work = async { self.delete_tenant::<User>(id.untyped(), Gone::User(id)).await };
-        self.audited(By::HOST, AuditAction::Delete, record, |_| None, work).await
-    }
-
-    /// Deletes the org, its buckets and every credential in it, as [`Engine::delete_user`] does.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
-    pub async fn delete_org(&self, id: OrgId) -> Result<(), Error> {
-        let record = AuditRecord::new(Kind::Org, id.untyped());
-        let work = async { self.delete_tenant::<Org>(id.untyped(), Gone::Org(id)).await };
-        self.audited(By::HOST, AuditAction::Delete, record, |_| None, work).await
-    }
-
     /// Deletes the bucket. Permissions that name it stay and reach nothing: its id is never used
     /// again.
     ///
@@ -164,89 +129,10 @@ impl Engine {
                 false => Err(missing(Kind::Bucket)),
             }
         };
-        self.audited(By::HOST, AuditAction::Delete, record, |_| None, work).await
+        self.trusted().audited(AuditAction::Delete, record, work).await
     }
 
-    /// The user or org goes and its deletion is remembered in one commit: from then on nothing
-    /// can be created for it, and what is left can be found again.
-    async fn delete_tenant<E: Entity>(&self, id: crate::Id, gone: Gone) -> Result<(), Error> {
-        self.refuse_foreign_directory()?;
-        let deletion = Deletion { id: self.draw_id()?, gone };
-        let remember = put(&deletion, self.revision()?, Expect::Absent)?;
-        if !self.remove::<E>(id, |_| Ok(()), &[remember]).await? {
-            return Err(missing(E::KIND));
-        }
-        self.finish_deletion(deletion).await
-    }
-
-    /// Finishes the deletions that were begun and not ended.
-    pub(super) async fn finish_deletions(&self) -> Result<(), Error> {
-        let mut pages = self.0.store.pages(Index::All(Kind::Deletion), DELETION_PAGE);
-        while let Some(page) = pages.next().await {
-            for record in page?.records {
-                match Deletion::from_record(&record) {
-                    Ok(deletion) => self.finish_deletion(deletion).await?,
-                    Err(error) => log_corrupt(error),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn finish_deletion(&self, deletion: Deletion) -> Result<(), Error> {
-        // One that an import has brought back keeps what it has.
-        let returned = match deletion.gone {
-            Gone::User(user) => self.0.directory.user(user).await?.is_some(),
-            Gone::Org(org) => self.0.directory.org(org).await?.is_some(),
-        };
-        let indexes = match deletion.gone {
-            _ if returned => vec![],
-            Gone::User(user) => {
-                vec![Index::User(Kind::Authorization, user), Index::User(Kind::ApiToken, user)]
-            }
-            Gone::Org(org) => vec![
-                Index::Org(Kind::Authorization, org),
-                Index::Org(Kind::ApiToken, org),
-                Index::Org(Kind::Bucket, org),
-            ],
-        };
-        for index in indexes {
-            self.delete_all(index).await?;
-        }
-        self.remove::<Deletion>(deletion.id(), |_| Ok(()), &[]).await.map(drop)
-    }
-
-    /// Deletes the records of the index. It ends: nothing new can come into an index of a user or
-    /// org that is gone.
-    async fn delete_all(&self, index: Index) -> Result<(), Error> {
-        loop {
-            let mut records = Vec::new();
-            let mut pages = self.0.store.pages(index, DELETION_PAGE);
-            while records.len() < DELETION_PAGE.get()
-                && let Some(page) = pages.next().await
-            {
-                records.extend(page?.records);
-            }
-            if records.is_empty() {
-                return Ok(());
-            }
-            let batch: Batch = records
-                .iter()
-                .map(|record| Operation::Delete {
-                    kind: record.kind,
-                    id: record.id,
-                    expect: record.revision,
-                })
-                .collect();
-            match self.0.store.commit_resolving(batch).await {
-                // Somebody else changed or deleted one of them: look again.
-                Ok(()) | Err(StoreError::Conflict { .. } | StoreError::Missing { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn refuse_foreign_directory(&self) -> Result<(), Error> {
+    pub(super) fn refuse_foreign_directory(&self) -> Result<(), Error> {
         if self.0.owns_directory {
             return Ok(());
         }
@@ -303,22 +189,5 @@ impl Engine {
         }
         let bucket = self.0.directory.bucket_by_name(org, id_or_name).await?;
         bucket.ok_or_else(|| missing(Kind::Bucket))
-    }
-
-    /// Tells whether the store holds anything that somebody set up: an org, a user, an API token
-    /// or an authorization, be it one that cannot be read.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
-    pub async fn is_set_up(&self) -> Result<bool, Error> {
-        let one = PageRequest { after: None, limit: NonZeroUsize::MIN };
-        for kind in [Kind::Org, Kind::User, Kind::ApiToken, Authorization::KIND] {
-            let page = self.0.store.list(Index::All(kind), one).await?;
-            if !page.records.is_empty() || page.unreadable > 0 {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }

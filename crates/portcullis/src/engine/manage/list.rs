@@ -2,8 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use super::Engine;
 use crate::directory::log_corrupt;
+use crate::engine::Engine;
 use crate::filter::Plan;
 use crate::store::{Entity, Index, Kind, Lookup, Page, PageRequest, Record, Store, StoreError};
 use crate::{Authorization, AuthorizationFilter, AuthorizationId, Error, GrantKey, Id};
@@ -45,21 +45,21 @@ impl Engine {
         after: Option<AuthorizationId>,
         limit: NonZeroUsize,
     ) -> Result<AuthorizationPage<Authorization>, Error> {
-        let mut listing = AuthorizationPage::empty();
+        let mut page = AuthorizationPage::empty();
         let mut scan = Scan::new(self.store(), filter, after, limit);
         while let Some(found) = scan.next().await? {
-            if listing.items.is_empty() && found.len() <= limit.get() {
+            if page.items.is_empty() && found.len() <= limit.get() {
                 // As it is: moving a thousand of them takes longer than one would think.
-                listing.items = found;
+                page.items = found;
                 continue;
             }
             for authorization in found {
-                if !listing.push(authorization, |authorization| authorization.id, limit) {
-                    return Ok(listing);
+                if !page.push(authorization, |authorization| authorization.id, limit) {
+                    return Ok(page);
                 }
             }
         }
-        Ok(listing)
+        Ok(page)
     }
 }
 

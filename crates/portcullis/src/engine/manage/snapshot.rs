@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use futures_util::StreamExt;
 use thiserror::Error;
 
-use super::Engine;
+use crate::engine::Engine;
 use crate::snapshot::{LineError, Snapshot, SnapshotRecord, SnapshotWriter, WriteSnapshotError};
 use crate::store::{
     Batch, Entity, Expect, Index, Kind, Lookup, Operation, StoreError, StoreExt, put,

@@ -1,11 +1,12 @@
-//! Managing API tokens: what callers of the management API present. All of it is trusted.
+//! Managing API tokens, the credentials of callers of the management API. These operations are
+//! trusted.
 
 use std::num::NonZeroUsize;
 
-use super::Engine;
-use super::records::WriteError;
-use super::report::By;
+use super::access::refuse_instance;
 use crate::directory::next_entities;
+use crate::engine::Engine;
+use crate::engine::records::WriteError;
 use crate::store::{Index, Kind, Modified, Operation, StoreError, StoreExt};
 use crate::{
     ApiToken, ApiTokenId, AuditAction, AuditRecord, Error, ErrorKind, OrgId, Permission, Status,
@@ -45,7 +46,7 @@ impl Engine {
         let work = async {
             let NewApiToken { org, user, permissions, description } = new;
             permissions.iter().try_for_each(Permission::validate)?;
-            super::authorizations::refuse_instance(&permissions)?;
+            refuse_instance(&permissions)?;
             if self.directory().user(user).await?.is_none() {
                 return Err(Error::not_found("user not found"));
             }
@@ -75,14 +76,7 @@ impl Engine {
             })?;
             Ok((token, secret))
         };
-        self.audited(
-            By::HOST,
-            AuditAction::Create,
-            record,
-            |made: &(ApiToken, TokenSecret)| Some(made.0.id.untyped()),
-            work,
-        )
-        .await
+        self.trusted().audited(AuditAction::Create, record, work).await
     }
 
     /// Lists API tokens with a higher id than `after`, at most `limit`; fewer only at the end.
@@ -122,7 +116,7 @@ impl Engine {
                 Modified::Missing => Err(not_found()),
             }
         };
-        self.audited(By::HOST, AuditAction::Update, record, |_| None, work).await
+        self.trusted().audited(AuditAction::Update, record, work).await
     }
 
     /// Deletes the API token. It no longer works once this has returned.
@@ -138,6 +132,6 @@ impl Engine {
                 false => Err(Error::new(ErrorKind::NotFound, "API token not found")),
             }
         };
-        self.audited(By::HOST, AuditAction::Delete, record, |_| None, work).await
+        self.trusted().audited(AuditAction::Delete, record, work).await
     }
 }

@@ -1,0 +1,295 @@
+//! The rules of each operation on authorizations, for callers and for the embedding program alike.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::access::{Access, authorizations_of};
+use super::names::NameResolver;
+use crate::engine::Engine;
+use crate::engine::records::WriteError;
+use crate::password::{Password, PasswordHash};
+use crate::store::{Kind, Modified, Operation, Revision, StoreError, StoreExt, Taken};
+use crate::{
+    AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId, AuthorizationUpdate,
+    BucketId, Error, ErrorKind, Id, NewAuthorization, OrgId, Permission, Resource, ResourceType,
+    UserId,
+};
+
+/// The most permissions of one authorization, and the longest description: what fits into a
+/// request, and into a line of a snapshot.
+const MAX_PERMISSIONS: usize = 32_768;
+const MAX_DESCRIPTION_BYTES: usize = 1024 * 1024;
+
+/// An authorization as it was read, and the revision that a change replaces.
+pub(super) type Current = (Authorization, Revision);
+
+impl Access<'_> {
+    /// Checks every rule of a creation, in the API's order. Returns the user who will own it.
+    pub(super) async fn check_creation(
+        &self,
+        new: &NewAuthorization,
+        names: &mut NameResolver,
+    ) -> Result<UserId, Error> {
+        let user = self.owner(new.user)?;
+        check_permissions(&new.permissions)?;
+        self.require(Permission::write(authorizations_of(new.org)))?;
+        self.require(Permission::write(Resource::user(user)))?;
+        self.require_grants(&new.permissions, names).await?;
+        check_description(&new.description)?;
+        refuse_other_orgs(&new.permissions, new.org)?;
+        if names.user(user).await?.is_none() || names.org(new.org).await?.is_none() {
+            return Err(unable_to_create());
+        }
+        if self.engine.authorization_by_username(new.username.as_str()).await?.is_some() {
+            return Err(name_taken());
+        }
+        check_buckets(&new.permissions, names).await?;
+        Ok(user)
+    }
+
+    /// Stores an authorization that passed [`Access::check_creation`]. Its user, org and buckets
+    /// must still exist at the commit.
+    pub(super) async fn insert_checked(
+        &self,
+        new: NewAuthorization,
+        user: UserId,
+    ) -> Result<Authorization, Error> {
+        let now = self.engine.now();
+        let mut requirements = self.engine.require_buckets(&new.permissions);
+        requirements.extend(self.engine.require(Kind::User, user));
+        requirements.extend(self.engine.require(Kind::Org, new.org));
+        let NewAuthorization { username, org, permissions, status, description, .. } = new;
+        let authorization = |id: Id| Authorization {
+            id: id.into(),
+            username: username.clone(),
+            status,
+            description: description.clone(),
+            org,
+            user,
+            permissions: permissions.clone(),
+            password_hash: None,
+            created_at: now,
+            updated_at: now,
+        };
+        let inserted = self.engine.insert(authorization, &requirements).await;
+        inserted.map_err(|error| match error {
+            WriteError::Store(StoreError::AlreadyExists { taken: Taken::UniqueKey, .. }) => {
+                name_taken()
+            }
+            WriteError::Store(StoreError::Missing { kind: Kind::Bucket, .. }) => bucket_not_found(),
+            WriteError::Store(StoreError::Missing { .. }) => unable_to_create(),
+            error => error.into(),
+        })
+    }
+
+    async fn read(&self, id: AuthorizationId) -> Result<Current, Error> {
+        self.engine.0.store.find(id.untyped()).await?.ok_or_else(not_found)
+    }
+
+    /// Reads an authorization for a change of status, description or permissions.
+    pub(super) async fn read_for_change(&self, id: AuthorizationId) -> Result<Current, Error> {
+        let current = self.read(id).await?;
+        self.require_read_and_write(&current.0)?;
+        Ok(current)
+    }
+
+    /// Changes status and description. A credential that becomes active again is reported on its
+    /// own, before the change as a whole: clients that change only the description send a status
+    /// too.
+    pub(super) async fn update(
+        &self,
+        current: Current,
+        update: &AuthorizationUpdate,
+    ) -> Result<Authorization, Error> {
+        check_description(update.description.as_deref().unwrap_or_default())?;
+        let now = self.engine.now();
+        let reactivates = AtomicBool::new(false);
+        let change = |authorization: &mut Authorization| {
+            self.require_read_and_write(authorization)?;
+            if let Some(status) = update.status {
+                let was_active = authorization.status.is_active();
+                reactivates.store(!was_active && status.is_active(), Ordering::Relaxed);
+                authorization.status = status;
+            }
+            if let Some(description) = &update.description {
+                authorization.description.clone_from(description);
+            }
+            authorization.updated_at = now;
+            Ok(())
+        };
+        let changed = self.change(current, change, &[]).await?;
+        if reactivates.into_inner() {
+            let name = changed.username.as_str();
+            let record = AuditRecord::new(Kind::Authorization, changed.id.untyped());
+            self.report(AuditAction::Reactivate, record.with_name(name), AuditOutcome::Done);
+        }
+        Ok(changed)
+    }
+
+    /// Checks that the permissions may be granted to an authorization of the org.
+    pub(super) async fn check_new_permissions(
+        &self,
+        permissions: &[Permission],
+        org: OrgId,
+        names: &mut NameResolver,
+    ) -> Result<(), Error> {
+        self.require_grants(permissions, names).await?;
+        refuse_other_orgs(permissions, org)?;
+        check_buckets(permissions, names).await
+    }
+
+    /// Replaces the permissions, after [`Access::check_new_permissions`].
+    pub(super) async fn replace_permissions(
+        &self,
+        current: Current,
+        permissions: &[Permission],
+    ) -> Result<Authorization, Error> {
+        let now = self.engine.now();
+        let change = |authorization: &mut Authorization| {
+            self.require_read_and_write(authorization)?;
+            permissions.clone_into(&mut authorization.permissions);
+            authorization.updated_at = now;
+            Ok(())
+        };
+        self.change(current, change, &self.engine.require_buckets(permissions)).await
+    }
+
+    /// Sets the password. A caller needs write on the user; as in the reference, no permission on
+    /// authorizations.
+    pub(super) async fn set_password(
+        &self,
+        id: AuthorizationId,
+        password: &[u8],
+    ) -> Result<(), Error> {
+        let require = |authorization: &Authorization| {
+            self.require(Permission::write(Resource::user(authorization.user)))
+        };
+        let current = self.read(id).await?;
+        require(&current.0)?;
+        let hash = self.engine.hash_new(password, self.hash_flow()).await?;
+        let change = |authorization: &mut Authorization| {
+            require(authorization)?;
+            authorization.password_hash = Some(hash.clone());
+            Ok(())
+        };
+        let changed = self.change(current, change, &[]).await?;
+        // Failures with the old password no longer slow down logins.
+        if let Some(throttle) = &self.engine.0.throttle {
+            throttle.clear(changed.username.as_str(), self.engine.0.clock.instant());
+        }
+        Ok(())
+    }
+
+    /// Deletes the authorization. A caller needs write, not read.
+    pub(super) async fn delete(&self, id: AuthorizationId) -> Result<(), Error> {
+        let require = |authorization: &Authorization| self.require_write(authorization);
+        match self.engine.remove(id.untyped(), require, &[]).await? {
+            true => Ok(()),
+            false => Err(not_found()),
+        }
+    }
+
+    /// Changes the authorization, beginning with what was read.
+    async fn change(
+        &self,
+        (current, revision): Current,
+        change: impl Fn(&mut Authorization) -> Result<(), Error> + Send + Sync,
+        requirements: &[Operation],
+    ) -> Result<Authorization, Error> {
+        let change = |authorization: &mut Authorization| Ok(change(authorization)?);
+        let new_revision = || Ok(self.engine.revision()?);
+        let store = &self.engine.0.store;
+        match store.modify_from(current, revision, change, requirements, new_revision).await {
+            Ok(Modified::Done(authorization)) => Ok(authorization),
+            Ok(Modified::Missing) => Err(not_found()),
+            Err(WriteError::Store(StoreError::Missing { kind: Kind::Bucket, .. })) => {
+                Err(bucket_not_found())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Engine {
+    /// Requires at the commit that a record exists, if records of its kind are in this store.
+    fn require(&self, kind: Kind, id: impl Into<Id>) -> Option<Operation> {
+        self.0.owns_directory.then(|| Operation::Require { kind, id: id.into() })
+    }
+
+    fn require_buckets(&self, permissions: &[Permission]) -> Vec<Operation> {
+        buckets(permissions).filter_map(|bucket| self.require(Kind::Bucket, bucket)).collect()
+    }
+
+    /// Checks a new password against the rules and hashes it.
+    async fn hash_new(&self, password: &[u8], flow: Option<u64>) -> Result<PasswordHash, Error> {
+        self.0.policy.check_new(password)?;
+        let password =
+            Password::new(password).map_err(|error| Error::invalid(error.to_string()))?;
+        self.0.hashes.hash_for(&password, flow).await
+    }
+}
+
+/// Checks the permissions themselves. The HTTP API has checked them already; a host may have
+/// constructed invalid ones.
+pub(super) fn check_permissions(permissions: &[Permission]) -> Result<(), Error> {
+    if permissions.is_empty() {
+        return Err(Error::invalid("authorization must include permissions"));
+    }
+    if permissions.len() > MAX_PERMISSIONS {
+        return Err(Error::invalid(format!(
+            "an authorization must include at most {MAX_PERMISSIONS} permissions, not {}",
+            permissions.len()
+        )));
+    }
+    permissions.iter().try_for_each(Permission::validate)?;
+    Ok(())
+}
+
+fn check_description(description: &str) -> Result<(), Error> {
+    match description.len() {
+        0..=MAX_DESCRIPTION_BYTES => Ok(()),
+        length => Err(Error::invalid(format!(
+            "a description must be at most {MAX_DESCRIPTION_BYTES} bytes long, not {length}"
+        ))),
+    }
+}
+
+/// Refuses permissions that name another org than the authorization's.
+fn refuse_other_orgs(permissions: &[Permission], org: OrgId) -> Result<(), Error> {
+    match permissions.iter().find(|p| p.resource.org.is_some_and(|other| other != org)) {
+        None => Ok(()),
+        Some(other) => Err(Error::invalid(format!("permission {other} is not for org id {org}"))),
+    }
+}
+
+async fn check_buckets(permissions: &[Permission], names: &mut NameResolver) -> Result<(), Error> {
+    for bucket in buckets(permissions) {
+        if names.bucket(bucket).await?.is_none() {
+            return Err(bucket_not_found());
+        }
+    }
+    Ok(())
+}
+
+fn buckets(permissions: &[Permission]) -> impl Iterator<Item = BucketId> {
+    permissions
+        .iter()
+        .filter(|p| p.resource.resource_type == ResourceType::Buckets)
+        .filter_map(|p| p.resource.id)
+        .map(BucketId::from)
+}
+
+pub(super) fn not_found() -> Error {
+    Error::not_found("authorization not found")
+}
+
+pub(super) fn unable_to_create() -> Error {
+    Error::invalid("unable to create token")
+}
+
+fn bucket_not_found() -> Error {
+    Error::not_found("bucket not found when creating auth")
+}
+
+fn name_taken() -> Error {
+    Error::new(ErrorKind::Conflict, "token already exists")
+}

@@ -1,0 +1,122 @@
+//! Deleting users and orgs with everything that belongs to them.
+
+use std::num::NonZeroUsize;
+
+use futures_util::StreamExt;
+
+use super::tenants::missing;
+#[cfg(doc)]
+use crate::ErrorKind;
+use crate::directory::log_corrupt;
+use crate::engine::Engine;
+use crate::store::{
+    Batch, Deletion, Entity, Expect, Gone, Index, Kind, Operation, StoreError, StoreExt, put,
+};
+use crate::{AuditAction, AuditRecord, Error, Org, OrgId, User, UserId};
+
+/// How many records of a deleted user or org are deleted in one commit.
+const DELETION_PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(499);
+
+impl Engine {
+    /// Deletes the user and all its credentials. None of them works once the user is deleted; those
+    /// that a crash leaves behind are deleted at the next start.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
+    pub async fn delete_user(&self, id: UserId) -> Result<(), Error> {
+        let record = AuditRecord::new(Kind::User, id.untyped());
+        let work = async { self.delete_tenant::<User>(id.untyped(), Gone::User(id)).await };
+        self.trusted().audited(AuditAction::Delete, record, work).await
+    }
+
+    /// Deletes the org, its buckets and every credential in it, as [`Engine::delete_user`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
+    pub async fn delete_org(&self, id: OrgId) -> Result<(), Error> {
+        let record = AuditRecord::new(Kind::Org, id.untyped());
+        let work = async { self.delete_tenant::<Org>(id.untyped(), Gone::Org(id)).await };
+        self.trusted().audited(AuditAction::Delete, record, work).await
+    }
+
+    /// Deletes the user or org and records the deletion in the same commit. From then on nothing can
+    /// be created for it, and what is left of it can be found.
+    async fn delete_tenant<E: Entity>(&self, id: crate::Id, gone: Gone) -> Result<(), Error> {
+        self.refuse_foreign_directory()?;
+        let deletion = Deletion { id: self.draw_id()?, gone };
+        let tombstone = put(&deletion, self.revision()?, Expect::Absent)?;
+        if !self.remove::<E>(id, |_| Ok(()), &[tombstone]).await? {
+            return Err(missing(E::KIND));
+        }
+        self.finish_deletion(deletion).await
+    }
+
+    /// Finishes the deletions that an earlier process began.
+    pub(in crate::engine) async fn finish_deletions(&self) -> Result<(), Error> {
+        let mut pages = self.0.store.pages(Index::All(Kind::Deletion), DELETION_PAGE);
+        while let Some(page) = pages.next().await {
+            for record in page?.records {
+                match Deletion::from_record(&record) {
+                    Ok(deletion) => self.finish_deletion(deletion).await?,
+                    Err(error) => log_corrupt(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish_deletion(&self, deletion: Deletion) -> Result<(), Error> {
+        // A user or org that an import has restored keeps its records.
+        let restored = match deletion.gone {
+            Gone::User(user) => self.0.directory.user(user).await?.is_some(),
+            Gone::Org(org) => self.0.directory.org(org).await?.is_some(),
+        };
+        let indexes = match deletion.gone {
+            _ if restored => vec![],
+            Gone::User(user) => {
+                vec![Index::User(Kind::Authorization, user), Index::User(Kind::ApiToken, user)]
+            }
+            Gone::Org(org) => vec![
+                Index::Org(Kind::Authorization, org),
+                Index::Org(Kind::ApiToken, org),
+                Index::Org(Kind::Bucket, org),
+            ],
+        };
+        for index in indexes {
+            self.delete_all(index).await?;
+        }
+        self.remove::<Deletion>(deletion.id(), |_| Ok(()), &[]).await.map(drop)
+    }
+
+    /// Deletes the records of the index. This ends: nothing can be created in an index of a deleted
+    /// user or org.
+    async fn delete_all(&self, index: Index) -> Result<(), Error> {
+        loop {
+            let mut records = Vec::new();
+            let mut pages = self.0.store.pages(index, DELETION_PAGE);
+            while records.len() < DELETION_PAGE.get()
+                && let Some(page) = pages.next().await
+            {
+                records.extend(page?.records);
+            }
+            if records.is_empty() {
+                return Ok(());
+            }
+            let batch: Batch = records
+                .iter()
+                .map(|record| Operation::Delete {
+                    kind: record.kind,
+                    id: record.id,
+                    expect: record.revision,
+                })
+                .collect();
+            match self.0.store.commit_resolving(batch).await {
+                // One of them was changed or deleted meanwhile: read again.
+                Ok(()) | Err(StoreError::Conflict { .. } | StoreError::Missing { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

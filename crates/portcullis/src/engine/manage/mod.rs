@@ -1,0 +1,27 @@
+//! Management: what administrators and the embedding program change and list.
+//!
+//! Every operation on authorizations exists once, as steps of [`Access`](access::Access), which
+//! knows on whose authority it runs. Two public surfaces combine these steps: the methods of
+//! [`Engine`](super::Engine) are trusted, those of [`OnBehalfOf`] enforce the permissions of a
+//! caller. API tokens and tenants are managed by the embedding program alone.
+
+mod access;
+mod authorizations;
+mod deletion;
+mod list;
+mod names;
+mod on_behalf_of;
+mod setup;
+mod snapshot;
+mod tenants;
+mod tokens;
+mod trusted;
+mod view;
+
+pub use list::AuthorizationPage;
+pub use names::NameResolver;
+pub use on_behalf_of::OnBehalfOf;
+pub use setup::{Setup, SetupDone};
+pub use snapshot::{ExportError, ImportError};
+pub use tokens::NewApiToken;
+pub use view::{AuthorizationView, ResourceNames};

@@ -1,0 +1,185 @@
+//! Resolving the ids of users, orgs and buckets for one response.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, TryFutureExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::engine::Engine;
+use crate::{
+    Authorization, Bucket, BucketId, Directory, Error, Org, OrgId, Permission, ResourceType, User,
+    UserId,
+};
+
+/// Looks up users, orgs and buckets for one response, each of them once.
+///
+/// [`Engine::name_resolver`] makes it. It caches a bounded number of them, so a response may have
+/// any length.
+#[derive(Debug)]
+pub struct NameResolver {
+    directory: Arc<dyn Directory>,
+    users: NameCache<UserId, User>,
+    orgs: NameCache<OrgId, Org>,
+    buckets: NameCache<BucketId, Bucket>,
+}
+
+impl Engine {
+    /// Begins a response that shows the names of users, orgs and buckets.
+    pub fn name_resolver(&self) -> NameResolver {
+        NameResolver {
+            directory: Arc::clone(&self.0.directory),
+            users: NameCache::default(),
+            orgs: NameCache::default(),
+            buckets: NameCache::default(),
+        }
+    }
+}
+
+/// About how many users, orgs and buckets are cached together. They take about 100 bytes each, most
+/// of the 8 MiB that a list may take. With half as many, a list of a million needs twice as many
+/// lookups.
+const CAPACITY: usize = 56 * 1024;
+
+/// How many lookups run at the same time.
+const BATCH: usize = 16;
+
+impl NameResolver {
+    /// Looks up everything that the views of these authorizations show, many at once.
+    pub(super) async fn prefetch(&mut self, authorizations: &[Authorization]) -> Result<(), Error> {
+        if self.users.recent() + self.orgs.recent() + self.buckets.recent() > CAPACITY / 2 {
+            self.users.age();
+            self.orgs.age();
+            self.buckets.age();
+        }
+        let (mut users, mut orgs, mut buckets) = (Vec::new(), Vec::new(), Vec::new());
+        for Authorization { user, org, permissions, .. } in authorizations {
+            users.push(*user);
+            orgs.push(*org);
+            for Permission { resource, .. } in permissions {
+                // It is nearly always the org of the authorization.
+                orgs.extend(resource.org.filter(|of| of != org));
+                match (resource.resource_type, resource.id) {
+                    (ResourceType::Buckets, Some(id)) => buckets.push(id.into()),
+                    (ResourceType::Orgs, Some(id)) => orgs.push(id.into()),
+                    (ResourceType::Users, Some(id)) => users.push(id.into()),
+                    _ => {}
+                }
+            }
+        }
+        let directory = &self.directory;
+        fill(&mut self.users, users, |id| directory.user(id)).await?;
+        fill(&mut self.orgs, orgs, |id| directory.org(id)).await?;
+        fill(&mut self.buckets, buckets, |id| directory.bucket(id)).await
+    }
+
+    pub(super) async fn user(&mut self, id: UserId) -> Result<Option<&User>, Error> {
+        if !self.users.contains(id) {
+            self.users.insert(id, self.directory.user(id).await?);
+        }
+        Ok(self.users.get(id))
+    }
+
+    pub(super) async fn org(&mut self, id: OrgId) -> Result<Option<&Org>, Error> {
+        if !self.orgs.contains(id) {
+            self.orgs.insert(id, self.directory.org(id).await?);
+        }
+        Ok(self.orgs.get(id))
+    }
+
+    pub(super) async fn bucket(&mut self, id: BucketId) -> Result<Option<&Bucket>, Error> {
+        if !self.buckets.contains(id) {
+            self.buckets.insert(id, self.directory.bucket(id).await?);
+        }
+        Ok(self.buckets.get(id))
+    }
+}
+
+/// Looks up the ids that the cache does not contain.
+async fn fill<'a, I: Copy + Ord + Hash, T>(
+    cache: &mut NameCache<I, T>,
+    mut ids: Vec<I>,
+    lookup: impl Fn(I) -> BoxFuture<'a, Result<Option<T>, Error>>,
+) -> Result<(), Error> {
+    ids.sort_unstable();
+    ids.dedup();
+    ids.retain(|id| !cache.contains(*id));
+    let lookups: Vec<_> =
+        ids.into_iter().map(|id| lookup(id).map_ok(move |found| (id, found))).collect();
+    let mut lookups = stream::iter(lookups).buffer_unordered(BATCH);
+    while let Some((id, found)) = lookups.try_next().await? {
+        cache.insert(id, found);
+    }
+    Ok(())
+}
+
+/// A cache of lookups, also of ids that do not exist, in two generations: an entry that is not used
+/// for a whole generation is evicted.
+#[derive(Debug)]
+struct NameCache<I, T> {
+    recent: HashMap<I, Option<T>>,
+    earlier: HashMap<I, Option<T>>,
+}
+
+impl<I, T> Default for NameCache<I, T> {
+    fn default() -> Self {
+        Self { recent: HashMap::new(), earlier: HashMap::new() }
+    }
+}
+
+impl<I: Eq + Hash, T> NameCache<I, T> {
+    /// Returns the number of entries that were used in this generation.
+    fn recent(&self) -> usize {
+        self.recent.len()
+    }
+
+    /// Begins a generation, and evicts what the last one did not use.
+    fn age(&mut self) {
+        self.earlier = std::mem::take(&mut self.recent);
+    }
+
+    /// Tells whether there is an entry for the id, and uses it.
+    fn contains(&mut self, id: I) -> bool {
+        if self.recent.contains_key(&id) {
+            return true;
+        }
+        let earlier = self.earlier.remove_entry(&id);
+        earlier.map(|(id, found)| self.recent.insert(id, found)).is_some()
+    }
+
+    fn insert(&mut self, id: I, found: Option<T>) {
+        self.recent.insert(id, found);
+    }
+
+    /// Returns what has the id, if the cache [contains](Self::contains) it and it exists.
+    fn get(&self, id: I) -> Option<&T> {
+        self.recent.get(&id).and_then(Option::as_ref)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_is_used_is_kept_and_every_other_one_is_evicted() {
+        let mut cache = NameCache::default();
+        for id in 0..100 {
+            if !cache.contains(0) {
+                assert_eq!(id, 0, "looked up again");
+                cache.insert(0, Some("used every time"));
+            }
+            cache.insert(id + 1, None);
+            if id % 10 == 9 {
+                cache.age();
+            }
+            assert!(cache.recent() <= 11);
+        }
+        assert!(cache.contains(0));
+        assert_eq!(cache.get(0), Some(&"used every time"));
+        assert!(cache.contains(91), "used in the last generation");
+        assert_eq!(cache.get(91), None);
+        assert!(!cache.contains(90));
+    }
+}

@@ -1,0 +1,322 @@
+//! The engine's operations for callers of the management API.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+
+use super::access::Access;
+use super::authorizations::{check_permissions, not_found, unable_to_create};
+use super::list::Scan;
+use super::{AuthorizationPage, AuthorizationView, NameResolver, ResourceNames};
+#[cfg(doc)]
+use crate::ErrorKind;
+use crate::engine::Engine;
+use crate::store::{Kind, Page};
+use crate::{
+    AuditAction, AuditRecord, Authorization, AuthorizationFilter, AuthorizationId,
+    AuthorizationUpdateDraft, Bucket, BucketId, Error, NewAuthorization, Org, OrgId, Permission,
+    Principal, Resource, User, UserId,
+};
+
+/// The engine's operations with a caller's permissions enforced (`docs/spec/callers.md`):
+/// a caller reads, changes and grants only what its permissions allow.
+///
+/// A record that exists and that the caller may not use is [`ErrorKind::Unauthorized`], with the
+/// missing permission in the message; one that does not exist is [`ErrorKind::NotFound`]. Lists and
+/// lookups do not distinguish the two.
+#[derive(Clone, Copy, Debug)]
+pub struct OnBehalfOf<'a>(Access<'a>);
+
+impl Engine {
+    /// Returns the operations with the caller's permissions enforced.
+    pub fn on_behalf_of<'a>(&'a self, caller: &'a Principal) -> OnBehalfOf<'a> {
+        OnBehalfOf(Access::of_caller(self, caller))
+    }
+}
+
+impl OnBehalfOf<'_> {
+    /// Sets the caller's address, which an [`AuditSink`](crate::AuditSink) receives. Default: none.
+    #[must_use]
+    pub fn source(self, source: Option<IpAddr>) -> Self {
+        Self(self.0.source(source))
+    }
+
+    /// Creates an authorization, for the caller's own user unless another one is named.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`] when the caller may not create authorizations in the org or
+    /// for the user, [`ErrorKind::Forbidden`] when it does not hold what it grants; otherwise as
+    /// [`Engine::create_authorization`].
+    pub async fn create_authorization(
+        &self,
+        new: NewAuthorization,
+    ) -> Result<AuthorizationView, Error> {
+        let name = new.username.clone();
+        let record = AuditRecord::named(Kind::Authorization, name.as_str());
+        let work = async {
+            let mut names = self.0.engine.name_resolver();
+            let user = self.0.check_creation(&new, &mut names).await?;
+            // Names are resolved before the write: nothing may fail after it.
+            let resources = names.resource_names(&new.permissions).await?;
+            let owner = names.owner_names(new.org, user).await?.map_err(|_| unable_to_create())?;
+            let authorization = self.0.insert_checked(new, user).await?;
+            Ok(owner.view(authorization, resources))
+        };
+        self.0.audited(AuditAction::Create, record, work).await
+    }
+
+    /// Returns the authorization with the id.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`], also when its user or org does not exist;
+    /// [`ErrorKind::Unauthorized`]; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn authorization(&self, id: AuthorizationId) -> Result<AuthorizationView, Error> {
+        let authorization = self.0.engine.authorization(id).await?.ok_or_else(not_found)?;
+        let readable = self.0.require_read(&authorization);
+        if readable.is_err() {
+            let record = AuditRecord::new(Kind::Authorization, id.untyped());
+            self.0.report_result(AuditAction::Read, record, &readable);
+        }
+        readable?;
+        let mut names = self.0.engine.name_resolver();
+        // All lookups at once: the response waits for the slowest, not for their sum.
+        names.prefetch(std::slice::from_ref(&authorization)).await?;
+        Ok(names.view(authorization).await??)
+    }
+
+    /// Lists the authorizations that match the filter and that the caller may read, as
+    /// [`Engine::list_authorizations`] does. Those whose user or org does not exist are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`] when the caller's token is inactive;
+    /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn list_authorizations(
+        &self,
+        filter: &AuthorizationFilter,
+        after: Option<AuthorizationId>,
+        limit: NonZeroUsize,
+    ) -> Result<AuthorizationPage<AuthorizationView>, Error> {
+        self.list(filter, after, limit, usize::MAX, &mut self.0.engine.name_resolver()).await
+    }
+
+    /// Lists as [`OnBehalfOf::list_authorizations`] does, but ends a page early when its items take
+    /// much memory: for a response that streams all pages. A page may be empty and have a next one.
+    /// The resolver caches names from page to page.
+    ///
+    /// # Errors
+    ///
+    /// As [`OnBehalfOf::list_authorizations`].
+    pub async fn list_authorization_pages(
+        &self,
+        filter: &AuthorizationFilter,
+        after: Option<AuthorizationId>,
+        limit: NonZeroUsize,
+        names: &mut NameResolver,
+    ) -> Result<AuthorizationPage<AuthorizationView>, Error> {
+        self.list(filter, after, limit, Page::BYTES, names).await
+    }
+
+    async fn list(
+        &self,
+        filter: &AuthorizationFilter,
+        after: Option<AuthorizationId>,
+        limit: NonZeroUsize,
+        max_bytes: usize,
+        names: &mut NameResolver,
+    ) -> Result<AuthorizationPage<AuthorizationView>, Error> {
+        self.0.require_active()?;
+        let mut bytes = 0;
+        let mut page = AuthorizationPage::empty();
+        let mut scan = Scan::new(self.0.engine.store(), filter, after, limit);
+        while let Some(mut found) = scan.next().await? {
+            found.retain(|authorization| self.0.require_read(authorization).is_ok());
+            let room = limit.get() - page.items.len();
+            names.prefetch(found.get(..room).unwrap_or(&found)).await?;
+            for authorization in found {
+                bytes += weight(&authorization);
+                let Ok(view) = names.view(authorization).await? else { continue };
+                if bytes >= max_bytes {
+                    page.next = Some(view.authorization.id);
+                    page.items.push(view);
+                    return Ok(page);
+                }
+                if !page.push(view, |view| view.authorization.id, limit) {
+                    return Ok(page);
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    /// Changes status or description. Needs read and write.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`], also when its user or org does not exist;
+    /// [`ErrorKind::Unauthorized`]; only then [`ErrorKind::Invalid`] for an unknown status;
+    /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn update_authorization(
+        &self,
+        id: AuthorizationId,
+        update: impl Into<AuthorizationUpdateDraft>,
+    ) -> Result<AuthorizationView, Error> {
+        let draft: AuthorizationUpdateDraft = update.into();
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let work = async {
+            let current = self.0.read_for_change(id).await?;
+            let mut names = self.0.engine.name_resolver();
+            let owner = names.owner_names(current.0.org, current.0.user).await??;
+            let permissions = current.0.permissions.clone();
+            let resources = names.resource_names(&permissions).await?;
+            let update = draft.validate()?;
+            let authorization = self.0.update(current, &update).await?;
+            // The permissions may have been replaced meanwhile. The change is made by now, so names
+            // that cannot be resolved are left out.
+            let resources = if authorization.permissions == permissions {
+                resources
+            } else {
+                let mut names = self.0.engine.name_resolver();
+                names.resource_names(&authorization.permissions).await.unwrap_or_else(|_| {
+                    vec![ResourceNames::default(); authorization.permissions.len()]
+                })
+            };
+            Ok(owner.view(authorization, resources))
+        };
+        self.0.audited(AuditAction::Update, record, work).await
+    }
+
+    /// Replaces the permissions. Needs read and write, and everything that is granted.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Forbidden`] when the caller does not hold what it grants; otherwise as
+    /// [`OnBehalfOf::update_authorization`] and [`Engine::set_permissions`].
+    pub async fn set_permissions(
+        &self,
+        id: AuthorizationId,
+        permissions: Vec<Permission>,
+    ) -> Result<AuthorizationView, Error> {
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let work = async {
+            check_permissions(&permissions)?;
+            let current = self.0.read_for_change(id).await?;
+            let org = current.0.org;
+            let mut names = self.0.engine.name_resolver();
+            let owner = names.owner_names(org, current.0.user).await??;
+            self.0.check_new_permissions(&permissions, org, &mut names).await?;
+            let resources = names.resource_names(&permissions).await?;
+            let authorization = self.0.replace_permissions(current, &permissions).await?;
+            Ok(owner.view(authorization, resources))
+        };
+        self.0.audited(AuditAction::SetPermissions, record, work).await
+    }
+
+    /// Sets the password. Needs write on the user; as in the reference, no permission on
+    /// authorizations.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`]; otherwise as [`Engine::set_password`].
+    pub async fn set_password(
+        &self,
+        id: AuthorizationId,
+        password: impl AsRef<[u8]> + Send + Sync,
+    ) -> Result<(), Error> {
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let work = self.0.set_password(id, password.as_ref());
+        self.0.audited(AuditAction::SetPassword, record, work).await
+    }
+
+    /// Deletes the authorization. Needs write; read is not needed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Unauthorized`]; [`ErrorKind::Unavailable`] and
+    /// [`ErrorKind::Internal`].
+    pub async fn delete_authorization(&self, id: AuthorizationId) -> Result<(), Error> {
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        self.0.audited(AuditAction::Delete, record, self.0.delete(id)).await
+    }
+
+    /// Returns the user with the id.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`] when the caller may not read it, whether it exists or not;
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn user(&self, id: UserId) -> Result<User, Error> {
+        self.0.require(Permission::read(Resource::user(id)))?;
+        let user = self.0.engine.directory().user(id).await?;
+        user.ok_or_else(|| Error::not_found("user not found"))
+    }
+
+    /// Returns the org with the id.
+    ///
+    /// # Errors
+    ///
+    /// As [`OnBehalfOf::user`].
+    pub async fn org(&self, id: OrgId) -> Result<Org, Error> {
+        self.0.require(Permission::read(Resource::org(id)))?;
+        let org = self.0.engine.directory().org(id).await?;
+        org.ok_or_else(|| Error::not_found("organization not found"))
+    }
+
+    /// Returns the bucket with the id.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] when it does not exist and when the caller may not read it: the
+    /// permission it needs depends on the bucket's org. [`ErrorKind::Unauthorized`] when the
+    /// credential is inactive; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn bucket(&self, id: BucketId) -> Result<Bucket, Error> {
+        self.0.require_active()?;
+        let bucket = self.0.engine.directory().bucket(id).await?;
+        let readable = bucket.filter(|bucket| self.may_read_bucket(bucket));
+        readable.ok_or_else(|| Error::not_found("bucket not found"))
+    }
+
+    /// Returns the user that the caller's credential belongs to.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] when it does not exist; [`ErrorKind::Unauthorized`] when the
+    /// credential is inactive; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn me(&self) -> Result<User, Error> {
+        self.0.require_active()?;
+        let user = self.0.engine.directory().user(self.0.owner(None)?).await?;
+        user.ok_or_else(|| Error::not_found("user not found"))
+    }
+
+    /// Tells whether the caller may read the user.
+    pub fn may_read_user(&self, user: &User) -> bool {
+        self.0.allows(Permission::read(Resource::user(user.id)))
+    }
+
+    /// Tells whether the caller may read the org.
+    pub fn may_read_org(&self, org: &Org) -> bool {
+        self.0.allows(Permission::read(Resource::org(org.id)))
+    }
+
+    /// Tells whether the caller may read the bucket.
+    pub fn may_read_bucket(&self, bucket: &Bucket) -> bool {
+        self.0.allows(Permission::read(Resource::bucket(bucket.org, bucket.id)))
+    }
+
+    /// Checks that the caller's credential is active.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`] `token is inactive`.
+    pub fn require_active(&self) -> Result<(), Error> {
+        self.0.require_active()
+    }
+}
+
+/// About how many bytes an authorization takes in memory.
+fn weight(authorization: &Authorization) -> usize {
+    authorization.username.as_str().len()
+        + authorization.description.len()
+        + authorization.permissions.len() * 2 * size_of::<Permission>()
+}
