@@ -9,17 +9,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::commands::{
     auth, backup, bucket, check, export, import, migrate, org, setup, token, user, verify,
 };
+use crate::context::Context;
 use crate::failure::{self, Outcome};
 use crate::output::Output;
 use crate::{command_audit, logging, serve};
-
-/// What a command needs besides its own options.
-pub(crate) struct Context {
-    /// The text of `--store`. It may hold a secret: show no more of it than its scheme.
-    pub(crate) store: String,
-    /// Where the answer goes.
-    pub(crate) output: Output,
-}
 
 /// Manages and serves v1-compatible credentials: usernames, passwords and what they may read and
 /// write.

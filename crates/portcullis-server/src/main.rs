@@ -6,20 +6,19 @@
 mod cli;
 mod command_audit;
 mod commands;
-mod copy;
+mod context;
 mod failure;
-mod lasting_store;
-mod local_store;
 mod logging;
 mod names;
 mod output;
+mod passwords;
 mod permissions;
-mod secrets;
+mod record_views;
+mod runtime;
 mod serve;
 mod session;
-mod store_url;
+mod stores;
 mod table;
-mod view;
 
 use std::process::ExitCode;
 

@@ -6,12 +6,11 @@ use anyhow::Context as _;
 use portcullis::AuditAction;
 use serde::Serialize;
 
-use crate::cli::Context;
 use crate::command_audit::audited;
+use crate::context::Context;
 use crate::failure::Outcome;
-use crate::local_store::IfMissing;
-use crate::session::{close, run as run_async};
-use crate::store_url::StoreUrl;
+use crate::runtime::block_on;
+use crate::stores::{OpenMode, StoreUrl, close};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -33,11 +32,11 @@ struct Document {
 }
 
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
-    let lasting = StoreUrl::parse_lasting(&context.store)?;
-    let local = lasting.local()?;
+    let persistent = StoreUrl::parse_persistent(&context.store)?;
+    let local = persistent.as_file()?;
     audited(AuditAction::BackUp, || {
-        let store = local.open(IfMissing::Fail)?;
-        run_async(async {
+        let store = local.open(OpenMode::MustExist)?;
+        block_on(async {
             let done = store.back_up(&args.destination).await;
             close(&*store).await;
             done.with_context(|| format!("could not back up to `{}`", args.destination.display()))

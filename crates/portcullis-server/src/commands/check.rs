@@ -9,12 +9,12 @@ use portcullis::{
 };
 use serde::Serialize;
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::failure::Outcome;
 use crate::names;
+use crate::passwords::{PasswordArgs, PolicyArgs, Secret};
 use crate::permissions::complete;
-use crate::secrets::{PasswordArgs, Secret};
-use crate::session::{PolicyArgs, on_existing_store};
+use crate::session::on_existing_store;
 use crate::table;
 
 #[derive(clap::Args)]

@@ -2,7 +2,7 @@
 
 use portcullis::Engine;
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::failure::Outcome;
 use crate::session::on_store_to_read;
 

@@ -9,12 +9,11 @@ use portcullis::snapshot::{InvalidSnapshot, LineError, Snapshot};
 use portcullis::{Engine, ImportError};
 use serde::Serialize;
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::failure::Outcome;
-use crate::lasting_store::LastingStore;
-use crate::local_store::{IfMissing, in_memory};
-use crate::session::{PolicyArgs, on_lasting_store, on_store};
-use crate::store_url::StoreUrl;
+use crate::passwords::PolicyArgs;
+use crate::session::{on_persistent_store, on_store};
+use crate::stores::{OpenMode, PersistentStore, StoreUrl, in_memory};
 use crate::table::escape;
 
 #[derive(clap::Args)]
@@ -44,15 +43,15 @@ struct Document {
 
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     let Args { file, dry_run } = args;
-    let store = StoreUrl::parse_lasting(&context.store)?;
+    let store = StoreUrl::parse_persistent(&context.store)?;
     let snapshot = read(&file)?;
     let records = snapshot.len();
     let imported = match store.is_absent() {
         Ok(true) if dry_run => import_into_memory(snapshot)?,
         Ok(true) => import_into_new(&store, snapshot)?,
         // What else is wrong with it, opening it says best.
-        _ if dry_run => import_into(&store, IfMissing::Fail, snapshot, true)?,
-        _ => import_into(&store, IfMissing::Create, snapshot, false)?,
+        _ if dry_run => import_into(&store, OpenMode::MustExist, snapshot, true)?,
+        _ => import_into(&store, OpenMode::Create, snapshot, false)?,
     };
     let unchanged = records.saturating_sub(imported);
     let done = if dry_run { "can be imported, nothing was stored" } else { "imported" };
@@ -80,12 +79,12 @@ fn read(file: &Path) -> anyhow::Result<Snapshot> {
 }
 
 fn import_into(
-    store: &LastingStore,
-    if_missing: IfMissing,
+    store: &PersistentStore,
+    mode: OpenMode,
     snapshot: Snapshot,
     dry_run: bool,
 ) -> anyhow::Result<usize> {
-    on_lasting_store(store, if_missing, PolicyArgs::default(), async |engine: &Engine| {
+    on_persistent_store(store, mode, PolicyArgs::default(), async |engine: &Engine| {
         import(engine, snapshot, dry_run).await
     })
 }
@@ -97,8 +96,8 @@ fn import_into_memory(snapshot: Snapshot) -> anyhow::Result<usize> {
 }
 
 /// Imports into a store that is not there before everything is in it.
-fn import_into_new(store: &LastingStore, snapshot: Snapshot) -> anyhow::Result<usize> {
-    store.make(|unfinished| import_into(unfinished, IfMissing::Create, snapshot, false))
+fn import_into_new(store: &PersistentStore, snapshot: Snapshot) -> anyhow::Result<usize> {
+    store.create_whole(|unfinished| import_into(unfinished, OpenMode::Create, snapshot, false))
 }
 
 async fn import(engine: &Engine, snapshot: Snapshot, dry_run: bool) -> anyhow::Result<usize> {

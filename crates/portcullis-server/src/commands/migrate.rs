@@ -9,14 +9,11 @@ use portcullis::AuditAction;
 use portcullis::verify::verify;
 use serde::Serialize;
 
-use crate::cli::Context;
 use crate::command_audit::audited;
-use crate::copy::{Contents, copy};
+use crate::context::Context;
 use crate::failure::Outcome;
-use crate::lasting_store::LastingStore;
-use crate::local_store::IfMissing;
-use crate::session::{close, run as run_async};
-use crate::store_url::StoreUrl;
+use crate::runtime::block_on;
+use crate::stores::{Contents, OpenMode, PersistentStore, StoreUrl, close, copy};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -60,8 +57,8 @@ struct Document<'a> {
 }
 
 pub(crate) fn run(args: MigrateArgs, context: Context) -> anyhow::Result<Outcome> {
-    let from = StoreUrl::parse_lasting(&args.from)?;
-    let to = StoreUrl::parse_lasting(&args.to)?;
+    let from = StoreUrl::parse_persistent(&args.from)?;
+    let to = StoreUrl::parse_persistent(&args.to)?;
     let contents = audited(AuditAction::Restore, || copy_to_new(&from, &to))?;
     let text = format!("copied {from} to {to}, and compared them:\n{contents}");
     let document = Document { from: from.to_string(), to: to.to_string(), contents: &contents };
@@ -70,14 +67,14 @@ pub(crate) fn run(args: MigrateArgs, context: Context) -> anyhow::Result<Outcome
 }
 
 pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Outcome> {
-    let lasting = StoreUrl::parse_lasting(&context.store)?;
-    let to = lasting.local()?;
+    let persistent = StoreUrl::parse_persistent(&context.store)?;
+    let to = persistent.as_file()?;
     let from = to.at(args.backup);
     if !to.is_absent().with_context(|| format!("cannot look at `{}`", to.path().display()))? {
         bail!("there is a store at `{}`: move it out of the way first", to.path().display());
     }
     let backup = from.open_to_read()?;
-    let damages = run_async(async {
+    let damages = block_on(async {
         let report = verify(&*backup, |_| {}).await;
         close(&*backup).await;
         Ok(report.context("could not verify the backup")?.damages)
@@ -89,7 +86,7 @@ pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Out
         );
     }
     let contents = audited(AuditAction::Restore, || {
-        copy_to_new(&LastingStore::Local(from.clone()), &lasting)
+        copy_to_new(&PersistentStore::File(from.clone()), &persistent)
     })?;
     let text = format!("restored {to} from {from}:\n{contents}");
     let document = Document { from: from.to_string(), to: to.to_string(), contents: &contents };
@@ -97,12 +94,12 @@ pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Out
     Ok(Outcome::Done)
 }
 
-fn copy_to_new(from: &LastingStore, to: &LastingStore) -> anyhow::Result<Contents> {
+fn copy_to_new(from: &PersistentStore, to: &PersistentStore) -> anyhow::Result<Contents> {
     let old = from.open_to_read()?;
-    let copied = to.make(|unfinished| {
-        let new = unfinished.open(IfMissing::Create)?;
+    let copied = to.create_whole(|unfinished| {
+        let new = unfinished.open(OpenMode::Create)?;
         let bar = progress_bar();
-        run_async(async {
+        block_on(async {
             let copied = copy(&*old, &*new, |count| bar.inc(count)).await;
             bar.finish_and_clear();
             // Unlike elsewhere, what is not closed in good order is not complete.
@@ -110,7 +107,7 @@ fn copy_to_new(from: &LastingStore, to: &LastingStore) -> anyhow::Result<Content
             closed.and(copied)
         })
     });
-    run_async(async {
+    block_on(async {
         close(&*old).await;
         copied
     })

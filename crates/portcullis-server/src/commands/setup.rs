@@ -6,14 +6,14 @@ use anyhow::{anyhow, bail};
 use portcullis::{Engine, Name, Setup};
 use serde::Serialize;
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::failure::Outcome;
-use crate::local_store::IfMissing;
 use crate::names::{self, Names};
-use crate::session::{PolicyArgs, on_lasting_store};
-use crate::store_url::StoreUrl;
+use crate::passwords::PolicyArgs;
+use crate::record_views::{BucketView, TenantView};
+use crate::session::on_persistent_store;
+use crate::stores::{OpenMode, StoreUrl};
 use crate::table;
-use crate::view::{BucketView, TenantView};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -55,7 +55,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
         }
         seen.push(bucket);
     }
-    let store = StoreUrl::parse_lasting(&context.store)?;
+    let store = StoreUrl::parse_persistent(&context.store)?;
     let setup = Setup { org, user, buckets };
     let work = async |engine: &Engine| {
         let done = engine.setup(setup).await?;
@@ -66,7 +66,8 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
         }
         Ok((done, buckets))
     };
-    let (done, buckets) = on_lasting_store(&store, IfMissing::Create, PolicyArgs::default(), work)?;
+    let (done, buckets) =
+        on_persistent_store(&store, OpenMode::Create, PolicyArgs::default(), work)?;
 
     let mut pairs = vec![
         ("org", format!("{} ({})", done.org.name, done.org.id)),

@@ -5,13 +5,14 @@ use portcullis::store::StoreExt;
 use portcullis::{ApiToken, ApiTokenId, Engine, NewApiToken, OrgId, Permission, presets};
 
 use super::PAGE;
-use crate::cli::Context;
+use crate::context::Context;
 use crate::failure::Outcome;
 use crate::names::{self, Names};
 use crate::output::Answer;
+use crate::passwords::PolicyArgs;
 use crate::permissions::complete;
-use crate::session::{PolicyArgs, on_existing_store};
-use crate::view::ApiTokenView;
+use crate::record_views::ApiTokenView;
+use crate::session::on_existing_store;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {

@@ -3,12 +3,13 @@
 use portcullis::{Engine, Name, Status};
 
 use super::PAGE;
-use crate::cli::Context;
+use crate::context::Context;
 use crate::failure::Outcome;
 use crate::names;
 use crate::output::Answer;
-use crate::session::{PolicyArgs, on_existing_store};
-use crate::view::TenantView;
+use crate::passwords::PolicyArgs;
+use crate::record_views::TenantView;
+use crate::session::on_existing_store;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {

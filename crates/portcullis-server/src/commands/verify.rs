@@ -10,13 +10,11 @@ use portcullis::verify::{Finding, Report, verify};
 use portcullis::{AuditAction, Timestamp};
 use serde::Serialize;
 
-use crate::cli::Context;
 use crate::command_audit::audited;
+use crate::context::Context;
 use crate::failure::Outcome;
-use crate::lasting_store::LastingStore;
-use crate::local_store::IfMissing;
-use crate::session::{close, run as run_async};
-use crate::store_url::StoreUrl;
+use crate::runtime::block_on;
+use crate::stores::{OpenMode, PersistentStore, StoreUrl, close};
 use crate::table::escape;
 
 #[derive(clap::Args)]
@@ -68,18 +66,18 @@ struct FindingView {
 }
 
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
-    let lasting = StoreUrl::parse_lasting(&context.store)?;
+    let persistent = StoreUrl::parse_persistent(&context.store)?;
     if args.repair && !args.without_backup {
-        let local = lasting.local();
+        let local = persistent.as_file();
         local.context("back the store up first, then repair it with --without-backup")?;
     }
     let store = match args.repair {
-        true => lasting.open(IfMissing::Fail)?,
-        false => lasting.open_to_read()?,
+        true => persistent.open(OpenMode::MustExist)?,
+        false => persistent.open_to_read()?,
     };
     let work = || {
-        run_async(async {
-            let verified = work(&args, &lasting, &*store).await;
+        block_on(async {
+            let verified = work(&args, &persistent, &*store).await;
             close(&*store).await;
             verified
         })
@@ -111,7 +109,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
 
 async fn work(
     args: &Args,
-    lasting: &LastingStore,
+    persistent: &PersistentStore,
     store: &dyn Maintain,
 ) -> anyhow::Result<(Option<String>, Report)> {
     let report = async || verify(store, |_| {}).await.context("could not verify the store");
@@ -122,7 +120,7 @@ async fn work(
         store.rebuild_entries().await.context("could not repair the store: nothing was changed")?;
         return Ok((None, report().await?));
     }
-    let local = lasting.local()?;
+    let local = persistent.as_file()?;
     let backup = match &args.backup {
         Some(path) => path.clone(),
         None => {

@@ -24,9 +24,9 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tower_service::Service as _;
 
 use super::ambiguous::{refused, unambiguous};
+use super::client_timeouts::TimeoutStream;
+use super::evictions::{Eviction, Registry, Tracked, Wait, Work};
 use super::metrics::{CutOff, OpenConnection, route_class};
-use super::registry::{Eviction, Registry, Tracked, Wait, Work};
-use super::timed::TimedStream;
 use super::tls::Tls;
 
 /// How long to wait when no connection can be accepted, for want of file descriptors for instance.
@@ -235,7 +235,7 @@ impl Connections {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let limits = &self.limits;
-        let stream = TimedStream::new(stream, Arc::clone(&tracked), limits.head, limits.write);
+        let stream = TimeoutStream::new(stream, Arc::clone(&tracked), limits.head, limits.write);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.idle)

@@ -1,5 +1,6 @@
 //! How many logins may wait for their hash, and which of them go first after a restart.
 
+use crate::stores::{PersistentStore, StoreUrl};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -12,9 +13,6 @@ use portcullis::password::HashPoolConfig;
 use portcullis::{Engine, InvalidLoginHistory, LoginHistory};
 use tempfile::NamedTempFile;
 use tokio::time::MissedTickBehavior;
-
-use crate::lasting_store::LastingStore;
-use crate::store_url::StoreUrl;
 
 /// How often the history is saved, if it has changed.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
@@ -63,12 +61,14 @@ impl LoginArgs {
     pub(super) fn history_file(&self, store: &StoreUrl) -> Option<HistoryFile> {
         let path = match (&self.login_history, store) {
             (Some(path), _) => path.clone(),
-            (None, StoreUrl::Lasting(LastingStore::Local(store))) => {
+            (None, StoreUrl::Persistent(PersistentStore::File(store))) => {
                 let mut name = OsString::from(store.path().file_name()?);
                 name.push("-logins");
                 store.path().with_file_name(name)
             }
-            (None, StoreUrl::Memory | StoreUrl::Lasting(LastingStore::Postgres(_))) => return None,
+            (None, StoreUrl::Memory | StoreUrl::Persistent(PersistentStore::Postgres(_))) => {
+                return None;
+            }
         };
         Some(HistoryFile(path))
     }

@@ -2,14 +2,14 @@
 
 mod ambiguous;
 mod cache;
+mod client_timeouts;
 mod connections;
+mod evictions;
 mod first_start;
 mod forward_auth;
 mod logins;
 mod metrics;
-mod registry;
 mod signals;
-mod timed;
 mod tls;
 
 use std::io::{self, Write};
@@ -28,10 +28,8 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 
 use crate::failure::{Outcome, describe};
-use crate::lasting_store::LastingStore;
-use crate::local_store::{IfMissing, in_memory};
-use crate::session::PolicyArgs;
-use crate::store_url::StoreUrl;
+use crate::passwords::PolicyArgs;
+use crate::stores::{OpenMode, PersistentStore, StoreUrl, in_memory};
 
 use cache::CacheArgs;
 use connections::{Limits, Listener};
@@ -266,7 +264,7 @@ async fn serve(
         None => None,
     };
 
-    let creates = if args.read_only { IfMissing::Fail } else { IfMissing::Create };
+    let creates = if args.read_only { OpenMode::MustExist } else { OpenMode::Create };
     let store = open(url, creates).await?;
     let result = async {
         let history = args.logins.history_file(url);
@@ -375,15 +373,17 @@ async fn read_again(mut hangups: Hangups, reloader: Option<Reloader>, audit: Opt
 }
 
 /// Opens the store. One on this machine blocks, which harms nobody: nothing is served yet.
-async fn open(url: &StoreUrl, if_missing: IfMissing) -> anyhow::Result<Arc<dyn Store>> {
+async fn open(url: &StoreUrl, mode: OpenMode) -> anyhow::Result<Arc<dyn Store>> {
     match url {
         StoreUrl::Memory => in_memory(),
-        StoreUrl::Lasting(LastingStore::Local(store)) => {
-            let opened = store.open(if_missing)?;
+        StoreUrl::Persistent(PersistentStore::File(store)) => {
+            let opened = store.open(mode)?;
             store.warn_if_open_to_others();
             Ok(opened)
         }
-        StoreUrl::Lasting(LastingStore::Postgres(url)) => Ok(url.open(IfMissing::Fail).await?),
+        StoreUrl::Persistent(PersistentStore::Postgres(url)) => {
+            Ok(url.open(OpenMode::MustExist).await?)
+        }
     }
 }
 
@@ -391,8 +391,8 @@ async fn open(url: &StoreUrl, if_missing: IfMissing) -> anyhow::Result<Arc<dyn S
 fn token_place(url: &StoreUrl) -> anyhow::Result<Option<TokenPlace>> {
     let beside = match url {
         StoreUrl::Memory => PathBuf::new(),
-        StoreUrl::Lasting(LastingStore::Local(store)) => store.path().to_owned(),
-        StoreUrl::Lasting(LastingStore::Postgres(_)) => return Ok(None),
+        StoreUrl::Persistent(PersistentStore::File(store)) => store.path().to_owned(),
+        StoreUrl::Persistent(PersistentStore::Postgres(_)) => return Ok(None),
     };
     if io::IsTerminal::is_terminal(&io::stdout()) {
         return Ok(Some(TokenPlace::Terminal));

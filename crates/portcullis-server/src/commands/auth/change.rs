@@ -5,10 +5,10 @@ use portcullis::{AuthorizationUpdate, Engine, Status};
 
 use super::Which;
 use super::create::check_rules;
+use crate::passwords::{PasswordArgs, PolicyArgs};
 use crate::permissions::GrantArgs;
-use crate::secrets::PasswordArgs;
-use crate::session::{PolicyArgs, on_existing_store};
-use crate::view::AuthorizationView;
+use crate::record_views::AuthorizationView;
+use crate::session::on_existing_store;
 
 #[derive(clap::Args)]
 #[command(after_help = "\

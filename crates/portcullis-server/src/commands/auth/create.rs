@@ -5,10 +5,10 @@ use portcullis::{Engine, ErrorKind, InvalidUsername, NewAuthorization, Status, U
 
 use crate::failure::describe;
 use crate::names;
+use crate::passwords::{PasswordArgs, PolicyArgs, Secret};
 use crate::permissions::GrantArgs;
-use crate::secrets::{PasswordArgs, Secret};
-use crate::session::{PolicyArgs, on_existing_store};
-use crate::view::AuthorizationView;
+use crate::record_views::AuthorizationView;
+use crate::session::on_existing_store;
 
 #[derive(clap::Args)]
 #[command(after_help = "\

@@ -6,7 +6,7 @@ use portcullis::{AuthorizationFilter, AuthorizationId, Engine, Permission, Statu
 use crate::commands::PAGE;
 use crate::names::{self, Names};
 use crate::permissions::complete;
-use crate::view::AuthorizationView;
+use crate::record_views::AuthorizationView;
 
 #[derive(clap::Args)]
 #[command(after_help = "\

@@ -7,11 +7,12 @@ mod list;
 use anyhow::anyhow;
 use portcullis::{Authorization, AuthorizationId, Engine};
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output::Answer;
-use crate::session::{PolicyArgs, on_existing_store};
-use crate::view::AuthorizationView;
+use crate::passwords::PolicyArgs;
+use crate::record_views::AuthorizationView;
+use crate::session::on_existing_store;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {

@@ -1,11 +1,12 @@
-//! Which store is meant.
+//! The text of `--store`.
 
 use std::fmt;
 
 use anyhow::bail;
 
-use crate::lasting_store::{LastingStore, PostgresUrl};
-use crate::local_store::LocalStore;
+use super::file::FileStore;
+use super::persistent::PersistentStore;
+use super::postgres::PostgresLocation;
 
 const SUPPORTED: &str = "this build has sqlite:PATH, sled:PATH, postgres://USER@HOST/DATABASE and, for `serve`, memory:";
 
@@ -15,7 +16,7 @@ pub(crate) enum StoreUrl {
     /// In the memory of this process.
     Memory,
     /// Where they stay when this process is gone.
-    Lasting(LastingStore),
+    Persistent(PersistentStore),
 }
 
 impl StoreUrl {
@@ -35,10 +36,10 @@ impl StoreUrl {
             ("sqlite" | "sled", path) if path.starts_with("//") => {
                 bail!("--store takes a path, not a URL with `//`: write {scheme}:PATH")
             }
-            ("sqlite", path) => Ok(Self::local(LocalStore::Sqlite(path.into()))),
-            ("sled", path) => Ok(Self::local(LocalStore::Sled(path.into()))),
+            ("sqlite", path) => Ok(Self::file(FileStore::Sqlite(path.into()))),
+            ("sled", path) => Ok(Self::file(FileStore::Sled(path.into()))),
             ("postgres" | "postgresql", rest) if rest.starts_with("//") => {
-                Ok(Self::Lasting(LastingStore::Postgres(PostgresUrl::new(text))))
+                Ok(Self::Persistent(PersistentStore::Postgres(PostgresLocation::new(text))))
             }
             ("postgres" | "postgresql", _) => {
                 bail!("--store is no URL: write {scheme}://USER@HOST/DATABASE")
@@ -47,14 +48,14 @@ impl StoreUrl {
         }
     }
 
-    fn local(store: LocalStore) -> Self {
-        Self::Lasting(LastingStore::Local(store))
+    fn file(store: FileStore) -> Self {
+        Self::Persistent(PersistentStore::File(store))
     }
 
     /// Reads the text of `--store` for a command that works on a store which stays.
-    pub(crate) fn parse_lasting(text: &str) -> anyhow::Result<LastingStore> {
+    pub(crate) fn parse_persistent(text: &str) -> anyhow::Result<PersistentStore> {
         match Self::parse(text)? {
-            Self::Lasting(store) => Ok(store),
+            Self::Persistent(store) => Ok(store),
             Self::Memory => bail!(
                 "a store in memory is gone when this command ends: give the server's store with \
                  --store sqlite:PATH"
@@ -67,7 +68,7 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory:"),
-            Self::Lasting(store) => store.fmt(f),
+            Self::Persistent(store) => store.fmt(f),
         }
     }
 }
@@ -85,10 +86,10 @@ mod tests {
         assert_eq!(StoreUrl::parse("memory:").unwrap(), StoreUrl::Memory);
         for path in ["portcullis.db", "/var/lib/portcullis.db", "./a:b c", "C:\\data\\p.db"] {
             let url = StoreUrl::parse(&format!("sqlite:{path}")).unwrap();
-            assert_eq!(url, StoreUrl::local(LocalStore::Sqlite(path.into())));
+            assert_eq!(url, StoreUrl::file(FileStore::Sqlite(path.into())));
             assert_eq!(url.to_string(), format!("sqlite:{path}"));
             let url = StoreUrl::parse(&format!("sled:{path}")).unwrap();
-            assert_eq!(url, StoreUrl::local(LocalStore::Sled(path.into())));
+            assert_eq!(url, StoreUrl::file(FileStore::Sled(path.into())));
             assert_eq!(url.to_string(), format!("sled:{path}"));
         }
     }
@@ -119,7 +120,7 @@ mod tests {
 
     #[test]
     fn memory_is_nothing_for_a_command() {
-        let error = StoreUrl::parse_lasting("memory:").unwrap_err().to_string();
+        let error = StoreUrl::parse_persistent("memory:").unwrap_err().to_string();
         assert!(error.contains("sqlite:PATH"), "{error}");
     }
 }

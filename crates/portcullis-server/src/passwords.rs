@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use portcullis::password::Password;
+use portcullis::password::{Password, PasswordPolicy};
 use zeroize::Zeroizing;
 
 /// The bytes of a password.
@@ -66,6 +66,21 @@ impl PasswordArgs {
             bail!("the two passwords differ");
         }
         Ok(password)
+    }
+}
+
+/// The rules for passwords, as an option.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct PolicyArgs {
+    /// Demand three of upper case, lower case, numbers and special characters in passwords, also
+    /// at login
+    #[arg(long)]
+    strong_passwords: bool,
+}
+
+impl PolicyArgs {
+    pub(crate) fn policy(self) -> PasswordPolicy {
+        if self.strong_passwords { PasswordPolicy::strong() } else { PasswordPolicy::default() }
     }
 }
 

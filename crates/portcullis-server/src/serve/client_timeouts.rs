@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::registry::Tracked;
+use super::evictions::Tracked;
 
 /// Fails where the client has not sent the whole head of a request for too long after it began,
 /// and where it has not taken anything of an answer for too long.
-pub(super) struct TimedStream<S> {
+pub(super) struct TimeoutStream<S> {
     stream: S,
     connection: Arc<Tracked>,
     head: Deadline,
@@ -22,7 +22,7 @@ pub(super) struct TimedStream<S> {
     write: Deadline,
 }
 
-impl<S> TimedStream<S> {
+impl<S> TimeoutStream<S> {
     pub(super) fn new(
         stream: S,
         connection: Arc<Tracked>,
@@ -105,7 +105,7 @@ impl Deadline {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -132,7 +132,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Stores that stay on this machine: opening them, and making new ones.
+//! Stores in files on this machine: opening them, and creating new ones.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -7,27 +7,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
-use portcullis::store::{Maintain, MemoryStore, Store};
+use portcullis::store::Maintain;
 use portcullis_sled::SledStore;
 use portcullis_sqlite::SqliteStore;
 
+use super::lifecycle::OpenMode;
+
 /// A store that outlives this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum LocalStore {
+pub(crate) enum FileStore {
     /// In a directory of sled.
     Sled(PathBuf),
     /// In an SQLite file.
     Sqlite(PathBuf),
 }
 
-/// What to do where there is no store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IfMissing {
-    Create,
-    Fail,
-}
-
-impl fmt::Display for LocalStore {
+impl fmt::Display for FileStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self {
             Self::Sled(_) => "sled",
@@ -37,7 +32,7 @@ impl fmt::Display for LocalStore {
     }
 }
 
-impl LocalStore {
+impl FileStore {
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Sled(path) | Self::Sqlite(path) => path,
@@ -63,21 +58,17 @@ impl LocalStore {
     }
 
     /// Opens it. This blocks.
-    pub(crate) fn open(&self, if_missing: IfMissing) -> anyhow::Result<Arc<dyn Maintain>> {
-        self.open_with(if_missing, false)
+    pub(crate) fn open(&self, mode: OpenMode) -> anyhow::Result<Arc<dyn Maintain>> {
+        self.open_with(mode, false)
     }
 
     /// Opens it to read, also where it cannot be written, such as a backup. This blocks.
     pub(crate) fn open_to_read(&self) -> anyhow::Result<Arc<dyn Maintain>> {
-        self.open_with(IfMissing::Fail, true)
+        self.open_with(OpenMode::MustExist, true)
     }
 
-    fn open_with(
-        &self,
-        if_missing: IfMissing,
-        unwritable: bool,
-    ) -> anyhow::Result<Arc<dyn Maintain>> {
-        let create = if_missing == IfMissing::Create;
+    fn open_with(&self, mode: OpenMode, unwritable: bool) -> anyhow::Result<Arc<dyn Maintain>> {
+        let create = mode == OpenMode::Create;
         let missing = |path: PathBuf| {
             anyhow!(
                 "there is no store at `{}`: check --store, or create one with `portcullis setup` \
@@ -119,7 +110,7 @@ impl LocalStore {
     /// Makes a store that appears only when everything is in it: whatever goes wrong leaves none
     /// behind, and nobody, a server for instance, can find it half done. `fill` is given where it
     /// is being made; it must close it.
-    pub(crate) fn make<T>(
+    pub(crate) fn create_whole<T>(
         &self,
         fill: impl FnOnce(&Self) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
@@ -214,9 +205,4 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Makes a new name in the directory survive a power cut.
 fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
-}
-
-/// Makes a store that is gone with this process.
-pub(crate) fn in_memory() -> anyhow::Result<Arc<dyn Store>> {
-    Ok(Arc::new(MemoryStore::new().context("could not begin a store in memory")?))
 }

@@ -1,0 +1,85 @@
+//! Stores that outlive this process: in files on this machine, or in a PostgreSQL database.
+
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::bail;
+use portcullis::store::Maintain;
+
+use super::file::FileStore;
+use super::lifecycle::OpenMode;
+use super::postgres::{PostgresLocation, SCHEMA};
+use crate::runtime::block_on;
+
+/// A store that outlives this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PersistentStore {
+    /// In files on this machine.
+    File(FileStore),
+    /// In a PostgreSQL database.
+    Postgres(PostgresLocation),
+}
+
+impl fmt::Display for PersistentStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(store) => store.fmt(f),
+            Self::Postgres(url) => url.fmt(f),
+        }
+    }
+}
+
+impl PersistentStore {
+    /// Opens it. This blocks, and must not be called in a runtime.
+    pub(crate) fn open(&self, mode: OpenMode) -> anyhow::Result<Arc<dyn Maintain>> {
+        match self {
+            Self::File(store) => store.open(mode),
+            Self::Postgres(url) => block_on(url.open(mode)),
+        }
+    }
+
+    /// Opens it to read, also where it cannot be written, such as a backup. This blocks, and must not
+    /// be called in a runtime.
+    pub(crate) fn open_to_read(&self) -> anyhow::Result<Arc<dyn Maintain>> {
+        match self {
+            Self::File(store) => store.open_to_read(),
+            Self::Postgres(url) => block_on(url.open(OpenMode::MustExist)),
+        }
+    }
+
+    /// Tells whether there is nothing. This blocks, and must not be called in a runtime.
+    pub(crate) fn is_absent(&self) -> anyhow::Result<bool> {
+        match self {
+            Self::File(store) => Ok(store.is_absent()?),
+            Self::Postgres(url) => block_on(url.is_absent()),
+        }
+    }
+
+    /// Makes a store that appears only when everything is in it: whatever goes wrong leaves none
+    /// behind, and nobody, a server for instance, can find it half done. `fill` is given where it
+    /// is being made; it must close it.
+    pub(crate) fn create_whole<T>(
+        &self,
+        fill: impl FnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        match self {
+            Self::File(store) => {
+                store.create_whole(|unfinished| fill(&Self::File(unfinished.clone())))
+            }
+            Self::Postgres(url) => {
+                url.create_whole(|unfinished| fill(&Self::Postgres(unfinished.clone())))
+            }
+        }
+    }
+
+    /// Returns it, if it is one of files, for what is done with files.
+    pub(crate) fn as_file(&self) -> anyhow::Result<&FileStore> {
+        match self {
+            Self::File(store) => Ok(store),
+            Self::Postgres(_) => bail!(
+                "PostgreSQL makes backups itself: use `pg_dump --schema={SCHEMA}` and \
+                 `pg_restore`, or its continuous archiving"
+            ),
+        }
+    }
+}
