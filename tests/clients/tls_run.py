@@ -68,7 +68,7 @@ def main(binary):
             metrics = wait_for(r"metrics on https://127\.0\.0\.1:(\d+)/metrics", log)
             text = curl(f"https://localhost:{metrics}/metrics", directory=directory)
             assert 'portcullis_http_requests_total{route="operations",status="204"} 2\n' in text, text
-            assert 'portcullis_connections_cut_off_total{listener="api",reason="handshake"} 1\n' in text, text
+            assert 'portcullis_connections_evicted_total{listener="api",reason="handshake"} 1\n' in text, text
 
             certificate(directory)
             process.send_signal(signal.SIGHUP)

@@ -17,7 +17,7 @@ use portcullis::Engine;
 
 const CONNECTIONS: &str = "portcullis_connections";
 const ACCEPTED: &str = "portcullis_connections_accepted_total";
-const CUT_OFF: &str = "portcullis_connections_cut_off_total";
+const EVICTED: &str = "portcullis_connections_evicted_total";
 const REQUESTS: &str = "portcullis_http_requests_total";
 const DURATION: &str = "portcullis_http_request_duration_seconds";
 
@@ -80,7 +80,7 @@ fn describe() {
     describe_gauge!(CONNECTIONS, "Connections that are open");
     describe_counter!(ACCEPTED, "Connections that were accepted");
     describe_counter!(
-        CUT_OFF,
+        EVICTED,
         "Connections that we ended: `crowded` to make room for others, `handshake` without TLS, \
          `idle` without a request, `slow` in sending or taking"
     );
@@ -90,14 +90,14 @@ fn describe() {
 
 /// Why a connection was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CutOff {
+pub(super) enum CloseReason {
     Crowded,
     Handshake,
     Idle,
     Slow,
 }
 
-impl CutOff {
+impl CloseReason {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Crowded => "crowded",
@@ -108,7 +108,7 @@ impl CutOff {
     }
 
     pub(super) fn count(self, listener: &'static str) {
-        counter!(CUT_OFF, "listener" => listener, "reason" => self.as_str()).increment(1);
+        counter!(EVICTED, "listener" => listener, "reason" => self.as_str()).increment(1);
     }
 }
 

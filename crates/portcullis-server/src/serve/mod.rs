@@ -1,10 +1,9 @@
 //! `portcullis serve`: the engine over HTTP, until a signal ends it.
 
-mod ambiguous;
 mod cache;
-mod client_timeouts;
+
 mod connections;
-mod evictions;
+
 mod first_start;
 mod forward_auth;
 mod logins;
@@ -343,7 +342,7 @@ async fn serve_both(
     };
     let serve_metrics = async {
         if let Some(metrics) = metrics {
-            let limits = Limits { grace: LAST_WAIT, ..Limits::new(METRICS_CONNECTIONS) };
+            let limits = Limits { shutdown: LAST_WAIT, ..Limits::new(METRICS_CONNECTIONS) };
             let end = async {
                 let _ = ended.await;
             };

@@ -1,16 +1,16 @@
-//! Requests that two programs could read differently, of which hyper lets some through.
+//! Requests that a proxy and the server could read differently, of which hyper accepts some.
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 
-/// Refuses a request without exactly one `Host`, and one whose body is encoded by anything but
-/// `chunked`, once (RFC 9112, 3.2 and 6.1).
+/// Refuses a request without exactly one `Host`, and one with any `Transfer-Encoding` but a single
+/// `chunked` (RFC 9112, 3.2 and 6.1).
 ///
 /// # Errors
 ///
-/// What is wrong, fit for a client.
-pub(super) fn unambiguous<B>(request: &Request<B>) -> Result<(), &'static str> {
+/// A message for the client.
+pub(super) fn check_unambiguous<B>(request: &Request<B>) -> Result<(), &'static str> {
     let headers = request.headers();
     match headers.get_all(HOST).iter().count() {
         0 if request.version() == Version::HTTP_11 => return Err("the header `Host` is missing"),
@@ -29,8 +29,8 @@ fn is_chunked_once(headers: &HeaderMap) -> bool {
     encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") && encodings.next().is_none()
 }
 
-/// Answers 400, and has the connection closed: where its next request begins is not certain.
-pub(super) fn refused(why: &'static str) -> Response<Body> {
+/// Returns a 400 that closes the connection, because it is not certain where its next request begins.
+pub(super) fn rejection(why: &'static str) -> Response<Body> {
     let body = serde_json::json!({ "code": "invalid", "message": why, "error": why });
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = StatusCode::BAD_REQUEST;

@@ -1,4 +1,4 @@
-//! A stream whose other end may not take as long as it likes.
+//! A stream with timeouts for receiving a request's head and for sending.
 
 use std::io;
 use std::pin::Pin;
@@ -9,15 +9,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::evictions::Tracked;
+use super::tracked::TrackedConnection;
 
-/// Fails where the client has not sent the whole head of a request for too long after it began,
-/// and where it has not taken anything of an answer for too long.
+/// Fails when the head of a request is incomplete for too long after its first byte, and when the
+/// client has read nothing of a response for too long.
 pub(super) struct TimeoutStream<S> {
     stream: S,
-    connection: Arc<Tracked>,
+    connection: Arc<TrackedConnection>,
     head: Deadline,
-    /// Which request `head` is of, `None` while one is worked on.
+    /// The number of the request to which `head` applies, `None` while one is in progress.
     head_of: Option<u64>,
     write: Deadline,
 }
@@ -25,7 +25,7 @@ pub(super) struct TimeoutStream<S> {
 impl<S> TimeoutStream<S> {
     pub(super) fn new(
         stream: S,
-        connection: Arc<Tracked>,
+        connection: Arc<TrackedConnection>,
         head: Duration,
         write: Duration,
     ) -> Self {
@@ -33,7 +33,7 @@ impl<S> TimeoutStream<S> {
         Self { stream, connection, head, head_of: None, write }
     }
 
-    /// Has the client given up that takes nothing for too long.
+    /// Applies the write timeout to the result of a write.
     fn watch_write<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -42,13 +42,13 @@ impl<S> TimeoutStream<S> {
         let was_stuck = self.write.runs;
         let result = self.write.watch(cx, result);
         if self.write.runs != was_stuck {
-            self.connection.note_stuck_answer(self.write.runs);
+            self.connection.set_response_stuck(self.write.runs);
         }
         result
     }
 }
 
-/// A timeout that can be begun again and again.
+/// A timeout that can run many times.
 struct Deadline {
     after: Duration,
     runs: bool,
@@ -60,8 +60,8 @@ impl Deadline {
         Self { after, runs: false, sleep: None }
     }
 
-    /// Begins, unless it has begun already.
-    fn begin(&mut self) {
+    /// Starts it, unless it runs already.
+    fn start(&mut self) {
         if !self.runs {
             self.runs = true;
             match &mut self.sleep {
@@ -71,11 +71,11 @@ impl Deadline {
         }
     }
 
-    fn end(&mut self) {
+    fn stop(&mut self) {
         self.runs = false;
     }
 
-    /// Fails when it has begun and passed, and has the task woken when it passes.
+    /// Fails if it runs and has passed; otherwise the task is woken when it passes.
     fn check<T>(&mut self, cx: &mut Context<'_>, what: &'static str) -> Poll<io::Result<T>> {
         match &mut self.sleep {
             Some(sleep) if self.runs => {
@@ -86,7 +86,7 @@ impl Deadline {
         }
     }
 
-    /// Runs while what is waited for is pending.
+    /// Runs while the result is pending.
     fn watch<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -94,12 +94,12 @@ impl Deadline {
     ) -> Poll<io::Result<T>> {
         match result {
             Poll::Ready(result) => {
-                self.end();
+                self.stop();
                 Poll::Ready(result)
             }
             Poll::Pending => {
-                self.begin();
-                self.check(cx, "the client takes nothing")
+                self.start();
+                self.check(cx, "the client reads nothing")
             }
         }
     }
@@ -112,22 +112,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let request = this.connection.waits_for_request();
+        let request = this.connection.awaited_request();
         if this.head_of != request {
-            this.head.end();
+            this.head.stop();
             this.head_of = request;
         }
         let before = buffer.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buffer) {
             Poll::Ready(Ok(())) if buffer.filled().len() > before => {
-                this.connection.note_received();
+                this.connection.bytes_received();
                 if request.is_some() {
-                    this.head.begin();
+                    this.head.start();
                 }
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => this.head.check(cx, "the client does not finish its request's head"),
+            Poll::Pending => {
+                this.head.check(cx, "the client does not complete the head of its request")
+            }
         }
     }
 }
