@@ -56,6 +56,10 @@ impl Parameters {
         Ok(Self(members.0.into_iter().map(bind).collect()))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }

@@ -10,23 +10,31 @@ use std::borrow::Cow;
 use crate::error::Position;
 use crate::token::Token;
 
-/// A token, where it begins, and its text: the value of a string or an identifier, the digits of a
-/// number. Keywords and operators have none.
-#[derive(Clone, Debug)]
-pub(crate) struct Lexeme<'a> {
+/// A token, and where it is. Cheap to copy, as the parser puts many back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lexeme {
     pub(crate) token: Token,
+    /// Where it begins.
     pub(crate) at: usize,
-    pub(crate) text: Cow<'a, str>,
+    /// Where its text is: the value of a string or an identifier without quotation marks, the digits
+    /// of a number. Keywords and operators have none.
+    begin: usize,
+    end: usize,
+    /// Whether characters of the text are written with a backslash.
+    is_escaped: bool,
 }
 
-impl Lexeme<'_> {
-    /// How a message names what was found.
-    pub(crate) fn shown(&self) -> Cow<'_, str> {
-        match (self.token, &*self.text) {
-            (Token::BoundParameter, name) => Cow::Owned(format!("${name}")),
-            (token, "") => Cow::Borrowed(token.name()),
-            (_, text) => Cow::Borrowed(text),
-        }
+impl Lexeme {
+    pub(crate) const NONE: Self =
+        Self { token: Token::Eof, at: 0, begin: 0, end: 0, is_escaped: false };
+
+    /// The same, taken for another token.
+    pub(crate) fn as_token(self, token: Token) -> Self {
+        Self { token, ..self }
+    }
+
+    fn bare(token: Token, at: usize) -> Self {
+        Self { token, at, ..Self::NONE }
     }
 }
 
@@ -43,12 +51,23 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0 }
     }
 
-    pub(crate) fn text(&self) -> &'a str {
-        self.text
-    }
-
     pub(crate) fn at(&self) -> usize {
         self.at
+    }
+
+    /// A part of the text; empty where there is none.
+    pub(crate) fn slice(&self, begin: usize, end: usize) -> &'a str {
+        self.text.get(begin..end).unwrap_or_default()
+    }
+
+    /// Returns the text of a token of this scanner.
+    pub(crate) fn text_of(&self, lexeme: &Lexeme) -> Cow<'a, str> {
+        let text = self.slice(lexeme.begin, lexeme.end);
+        match lexeme.token {
+            _ if !lexeme.is_escaped => Cow::Borrowed(text),
+            Token::Regex => Cow::Owned(text.replace("\\/", "/")),
+            _ => Cow::Owned(unescaped(text)),
+        }
     }
 
     /// Returns the next character: a line feed for each kind of line end.
@@ -58,13 +77,17 @@ impl<'a> Scanner<'a> {
 
     /// The character there, and where the one after it is.
     fn peek_at(&self, at: usize) -> Option<(char, usize)> {
-        let rest = self.text.get(at..)?;
-        let character = rest.chars().next()?;
-        Some(match character {
-            '\r' if rest.starts_with("\r\n") => ('\n', at + 2),
-            '\r' => ('\n', at + 1),
-            _ => (character, at + character.len_utf8()),
-        })
+        match self.text.as_bytes().get(at)? {
+            b'\r' => {
+                let is_pair = self.text.as_bytes().get(at + 1) == Some(&b'\n');
+                Some(('\n', at + 1 + usize::from(is_pair)))
+            }
+            byte if byte.is_ascii() => Some((char::from(*byte), at + 1)),
+            _ => {
+                let character = self.text.get(at..)?.chars().next()?;
+                Some((character, at + character.len_utf8()))
+            }
+        }
     }
 
     fn next(&mut self) -> Option<char> {
@@ -87,15 +110,25 @@ impl<'a> Scanner<'a> {
         self.next_if(|character| character == wanted)
     }
 
+    /// Goes over the bytes of which this is true. They are ASCII.
+    fn skip_bytes(&mut self, is_part: impl Fn(u8) -> bool) {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        self.at += rest.iter().take_while(|byte| is_part(**byte)).count();
+    }
+
+    /// A token whose text is from there to here.
+    fn since(&self, token: Token, at: usize, begin: usize) -> Lexeme {
+        Lexeme { token, at, begin, end: self.at, is_escaped: false }
+    }
+
     /// Cuts the next token.
-    pub(crate) fn scan(&mut self) -> Lexeme<'a> {
+    pub(crate) fn scan(&mut self) -> Lexeme {
         let at = self.at;
-        let Some(first) = self.next() else { return bare(Token::Eof, at) };
+        let Some(first) = self.next() else { return Lexeme::bare(Token::Eof, at) };
         match first {
             ' ' | '\t' | '\n' => {
-                while self.next_if(is_whitespace) {}
-                let text = Cow::Borrowed(self.text.get(at..self.at).unwrap_or_default());
-                Lexeme { token: Token::Whitespace, at, text }
+                while self.next_if(|character| matches!(character, ' ' | '\t' | '\n')) {}
+                self.since(Token::Whitespace, at, at)
             }
             'a'..='z' | 'A'..='Z' | '_' | '"' => {
                 self.at = at;
@@ -116,15 +149,12 @@ impl<'a> Scanner<'a> {
             }
             '-' if self.next_is('-') => {
                 while self.next().is_some_and(|character| character != '\n') {}
-                bare(Token::Comment, at)
+                Lexeme::bare(Token::Comment, at)
             }
             '/' if self.next_is('*') => self.block_comment(at),
             _ => match self.operator(first) {
-                Some(token) => bare(token, at),
-                None => {
-                    let text = self.text.get(at..at + first.len_utf8()).unwrap_or_default();
-                    Lexeme { token: Token::Illegal, at, text: Cow::Borrowed(text) }
-                }
+                Some(token) => Lexeme::bare(token, at),
+                None => self.since(Token::Illegal, at, at),
             },
         }
     }
@@ -159,90 +189,77 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    fn block_comment(&mut self, at: usize) -> Lexeme<'a> {
+    fn block_comment(&mut self, at: usize) -> Lexeme {
         loop {
             match self.next() {
                 Some('*') => {
                     while self.next_is('*') {}
                     if self.next_is('/') {
-                        return bare(Token::Comment, at);
+                        return Lexeme::bare(Token::Comment, at);
                     }
                 }
                 Some(_) => {}
-                None => return bare(Token::Illegal, at),
+                None => return Lexeme::bare(Token::Illegal, at),
             }
         }
     }
 
     /// An identifier or a keyword. Where a quotation mark follows letters directly, InfluxDB forgets
     /// the letters: `abc"def"` is `def`.
-    fn word(&mut self, at: usize, token_of: impl Fn(&str) -> Token) -> Lexeme<'a> {
+    fn word(&mut self, at: usize, token_of: impl Fn(&str) -> Token) -> Lexeme {
         let begin = self.at;
-        while self.next_if(is_word_character) {}
-        if self.peek() == Some('"') {
+        self.skip_bytes(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if self.text.as_bytes().get(self.at) == Some(&b'"') {
             let quoted = self.string(self.at);
             return match quoted.token {
                 Token::String => Lexeme { token: Token::Ident, at, ..quoted },
                 _ => quoted,
             };
         }
-        let word = self.text.get(begin..self.at).unwrap_or_default();
-        match token_of(word) {
-            Token::Ident => Lexeme { token: Token::Ident, at, text: Cow::Borrowed(word) },
-            keyword => bare(keyword, at),
+        match token_of(self.slice(begin, self.at)) {
+            Token::Ident => self.since(Token::Ident, at, begin),
+            keyword => Lexeme::bare(keyword, at),
         }
     }
 
     /// What stands between two quotation marks of one kind, on one line.
-    fn string(&mut self, at: usize) -> Lexeme<'a> {
-        let Some(mark) = self.next() else { return bare(Token::BadString, at) };
+    fn string(&mut self, at: usize) -> Lexeme {
+        let mark = self.text.as_bytes().get(self.at).copied().unwrap_or_default();
+        self.at += 1;
         let begin = self.at;
-        let mut unescaped: Option<String> = None;
+        let mut is_escaped = false;
         loop {
+            self.skip_until(|byte| byte == mark || matches!(byte, b'\\' | b'\n' | b'\r'));
             let here = self.at;
             match self.next() {
-                Some(end) if end == mark => {
-                    let text = match unescaped {
-                        Some(text) => Cow::Owned(text),
-                        None => Cow::Borrowed(self.text.get(begin..here).unwrap_or_default()),
-                    };
-                    return Lexeme { token: Token::String, at, text };
+                Some('\\') => match self.next() {
+                    Some('n' | '\\' | '"' | '\'') => is_escaped = true,
+                    _ => return self.since(Token::BadEscape, here + 1, here),
+                },
+                Some('\n') | None => {
+                    return Lexeme { end: here, ..self.since(Token::BadString, at, begin) };
                 }
-                None | Some('\n') => {
-                    let text = self.text.get(begin..here).unwrap_or_default();
-                    return Lexeme { token: Token::BadString, at, text: Cow::Borrowed(text) };
-                }
-                Some('\\') => {
-                    let text = unescaped.get_or_insert_with(|| {
-                        self.text.get(begin..here).unwrap_or_default().to_owned()
-                    });
-                    match self.next() {
-                        Some('n') => text.push('\n'),
-                        Some(escaped @ ('\\' | '"' | '\'')) => text.push(escaped),
-                        _ => {
-                            let text = self.text.get(here..self.at).unwrap_or_default();
-                            let text = Cow::Borrowed(text);
-                            return Lexeme { token: Token::BadEscape, at: here + 1, text };
-                        }
-                    }
-                }
-                Some(character) => {
-                    if let Some(text) = &mut unescaped {
-                        text.push(character);
-                    }
+                Some(_) => {
+                    return Lexeme { token: Token::String, at, begin, end: here, is_escaped };
                 }
             }
         }
     }
 
+    /// Goes to the next byte of which this is true, which must be one of ASCII.
+    fn skip_until(&mut self, is_end: impl Fn(u8) -> bool) {
+        self.skip_bytes(|byte| !is_end(byte));
+    }
+
     /// A number, an integer, or a duration. The text is what InfluxDB keeps of it.
-    fn number(&mut self, at: usize) -> Lexeme<'a> {
+    fn number(&mut self, at: usize) -> Lexeme {
         self.at = at;
-        while self.next_if(|character| character.is_ascii_digit()) {}
+        self.skip_bytes(|byte| byte.is_ascii_digit());
         let mut end = self.at;
         let token = if self.next_is('.') {
-            if self.next_if(|character| character.is_ascii_digit()) {
-                while self.next_if(|character| character.is_ascii_digit()) {}
+            let after = self.at;
+            self.skip_bytes(|byte| byte.is_ascii_digit());
+            if self.at > after {
                 end = self.at;
             }
             Token::Number
@@ -253,36 +270,37 @@ impl<'a> Scanner<'a> {
         } else {
             Token::Integer
         };
-        let text = Cow::Borrowed(self.text.get(at..end).unwrap_or_default());
-        Lexeme { token, at, text }
+        Lexeme { token, at, begin: at, end, is_escaped: false }
     }
 
     /// Cuts a regular expression, whose first character is the next one.
-    pub(crate) fn scan_regex(&mut self) -> Lexeme<'a> {
+    pub(crate) fn scan_regex(&mut self) -> Lexeme {
         let at = self.at;
         if !self.next_is('/') {
-            return bare(Token::BadRegex, at);
+            return Lexeme::bare(Token::BadRegex, at);
         }
-        let mut text = String::new();
+        let begin = self.at;
+        let mut is_escaped = false;
         loop {
+            self.skip_until(|byte| matches!(byte, b'/' | b'\\' | b'\n' | b'\r'));
+            let end = self.at;
             match self.next() {
-                Some('/') => return Lexeme { token: Token::Regex, at, text: Cow::Owned(text) },
-                None | Some('\n') => return bare(Token::BadRegex, at),
-                Some('\\') if self.next_is('/') => text.push('/'),
-                Some(character) => text.push(character),
+                Some('/') => return Lexeme { token: Token::Regex, at, begin, end, is_escaped },
+                Some('\\') => is_escaped |= self.next_is('/'),
+                _ => return Lexeme::bare(Token::BadRegex, at),
             }
         }
     }
 
     /// Says where a token begins, for messages. Of what is quoted InfluxDB names the character before.
-    pub(crate) fn position_of(&self, lexeme: &Lexeme<'_>) -> Position {
-        let is_quoted = matches!(
-            lexeme.token,
-            Token::String | Token::BadString | Token::Regex | Token::BadRegex
-        );
+    pub(crate) fn position_of(&self, lexeme: &Lexeme) -> Position {
         let (before, rest) = self.text.split_at_checked(lexeme.at).unwrap_or((self.text, ""));
         // A parameter may stand for a string.
-        let is_quoted = is_quoted && !rest.starts_with('$');
+        let is_quoted = !rest.starts_with('$')
+            && matches!(
+                lexeme.token,
+                Token::String | Token::BadString | Token::Regex | Token::BadRegex
+            );
         let at = match before.chars().next_back() {
             Some(_) if is_quoted && before.ends_with("\r\n") => lexeme.at - 2,
             Some(last) if is_quoted => lexeme.at - last.len_utf8(),
@@ -308,19 +326,24 @@ impl<'a> Scanner<'a> {
     }
 }
 
-fn bare(token: Token, at: usize) -> Lexeme<'static> {
-    Lexeme { token, at, text: Cow::Borrowed("") }
-}
-
-fn is_whitespace(character: char) -> bool {
-    matches!(character, ' ' | '\t' | '\n')
-}
-
-fn is_word_character(character: char) -> bool {
-    character.is_ascii_alphanumeric() || character == '_'
-}
-
 /// What may stand in a unit of time.
 fn is_unit_character(character: char) -> bool {
     character.is_ascii_alphabetic() || character == 'µ'
+}
+
+/// The value of a string whose escapes are all valid.
+fn unescaped(text: &str) -> String {
+    let mut value = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => value.push(match characters.next() {
+                Some('n') => '\n',
+                Some(escaped) => escaped,
+                None => break,
+            }),
+            _ => value.push(character),
+        }
+    }
+    value
 }

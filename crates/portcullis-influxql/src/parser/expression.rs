@@ -7,6 +7,7 @@ use super::{Parser, Result};
 use crate::duration::parse_duration;
 use crate::error::ParseError;
 use crate::regex;
+use crate::scanner::Lexeme;
 use crate::token::Token;
 
 /// What is kept of an expression.
@@ -93,7 +94,7 @@ impl<'a> Parser<'a> {
             }
             Token::Ident => {
                 if self.scan_any().token == Token::LeftParen {
-                    return self.call(lexeme.text);
+                    return self.call(self.text_of(&lexeme));
                 }
                 // The token after it, and the identifier, which may have segments.
                 self.unscan();
@@ -112,30 +113,32 @@ impl<'a> Parser<'a> {
                 }
             }
             Token::String => Shape::String,
-            Token::Number => match lexeme.text.parse() {
+            Token::Number => match self.text_of(&lexeme).parse() {
                 Ok(number) if f64::is_finite(number) => Shape::Number,
                 _ => return Err(self.error_at(&lexeme, "unable to parse number")),
             },
-            Token::Integer => match (lexeme.text.parse::<i64>(), lexeme.text.parse::<u64>()) {
-                (Ok(_), _) => Shape::Number,
-                (Err(_), Ok(large)) => Shape::Large(large),
-                _ => return Err(self.error_at(&lexeme, "unable to parse integer")),
-            },
+            Token::Integer => {
+                match (self.text_of(&lexeme).parse::<i64>(), self.text_of(&lexeme).parse::<u64>()) {
+                    (Ok(_), _) => Shape::Number,
+                    (Err(_), Ok(large)) => Shape::Large(large),
+                    _ => return Err(self.error_at(&lexeme, "unable to parse integer")),
+                }
+            }
             Token::Duration => {
-                Shape::Duration(parse_duration(&lexeme.text).map_err(ParseError::new)?)
+                Shape::Duration(parse_duration(&self.text_of(&lexeme)).map_err(ParseError::new)?)
             }
             Token::True | Token::False => Shape::Other,
             Token::Mul => {
                 self.optional_type(&[Token::Field, Token::Tag], &["field", "tag"])?;
                 Shape::Other
             }
-            Token::Regex => match regex::check(&lexeme.text) {
+            Token::Regex => match regex::check(&self.text_of(&lexeme)) {
                 Ok(()) => Shape::Other,
                 Err(why) => {
                     return Err(self.error_at(&lexeme, &format!("error parsing regexp: {why}")));
                 }
             },
-            Token::BoundParameter => return Err(self.unbound(&lexeme.text)),
+            Token::BoundParameter => return Err(self.unbound(&lexeme)),
             Token::Add | Token::Sub => return self.signed(lexeme.token == Token::Sub),
             _ => {
                 return Err(self.expected(&lexeme, &["identifier", "string", "number", "bool"]));
@@ -144,8 +147,9 @@ impl<'a> Parser<'a> {
     }
 
     /// Why a parameter is none.
-    fn unbound(&self, name: &str) -> ParseError {
-        match self.parameters.get(name) {
+    fn unbound(&self, lexeme: &Lexeme) -> ParseError {
+        let name = self.scanner.text_of(lexeme);
+        match self.value_of(lexeme) {
             _ if name.is_empty() => ParseError::new("empty bound parameter"),
             Some(value) => ParseError::new(value.text.clone()),
             None => ParseError::new(format!("missing parameter: {name}")),
@@ -183,7 +187,9 @@ impl<'a> Parser<'a> {
             Token::DoubleColon => {
                 let lexeme = self.scan_any();
                 let is_type = match lexeme.token {
-                    Token::Ident => types.iter().any(|it| lexeme.text.eq_ignore_ascii_case(it)),
+                    Token::Ident => {
+                        types.iter().any(|it| self.text_of(&lexeme).eq_ignore_ascii_case(it))
+                    }
                     token => matches!(token, Token::Field | Token::Tag),
                 };
                 if !is_type {

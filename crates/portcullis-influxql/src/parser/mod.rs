@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::error::{ParseError, Position};
 use crate::need::{Database, Need};
-use crate::parameters::Parameters;
+use crate::parameters::{Parameters, Value};
 use crate::regex;
 use crate::scanner::{Lexeme, Scanner};
 use crate::statement::{Statement, StatementKind};
@@ -28,7 +28,7 @@ pub(crate) type Result<T, E = ParseError> = std::result::Result<T, E>;
 pub(crate) struct Parser<'a> {
     scanner: Scanner<'a>,
     parameters: &'a Parameters,
-    ring: [Lexeme<'a>; RING],
+    ring: [Lexeme; RING],
     /// Where in the ring the last token is, and how many were put back.
     last: usize,
     put_back: usize,
@@ -68,11 +68,10 @@ enum Sources {
 
 impl<'a> Parser<'a> {
     pub(crate) fn new(text: &'a str, parameters: &'a Parameters) -> Self {
-        let nothing = || Lexeme { token: Token::Eof, at: 0, text: Cow::Borrowed("") };
         Self {
             scanner: Scanner::new(text),
             parameters,
-            ring: [nothing(), nothing(), nothing()],
+            ring: [Lexeme::NONE; RING],
             last: 0,
             put_back: 0,
             depth: 0,
@@ -101,7 +100,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The statement that begins with the token.
-    fn statement(&mut self, first: &Lexeme<'a>) -> Result<StatementKind> {
+    fn statement(&mut self, first: &Lexeme) -> Result<StatementKind> {
         match first.token {
             Token::Select => {
                 self.select(Target::Optional)?;
@@ -130,7 +129,7 @@ impl<'a> Parser<'a> {
     fn finish(&mut self, kind: StatementKind, begin: usize) -> Statement<'a> {
         // What was put back is not of this statement.
         let next = self.next_unread();
-        let text = self.scanner.text().get(begin..next).unwrap_or_default();
+        let text = self.scanner.slice(begin, next);
         self.default_database = None;
         Statement { kind, text: text.trim_end(), needs: std::mem::take(&mut self.needs) }
     }
@@ -149,36 +148,50 @@ impl<'a> Parser<'a> {
     // Tokens.
 
     /// Reads the next token, which may be white space or a comment.
-    fn scan_any(&mut self) -> Lexeme<'a> {
+    fn scan_any(&mut self) -> Lexeme {
         self.advance(Scanner::scan)
     }
 
-    fn advance(&mut self, scan: impl Fn(&mut Scanner<'a>) -> Lexeme<'a>) -> Lexeme<'a> {
+    fn advance(&mut self, scan: impl Fn(&mut Scanner<'a>) -> Lexeme) -> Lexeme {
         if self.put_back > 0 {
             self.put_back -= 1;
-        } else {
-            self.last = (self.last + 1) % RING;
-            if let Some(place) = self.ring.get_mut(self.last) {
-                *place = scan(&mut self.scanner);
-            }
+            let last = (self.last + RING - self.put_back) % RING;
+            return self.ring.get(last).map_or(Lexeme::NONE, |lexeme| self.resolved(*lexeme));
         }
-        let last = (self.last + RING - self.put_back) % RING;
-        let Some(lexeme) = self.ring.get(last).cloned() else {
-            return Lexeme { token: Token::Eof, at: 0, text: Cow::Borrowed("") };
-        };
-        match lexeme.token {
-            Token::BoundParameter => match self.parameters.get(&lexeme.text) {
-                Some(value) if value.token != Token::BoundParameter => {
-                    Lexeme { token: value.token, at: lexeme.at, text: Cow::Borrowed(&value.text) }
-                }
-                _ => lexeme,
-            },
-            _ => lexeme,
+        let lexeme = scan(&mut self.scanner);
+        self.last = (self.last + 1) % RING;
+        if let Some(place) = self.ring.get_mut(self.last) {
+            *place = lexeme;
+        }
+        self.resolved(lexeme)
+    }
+
+    /// A parameter is a token of the kind of its value.
+    fn resolved(&self, lexeme: Lexeme) -> Lexeme {
+        self.value_of(&lexeme).map_or(lexeme, |value| lexeme.as_token(value.token))
+    }
+
+    /// The value of a token that is, or was, a parameter.
+    fn value_of(&self, lexeme: &Lexeme) -> Option<&'a Value> {
+        if self.parameters.is_empty()
+            || !self.scanner.slice(lexeme.at, lexeme.at + 1).starts_with('$')
+        {
+            return None;
+        }
+        let name = self.scanner.text_of(&lexeme.as_token(Token::BoundParameter));
+        self.parameters.get(&name)
+    }
+
+    /// The text of a token.
+    fn text_of(&self, lexeme: &Lexeme) -> Cow<'a, str> {
+        match self.value_of(lexeme) {
+            Some(value) => Cow::Borrowed(&value.text),
+            None => self.scanner.text_of(lexeme),
         }
     }
 
     /// Reads the next token that is neither white space nor a comment.
-    fn scan(&mut self) -> Lexeme<'a> {
+    fn scan(&mut self) -> Lexeme {
         loop {
             let lexeme = self.scan_any();
             if !matches!(lexeme.token, Token::Whitespace | Token::Comment) {
@@ -215,12 +228,18 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn expected(&self, found: &Lexeme<'a>, expected: &[&str]) -> ParseError {
-        ParseError::expected(&found.shown(), expected, self.scanner.position_of(found))
+    fn expected(&self, found: &Lexeme, expected: &[&str]) -> ParseError {
+        let text = self.text_of(found);
+        let shown = match (found.token, &*text) {
+            (Token::BoundParameter, name) => format!("${name}"),
+            (token, "") => token.name().to_owned(),
+            (_, text) => text.to_owned(),
+        };
+        ParseError::expected(&shown, expected, self.scanner.position_of(found))
     }
 
     /// An error with the place of a token.
-    fn error_at(&self, lexeme: &Lexeme<'a>, message: &str) -> ParseError {
+    fn error_at(&self, lexeme: &Lexeme, message: &str) -> ParseError {
         ParseError::at(message, self.scanner.position_of(lexeme))
     }
 
@@ -240,7 +259,7 @@ impl<'a> Parser<'a> {
     fn identifier(&mut self) -> Result<Cow<'a, str>> {
         let lexeme = self.scan();
         match lexeme.token {
-            Token::Ident => Ok(lexeme.text),
+            Token::Ident => Ok(self.text_of(&lexeme)),
             _ => Err(self.expected(&lexeme, &["identifier"])),
         }
     }
@@ -248,7 +267,7 @@ impl<'a> Parser<'a> {
     fn string(&mut self) -> Result<Cow<'a, str>> {
         let lexeme = self.scan();
         match lexeme.token {
-            Token::String => Ok(lexeme.text),
+            Token::String => Ok(self.text_of(&lexeme)),
             _ => Err(self.expected(&lexeme, &["string"])),
         }
     }
@@ -266,7 +285,7 @@ impl<'a> Parser<'a> {
         if lexeme.token != Token::Integer {
             return Err(self.expected(&lexeme, &["integer"]));
         }
-        match lexeme.text.parse() {
+        match self.text_of(&lexeme).parse() {
             Ok(number) if least <= number && number <= most => Ok(number),
             Ok(number) => {
                 let message = format!("invalid value {number}: must be {least} <= n <= {most}");
@@ -281,7 +300,7 @@ impl<'a> Parser<'a> {
         let lexeme = self.scan();
         match lexeme.token {
             Token::Inf => Ok(0),
-            Token::Duration => crate::duration::parse_duration(&lexeme.text)
+            Token::Duration => crate::duration::parse_duration(&self.text_of(&lexeme))
                 .map_err(|message| self.error_at(&lexeme, &message)),
             _ => Err(self.expected(&lexeme, &["duration"])),
         }
@@ -296,7 +315,7 @@ impl<'a> Parser<'a> {
         if lexeme.token != Token::Integer {
             return Err(self.expected(&lexeme, &["integer"]));
         }
-        match lexeme.text.starts_with('-') {
+        match self.text_of(&lexeme).starts_with('-') {
             true => Err(self.error_at(&lexeme, &format!("{} must be >= 0", keyword.name()))),
             false => Ok(()),
         }
@@ -355,11 +374,13 @@ impl<'a> Parser<'a> {
             Token::Regex => {}
             Token::BadRegex => return Err(self.error_at(&lexeme, "bad regex: ")),
             Token::BadEscape => {
-                return Err(self.error_at(&lexeme, &format!("bad escape: {}", lexeme.text)));
+                return Err(
+                    self.error_at(&lexeme, &format!("bad escape: {}", self.text_of(&lexeme)))
+                );
             }
             _ => return Err(self.expected(&lexeme, &["regex"])),
         }
-        match regex::check(&lexeme.text) {
+        match regex::check(&self.text_of(&lexeme)) {
             Ok(()) => Ok(true),
             Err(why) => Err(self.error_at(&lexeme, &format!("error parsing regexp: {why}"))),
         }

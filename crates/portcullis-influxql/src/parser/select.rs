@@ -134,7 +134,7 @@ impl<'a> Parser<'a> {
     fn fill(&mut self) -> Result<()> {
         let next = self.scan();
         self.unscan();
-        if next.token != Token::Ident || !next.text.eq_ignore_ascii_case("fill") {
+        if next.token != Token::Ident || !self.text_of(&next).eq_ignore_ascii_case("fill") {
             return Ok(());
         }
         let Shape::Call { arguments, first, .. } = self.expression()?.shape else {
@@ -157,7 +157,7 @@ impl<'a> Parser<'a> {
     fn time_zone(&mut self) -> Result<()> {
         let next = self.scan();
         self.unscan();
-        if next.token != Token::Ident || !next.text.eq_ignore_ascii_case("tz") {
+        if next.token != Token::Ident || !self.text_of(&next).eq_ignore_ascii_case("tz") {
             return Ok(());
         }
         let Shape::Call { arguments, first, .. } = self.expression()?.shape else {
@@ -179,7 +179,7 @@ impl<'a> Parser<'a> {
         let first = self.scan();
         match first.token {
             Token::Asc | Token::Desc => {}
-            Token::Ident if first.text == "time" => self.direction(),
+            Token::Ident if self.text_of(&first) == "time" => self.direction(),
             Token::Ident => {
                 return Err(ParseError::new("only ORDER BY time supported at this time"));
             }

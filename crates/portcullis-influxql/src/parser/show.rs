@@ -187,7 +187,7 @@ impl<'a> Parser<'a> {
     fn identifier_or_star(&mut self) -> Result<(Option<std::borrow::Cow<'a, str>>, bool)> {
         let lexeme = self.scan();
         match lexeme.token {
-            Token::Ident => Ok((present(lexeme.text), false)),
+            Token::Ident => Ok((present(self.text_of(&lexeme)), false)),
             Token::Mul => Ok((None, true)),
             _ => Err(self.expected(&lexeme, &["identifier or *"])),
         }
