@@ -1,5 +1,5 @@
-//! What a login is answered, what is counted and what the audit is told agree, whatever comes in
-//! whichever order. Alone in its process, so that nothing else is counted.
+//! Results, metrics and audit events of logins agree, for any sequence of events. Alone in its process,
+//! so that nothing else is counted.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use portcullis_testkit::{Call, Fault, Faults, FaultyStore, Method};
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// Keeps what the audit is told of logins.
+/// Keeps the audit events of logins.
 #[derive(Clone, Debug, Default)]
 struct Kept(Arc<Mutex<Vec<Value>>>);
 
@@ -102,7 +102,7 @@ impl World {
         Self { engine, faults, audit, metrics, user, token, authorization, source: Cell::new(0) }
     }
 
-    /// What is counted of logins, by name and label.
+    /// The counters of logins, by name and labels.
     fn counted(&self) -> BTreeMap<String, u64> {
         self.engine.publish_metrics();
         let shown = self.metrics.render();
@@ -115,7 +115,7 @@ impl World {
             .collect()
     }
 
-    /// Takes a step; returns what a login was answered, if it is one.
+    /// Takes a step; returns the result if the step is a login.
     async fn take(&self, step: Step) -> Option<Result<Principal, Error>> {
         let source = Some(IpAddr::from(Ipv4Addr::from_bits(self.source.get())));
         let secret = |right| if right { self.token.1.as_str() } else { "wrong" };
@@ -166,7 +166,7 @@ impl World {
         Some(answer)
     }
 
-    /// Takes a step, and asserts that what is counted and told fits what was answered.
+    /// Takes a step, and asserts that counters and audit events fit the result.
     async fn agrees(&self, step: Step) {
         let before = self.counted();
         self.audit.0.lock().unwrap().clear();

@@ -1,4 +1,4 @@
-//! Whoever is known is let in without an allocation. Alone in its process, whose allocator counts.
+//! A cache hit needs no allocation. Alone in its process, whose allocator counts.
 
 use axum::body::Body;
 use futures_util::FutureExt;
@@ -26,10 +26,10 @@ async fn engine() -> (Engine, SetupDone) {
 
 fn authenticate(engine: &Engine, credentials: Credentials<'_>) -> Principal {
     let answer = engine.authenticate(credentials).now_or_never();
-    answer.expect("whoever is known is answered at once").unwrap()
+    answer.expect("a cache hit is ready at once").unwrap()
 }
 
-/// How often memory is allocated while it runs so many times.
+/// How often memory is allocated during [`REQUESTS`] runs.
 fn allocations(mut request: impl FnMut()) -> u64 {
     request();
     let counted = allocation_counter::measure(|| (0..REQUESTS).for_each(|_| request()));
@@ -43,7 +43,7 @@ fn the_allocator_counts() {
 }
 
 #[tokio::test]
-async fn a_known_password_and_a_check_allocate_nothing() {
+async fn a_cached_password_and_a_check_allocate_nothing() {
     let (engine, done) = engine().await;
     let org = done.org.id;
     let bucket = Resource::bucket(org, done.buckets[0].id);
@@ -63,7 +63,7 @@ async fn a_known_password_and_a_check_allocate_nothing() {
 }
 
 #[tokio::test]
-async fn a_known_api_token_and_a_check_allocate_nothing() {
+async fn a_cached_api_token_and_a_check_allocate_nothing() {
     let (engine, done) = engine().await;
     let bucket = Resource::bucket(done.org.id, done.buckets[0].id);
     let credentials = Credentials::token(done.secret.expose());
@@ -82,7 +82,7 @@ async fn a_known_api_token_and_a_check_allocate_nothing() {
     assert_eq!(counted, 0);
 }
 
-/// A body of one mebibyte takes little more memory than it has bytes, whatever stands in it.
+/// A body of one mebibyte takes little more memory than it has bytes, whatever its content.
 #[test]
 fn a_hostile_body_takes_a_small_multiple_of_its_size() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,5 +1,5 @@
-//! A list of 100,000 authorizations is streamed: memory stays flat. Alone in its process, so that
-//! what is counted is its own.
+//! A list of 100,000 authorizations is streamed: memory stays flat. Alone in its process, whose memory
+//! is counted.
 
 use std::fmt::Write as _;
 
@@ -52,7 +52,7 @@ async fn a_list_of_100_000_is_streamed_in_flat_memory() {
     engine.store().close().await.unwrap();
 }
 
-/// Puts the authorizations into the store, past the engine, which would take one commit for each.
+/// Puts the authorizations directly into the store; the engine would take one commit for each.
 async fn fill(engine: &Engine, done: &portcullis::SetupDone) {
     for chunk in 0..AUTHORIZATIONS / 1_000 {
         let mut lines = String::new();

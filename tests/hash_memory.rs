@@ -1,7 +1,7 @@
-//! A thousand logins at once, with passwords hashed at what they cost by default: memory stays
-//! within what the hash pool takes, and is the system's again once nobody logs in. Alone in its
-//! process, so that what is counted is its own. The system says how much: bytes asked for and never
-//! touched cost nothing, and bytes freed may still be kept by the allocator.
+//! A thousand logins at once, with passwords hashed at the default cost: memory stays within that of
+//! the hash pool, and is returned to the system after the last login. Alone in its process, whose
+//! memory is counted by the system: bytes that are allocated and never touched cost nothing, and bytes
+//! that are freed may still be kept by the allocator.
 #![cfg(target_os = "linux")]
 
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ const THREADS: usize = 2;
 /// What the logins may take besides the memory of the threads, in bytes.
 const CONSTANT: usize = 8 * 1024 * 1024;
 
-/// A line of what the system says of this process, in bytes.
+/// A line of the system's status of this process, in bytes.
 fn status(name: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -51,7 +51,7 @@ async fn a_thousand_logins_at_once_take_the_memory_of_the_pool_and_no_more() {
             })
         })
         .collect();
-    // Half of them leave, at some time or other.
+    // Half of them are dropped, at different times.
     for login in logins.iter().step_by(2) {
         login.abort();
     }
@@ -75,8 +75,8 @@ async fn a_thousand_logins_at_once_take_the_memory_of_the_pool_and_no_more() {
     assert!(hashed > 0 && too_many > 0, "{hashed} hashed, {too_many} too many");
     let of_the_pool = THREADS * params.memory_kib() as usize * 1024;
     assert!(peak <= of_the_pool + CONSTANT, "{peak} bytes, the pool has {of_the_pool}");
-    // Whoever comes later is let in, and leaves nothing behind: an allocator may give back the
-    // first memory of a size, and keep what comes after it.
+    // Later logins are served, and keep no memory: an allocator may return the first memory of a
+    // size, and keep the next.
     for _ in 0..3 {
         comes_down_to(before + CONSTANT).await;
         let again = engine.authenticate(Credentials::password("again", "whatever")).await;

@@ -1,5 +1,5 @@
-//! What whoever operates a server is shown of an outage of the store: `/ready`, metrics, and one
-//! line in the log for each change of state. Alone in its process, so that nobody else is measured.
+//! What an operator sees of an outage of the store: `/ready`, metrics, and one line in the log for each
+//! change of state. Alone in its process, so that nothing else is measured.
 
 mod shown;
 
@@ -23,7 +23,7 @@ use tower::ServiceExt;
 
 use shown::Shown;
 
-/// Time that the test moves. It stands still otherwise, while that of the feed goes on.
+/// A clock that the test moves, and that stands still otherwise. The feed's clock goes on.
 #[derive(Clone, Debug)]
 struct Hand {
     began: Instant,
@@ -64,7 +64,7 @@ impl World {
         let inner: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
         let mut hashing = HashPoolConfig::default();
         hashing.params = HashParams::new(8, 1, 1).unwrap();
-        // By another engine, so that the feed has nothing to tell that was known before it.
+        // By another engine, so that the feed has no events of these records.
         let engine = Engine::builder(Arc::clone(&inner)).hashing(hashing).build().await.unwrap();
         let name = |text| Name::new(text).unwrap();
         let org = engine.create_org(name("acme")).await.unwrap().id;
@@ -107,7 +107,7 @@ impl World {
         (parts.status.as_u16(), serde_json::from_slice(&body).unwrap())
     }
 
-    /// Asserts what `/ready` and the metrics say, and waits until the log has a line more.
+    /// Asserts `/ready` and the metrics, and waits until the log has the line.
     async fn assert_state(&self, status: u16, state: &str, age: f64, line: Option<&str>) {
         let (answered, json) = self.ready().await;
         assert_eq!((answered, json["state"].as_str()), (status, Some(state)), "{json}");
@@ -167,7 +167,7 @@ async fn every_state_of_an_outage_is_shown_and_logged_once() {
     assert_eq!(world.login().await, None);
     world.assert_state(200, "stale", 300.0, Some(STALE)).await;
 
-    // The store does not answer any more.
+    // The store does not respond any more.
     world.faults.fail(Call::nth(1).and_later(), Fault::Unavailable);
     world.pass(100);
     for _ in 0..100 {
@@ -186,7 +186,7 @@ async fn every_state_of_an_outage_is_shown_and_logged_once() {
     assert_eq!((&json["code"], &json["status"]), (&"unavailable".into(), &"fail".into()));
     assert_eq!((world.counted(grace), world.counted(unavailable)), (100, 100));
 
-    // Time of which the feed knows as well.
+    // The feed's own time.
     world.faults.reset();
     *world.clock.passed.lock().unwrap() = world.clock.began.elapsed();
     assert_eq!(world.login().await, None);

@@ -1,5 +1,5 @@
-//! Nothing that anybody is shown holds a secret: answers, logs at the finest level, audit lines,
-//! metrics, errors and what `Debug` prints. Alone in its process, so that all threads are heard.
+//! No output holds a secret: responses, logs at the finest level, audit lines, metrics, errors and
+//! `Debug`. Alone in its process, whose threads all log here.
 
 mod shown;
 
@@ -29,7 +29,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use shown::Shown;
 
-/// Of bcrypt, which is replaced at the first login.
+/// A password and its bcrypt hash, which the first login replaces.
 const IMPORTED: (&str, &str) =
     ("imported", "$2b$04$abcdefghijklmnopqrstuu2P8xRWSX2.OqyvLaDeHDR4HSDjn3vSi");
 
@@ -44,7 +44,7 @@ impl AuditSink for Shown {
     }
 }
 
-/// A server and a host on a store that can be made to fail, and everything that they show.
+/// A server and a host on a store that can be made to fail, and all of their output.
 struct World {
     engine: Engine,
     store: Arc<dyn Store>,
@@ -83,7 +83,7 @@ impl World {
         let setup = Setup { org: name("acme"), user: name("ada"), buckets };
         let done = engine.setup(setup).await.unwrap();
 
-        // It logs all it is given.
+        // A handler that logs its request.
         let show = async |request: axum::extract::Request| tracing::info!(?request, "written");
         let layer = V1CredentialLayer::new(engine.clone());
         let host = Router::new().route("/write", any(show)).route("/ping", any(show)).layer(layer);
@@ -95,7 +95,7 @@ impl World {
         format!("Token {}", self.done.secret.expose())
     }
 
-    /// Sends the request and notes everything of the answer.
+    /// Sends the request and records the response.
     async fn send(&self, app: &Router, request: Request<Body>) -> String {
         let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -156,7 +156,7 @@ impl World {
         }
     }
 
-    /// Notes the error, and what it comes from.
+    /// Records the error and its sources.
     fn error(&self, error: &Error) {
         add(&self.shown, &format!("error {error} {error:?} {:?}", error.refusal()));
         let mut source = std::error::Error::source(error);
@@ -236,7 +236,7 @@ async fn no_answer_log_audit_line_metric_debug_or_error_holds_a_secret() {
         tokio::task::yield_now().await;
     };
 
-    // What programmers print.
+    // Debug output.
     let digest = world.done.token.digest.to_text();
     let record = stored.to_record(Revision::from_u128(1)).unwrap();
     let key = Lookup::UniqueKey(Kind::ApiToken, &digest);

@@ -1,11 +1,11 @@
-//! What was shown, as text.
+//! Captured output, as text.
 
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Everything that was shown, one below the other; logs can be written to it.
+/// All captured output, in order; logs can be written to it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shown(Arc<Mutex<Vec<u8>>>);
 

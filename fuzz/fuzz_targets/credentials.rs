@@ -1,7 +1,7 @@
-//! Where a v1 client's credentials are: the first line of the input is the query of the URL, the
-//! rest the header `Authorization`. What is found agrees with a second reading of the rules, comes
-//! back from every other way to present it, and is not shown. The layer in front of `/query` lets
-//! in who knows a password or a token, and nobody else.
+//! Credentials of v1 clients: the first line of the input is the query of the URL, the rest the header
+//! `Authorization`. The credentials agree with a second implementation of the rules, survive a round
+//! trip through every other form, and are not in `Debug`. The layer in front of `/query` admits only a
+//! right password or token.
 
 #![no_main]
 
@@ -51,7 +51,7 @@ fn found(credentials: &V1Credentials) -> Found {
     (credentials.scheme(), username.to_vec(), secret.to_vec())
 }
 
-/// The rules once more, by other means.
+/// A second implementation of the rules.
 fn expected(uri: &Uri, headers: &HeaderMap) -> Option<Found> {
     let name = |name: &[u8]| if std::str::from_utf8(name).is_ok() { name.to_vec() } else { vec![] };
     let first = |name: &str| {
@@ -87,7 +87,7 @@ fn expected(uri: &Uri, headers: &HeaderMap) -> Option<Found> {
     Some((Scheme::Basic, name(&pair[..colon]), pair[colon + 1..].to_vec()))
 }
 
-/// Tells whether every escape is whole, and no `;` stands in it.
+/// Whether every escape is complete, and there is no `;`.
 fn readable(pair: &str) -> bool {
     let mut escapes = pair.split('%');
     escapes.next();

@@ -1,6 +1,6 @@
-//! Ids: a text is accepted if and only if it is 16 hexadecimal digits that are not all zero, and
-//! is refused for the reason that comes first. What is accepted prints as the same digits in lower
-//! case, comes back from that, and reads alike as JSON and with every type of id.
+//! Ids: a text is accepted if and only if it is 16 hexadecimal digits that are not all zero, and is
+//! refused for the first reason that applies. An accepted id prints as the same digits in lower case,
+//! survives a round trip, and parses alike as JSON and with every type of id.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
 //! Bodies of the management API, through the real router as the operator. The first byte chooses
-//! the operation, the rest is the body. No body is a failure of the server, and what is not 2xx is
-//! the error envelope. What is accepted is JSON; what was created or changed is there as the answer
-//! says, and what was created can be deleted, once. A password is never repeated.
+//! the operation, the rest is the body. No body causes a server error, and every status but 2xx has an
+//! error body. An accepted body is JSON; a created or changed record is stored as the response shows it,
+//! and a created one can be deleted, once. A password is never in a response.
 
 #![no_main]
 
@@ -31,7 +31,7 @@ async fn call(method: &str, path: &str, body: &[u8]) -> Answer {
     WORLD.call(method, path, body.to_vec()).await.expect("a valid request")
 }
 
-/// Reads an accepted body. `null` is as good as an object without members.
+/// Reads an accepted body. `null` counts as an object without members.
 fn accepted(body: &[u8]) -> Value {
     serde_json::from_slice(body).expect("what is accepted is JSON")
 }
@@ -125,7 +125,7 @@ fn assert_same_permissions(shown: &Value, asked: &Value) {
     }
 }
 
-/// Tells whether the canary is in a value and in no name: names are no secrets.
+/// Whether the canary is in a value and in no name: names are no secrets.
 fn canary_is_a_value(body: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(body) else { return false };
     let mut parts = text.split(CANARY);

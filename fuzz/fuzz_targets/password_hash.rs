@@ -1,6 +1,6 @@
-//! Hashes of passwords as text, in PHC form and bcrypt. What is accepted keeps its text byte by
-//! byte, reads alike as JSON, keeps below the ceilings of cost (read here in another way), and can
-//! be computed: a hash that is cheap enough is verified. What is refused is not quoted.
+//! Hashes of passwords as text, in PHC form and bcrypt. An accepted hash keeps its text byte by byte,
+//! parses alike as JSON, keeps below the maximum cost (parsed here in another way), and can be computed:
+//! a hash that is cheap enough is verified. A refused text is not in the error.
 
 #![no_main]
 
@@ -31,7 +31,7 @@ fuzz_target!(|text: &str| {
             return;
         }
     };
-    // One line end after it does not count.
+    // One line end at the end is ignored.
     let ends = ["\r\n", "\n", "\r"];
     let rest = ends.iter().find_map(|end| text.strip_suffix(end)).unwrap_or(text);
     let kept = if rest.ends_with(['\r', '\n']) { text } else { rest };

@@ -1,14 +1,13 @@
-//! Permissions as text, one a line. What is accepted prints as the same text but for the case of
-//! ids, comes back from it, is valid, and allows itself. Each line but the last is held and the
-//! last is asked for: the rule for two permissions, the compiled set and the grant keys must
-//! answer alike.
+//! Permissions as text, one a line. An accepted permission prints as the same text but for the case of
+//! ids, survives a round trip, is valid, and allows itself. Each line but the last is granted and the
+//! last is requested: the rule for two permissions, the compiled set and the grant keys must agree.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use portcullis::{GrantKey, Permission, PermissionSet, UncheckedPermission};
 
-/// More lines than this say nothing new about sets and take long.
+/// More lines than this test nothing more about sets and take long.
 const MOST_LINES: usize = 32;
 
 fuzz_target!(|text: &str| {

@@ -1,8 +1,8 @@
 //! Query strings of the lists, through the real router as the operator. The first byte chooses the
-//! list, the rest is the query. No query is a failure of the server, and what is not 2xx is the
-//! error envelope. Where the parameters can be read with the URL standard's own parser, a list of
-//! authorizations holds exactly those that the filter means, ascending; and its pages, put
-//! together, are the list without pages.
+//! list, the rest is the query. No query causes a server error, and every status but 2xx has an error
+//! body. If the parameters can be read with the URL standard's own parser, a list of authorizations
+//! holds exactly those that match the filter, ascending; and its pages together are the list without
+//! pages.
 
 #![no_main]
 
@@ -66,7 +66,7 @@ async fn follow(mut list: Value) -> Vec<String> {
     found
 }
 
-/// What a query asks for, read by the parser of the URL standard.
+/// The filter of a query, read by the parser of the URL standard.
 #[derive(Default)]
 struct Filter {
     /// In the order of [`ALL`].
@@ -79,7 +79,7 @@ impl Filter {
     /// `None` when the two parsers read it differently, and for names and permissions, which are
     /// tested elsewhere.
     fn read(query: &str) -> Option<Self> {
-        // The URL standard keeps what this API leaves out, and ends a query at `#`.
+        // The URL standard keeps parts that this API ignores, and ends a query at `#`.
         if query.contains([';', '#']) || !escapes_are_whole(query) {
             return None;
         }

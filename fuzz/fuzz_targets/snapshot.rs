@@ -1,7 +1,7 @@
-//! Snapshots, whole files of lines. What is accepted is written and read back the same, is written
-//! to the same bytes from then on, and comes out of an empty engine as it went in. What is refused
-//! names lines that exist, and does not quote a secret. The first byte says whether a last line
-//! that fits is added, which nobody could guess.
+//! Snapshots, whole files of lines. An accepted snapshot survives a round trip, is written to the same
+//! bytes from then on, and is exported from an empty engine as it was imported. The errors of a refused
+//! one name lines that exist, and quote no secret. The first byte decides whether a matching last line
+//! is added, whose checksum no generated input would hit.
 
 #![no_main]
 
@@ -47,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Adds the last line that fits those before it.
+/// Adds the last line that matches those before it.
 fn finish(input: &mut Vec<u8>) {
     if input.last().is_some_and(|last| *last != b'\n') {
         input.push(b'\n');
@@ -108,7 +108,7 @@ fn check_refusal(input: &[u8], error: &InvalidSnapshot) {
     }
 }
 
-/// Tells whether the canary stands where secrets do, and nowhere else.
+/// Whether the canary stands only in members for secrets.
 fn is_secret(line: &[u8]) -> bool {
     let text = String::from_utf8_lossy(line);
     let Ok(Value::Object(members)) = serde_json::from_str(&text) else { return false };

@@ -1,7 +1,6 @@
-//! Records as stores give them back. The first byte chooses the kind, the rest is the body. A body
-//! never panics; one that can be read becomes a record which reads as the same thing, is encoded
-//! the same from then on, and is corrupt as soon as anything beside the body says otherwise. What
-//! is wrong with a body is told without quoting it.
+//! Records as stores return them. The first byte chooses the kind, the rest is the body. Decoding never
+//! panics; a decoded body becomes a record that decodes to the same entity, is encoded the same from
+//! then on, and is corrupt as soon as a column contradicts the body. Errors do not quote the body.
 
 #![no_main]
 
@@ -81,7 +80,7 @@ fn record_of_nothing(kind: Kind, body: &str) -> Record {
     }
 }
 
-/// The whole of what an operator could read about it.
+/// The whole text that an operator could read about it.
 fn told(error: &StoreError) -> String {
     let mut told = format!("{error:?} {error}");
     let mut cause = std::error::Error::source(error);

@@ -1,8 +1,8 @@
-//! Stores, against each other. The input is a list of steps over few ids, keys and revisions, so
-//! that they meet: batches of operations, lookups, lists over every index. Every store must give
-//! the same answers: records, errors by kind and by what they name, and what a list holds from its
-//! first page to its last. Each page by itself must be one that the contract allows. In the end
-//! every index that a record was put into lists the same in all of them.
+//! Stores, against each other. The input is a list of steps over few ids, keys and revisions, so that
+//! they collide: batches of operations, lookups, lists over every index. Every store must return the
+//! same results: records, errors by kind and by what they name, and the content of a list from its first
+//! page to its last. Each page by itself must be one that the contract allows. In the end every index
+//! that a record was put into lists the same in all of them.
 //!
 //! To compare one more store, add a line to `STORES`.
 
@@ -25,7 +25,7 @@ use portcullis_sled::SledStore;
 use portcullis_sqlite::SqliteStore;
 use tokio::runtime::Runtime;
 
-/// The stores that are compared; the first is what the others are measured by.
+/// The stores that are compared; the first is the reference.
 const STORES: [(&str, Open); 3] = [
     ("memory", |_| Arc::new(MemoryStore::new().expect("a store"))),
     ("sqlite", |dir| Arc::new(SqliteStore::open(dir.join("store.db")).expect("a store"))),
@@ -102,10 +102,10 @@ struct ARevision(u8);
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct AGrant(u8);
 
-/// Ids, orgs and users; whoever takes them for signed shows it.
+/// Ids, orgs and users; some differ from others only as signed numbers.
 const IDS: [u64; 8] = [1, 2, 3, 0x7fff_ffff_ffff_ffff, 1 << 63, 1 << 32, u64::MAX - 1, u64::MAX];
 
-/// Unique keys that somebody could take for one another.
+/// Unique keys that a careless comparison would confuse.
 const KEYS: [&str; 12] = [
     "a",
     "A",
@@ -215,7 +215,7 @@ impl Content {
     }
 }
 
-/// What a store answers, as far as every store answers alike.
+/// The result of a store, as far as all stores return the same.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     Committed,
@@ -247,7 +247,7 @@ fuzz_target!(|steps: Vec<Step>| {
         if !committed {
             return;
         }
-        // Also those that records have left again.
+        // Also those from which records were removed.
         let touched = touched(&steps);
         for index in &touched {
             compare_list(*index).await;
@@ -289,7 +289,7 @@ async fn compare_list(index: Index) {
     same(&index, async |store| list(store, index, None, u8::MAX).await).await;
 }
 
-/// Asks every store and compares their answers with the first one's.
+/// Runs a step on every store and compares the results with the first one's.
 async fn same(asked: &impl Debug, ask: impl AsyncFn(&dyn Store) -> Answer) -> Answer {
     let mut first = None;
     for (name, store) in &OPENED.opened {
@@ -326,7 +326,7 @@ async fn get(store: &dyn Store, lookup: Lookup<'_>) -> Result<Answer, StoreError
     Ok(Answer::Found(store.get(lookup).await?.map(Shown::from)))
 }
 
-/// Reads all pages. Where each ends is the store's own affair, within the contract.
+/// Reads all pages. Each store chooses their ends, within the contract.
 async fn list(store: &dyn Store, index: Index, after: Option<Id>, limit: u8) -> Answer {
     let limit = NonZeroUsize::MIN.saturating_add(usize::from(limit));
     let mut request = PageRequest { after, limit };

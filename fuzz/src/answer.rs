@@ -19,7 +19,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Sends the request and checks what holds for every answer.
+    /// Sends the request and checks the properties of every response.
     pub async fn of(app: &Router, request: Request<Body>) -> Self {
         let response = app.clone().oneshot(request).await.expect("a router is infallible");
         let (parts, body) = response.into_parts();
@@ -35,7 +35,7 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Never a failure of the server; whatever is not 2xx is the error envelope.
+    /// No status is a server error; every status but 2xx has an error body.
     fn check(&self) {
         assert!(!self.status.is_server_error(), "{self:?}");
         if self.status == StatusCode::NO_CONTENT {

@@ -1,13 +1,13 @@
-//! What the fuzz targets share: a small world with a server around it, and what every answer of
-//! that server must be.
+//! Shared by the fuzz targets: a small world with a server around it, and the properties of every
+//! response.
 
 pub mod answer;
 pub mod world;
 
-/// A text that stands for a secret: no message may ever hold it.
+/// A text in the place of a secret: no message may ever contain it.
 pub const CANARY: &str = "CANARY-7f3a";
 
-/// Returns the text if it is one; inputs that are none are of no use to a parser of text.
+/// Returns the input as text; other inputs are rejected, since a parser of text cannot use them.
 pub fn text(data: &[u8]) -> Option<&str> {
     std::str::from_utf8(data).ok()
 }

@@ -1,4 +1,4 @@
-//! A server in memory with a few records, put back as it was after each input.
+//! A server in memory with a few records, which are restored after each input.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -30,8 +30,8 @@ pub const GRAFANA_ID: &str = "0d0d000000000001";
 /// Where authorizations are managed.
 pub const PREFIX: &str = "/private/legacy/authorizations";
 
-/// The names and ids of the vectors' first world, so that inputs made of the vectors mean
-/// something here.
+/// The names and ids of the vectors' first world, so that inputs from the vectors refer to existing
+/// records.
 const RECORDS: &str = concat!(
     r#"{"type":"org","id":"0a11ce0000000001","name":"acme"}"#,
     "\n",
@@ -80,7 +80,7 @@ pub struct World {
     authorizations: HashMap<Id, (Record, Vec<GrantKey>)>,
 }
 
-/// Makes an engine on the store whose hashes cost next to nothing.
+/// Makes an engine on the store with the cheapest hashes.
 pub async fn engine(store: Arc<dyn Store>) -> Engine {
     let mut hashing = HashPoolConfig::default();
     hashing.params = HashParams::new(8, 1, 1).expect("the smallest parameters");
@@ -88,7 +88,7 @@ pub async fn engine(store: Arc<dyn Store>) -> Engine {
     Engine::builder(store).hashing(hashing).throttle(None).build().await.expect("an engine")
 }
 
-/// Makes a runtime of this thread alone: an input is to take the same way every time.
+/// Makes a single-threaded runtime, so that an input runs the same way every time.
 pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
@@ -118,7 +118,7 @@ impl World {
         Self { app, protected, runtime, store, authorizations }
     }
 
-    /// Runs to the end, then puts the authorizations back as they were.
+    /// Runs to the end, then restores the authorizations.
     pub fn run<T>(&self, input: impl Future<Output = T>) -> T {
         self.runtime.block_on(async {
             let done = input.await;

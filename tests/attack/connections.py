@@ -1,12 +1,12 @@
-"""Crowds of connections that never finish what they begin, at a real `portcullis serve`.
+"""Crowds of connections that never finish a request, at a real `portcullis serve`.
 
     python3 tests/attack/connections.py target/release/portcullis
     python3 tests/attack/connections.py target/debug/portcullis --short
 
-Each connection of a crowd is opened again when it was closed. Meanwhile `/health` is asked on new
-connections, and a client with a password asks `/forward-auth` on one that it keeps, and opens
-another one where that was closed. Ends with 1 if a probe or a request of that client was not answered,
-or took longer than `MOST` seconds. Loopback addresses stand for sources.
+Each connection of a crowd is opened again when it was closed. Meanwhile probes request `/health` on new
+connections, and a client with a password requests `/forward-auth` on one that it keeps, and opens
+another one if that was closed. Ends with 1 if a probe or a request of that client got no response, or
+waited longer than `MOST` seconds for it. Loopback addresses stand for sources.
 """
 
 import argparse
@@ -30,7 +30,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "clients"))
 
 from server import running  # noqa: E402
 
-# Far beyond what is measured: the machine may be slow, and the crowd runs on it as well.
+# The promise is that a crowd locks no other client out. A slow machine on which the crowd runs as well
+# still responds within this; a client that is locked out waits for ever.
 MOST = 5
 PATIENCE = 30
 NAME, PASSWORD = "telegraf", "s3cret-enough"
@@ -70,7 +71,7 @@ async def slow_body(reader, writer, token):
 async def unread_answers(reader, writer, _token):
     writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: attacked\r\n\r\n" * 50)
     writer.transport.pause_reading()
-    # Only what is written tells then that the connection was closed.
+    # While reading is paused, only a write detects that the connection was closed.
     while not writer.is_closing():
         await asyncio.sleep(0.1)
         writer.write(b"\r\n")
@@ -96,7 +97,7 @@ async def member(address, crowd, number, token, until, counts):
         try:
             async with asyncio.timeout(left):
                 connection = socket.socket()
-                # What the system takes by itself is little.
+                # The system's buffer is small, so that it does not read for the client.
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 connection.setblocking(False)
                 connection.bind((source, 0))
@@ -117,7 +118,7 @@ async def member(address, crowd, number, token, until, counts):
                 connection.close()
 
 
-def flood(address, crowd, size, token, seconds, told):
+def flood(address, crowd, size, token, seconds, sender):
     async def all_of_them():
         counts = {"opened": 0}
         until = time.monotonic() + seconds
@@ -126,18 +127,18 @@ def flood(address, crowd, size, token, seconds, told):
         )
         return counts["opened"]
 
-    told.send(asyncio.run(all_of_them()))
+    sender.send(asyncio.run(all_of_them()))
 
 
 class Client:
-    """Asks on a connection of its own, which is kept if it is asked to be."""
+    """Sends requests on a connection of its own, which it keeps until `close`."""
 
     def __init__(self, address, tls):
         self.address, self.tls = address, UNVERIFIED if tls else None
         self.writer, self.opened = None, 0
 
     async def ask(self, path, headers=""):
-        """Returns the status and how long it took. What finds its connection closed asks again."""
+        """Returns the status and the time. A request on a closed connection is sent again on a new one."""
         begin = time.monotonic()
         async with asyncio.timeout(PATIENCE):
             while True:
@@ -161,7 +162,7 @@ class Client:
 
 
 async def ask_until(until, every, ask, expected):
-    """Returns the times, with `None` for what was not answered as expected."""
+    """Returns the times, with `None` for each unexpected response."""
     times = []
     while time.monotonic() < until:
         try:
@@ -230,7 +231,7 @@ def certificate(directory):
 
 
 def under(crowd, binary, size, seconds):
-    """Sends the crowd to a server of its own; tells whether all others were answered."""
+    """Sends the crowd to a server of its own; returns whether all other requests were served."""
     with tempfile.TemporaryDirectory() as directory:
         tls = CROWDS[crowd][1] is not False
         arguments = certificate(directory) if tls else []
@@ -240,13 +241,13 @@ def under(crowd, binary, size, seconds):
             of = ["--org", "default", "--user", "admin", "--username", NAME]
             command(binary, server.store, "auth", "create", *of, "--write-bucket", "default")
             token = token_without_rights(binary, server)
-            told, tell = multiprocessing.Pipe(duplex=False)
-            arguments = (address, crowd, size, token, seconds, tell)
+            receiver, sender = multiprocessing.Pipe(duplex=False)
+            arguments = (address, crowd, size, token, seconds, sender)
             attacker = multiprocessing.Process(target=flood, args=arguments)
             attacker.start()
             time.sleep(1)
             probes, warm, opened = asyncio.run(watch(address, tls, seconds - 2))
-            others = told.recv()
+            others = receiver.recv()
             attacker.join()
     ok = all(took is not None and took <= MOST for took in probes + warm)
     print(f"{crowd}: {size} connections, {seconds} s, opened {others} times")

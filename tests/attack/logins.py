@@ -1,11 +1,11 @@
-"""Logins with right passwords that have to be hashed, while others keep the hash pool busy.
+"""Logins with right passwords that need a hash, while other requests keep the hash pool busy.
 
     python3 tests/attack/logins.py target/release/portcullis
 
 Three crowds, one after the other: sixteen addresses that guess at new usernames all the time, sixteen
 connections on which one API token sets the password of its own credential all the time, and an address
-that presents wrong API tokens while right ones come from it. Ends with 1 if a right password or token is
-refused, or told to come again.
+that presents wrong API tokens and a right one. Ends with 1 if a right password or token is refused, with
+or without `Retry-After`.
 """
 
 import argparse
@@ -28,14 +28,14 @@ CROWD = 16
 
 
 async def while_busy(crowd, right):
-    """Runs the crowd until what is right is done; returns what the crowd was told."""
-    told, until = {}, asyncio.Event()
-    tasks = [asyncio.create_task(crowd(number, until, told)) for number in range(CROWD)]
-    # Everyone in the crowd has been answered once before what is right begins.
-    while sum(told.values()) < CROWD:
+    """Runs the crowd until the right logins are done; returns the crowd's statuses too."""
+    statuses, until = {}, asyncio.Event()
+    tasks = [asyncio.create_task(crowd(number, until, statuses)) for number in range(CROWD)]
+    # Each member of the crowd has had a response before the right logins begin.
+    while sum(statuses.values()) < CROWD:
         await asyncio.sleep(0.05)
     try:
-        return await right(), told
+        return await right(), statuses
     finally:
         until.set()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -57,11 +57,11 @@ def logins(address, names):
 
 
 def guesses(address):
-    async def crowd(number, until, told):
+    async def crowd(number, until, statuses):
         asker, count = Asker(address, f"203.0.113.{number + 1}"), 0
         while not until.is_set():
             status, _ = await asker.ask(f"name-{number}-{count}", "guess")
-            told[status] = told.get(status, 0) + 1
+            statuses[status] = statuses.get(status, 0) + 1
             count += 1
         asker.close()
 
@@ -75,27 +75,27 @@ def new_passwords(address, token, credential):
         f"Authorization: Token {token}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
     ).encode()
 
-    async def crowd(number, until, told):
+    async def crowd(number, until, statuses):
         reader, writer = await asyncio.open_connection(*address)
         while not until.is_set():
             writer.write(request)
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             length = [line.split(": ")[1] for line in head.lower().split("\r\n") if line.startswith("content-length")]
             await reader.readexactly(int(length[0]) if length else 0)
-            told[int(head[9:12])] = told.get(int(head[9:12]), 0) + 1
+            statuses[int(head[9:12])] = statuses.get(int(head[9:12]), 0) + 1
         writer.close()
 
     return crowd
 
 
-def tell(what, statuses, times, told, wrong):
+def report(what, statuses, times, of_crowd, wrong):
     times.sort()
     print(f"\n{what}")
-    print(f"  the crowd was told      {dict(sorted(told.items()))}")
-    print(f"  right ones were told    {dict(sorted(statuses.items()))}")
+    print(f"  statuses of the crowd   {dict(sorted(of_crowd.items()))}")
+    print(f"  of right logins         {dict(sorted(statuses.items()))}")
     print(f"  median, slowest         {statistics.median(times) * 1e3:.0f} ms, {times[-1] * 1e3:.0f} ms")
     if set(statuses) - {200, 204}:
-        wrong.append(f"{what}: right ones were told {statuses}")
+        wrong.append(f"{what}: right logins got {statuses}")
 
 
 def ask(server, path, token, body=None):
@@ -106,24 +106,24 @@ def ask(server, path, token, body=None):
 
 
 def wrong_tokens(server, address, wrong):
-    """From one address: wrong tokens until they are told to come again, then the right one."""
+    """From one address: wrong tokens until they are throttled, then the right one."""
 
     async def until_throttled():
-        told, asker = {}, Asker(address, source(0))
+        statuses, asker = {}, Asker(address, source(0))
         for number in range(150):
-            reader = await asker.ask("", f"wrong-{number}")
-            told[reader[0]] = told.get(reader[0], 0) + 1
+            status, _ = await asker.ask("", f"wrong-{number}")
+            statuses[status] = statuses.get(status, 0) + 1
         asker.close()
-        return told
+        return statuses
 
-    told = asyncio.run(until_throttled())
+    of_wrong = asyncio.run(until_throttled())
     statuses, times = {}, []
     for _ in range(20):
         begin = time.perf_counter()
         status, _ = asyncio.run(Asker(address, source(0)).ask("no-such-name", server.token))
         times.append(time.perf_counter() - begin)
         statuses[status] = statuses.get(status, 0) + 1
-    tell("one address with wrong tokens, and the right one from there", statuses, times, told, wrong)
+    report("one address with wrong tokens, and the right one from there", statuses, times, of_wrong, wrong)
 
 
 def main():
@@ -137,17 +137,17 @@ def main():
             populate(binary, server.store, names)
         with running(binary, "--trusted-proxy", "127.0.0.1", directory=directory) as server:
             server.token, address = token, address_of(server)
-            (statuses, times), told = asyncio.run(
+            (statuses, times), of_crowd = asyncio.run(
                 while_busy(guesses(address), logins(address, names[:AGENTS]))
             )
-            tell(f"{CROWD} addresses that guess at new names", statuses, times, told, wrong)
+            report(f"{CROWD} addresses that guess at new names", statuses, times, of_crowd, wrong)
 
             _, found = ask(server, "/private/legacy/authorizations?token=pattern", token)
             credential = json.loads(found)["authorizations"][0]["id"]
-            (statuses, times), told = asyncio.run(
+            (statuses, times), of_crowd = asyncio.run(
                 while_busy(new_passwords(address, token, credential), logins(address, names[AGENTS:]))
             )
-            tell(f"a token that sets a password on {CROWD} connections", statuses, times, told, wrong)
+            report(f"a token that sets a password on {CROWD} connections", statuses, times, of_crowd, wrong)
             wrong_tokens(server, address, wrong)
     print("\n" + ("\n".join(wrong) or "logins: 3 passed, 0 failed"))
     sys.exit(1 if wrong else 0)

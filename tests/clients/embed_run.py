@@ -1,4 +1,4 @@
-"""Runs an example that embeds the engine, and does with curl what it says.
+"""Runs an example that embeds the engine, and the curl commands that it prints.
 
     python tests/clients/embed_run.py target/debug/examples/embed
 
@@ -18,7 +18,7 @@ def main(example):
         outputs = []
         for command in commands:
             if not command.startswith("curl "):
-                raise AssertionError(f"the example says {command!r}")
+                raise AssertionError(f"the example prints {command!r}")
             command = command.replace("curl ", "curl -sS --retry 10 --retry-connrefused ", 1)
             done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
             # The messages of gRPC are encoded.

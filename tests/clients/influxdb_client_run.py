@@ -89,11 +89,11 @@ def manage(server, client):
     ]:
         check(ids(service.get_legacy_authorizations(**filters)) == expected, filters)
     for filters, message in [
-        ({"token": "nobody"}, "authorization not found"),
+        ({"token": "unknown"}, "authorization not found"),
         ({"auth_id": org.id}, "authorization not found"),
         ({"token": "grafana", "auth_id": created.id}, "authorization not found"),
-        ({"user": "nobody"}, "user not found"),
-        ({"org": "nobody"}, 'organization name "nobody" not found'),
+        ({"user": "unknown"}, "user not found"),
+        ({"org": "unknown"}, 'organization name "unknown" not found'),
     ]:
         refused(404, message, lambda: service.get_legacy_authorizations(**filters))
 
@@ -128,7 +128,7 @@ def manage(server, client):
 
 
 def pages(server, client):
-    """The package's own iterators, and the loop of `influx bucket list`, end with everything."""
+    """The package's own iterators, and the loop of `influx bucket list`, return every bucket."""
     for number in range(45):
         command = [server.binary, "bucket", "create", "--org", "default", f"bucket-{number:02}", "--store", server.store]
         subprocess.run(command, check=True, capture_output=True)

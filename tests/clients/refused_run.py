@@ -1,11 +1,11 @@
-"""What a person sees whose client is refused, through a real proxy: the reason, and a status other than 0.
+"""A refused client shows its user the reason, through a real proxy, and its exit status is not 0.
 
     target/ci-venv/bin/python tests/clients/refused_run.py target/debug/portcullis nginx
     target/ci-venv/bin/python tests/clients/refused_run.py target/debug/portcullis caddy
 
 Each client of InfluxDB, unmodified, writes one point with a wrong password (401), with a credential that
 may only read (403), after many failures (429), while the store is stopped (503), and while `portcullis`
-is stopped (503). Prints the table of what was shown. It needs PostgreSQL, Debian's influxdb-client,
+is stopped (503). Prints a table of the output. It needs PostgreSQL, Debian's influxdb-client,
 ruby-influxdb, golang-go and golang-github-influxdata-influxdb1-client-dev, the packages in
 requirements.txt, and of npm `influx` and `@influxdata/influxdb-client` below --npm.
 """
@@ -40,10 +40,10 @@ PROGRAMS = {
     "influxdb (gem)": ["/usr/bin/ruby", HERE / "client.rb"],
 }
 
-# This one reads no body of 5xx, and shows the words that stand beside the status.
+# This one reads no body of 5xx, and shows the reason phrase of the status line.
 READS_NO_BODY_OF_5XX = "influx (npm)"
 
-# Ends with 0 whatever InfluxDB itself answers.
+# Ends with 0 whatever the response is, with InfluxDB itself as well.
 ALWAYS_CONTENT = "influx (CLI), INSERT"
 
 
@@ -68,7 +68,7 @@ class Clients:
         return [*self.of_the_shell, *self.programs]
 
     def run(self, name, username, password):
-        """Runs the client; returns its status and what it has shown."""
+        """Runs the client; returns its status and its output."""
         if name in self.programs:
             command = [*self.programs[name], f"http://{self.address}", username, password, BUCKET]
         else:
@@ -79,7 +79,7 @@ class Clients:
         return done.returncode, f"{done.stdout}\n{done.stderr}"
 
     def by_hand(self, username, password):
-        """Returns the answer, and the member `error` of its body."""
+        """Returns the response, and the member `error` of its body."""
         connection = http.client.HTTPConnection(self.address, timeout=60)
         connection.request("POST", f"/write?db={BUCKET}", headers=dict([basic(username, password)]))
         response = connection.getresponse()
@@ -88,23 +88,23 @@ class Clients:
         return response, json.loads(body)["error"] if body else None
 
     def has_to_wait(self, username):
-        """Guesses once more, and tells whether that is refused for longer than all clients take."""
+        """Guesses once more; returns whether that is throttled for longer than all clients take."""
         response, _ = self.by_hand(username, WRONG)
         return response.status == 429 and int(response.headers["Retry-After"]) > 3
 
 
 class Table:
-    """What was shown, and what is wrong with it."""
+    """The output of the clients, and what is wrong with it."""
 
     def __init__(self, clients):
         self.clients, self.wrong, self.checks = clients, [], 0
 
     def rows(self, expected, what, username, password):
-        """Runs each client, and looks at what it shows and at its status."""
+        """Runs each client, and checks its output and its status."""
         response, reason = self.clients.by_hand(username, password)
         print(f"\n{response.status}, {what}: {reason}")
         if response.status != expected:
-            self.wrong.append(f"{what}: told {response.status}, and not {expected}")
+            self.wrong.append(f"{what}: got {response.status}, and not {expected}")
         for name in self.clients.names():
             self.checks += 1
             status, shown = self.clients.run(name, username, password)
@@ -121,7 +121,7 @@ class Table:
                 self.checks += 1
                 status, shown = self.clients.run(name, WRITER, SECRET)
                 if status != 0 or "ERR" in shown:
-                    self.wrong.append(f"let through, {name}: status {status}, {shown}")
+                    self.wrong.append(f"allowed, {name}: status {status}, {shown}")
 
 
 def work(arguments, directory):
@@ -147,8 +147,8 @@ def work(arguments, directory):
         wait_until("a longer wait", lambda: clients.has_to_wait(SLOWED), 60)
         table.rows(429, "many failures", SLOWED, WRONG)
         store.stop()
-        # For a moment what is known counts.
-        wait_until("an answer but 204", lambda: clients.by_hand(WRITER, SECRET)[0].status != 204, 30)
+        # Cache hits need no store until their entries are stale.
+        wait_until("a status other than 204", lambda: clients.by_hand(WRITER, SECRET)[0].status != 204, 30)
         table.rows(503, "the store is stopped", WRITER, SECRET)
         server.kill()
         table.rows(503, "portcullis is stopped", WRITER, SECRET)

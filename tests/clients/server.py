@@ -22,7 +22,7 @@ class Server:
 def running(binary, *arguments, directory=None):
     """Starts the server on a store of its own, and ends it with SIGTERM, which must be clean.
 
-    In a directory in which one has run before it goes on with that one's store.
+    In a directory of an earlier server, it opens that server's store.
     """
     binary = pathlib.Path(binary).resolve()
     store = ["--store", "sqlite:portcullis.db", "--listen", "127.0.0.1:0"]

@@ -1,4 +1,4 @@
-"""Asks `portcullis serve` over TLS with curl and openssl, which share no code with it.
+"""Connects to `portcullis serve` over TLS with curl and openssl, which share no code with it.
 
     python tests/clients/tls_run.py target/debug/portcullis
 """

@@ -1,4 +1,4 @@
-"""What clients ask a node, and how certain the answer is."""
+"""Requests to a node, and how certain their outcomes are."""
 
 import base64
 import http.client
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 PREFIX = "/private/legacy/authorizations"
 
-# Longer than a node may take with anything: an operation that nobody waits for any more, in a
-# process that lives, may take effect at any time.
+# Longer than any request may take: an operation whose client has given up may still take effect at any
+# time, as long as the process lives.
 PATIENCE = 90
 
 
 @dataclass
 class Answer:
-    """What came back, and when: by the monotonic clock that all of the test shares."""
+    """A response, with the times of the monotonic clock that the whole test shares."""
 
     status: int | None
     body: object
@@ -30,8 +30,8 @@ class Answer:
 
     @property
     def outcome(self):
-        """What is known of a change: `acked`, `refused`, `unknown`, or `lingering`, which is unknown
-        and may still happen."""
+        """The outcome of a change: `acked`, `refused`, `unknown`, or `lingering`, which is unknown and may
+        still happen."""
         if self.status is None:
             return self.why
         if 200 <= self.status < 300:
@@ -42,7 +42,7 @@ class Answer:
 
     @property
     def is_unavailable(self):
-        """Tells whether it says nothing of the request but that it may be tried again."""
+        """Whether the request may be retried, and its outcome is no refusal."""
         return self.status is None or self.status in (429, 500, 503)
 
     @property
@@ -51,8 +51,8 @@ class Answer:
 
 
 class Connection(http.client.HTTPConnection):
-    """Sends a request at once. A head without its body may be answered, and the connection closed, before
-    the body is there; it would look as if nobody knew what came of the next request on it."""
+    """Sends head and body at once. A server may respond to a head and close the connection before the body
+    arrives; the next request on it would then have an unknown outcome."""
 
     held = None
 
@@ -70,7 +70,7 @@ class Connection(http.client.HTTPConnection):
 
 
 class Client:
-    """One connection to a node, made anew when it is lost."""
+    """One connection to a node, opened again when it is lost."""
 
     def __init__(self, port, token=None):
         self.port, self.token = port, token
@@ -93,7 +93,7 @@ class Client:
                 self.connection.connect()
                 self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:
-                # Nobody has got it.
+                # The request was not sent.
                 return nothing("refused")
         try:
             self.connection.request(method, path, data, headers)
@@ -102,7 +102,7 @@ class Client:
         except TimeoutError:
             return nothing("lingering")
         except (OSError, http.client.HTTPException):
-            # The process has ended: what it had begun is done by now, or never.
+            # The process has ended: its changes have happened by now, or never will.
             return nothing("unknown")
         try:
             parsed = json.loads(text) if text else None
@@ -124,7 +124,7 @@ class Client:
         return self.ask("POST", PREFIX, body)
 
     def find(self, name):
-        """The authorization with the name: an answer whose body is its record, or `None`."""
+        """The authorization with the name: a response whose body is its record, or `None`."""
         answer = self.ask("GET", f"{PREFIX}?token={name}")
         if answer.status == 404:
             answer.status, answer.body = 200, None
@@ -142,7 +142,7 @@ class Client:
         return answer
 
     def login(self, name, password, patience=PATIENCE):
-        """Asks whether the password lets in: 204, 401, or something that says neither."""
+        """Logs in: 204, 401, or a status that is neither."""
         credentials = base64.b64encode(f"{name}:{password}".encode()).decode()
         headers = {"Authorization": f"Basic {credentials}"}
         return self.ask("GET", "/forward-auth?check=none", headers=headers, patience=patience)

@@ -1,4 +1,4 @@
-"""Three PostgreSQL nodes that Patroni makes one database of, and the three etcd nodes it asks."""
+"""Three PostgreSQL nodes that Patroni makes one database of, and its three etcd nodes."""
 
 import json
 import pathlib
@@ -23,11 +23,11 @@ def programs():
 
 
 def asks_etcd_by():
-    """The API by which Patroni is to ask etcd. Up to 3.0.2, with the third one, a primary that was
-    halted overwrites the key of whoever leads by then, and what was acknowledged meanwhile is lost
+    """The API by which Patroni uses etcd. Up to 3.0.2, with API version 3, a primary that was stopped
+    overwrites the key of the new leader, and changes that were acknowledged meanwhile are lost
     (patroni/patroni#2689)."""
-    told = subprocess.run(["patroni", "--version"], capture_output=True, text=True, check=True).stdout
-    version = tuple(int(part) for part in told.split()[-1].split(".")[:3])
+    shown = subprocess.run(["patroni", "--version"], capture_output=True, text=True, check=True).stdout
+    version = tuple(int(part) for part in shown.split()[-1].split(".")[:3])
     return "etcd3" if version >= (3, 0, 3) else "etcd"
 
 
@@ -53,7 +53,7 @@ class Etcd:
         wait_until("etcd", lambda: all(map(self.is_healthy, self.hosts)), 30)
 
     def pause(self):
-        """Halts all but one, which can decide nothing."""
+        """Stops all but one, which has no majority."""
         for process in self.processes[1:]:
             process.send_signal(signal.SIGSTOP)
 
@@ -67,7 +67,7 @@ class Etcd:
 
 
 class Node:
-    """A PostgreSQL server and the Patroni that looks after it."""
+    """A PostgreSQL server and its Patroni."""
 
     def __init__(self, name, directory, ports, etcd):
         self.name = name
@@ -92,8 +92,8 @@ class Node:
                     "synchronous_mode_strict": True,
                     "postgresql": {
                         "use_pg_rewind": True,
-                        # A standby that lost its primary asks the new one after so long; in the 5 s
-                        # that are the default nothing can be written.
+                        # A standby that lost its primary connects to the new one after this time;
+                        # during the default of 5 s nothing can be written.
                         "parameters": {"wal_retrieve_retry_interval": "500ms"},
                     },
                 },
@@ -144,14 +144,14 @@ class Node:
         return list(dict.fromkeys(first + [pid for one in first for pid in descendants(one)]))
 
     def kill(self):
-        """As when the machine is gone."""
+        """As if the machine were gone."""
         for pid in self.pids():
             send(pid, signal.SIGKILL)
         self.process.wait()
         wait_until(f"the end of {self.name}", lambda: self.postmaster() is None, 30)
 
     def pause(self):
-        """As when a virtual machine is halted."""
+        """As if a virtual machine were stopped."""
         self.stopped = self.pids()
         for pid in self.stopped:
             send(pid, signal.SIGSTOP)
@@ -175,17 +175,17 @@ class Node:
             raise
 
     def is_primary(self):
-        """Tells whether it takes itself for the primary, which Patroni calls so since version 4."""
+        """Whether it reports itself as the primary; Patroni before version 4 says "master"."""
         return self.state().get("role") in ("master", "primary")
 
     def takes_writes(self):
-        """Tells whether PostgreSQL itself answers, and is no standby."""
+        """Whether PostgreSQL itself responds, and is no standby."""
         address = f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres connect_timeout=2"
         command = [programs() / "psql", "-AtXq", "-d", address, "-c", "SELECT pg_is_in_recovery()"]
         return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout == "f\n"
 
     def state(self):
-        """What Patroni says of the node."""
+        """Patroni's status of the node."""
         return ask(f"http://127.0.0.1:{self.rest}/patroni") or {}
 
 
@@ -204,36 +204,35 @@ class Database:
         return f"postgres://postgres@{hosts}/postgres?sslmode=disable&target_session_attrs=read-write{options}"
 
     def members(self):
-        """What the cluster says of its members: role and state by name."""
+        """The members of the cluster: role and state by name."""
         for node in self.nodes:
             if node.stopped:
                 continue
-            told = ask(f"http://127.0.0.1:{node.rest}/cluster")
-            if told:
-                return {member["name"]: (member["role"], member["state"]) for member in told["members"]}
+            cluster = ask(f"http://127.0.0.1:{node.rest}/cluster")
+            if cluster:
+                return {member["name"]: (member["role"], member["state"]) for member in cluster["members"]}
         return {}
 
     def leader(self):
-        """The node that leads and says so itself; `None` if there is none."""
+        """The node that the cluster and itself report as the primary; `None` if there is none."""
         for name, (role, state) in self.members().items():
             if role == "leader" and state == "running":
                 node = next(node for node in self.nodes if node.name == name)
-                # What is told of a node that is away may be old.
+                # The cluster's state of a node that is down may be old.
                 if not node.stopped and node.is_primary():
                     return node
         return None
 
     def primaries(self):
-        """The nodes that take themselves for the primary."""
+        """The nodes that report themselves as the primary."""
         return [node for node in self.nodes if node.is_primary()]
 
     def takes_writes(self):
-        """Tells whether one of the nodes does."""
+        """Whether one of the nodes does."""
         return any(node.takes_writes() for node in self.nodes)
 
     def is_whole(self):
-        """Tells whether there are a primary, a standby that it waits for, and another one, and both
-        follow it."""
+        """Whether there are a primary, a synchronous standby and another one, and both follow it."""
         members = self.members()
         if sorted(members.values()) != [(role, "running") for role in ("leader", "replica", "sync_standby")]:
             return False
@@ -242,7 +241,7 @@ class Database:
             return False
         state = leader.state()
         standbys = {one["application_name"] for one in state.get("replication", []) if one["state"] == "streaming"}
-        # Each says of itself on which timeline it is.
+        # Each node reports its own timeline.
         lines = {node.state().get("timeline") for node in self.nodes}
         return len(standbys) == 2 and lines == {state.get("timeline")}
 

@@ -1,4 +1,4 @@
-"""What is done to the cluster, and how long it takes until everybody is served again."""
+"""The faults of the cluster, and how long it takes until every client is served again."""
 
 import threading
 import time
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from load import WARM
 from processes import wait_until
 
-# How long anything may take: far more than it does.
+# The limit of every wait. It is no promise: it ends a test that would never end.
 LONG = 60
 
-# In grace a read is waited for up to a second, and 50 ms once it was not answered, but a second again
+# In grace a read has a timeout of a second, and of 50 ms once one has timed out, but of a second again
 # once a second (docs/spec/outage.md). A login ends with the first read
-# that is not answered. So this is how long nobody may be let in, the pause of who tries included, and a
+# that times out. So this is how long no login may be admitted, the pause between two included, and a
 # second for a machine that has three databases on it.
 LONGEST_IN_GRACE = 1 + WARM + 1
 
 
 class Outage:
-    """Watches from when on there was no primary, and until when there certainly was none."""
+    """Measures from when on there was no primary, and until when there certainly was none."""
 
     def __init__(self, cluster):
         self.cluster = cluster
@@ -28,7 +28,7 @@ class Outage:
         self.thread = threading.Thread(target=self.watch, daemon=True)
 
     def begins(self, kill):
-        """Has the primary killed."""
+        """Kills the primary."""
         if self.cluster.grace:
             self.cluster.ledger.graces.append((time.monotonic(), None))
         kill()
@@ -56,7 +56,7 @@ class Outage:
 
 
 class SomethingIsWrong(Exception):
-    """The ledger has found something, and there is nothing more to wait for."""
+    """The ledger has found a violation, and the test ends."""
 
 
 class Cluster:
@@ -68,7 +68,7 @@ class Cluster:
         self.grace = grace
 
     def wait_until(self, what, condition):
-        """Waits for a condition, unless something is wrong already."""
+        """Waits for a condition, unless there is a violation already."""
         def condition_or_wrong():
             if self.ledger.wrong:
                 raise SomethingIsWrong
@@ -80,18 +80,18 @@ class Cluster:
         return self.wait_until("a primary", self.database.leader)
 
     def written_again(self, servers=None):
-        """Waits until something is acknowledged on each of the servers that was asked for since."""
+        """Waits until each of the servers has acknowledged a change that was requested since."""
         since = time.monotonic()
         names = {server.name for server in servers or self.servers.all}
 
         def acked():
-            # The pause of a writer is short: what comes a second later was asked for since.
+            # The pause of a writer is short: the later acknowledgements belong to later requests.
             return names <= {name for at, name in self.ledger.acked_at[-500:] if at > since}
 
         self.wait_until(f"changes on {names}", acked)
 
     def revoked_again(self):
-        """Waits until something that was revoked since could be let in by who knows nothing of it."""
+        """Waits until a password that was revoked since has been tried after `max_staleness`."""
         since = time.monotonic()
         self.wait_until("revocations", lambda: any(at > since for at in self.load.checked[-50:]))
 
@@ -120,9 +120,9 @@ def kill_primary(cluster):
 
 
 def pause_primary(cluster):
-    """The primary is halted until there is another one, and wakes up believing that it is still one."""
+    """The primary is stopped until there is another one, and continues as if it still were one."""
     node = cluster.leader()
-    # Connections that are not used while it is halted are used when it wakes up.
+    # Fills the pools with connections to it, which are used when it continues.
     cluster.load.crowd(until=lambda: True)
     node.pause()
     cluster.written_again()
@@ -147,15 +147,15 @@ def kill_server(cluster):
 
 
 def pause_server(cluster):
-    """A server is halted, and wakes up with what it knew."""
+    """A server is stopped, and continues with an old cache."""
     server = cluster.random.choice(cluster.servers.all)
-    records = cluster.load.known_everywhere(4)
+    records = cluster.load.cached_everywhere(4)
     server.pause()
     cluster.load.revoke_behind(server, records, wake=server.go_on)
 
 
 def lose_etcd(cluster):
-    """Nobody can tell who leads, so that the primary becomes a standby, until one can again."""
+    """etcd has no majority, so that the primary becomes a standby, until it has one again."""
     cluster.leader()
     cluster.database.etcd.pause()
     cluster.wait_until("there to be no primary", lambda: not cluster.database.primaries())
@@ -189,7 +189,7 @@ KINDS = {
 
 @dataclass
 class Outcome:
-    """What one fault has cost."""
+    """The cost of one fault."""
 
     kind: str
     took: float
@@ -217,7 +217,7 @@ class Outcome:
 
 
 def suffer(cluster, kind):
-    """Does it, waits until it is over, and tells what it has cost."""
+    """Injects the fault, waits until it is over, and returns its cost."""
     cluster.whole_again()
     counts, begin = dict(cluster.ledger.counts), time.monotonic()
     outage = KINDS[kind](cluster)
@@ -248,8 +248,8 @@ def suffer(cluster, kind):
 
 
 def in_outage(cluster, outage, samples, end):
-    """Checks who was let in while there was no primary, and until all was over; returns how many were after what the servers had
-    heard from it was too old."""
+    """Checks the warm logins while there was no primary, and until the fault was over; returns how many
+    were admitted later than `max_staleness` after its end."""
     ledger = cluster.ledger
     since, total = outage.begin + ledger.max_staleness, 0
     for name, all_of_it in samples.items():
@@ -263,19 +263,19 @@ def in_outage(cluster, outage, samples, end):
             let_in_at = [at for _, at, status, _ in all_of_it if status == 204 and at >= outage.begin]
             gap = longest_gap(outage.begin, let_in_at, end)
             if gap > LONGEST_IN_GRACE:
-                ledger.says(f"{name}: nobody was let in for {gap:.2f} s, and there was grace")
+                ledger.says(f"{name}: no login was admitted for {gap:.2f} s, in spite of grace")
             refused = Counter(who for *_, status, who in all_of_it if status != 204)
             for who, often in sorted(refused.items()):
-                print(f"  {name} did not let {who} in {often} times")
-            # One may share its place with something that was changed just then, once in hundreds of faults.
+                print(f"  {name} did not admit {who} {often} times")
+            # One may share an epoch slot with a record that was changed just then, once in hundreds of faults.
             if len(refused) > 1:
-                ledger.says(f"{name}: {len(refused)} were not let in, and there was grace")
+                ledger.says(f"{name}: {len(refused)} credentials were not admitted, in spite of grace")
             if is_long and not let_in:
-                ledger.says(f"{name}: nobody was let in while there was no primary")
+                ledger.says(f"{name}: no login was admitted while there was no primary")
         elif let_in:
-            ledger.says(f"{name}: {let_in} were let in later than {ledger.max_staleness} s after the primary was gone")
+            ledger.says(f"{name}: {let_in} were admitted later than {ledger.max_staleness} s after the primary was gone")
         elif is_long and not unavailable:
-            ledger.says(f"{name}: nobody was told that it is unavailable")
+            ledger.says(f"{name}: it never responded that it is unavailable")
     return total
 
 

@@ -1,4 +1,4 @@
-"""How long it takes until a credential that was switched off on one node is refused on the others."""
+"""How long it takes until a credential that was disabled on one node is refused on the others."""
 
 import json
 import random
@@ -18,12 +18,12 @@ WRITERS = 12
 
 
 def measure(servers, times, rate):
-    """Switches a credential off so often, while so many other changes are made in a second; returns
-    how long each other node took, and how many changes there really were in a second."""
+    """Disables a credential `times` times, beside `rate` other changes a second; returns the delay of each
+    other node, and the real number of changes a second."""
     first, *others = servers.all
     client = first.client(servers.token)
     name, password = f"revoked-at-{rate}", "secret-that-is-revoked"
-    record = change(client.create(servers.org, servers.bucket, name, "to be switched off")).body["id"]
+    record = change(client.create(servers.org, servers.bucket, name, "to be disabled")).body["id"]
     change(client.ask("POST", f"{PREFIX}/{record}/password", {"password": password}))
     with Writers(servers, rate) as writers, ThreadPoolExecutor(len(others)) as tries:
         clients = [other.client() for other in others]
@@ -31,7 +31,7 @@ def measure(servers, times, rate):
         for _ in range(times):
             for other in clients:
                 until_it_is(other, name, password, 204)
-            # Not in step with the looks of the nodes.
+            # Not in step with the polls of the nodes.
             time.sleep(random.random() / 5)
             refused = [tries.submit(until_it_is, other, name, password, 401) for other in clients]
             at = change(client.ask("PATCH", f"{PREFIX}/{record}", {"status": "inactive"})).received
@@ -47,7 +47,7 @@ def change(answer):
 
 
 def until_it_is(client, name, password, status):
-    """Logs in until the answer is this; returns when it came."""
+    """Logs in until the status is this; returns when it was received."""
     until = time.monotonic() + 30
     while (answer := client.login(name, password)).status != status:
         if time.monotonic() > until:
@@ -111,5 +111,5 @@ def report(servers, times):
     for rate in (0, 1000):
         delays, really = measure(servers, times, rate)
         quantile = [delays[int(len(delays) * share)] * 1e3 for share in (0.5, 0.99)] + [delays[-1] * 1e3]
-        told = " / ".join(f"{one:.0f} ms" for one in quantile)
-        print(f"switched off on A, refused on B and C after {told} (p50 / p99 / most of {len(delays)}) at {really:.0f} changes/s")
+        shown = " / ".join(f"{one:.0f} ms" for one in quantile)
+        print(f"disabled on A, refused on B and C after {shown} (p50 / p99 / most of {len(delays)}) at {really:.0f} changes/s")

@@ -1,9 +1,8 @@
-"""What was asked, what came of it, and whether what is seen later can be true.
+"""The history of every record, and whether a later response is consistent with it.
 
-Each record has one owner in the test, who changes it step by step, so that its history is a list. A
-change that was `acked` has happened, one that was `refused` has not; one that is `unknown` may have,
-but not after a later one that was acknowledged, for that one waited for it; one that is `lingering`
-may happen at any time.
+Each record has one owner in the test, which changes it step by step, so that its history is a list. An
+`acked` change has happened, a `refused` one has not. An `unknown` one may have happened, but not after a
+later acknowledged change, which waited for it. A `lingering` one may happen at any time.
 """
 
 import threading
@@ -11,14 +10,14 @@ import time
 from dataclasses import dataclass, field, replace
 
 
-# Two looks of a node for changes, and time for a machine that has much to do: what was changed so shortly
-# before an outage may not have been heard of by every node.
+# Two polls of a node for changes, and time for a busy machine: a node may not have received a change that
+# was made so shortly before an outage.
 UNHEARD = 0.5
 
 
 @dataclass(frozen=True)
 class State:
-    """What a record is at a moment."""
+    """The state of a record at a moment."""
 
     exists: bool = False
     active: bool = True
@@ -29,7 +28,7 @@ class State:
         return self.exists and self.active and password is not None and self.password == password
 
     def shows(self, record):
-        """Tells whether the record, or none, is what somebody sees of it."""
+        """Whether a read of this state returns the record, or none."""
         if record is None:
             return not self.exists
         status = "active" if self.active else "inactive"
@@ -38,7 +37,7 @@ class State:
 
 @dataclass
 class Change:
-    """What was asked: which members of the state are to be new."""
+    """A requested change: new values of members of the state."""
 
     what: dict
     begin: float
@@ -51,7 +50,7 @@ class Change:
             return {replace(state, exists=False) for state in states}
         if "exists" in self.what:
             return {replace(state, **self.what) for state in states}
-        # What is gone stays gone.
+        # A deleted record stays deleted.
         return {replace(state, **self.what) if state.exists else state for state in states}
 
 
@@ -69,7 +68,7 @@ class Record:
         return change
 
     def possible(self, since, until):
-        """Every state that may be seen at some time between the two."""
+        """Every state that may be read at some time between the two."""
         states, lingering, seen = {State()}, [], set()
         for change in list(self.changes):
             if change.begin > until:
@@ -90,18 +89,18 @@ class Record:
         return seen | states
 
     def passwords(self):
-        """Every password that it was to have."""
+        """Every password that was requested for it."""
         return [change.what["password"] for change in self.changes if "password" in change.what]
 
 
 class Ledger:
-    """All histories, and what was found wrong."""
+    """All histories, and the violations that were found."""
 
     def __init__(self, max_staleness):
         self.max_staleness = max_staleness
         self.records, self.wrong, self.counts = [], [], {}
         self.acked_at, self.races = [], []
-        # Outages in which nodes let in who is known: begin and end, if there is one yet.
+        # Outages with grace: begin, and end if it is over.
         self.graces = []
         self.lock = threading.Lock()
 
@@ -116,12 +115,12 @@ class Ledger:
             self.counts[what] = self.counts.get(what, 0) + number
 
     def says(self, what):
-        """Notes something that must not be."""
+        """Records a violation."""
         with self.lock:
             self.wrong.append(what)
 
     def ends(self, change, answer, server):
-        """Notes what came of a change, and returns that."""
+        """Records the outcome of a change, and returns it."""
         change.end, change.outcome = answer.received, answer.outcome
         self.count(f"changes {answer.outcome}")
         if answer.outcome == "acked":
@@ -130,14 +129,14 @@ class Ledger:
         return answer.outcome
 
     def login(self, record, password, answer, server):
-        """Checks the answer to a login. Whoever is let in may be so on what was true a while ago;
-        who is refused is so for what is true now."""
+        """Checks the response to a login. A login may be admitted by a state of up to `max_staleness` ago;
+        it may be refused only by the present one."""
         if answer.status == 204:
             self.count("logins let in")
             states = record.possible(answer.sent - self.max_staleness, answer.received)
             right = any(state.lets_in(password) for state in states)
             if not right and self.may_be_unheard(record, password, answer):
-                self.count("logins let in by what was changed just before an outage")
+                self.count("logins admitted by a password that was changed just before an outage")
                 right = True
         elif answer.status == 401:
             self.count("logins refused")
@@ -153,8 +152,8 @@ class Ledger:
             )
 
     def may_be_unheard(self, record, password, answer):
-        """Tells whether the answer is one in grace, and the password was right so shortly before the outage
-        that the node may not know that it no longer is."""
+        """Whether the login was in grace, and the password was changed so shortly before the outage that the
+        node may not have received the event."""
         for begin, end in self.graces:
             if answer.received >= begin and (end is None or answer.sent <= end + self.max_staleness):
                 states = record.possible(begin - UNHEARD, begin)
@@ -163,7 +162,7 @@ class Ledger:
         return False
 
     def seen(self, record, shown, answer, server):
-        """Checks what a read has shown."""
+        """Checks the result of a read."""
         self.count("reads checked")
         states = record.possible(answer.sent, answer.received)
         if not any(state.shows(shown) for state in states):
@@ -173,28 +172,28 @@ class Ledger:
             )
 
     def race(self, name, attempts, found):
-        """Checks a name that several wanted at once: `attempts` are (description, answer) each, and
-        `found` are the records that were seen under it, while nobody changes any."""
+        """Checks a name that several nodes created at once: `attempts` are (description, answer) each, and
+        `found` are the records with that name, which are not changed meanwhile."""
         self.count("names raced for")
         winners = [one for one, answer in attempts if answer.outcome == "acked"]
         maybe = [one for one, answer in attempts if answer.outcome in ("unknown", "lingering")]
         shown = [record["description"] for record in found]
         taken = any(answer.status == 422 for _, answer in attempts)
-        told = [(one, answer.outcome, answer.status) for one, answer in attempts]
+        outcomes = [(one, answer.outcome, answer.status) for one, answer in attempts]
         if len(winners) > 1:
-            self.says(f"{name} has several winners: {told}")
+            self.says(f"{name} has several winners: {outcomes}")
         elif winners and shown != winners:
-            self.says(f"{name} is not the winner's: {told}, and there is {shown}")
+            self.says(f"{name} is not the winner's: {outcomes}, and there is {shown}")
         elif len(shown) > 1 or any(one not in maybe for one in shown if not winners):
-            self.says(f"{name} is nobody's who may have it: {told}, and there is {shown}")
+            self.says(f"{name} has an owner that cannot have won: {outcomes}, and there is {shown}")
         elif taken and not winners and not maybe:
-            self.says(f"{name} is taken, and nobody has it: {told}")
+            self.says(f"{name} is taken, and has no owner: {outcomes}")
 
 
 def story(record):
-    """The last changes of a record, for people."""
-    told = []
+    """The last changes of a record, as text."""
+    lines = []
     for change in record.changes[-6:]:
         end = "..." if change.end is None else f"{change.end:.3f}"
-        told.append(f"{change.what} {change.begin:.3f}..{end} {change.outcome}")
-    return "; ".join(told)
+        lines.append(f"{change.what} {change.begin:.3f}..{end} {change.outcome}")
+    return "; ".join(lines)

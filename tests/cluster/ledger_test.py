@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Histories that were made up: what must not be is found, and what may be is not complained of."""
+"""Invented histories: the ledger finds each violation, and reports nothing else."""
 
 import unittest
 
@@ -26,7 +26,7 @@ def shown(description, status="active"):
 
 
 class Answers(unittest.TestCase):
-    def test_what_is_known_of_a_change(self):
+    def test_outcomes_of_changes(self):
         self.assertEqual(answer(204, 0).outcome, "acked")
         self.assertEqual(answer(422, 0).outcome, "refused")
         self.assertEqual(answer(503, 0).outcome, "refused")
@@ -51,7 +51,7 @@ class Logins(Case):
     def login(self, record, password, status, sent, received=None):
         self.ledger.login(record, password, answer(status, sent, received), "A")
 
-    def test_in_grace_an_old_password_is_let_in_if_it_was_changed_just_before(self):
+    def test_in_grace_an_old_password_is_admitted_if_it_was_changed_just_before(self):
         for acked, graces in ((11.8, [(12, None)]), (11.8, [(12, 20)])):
             self.ledger.graces = graces
             changed = record(({"password": "new"}, 11, acked, "acked"))
@@ -64,7 +64,7 @@ class Logins(Case):
             self.login(changed, "old", 204, 19)
             self.finds(graces)
 
-    def test_an_old_password_is_let_in_for_two_seconds_and_no_longer(self):
+    def test_an_old_password_is_admitted_for_two_seconds_and_no_longer(self):
         for what in ({"password": "new"}, {"active": False}, {"exists": False}):
             changed = record((what, 10, 11, "acked"))
             self.login(changed, "old", 204, 12.9)
@@ -72,7 +72,7 @@ class Logins(Case):
             self.login(changed, "old", 204, 13.1)
             self.finds(what)
 
-    def test_what_was_acknowledged_is_not_lost(self):
+    def test_an_acknowledged_change_is_not_lost(self):
         changed = record(({"password": "new"}, 10, 11, "acked"))
         self.login(changed, "new", 401, 10.5)
         self.finds_nothing()
@@ -81,7 +81,7 @@ class Logins(Case):
         self.login(record(), "old", 401, 20)
         self.finds()
 
-    def test_what_was_refused_has_not_happened(self):
+    def test_a_refused_change_has_not_happened(self):
         refused = record(({"password": "new"}, 10, 11, "refused"))
         self.login(refused, "old", 204, 20)
         self.login(refused, "new", 401, 20)
@@ -91,7 +91,7 @@ class Logins(Case):
         self.login(refused, "old", 401, 20)
         self.finds()
 
-    def test_nobody_knows_what_is_unknown_until_a_later_change(self):
+    def test_an_unknown_change_is_settled_by_a_later_one(self):
         unknown = record(({"password": "maybe"}, 10, 11, "unknown"))
         for password, status in (("old", 204), ("old", 401), ("maybe", 204), ("maybe", 401)):
             self.login(unknown, password, status, 20)
@@ -101,7 +101,7 @@ class Logins(Case):
             self.login(unknown, password, 204, 33.5)
             self.finds(password)
 
-    def test_what_lingers_may_happen_later_too(self):
+    def test_a_lingering_change_may_happen_later(self):
         lingering = record(
             ({"password": "late"}, 10, 11, "lingering"), ({"password": "new"}, 30, 31, "acked")
         )
@@ -110,7 +110,7 @@ class Logins(Case):
         self.login(lingering, "old", 204, 40)
         self.finds()
 
-    def test_who_is_asked_while_it_changes_may_say_both(self):
+    def test_a_login_during_a_change_may_have_either_result(self):
         changing = record(({"password": "new"}, 10, None, None))
         for password in ("old", "new"):
             for status in (204, 401):
@@ -136,11 +136,11 @@ class Reads(Case):
         self.seen(changed, None, 11.1)
         self.finds()
 
-    def test_what_was_refused_is_not_shown(self):
+    def test_a_refused_change_is_not_visible(self):
         self.seen(record(({"description": "second"}, 10, 11, "refused")), shown("second"), 10.5)
         self.finds()
 
-    def test_what_was_deleted_does_not_come_back(self):
+    def test_a_deleted_record_does_not_come_back(self):
         deleted = record(({"exists": False}, 10, 11, "acked"))
         self.seen(deleted, None, 12)
         self.finds_nothing()
@@ -171,7 +171,7 @@ class Races(Case):
             self.race(attempts, found)
             self.finds(attempts, found)
 
-    def test_it_may_be_unknown_who(self):
+    def test_the_winner_may_be_unknown(self):
         taken = answer(422, 0)
         for found in ([], ["a"]):
             self.race([("a", MAYBE), ("b", taken), ("c", answer(503, 0))], found)

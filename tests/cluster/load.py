@@ -1,5 +1,4 @@
-"""Clients of all nodes: owners of credentials, writers, those who log in, and those who try what was
-revoked."""
+"""Clients of all nodes: owners of credentials, writers, logins, and tries of revoked passwords."""
 
 import heapq
 import itertools
@@ -22,7 +21,7 @@ OWNER, WRITER, WARM, AGAIN = 0.5, 0.02, 0.025, 0.1
 
 
 class Load:
-    """All of them, each with a thread."""
+    """All clients, each with a thread."""
 
     def __init__(self, servers, ledger, seed):
         self.servers, self.ledger = servers, ledger
@@ -38,7 +37,7 @@ class Load:
             if self.set(record, self.clients(), password=True) is None:
                 raise AssertionError(f"cannot set a password: {ledger.wrong}")
             self.login_everywhere(record, self.clients())
-        # The nodes hear of these changes, too, after which they read once more.
+        # The nodes receive these changes as events, and revalidate their entries.
         time.sleep(0.5)
 
     def start(self):
@@ -47,7 +46,7 @@ class Load:
         for server in self.servers.all:
             self.begin(self.write, server, random.Random(self.random.random()))
             self.begin(self.login_warm, server)
-            self.begin(self.login_anybody, server, random.Random(self.random.random()))
+            self.begin(self.login_any, server, random.Random(self.random.random()))
             for _ in range(WATCHERS):
                 self.begin(self.watch, server, random.Random(self.random.random()))
 
@@ -64,7 +63,7 @@ class Load:
         thread.start()
 
     def end(self):
-        """Has everybody finish what they are at, and then looks at what is still to be looked at."""
+        """Lets every client finish, the checks that are still due included."""
         self.ending.set()
         for thread in self.threads:
             thread.join()
@@ -77,7 +76,7 @@ class Load:
     # Changes.
 
     def new_record(self, name):
-        """A record of our own, on a database that is whole."""
+        """A new record, on a database that is whole."""
         [(server, client), *_] = self.clients()
         record = self.ledger.record(name)
         change = record.begins(exists=True, description="new")
@@ -88,8 +87,8 @@ class Load:
         return record
 
     def set(self, record, clients, **what):
-        """Changes a record, on any node, until that is acknowledged. Returns the answer, or `None` if
-        the test ends or the outcome may never be known."""
+        """Changes a record, on any node, until that is acknowledged. Returns the response, or `None` if
+        the test ends or the outcome stays unknown."""
         doubtful = False
         while not self.ending.is_set():
             server, client = self.random.choice(clients)
@@ -98,7 +97,7 @@ class Load:
             change = record.begins(**what)
             answer = self.request(client, record.id, what)
             if answer.status == 404 and what == {"exists": False} and doubtful:
-                # It was this one of us who has deleted it.
+                # An earlier try of this client has deleted it.
                 answer.status = 204
             outcome = self.ledger.ends(change, answer, server)
             if outcome == "acked":
@@ -124,7 +123,7 @@ class Load:
         return client.ask("PATCH", path, what)
 
     def race(self, clients, racers):
-        """Has all nodes create the same name at once; returns the winner's record, if there is one."""
+        """Creates the same name on all nodes at once; returns the winner's record, if there is one."""
         name = f"name-{next(self.names)}"
         begin = time.monotonic()
 
@@ -154,25 +153,25 @@ class Load:
         record = Record(name, found.body["id"])
         change = record.begins(exists=True, description=found.body["description"])
         change.begin = begin
-        # Those who may still be creating it have lost: the name is taken.
+        # Requests that are still running have lost: the name is taken.
         change.end, change.outcome = found.received, "acked"
         with self.ledger.lock:
             self.ledger.records.append(record)
         return record
 
-    def known_everywhere(self, number):
-        """New credentials of our own, which every node has in memory."""
+    def cached_everywhere(self, number):
+        """New credentials, which every node has in its cache."""
         clients, records = self.clients(), []
         for _ in range(number):
-            record = self.new_record(f"known-{next(self.names)}")
+            record = self.new_record(f"cached-{next(self.names)}")
             self.set(record, clients, password=True)
             self.login_everywhere(record, clients)
             records.append(record)
         return records
 
     def revoke_behind(self, server, records, wake):
-        """Switches credentials off while one node is halted, and asks that one as soon as it must not
-        let them in any more, so that these are the first requests that it sees when it wakes up."""
+        """Disables credentials while one node is stopped, and sends it logins as soon as it must refuse them,
+        so that these are the first requests that it handles when it continues."""
         others = [one for one in self.clients() if one[0] != server.name]
         for record in records:
             self.set(record, others, active=False)
@@ -182,10 +181,10 @@ class Load:
             password = record.passwords()[-1]
             answer = server.client().login(record.name, password)
             self.ledger.login(record, password, answer, server.name)
-            self.ledger.count("logins while halted")
+            self.ledger.count("logins at a stopped node")
 
-        with ThreadPoolExecutor(len(records)) as asking:
-            answers = [asking.submit(login, record) for record in records]
+        with ThreadPoolExecutor(len(records)) as logins:
+            answers = [logins.submit(login, record) for record in records]
             time.sleep(AGAIN)
             wake()
             for answer in answers:
@@ -194,7 +193,7 @@ class Load:
     # Threads.
 
     def own(self, random):
-        """Creates credentials, changes their passwords, switches them off and on, deletes them."""
+        """Creates credentials, changes their passwords, disables and enables them, deletes them."""
         clients, owned, asleep = self.clients(), [], {}
         with ThreadPoolExecutor(len(clients)) as racers:
             while not self.ending.wait(OWNER):
@@ -207,7 +206,7 @@ class Load:
                 record = random.choice(owned)
                 password = record.passwords()[-1]
                 if record in asleep:
-                    # Not before everybody who looks has seen it.
+                    # Not before the watchers of every node have tried it.
                     if time.monotonic() > asleep[record] + 2 * self.ledger.max_staleness:
                         del asleep[record]
                         if not self.set(record, clients, active=True):
@@ -227,7 +226,7 @@ class Load:
                     self.login_everywhere(record, clients)
 
     def login_everywhere(self, record, clients):
-        """So that every node has it in memory."""
+        """Logs in on every node, so that each has it in its cache."""
         for server, client in clients:
             password = record.passwords()[-1]
             self.ledger.login(record, password, client.login(record.name, password), server)
@@ -271,7 +270,7 @@ class Load:
             list(readers.map(read, crowd, [random.Random(self.random.random()) for _ in crowd]))
 
     def login_warm(self, server):
-        """Logs in with passwords that are never changed, and notes how that went."""
+        """Logs in with passwords that are never changed, and records the results."""
         client = server.client()
         for record in itertools.cycle(self.warm):
             if self.ending.wait(WARM):
@@ -281,8 +280,8 @@ class Load:
             self.ledger.login(record, password, answer, server.name)
             self.samples[server.name].append((answer.sent, answer.received, answer.status, record.name))
 
-    def login_anybody(self, server, random):
-        """Logs in with whatever password there is or was."""
+    def login_any(self, server, random):
+        """Logs in with any present or former password."""
         client = server.client()
         while not self.ending.wait(OWNER):
             records = [record for record in self.ledger.records[-50:] if record.passwords()]
@@ -292,8 +291,8 @@ class Load:
                 self.ledger.login(record, password, client.login(record.name, password), server.name)
 
     def watch(self, server, random):
-        """Tries passwords that were revoked: at once and until they are refused, when they must be,
-        and some of them later."""
+        """Tries revoked passwords: at once and until they are refused, when they must be, and some of them
+        later."""
         client, watches = server.client(), self.watches[server.name]
         while (next_one := watches.take(self.ending)) is not None:
             record, password, revoked_at, round = next_one
@@ -314,7 +313,7 @@ class Load:
 
 
 class Watches:
-    """What is to be tried when, on one node."""
+    """The passwords to try, by time, on one node."""
 
     def __init__(self):
         self.heap, self.number = [], itertools.count()
@@ -326,7 +325,7 @@ class Watches:
             self.changed.notify()
 
     def take(self, ending):
-        """What is due; `None` when the test ends and nothing is left that must be looked at."""
+        """The next one that is due; `None` when the test ends and none is left."""
         with self.changed:
             while True:
                 pause = self.heap[0][0] - time.monotonic() if self.heap else 0.2

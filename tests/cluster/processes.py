@@ -1,4 +1,4 @@
-"""Processes that are gone at the end, whatever happens, and ports that nobody else takes."""
+"""Processes that end with the script, however it ends, and ports that no other process takes."""
 
 import ctypes
 import os
@@ -17,7 +17,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 class TakesTooLong(Exception):
-    """A condition that was waited for did not come true."""
+    """A condition did not come true in time."""
 
 
 def wait_until(what, condition, seconds, pause=0.05):
@@ -35,11 +35,11 @@ def wait_until(what, condition, seconds, pause=0.05):
 def under_guard(work):
     """Does the work in a child, with a directory of its own; ends with the child's status.
 
-    PostgreSQL makes itself independent of who has started it, and the work may be killed. So this
-    process adopts whatever loses its parent, and kills every descendant once the work is over.
+    PostgreSQL detaches itself from its parent, and the work may be killed. So this process adopts
+    orphans, and kills every descendant once the work is over.
     """
     directory = pathlib.Path(tempfile.mkdtemp(prefix="portcullis-cluster-"))
-    # PostgreSQL's user goes through it, where this one is root.
+    # PostgreSQL's user needs to traverse it if this one is root.
     directory.chmod(0o711)
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -95,7 +95,7 @@ def kill_descendants():
 
 
 def descendants(ancestor):
-    """The pids of all that a process has started, directly or not, as far as it is their ancestor."""
+    """The pids of all descendants of a process."""
     children = {}
     for entry in pathlib.Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -121,7 +121,7 @@ def send(pid, number):
 
 
 def as_postgres(directory):
-    """What to put before a command that must not be run as root, and gives the directory away."""
+    """The prefix of a command that must not run as root; makes that user the owner of the directory."""
     if os.geteuid() != 0:
         return []
     user = pwd.getpwnam("postgres")
@@ -140,8 +140,8 @@ def start(command, log, **options):
 
 
 class Ports:
-    """Free ports on the loopback address, below those from which connections are made: a node that
-    is away must find its port free when it comes back."""
+    """Free ports on the loopback address, below the range of outgoing connections: a node that is down
+    must find its port free when it comes back."""
 
     def __init__(self):
         self.next = random.SystemRandom().randrange(12_000, 30_000)

@@ -7,15 +7,15 @@ import subprocess
 from client import Client
 from processes import start, wait_until
 
-# What a node believes at the most that it has not heard anew.
+# The server's `max_staleness`: how long a node uses its cache without an event from the feed.
 MAX_STALENESS = 2.0
 
-# How many connections a node has to the database.
+# How many connections to the database a node has.
 POOL_SIZE = 8
 
 
 class Server:
-    """A node, which has the same port again when it is started again."""
+    """A node, which keeps its port when it is restarted."""
 
     def __init__(self, name, directory, port, command):
         self.name, self.port, self.command = name, port, command
@@ -44,7 +44,7 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
 
     def stop(self):
-        """In good order, which must be quick and clean."""
+        """Stops in good order, which must be quick and clean."""
         self.process.terminate()
         status = self.process.wait(30)
         if status != 0:
@@ -52,7 +52,7 @@ class Server:
 
 
 class Servers:
-    """The three of them, on a store that was just set up."""
+    """The three of them, on a new store."""
 
     def __init__(self, binary, directory, ports, database, address, more):
         self.store = database.url(f"&{address}&pool_size={POOL_SIZE}")
@@ -68,7 +68,7 @@ class Servers:
         for name in "ABC":
             port = ports.take()
             command = [binary, "serve", "--store", self.store, "--listen", f"127.0.0.1:{port}"]
-            # Old passwords are presented all the time.
+            # Old passwords are presented all the time, which the throttle would slow down.
             command += ["--throttle", "off", *more]
             self.all.append(Server(name, directory, port, command))
         for server in self.all:

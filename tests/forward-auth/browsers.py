@@ -1,4 +1,4 @@
-"""What a browser is told for a page of another origin, through a real reverse proxy.
+"""CORS responses for a page of another origin, through a real reverse proxy.
 
     python3 tests/forward-auth/browsers.py target/debug/portcullis nginx
     python3 tests/forward-auth/browsers.py target/debug/portcullis caddy
@@ -41,7 +41,7 @@ class EchoesOrigin(Database):
 
 
 def check(client, expected, origin, headers=(), method="POST", path="/write?db=default"):
-    """Sends it as a page of the origin; returns what the answer allows."""
+    """Sends it as a page of the origin; returns the methods and headers that the response allows."""
     client.checks += 1
     EchoesOrigin.seen.clear()
     response = client.send(path, [("Origin", origin), *headers], method=method, body=b"cpu value=1\n" if method == "POST" else b"")
@@ -69,12 +69,12 @@ def main(binary, kind):
                 methods, headers = check(client, 204, ALLOWED, asked, "OPTIONS", path)
                 if methods != "GET, POST" or "Authorization" not in headers:
                     raise AssertionError(f"{methods}, {headers}")
-                # Others are asked for credentials like every request, and with them there is nothing
-                # that OPTIONS may do.
+                # Other origins need credentials like every request, and even with them OPTIONS is not
+                # allowed.
                 check(client, 401, OTHER, asked, "OPTIONS", path)
             check(client, 403, OTHER, [*asked, basic("grafana")], "OPTIONS")
 
-            # The page can read the answer, also a refusal.
+            # The page can read the response, even a refusal.
             for origin in (ALLOWED, OTHER):
                 for expected, credentials in [(204, [basic("telegraf")]), (403, [basic("grafana")]), (401, [])]:
                     if check(client, expected, origin, credentials) != (None, None):

@@ -22,13 +22,13 @@ ROOT = pathlib.Path(__file__).parents[2]
 CLIENTS, PORTCULLIS, DATABASE = "127.0.0.1:8086", "127.0.0.1:8087", "127.0.0.1:8186"
 SECRET = "s3cret-enough"
 
-# How long the proxies wait for an answer of Portcullis.
+# How long the proxies wait for a response of Portcullis.
 PATIENCE = "15s"
 POINTS = b"cpu value=1\n"
 
 
 class Database(http.server.BaseHTTPRequestHandler):
-    """Takes everything, and remembers it."""
+    """Accepts and records every request."""
 
     protocol_version = "HTTP/1.1"
     seen = []
@@ -47,7 +47,7 @@ class Database(http.server.BaseHTTPRequestHandler):
 
 
 class Stub(http.server.ThreadingHTTPServer):
-    """Ends without a word, whatever connections there are."""
+    """Ends silently, even with open connections."""
 
     daemon_threads, block_on_close = True, False
 
@@ -58,7 +58,7 @@ class Stub(http.server.ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def listening(handler, port=0):
-    """A server that answers so; gives its address."""
+    """A server with the handler; yields its address."""
     server = Stub(("127.0.0.1", port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -84,7 +84,7 @@ def configured(name, addresses, directory, patience):
         addresses = {**addresses, "/var/log/nginx": str(directory)}
     for documented, here in {**addresses, PATIENCE: patience}.items():
         if documented not in text:
-            raise AssertionError(f"{name} does not say {documented}")
+            raise AssertionError(f"{name} does not contain {documented}")
         text = text.replace(documented, here)
     return text
 
@@ -144,7 +144,7 @@ class Client:
         return response
 
     def check(self, expected, path, headers=(), **other):
-        """Sends it, and asserts what came back; returns what the database got of it."""
+        """Sends it, and checks the response; returns the headers that the database received."""
         self.checks += 1
         Database.seen.clear()
         response = self.send(path, headers, **other)
@@ -165,7 +165,7 @@ class Client:
 
 
 def administer(binary, server):
-    """Buckets `default` and `events`; who may write what. Returns the ids of `telegraf`."""
+    """Creates the bucket `events` and the credentials. Returns the ids of `telegraf`."""
 
     def run(*arguments):
         command = [binary, *arguments, "--json", "--store", server.store]

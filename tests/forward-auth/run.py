@@ -1,4 +1,4 @@
-"""A real reverse proxy in front of a stub of a database, with `portcullis` deciding who may write.
+"""A real reverse proxy in front of a stub of a database, with `portcullis` deciding on each write.
 
     python3 tests/forward-auth/run.py target/debug/portcullis nginx
     python3 tests/forward-auth/run.py target/debug/portcullis caddy
@@ -29,7 +29,7 @@ from proxies import (  # noqa: E402
 from server import running  # noqa: E402
 
 
-def let_through(client, server, telegraf):
+def allowed(client, server, telegraf):
     token = ("Authorization", f"Token {server.token}")
     known = basic("telegraf")
 
@@ -37,7 +37,7 @@ def let_through(client, server, telegraf):
         names = ["Authorization", "Org", "User", "Username"]
         return [headers.get_all(f"X-Portcullis-{name}") for name in names]
 
-    # Who may write: Basic, `u` and `p`, tokens.
+    # Credentials that may write: Basic, `u` and `p`, tokens.
     for path, headers in [
         ("/write?db=default", [known]),
         ("/write?db=default&precision=s&rp=autogen", [known]),
@@ -76,21 +76,21 @@ def let_through(client, server, telegraf):
     if got[3] not in (None, [""]):
         raise AssertionError(f"the database got {got}")
 
-    # Everybody may ask whether it is there.
+    # A ping needs no credentials.
     got = identity(client.check(200, "/ping", forged, method="GET"))
     if any(value for value in got):
         raise AssertionError(f"the database got {got}")
 
 
-def turned_away(client, server):
+def refused(client, server):
     known, reader = basic("telegraf"), basic("grafana")
     token = ("Authorization", f"Token {server.token}")
     good = "/write?db=default"
     for expected, path, headers in [
-        # Nobody.
+        # No credentials, or wrong ones.
         (401, good, []),
         (401, good, [basic("telegraf", "wrong-password")]),
-        (401, good, [basic("nobody")]),
+        (401, good, [basic("unknown")]),
         (401, good, [("Authorization", "Token nonsense")]),
         (401, good, [("Authorization", "Bearer nonsense")]),
         (401, good, [("Authorization", f"Digest {server.token}")]),
@@ -98,7 +98,7 @@ def turned_away(client, server):
         (401, f"{good}&u=telegraf&p={SECRET}&p={SECRET}", []),
         (401, f"{good}&u=telegraf&u=grafana&p={SECRET}", []),
         (401, f"{good};u=telegraf&p={SECRET}", [known]),
-        # Somebody who may not.
+        # Credentials without the permission.
         (403, good, [reader]),
         (403, "/write?db=events", [known]),
         (403, "/write?db=nowhere", [token]),
@@ -107,11 +107,11 @@ def turned_away(client, server):
         (403, "/write?db=default&db=default", [known]),
         (403, "/write?db=events&db=default", [known]),
         (403, "/write?db=default&%64b=events", [known]),
-        # The proxy says what is asked, the client does not.
+        # The proxy chooses the check, not the client.
         (403, "/query?check=none", [known]),
         (403, "/write?db=events&check=none", [known]),
         (403, "/write?db=default&permission=read:orgs", [token]),
-        # No URL says what these do.
+        # The URL does not determine what these do.
         (403, "/query?db=default&q=SELECT", [known]),
         (403, "/query?db=default&q=SELECT", [token]),
         (403, "/api/v2/write?bucket=events", [known]),
@@ -128,14 +128,14 @@ def turned_away(client, server):
         (403, "/write%2F..%2Fquery?db=default", [known]),
     ]:
         client.check(expected, path, headers)
-        # What a client says of its own request decides nothing.
+        # Headers of the client about its own request decide nothing.
         spoofed = [("X-Original-URI", good), ("X-Forwarded-Uri", good), ("X-Original-URL", good),
                    ("x-original-uri", f"{good}&u=telegraf&p={SECRET}"), ("X_Original_URI", good),
                    ("X-Portcullis-Authorization", "0" * 16)]
         client.check(expected, path, [*headers, *spoofed])
     client.check(204, good, [known, ("X-Original-URI", "/query")])
 
-    # What is asked about cannot be asked for directly.
+    # A client cannot request a decision directly.
     for path in ["/forward-auth?check=none", "/forward-auth"]:
         status = client.send(path, [known]).status
         if status < 400:
@@ -156,10 +156,10 @@ def main(binary, kind):
             }
             stack.enter_context(proxy(kind, addresses, directory))
             client = Client(addresses[CLIENTS])
-            let_through(client, server, telegraf)
-            turned_away(client, server)
+            allowed(client, server, telegraf)
+            refused(client, server)
 
-            # The address is the client's, whatever it claims.
+            # The logged address is the client's, whatever it claims.
             headers = [basic("telegraf", "wrong-password"), ("X-Forwarded-For", "6.6.6.6")]
             client.check(401, "/write?db=default", headers)
             log = server.log.read_text()
@@ -168,18 +168,18 @@ def main(binary, kind):
             if SECRET in log or server.token in log:
                 raise AssertionError("a secret is in the log of portcullis")
 
-        # Nobody who decides: nobody gets through.
+        # While Portcullis is down, no request goes through.
         client.checks += 1
         Database.seen.clear()
         path = f"/write?db=default&u=telegraf&p={SECRET}"
         status = client.send(path, [basic("telegraf")]).status
         if status < 500 or Database.seen:
             raise AssertionError(f"{status}, {len(Database.seen)} requests")
-        # What Portcullis has said stands in nginx's log, since the client is told no detail. The line is
-        # written once the rest of the body was read.
+        # Portcullis' status stands in nginx's log, since the client gets no detail. nginx writes the line
+        # once it has read the rest of the body.
         if kind == "nginx":
             log, until = directory / "database.log", time.monotonic() + 10
-            while any(f"portcullis={told}" not in log.read_text() for told in ("204", "401", "403", "502", "-")):
+            while any(f"portcullis={status}" not in log.read_text() for status in ("204", "401", "403", "502", "-")):
                 if time.monotonic() > until:
                     raise AssertionError(f"not all of it is in the log: {log.read_text()[-2000:]}")
                 time.sleep(0.01)

@@ -1,10 +1,10 @@
-"""What clients get of each answer that Portcullis can give, through a real reverse proxy.
+"""The client's response for each status of Portcullis, through a real reverse proxy.
 
     python3 tests/forward-auth/statuses.py nginx
     python3 tests/forward-auth/statuses.py caddy
 
-A stub stands in the place of Portcullis, so that each status comes when it is wanted, also those
-that Portcullis never gives. Nothing but 2xx may let a request through.
+A stub stands in for Portcullis, so that the test chooses each status, even those that Portcullis never
+sends. Only 2xx may let a request through.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ SENTENCE = "a sentence for people"
 
 
 class Decider(http.server.BaseHTTPRequestHandler):
-    """Answers as it was told to, in the place of Portcullis."""
+    """Responds with the chosen status, in the place of Portcullis."""
 
     protocol_version = "HTTP/1.1"
     status, headers_of_answer = 204, {}
 
     def do_GET(self):
         if self.status is None:
-            # It is frozen: until the proxy has enough of it there is no answer.
+            # It hangs: there is no response until the proxy's timeout.
             self.rfile.read(1)
             return
         error = {"code": "a code", "message": SENTENCE, "error": SENTENCE}
@@ -47,12 +47,12 @@ class Decider(http.server.BaseHTTPRequestHandler):
         pass
 
 
-# This one takes the seconds of Retry-After for milliseconds.
+# This client reads the seconds of Retry-After as milliseconds.
 JAVASCRIPT = ("User-Agent", "influxdb-client-js/1.35.0")
 
 
 def check(client, status, expected, headers=(), retry_after=None, challenge=None):
-    """Has Portcullis answer so, and looks at what the client gets."""
+    """Has Portcullis respond so, and checks the client's response."""
     Decider.status, Decider.headers_of_answer = status, dict(headers)
     response = refused(client, expected, retry_after)
     if response.headers["WWW-Authenticate"] != challenge:
@@ -60,7 +60,7 @@ def check(client, status, expected, headers=(), retry_after=None, challenge=None
 
 
 def refused(client, expected, retry_after, **other):
-    """Sends a request that must not come through; its body must be what clients understand."""
+    """Sends a request that must not go through; the body must be the JSON that clients understand."""
     response = refused_once(client, expected, **other)
     if response.headers["Retry-After"] != retry_after:
         raise AssertionError(f"{response.status}: {response.getheaders()}, and not {retry_after}")
@@ -93,14 +93,14 @@ def statuses(kind, client):
     Decider.status, Decider.headers_of_answer = 204, IDS
     client.check(204, "/write?db=default")
 
-    # What is refused for good.
+    # Final refusals.
     check(client, 401, 401, {"WWW-Authenticate": CHALLENGE}, challenge=CHALLENGE)
     check(client, 403, 403, IDS)
-    # What may pass: the client is told when to come again.
+    # Temporary failures: the client gets Retry-After.
     check(client, 429, 429, {"Retry-After": "7"}, retry_after="7")
     check(client, 503, 503, {"Retry-After": "11"}, retry_after="11")
     check(client, 503, 503, {"Retry-After": "11", **IDS}, retry_after="11")
-    # What Portcullis never answers. nginx makes one answer of all of it.
+    # Statuses that Portcullis never sends. nginx turns all of them into one.
     for status in (400, 404, 500, 502):
         expected, retry_after = (503, "5") if kind == "nginx" else (status, None)
         check(client, status, expected, retry_after=retry_after)
@@ -126,13 +126,13 @@ def main(kind):
         refused(client, 503, "5")
         stack.enter_context(listening(Database, ports[DATABASE]))
 
-        # It takes connections, and answers nothing.
+        # It accepts connections, and never responds.
         Decider.status = None
         refused(client, 503, "5")
         statuses(kind, client)
 
         if kind == "nginx":
-            # Bodies have a bound, and the client is told of it.
+            # Bodies have a bound, and the client gets 413.
             Decider.status, Decider.headers_of_answer = 204, IDS
             client.check(204, "/write?db=default", body=b"x" * (25 << 20))
             refused(client, 413, None, body=b"x" * ((25 << 20) + 1))

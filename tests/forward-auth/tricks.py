@@ -1,11 +1,11 @@
-"""Each trick with headers that is known, through a real reverse proxy.
+"""Each documented trick with headers and targets, through a real reverse proxy.
 
     python3 tests/forward-auth/tricks.py target/debug/portcullis nginx
     python3 tests/forward-auth/tricks.py target/debug/portcullis caddy
 
-For each: what the client is told, what Portcullis was asked and what the database received. Whatever
-is done, the database gets exactly the request that Portcullis was asked about, and the identity that
-Portcullis has told, once.
+Each checks the client's status, the request to Portcullis, and the request to the database. In every
+case the database gets exactly the request that Portcullis has decided, and the identity from Portcullis,
+once.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ def chunked(body, *trailers):
 def tricks(token):
     """Pairs of statuses, one of which it must be, and the bytes."""
     names = ", ".join(IDENTITY)
-    # Fields that a client has named as belonging to the connection.
+    # Fields that a client declares as hop-by-hop.
     for value in [f"close, {names}", names, names.lower(), "X-Portcullis-Username", "Authorization",
                   "X-Original-URI", "X-Forwarded-For", "Content-Type", "Content-Length", "Host",
                   "close, X-Original-URI, X-Forwarded-For, X-Forwarded-Uri, Cookie"]:
@@ -67,13 +67,13 @@ def tricks(token):
     yield [403], request(KNOWN, f"Connection: {names}", target=OTHER)
     yield [401], request(f"Connection: {names}, Authorization")
 
-    # Who it is, in the client's own words.
+    # Forged identities.
     for name in IDENTITY:
         for forged in [name, name.lower(), name.upper(), name.replace("-", "_"),
                        name.replace("-", "_", 1), name.replace("s-", "s_")]:
             yield [204], request(KNOWN, f"{forged}: root")
             yield [204], request(f"{forged}: root", f"{forged}: admin", KNOWN, f"{forged}:")
-        # Those that servers must not take: refused, or without them.
+        # Invalid fields: refused, or dropped.
         for forged in [f"{name} : root", f"{name}\t: root", f"X: y\r\n {name}: root", f"{name}: a\0b",
                        f"{name}\0: root", f"X: y\n{name}: root", f"X: y\r{name}: root"]:
             yield [204, 400], request(KNOWN, forged)
@@ -82,7 +82,7 @@ def tricks(token):
     yield [403], request(KNOWN, *forged, target=OTHER)
     yield [401], request(basic("telegraf", "wrong-password")[1].join(["Authorization: ", ""]), *forged)
 
-    # What the request is, in the client's own words.
+    # Forged targets and methods.
     for name in ["X-Original-URI", "x-original-uri", "X_Original_URI", "X-Original_URI", "X-Original-URL",
                  "X-Forwarded-Uri", "X-Forwarded-URI", "X-Rewrite-URL", "X-Original-Uri", "X-Accel-Redirect"]:
         yield [204], request(KNOWN, f"{name}: {OTHER}")
@@ -92,7 +92,7 @@ def tricks(token):
     for name in ["X-Original-Method", "X-Forwarded-Method", "X-HTTP-Method-Override", "X-HTTP-Method",
                  "X-Method-Override"]:
         yield [204], request(KNOWN, f"{name}: DELETE")
-        # A preflight goes through without credentials, so no client may say that its request is one.
+        # A preflight goes through without credentials, so no client may claim that its request is one.
         preflight = ["Origin: https://example.org", "Access-Control-Request-Method: POST"]
         for forged in [name, name.lower(), name.replace("-", "_")]:
             yield [401], request(f"{forged}: OPTIONS", *preflight)
@@ -148,8 +148,8 @@ def tricks(token):
                    "database:8086", "*", f"{GOOD}#{OTHER}", f"{GOOD} {OTHER}", f"{OTHER}\t{GOOD}", f"\\{GOOD}",
                    f"http://database\\@other{GOOD}", f"http://database#{GOOD}", f"http://data base{GOOD}"]:
         yield [400, 401, 403, 404, 405], request(KNOWN, target=target)
-    # What Portcullis is asked is not said by the client: some proxies take what is behind the colon
-    # for the target of their own request.
+    # The client does not choose the request to Portcullis: some proxies use the part behind the colon as
+    # the target of their own request.
     for path in ["/ping", "/health", "/forward-auth", "/forward-auth?check=none", "/api/v2/buckets"]:
         for target in [f"x:http://portcullis{path}", f"x:{path}", f"x:{path[1:]}", f"x:/{path}", f"x:?{path}"]:
             yield [400, 401, 403, 404], request(f"Authorization: Token {token}", target=target)
@@ -164,14 +164,14 @@ def tricks(token):
     yield [204, 400], request(KNOWN, "Host: other")
     yield [204], request(KNOWN, version="HTTP/1.0")
 
-    # Two on one connection: each is decided anew.
+    # Two on one connection: each is decided on its own.
     yield [204], request(KNOWN) + request()
     yield [204], request(KNOWN) + request(KNOWN, target=OTHER)
     yield [401], request() + request(KNOWN, target=OTHER)
 
 
 def statuses(address, sent):
-    """Sends the bytes, and what is to be last; returns the statuses of all answers until the end."""
+    """Sends the bytes and a last request; returns the statuses of all responses until the end."""
     host, port = address.split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         answer = b""
@@ -187,17 +187,17 @@ def statuses(address, sent):
 def check(kind, address, identity, database, portcullis, expected, sent):
     database.seen.clear()
     portcullis.seen.clear()
-    told, answer = statuses(address, sent)
+    received, answer = statuses(address, sent)
     got = [message for message in database.seen if message.target != "/ping"]
-    what = f"{kind}: {sent!r}\nwas told {answer!r}\nthe database got {got}\nPortcullis got {portcullis.seen}"
-    if not told or told[0] not in expected:
-        raise AssertionError(f"{told[:1]} and not one of {expected}\n{what}")
+    what = f"{kind}: {sent!r}\ngot {answer!r}\nthe database got {got}\nPortcullis got {portcullis.seen}"
+    if not received or received[0] not in expected:
+        raise AssertionError(f"{received[:1]} and not one of {expected}\n{what}")
     if b"x-portcullis" in answer.lower():
         raise AssertionError(f"the client was shown our ids\n{what}")
-    if len(got) != (1 if told[0] == 204 else 0):
+    if len(got) != (1 if received[0] == 204 else 0):
         raise AssertionError(f"the database got {len(got)} requests\n{what}")
 
-    # What Portcullis is asked is said by the proxy, once.
+    # The fields for Portcullis come from the proxy, once.
     for asked in portcullis.seen:
         addresses = asked.exactly("X-Forwarded-For")
         if len(asked.exactly("X-Original-URI")) != 1 or addresses != ["127.0.0.1"]:

@@ -1,4 +1,4 @@
-"""What a proxy sends, byte by byte: a stub of a database, and a relay in front of Portcullis."""
+"""Requests of a proxy, byte by byte: a stub of a database, and a relay in front of Portcullis."""
 
 import socket
 import socketserver
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Message:
-    """A request as it came: nothing is joined, renamed or left out."""
+    """A request as received: nothing is joined, renamed or left out."""
 
     method: str
     target: str
@@ -17,7 +17,7 @@ class Message:
     trailers: list = field(default_factory=list)
 
     def all(self, name):
-        """The values of all fields that some server could take for this one."""
+        """The values of all fields that some server could read as this one."""
         return [value for other, value in self.fields if plain(other) == plain(name)]
 
     def exactly(self, name):
@@ -56,7 +56,7 @@ def read_fields(source):
 
 
 class Recorder(socketserver.ThreadingTCPServer):
-    """Remembers each request, and answers it with 204, or 200 to `/ping`."""
+    """Records each request, and responds with 204, or 200 to `/ping`."""
 
     daemon_threads, block_on_close, allow_reuse_address = True, False, True
 
@@ -84,7 +84,7 @@ class Recorder(socketserver.ThreadingTCPServer):
 
 
 class Relay(Recorder):
-    """Remembers each request to Portcullis, and passes it on; its answers have no long bodies."""
+    """Records each request to Portcullis, and forwards it; the responses have no long bodies."""
 
     def __init__(self, address):
         host, port = address.split(":")

@@ -1,20 +1,20 @@
-"""Agents with right passwords that all write at once, right after `portcullis serve` was started.
+"""Agents with right passwords that all write at once, right after the start of `portcullis serve`.
 
     python3 tests/outage/herd.py target/release/portcullis
     python3 tests/outage/herd.py target/release/portcullis --attack
 
-Each agent has a name and an address of its own, and writes once. When it is told 503 or 429 it comes
-again after `Retry-After`, as agents do. Ends with 1 if an agent was ever told 401 or 403, or if it
-took longer than --ratio (1.3) times the hashes alone until all were in: agents x hash / cores, where the hash
-is timed in the same run, before and after, with all cores busy. There are two rounds: on a store on which no agent has
-ever logged in, and after a restart of the server.
+Each agent has a name and an address of its own, and writes once. After 503 or 429 it retries when
+`Retry-After` is over, as agents do. Ends with 1 if an agent ever got 401 or 403, or if it took longer
+than --ratio (1.3) times the hashes alone until all were admitted: agents x hash / cores, where the hash
+is timed in the same run, before and after, with all cores busy. There are two rounds: on a store without
+any login of an agent, and after a restart of the server.
 
-With --attack the owner of a name comes from a new address with the right password, while 200 other
-addresses guess at that name, 50 times a second together. Ends with 1 if the owner is not in after
+With --attack the owner of a name logs in from a new address with the right password, while 200 other
+addresses guess at that name, 50 times a second together. Ends with 1 if the owner is not admitted after
 --patience seconds. There are two rounds as well: an owner that never logged in, and one that has, from
 another address, before a restart.
 
-The requests are those of a proxy at 127.0.0.1, which tells the address in `X-Forwarded-For`.
+The requests are those of a proxy at 127.0.0.1, which sends the address in `X-Forwarded-For`.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def source(number):
 
 
 class Asker:
-    """Asks `/forward-auth` on a connection of its own, as a proxy does for a client."""
+    """Requests `/forward-auth` on a connection of its own, as a proxy does for a client."""
 
     def __init__(self, address, address_of_client):
         self.address, self.client = address, address_of_client
@@ -79,7 +79,7 @@ class Asker:
 
 
 def populate(binary, store, names):
-    """Gives each name the same password, which is hashed once; many are imported in no time."""
+    """Gives each name the same password, which is hashed once, and imports the credentials."""
 
     def run(*arguments, **options):
         command = [binary, *arguments, "--store", store]
@@ -116,7 +116,7 @@ async def time_of_a_hash(address, names, cores):
             status, _ = await asker.ask(names.pop())
             times.append(time.perf_counter() - begin)
             if status != 204:
-                raise AssertionError(f"an agent alone was told {status}")
+                raise AssertionError(f"an agent alone got {status}")
         asker.close()
 
     await asyncio.gather(*(one_after_another(number) for number in range(cores)))
@@ -124,7 +124,7 @@ async def time_of_a_hash(address, names, cores):
 
 
 async def herd(address, names, patience):
-    """All at once; returns the statuses, and after how many seconds each was in."""
+    """All at once; returns the statuses, and after how many seconds each was admitted."""
     statuses, times = collections.Counter(), []
     begin = time.perf_counter()
 
@@ -136,8 +136,8 @@ async def herd(address, names, patience):
             if status == 204:
                 times.append(time.perf_counter() - begin)
                 break
-            # A client that was refused for good gives up, for that batch. To see when it would be
-            # in it comes again all the same.
+            # A client that is refused for good gives up. This one retries all the same, to measure when
+            # it would be admitted.
             await asyncio.sleep(1 if later is None else later)
         asker.close()
 
@@ -164,10 +164,10 @@ def measure_herd(binary, arguments):
         print(f"  hash, all cores busy    {before * 1e3:.1f} ms before, {after * 1e3:.1f} ms after")
         print(f"  agents x hash / cores   {at_best:.2f} s")
         for status, count in sorted(statuses.items()):
-            print(f"  answered {status}            {count}")
+            print(f"  status {status}              {count}")
         if times:
             median = times[len(times) // 2]
-            print(f"  in: {len(times)}, half after {median:.2f} s, all after {times[-1]:.2f} s, ratio {ratio:.2f}")
+            print(f"  admitted: {len(times)}, half after {median:.2f} s, all after {times[-1]:.2f} s, ratio {ratio:.2f}")
         if set(statuses) - {204, 429, 503}:
             wrong.append(f"{what}: agents with right passwords were refused: {dict(statuses)}")
         if ratio > arguments.ratio:
@@ -186,7 +186,7 @@ def measure_herd(binary, arguments):
 
 
 async def guess(address, sources, rate, until, statuses):
-    """Guesses so many times a second, from each source in turn, on time whatever is answered."""
+    """Guesses `rate` times a second, from each source in turn, whatever the responses are."""
     askers = [Asker(address, f"192.0.2.{number}") for number in range(1, sources + 1)]
     busy = set()
 
@@ -216,8 +216,8 @@ async def guess(address, sources, rate, until, statuses):
 
 
 async def owner_under_attack(address, arguments):
-    """Returns the guesses' statuses, the owner's, and after how many seconds it was in."""
-    guesses, told, until = collections.Counter(), collections.Counter(), asyncio.Event()
+    """Returns the guesses' statuses, the owner's, and after how many seconds it was admitted."""
+    guesses, owner, until = collections.Counter(), collections.Counter(), asyncio.Event()
     attack = asyncio.create_task(guess(address, arguments.sources, arguments.rate, until, guesses))
     # As long as every source needs to have guessed twice.
     while sum(guesses.values()) < 2 * arguments.sources and not attack.done():
@@ -227,30 +227,30 @@ async def owner_under_attack(address, arguments):
     asker = Asker(address, "198.51.100.1")
     while took is None and time.perf_counter() - begin < arguments.patience:
         status, later = await asker.ask("owner")
-        told[status] += 1
+        owner[status] += 1
         if status == 204:
             took = time.perf_counter() - begin
         else:
             await asyncio.sleep(min(1 if later is None else later, arguments.patience))
     until.set()
     await attack
-    return before, guesses, told, took
+    return before, guesses, owner, took
 
 
 def measure_attack(binary, arguments):
     wrong = []
 
     def round_of(what, server):
-        before, guesses, told, took = asyncio.run(owner_under_attack(address_of(server), arguments))
+        before, guesses, owner, took = asyncio.run(owner_under_attack(address_of(server), arguments))
         print(f"\n{what}: {arguments.sources} sources, {arguments.rate} guesses a second")
         print(f"  guesses until the owner came   {dict(before)}")
         print(f"  guesses in all                 {dict(guesses)}")
-        print(f"  the owner was told             {dict(told)}")
-        print(f"  kept out for                   {'all the time' if took is None else f'{took:.1f} s'}")
+        print(f"  statuses of the owner          {dict(owner)}")
+        print(f"  locked out for                 {'all the time' if took is None else f'{took:.1f} s'}")
         if 204 in guesses:
-            wrong.append(f"{what}: a guess was let in")
+            wrong.append(f"{what}: a guess was admitted")
         if took is None:
-            wrong.append(f"{what}: the owner was kept out for {arguments.patience} s")
+            wrong.append(f"{what}: the owner was locked out for {arguments.patience} s")
 
     with tempfile.TemporaryDirectory() as directory:
         with running(binary, *PROXY, directory=directory) as server:
@@ -264,13 +264,13 @@ def measure_attack(binary, arguments):
             populate(binary, server.store, ["owner"])
             status, _ = asyncio.run(Asker(address_of(server), source(0)).ask("owner"))
             if status != 204:
-                raise AssertionError(f"the owner was told {status}")
+                raise AssertionError(f"the owner got {status}")
         with running(binary, *PROXY, directory=directory) as server:
             round_of("an owner that has logged in elsewhere, after a restart", server)
             status, _ = asyncio.run(Asker(address_of(server), source(0)).ask("owner"))
             print(f"  from where it logged in before {status}")
             if status != 204:
-                wrong.append(f"the owner was told {status} where it has logged in before the restart")
+                wrong.append(f"the owner got {status} at the address of its login before the restart")
     return wrong
 
 

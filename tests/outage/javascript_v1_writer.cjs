@@ -1,8 +1,8 @@
-// Writes with the unmodified npm package `influx`, as it is told on standard input. Lines in and out
-// are those of python_writer.py.
+// Writes with the unmodified npm package `influx`, as commanded on standard input. Lines in and out are
+// those of python_writer.py.
 //
-// The package leaves it to its caller whether to try again. This one does as callers do: not after an
-// answer of 4xx, which it takes for final.
+// The package leaves retries to its caller. This one does as callers do: it does not retry after 4xx,
+// which is final.
 
 const { createInterface } = require("node:readline");
 const { setTimeout: sleep } = require("node:timers/promises");

@@ -1,4 +1,4 @@
-// Writes with the unmodified npm package `@influxdata/influxdb-client`, in batches, as it is told on
+// Writes with the unmodified npm package `@influxdata/influxdb-client`, in batches, as commanded on
 // standard input. Lines in and out are those of python_writer.py.
 
 const { createInterface } = require("node:readline");
@@ -21,7 +21,7 @@ function retriable(error) {
   return error.statusCode === undefined || error.statusCode === 429 || error.statusCode >= 500;
 }
 
-// The client says on its own how it fares, beside what is asked for here.
+// The client's own log would mix with these lines.
 const { setLogger } = require("@influxdata/influxdb-client");
 setLogger({ error() {}, warn() {} });
 

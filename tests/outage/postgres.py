@@ -35,13 +35,13 @@ class Postgres:
         return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout == "1\n"
 
     def stop(self):
-        """At once, without a word to those who are connected."""
+        """At once, without a message to the connections."""
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(60)
 
 
 def set_up(binary, store, bucket, credentials):
-    """Makes a new store of it: a bucket, and each username with what it may do."""
+    """Sets up a new store: a bucket, and each username with its permissions."""
 
     def run(*arguments):
         environment = {**os.environ, "PORTCULLIS_PASSWORD": SECRET}

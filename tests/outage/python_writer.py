@@ -1,4 +1,4 @@
-"""Writes with the unmodified PyPI package `influxdb-client`, in batches, as it is told on standard input.
+"""Writes with the unmodified PyPI package `influxdb-client`, in batches, as commanded on standard input.
 
 Lines in: `write COUNT`, `finish`. Lines out: `retries STATUS`, `lost STATUS`, `done COUNT`.
 """

@@ -5,8 +5,8 @@
 
 It needs PostgreSQL, Python with `influxdb-client` and Node with `influx` and `@influxdata/influxdb-client`,
 below --npm. The configuration of the proxy is the one in docs/forward-auth. Three unmodified clients
-write points; the store is stopped until each of them was told so twice, and started again; then
-`portcullis serve` is killed, and started again. Ends with 1 if a client gave a point up, or if one did
+write points; the store is stopped until each of them has failed twice, and started again; then
+`portcullis serve` is killed, and started again. Ends with 1 if a client gave up a point, or if one did
 not arrive at the stub of a database.
 """
 
@@ -58,11 +58,11 @@ class Points(http.server.BaseHTTPRequestHandler):
 
 
 class Writer:
-    """A client in a process of its own, which tells how it fares."""
+    """A client in a process of its own, which reports retries and losses."""
 
     def __init__(self, name, command, username, url, npm, directory):
         self.name, self.username, self.written = name, username, 0
-        self.told = collections.Counter()
+        self.reported = collections.Counter()
         environment = {**os.environ, "NODE_PATH": str(npm / "node_modules")}
         self.process = subprocess.Popen(
             [*command, url, username, SECRET, BUCKET], env=environment, text=True,
@@ -72,10 +72,10 @@ class Writer:
 
     def listen(self):
         for line in self.process.stdout:
-            self.told[line.strip()] += 1
+            self.reported[line.strip()] += 1
 
     def count(self, what):
-        return sum(count for line, count in list(self.told.items()) if line.startswith(what))
+        return sum(count for line, count in list(self.reported.items()) if line.startswith(what))
 
     def say(self, what):
         self.process.stdin.write(f"{what}\n")
@@ -91,15 +91,15 @@ class Writer:
     def finish(self):
         self.say("finish")
         self.process.wait(60)
-        return self.told[f"done {self.written}"] == 1 and self.process.returncode == 0
+        return self.reported[f"done {self.written}"] == 1 and self.process.returncode == 0
 
 
 class SomethingIsLost(Exception):
-    """A client gave a point up."""
+    """A client gave up a point."""
 
 
 class Outage:
-    """The clients, and what happens to what they need."""
+    """The clients, and the outages of their servers."""
 
     def __init__(self, writers):
         self.writers = writers
@@ -107,7 +107,7 @@ class Outage:
     def all_in(self):
         for writer in self.writers:
             if writer.count("lost"):
-                raise SomethingIsLost(f"{writer.name} gave up: {dict(writer.told)}")
+                raise SomethingIsLost(f"{writer.name} gave up: {dict(writer.reported)}")
         return not any(writer.missing() for writer in self.writers)
 
     def write(self, count):
@@ -120,26 +120,26 @@ class Outage:
         return time.monotonic() - begin
 
     def through(self, what, stop, start):
-        """Writes, stops it, writes on until each client was told so twice, starts it."""
+        """Writes, stops it, writes on until each client has failed twice, starts it."""
         self.write(20)
         self.wait()
         before = {writer: writer.count("retries") for writer in self.writers}
         begin = time.monotonic()
         stop()
 
-        # For a moment who is known is let in from memory.
-        def every_one_was_told():
+        # Cache hits need no store until their entries are stale.
+        def each_has_failed():
             self.all_in()
             waiting = [writer for writer in self.writers if writer.count("retries") < before[writer] + 2]
             for writer in waiting:
                 writer.write(1)
             return not waiting
 
-        wait_until("each client to be told", every_one_was_told, 60, pause=0.25)
+        wait_until("each client to fail", each_has_failed, 60, pause=0.25)
         self.write(20)
         seconds = time.monotonic() - begin
         start()
-        print(f"  {what} away for {seconds:.1f} s; all points were in {self.wait():.1f} s later", flush=True)
+        print(f"  {what} down for {seconds:.1f} s; all points were in {self.wait():.1f} s later", flush=True)
 
 
 def work(arguments, directory):
@@ -180,10 +180,10 @@ def work(arguments, directory):
             lost, repeated = len(writer.missing()), sum(
                 count - 1 for (name, _), count in Points.seen.items() if name == writer.username
             )
-            told = ", ".join(f"{line} ({count})" for line, count in sorted(writer.told.items()) if line.startswith("retries"))
-            print(f"  {writer.name:<28} written {writer.written}, lost {lost}, repeated {repeated}; {told}")
+            retries = ", ".join(f"{line} ({count})" for line, count in sorted(writer.reported.items()) if line.startswith("retries"))
+            print(f"  {writer.name:<28} written {writer.written}, lost {lost}, repeated {repeated}; {retries}")
             if lost or not finished:
-                wrong.append(f"{writer.name}: lost {lost}: {dict(writer.told)}")
+                wrong.append(f"{writer.name}: lost {lost}: {dict(writer.reported)}")
         for writer in writers:
             writer.process.kill()
             writer.process.wait()

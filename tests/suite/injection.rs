@@ -1,4 +1,4 @@
-//! Names, filters and ids are data, whatever they say, on every store.
+//! Names, filters and ids are data, whatever their text, on every store.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use tower::ServiceExt;
 
 use crate::world::{Backend, World};
 
-/// What means something to SQL, to a path, to a key of a store, to JSON or to a URL.
+/// Texts with a meaning in SQL, in a path, in a store's key, in JSON or in a URL.
 const HOSTILE: &[&str] = &[
     "'",
     "''",

@@ -30,8 +30,8 @@ fn unchecked(permission: &Value) -> Result<UncheckedPermission, String> {
     ))
 }
 
-/// Builds a permission directly, zero ids included. A name that is not exactly a type or an action
-/// makes none: there is no value that could hold it.
+/// Builds a permission directly, zero ids included. `None` for a name that is not exactly a type or an
+/// action: no value could hold it.
 fn permission(value: &Value) -> Option<Permission> {
     let unchecked = unchecked(value).unwrap();
     let mut resource = portcullis::Resource::all(unchecked.resource_type.parse().ok()?);
@@ -101,7 +101,7 @@ async fn permission_valid() {
     let mut report = Report::default();
     for case in cases("permission_valid.json") {
         let built = case["built_directly"] == json!(true);
-        // What is not built directly comes as JSON, where zero is refused.
+        // Permissions that are not built directly come as JSON, where zero is refused.
         let zero = ["id", "orgID"]
             .iter()
             .any(|m| case["permission"]["resource"][*m] == "0000000000000000");

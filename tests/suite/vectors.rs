@@ -6,8 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// Cases that are believed to be wrong, each with the reason. A case listed here that passes is a
-/// failure too.
+/// Cases that are wrong, each with the reason. A case listed here that passes is a failure too.
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
 /// Reads a file of vectors.
@@ -46,7 +45,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Notes how a case went.
+    /// Adds the outcome of a case.
     pub fn add(&mut self, case: &Value, outcome: Result<(), String>) {
         let name = name(case);
         let excepted = EXCEPTIONS.iter().any(|(excepted, _)| *excepted == name);

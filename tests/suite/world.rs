@@ -22,7 +22,7 @@ pub enum Backend {
     Sqlite,
 }
 
-/// A server that was set up as a world says.
+/// A server with the records of a world.
 pub struct World {
     pub app: Router,
     pub engine: Engine,
@@ -65,8 +65,8 @@ impl World {
     }
 }
 
-/// What the protected paths of the test server answer: as whom the request runs, and whether what
-/// it asks for is allowed.
+/// The response of the protected paths of the test server: the principal's identity, and whether the
+/// requested permission is allowed.
 async fn whoami(
     Extension(principal): Extension<Principal>,
     request: axum::extract::Request,
@@ -83,7 +83,7 @@ async fn whoami(
     axum::body::Body::from(json!({"authenticated_as": id, "allowed": asked}).to_string())
 }
 
-/// Writes the world as a snapshot; passwords are hashed whatever the rules say.
+/// Writes the world as a snapshot; passwords are hashed without the policy's checks.
 async fn snapshot(world: &Value, engine: &Engine) -> String {
     let mut lines = String::new();
     let mut line = |record_type: &str, record: &Value| {
@@ -107,7 +107,7 @@ async fn snapshot(world: &Value, engine: &Engine) -> String {
     lines
 }
 
-/// An engine without anything, for what needs no world.
+/// An engine without records, for cases that need no world.
 pub async fn empty_engine() -> Engine {
     let builder = Engine::builder(MemoryStore::new().unwrap()).directory(StaticDirectory::new());
     builder.hash_params(HashParams::new(8, 1, 1).unwrap()).build().await.unwrap()

@@ -1,5 +1,5 @@
-//! Makes the first inputs of the fuzz targets from the behaviour vectors of the project, so that
-//! no copy of them has to be kept. `portcullis-fuzz-seeds VECTORS CORPUS` reads `VECTORS/*.json`
+//! Makes the first inputs of the fuzz targets from the behaviour vectors of the project, so that the
+//! repository holds no copy of them. `portcullis-fuzz-seeds VECTORS CORPUS` reads `VECTORS/*.json`
 //! and writes `CORPUS/TARGET/seed-NUMBER`.
 
 use std::collections::BTreeMap;
@@ -96,7 +96,7 @@ fn matches(file: &Value, seeds: &mut Seeds) {
     }
 }
 
-/// A query string as the vectors give it: as it is, or by parameter.
+/// A query string of the vectors: raw, or by parameter.
 fn query(request: &Value) -> String {
     if let Some(raw) = request["raw_query"].as_str() {
         return raw.to_owned();
@@ -195,7 +195,7 @@ fn worlds(file: &Value, seeds: &mut Seeds) {
         }
         let lines = lines.join("\n");
         add(seeds, "snapshot", format!("0{lines}\n"));
-        // `1` has the last line added.
+        // `1` adds the last line.
         let first = r#"{"type":"snapshot","version":1}"#;
         add(seeds, "snapshot", format!("1{first}\n{lines}\n"));
     }
@@ -250,7 +250,7 @@ fn hashes(seeds: &mut Seeds) {
     }
 }
 
-/// Bytes without a meaning of their own: the target makes steps of any.
+/// Random bytes: the target makes steps of any input.
 fn steps(seeds: &mut Seeds) {
     for length in [16_u32, 64, 256, 1024, 4096] {
         let bytes: Vec<u8> =

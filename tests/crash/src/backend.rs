@@ -1,4 +1,4 @@
-//! Which store is tortured, and opening it. A store that is added is added here.
+//! The stores under test, and opening them. A new store is added here.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,11 +20,11 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// Whether it is known that a power cut does this to the store. It is counted and told, and is
-    /// no failure of the test.
+    /// Whether this is a known loss of the store after a power cut. It is counted and reported, and
+    /// does not fail the test.
     pub(crate) fn known_under_cuts(self, loss: Loss) -> bool {
         match self {
-            // A database whose creation was cut is to be removed by hand.
+            // A database whose creation was interrupted has to be removed by hand.
             Self::Sled => loss == Loss::NewDoesNotOpen,
             Self::Sqlite => false,
         }
@@ -38,12 +38,12 @@ impl Backend {
         }
     }
 
-    /// Whether it is known that failing calls do this to the store. It is counted and told, and
-    /// is no failure of the test.
+    /// Whether this is a known loss of the store after failing calls. It is counted and reported, and
+    /// does not fail the test.
     pub(crate) fn known_under_faults(self, loss: Loss) -> bool {
         match self {
-            // sled has no way out of a failed write or sync but to be opened anew, and a database
-            // whose creation failed half way is to be removed by hand.
+            // sled recovers from a failed write or sync only by being opened again, and a database
+            // whose creation failed half way has to be removed by hand.
             Self::Sled => matches!(loss, Loss::Misbehaved | Loss::NewDoesNotOpen),
             Self::Sqlite => false,
         }

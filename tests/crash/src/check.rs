@@ -1,4 +1,4 @@
-//! Opening what a crash has left, and comparing it with what must be there.
+//! Opening the store after a crash, and comparing it with the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -22,16 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const PAGE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
-/// A place in the feed from which the next check watches.
+/// A position in the feed from which the next check reads.
 #[derive(Clone, Debug)]
 pub(crate) struct Bookmark {
     position: Position,
     accounts: BTreeMap<u8, State>,
 }
 
-/// Opens the store, compares it with the ledger, settles there what was not known, and closes it.
+/// Opens the store, compares it with the ledger, settles unknown outcomes there, and closes the store.
 ///
-/// Everything that changed since the bookmark must be told by the feed. The next one is returned.
+/// The feed must report every change since the bookmark. Returns the next bookmark.
 pub(crate) fn check(
     url: &StoreUrl,
     ledger: &mut Ledger,
@@ -55,7 +55,7 @@ pub(crate) fn check(
             Err(_) => Err(ledger.unopened(format!("hangs for {PATIENCE:?}"))),
         }
     });
-    // What hangs is left behind.
+    // A hanging thread is abandoned.
     runtime.shutdown_background();
     let (told, bookmark) = checked?;
     *ledger = told;
@@ -139,7 +139,7 @@ async fn read_all(store: &Arc<dyn Maintain>) -> Result<(BTreeMap<u8, State>, ByK
                 .map(|(writer, number)| Slot { writer, number })
                 .filter(|slot| slot.number < SLOTS && slot.kind() == kind);
             let Some((slot, version)) = slot.zip(version_of(record)) else {
-                let what = format!("nobody wrote {kind} {}", record.id);
+                let what = format!("no writer wrote {kind} {}", record.id);
                 return Err(Broken::new(Loss::Phantom, what));
             };
             if slot.record(version).0 != *record {
@@ -153,7 +153,7 @@ async fn read_all(store: &Arc<dyn Maintain>) -> Result<(BTreeMap<u8, State>, ByK
     Ok((found, by_kind))
 }
 
-/// Looks every record up by everything by which it is found, and by what it was found before.
+/// Looks every record up by each of its present keys, and by its former ones.
 async fn compare_entries(
     store: &Arc<dyn Maintain>,
     ledger: &Ledger,
@@ -181,7 +181,7 @@ async fn compare_entries(
                     expected.entry((slot.kind(), grant)).or_default().push(slot.id());
                 }
             }
-            // The versions around it, which were the place's or those of others.
+            // The versions around it, which belonged to this slot or to others.
             let last = now.unwrap_or(ledger.next_version);
             for version in last.saturating_sub(4).max(1)..last.saturating_add(4) {
                 let key = slot.key(version);
@@ -220,8 +220,7 @@ async fn compare_entries(
     Ok(())
 }
 
-/// Watches from the bookmark until everything was told, and looks whether what has changed is
-/// among it.
+/// Reads the feed from the bookmark to its end, and checks that it reports each change.
 async fn compare_feed(
     store: &Arc<dyn Maintain>,
     ledger: &Ledger,

@@ -1,7 +1,7 @@
-//! The process that is killed: it writes, and tells what it begins and what was acknowledged.
+//! The process that is killed: it writes, and reports what it begins and what was acknowledged.
 //!
-//! A line each, by one system call of its own kind (`writev`, which no store uses), so that a trace
-//! shows it in order with the store's own and no injected fault hits it.
+//! Each report is a line in one system call of its own kind (`writev`, which no store uses), so that a
+//! trace shows it in order with the store's calls and no injected fault hits it.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -20,25 +20,25 @@ use crate::workload::{SLOTS, Slot, State, Step, version_of};
 /// How many more steps there may be until one succeeds.
 const TRIES: u64 = 5;
 
-/// What a child is to do.
+/// The work of a child.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Orders {
     /// The store, as SCHEME:PATH.
     #[arg(long)]
     pub(crate) store: StoreUrl,
-    /// Decides what is written.
+    /// Seed of the changes.
     #[arg(long)]
     pub(crate) seed: u64,
     /// Versions count up from here.
     #[arg(long)]
     pub(crate) version: u64,
-    /// How many write at once.
+    /// How many writers there are.
     #[arg(long)]
     pub(crate) writers: u8,
-    /// How many steps each of them does.
+    /// How many steps each writer takes.
     #[arg(long)]
     pub(crate) steps: u64,
-    /// Nothing is written for so many milliseconds half way, so that the store tidies up.
+    /// A pause half way, in milliseconds, in which the store does its maintenance.
     #[arg(long, default_value_t = 0)]
     pub(crate) rest: u64,
     /// Close the store when done.
@@ -63,7 +63,7 @@ impl Orders {
     }
 }
 
-/// Who is told.
+/// The channel to the parent.
 #[derive(Debug)]
 struct Report(File);
 
@@ -74,14 +74,14 @@ impl Report {
 
     fn tell(&self, line: impl Display) {
         let line = format!("{line}\n");
-        // Without a reader there is nobody to do this for.
+        // Without a reader the work has no purpose.
         if (&self.0).write_vectored(&[IoSlice::new(line.as_bytes())]).is_err() {
             process::exit(9);
         }
     }
 }
 
-/// Does what is ordered, and then waits until it is killed or standard input ends.
+/// Does the work, and then waits until it is killed or standard input ends.
 pub(crate) fn run(orders: &Orders) -> anyhow::Result<()> {
     let report = Arc::new(Report::to_standard_output()?);
     report.tell(format_args!("start {}", process::id()));
@@ -131,11 +131,11 @@ async fn work(orders: &Orders, store: Arc<dyn Maintain>, report: &Arc<Report>) {
             Err(error) => report.tell(format_args!("unclosed {}", one_line(&error.into()))),
         }
     }
-    // Otherwise the parent decides when it goes, and dropping it would be closing it.
+    // Otherwise the parent ends the process: dropping the store would close it.
     std::mem::forget(store);
 }
 
-/// One that writes to places of its own.
+/// A writer with slots of its own.
 struct Writer {
     number: u8,
     store: Arc<dyn Maintain>,
@@ -153,7 +153,7 @@ impl Writer {
         }
         let mut index = 0;
         let mut failed = false;
-        // If the last one failed, a few more, to find out whether it goes on.
+        // If the last one failed, a few more, to find out whether later ones succeed.
         while index < steps || (failed && index < steps.saturating_add(TRIES)) {
             if index == steps / 2 && !rest.is_zero() {
                 tokio::time::sleep(rest).await;
@@ -167,7 +167,7 @@ impl Writer {
                 Ok(position) => {
                     self.report.tell(format_args!("ack {number} ok {}", place(position)));
                     failed = false;
-                    // A step that had to be refused and was not is for the parent to see.
+                    // The parent detects a step that had to be refused and was not.
                     self.state = step.after(&self.state);
                 }
                 Err(error) => {
@@ -183,7 +183,7 @@ impl Writer {
         }
     }
 
-    /// Reads what is at its places, and tells. After a failure it tries again a few times.
+    /// Reads its slots, and reports them. After a failure it retries a few times.
     async fn look(&mut self) -> bool {
         let number = self.number;
         for _ in 0..20 {
@@ -215,7 +215,7 @@ impl Writer {
     }
 }
 
-/// What an error says about the change.
+/// The outcome of a change, by its error.
 fn outcome(error: &StoreError) -> &'static str {
     match error {
         StoreError::AlreadyExists { .. }
@@ -235,7 +235,7 @@ fn one_line(error: &anyhow::Error) -> String {
     format!("{error:#}").replace('\n', " ")
 }
 
-/// The parent holds the other end of standard input. It may just as well kill this process.
+/// The parent holds the other end of standard input, and may also kill this process.
 fn wait_for_the_end() -> anyhow::Result<()> {
     io::stdin().read_to_end(&mut Vec::new())?;
     process::exit(0)

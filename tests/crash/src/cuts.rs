@@ -1,5 +1,5 @@
-//! The power is cut: a process is recorded, and what the disk may hold at any moment of it is
-//! opened and compared with what had been acknowledged by then.
+//! Power cuts: a process is recorded; for chosen moments, each possible content of the disk is opened
+//! and compared with what had been acknowledged by then.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,10 +25,10 @@ pub(crate) struct Options {
     /// How many cuts, of each model.
     #[arg(long, default_value_t = 40)]
     rounds: u32,
-    /// What is believed of the file system; all models unless given.
+    /// The model of the file system; all models unless given.
     #[arg(long)]
     model: Option<Model>,
-    /// Repeats the work and the choice of cuts. How threads take turns is the machine's affair.
+    /// Repeats the work and the choice of cuts. The scheduling of threads varies between runs.
     #[arg(long)]
     seed: Option<u64>,
     /// Copies the directory of each cut that was not survived to here.
@@ -48,7 +48,7 @@ pub(crate) struct Recording {
     pub(crate) calls: Vec<Call>,
     /// Beginnings and ends of calls in the order of the trace.
     pub(crate) moments: Vec<Moment>,
-    /// What was on the disk before, durably, and what is known of it.
+    /// The durable content of the disk before, and its ledger.
     pub(crate) image: Image,
     pub(crate) ledger: Ledger,
     pub(crate) root: PathBuf,
@@ -80,7 +80,7 @@ impl Recording {
         Ok(Self { calls, moments, image, ledger, root })
     }
 
-    /// The lines that the child tells with the call.
+    /// The lines that the child reports with the call.
     pub(crate) fn told(call: &Call) -> anyhow::Result<Option<String>> {
         if call.name != "writev" || !call.descriptor(0)?.path.starts_with("pipe:") {
             return Ok(None);
@@ -88,7 +88,7 @@ impl Recording {
         Ok(Some(String::from_utf8(call.bytes(1)?)?.trim_end().to_owned()))
     }
 
-    /// Carries the call's beginning or end out on the disk and in the ledger.
+    /// Applies the call's beginning or end to the disk and to the ledger.
     pub(crate) fn step(
         &self,
         moment: Moment,
@@ -101,7 +101,7 @@ impl Recording {
             return Ok(Ok(()));
         }
         disk.begin(moment.call, call)?;
-        // From the moment on in which it is said, others may rely on it.
+        // From the moment of the report on, other processes may rely on it.
         Ok(Self::told(call)?.map_or(Ok(()), |line| ledger.take(&line)))
     }
 
@@ -127,7 +127,7 @@ impl Recording {
                     4..7 => &synced,
                     _ => &Vec::new(),
                 };
-                // Just before the sync has ended, or just when the acknowledgement is told.
+                // Just before the sync returns, or just when the acknowledgement is reported.
                 match random.choice(special) {
                     Some(place) => place.saturating_sub(random.usize(..2)).max(start),
                     None => random.usize(start..self.moments.len()),
@@ -158,7 +158,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let mut results = Results::default();
     let (mut recordings, mut calls, mut acknowledged) = (0, 0, 0);
     let mut left = options.rounds;
-    // What a cut has left, and was survived, for the next recording to begin with.
+    // Files that a survived cut has left, with which the next recording begins.
     let mut survivor: Option<(Image, Ledger)> = None;
     while left > 0 {
         let variant = recordings % 4;
@@ -258,7 +258,7 @@ fn cut(
     Ok(Seen { acknowledged: ledger.tally.acknowledged, survivor })
 }
 
-/// Opens what the disk has.
+/// Opens the store on the disk's content.
 pub(crate) fn open(
     store: Backend,
     image: &Image,
@@ -270,7 +270,7 @@ pub(crate) fn open(
     Ok(check(&url, ledger, None).map(drop))
 }
 
-/// Records a child on a new store, or on what a cut has left.
+/// Records a child on a new store, or on the files that a cut has left.
 fn record(
     store: Backend,
     random: &mut fastrand::Rng,
@@ -278,7 +278,7 @@ fn record(
     variant: u32,
 ) -> anyhow::Result<Recording> {
     let directory = fast_directory()?;
-    // Where strace writes must not be where the store is.
+    // strace's output must not be in the store's directory.
     let traces = fast_directory()?;
     let (image, ledger) = before.unwrap_or_else(|| (Image::new(), Ledger::new()));
     write_image(&image, directory.path())?;

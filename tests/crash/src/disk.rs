@@ -1,7 +1,7 @@
-//! What a disk may hold after a power cut, from the calls that were made before it.
+//! The possible contents of a disk after a power cut, from the calls that were made before it.
 //!
-//! A file has what was synced, and a list of changes that were not: any of them may be on the disk
-//! or not. What is assumed about disks and file systems is in `tests/README.md`, "Crashes".
+//! A file has its synced content, and a list of changes that were not synced: each of them may be on
+//! the disk or not. The assumptions about disks and file systems are in `tests/README.md`, "Crashes".
 
 mod content;
 
@@ -18,10 +18,10 @@ use content::{Change, Fate, materialise};
 
 use crate::strace::Call;
 
-/// What is believed of the file system.
+/// A model of the file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Model {
-    /// What POSIX promises and no more: a name is durable when its directory was synced.
+    /// Only the guarantees of POSIX: a name is durable when its directory was synced.
     Posix,
     /// A journal in order, as ext4 and XFS have: syncing a file makes its name durable, and every
     /// change of names before that.
@@ -37,7 +37,7 @@ impl Model {
 /// Files and directories by their path below the root; a directory has no content.
 pub(crate) type Image = BTreeMap<String, Option<Vec<u8>>>;
 
-/// Writes the files into an empty directory. What is in a directory that is not there is left out.
+/// Writes the files into an empty directory. Files of a missing directory are left out.
 pub(crate) fn write_image(image: &Image, root: &Path) -> anyhow::Result<()> {
     for (name, content) in image {
         let path = root.join(name);
@@ -53,7 +53,7 @@ pub(crate) fn write_image(image: &Image, root: &Path) -> anyhow::Result<()> {
 #[derive(Debug, Default)]
 struct Inode {
     directory: bool,
-    /// Whether it was mapped to be written: the disk may have anything there.
+    /// Whether it was mapped for writing: the disk may have anything there.
     mapped: bool,
     base: Vec<u8>,
     changes: Vec<Change>,
@@ -93,7 +93,7 @@ struct Open {
     append: bool,
 }
 
-/// What happens when a call returns.
+/// The effect of a call when it returns.
 #[derive(Debug)]
 enum Effect {
     Changed { inode: usize, change: usize },
@@ -118,7 +118,7 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// A disk that has durably what is in the image.
+    /// A disk with the image as its durable content.
     pub(crate) fn new(model: Model, root: &Path, image: &Image) -> anyhow::Result<Self> {
         let mut inodes = vec![Inode { directory: true, ..Inode::default() }];
         let mut names = BTreeMap::from([(String::new(), 0)]);
@@ -142,7 +142,7 @@ impl Disk {
         })
     }
 
-    /// What the disk may have if the power is cut now.
+    /// A possible content of the disk if the power is cut now.
     pub(crate) fn cut(&self, damage: Damage, random: &mut fastrand::Rng) -> Image {
         let mut names = self.first_names.clone();
         let volatile = self.namings.iter().filter(|naming| !naming.durable).count();
@@ -172,7 +172,7 @@ impl Disk {
                 true => None,
                 false => Some(materialise(&inode.base, &inode.changes, damage, random)),
             };
-            // What a process maps is written when the kernel likes.
+            // The kernel writes mapped pages at any time.
             let content = match (inode.mapped, random.u8(..3)) {
                 (true, 0) => continue,
                 (true, 1) => content.map(|bytes| bytes.iter().map(|_| random.u8(..)).collect()),
@@ -321,8 +321,8 @@ impl Disk {
                 Effect::Named(naming) => self.namings[naming].ended = true,
                 Effect::Opened(number, open) => drop(self.descriptors.insert(number, open)),
                 Effect::Synced { inode, changes, names } => {
-                    // After a sync that failed the kernel takes the pages for clean. They may
-                    // never be written, and no later sync says so.
+                    // After a failed sync the kernel marks the pages as clean. They may never be
+                    // written, and no later sync reports it.
                     let fate = if call.failed { Fate::Doomed } else { Fate::Durable };
                     let all = self.inodes[inode].changes.iter_mut().take(changes);
                     let waiting = all.filter(|change| change.fate == Fate::Pending && change.ended);
@@ -336,7 +336,7 @@ impl Disk {
         }
     }
 
-    /// Takes durable changes into the base, unless one before them is not: then the order counts.
+    /// Merges durable changes into the base, unless an earlier one is not durable: then the order matters.
     fn fold(&mut self, inode: usize) {
         let calls_may_refer_to_it = self.effects.values().flatten().any(|effect| {
             matches!(effect, Effect::Changed { inode: of, .. } | Effect::Synced { inode: of, .. }
@@ -455,7 +455,7 @@ impl Disk {
     }
 }
 
-/// Gives a file, or a directory and what is in it, another name, if it is there.
+/// Renames a file, or a directory and its content, if it exists.
 fn rename(names: &mut BTreeMap<String, usize>, from: &str, to: &str) {
     let is_moved = |name: &str| {
         name.strip_prefix(from).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

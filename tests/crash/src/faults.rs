@@ -1,5 +1,5 @@
-//! The disk is full or fails at the n-th call: errors must say so, nothing may be half done, the
-//! process must live, and a sync that failed must never be taken for one that did not.
+//! The disk is full or fails at the n-th call: the store must return an error, no change may be half
+//! done, the process must live, and a failed sync must never count as a successful one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,10 +24,10 @@ pub(crate) struct Options {
     /// Which store.
     #[arg(long)]
     store: Backend,
-    /// Fails at every n-th call, not only at some of them.
+    /// Tests every n, not only some of them.
     #[arg(long)]
     all: bool,
-    /// At how many calls, unless all.
+    /// How many n to test, unless all.
     #[arg(long, default_value_t = 2)]
     sample: usize,
     /// Only faults of this call.
@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// Only at this call, for repeating one.
     #[arg(long)]
     at: Option<u32>,
-    /// Shows what the process told whenever something is broken.
+    /// Shows the lines of the process whenever a promise is broken.
     #[arg(long)]
     tell: bool,
     /// Repeats the work and the choice of calls.
@@ -70,7 +70,7 @@ const FAULTS: [(&str, &str, bool); 22] = [
     ("unlink", "EIO", false),
 ];
 
-/// When it shows that something is broken.
+/// When a broken promise is detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
     /// In the process, or when the store is opened after it.
@@ -79,13 +79,13 @@ enum When {
     Cut,
 }
 
-/// What is broken.
+/// A broken promise, and when it was detected.
 type Findings = Vec<(When, Broken)>;
 
 /// How many losses are described; all are counted.
 const DESCRIBED: u32 = 20;
 
-/// What was seen of one kind of fault.
+/// The results of one kind of fault.
 #[derive(Debug, Default)]
 struct Row {
     runs: u32,
@@ -95,11 +95,11 @@ struct Row {
     /// Runs in which something was acknowledged after the fault.
     went_on: u32,
     losses: BTreeMap<Loss, u32>,
-    /// What a power cut after the fault would have lost.
+    /// The losses of a power cut after the fault.
     cut_losses: BTreeMap<Loss, u32>,
 }
 
-/// Returns whether everything was as it must be.
+/// Returns whether every promise was kept.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     strace::require()?;
     let seed = crate::seed(options.seed);
@@ -177,7 +177,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     Ok(kept)
 }
 
-/// Counts, for each call, at which of a thread's calls the store's files are concerned.
+/// Counts, for each kind of call, which of a thread's calls concern the store's files.
 fn calls_on_the_store(
     store: Backend,
     work: u64,
@@ -204,7 +204,7 @@ fn calls_on_the_store(
 #[derive(Debug, PartialEq, Eq)]
 enum Ended {
     Done,
-    /// It died of something else than the parent.
+    /// It died, and not by the parent.
     Died,
     Hung,
 }
@@ -220,7 +220,7 @@ struct Run {
 impl Run {
     fn start(store: Backend, work: u64, close: bool, inject: Option<&str>) -> anyhow::Result<Self> {
         let directory = fast_directory()?;
-        // Where strace writes must not be where the store is.
+        // strace's output must not be in the store's directory.
         let traces = fast_directory()?;
         let trace: PathBuf = traces.path().join("trace");
         let orders = Orders {
@@ -254,8 +254,7 @@ impl Run {
         };
         let process = lines.first().and_then(|line| line.strip_prefix("start "));
         match process {
-            // With its last line said it is killed, unless it has closed the store. Strace ends
-            // with it.
+            // After its last line it is killed, unless it has closed the store. strace ends with it.
             Some(process) if ended == Ended::Hung || (ended == Ended::Done && !close) => {
                 Command::new("kill").args(["-KILL", process]).status()?;
                 child.wait()?;
@@ -267,7 +266,7 @@ impl Run {
     }
 }
 
-/// Has a child work with the fault, and returns what it has broken.
+/// Runs a child with the fault, and returns the promises that it has broken.
 fn fail(
     store: Backend,
     work: u64,
@@ -290,7 +289,7 @@ fn judge(
     let mut broken = Vec::new();
     match run.ended {
         Ended::Done => {}
-        // Before `main` it is not the store that fails.
+        // A failure before `main` does not concern the store.
         Ended::Died if run.lines.is_empty() => return Ok(broken),
         Ended::Died => {
             broken.push((When::Alive, Broken::new(Loss::Misbehaved, "the process died")))
@@ -326,11 +325,11 @@ fn judge(
     if passes && injected && !unopened && run.ended == Ended::Done && !lives(&run.lines) {
         broken.push((
             When::Alive,
-            Broken::new(Loss::Misbehaved, "it fails on when the fault is over"),
+            Broken::new(Loss::Misbehaved, "it still fails when the fault is over"),
         ));
     }
 
-    // What the process has left, as others on the machine see it.
+    // The files of the process, as other processes read them.
     let url = store.inside(run.directory.path());
     let reopened = check(&url, &mut ledger, None);
     row.tally.add(ledger.tally);
@@ -339,7 +338,7 @@ fn judge(
         broken.push((When::Alive, Broken { what, ..found }));
         return Ok(broken);
     }
-    // And what the disk has if the power fails now: nothing of what a failed sync was to save.
+    // And the content of the disk after a power cut: without anything that a failed sync was to save.
     for damage in [Damage::Dropped, Damage::Kept] {
         let mut disk = Disk::new(Model::Journal, &recording.root, &recording.image)?;
         let mut told = recording.ledger.clone();
@@ -357,7 +356,7 @@ fn judge(
     Ok(broken)
 }
 
-/// Whether each writer could do something in the end: its last answer is none of a failure.
+/// Whether each writer succeeded in the end: its last outcome is no failure.
 fn lives(lines: &[String]) -> bool {
     (0..2).all(|writer| {
         let of = |line: &&String| line.starts_with(&format!("ack {writer} "));

@@ -1,4 +1,4 @@
-//! A process that writes is killed at any moment; what it was told is done must be there.
+//! A writing process is killed at any moment; every acknowledged batch must be there.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,13 +18,12 @@ pub(crate) struct Options {
     /// How many kills.
     #[arg(long, default_value_t = 60)]
     rounds: u32,
-    /// Repeats a run: the same work, and kills after the same lines; the microseconds after them
-    /// are the machine's.
+    /// Repeats a run: the same work, and kills after the same lines; the microseconds after them vary.
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// After so many kills a new store is begun.
+/// The number of kills after which a new store is created.
 const KILLS_OF_ONE_STORE: u32 = 40;
 
 /// When a child is killed.
@@ -66,7 +65,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             let orders = Orders {
                 store: url.clone(),
                 seed: random.u64(..),
-                // Whatever the last one had drawn and not told of is passed over.
+                // Skips the versions that the last child had drawn and not reported.
                 version: ledger.next_version + 64,
                 writers: 4,
                 steps: if moment == Moment::Closing { random.u64(1..40) } else { u64::MAX },
@@ -76,7 +75,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             ledger.next_version = orders.version;
             let mut result = kill_once(&orders, moment, &mut random, &mut ledger)?;
             *kills.entry(moment).or_default() += 1;
-            // Sometimes the next child has to recover, and is killed while it does.
+            // Sometimes the store is not checked: the next child recovers, and is killed meanwhile.
             if result.is_ok() && (round == last || random.u8(..5) > 0) {
                 checks += 1;
                 result = check(&url, &mut ledger, bookmark.as_ref())
@@ -85,7 +84,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             if let Err(Broken { loss, what }) = result {
                 *losses.entry(loss).or_default() += 1;
                 println!("round {round}, killed while {moment:?}: {loss}: {what}");
-                // A store that has lost something is of no more use.
+                // A store that has lost something is not used again.
                 break;
             }
         }
@@ -113,7 +112,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     Ok(losses.is_empty())
 }
 
-/// Starts a child, kills it, and enters into the ledger what it has told.
+/// Starts a child, kills it, and enters its report into the ledger.
 fn kill_once(
     orders: &Orders,
     moment: Moment,
@@ -157,7 +156,7 @@ fn kill_once(
     Ok(heard)
 }
 
-/// Lets a moment pass that no scheduler rounds up.
+/// Waits for a moment that no scheduler rounds up.
 fn spin(time: Duration) {
     let begin = Instant::now();
     while begin.elapsed() < time {

@@ -1,4 +1,4 @@
-//! What must be in the store, from what the child has told.
+//! The expected content of the store, from the reports of the child.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,21 +12,21 @@ use crate::workload::{SLOTS, State, Step, Version};
 pub(crate) enum Loss {
     /// An operation failed though nothing was wrong, or hung, or panicked.
     Misbehaved,
-    /// Changes are neither told nor is there a resync.
+    /// Changes are not reported by the feed, and there is no resync.
     FeedLostChanges,
     /// The position went back.
     PositionWentBack,
-    /// The store opens, and says that it is damaged.
+    /// The store opens, and reports that it is damaged.
     Damaged,
     /// A store that was being created does not open. Nothing was acknowledged.
     NewDoesNotOpen,
-    /// A record is not found by what it should be found by, or by what it should not.
+    /// A record is not found by one of its keys, or is found by a key that is not its own.
     WrongEntries,
-    /// Something is there that was refused, deleted or never asked for.
+    /// A record is there that was refused, deleted or never requested.
     Phantom,
     /// A batch is there in part.
     HalfBatch,
-    /// What was acknowledged is not there.
+    /// An acknowledged batch is not there.
     LostAcknowledged,
     /// The store does not open.
     DoesNotOpen,
@@ -62,24 +62,24 @@ impl Broken {
     }
 }
 
-/// A place in the feed, as the child tells it.
+/// A position in the feed, as the child reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) incarnation: u128,
     pub(crate) place: u128,
 }
 
-/// What is known of one writer's records.
+/// The expected records of one writer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Account {
-    /// What was acknowledged.
+    /// The acknowledged state.
     pub(crate) state: State,
-    /// What was begun and not answered.
+    /// The step that was begun and not acknowledged.
     pub(crate) pending: Option<Step>,
-    /// Whether the answer to that was that nobody knows.
+    /// Whether the outcome of that step is ambiguous.
     unknown: bool,
-    /// States that a crash may still bring, since nobody knew and nothing was acknowledged since.
-    /// What was read in between is what the process saw, and a failed sync is not undone by that.
+    /// States that a crash may still bring back: those of ambiguous steps, as long as nothing was
+    /// acknowledged since. A read in between settles them only for the process, not for the disk.
     doubts: Vec<State>,
 }
 
@@ -91,7 +91,7 @@ impl Account {
         allowed
     }
 
-    /// Takes what a process reads for what is there, as long as it lives.
+    /// Accepts the state that a process reads, for as long as the process lives.
     fn read(&mut self, found: &State) -> Result<(), Broken> {
         if self.unknown {
             let others = self.allowed().into_iter().filter(|state| state != found);
@@ -100,8 +100,8 @@ impl Account {
         self.settle_among(found, self.allowed())
     }
 
-    /// Takes what was found after a crash for what is there. Tells whether it is something that
-    /// a living process had read otherwise.
+    /// Accepts the state that was found after a crash. Returns whether a living process had read
+    /// another one.
     pub(crate) fn settle(&mut self, found: &State) -> Result<bool, Broken> {
         let mut allowed = self.allowed();
         let came_back = !allowed.contains(found) && self.doubts.contains(found);
@@ -120,11 +120,11 @@ impl Account {
         Err(self.blame(found))
     }
 
-    /// Says what is wrong with a state that may not be.
+    /// Describes why a state is not allowed.
     fn blame(&self, found: &State) -> Broken {
         let version = |state: &State, slot: u8| state.get(&slot).copied().unwrap_or(0);
         let after = self.pending.as_ref().map(|step| step.after(&self.state));
-        // Where only a part of what was begun is there, nothing else is wrong.
+        // If only a part of the begun step is there, that is the only violation.
         let mut loss = None;
         let mut what = Vec::new();
         for slot in 0..SLOTS {
@@ -145,21 +145,21 @@ impl Account {
     }
 }
 
-/// What is known of a store.
+/// The expected content of a store.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) accounts: BTreeMap<u8, Account>,
-    /// The furthest position that was told.
+    /// The highest position that was reported.
     pub(crate) furthest: Option<Place>,
-    /// Where the version numbers go on.
+    /// The next version number.
     pub(crate) next_version: Version,
-    /// What was told of things that fail.
+    /// The reported failures.
     pub(crate) tally: Tally,
-    /// Whether things may fail.
+    /// Whether failures are expected.
     pub(crate) with_faults: bool,
 }
 
-/// How often what was told.
+/// Counters of reported outcomes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) begun: u64,
@@ -168,8 +168,8 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
     pub(crate) unknown: u64,
     pub(crate) unread: u64,
-    /// How often a change of which nobody knew was read as not made, and is there after a crash,
-    /// or the other way round.
+    /// How often an ambiguous change was read as not made, and is there after a crash, or the other
+    /// way round.
     pub(crate) came_back: u64,
 }
 
@@ -190,13 +190,13 @@ impl Ledger {
         Self { next_version: 1, ..Self::default() }
     }
 
-    /// Says that the store does not open.
+    /// The loss of a store that does not open.
     pub(crate) fn unopened(&self, what: impl Into<String>) -> Broken {
         let nothing = self.accounts.values().all(|account| account.state.is_empty());
         Broken::new(if nothing { Loss::NewDoesNotOpen } else { Loss::DoesNotOpen }, what)
     }
 
-    /// Takes a line of the child.
+    /// Applies a line of the child.
     pub(crate) fn take(&mut self, line: &str) -> Result<(), Broken> {
         let read = self.try_take(line);
         read.unwrap_or_else(|error| {
@@ -286,8 +286,8 @@ impl Ledger {
         }
     }
 
-    /// Takes a position that was told, or that the store has now. Acknowledgements of different
-    /// writers may overtake each other on the way here, so only an opened store is held to it.
+    /// Applies a reported position, or that of the opened store. Reports of different writers may
+    /// overtake each other, so only the position of an opened store must not go back.
     fn advance(&mut self, place: Place) -> Result<(), Broken> {
         match self.furthest {
             Some(furthest) if furthest.incarnation == place.incarnation => {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_acknowledged_must_be_there_and_what_was_begun_may_be() {
+    fn acknowledged_steps_must_be_there_and_begun_ones_may_be() {
         let told = ["state 0", "begin 0 do 0:0>1 1:0>2", "ack 0 ok 0a 3", "begin 0 do 1:2>5 2:0>6"];
         let ledger = ledger(&told);
         assert_eq!(verdict(&ledger, &[(0, 1), (1, 2)]), None);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_or_failed_must_not_be_there() {
+    fn refused_or_failed_steps_must_not_be_there() {
         let created = ["state 0", "begin 0 do 0:0>1", "ack 0 ok 0a 3"];
         let refused = ["begin 0 refuse 2:0>3", "ack 0 refused taken"];
         let told = ledger(&[&created[..], &refused[..]].concat());
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_is_either_until_something_is_acknowledged() {
+    fn an_ambiguous_step_may_be_there_or_not_until_the_next_acknowledgement() {
         let mut told = ledger(&["state 0", "begin 0 do 0:0>1", "ack 0 ok 0a 3"]);
         told.with_faults = true;
         told.take("begin 0 do 0:1>4").unwrap();
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_had_to_be_refused_and_was_not_is_noticed() {
+    fn a_step_that_had_to_be_refused_and_was_not_is_detected() {
         let mut told = ledger(&["state 0", "begin 0 refuse 2:0>3"]);
         assert_eq!(told.take("ack 0 ok 0a 3").unwrap_err().loss, Loss::Phantom);
         let mut told = ledger(&["state 0", "begin 0 do 2:0>3"]);

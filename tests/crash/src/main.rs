@@ -23,7 +23,7 @@ enum Command {
     Kills(kills::Options),
     /// Cut the power at random moments of what a writing process did.
     Cuts(cuts::Options),
-    /// Have the disk be full or fail at the n-th call.
+    /// Simulate a disk that is full or fails at the n-th call.
     Faults(faults::Options),
     /// The process that writes; the others start it.
     #[command(hide = true)]
@@ -31,7 +31,7 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    // What panics in a store is counted and told in a line.
+    // Panics of a store are counted, and reported in a line each.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let survived = match Command::parse() {
         Command::Child(orders) => child::run(&orders).map(|()| true),

@@ -1,4 +1,4 @@
-//! Starting the child, hearing it, and killing it.
+//! Starting the child, reading its report, and killing it.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,27 +13,27 @@ use tempfile::TempDir;
 /// How long a child may be silent before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A directory in memory if there is one: no test here needs a disk that keeps anything.
+/// A directory in memory if there is one: no test here needs a durable disk.
 pub(crate) fn fast_directory() -> anyhow::Result<TempDir> {
     let memory = Path::new("/dev/shm");
     let directory = tempfile::Builder::new().prefix("portcullis-crash-").tempdir_in(memory);
     directory.or_else(|_| tempfile::tempdir()).context("a temporary directory")
 }
 
-/// A child and what it tells.
+/// A child and its report.
 #[derive(Debug)]
 pub(crate) struct Teller {
     child: Child,
     lines: Receiver<String>,
 }
 
-/// What a child does next.
+/// The next event of a child.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Line(String),
-    /// It is gone, or has closed its output.
+    /// It has ended, or has closed its output.
     End,
-    /// It says nothing for too long.
+    /// It has reported nothing for too long.
     Hangs,
 }
 
@@ -51,7 +51,7 @@ impl Teller {
         };
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         if !before.is_empty() {
-            // Faults make some stores panic inside, which they catch, and that is loud.
+            // Faults make some stores panic inside, which they catch: backtraces would fill the log.
             command.stderr(Stdio::null());
         }
         let mut child = command.spawn().context("cannot start the child")?;
@@ -69,14 +69,14 @@ impl Teller {
         }
     }
 
-    /// Kills what was started, with SIGKILL, and returns all lines that were not read.
+    /// Kills the child with SIGKILL, and returns all lines that were not read.
     pub(crate) fn kill(mut self) -> anyhow::Result<Vec<String>> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(self.lines.iter().collect())
     }
 
-    /// Waits until what was started has ended, which must be on its way there.
+    /// Waits until the child has ended, which must be imminent.
     pub(crate) fn wait(mut self) -> anyhow::Result<ExitStatus> {
         drop(self.child.stdin.take());
         Ok(self.child.wait()?)

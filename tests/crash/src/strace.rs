@@ -13,7 +13,7 @@ const CALLS: &str = "?open,openat,?openat2,?creat,read,readv,write,writev,pread6
     symlinkat,copy_file_range,sendfile,splice,io_uring_setup,io_submit,syncfs,sync,close,dup,\
     ?dup2,dup3,fcntl";
 
-/// Fails unless processes may be traced here.
+/// Fails unless strace is permitted to trace here.
 pub(crate) fn require() -> anyhow::Result<()> {
     let tried = Command::new("strace")
         .args(["-f", "-o", "/dev/null", "true"])
@@ -103,10 +103,10 @@ impl Call {
 ///
 /// # Errors
 ///
-/// When a line is not what strace writes: nothing is left out in silence.
+/// When a line is not in strace's format: no line is skipped.
 pub(crate) fn parse(trace: &str) -> anyhow::Result<Vec<Call>> {
     let mut calls: Vec<Call> = Vec::new();
-    // Of each thread, the call that has not returned yet: its place, and its beginning.
+    // The unfinished call of each thread: its index, and its beginning.
     let mut unfinished: Vec<(u32, usize, String)> = Vec::new();
     for (number, line) in trace.lines().enumerate() {
         let read = parse_line(number, line, &mut calls, &mut unfinished);
@@ -130,7 +130,7 @@ fn parse_line(
     if rest.starts_with("+++") || rest.starts_with("---") {
         return Ok(());
     }
-    // A thread that was killed while strace looked: what it was about to do, it did not do.
+    // A thread that was killed at the entry of a call has not made it.
     if rest.starts_with("???(") {
         return Ok(());
     }
@@ -184,13 +184,13 @@ fn parse_call(thread: u32, text: &str, begin: usize, end: usize) -> anyhow::Resu
 
 fn number_of(text: &str) -> Option<i64> {
     match text.strip_prefix("0x") {
-        // Addresses of mappings fit, and nobody looks at them.
+        // Addresses of mappings parse as well; they are not used.
         Some(hex) => i64::from_str_radix(hex, 16).ok(),
         None => text.parse().ok(),
     }
 }
 
-/// Splits at the commas that are not inside of something.
+/// Splits at the commas outside of quotes and brackets.
 fn split(arguments: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let (mut depth, mut quoted) = (0_i32, false);
@@ -251,7 +251,7 @@ mod tests {
     const A_B: &str = r"\x2f\x61\x20\x62";
 
     #[test]
-    fn a_call_is_taken_apart() {
+    fn a_call_is_parsed() {
         let line = format!(r#"12 pwrite64(3<{A_B}>, "\x68\x2c\x22\x00", 4, 8192) = 4"#);
         let calls = parse(&line).unwrap();
         let [call] = &calls[..] else { panic!("{calls:?}") };
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_not_understood_is_an_error() {
+    fn a_line_in_another_format_is_an_error() {
         assert!(parse("1 what is this\n").is_err());
         assert!(parse("1 <... fsync resumed>) = 0\n").is_err());
     }

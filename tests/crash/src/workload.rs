@@ -1,7 +1,7 @@
-//! What is written: records that follow from a place and a number, and batches of them.
+//! The workload: records that follow from a slot and a version, and batches of them.
 //!
-//! Each writer has places of its own, so that what must be there is known exactly. A version is
-//! used once in the life of a store, so a record that is found tells which change it came from.
+//! Each writer has slots of its own, so that their expected content is exact. A version is used once in
+//! the life of a store, so each record identifies the change that wrote it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,20 +11,20 @@ use anyhow::Context as _;
 use portcullis::store::{Batch, Expect, Kind, Operation, Record, Revision, UniqueKey, grants_of};
 use portcullis::{GrantKey, Id, OrgId, Status, UserId};
 
-/// Which content a place has; 0 is none.
+/// The version of a slot's content; 0 is none.
 pub(crate) type Version = u64;
 
-/// The places of one writer that have a record.
+/// The slots of one writer that have a record.
 pub(crate) type State = BTreeMap<u8, Version>;
 
-/// How many places a writer has.
+/// How many slots a writer has.
 pub(crate) const SLOTS: u8 = 12;
 
 /// The org and the user that the other records of a writer refer to. They are never deleted.
 const ORG: u8 = 0;
 const USER: u8 = 1;
 
-/// A place for a record.
+/// A slot for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot {
     pub(crate) writer: u8,
@@ -45,7 +45,7 @@ impl Slot {
         Id::from_u64(((u64::from(self.writer) + 1) << 32) + u64::from(self.number) + 1)
     }
 
-    /// The record that the place has with the version, and what it is listed under.
+    /// The record of the slot with the version, and its grants.
     pub(crate) fn record(self, version: Version) -> (Record, Vec<GrantKey>) {
         let id = self.id();
         let owner = |number| Self { number, ..self }.id();
@@ -151,7 +151,7 @@ pub(crate) fn grants(writer: u8) -> Vec<GrantKey> {
     grants
 }
 
-/// Most bodies are small, some are larger than a page, a few than what stores keep in line.
+/// Most bodies are small, some are larger than a page, a few larger than the stores' inline limits.
 fn padding(version: Version) -> usize {
     match version.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56 {
         0 => 300_000,
@@ -167,7 +167,7 @@ pub(crate) fn version_of(record: &Record) -> Option<Version> {
     rest.split_once(';')?.0.parse().ok()
 }
 
-/// One change of a place of the writer.
+/// One change of a slot of the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) slot: u8,
@@ -179,12 +179,12 @@ pub(crate) struct Change {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) changes: Vec<Change>,
-    /// Whether there is something in the batch for which it must be refused.
+    /// Whether the batch has a precondition that must fail.
     pub(crate) refused: bool,
 }
 
 impl Step {
-    /// Draws the next step of a writer whose places are in this state.
+    /// Draws the next step of a writer whose slots are in this state.
     pub(crate) fn draw(
         random: &mut fastrand::Rng,
         state: &State,

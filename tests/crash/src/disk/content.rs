@@ -16,7 +16,7 @@ pub(crate) enum What {
         bytes: Vec<u8>,
     },
     Resize(u64),
-    /// At least so long.
+    /// A minimum length.
     Grow(u64),
 }
 
@@ -26,11 +26,11 @@ pub(crate) enum Fate {
     /// It may be. A sync makes it durable.
     Pending,
     Durable,
-    /// It may be, and no sync changes that: one has failed.
+    /// It may be, and no sync makes it durable: one has failed.
     Doomed,
 }
 
-/// What becomes of changes that are not durable.
+/// How a power cut damages changes that are not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Damage {
     /// None is there.
@@ -45,7 +45,7 @@ pub(crate) enum Damage {
     Torn,
     /// Of each, any sectors are there; of some only the first half, with zeros after it.
     Sectors,
-    /// The file is as long as if they were there, and has zeros for what it got longer by.
+    /// The file has the length as if they were there, with zeros in the added part.
     Zeros,
 }
 
@@ -88,7 +88,7 @@ fn write(content: &mut Vec<u8>, at: u64, bytes: &[u8]) {
     content[begin..begin + bytes.len()].copy_from_slice(bytes);
 }
 
-/// How long the file is for the process.
+/// The length of the file for the process.
 pub(crate) fn length(base: &[u8], changes: &[Change]) -> u64 {
     changes.iter().fold(base.len() as u64, |length, change| match &change.what {
         What::Write { at, bytes } => length.max(at + bytes.len() as u64),
@@ -97,7 +97,7 @@ pub(crate) fn length(base: &[u8], changes: &[Change]) -> u64 {
     })
 }
 
-/// What the disk has.
+/// The content on the disk.
 pub(crate) fn materialise(
     base: &[u8],
     changes: &[Change],
@@ -143,8 +143,8 @@ fn tear(what: &What, content: &mut Vec<u8>, random: &mut fastrand::Rng) {
     write(content, *at, &bytes[..kept]);
 }
 
-/// Applies a write sector by sector: or not, or half of one and zeros. What is outside of the
-/// write stays as it is.
+/// Applies a write sector by sector: each is written, or not, or half of it with zeros. Bytes outside of
+/// the write keep their value.
 fn scatter(what: &What, content: &mut Vec<u8>, random: &mut fastrand::Rng) {
     let What::Write { at, bytes } = what else {
         if random.bool() {

@@ -33,7 +33,7 @@ fn file(disk: &Disk, damage: Damage) -> Option<String> {
 }
 
 #[test]
-fn what_was_synced_is_there_and_what_was_not_may_be() {
+fn synced_writes_are_there_and_others_may_be() {
     let trace = [OPEN, &write("abc", 0), SYNC, &write("XY", 1), &write("z", 4)].concat();
     let disk = disk(Model::Journal, &trace);
     assert_eq!(file(&disk, Damage::Dropped).unwrap(), "abc");
@@ -49,7 +49,7 @@ fn what_was_synced_is_there_and_what_was_not_may_be() {
 }
 
 #[test]
-fn what_is_in_a_directory_goes_with_its_name() {
+fn files_are_lost_with_the_name_of_their_directory() {
     let trace = concat!(
         "1 mkdir(\"/r/new\", 0700) = 0\n",
         "1 openat(AT_FDCWD</>, \"/r/new/f\", O_RDWR|O_CREAT, 0600) = 3</r/new/f>\n",
@@ -95,7 +95,7 @@ fn after_a_failed_sync_the_next_one_saves_nothing_of_before() {
 }
 
 #[test]
-fn a_sync_covers_what_had_returned_when_it_began() {
+fn a_sync_covers_the_calls_that_had_returned_when_it_began() {
     let trace = format!(
         "{OPEN}{SYNC}1 pwrite64(3</r/f>, \"abc\", 3, 0 <unfinished ...>\n2 fsync(3</r/f>) = 0\n\
          1 <... pwrite64 resumed>) = 3\n"
@@ -124,7 +124,7 @@ fn renames_and_removals_are_as_durable_as_their_directory() {
 }
 
 #[test]
-fn what_is_torn_keeps_what_is_outside() {
+fn a_torn_write_keeps_the_bytes_outside_of_it() {
     let old = "o".repeat(2_000);
     let trace = [OPEN, &write(&old, 0), SYNC, &write(&"n".repeat(1_000), 300)].concat();
     let disk = disk(Model::Journal, &trace);
@@ -142,7 +142,7 @@ fn what_is_torn_keeps_what_is_outside() {
 }
 
 #[test]
-fn what_the_model_does_not_know_is_an_error() {
+fn a_call_that_is_not_modelled_is_an_error() {
     let trace = format!("{OPEN}1 copy_file_range(3</r/f>, NULL, 3</r/f>, NULL, 5, 0) = 5\n");
     let mut disk = Disk::new(Model::Posix, Path::new("/r"), &Image::new()).unwrap();
     let calls = parse(&trace).unwrap();
