@@ -1,4 +1,4 @@
-//! Who did what, on which record, from where, and what came of it: for whoever must answer for it.
+//! Audit events: the actor, the action, the record, the address and the outcome.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,29 +8,29 @@ use serde::{Serialize, Serializer};
 use crate::store::Kind;
 use crate::{Id, Identity, Principal, Timestamp};
 
-/// Where an [`Engine`](crate::Engine) reports changes, refusals, and logins that were not
-/// answered from memory.
+/// Receives changes, refusals, and logins that missed the cache, from an
+/// [`Engine`](crate::Engine).
 ///
-/// It is called on the way of a request, in the order of what happens to each record as far as
-/// there is one. So it must not block for long and must not panic; what it cannot keep is its own
-/// to count and to tell. A login with a password that is known to be right, the warm path of
-/// every write and query, is not reported.
+/// It is called while a request is handled, for each record in the order of its changes as far as
+/// there is one. So it must not block for long and must not panic, and must count events that it
+/// drops itself. A login that hits the cache is not reported: every write and query of a client
+/// begins with one.
 pub trait AuditSink: fmt::Debug + Send + Sync + 'static {
-    /// Takes note of the event.
+    /// Records the event.
     fn record(&self, event: &AuditEvent<'_>);
 
-    /// Tells whether changes may be made now. Where not, the engine refuses each with
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): for those who would rather change
-    /// nothing than have a change that is not on record. By default they always may.
+    /// Tells whether changes are allowed now. If not, the engine refuses each with
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), so that no change is made which
+    /// cannot be recorded. Default: always.
     fn allows_changes(&self) -> bool {
         true
     }
 }
 
-/// Something that happened, without any secret.
+/// An event. It contains no secret.
 ///
-/// It serializes to one JSON object, the same for every sink; members without a value are left
-/// out:
+/// It serializes to one JSON object, the same for every sink, without the members that have no
+/// value:
 ///
 /// ```json
 /// {"at":"2026-01-31T23:59:59Z","actor":{"kind":"apiToken","id":"…","org":"…","user":"…"},
@@ -41,28 +41,28 @@ pub trait AuditSink: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct AuditEvent<'a> {
-    /// When it was decided.
+    /// The time of the outcome.
     pub at: Timestamp,
-    /// Who did it, or tried to.
+    /// The actor, also of an attempt.
     pub actor: Actor<'a>,
-    /// The address that it came from, where the embedding program told one.
+    /// The address of the actor, if the embedding program passed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<IpAddr>,
-    /// What was to be done.
+    /// The action, also of an attempt.
     pub action: AuditAction,
     /// The record it is about.
     #[serde(skip_serializing_if = "AuditRecord::is_unknown")]
     pub record: AuditRecord<'a>,
-    /// What came of it.
+    /// The outcome.
     #[serde(flatten)]
     pub outcome: AuditOutcome<'a>,
 }
 
-/// Who acts.
+/// The actor of an event.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Actor<'a> {
-    /// Nobody known yet: whoever logs in.
+    /// A login that was refused.
     Anonymous,
     /// A user of the operating system, at the command line.
     Command {
@@ -71,12 +71,12 @@ pub enum Actor<'a> {
     },
     /// The embedding program itself, through the engine's trusted operations.
     Host,
-    /// A caller of the management API, or whoever has just logged in.
+    /// A caller of the management API, or the principal of a login.
     Principal(&'a Principal),
 }
 
 impl<'a> AuditEvent<'a> {
-    /// An event of the program around the engine, such as a backup.
+    /// Makes an event of the program around the engine, such as a backup.
     pub fn new(
         at: Timestamp,
         actor: Actor<'a>,
@@ -123,43 +123,43 @@ impl Serialize for Actor<'_> {
     }
 }
 
-/// What is reported.
+/// The action of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum AuditAction {
-    /// The store was copied to a place for backups.
+    /// The store was backed up.
     BackUp,
-    /// A record was made.
+    /// A record was created.
     Create,
     /// A record and what depends on it were deleted.
     Delete,
-    /// Records of a snapshot were stored.
+    /// The records of a snapshot were imported.
     Import,
-    /// Somebody presented credentials.
+    /// Credentials were presented.
     Login,
-    /// Somebody who was known was let in although the store could not be asked, as the operator
-    /// allows for a time. Reported once for each credential in each outage.
+    /// A cached login was accepted while the store was unavailable, as the operator allows for a
+    /// time. Reported once for each credential in each outage.
     LoginInGrace,
-    /// An inactive credential was made active again, by an update that is reported besides.
+    /// An inactive credential became active again, by an update that has an event of its own.
     Reactivate,
-    /// A record was to be read. Reported only when that was refused.
+    /// A read of a record was refused. Successful reads are not reported.
     Read,
-    /// A password's hash was computed anew, with the current parameters. The password is the same.
+    /// The hash of an unchanged password was replaced by one with the current parameters.
     Rehash,
-    /// Unique keys and index entries were made anew from the records.
+    /// Unique keys and index entries were rebuilt from the records.
     Repair,
-    /// A store was made of a backup, or of another store.
+    /// A store was created from a backup or from another store.
     Restore,
     /// A password was set.
     SetPassword,
     /// Permissions were replaced.
     SetPermissions,
-    /// A status, or a description, was changed.
+    /// A status or a description was changed.
     Update,
 }
 
-/// Which record it is about, as far as that is known.
+/// The record of an event, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct AuditRecord<'a> {
@@ -169,27 +169,27 @@ pub struct AuditRecord<'a> {
     /// Its id.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
     pub id: Option<Id>,
-    /// Its username or name. It is what somebody has typed where there is no such record, and no
-    /// more than [`AuditRecord::MAX_NAME`] bytes of it.
+    /// Its username or name, cut to [`AuditRecord::MAX_NAME`] bytes. If there is no such record, it
+    /// is the text that was presented.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<&'a str>,
 }
 
 impl<'a> AuditRecord<'a> {
-    /// Longer names are cut.
+    /// The longest name in bytes; longer ones are cut.
     pub const MAX_NAME: usize = 256;
 
-    /// A record with an id.
+    /// Makes it for the record with the id.
     pub fn new(kind: Kind, id: Id) -> Self {
         Self { kind: Some(kind), id: Some(id), name: None }
     }
 
-    /// Nothing but a name that somebody has given.
+    /// Makes it for a record of which only the name is known.
     pub fn named(kind: Kind, name: &'a str) -> Self {
         Self { kind: Some(kind), ..Self::default() }.with_name(name)
     }
 
-    /// The same with its name.
+    /// Adds the name.
     #[must_use]
     pub fn with_name(self, name: &'a str) -> Self {
         let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
@@ -212,16 +212,16 @@ fn as_text<T: fmt::Display, S: Serializer>(
     }
 }
 
-/// What came of it.
+/// The outcome of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", content = "reason", rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum AuditOutcome<'a> {
-    /// It was done.
+    /// Done.
     Done,
-    /// It was not done because something failed; whether anything was changed may be unknown.
+    /// An operation failed, for this reason. Whether anything was changed may be unknown.
     Failed(&'a str),
-    /// It was not allowed, or what was asked for is not possible.
+    /// Refused, for this reason: not permitted, or not possible.
     Refused(&'a str),
 }
 

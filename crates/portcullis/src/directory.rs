@@ -1,4 +1,4 @@
-//! Who and what authorizations refer to: users, orgs, buckets, and where they are known.
+//! Directories: where the engine looks up users, orgs and buckets.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use crate::store::{Entity, Index, PageRequest, Store, StoreExt};
 use crate::{Bucket, BucketId, Error, ErrorKind, Id, Org, OrgId, User, UserId};
 
-/// Knows users, orgs and buckets.
+/// Looks up users, orgs and buckets.
 ///
-/// By default they are records in the engine's own store. A server that has its own implements
-/// this. A name or an id that does not exist is `None`, never an error; an error means that
-/// nothing is known, and whoever asks is refused.
+/// By default they are records in the engine's own store. A server that has users and orgs of its
+/// own implements this. A name or an id that does not exist is `None`, never an error. After an
+/// error, the engine refuses the request.
 ///
 /// Lists are ascending by id and begin after the given one; an empty list is the end.
 #[async_trait]
@@ -24,13 +24,13 @@ pub trait Directory: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or
-    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal); so for all of them.
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal); the same for all methods.
     async fn user(&self, id: UserId) -> Result<Option<User>, Error>;
 
     /// Returns the user with the name, compared byte by byte.
     async fn user_by_name(&self, name: &str) -> Result<Option<User>, Error>;
 
-    /// Returns at most so many users.
+    /// Returns at most `limit` users.
     async fn users(&self, after: Option<UserId>, limit: NonZeroUsize) -> Result<Vec<User>, Error>;
 
     /// Returns the org with the id.
@@ -39,7 +39,7 @@ pub trait Directory: Debug + Send + Sync + 'static {
     /// Returns the org with the name, compared byte by byte.
     async fn org_by_name(&self, name: &str) -> Result<Option<Org>, Error>;
 
-    /// Returns at most so many orgs.
+    /// Returns at most `limit` orgs.
     async fn orgs(&self, after: Option<OrgId>, limit: NonZeroUsize) -> Result<Vec<Org>, Error>;
 
     /// Returns the bucket with the id.
@@ -48,7 +48,7 @@ pub trait Directory: Debug + Send + Sync + 'static {
     /// Returns the bucket with the name in the org, compared byte by byte.
     async fn bucket_by_name(&self, org: OrgId, name: &str) -> Result<Option<Bucket>, Error>;
 
-    /// Returns at most so many buckets, of one org or of all.
+    /// Returns at most `limit` buckets, of one org or of all.
     async fn buckets(
         &self,
         org: Option<OrgId>,
@@ -57,11 +57,11 @@ pub trait Directory: Debug + Send + Sync + 'static {
     ) -> Result<Vec<Bucket>, Error>;
 }
 
-/// A host's directory. What it says of its failures is for the log: clients are told in our words.
+/// A host's directory. The messages of its errors are for the log; clients receive the engine's own.
 #[derive(Debug)]
 pub(crate) struct HostDirectory<D>(pub(crate) D);
 
-fn in_our_words(error: Error) -> Error {
+fn as_engine_error(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Unavailable | ErrorKind::TooManyRequests => Error::unavailable(error),
         _ => Error::internal(error),
@@ -71,35 +71,35 @@ fn in_our_words(error: Error) -> Error {
 #[async_trait]
 impl<D: Directory> Directory for HostDirectory<D> {
     async fn user(&self, id: UserId) -> Result<Option<User>, Error> {
-        self.0.user(id).await.map_err(in_our_words)
+        self.0.user(id).await.map_err(as_engine_error)
     }
 
     async fn user_by_name(&self, name: &str) -> Result<Option<User>, Error> {
-        self.0.user_by_name(name).await.map_err(in_our_words)
+        self.0.user_by_name(name).await.map_err(as_engine_error)
     }
 
     async fn users(&self, after: Option<UserId>, limit: NonZeroUsize) -> Result<Vec<User>, Error> {
-        self.0.users(after, limit).await.map_err(in_our_words)
+        self.0.users(after, limit).await.map_err(as_engine_error)
     }
 
     async fn org(&self, id: OrgId) -> Result<Option<Org>, Error> {
-        self.0.org(id).await.map_err(in_our_words)
+        self.0.org(id).await.map_err(as_engine_error)
     }
 
     async fn org_by_name(&self, name: &str) -> Result<Option<Org>, Error> {
-        self.0.org_by_name(name).await.map_err(in_our_words)
+        self.0.org_by_name(name).await.map_err(as_engine_error)
     }
 
     async fn orgs(&self, after: Option<OrgId>, limit: NonZeroUsize) -> Result<Vec<Org>, Error> {
-        self.0.orgs(after, limit).await.map_err(in_our_words)
+        self.0.orgs(after, limit).await.map_err(as_engine_error)
     }
 
     async fn bucket(&self, id: BucketId) -> Result<Option<Bucket>, Error> {
-        self.0.bucket(id).await.map_err(in_our_words)
+        self.0.bucket(id).await.map_err(as_engine_error)
     }
 
     async fn bucket_by_name(&self, org: OrgId, name: &str) -> Result<Option<Bucket>, Error> {
-        self.0.bucket_by_name(org, name).await.map_err(in_our_words)
+        self.0.bucket_by_name(org, name).await.map_err(as_engine_error)
     }
 
     async fn buckets(
@@ -108,7 +108,7 @@ impl<D: Directory> Directory for HostDirectory<D> {
         after: Option<BucketId>,
         limit: NonZeroUsize,
     ) -> Result<Vec<Bucket>, Error> {
-        self.0.buckets(org, after, limit).await.map_err(in_our_words)
+        self.0.buckets(org, after, limit).await.map_err(as_engine_error)
     }
 }
 
@@ -132,7 +132,7 @@ impl StoreDirectory {
     }
 }
 
-/// Reads the next entities: so many, unless there are no more. Those that cannot be read are left out.
+/// Returns the next `limit` entities, or fewer at the end. Unreadable records are left out.
 pub(crate) async fn next_entities<E: Entity>(
     store: &dyn Store,
     index: Index,
@@ -152,7 +152,7 @@ pub(crate) async fn next_entities<E: Entity>(
     Ok(found)
 }
 
-/// Tells the operator about a record that is left out because it cannot be read.
+/// Logs a record that is left out because it cannot be read.
 pub(crate) fn log_corrupt(error: crate::store::StoreError) {
     let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     tracing::error!(cause, "{error}, and is left out");
@@ -206,7 +206,7 @@ impl Directory for StoreDirectory {
     }
 }
 
-/// Users, orgs and buckets that never change: for hosts with a handful of them, and for tests.
+/// A directory that never changes, for hosts with few users and orgs, and for tests.
 #[derive(Clone, Debug, Default)]
 pub struct StaticDirectory {
     users: BTreeMap<UserId, User>,
@@ -215,26 +215,26 @@ pub struct StaticDirectory {
 }
 
 impl StaticDirectory {
-    /// Knows nobody.
+    /// Makes an empty directory.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the user, in place of one with the same id.
+    /// Adds the user, or replaces the one with the same id.
     #[must_use]
     pub fn with_user(mut self, user: User) -> Self {
         self.users.insert(user.id, user);
         self
     }
 
-    /// Adds the org, in place of one with the same id.
+    /// Adds the org, or replaces the one with the same id.
     #[must_use]
     pub fn with_org(mut self, org: Org) -> Self {
         self.orgs.insert(org.id, org);
         self
     }
 
-    /// Adds the bucket, in place of one with the same id.
+    /// Adds the bucket, or replaces the one with the same id.
     #[must_use]
     pub fn with_bucket(mut self, bucket: Bucket) -> Self {
         self.buckets.insert(bucket.id, bucket);

@@ -1,4 +1,4 @@
-//! The engine's error: a kind for programs, a message for people, a cause for operators.
+//! The engine's error: a kind for programs, a message for users, a cause for the log.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -7,31 +7,31 @@ use std::time::Duration;
 
 type Source = Box<dyn StdError + Send + Sync>;
 
-/// What kind of failure an [`Error`] is.
+/// The kind of an [`Error`].
 ///
-/// Not `non_exhaustive`: an adapter that does not know how to answer a new kind must not compile.
+/// Not `non_exhaustive`: an adapter that has no response for a new kind must not compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// It collides with what is there: the name is taken.
+    /// It conflicts with an existing record: the name is taken.
     Conflict,
-    /// The caller is known and may not do this at all.
+    /// The caller is authenticated and may not do this.
     Forbidden,
-    /// Something broke on our side. Details are in the source, for logs only.
+    /// A failure inside the engine, the store or the directory. The source has details for the log.
     Internal,
-    /// What was given breaks a rule that the message names.
+    /// The input breaks a rule, which the message names.
     Invalid,
-    /// What it refers to does not exist.
+    /// The record does not exist.
     NotFound,
-    /// Too much at once; see [`Error::retry_after`].
+    /// Too many requests at once; see [`Error::retry_after`].
     TooManyRequests,
     /// The credentials are wrong, or the caller lacks the permission that the message names.
     Unauthorized,
-    /// The store or the directory cannot be reached now. Nothing is known, so nobody gets in.
+    /// The store or the directory is unavailable, so the request can neither be accepted nor refused.
     Unavailable,
 }
 
 impl ErrorKind {
-    /// Tells whether the same request may succeed later without anybody changing anything.
+    /// Tells whether the same request may succeed later without any change.
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::TooManyRequests | Self::Unavailable => true,
@@ -47,8 +47,8 @@ impl ErrorKind {
 
 /// A failed operation.
 ///
-/// The message ([`fmt::Display`]) is fit to be shown to the caller and never holds a secret or an
-/// internal detail. The cause, when there is one, is the [source](StdError::source): for the log.
+/// The message ([`fmt::Display`]) may be shown to the caller: it never contains a secret or an
+/// internal detail. The cause, if any, is the [source](StdError::source), for the log.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -58,7 +58,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// Makes an error. The message must be fit to be shown to the caller.
+    /// Makes an error. The message is shown to the caller.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), retry_after: None, source: None }
     }
@@ -69,7 +69,7 @@ impl Error {
         Self { source: Some(source.into()), ..self }
     }
 
-    /// Adds the time after which it is worth trying again.
+    /// Adds the time after which to retry.
     #[must_use]
     pub fn with_retry_after(self, retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..self }
@@ -85,7 +85,7 @@ impl Error {
         &self.message
     }
 
-    /// Returns after how long it is worth trying again, where that is known.
+    /// Returns the time after which to retry, if it is known.
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }

@@ -1,36 +1,36 @@
-//! Which authorizations are meant, and the shortest way to find them.
+//! Filters of authorizations, and the index that answers each.
 
 use crate::store::Record;
 use crate::{Authorization, AuthorizationId, GrantKey, OrgId, Permission, Status, UserId};
 
-/// Which authorizations are meant: those that match every field that is given.
+/// A filter of authorizations: it matches those that match every given field.
 ///
-/// [`AuthorizationFilter::matches`] is the whole meaning. Indexes only save reading records that
-/// cannot match.
+/// [`AuthorizationFilter::matches`] defines it. An index only saves reading records that cannot
+/// match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthorizationFilter {
-    /// The one with the id.
+    /// The id.
     pub id: Option<AuthorizationId>,
-    /// The one with the username, byte by byte. Any text may be asked for.
+    /// The username, compared byte by byte. It may be any text.
     pub username: Option<String>,
-    /// Those of the org.
+    /// The org.
     pub org: Option<OrgId>,
-    /// Those of the user.
+    /// The user.
     pub user: Option<UserId>,
-    /// Those with the status.
+    /// The status.
     pub status: Option<Status>,
-    /// Those whose permissions allow this one: "who can write this bucket?". Status does not
-    /// count.
+    /// A permission that the authorization's permissions allow, such as to write a certain bucket.
+    /// The status does not matter.
     pub permits: Option<Permission>,
 }
 
 impl AuthorizationFilter {
-    /// Means every authorization.
+    /// Matches every authorization.
     pub fn all() -> Self {
         Self::default()
     }
 
-    /// Tells whether the authorization is meant.
+    /// Tells whether the authorization matches.
     pub fn matches(&self, authorization: &Authorization) -> bool {
         fn same<T: PartialEq + ?Sized>(wanted: Option<&T>, is: &T) -> bool {
             wanted.is_none_or(|wanted| wanted == is)
@@ -45,7 +45,7 @@ impl AuthorizationFilter {
             })
     }
 
-    /// Tells, by what stands beside the body, that the record is not meant and need not be read.
+    /// Tells by the columns of the record that it does not match, so that its body need not be read.
     pub(crate) fn excludes(&self, record: &Record) -> bool {
         self.id.is_some_and(|id| id.untyped() != record.id)
             || self.username.as_deref().is_some_and(|name| name != record.unique_key.as_str())
@@ -54,7 +54,7 @@ impl AuthorizationFilter {
             || self.status.is_some_and(|status| status != record.status)
     }
 
-    /// Chooses where to look: the narrowest index that covers every match.
+    /// Chooses the narrowest index that covers every match.
     pub(crate) fn plan(&self) -> Plan<'_> {
         match self {
             Self { id: Some(id), .. } => Plan::ById(*id),
@@ -70,20 +70,20 @@ impl AuthorizationFilter {
     }
 }
 
-/// Where to look for what a filter means. Everything found still has to match.
+/// The records to read for a filter, each of which may match or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Plan<'a> {
-    /// At every authorization.
+    /// Every authorization.
     All,
-    /// At those listed under any of the grant keys.
+    /// The authorizations with any of the grant keys.
     ByGrant(Vec<GrantKey>),
-    /// At the one with the id.
+    /// The authorization with the id.
     ById(AuthorizationId),
-    /// At those of the org.
+    /// The authorizations of the org.
     ByOrg(OrgId),
-    /// At those of the user.
+    /// The authorizations of the user.
     ByUser(UserId),
-    /// At the one with the username.
+    /// The authorization with the username.
     ByUsername(&'a str),
 }
 
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_beside_the_body_decides_everything_but_permits() {
+    fn the_columns_of_a_record_decide_every_field_except_permits() {
         use crate::store::{Entity, Revision};
 
         let record = authorization().to_record(Revision::from_u128(1)).unwrap();

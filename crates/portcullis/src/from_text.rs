@@ -1,10 +1,10 @@
-//! Values that are texts in JSON.
+//! Deserializing values that are strings in JSON.
 
 use std::fmt;
 
 use serde::{Deserializer, de};
 
-/// Reads a value from its text, of which no copy is made.
+/// Parses a value from its string, without a copy of it.
 pub(crate) fn from_text<'de, D, T, E>(
     deserializer: D,
     parse: fn(&str) -> Result<T, E>,

@@ -14,7 +14,7 @@ use crate::from_text::from_text;
 /// Number of bytes of an id's text form.
 pub const ID_TEXT_LEN: usize = 16;
 
-/// Says why a text is not an id. The messages are those that clients of the API see.
+/// Why a text is not an id. Clients of the API receive these messages.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseIdError {
@@ -26,9 +26,9 @@ pub enum ParseIdError {
     Length,
 }
 
-/// An id of any kind of thing, such as the resource that a permission names.
+/// An id of any type, such as that of the resource that a permission names.
 ///
-/// Zero can be built with [`Id::from_u64`], is never generated and never parses, and
+/// Zero can be constructed with [`Id::from_u64`]. It is never generated, never parses, and
 /// [`Permission::validate`](crate::Permission::validate) refuses it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(u64);
@@ -44,48 +44,48 @@ impl Id {
         self.0
     }
 
-    /// Reads exactly what [`Display`](fmt::Display) writes: 16 hexadecimal digits, none of them a
-    /// capital. For stores, whose order is that of the texts; what clients send is read with
-    /// [`FromStr`]. The id 0, which nothing can have, can be read: it stands before all others.
+    /// Parses exactly the text that [`Display`](fmt::Display) writes: 16 hexadecimal digits in lower
+    /// case. For stores that keep ids as text; for input of clients, use [`FromStr`]. Zero, which no
+    /// record has, parses here: it sorts before all others.
     pub fn from_digits(digits: &[u8]) -> Option<Self> {
         let text = u128::from_be_bytes(digits.try_into().ok()?);
         let number = number(text);
         (digits_of(number) == text).then_some(Self(number))
     }
 
-    /// Its text, digit by digit.
+    /// Returns the text.
     fn digits(self) -> [u8; ID_TEXT_LEN] {
         digits_of(self.0).to_be_bytes()
     }
 
-    /// Tells whether this is the one id that nothing can have.
+    /// Tells whether this is zero, which no record has.
     pub const fn is_zero(self) -> bool {
         self.0 == 0
     }
 }
 
-// Lists and answers are full of ids, so all digits of one are read at once: a byte of a `u128` each, the
-// first one in the highest byte.
+// Lists and responses are full of ids, so all digits of one are converted at once: each is a byte of
+// a `u128`, the first one the highest byte.
 
-/// In every byte the same.
+/// Repeats the byte in every byte.
 const fn in_each(byte: u8) -> u128 {
     u128::from_ne_bytes([byte; ID_TEXT_LEN])
 }
 
-/// A digit in the low half of every byte of the text. Letters have the bit 6, and are 1 to 6 beyond it.
-/// Of what is not all digits it makes anything.
+/// Returns the number that the digits stand for. Letters have bit 6, and their low bits are 1 to 6.
+/// The result is unspecified if the text has a character that is no digit: the caller checks by
+/// converting the number back.
 const fn number(text: u128) -> u64 {
     let letters = (text >> 6) & in_each(1);
     let mut digits = (text & in_each(0x0f)) + letters * 9;
-    // Pairs move together, then pairs of those.
+    // Join pairs of digits, then pairs of those.
     digits = (digits | digits >> 4) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
     digits = (digits | digits >> 8) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
     digits = (digits | digits >> 16) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
     (digits | digits >> 32) as u64
 }
 
-/// The text of the number, in lower case: what [`number`] reads, the other way round. Whether a text
-/// was one of digits shows when its number is written again.
+/// Returns the text of the number, in lower case: the inverse of [`number`].
 const fn digits_of(number: u64) -> u128 {
     let mut digits = number as u128;
     digits = (digits | digits << 32) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
@@ -96,7 +96,7 @@ const fn digits_of(number: u64) -> u128 {
     digits + in_each(b'0') + letters * (b'a' - b'9' - 1) as u128
 }
 
-/// The text with its letters in lower case.
+/// Returns the text with its letters in lower case.
 const fn in_lower_case(text: u128) -> u128 {
     text | (text & in_each(0x40)) >> 1
 }
@@ -232,7 +232,7 @@ mod tests {
         }
     }
 
-    /// Digits are read together: none may let another one count for what it is not.
+    /// Digits are converted together: none may affect another one.
     #[test]
     fn every_byte_in_every_place_is_a_digit_or_refused() {
         for place in 0..ID_TEXT_LEN {

@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod filter;
 mod from_text;
+mod hex;
 mod id;
 mod login_history;
 mod memory;
@@ -54,7 +55,7 @@ pub use time::{
     Clock, ParseTimestampError, Random, RandomUnavailable, SystemClock, SystemRandom, Timestamp,
 };
 
-/// Sets of permissions that are granted together.
+/// The usual sets of permissions.
 pub mod presets {
     pub use crate::permission::{
         member_bucket, member_of_org, operator, owner_of_org, read_all, user_self,

@@ -1,4 +1,4 @@
-//! Points in time, and where the engine gets them and its random bytes from.
+//! Timestamps, and the sources of time and random bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::from_text::from_text;
 
-/// A point in time with nanoseconds; reads RFC 3339 with any offset and prints it in UTC.
+/// A point in time with nanoseconds. It parses from RFC 3339 with any offset and displays in UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(jiff::Timestamp);
 
@@ -17,8 +17,8 @@ impl Timestamp {
     /// Midnight of 1 January 1970, UTC.
     pub const UNIX_EPOCH: Self = Self(jiff::Timestamp::UNIX_EPOCH);
 
-    /// Reads the clock of this machine. One that is set to a time outside the years -9999 to 9999
-    /// reads as the nearest within.
+    /// Reads the clock of this machine. A time outside the years -9999 to 9999 becomes the nearest
+    /// within.
     pub fn now() -> Self {
         Self::of_clock(SystemTime::now())
     }
@@ -37,17 +37,17 @@ impl Timestamp {
         jiff::Timestamp::from_millisecond(millis).ok().map(Self)
     }
 
-    /// Seconds since 1970 and nanoseconds beyond them, both negative before it.
+    /// Returns seconds since 1970 and the nanoseconds after them, both negative before 1970.
     pub(crate) fn parts(self) -> (i64, i32) {
         (self.0.as_second(), self.0.subsec_nanosecond())
     }
 
-    /// Takes what [`parts`](Self::parts) has returned.
+    /// Takes the result of [`parts`](Self::parts).
     pub(crate) fn from_parts(seconds: i64, nanoseconds: i32) -> Option<Self> {
         jiff::Timestamp::new(seconds, nanoseconds).ok().map(Self)
     }
 
-    /// Returns milliseconds since 1970, negative before it.
+    /// Returns milliseconds since 1970, negative before 1970.
     pub fn as_unix_millis(self) -> i64 {
         self.0.as_millisecond()
     }
@@ -65,7 +65,7 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Says that a text is not a time in RFC 3339 form.
+/// The error for a text that is not a time in RFC 3339 form.
 #[derive(Clone, Debug, Error)]
 #[error("`{text}` is not a time such as `2026-01-31T23:59:59Z` (RFC 3339)")]
 pub struct ParseTimestampError {
@@ -94,12 +94,12 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Where the engine reads the time. Tests give one that they move by hand.
+/// A source of time. Tests use one that they advance themselves.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the time of day, for `createdAt`, `updatedAt` and new ids.
     fn now(&self) -> Timestamp;
 
-    /// Returns monotonic time, for bounds and timeouts.
+    /// Returns monotonic time, for deadlines and timeouts.
     fn instant(&self) -> Instant;
 }
 
@@ -117,9 +117,9 @@ impl Clock for SystemClock {
     }
 }
 
-/// Where the engine gets random bytes for ids, revisions, salts and API tokens.
+/// A source of random bytes for ids, revisions, salts and API tokens.
 ///
-/// A source that is not cryptographically strong makes tokens and salts guessable: give another
+/// A source that is not cryptographically strong makes tokens and salts predictable: use another
 /// one than [`SystemRandom`] in tests only.
 pub trait Random: fmt::Debug + Send + Sync + 'static {
     /// Fills the buffer.

@@ -1,4 +1,4 @@
-//! Verifying a store: every record, and everything by which it is found, against each other.
+//! Verifying a store: its records and its entries against each other.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,31 +12,31 @@ use crate::store::{
 };
 use crate::{Id, OrgId, UserId};
 
-/// How many records or entries are looked at together.
+/// The number of records or entries in a page.
 const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// What [`verify`] found.
+/// The result of [`verify`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// How many records there are of each kind, unreadable ones included.
+    /// The number of records of each kind, including unreadable ones.
     pub records: BTreeMap<Kind, u64>,
-    /// How many entries there are, unreadable ones included.
+    /// The number of entries, including unreadable ones.
     pub entries: u64,
-    /// How many things are wrong.
+    /// The number of damages.
     pub damages: u64,
-    /// How many references lead nowhere.
+    /// The number of references to records that do not exist.
     pub dangling: u64,
-    /// The first of both kinds, at most [`Report::MAX_FINDINGS`].
+    /// The first damages and dangling references, at most [`Report::MAX_FINDINGS`].
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// So many findings are kept; the others are counted.
+    /// The most findings of a report; further ones are only counted.
     pub const MAX_FINDINGS: usize = 1_000;
 
-    /// Tells whether nothing is wrong. References that lead nowhere are not: imports may bring
-    /// them, and hosts with a directory of their own keep neither orgs nor users here.
+    /// Tells whether there is no damage. A dangling reference is none: an import may contain it, and
+    /// a host with a directory of its own has neither orgs nor users in the store.
     pub const fn is_sound(&self) -> bool {
         self.damages == 0
     }
@@ -55,25 +55,25 @@ impl Report {
     }
 }
 
-/// One thing that is not as it should be. None of them holds a secret.
+/// A damage or a dangling reference. It contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// The storage engine's own check complains about its files.
+    /// The storage engine's own check found a damage in its files.
     Files {
-        /// What it says.
+        /// Its description.
         complaint: String,
     },
-    /// Not even what stands beside the body of these records can be read.
+    /// Not even the columns of these records can be read.
     UnreadableRecords {
         /// Their kind.
         kind: Kind,
-        /// How many there are.
+        /// Their number.
         count: u64,
     },
     /// These entries cannot be read.
     UnreadableEntries {
-        /// How many there are.
+        /// Their number.
         count: u64,
     },
     /// The record cannot be read.
@@ -85,26 +85,26 @@ pub enum Finding {
         /// What is wrong with it.
         problem: String,
     },
-    /// The record is not found by what it should be.
+    /// A lookup or a list does not find the record.
     MissingEntry {
-        /// The entry that is not there.
+        /// The missing entry.
         entry: Entry,
     },
-    /// Another record is found by the record's unique key.
+    /// A lookup of the record's unique key finds another record.
     UniqueKeyTaken {
         /// The record's kind.
         kind: Kind,
         /// The record's id.
         id: Id,
-        /// The id of the one that is found.
+        /// The id of the other record.
         by: Id,
     },
-    /// The record is found by what it should not be, or is not there at all.
+    /// An entry contradicts its record, or its record does not exist.
     StrayEntry {
-        /// The entry that should not be there.
+        /// The stray entry.
         entry: Entry,
     },
-    /// The record refers to an org or user that is not there. It cannot be used to log in.
+    /// The record refers to an org or user that does not exist. It cannot be used to log in.
     Dangling {
         /// The record's kind.
         kind: Kind,
@@ -112,7 +112,7 @@ pub enum Finding {
         id: Id,
         /// [`Kind::Org`] or [`Kind::User`].
         to: Kind,
-        /// The id that it refers to.
+        /// The id of the org or user.
         missing: Id,
     },
 }
@@ -123,7 +123,7 @@ impl Finding {
         !matches!(self, Self::Dangling { .. })
     }
 
-    /// Tells whether making the entries anew mends it ([`Maintain::rebuild_entries`]).
+    /// Tells whether [`Maintain::rebuild_entries`] fixes it.
     pub const fn is_fixed_by_rebuild(&self) -> bool {
         matches!(
             self,
@@ -158,17 +158,16 @@ impl fmt::Display for Finding {
 }
 
 /// Reads every record and every entry of the store and checks them against each other: that each
-/// record can be read, is found by its unique key, org, user and grants and by nothing else, and
-/// that the org and user it refers to exist.
+/// record can be read, has exactly the entries of its unique key, org, user and grants, and that its
+/// org and user exist.
 ///
-/// Memory does not grow with the store. Others may go on writing: whatever looks wrong is looked
-/// at again before it is reported. `progress` is called with the number of records looked at since
-/// the last call.
+/// Memory does not grow with the store. The store may be written meanwhile: a damage is checked again
+/// before it is reported. `progress` is called with the number of records read since the last call.
 ///
 /// # Errors
 ///
-/// Those of [`Store::list`](crate::store::Store::list) and of [`Maintain`]. What is wrong with the
-/// records is in the report, not an error.
+/// Those of [`Store::list`](crate::store::Store::list) and of [`Maintain`]. Damages are in the
+/// report, not errors.
 pub async fn verify(
     store: &dyn Maintain,
     mut progress: impl FnMut(u64),
@@ -214,10 +213,10 @@ pub async fn verify(
             break;
         }
     }
-    // Equal sets of entries have equal sums; looking up each of them would take far longer.
+    // Equal sets of entries have equal sums. To look up each entry would take far longer.
     if expected != found {
-        name_missing_entries(store, &mut report).await?;
-        name_stray_entries(store, &mut report).await?;
+        report_missing_entries(store, &mut report).await?;
+        report_stray_entries(store, &mut report).await?;
     }
     Ok(report)
 }
@@ -228,8 +227,8 @@ fn corrupt(record: &Record, error: &StoreError) -> Finding {
     Finding::Corrupt { kind: record.kind, id: record.id, problem }
 }
 
-/// Sums up sets, so that two can be compared whose order differs and which memory does not hold.
-/// The keys are random, so that nobody can prepare sets that differ and have the same sum.
+/// A sum over a set of entries, independent of their order: compares two sets that do not fit into
+/// memory. The keys are random, so that different sets with equal sums cannot be prepared.
 #[derive(Default)]
 struct Fingerprint {
     high: RandomState,
@@ -245,7 +244,7 @@ impl Fingerprint {
     }
 }
 
-/// The references checked last, since neighbours often share them.
+/// The last results: consecutive records often have the same org and user.
 #[derive(Default)]
 struct References {
     org: Option<(OrgId, bool)>,
@@ -261,13 +260,13 @@ impl References {
     ) -> Result<(), StoreError> {
         let Record { kind, id, .. } = *record;
         if let Some(org) = record.org
-            && !known(store, &mut self.org, org, Kind::Org, org.untyped()).await?
+            && !exists(store, &mut self.org, org, Kind::Org, org.untyped()).await?
             && is_still(store, record).await?
         {
             report.add(Finding::Dangling { kind, id, to: Kind::Org, missing: org.untyped() });
         }
         if let Some(user) = record.user
-            && !known(store, &mut self.user, user, Kind::User, user.untyped()).await?
+            && !exists(store, &mut self.user, user, Kind::User, user.untyped()).await?
             && is_still(store, record).await?
         {
             report.add(Finding::Dangling { kind, id, to: Kind::User, missing: user.untyped() });
@@ -276,7 +275,7 @@ impl References {
     }
 }
 
-async fn known<T: Copy + PartialEq>(
+async fn exists<T: Copy + PartialEq>(
     store: &dyn Maintain,
     last: &mut Option<(T, bool)>,
     this: T,
@@ -284,11 +283,11 @@ async fn known<T: Copy + PartialEq>(
     id: Id,
 ) -> Result<bool, StoreError> {
     match *last {
-        Some((known, exists)) if known == this => Ok(exists),
+        Some((last, exists)) if last == this => Ok(exists),
         _ => {
             let exists = match store.get(Lookup::Id(kind, id)).await {
                 Ok(found) => found.is_some(),
-                // It is there; that it cannot be read is reported by itself.
+                // It exists; that it cannot be read is a finding of its own.
                 Err(StoreError::Corrupt { .. }) => true,
                 Err(error) => return Err(error),
             };
@@ -298,13 +297,13 @@ async fn known<T: Copy + PartialEq>(
     }
 }
 
-/// Tells whether the record is as it was read before.
+/// Tells whether the record is unchanged since it was read.
 async fn is_still(store: &dyn Maintain, record: &Record) -> Result<bool, StoreError> {
     let now = read(store, record.kind, record.id).await?;
     Ok(now.is_some_and(|now| now.revision == record.revision))
 }
 
-/// Returns the record, `None` also when it cannot be read: that is reported elsewhere.
+/// Returns the record; `None` also if it cannot be read, which is a finding of its own.
 async fn read(store: &dyn Maintain, kind: Kind, id: Id) -> Result<Option<Record>, StoreError> {
     match store.get(Lookup::Id(kind, id)).await {
         Err(StoreError::Corrupt { .. }) => Ok(None),
@@ -312,7 +311,10 @@ async fn read(store: &dyn Maintain, kind: Kind, id: Id) -> Result<Option<Record>
     }
 }
 
-async fn name_missing_entries(store: &dyn Maintain, report: &mut Report) -> Result<(), StoreError> {
+async fn report_missing_entries(
+    store: &dyn Maintain,
+    report: &mut Report,
+) -> Result<(), StoreError> {
     for kind in Kind::ALL {
         let mut pages = store.pages(Index::All(kind), PAGE);
         while let Some(page) = pages.next().await {
@@ -330,7 +332,7 @@ async fn name_missing_entries(store: &dyn Maintain, report: &mut Report) -> Resu
     Ok(())
 }
 
-/// Says what is wrong when the record is looked for by the entry's key.
+/// Looks up the record by the entry's key, and returns what is wrong with the entry.
 async fn missing(store: &dyn Maintain, entry: Entry) -> Result<Option<Finding>, StoreError> {
     let Entry { kind, id, .. } = entry;
     let index = match &entry.key {
@@ -352,7 +354,7 @@ async fn missing(store: &dyn Maintain, entry: Entry) -> Result<Option<Finding>, 
     Ok((!is_found).then_some(Finding::MissingEntry { entry }))
 }
 
-async fn name_stray_entries(store: &dyn Maintain, report: &mut Report) -> Result<(), StoreError> {
+async fn report_stray_entries(store: &dyn Maintain, report: &mut Report) -> Result<(), StoreError> {
     let mut after = None;
     loop {
         let page = store.entries(after.clone(), PAGE).await?;
@@ -382,7 +384,7 @@ async fn is_stray(store: &dyn Maintain, entry: &Entry) -> Result<bool, StoreErro
     let record = match store.get(Lookup::Id(entry.kind, entry.id)).await {
         Ok(Some(record)) => record,
         Ok(None) => return Ok(true),
-        // What it should be found by is not known.
+        // Its entries cannot be derived.
         Err(StoreError::Corrupt { .. }) => return Ok(false),
         Err(error) => return Err(error),
     };

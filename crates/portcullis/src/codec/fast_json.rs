@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
     }
 
     fn permission(&mut self) -> Option<Permission> {
-        let (permission, rest) = Permission::split_from(self.0)?;
+        let (permission, rest) = Permission::parse_prefix(self.0)?;
         self.0 = rest;
         Some(permission)
     }

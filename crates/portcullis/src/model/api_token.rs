@@ -1,4 +1,4 @@
-//! API tokens: what callers of the management API present.
+//! API tokens: the credentials of callers of the management API.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +12,9 @@ use zeroize::Zeroizing;
 
 use super::Status;
 use crate::from_text::from_text;
-use crate::{ApiTokenId, OrgId, Permission, Random, RandomUnavailable, UserId};
+use crate::{ApiTokenId, OrgId, Permission, Random, RandomUnavailable, UserId, hex};
 
-/// The secret of an API token. It is shown once, at creation; only its digest is kept.
+/// The secret of an API token. It is shown once, at creation; only its digest is stored.
 #[derive(Clone)]
 pub struct TokenSecret(Zeroizing<String>);
 
@@ -22,7 +22,7 @@ impl TokenSecret {
     const PREFIX: &'static str = "pcl_";
     const RANDOM_BYTES: usize = 32;
 
-    /// Takes a secret that came from elsewhere.
+    /// Takes an existing secret.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(Zeroizing::new(secret.into()))
     }
@@ -40,12 +40,12 @@ impl TokenSecret {
         Ok(Self(secret))
     }
 
-    /// Returns the secret itself, to be handed to its owner.
+    /// Returns the secret itself, for its owner.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Returns what is kept of the secret.
+    /// Returns the digest that is stored.
     pub fn digest(&self) -> TokenDigest {
         TokenDigest::of(&self.0)
     }
@@ -59,8 +59,7 @@ impl fmt::Debug for TokenSecret {
 
 /// The SHA-256 digest of an API token's secret, as text `sha256:` and 64 hexadecimal digits.
 ///
-/// A plain digest is enough because secrets are 256 random bits; it is still shown to nobody but
-/// in an export.
+/// A plain digest is enough because secrets are 256 random bits. Even so, only an export shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenDigest([u8; 32]);
 
@@ -72,28 +71,21 @@ impl TokenDigest {
         Self(Sha256::digest(secret.as_bytes()).into())
     }
 
-    /// Returns a part of it for a table of those that exist: nobody chooses what these are.
+    /// Returns a part of it as the hash of a table. Tokens are random, so no client can choose it.
     pub(crate) const fn table_hash(&self) -> u64 {
         let [first, second, third, fourth, fifth, sixth, seventh, eighth, ..] = self.0;
         u64::from_le_bytes([first, second, third, fourth, fifth, sixth, seventh, eighth])
     }
 
-    /// Returns half of it, which stands for the whole in memory.
+    /// Returns half of it, which identifies the token in memory.
     pub(crate) fn prefix(&self) -> u128 {
         let half = self.0.first_chunk::<16>().copied().unwrap_or_default();
         u128::from_le_bytes(half)
     }
 
-    /// Returns the text form, for the store and for an export.
+    /// Returns the text form, for stores and exports.
     pub fn to_text(&self) -> String {
-        use fmt::Write as _;
-
-        let mut text = Self::PREFIX.to_owned();
-        for byte in self.0 {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        Self::PREFIX.to_owned() + &hex::encode(&self.0)
     }
 }
 
@@ -103,7 +95,7 @@ impl fmt::Debug for TokenDigest {
     }
 }
 
-/// Says that a text is not the digest of an API token.
+/// The error for a text that is not the digest of an API token.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("not a token digest: expected `sha256:` and 64 hexadecimal digits")]
 pub struct InvalidTokenDigest;
@@ -112,24 +104,9 @@ impl FromStr for TokenDigest {
     type Err = InvalidTokenDigest;
 
     fn from_str(text: &str) -> Result<Self, InvalidTokenDigest> {
-        let hex = text.strip_prefix(Self::PREFIX).ok_or(InvalidTokenDigest)?;
-        let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
-        let mut digest = [0; 32];
-        if pairs.len() != digest.len() || !rest.is_empty() {
-            return Err(InvalidTokenDigest);
-        }
-        for (byte, [high, low]) in digest.iter_mut().zip(pairs) {
-            *byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
-        }
-        Ok(Self(digest))
+        let digits = text.strip_prefix(Self::PREFIX).ok_or(InvalidTokenDigest)?;
+        hex::decode(digits).map(Self).ok_or(InvalidTokenDigest)
     }
-}
-
-fn hex_digit(digit: u8) -> Result<u8, InvalidTokenDigest> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
-        .ok_or(InvalidTokenDigest)
 }
 
 impl Serialize for TokenDigest {
@@ -144,7 +121,7 @@ impl<'de> Deserialize<'de> for TokenDigest {
     }
 }
 
-/// What is known of an API token: everything but the secret.
+/// An API token without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ApiToken {
@@ -158,9 +135,9 @@ pub struct ApiToken {
     pub description: String,
     /// The org it belongs to.
     pub org: OrgId,
-    /// The user it belongs to, whose state it shares.
+    /// The user it belongs to. It works only while the user is active.
     pub user: UserId,
-    /// What it may do.
+    /// The permissions it holds.
     pub permissions: Vec<Permission>,
 }
 

@@ -1,4 +1,4 @@
-//! The record this project is about: a v1 username and what it may do.
+//! Authorizations: the credentials of v1 clients, with their permissions.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,21 +8,21 @@ use thiserror::Error;
 
 use super::{InvalidUsername, Username};
 use crate::password::PasswordHash;
-use crate::{AuthorizationId, Error, OrgId, Permission, Timestamp, UncheckedPermission, UserId};
+use crate::{AuthorizationId, Error, OrgId, Permission, Timestamp, UserId};
 
 /// Whether a credential, a user or an org may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// In use. What is meant where no status is said at creation.
+    /// In use; the default at creation.
     #[default]
     Active,
-    /// Switched off: whoever presents it is refused.
+    /// Switched off: logins are refused.
     Inactive,
 }
 
 impl Status {
-    /// Returns the name on the wire.
+    /// Returns the name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -42,7 +42,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// Says that a text is neither `active` nor `inactive`.
+/// The error for a text that is neither `active` nor `inactive`.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("unknown authorization status")]
 pub struct UnknownStatus;
@@ -50,7 +50,7 @@ pub struct UnknownStatus;
 impl FromStr for Status {
     type Err = UnknownStatus;
 
-    /// Reads the exact name: no other case, not the empty text.
+    /// Parses the exact name, in this case; not the empty text.
     fn from_str(text: &str) -> Result<Self, UnknownStatus> {
         [Self::Active, Self::Inactive]
             .into_iter()
@@ -75,19 +75,19 @@ pub struct Authorization {
     pub description: String,
     /// The org whose data it is for.
     pub org: OrgId,
-    /// The user it belongs to, whose state it shares.
+    /// The user it belongs to. It works only while the user is active.
     pub user: UserId,
-    /// What it may do, in the order given.
+    /// The permissions it holds, in the order given.
     pub permissions: Vec<Permission>,
-    /// The hash of its password; without one nobody can log in.
+    /// The hash of its password. Without one, every login is refused.
     pub password_hash: Option<PasswordHash>,
     /// When it was created.
     pub created_at: Timestamp,
-    /// When status, description or permissions last changed. A new password leaves it alone.
+    /// When status, description or permissions were last changed. A new password does not count.
     pub updated_at: Timestamp,
 }
 
-/// What is needed to create an authorization, checked for form.
+/// An authorization to create: its parts are valid in form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewAuthorization {
     pub(crate) username: Username,
@@ -99,9 +99,9 @@ pub struct NewAuthorization {
 }
 
 impl NewAuthorization {
-    /// An active authorization without a description.
+    /// Makes an active authorization without a description.
     ///
-    /// Permissions are checked when it is created: at least one, no zero id.
+    /// The permissions are checked at creation: at least one, and no zero id.
     pub fn new(
         username: Username,
         org: OrgId,
@@ -117,8 +117,7 @@ impl NewAuthorization {
         }
     }
 
-    /// Says whose it is. When a caller creates it and this is not said, it is the caller's own
-    /// user's.
+    /// Sets the user it belongs to. Default: the user of the caller that creates it.
     #[must_use]
     pub fn for_user(self, user: UserId) -> Self {
         Self { user: Some(user), ..self }
@@ -137,70 +136,7 @@ impl NewAuthorization {
     }
 }
 
-/// A creation as somebody sent it: every part may be missing or wrong.
-///
-/// It exists so that the first thing wrong is reported in the API's order (`docs/spec/http-api.md`):
-/// permissions, org, status, username.
-#[derive(Clone, Debug, Default)]
-pub struct AuthorizationDraft {
-    /// The username; missing is the same as empty.
-    pub username: Option<String>,
-    /// The org.
-    pub org: Option<OrgId>,
-    /// The user; missing means the caller's own.
-    pub user: Option<UserId>,
-    /// The permissions; missing is the same as none.
-    pub permissions: Vec<UncheckedPermission>,
-    /// The status; missing and empty mean active.
-    pub status: Option<String>,
-    /// The description; missing means empty.
-    pub description: Option<String>,
-}
-
-impl AuthorizationDraft {
-    /// Checks the form of every part.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with the API's message for the first
-    /// part that is wrong.
-    pub fn validate(self) -> Result<NewAuthorization, Error> {
-        let permissions = validate_permissions(&self.permissions)?;
-        let org = self.org.ok_or_else(|| Error::invalid("org id required: invalid ID"))?;
-        let status = match self.status.as_deref() {
-            None | Some("") => Status::Active,
-            Some(text) => text
-                .parse()
-                .map_err(|_| Error::invalid("invalid status: must be active or inactive"))?,
-        };
-        let username = Username::new(self.username.unwrap_or_default())?;
-        Ok(NewAuthorization {
-            username,
-            org,
-            user: self.user,
-            permissions,
-            status,
-            description: self.description.unwrap_or_default(),
-        })
-    }
-}
-
-/// Checks that there are permissions and that each has known names and possible ids.
-///
-/// # Errors
-///
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with the API's message for the first that
-/// is wrong.
-pub(crate) fn validate_permissions(
-    permissions: &[UncheckedPermission],
-) -> Result<Vec<Permission>, Error> {
-    if permissions.is_empty() {
-        return Err(Error::invalid("authorization must include permissions"));
-    }
-    Ok(permissions.iter().map(UncheckedPermission::validate).collect::<Result<_, _>>()?)
-}
-
-/// What PATCH can change: `None` leaves it as it is.
+/// A change of an authorization: `None` leaves a part as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthorizationUpdate {
     /// The new status.
@@ -218,37 +154,6 @@ impl AuthorizationUpdate {
     /// Changes only the description.
     pub fn description(description: impl Into<String>) -> Self {
         Self { status: None, description: Some(description.into()) }
-    }
-}
-
-/// A change as somebody sent it: the status not yet looked at.
-///
-/// It exists because the API looks at the status last, after the record and the permissions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuthorizationUpdateDraft {
-    /// The new status.
-    pub status: Option<String>,
-    /// The new description.
-    pub description: Option<String>,
-}
-
-impl AuthorizationUpdateDraft {
-    /// Reads the status.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) `unknown authorization status` for
-    /// everything but `active` and `inactive`, the empty text included.
-    pub fn validate(self) -> Result<AuthorizationUpdate, Error> {
-        let status = self.status.as_deref().map(str::parse::<Status>).transpose()?;
-        Ok(AuthorizationUpdate { status, description: self.description })
-    }
-}
-
-impl From<AuthorizationUpdate> for AuthorizationUpdateDraft {
-    fn from(update: AuthorizationUpdate) -> Self {
-        let status = update.status.map(|status| status.as_str().to_owned());
-        Self { status, description: update.description }
     }
 }
 
@@ -273,47 +178,6 @@ impl From<UnknownStatus> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn draft() -> AuthorizationDraft {
-        AuthorizationDraft {
-            username: Some("telegraf".to_owned()),
-            org: Some(OrgId::from_u64(1)),
-            permissions: vec![UncheckedPermission::new("read", "buckets", None, None)],
-            ..AuthorizationDraft::default()
-        }
-    }
-
-    fn message(draft: AuthorizationDraft) -> String {
-        draft.validate().unwrap_err().to_string()
-    }
-
-    #[test]
-    fn the_first_wrong_part_is_reported_in_the_order_of_the_api() {
-        let mut draft = AuthorizationDraft {
-            status: Some("bogus".to_owned()),
-            ..AuthorizationDraft::default()
-        };
-        assert_eq!(message(draft.clone()), "authorization must include permissions");
-        draft.permissions = vec![UncheckedPermission::new("fly", "buckets", None, None)];
-        assert_eq!(
-            message(draft.clone()),
-            "invalid action type for permission: unknown action for permission"
-        );
-        draft.permissions = vec![UncheckedPermission::new("read", "buckets", None, None)];
-        assert_eq!(message(draft.clone()), "org id required: invalid ID");
-        draft.org = Some(OrgId::from_u64(1));
-        assert_eq!(message(draft.clone()), "invalid status: must be active or inactive");
-        draft.status = None;
-        assert_eq!(message(draft), "token required for v1 user authorization type");
-    }
-
-    #[test]
-    fn no_status_and_an_empty_one_mean_active() {
-        for status in [None, Some(String::new()), Some("active".to_owned())] {
-            let new = AuthorizationDraft { status, ..draft() }.validate().unwrap();
-            assert_eq!(new.status, Status::Active);
-        }
-    }
 
     #[test]
     fn a_status_is_its_exact_name() {

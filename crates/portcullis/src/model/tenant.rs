@@ -1,4 +1,4 @@
-//! Users, orgs and buckets: what authorizations refer to.
+//! Users, orgs and buckets, which authorizations refer to.
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-/// Says that a name is empty or too long.
+/// The error for a name that is empty or too long.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("a name must be between 1 and {} bytes long, not {length}", Name::MAX_BYTES)]
 pub struct InvalidName {
@@ -68,7 +68,7 @@ impl From<InvalidName> for crate::Error {
     }
 }
 
-/// Somebody whom authorizations and API tokens belong to. A user's state counts for all of them.
+/// A user, to which authorizations and API tokens belong. They work only while it is active.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// Its id.
@@ -79,7 +79,7 @@ pub struct User {
     pub status: Status,
 }
 
-/// An organization: what authorizations, API tokens and buckets belong to.
+/// An organization, to which authorizations, API tokens and buckets belong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Org {
     /// Its id.
@@ -90,7 +90,7 @@ pub struct Org {
     pub status: Status,
 }
 
-/// A named place for points inside an org.
+/// A named container of points in an org.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
     /// Its id.

@@ -15,8 +15,8 @@ use thiserror::Error;
 pub struct Username(Arc<str>);
 
 impl Username {
-    /// The longest name in bytes: what the reference's database can hold, so that every name that
-    /// exists there can be imported.
+    /// The longest name in bytes: the limit of the reference's database, so that every name in it can
+    /// be imported.
     pub const MAX_BYTES: usize = 32_768;
 
     /// Checks the length and takes the name as it is.
@@ -57,11 +57,11 @@ impl<'de> Deserialize<'de> for Username {
     }
 }
 
-/// Says why a text is not a username. The messages are those that clients of the API see.
+/// Why a text is not a username. Clients of the API receive these messages.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidUsername {
-    /// It is empty or was left out.
+    /// It is empty or missing.
     #[error("token required for v1 user authorization type")]
     Empty,
     /// It is longer than [`Username::MAX_BYTES`].

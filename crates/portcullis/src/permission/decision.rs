@@ -1,21 +1,21 @@
-//! The answer to a check.
+//! The outcome of a check.
 
 use std::fmt;
 
 use super::Permission;
 
-/// The answer to "may they?". A no is a value like a yes, never an error.
+/// The outcome of a check. A denial is a value, never an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a decision that is not looked at protects nothing"]
+#[must_use = "an ignored decision protects nothing"]
 pub enum Decision {
-    /// Yes, because this permission is held.
+    /// Allowed, because this permission is held.
     Allowed(Permission),
-    /// No, for this reason.
+    /// Denied, for this reason.
     Denied(Denial),
 }
 
 impl Decision {
-    /// Tells whether the answer is yes.
+    /// Tells whether this is [`Decision::Allowed`].
     pub const fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed(_))
     }
@@ -30,11 +30,11 @@ impl fmt::Display for Decision {
     }
 }
 
-/// Why nothing allowed it. For operators; a client learns no more than "no".
+/// Why a check was denied. For operators: a client must not learn the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Denial {
-    /// The credential itself is inactive, whatever it holds.
+    /// The credential is inactive; what it holds does not matter.
     Inactive,
     /// The credential holds no permission at all.
     NothingHeld,

@@ -4,10 +4,10 @@ use std::fmt;
 
 use super::{Decision, Denial, Permission, PermissionSet, Resource, ResourceType};
 
-/// Why a request is allowed or denied: which grant allowed it, or which ones come nearest.
+/// Why a request is allowed or denied: the grant that allowed it, or the nearest ones.
 ///
-/// It is for operators and logs. It names what a credential holds, which is not for a client. The
-/// same grants and the same request have the same explanation, whatever the order of the grants.
+/// It is for operators and logs: it names what a credential holds, which a client must not learn.
+/// The order of the grants does not change it.
 ///
 /// ```
 /// use portcullis::{Permission, PermissionSet};
@@ -24,15 +24,15 @@ use super::{Decision, Denial, Permission, PermissionSet, Resource, ResourceType}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {
-    /// What was asked for.
+    /// The requested permission.
     pub requested: Permission,
-    /// What the check says.
+    /// The outcome of the check.
     pub decision: Decision,
-    /// The grant that allowed it, or up to three that come nearest, the nearest first.
+    /// The grant that allowed it, or up to three of the nearest ones, the nearest first.
     pub nearest: Vec<Permission>,
-    /// How many more come as near.
+    /// How many more grants are as near.
     pub more: usize,
-    /// How what is held stands to what was asked for.
+    /// How the grants relate to the request.
     relation: Relation,
 }
 
@@ -72,13 +72,13 @@ impl Explanation {
         Self { requested, decision, nearest, more, relation }
     }
 
-    /// The same for a credential that is inactive.
+    /// Makes the explanation for an inactive credential.
     pub(crate) fn of_inactive(self) -> Self {
         Self { decision: Decision::Denied(Denial::Inactive), ..self }
     }
 }
 
-/// What comes nearest to a request that is denied.
+/// Returns the grants nearest to a denied request.
 fn near_misses(set: &PermissionSet, requested: Permission) -> (Relation, Vec<Permission>) {
     let Permission { action, resource } = requested;
     if set.is_empty() {
@@ -88,7 +88,7 @@ fn near_misses(set: &PermissionSet, requested: Permission) -> (Relation, Vec<Per
         return (Relation::OtherAction, vec![granted]);
     }
     let of_type = |held: &Permission| held.resource.resource_type == resource.resource_type;
-    // It would allow the request if that named the org.
+    // It would allow a request that names its org.
     let of_an_org = |held: &Permission| held.resource.id.is_none() && resource.org.is_none();
     let same_id = |held: &Permission| resource.id.is_some() && held.resource.id == resource.id;
     let all = || set.iter();
@@ -107,7 +107,7 @@ fn near_misses(set: &PermissionSet, requested: Permission) -> (Relation, Vec<Per
         .unwrap_or_else(|| (Relation::TypeNotHeld, all().collect()))
 }
 
-/// How much is different.
+/// Counts the differences.
 fn distance(held: &Permission, requested: &Permission) -> u8 {
     let (one, other) = (&held.resource, &requested.resource);
     u8::from(held.action != requested.action)
@@ -158,7 +158,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// What a grant reaches, seen from a resource that it reaches.
+/// The resources that a grant reaches, in words.
 struct Reach(Resource);
 
 impl fmt::Display for Reach {
@@ -179,7 +179,7 @@ fn article(noun: &str) -> String {
     format!("{} {noun}", if vowel { "an" } else { "a" })
 }
 
-/// One resource of the type. Several are written with an `s`.
+/// The singular of the type. The plural is written with an `s`.
 const fn noun(resource_type: ResourceType) -> &'static str {
     match resource_type {
         ResourceType::Authorizations => "authorization",
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_allowed_it_is_named() {
+    fn the_grant_that_allowed_it_is_named() {
         let asked = "write:orgs/O/buckets/B";
         for (held, expected) in [
             ("write:buckets/B", "allowed: it holds write on this bucket: write:buckets/B"),
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inactive_credential_is_told_what_would_be() {
+    fn of_an_inactive_credential_it_says_what_would_be_decided() {
         let set: PermissionSet = ["read:buckets".parse().unwrap()].into_iter().collect();
         let explain = |action| {
             set.explain(action, &Resource::all(ResourceType::Buckets)).of_inactive().to_string()

@@ -1,10 +1,10 @@
-//! What a grant reaches, reduced to one comparable key: the index behind "who can write this?".
+//! The key of the index that finds the authorizations which allow a permission.
 
 use std::fmt;
 
 use super::{Permission, Resource, ResourceType};
 
-/// A granted permission without what the rule does not look at.
+/// A granted permission reduced to what decides a check.
 ///
 /// Two permissions that allow exactly the same requests have the same key: the org of a grant by
 /// id is dropped, and so is every scope of a grant on the instance (`docs/spec/permissions.md`).

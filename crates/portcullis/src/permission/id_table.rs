@@ -1,56 +1,55 @@
-//! What is granted by id, found in one step.
+//! Grants by id, found in constant time.
 
 use std::hint::select_unpredictable;
 
-use super::kinds::Actions;
-use super::spread::{Buckets, Hash};
+use super::action_bits::Actions;
+use super::id_hash::{Buckets, IdHash, WINDOW};
 use super::{Action, Permission, Resource, ResourceType};
 use crate::{Id, OrgId};
 
 /// Grants by id, as entries: an id, a type, the actions on it, and the org that the grants named.
 ///
-/// The org decides nothing; it is kept to name a grant as it was given. It is the same table
-/// whatever order the grants came in.
+/// The org decides nothing: it is kept so that a decision names the grant as it was given. Equal
+/// grants make equal tables, whatever their order.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum IdTable {
-    Few(Few),
-    Many(Many),
+    Inline(Inline),
+    Table(Table),
 }
 
-/// Up to four entries of as many ids, ascending. The last one fills the places that are left.
+/// Up to four entries with different ids, ascending. Copies of the last one fill the free places.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(super) struct Few {
+pub(super) struct Inline {
     ids: [u64; WINDOW],
     orgs: [u64; WINDOW],
     grants: [Grant; WINDOW],
 }
 
-/// More of them: a hash table without a free place. Where there is no room for a directory, or no
-/// multiplier was found for one, entries are in the order of their hash, each near the place where
-/// it would be if hashes were spread evenly. Where an id has several entries, or some are too far
-/// from there, they are a sorted list.
+/// More entries, in the first of three layouts that fits:
+///
+/// 1. By bucket, with a directory of where each bucket begins. The directory must fit into the
+///    budget of bytes, and no bucket may have more than [`WINDOW`] entries.
+/// 2. By hash. A lookup probes the entries around the index expected for the id, at most
+///    [`MAX_PROBE`](super::id_hash::MAX_PROBE) in each direction.
+/// 3. By id, found by binary search. Only this layout holds several entries of one id.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Many {
-    /// The id of each entry: bucket after bucket, and ascending within one; or by hash; or
-    /// ascending. Where there are buckets, the first id follows three times more, so that a window
-    /// is always full.
+pub(super) struct Table {
+    /// The id of each entry. In the layout by bucket they ascend within each bucket, and three copies
+    /// of the first id follow the last one, so that a window is always full.
     ids: Box<[u64]>,
-    /// What each entry grants. A single one is that of every entry.
+    /// What each entry grants. A single element applies to every entry.
     grants: Box<[Grant]>,
-    /// Which of `orgs` is that of each entry. Empty, it is the one at the entry's own place.
+    /// The index in `orgs` of each entry's org. If empty, it is the index of the entry itself.
     org_of: Box<[u16]>,
-    /// The orgs, 0 for none. A single one is that of every entry.
+    /// The orgs, 0 for none. A single element applies to every entry.
     orgs: Box<[u64]>,
-    /// Where each bucket begins. Empty, there are no buckets.
+    /// The index at which each bucket begins. Empty in the layouts without buckets.
     directory: Box<[u16]>,
     /// Without buckets it is followed by the reach, or zero if `ids` ascends.
-    hash: Hash,
+    hash: IdHash,
 }
 
-/// How many entries are looked at to find one. No bucket has more.
-pub(super) const WINDOW: usize = 4;
-
-/// What a directory must leave room for.
+/// The budget: how many bytes a table may take for each permission.
 const BYTES_PER_PERMISSION: usize = 16;
 
 /// A type and the actions on it.
@@ -85,12 +84,12 @@ struct Entry {
 
 impl Default for IdTable {
     fn default() -> Self {
-        Self::Few(Few::default())
+        Self::Inline(Inline::default())
     }
 }
 
 impl IdTable {
-    /// Makes the table. Permissions without an id are left out.
+    /// Compiles the permissions. Those without an id are left out.
     pub(super) fn new(permissions: Vec<Permission>) -> Self {
         let mut grants: Vec<(u64, ResourceType, Action, u64)> = permissions
             .into_iter()
@@ -120,24 +119,24 @@ impl IdTable {
             _ => true,
         });
         if ids_differ && entries.len() <= WINDOW {
-            return Self::Few(Few::new(&entries));
+            return Self::Inline(Inline::new(&entries));
         }
-        Self::Many(Many::new(entries, ids_differ, budget))
+        Self::Table(Table::new(entries, ids_differ, budget))
     }
 
-    /// Finds what is granted on the resource by its id, and the org that the grant named, or 0.
-    /// `None` says that it takes a [`Self::search`].
-    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    /// Returns the actions granted on the resource by its id, and the org that the grant named, or
+    /// 0. `None` means that the caller must use [`Self::search`].
+    #[expect(clippy::inline_always, reason = "the call costs as much as the lookup")]
     #[inline(always)]
     pub(super) fn find(&self, resource_type: ResourceType, id: Id) -> Option<(Actions, u64)> {
         match self {
-            Self::Few(few) => Some(few.find(resource_type, id.as_u64())),
-            Self::Many(many) => many.find(resource_type, id.as_u64()),
+            Self::Inline(inline) => Some(inline.find(resource_type, id.as_u64())),
+            Self::Table(table) => table.find(resource_type, id.as_u64()),
         }
     }
 
-    /// As [`Self::find`], where the id may have several entries. If the action is granted, the org
-    /// is the one that this grant named.
+    /// The same as [`Self::find`] in the layouts without buckets. If the action is granted, the org
+    /// is the one that its grant named.
     pub(super) fn search(
         &self,
         action: Action,
@@ -145,16 +144,16 @@ impl IdTable {
         id: Id,
     ) -> (Actions, u64) {
         match self {
-            Self::Few(few) => few.find(resource_type, id.as_u64()),
-            Self::Many(many) => many.search(action, resource_type, id.as_u64()),
+            Self::Inline(inline) => inline.find(resource_type, id.as_u64()),
+            Self::Table(table) => table.search(action, resource_type, id.as_u64()),
         }
     }
 
-    /// Returns the permissions, in no order that means anything.
+    /// Returns the permissions, in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Permission> {
         let entries: Vec<Entry> = match self {
-            Self::Few(few) => few.iter().collect(),
-            Self::Many(many) => many.iter().collect(),
+            Self::Inline(inline) => inline.iter().collect(),
+            Self::Table(table) => table.iter().collect(),
         };
         entries.into_iter().flat_map(|Entry { id, grant, org }| {
             let resource_type = grant.resource_type();
@@ -167,34 +166,34 @@ impl IdTable {
         })
     }
 
-    /// How many bytes it takes outside itself.
+    /// Returns the number of bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
-            Self::Few(_) => 0,
-            Self::Many(many) => many.heap_bytes(),
+            Self::Inline(_) => 0,
+            Self::Table(table) => table.heap_bytes(),
         }
     }
 }
 
-impl Few {
+impl Inline {
     fn new(entries: &[Entry]) -> Self {
-        let at = |place: usize| entries.get(place).or(entries.last()).copied().unwrap_or_default();
+        let at = |index: usize| entries.get(index).or(entries.last()).copied().unwrap_or_default();
         Self {
-            ids: std::array::from_fn(|place| at(place).id),
-            orgs: std::array::from_fn(|place| at(place).org),
-            grants: std::array::from_fn(|place| at(place).grant),
+            ids: std::array::from_fn(|index| at(index).id),
+            orgs: std::array::from_fn(|index| at(index).org),
+            grants: std::array::from_fn(|index| at(index).grant),
         }
     }
 
-    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[expect(clippy::inline_always, reason = "the call costs as much as the lookup")]
     #[inline(always)]
     fn find(&self, resource_type: ResourceType, id: u64) -> (Actions, u64) {
-        let place = match self.ids {
-            // A single grant by id is the most usual of all.
+        let index = match self.ids {
+            // The most frequent case: a single grant by id.
             [first, .., last] if first == last => select_unpredictable(first == id, 0, WINDOW),
-            _ => place(id, &self.ids),
+            _ => index_of(id, &self.ids),
         };
-        match (self.grants.get(place), self.orgs.get(place)) {
+        match (self.grants.get(index), self.orgs.get(index)) {
             (Some(grant), Some(org)) => (grant.actions_on(resource_type), *org),
             _ => (Actions::NONE, 0),
         }
@@ -208,9 +207,8 @@ impl Few {
     }
 }
 
-impl Many {
-    /// Arranges entries that ascend. The directory is as large as the budget of bytes allows; if
-    /// that is not enough, there is none.
+impl Table {
+    /// Arranges entries that ascend.
     fn new(mut entries: Vec<Entry>, ids_differ: bool, budget: usize) -> Self {
         let len = entries.len();
         let first = entries.first().map(|entry| entry.grant);
@@ -219,7 +217,7 @@ impl Many {
         orgs.sort_unstable();
         orgs.dedup();
         let one_org = orgs.len() == 1;
-        // A number is 2 bytes long, an org 8.
+        // An index takes 2 bytes, an org 8.
         let numbered = !one_org && 2 * len + 8 * orgs.len() < 8 * len;
         let numbered = numbered && orgs.len() <= usize::from(u16::MAX);
 
@@ -235,8 +233,8 @@ impl Many {
         let mut hash = buckets.as_ref().map(|buckets| buckets.hash).unwrap_or_default();
         if let Some(buckets) = &buckets {
             entries.sort_unstable_by_key(|entry| (buckets.of(entry.id), entry.id));
-        } else if ids_differ && let Some(nearest) = Hash::nearest(&ids) {
-            hash = nearest;
+        } else if ids_differ && let Some(nearest_order) = IdHash::nearest_order(&ids) {
+            hash = nearest_order;
             entries.sort_unstable_by_key(|entry| hash.rank(entry.id));
         }
         let padding = if buckets.is_some() { WINDOW - 1 } else { 0 };
@@ -260,27 +258,27 @@ impl Many {
         }
     }
 
-    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[expect(clippy::inline_always, reason = "the call costs as much as the lookup")]
     #[inline(always)]
     fn find(&self, resource_type: ResourceType, id: u64) -> Option<(Actions, u64)> {
         let start = usize::from(*self.directory.get(self.hash.bucket(id))?);
         let window = self.ids.get(start..start + WINDOW)?.try_into().ok()?;
-        let place = place(id, window);
-        if place == WINDOW {
+        let index = index_of(id, window);
+        if index == WINDOW {
             return Some((Actions::NONE, 0));
         }
-        let position = start + place;
+        let position = start + index;
         Some((self.grant(position).actions_on(resource_type), self.org(position)))
     }
 
-    /// As [`Self::find`], without buckets. The id may have several entries.
+    /// The same as [`Self::find`] without buckets. The id may have several entries.
     fn search(&self, action: Action, resource_type: ResourceType, id: u64) -> (Actions, u64) {
         if !self.directory.is_empty() {
-            // Its bucket is an empty one at the very end.
+            // The bucket of the id is empty and the last one.
             return (Actions::NONE, 0);
         }
-        if self.hash.reach() > 0 {
-            return self.search_nearby(resource_type, id);
+        if self.hash.max_probe() > 0 {
+            return self.probe(resource_type, id);
         }
         let Ok(position) = self.ids.binary_search(&id) else { return (Actions::NONE, 0) };
         let before = self.ids.iter().take(position).rev();
@@ -297,13 +295,13 @@ impl Many {
         (found, 0)
     }
 
-    /// As [`Self::find`], in the order of hashes.
-    fn search_nearby(&self, resource_type: ResourceType, id: u64) -> (Actions, u64) {
-        let (expected, reach) = (self.hash.expected(id, self.ids.len()), self.hash.reach());
-        let start = expected.saturating_sub(reach);
-        let nearby = self.ids.get(start..=(expected + reach).min(self.ids.len() - 1));
+    /// The same as [`Self::find`] in the layout by hash.
+    fn probe(&self, resource_type: ResourceType, id: u64) -> (Actions, u64) {
+        let (expected, max_probe) = (self.hash.expected(id, self.ids.len()), self.hash.max_probe());
+        let start = expected.saturating_sub(max_probe);
+        let nearby = self.ids.get(start..=(expected + max_probe).min(self.ids.len() - 1));
         let (windows, rest) = nearby.unwrap_or_default().as_chunks::<WINDOW>();
-        // Each place of a window for itself, so that none waits for another.
+        // One result for each place of a window, so that no comparison depends on another one.
         let mut found = [None; WINDOW];
         for (window, ids) in windows.iter().enumerate() {
             for (found, held) in found.iter_mut().zip(ids) {
@@ -311,14 +309,14 @@ impl Many {
             }
         }
         let in_windows =
-            found.iter().zip(0..).find_map(|(found, place)| Some((*found)? * WINDOW + place));
+            found.iter().zip(0..).find_map(|(found, index)| Some((*found)? * WINDOW + index));
         let in_rest =
             || rest.iter().position(|held| *held == id).map(|at| windows.len() * WINDOW + at);
         let Some(found) = in_windows.or_else(in_rest) else { return (Actions::NONE, 0) };
         (self.grant(start + found).actions_on(resource_type), self.org(start + found))
     }
 
-    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[expect(clippy::inline_always, reason = "the call costs as much as the lookup")]
     #[inline(always)]
     fn grant(&self, position: usize) -> Grant {
         match &*self.grants {
@@ -327,7 +325,7 @@ impl Many {
         }
     }
 
-    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[expect(clippy::inline_always, reason = "the call costs as much as the lookup")]
     #[inline(always)]
     fn org(&self, position: usize) -> u64 {
         let of_entry = match (&*self.orgs, &*self.org_of) {
@@ -357,24 +355,24 @@ impl Many {
     }
 }
 
-/// A place of the id, or [`WINDOW`]. It looks at all of them: to stop at the right one is
-/// a branch that is guessed wrong.
-#[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+/// Returns an index of the id, or [`WINDOW`]. It compares all of them: an early exit would be a
+/// branch that the processor often mispredicts.
+#[expect(clippy::inline_always, reason = "the call costs as much as the lookup")]
 #[inline(always)]
-fn place(wanted: u64, ids: &[u64; WINDOW]) -> usize {
+fn index_of(wanted: u64, ids: &[u64; WINDOW]) -> usize {
     let mut found = WINDOW;
-    for (place, id) in ids.iter().enumerate() {
-        found = select_unpredictable(*id == wanted, place, found);
+    for (index, id) in ids.iter().enumerate() {
+        found = select_unpredictable(*id == wanted, index, found);
     }
     found
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::spread::FARTHEST;
+    use super::super::id_hash::MAX_PROBE;
     use super::*;
 
-    /// As many scattered ids, each of another org.
+    /// So many scattered ids, each in an org of its own.
     fn of_as_many_orgs(count: u64) -> Vec<Permission> {
         let scattered = |n: u64| n.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ n << 7;
         (1..=count)
@@ -387,18 +385,22 @@ mod tests {
     }
 
     #[test]
-    fn without_room_for_buckets_ids_are_near_to_where_they_are_expected() {
-        for (count, farthest) in [(5, 2), (64, 8), (512, 16), (2_000, FARTHEST)] {
+    fn without_room_for_buckets_probes_are_short() {
+        for (count, max_probe) in [(5, 2), (64, 8), (512, 16), (2_000, MAX_PROBE)] {
             let held = of_as_many_orgs(count);
-            let IdTable::Many(many) = IdTable::new(held.clone()) else { panic!() };
-            assert!(many.directory.is_empty());
-            assert!((1..=farthest).contains(&many.hash.reach()), "{count}: {}", many.hash.reach());
+            let IdTable::Table(table) = IdTable::new(held.clone()) else { panic!() };
+            assert!(table.directory.is_empty());
+            assert!(
+                (1..=max_probe).contains(&table.hash.max_probe()),
+                "{count}: {}",
+                table.hash.max_probe()
+            );
             for Permission { resource, .. } in held {
                 let (id, org) = (resource.id.unwrap().as_u64(), resource.org.unwrap().as_u64());
-                let found = many.search(Action::Write, ResourceType::Buckets, id);
+                let found = table.search(Action::Write, ResourceType::Buckets, id);
                 assert_eq!(found, (Actions::of(Action::Write), org));
                 for other in [id ^ 1, id.wrapping_add(1 << 40), !id] {
-                    let found = many.search(Action::Write, ResourceType::Buckets, other);
+                    let found = table.search(Action::Write, ResourceType::Buckets, other);
                     assert_eq!(found.0, Actions::NONE);
                 }
             }
@@ -406,18 +408,18 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_cannot_be_spread_ascend() {
+    fn ids_that_fit_no_hash_layout_ascend() {
         // Far too many, and ids that have several entries.
         let mut twice = of_as_many_orgs(40);
         twice.extend(of_as_many_orgs(40).into_iter().map(|Permission { resource, .. }| {
             Permission::read(resource.in_org(OrgId::from_u64(41)))
         }));
         for held in [of_as_many_orgs(20_000), twice] {
-            let IdTable::Many(many) = IdTable::new(held.clone()) else { panic!() };
-            assert!(many.directory.is_empty() && many.ids.is_sorted());
+            let IdTable::Table(table) = IdTable::new(held.clone()) else { panic!() };
+            assert!(table.directory.is_empty() && table.ids.is_sorted());
             for Permission { action, resource } in held {
                 let (id, org) = (resource.id.unwrap().as_u64(), resource.org.unwrap().as_u64());
-                let (actions, of) = many.search(action, ResourceType::Buckets, id);
+                let (actions, of) = table.search(action, ResourceType::Buckets, id);
                 assert!(actions.has(action) && of == org);
             }
         }

@@ -1,14 +1,14 @@
-//! Permissions: what they say, how they are checked, the usual sets of them.
+//! Permissions: their form, the rule that checks them, and the usual sets of them.
 
+mod action_bits;
 mod decision;
 mod explanation;
 mod grant_key;
+mod id_hash;
 mod id_table;
-mod kinds;
 mod presets;
 mod resource;
 mod set;
-mod spread;
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,8 +28,8 @@ use crate::{ID_TEXT_LEN, Id, OrgId, ParseIdError};
 
 /// One action on one resource.
 ///
-/// Granted, it is what a credential holds; requested, it is what is asked of it. The text form,
-/// used everywhere, is `ACTION:RESOURCE`:
+/// A credential holds granted permissions; a request needs one. The text form, used everywhere, is
+/// `ACTION:RESOURCE`:
 ///
 /// ```
 /// use portcullis::{Action, Permission, ResourceType};
@@ -42,14 +42,14 @@ use crate::{ID_TEXT_LEN, Id, OrgId, ParseIdError};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Permission {
-    /// What may be done.
+    /// The action.
     pub action: Action,
-    /// With what.
+    /// The resource that the action is done on.
     pub resource: Resource,
 }
 
 impl Permission {
-    /// The action on the resource.
+    /// Makes the permission for the action on the resource.
     pub const fn new(action: Action, resource: Resource) -> Self {
         Self { action, resource }
     }
@@ -64,9 +64,9 @@ impl Permission {
         Self::new(Action::Write, resource)
     }
 
-    /// Tells whether a credential that holds this permission may do what is requested.
+    /// Tells whether holding this permission allows the requested one.
     ///
-    /// This is the rule itself, one permission against another (`docs/spec/permissions.md`).
+    /// This is the rule itself (`docs/spec/permissions.md`).
     /// [`PermissionSet::check`] gives the same answer for many at once, faster.
     pub fn allows(&self, requested: &Self) -> bool {
         let (held, asked) = (&self.resource, &requested.resource);
@@ -86,7 +86,7 @@ impl Permission {
         }
     }
 
-    /// Checks that no id in it is zero, which only code can build.
+    /// Checks that no id in it is zero. Text never parses to such an id; code can construct it.
     ///
     /// # Errors
     ///
@@ -126,9 +126,9 @@ pub enum InvalidPermission {
     UnknownResourceType,
 }
 
-/// A permission as somebody sent it: names not yet looked at.
+/// A permission as a client sent it: its names are not parsed yet.
 ///
-/// It exists so that the first thing wrong is reported in the API's order: resource type, action,
+/// It exists so that the first invalid part is reported in the API's order: resource type, action,
 /// org id, id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -144,7 +144,7 @@ pub struct UncheckedPermission {
 }
 
 impl UncheckedPermission {
-    /// Puts the parts together; nothing is checked.
+    /// Takes the parts without a check.
     pub fn new(
         action: impl Into<String>,
         resource_type: impl Into<String>,
@@ -209,13 +209,13 @@ pub enum ParsePermissionError {
     },
 }
 
-/// Splits `orgs/ORG/…`. That of an org itself, `orgs/ID`, has nothing behind its id.
+/// Splits `orgs/ORG/…`. The org itself, `orgs/ID`, has nothing after its id.
 fn split_org(path: &str) -> Option<(&str, &str)> {
     let (org, rest) = path.strip_prefix("orgs/")?.split_at_checked(ID_TEXT_LEN)?;
     Some((org, rest.strip_prefix('/')?))
 }
 
-/// Splits at the first such byte. The search of `str` is made for texts that are longer.
+/// Splits at the first separator. The search of `str` is slower for texts as short as these.
 fn split_at_first(text: &str, separator: u8) -> (&str, Option<&str>) {
     match text.bytes().position(|byte| byte == separator) {
         Some(at) => (text.get(..at).unwrap_or_default(), text.get(at + 1..)),
@@ -227,23 +227,24 @@ impl FromStr for Permission {
     type Err = ParsePermissionError;
 
     fn from_str(text: &str) -> Result<Self, ParsePermissionError> {
-        match Self::parse_quickly(text) {
+        match Self::parse_fast(text) {
             Some(permission) => Ok(permission),
-            None => Self::parse_any(text),
+            None => Self::parse_slow(text),
         }
     }
 }
 
 impl Permission {
-    /// Reads a permission, of whatever is not one says nothing. Records hold dozens of them.
-    fn parse_quickly(text: &str) -> Option<Self> {
-        let (permission, rest) = Self::split_from(text)?;
+    /// The fast path: parses the text form. Returns `None` for anything else, so that the slow parser
+    /// reports the error. Records hold dozens of permissions.
+    fn parse_fast(text: &str) -> Option<Self> {
+        let (permission, rest) = Self::parse_prefix(text)?;
         rest.is_empty().then_some(permission)
     }
 
-    /// Reads a permission at the beginning of the text, and returns what comes after it. Where its
-    /// parts are is known nearly without a search.
-    pub(crate) fn split_from(text: &str) -> Option<(Self, &str)> {
+    /// Parses a permission at the beginning of the text, and returns the rest. Ids have a fixed
+    /// length, so hardly anything is searched.
+    pub(crate) fn parse_prefix(text: &str) -> Option<(Self, &str)> {
         let (action, path) = match text.strip_prefix("read:") {
             Some(path) => (Action::Read, path),
             None => (Action::Write, text.strip_prefix("write:")?),
@@ -265,8 +266,8 @@ impl Permission {
         Some((Self::new(action, resource), rest))
     }
 
-    /// Reads every form, or says what is wrong.
-    fn parse_any(text: &str) -> Result<Self, ParsePermissionError> {
+    /// Parses the text form, or returns what is wrong with it.
+    fn parse_slow(text: &str) -> Result<Self, ParsePermissionError> {
         let shown = || text.chars().take(128).collect::<String>();
         let form = || ParsePermissionError::Form { text: shown() };
         let id = |source| ParsePermissionError::Id { text: shown(), source };
@@ -319,7 +320,7 @@ pub(crate) mod strategy {
 
     use super::*;
 
-    /// Few types and ids, so that permissions meet each other.
+    /// Few types and ids, so that permissions often concern the same resource.
     pub(crate) fn permission() -> impl Strategy<Value = Permission> {
         let types = prop::sample::select(vec![
             ResourceType::Buckets,
@@ -368,18 +369,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_ways_of_reading_agree(
+        fn both_parsers_agree(
             text in "(read|write|ead):?(orgs/)?([0-9a-f]{16}|[0-9a-fA-Fé/]{0,17})/?(buckets|users|x|orgs|/){0,2}/?([0-9a-f]{16}|[0-9a-f]{0,17})",
         ) {
-            let quickly = Permission::parse_quickly(&text);
-            prop_assert_eq!(Permission::parse_any(&text).ok(), quickly);
+            let fast = Permission::parse_fast(&text);
+            prop_assert_eq!(Permission::parse_slow(&text).ok(), fast);
         }
 
         #[test]
-        fn every_permission_comes_back_from_its_text(permission in strategy::permission()) {
+        fn both_parsers_read_every_permission(permission in strategy::permission()) {
             let text = permission.to_string();
-            prop_assert_eq!(Permission::parse_any(&text), Ok(permission));
-            prop_assert_eq!(Permission::parse_quickly(&text), Some(permission));
+            prop_assert_eq!(Permission::parse_slow(&text), Ok(permission));
+            prop_assert_eq!(Permission::parse_fast(&text), Some(permission));
         }
     }
 

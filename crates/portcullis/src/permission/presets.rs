@@ -3,8 +3,8 @@
 use super::{Action, Permission, Resource, ResourceType};
 use crate::{BucketId, OrgId, UserId};
 
-/// The 22 types that helper sets list: all of the reference's but `instance`. The types that only
-/// the public document knows are granted one by one.
+/// The 22 types in the presets: all of the reference's except `instance`. The types that only the
+/// public document has are granted one by one.
 fn helper_types() -> impl Iterator<Item = ResourceType> {
     ResourceType::ALL.into_iter().filter(|resource_type| {
         !matches!(
@@ -19,7 +19,7 @@ fn helper_types() -> impl Iterator<Item = ResourceType> {
 
 fn in_org(resource_type: ResourceType, org: OrgId) -> Resource {
     match resource_type {
-        // Orgs are in no org: the one that is meant is named by its id.
+        // An org is in no org: it is named by its id.
         ResourceType::Orgs => Resource::org(org),
         _ => Resource::all(resource_type).in_org(org),
     }
@@ -29,8 +29,8 @@ fn both_actions(resource: Resource) -> [Permission; 2] {
     Action::ALL.map(|action| Permission::new(action, resource))
 }
 
-/// Everything but the instance: read and write on 22 types, in every org. What an operator token
-/// holds.
+/// Everything except the instance: read and write on 22 types, in every org. An operator token holds
+/// this.
 pub fn operator() -> Vec<Permission> {
     helper_types().flat_map(|t| both_actions(Resource::all(t))).collect()
 }
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn me_is_the_user_by_id() {
+    fn the_own_user_is_named_by_id() {
         assert_eq!(
             text(&user_self(UserId::from_u64(2))),
             ["read:users/0000000000000002", "write:users/0000000000000002"]

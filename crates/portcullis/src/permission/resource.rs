@@ -1,4 +1,4 @@
-//! What a permission is about: actions, resource types, resources.
+//! The parts of a permission: actions, resource types, resources.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 use super::InvalidPermission;
 use crate::{BucketId, Id, OrgId, UserId};
 
-/// What may be done with a resource.
+/// An action on a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// Look at it: read data of a bucket, list authorizations.
+    /// Read data of a bucket, list authorizations.
     Read,
-    /// Change it: write data to a bucket, create or delete authorizations.
+    /// Write data to a bucket, create or delete authorizations.
     Write,
 }
 
@@ -19,7 +19,7 @@ impl Action {
     /// Both actions, in canonical order.
     pub const ALL: [Self; 2] = [Self::Read, Self::Write];
 
-    /// Returns the name on the wire.
+    /// Returns the name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -27,7 +27,7 @@ impl Action {
         }
     }
 
-    /// Returns the one that this is not.
+    /// Returns the other action.
     pub const fn other(self) -> Self {
         match self {
             Self::Read => Self::Write,
@@ -45,7 +45,7 @@ impl fmt::Display for Action {
 impl FromStr for Action {
     type Err = InvalidPermission;
 
-    /// Reads the exact name; no other case, no blanks.
+    /// Parses the exact name, in this case and without blanks.
     fn from_str(text: &str) -> Result<Self, InvalidPermission> {
         Self::ALL
             .into_iter()
@@ -56,9 +56,9 @@ impl FromStr for Action {
 
 macro_rules! resource_types {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
-        /// The kinds of resources that permissions name.
+        /// The types of resources that permissions name.
         ///
-        /// The order is canonical: helper sets list their permissions in it. The first 23 are
+        /// The order is canonical: presets list their permissions in it. The first 23 are
         /// those of the open-source reference, the last three are only in the public document.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
@@ -71,7 +71,7 @@ macro_rules! resource_types {
             /// Every type, in canonical order.
             pub const ALL: [Self; 26] = [$(Self::$variant,)+];
 
-            /// Returns the name on the wire.
+            /// Returns the name in the API.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
@@ -153,7 +153,7 @@ impl fmt::Display for ResourceType {
 impl FromStr for ResourceType {
     type Err = InvalidPermission;
 
-    /// Reads the exact name; no other case, no blanks.
+    /// Parses the exact name, in this case and without blanks.
     fn from_str(text: &str) -> Result<Self, InvalidPermission> {
         Self::from_name(text).ok_or(InvalidPermission::UnknownResourceType)
     }
@@ -169,7 +169,7 @@ pub struct Resource {
     pub resource_type: ResourceType,
     /// One resource of that type; `None` is all of them.
     pub id: Option<Id>,
-    /// The org that the resources are in; `None` leaves it open.
+    /// The org that the resources are in; `None` is any org or none.
     pub org: Option<OrgId>,
 }
 

@@ -1,20 +1,20 @@
-//! Many permissions compiled into one that answers at once.
+//! Permissions compiled for fast checks.
 
 use std::fmt;
 
+use super::action_bits::{Actions, ActionsByType};
 use super::decision::{Decision, Denial};
 use super::explanation::Explanation;
 use super::id_table::IdTable;
-use super::kinds::{Actions, Kinds};
 use super::{Action, Permission, Resource, ResourceType};
 use crate::{Id, OrgId};
 
 /// Permissions compiled for checking: what a credential holds.
 ///
 /// A check costs a few nanoseconds, whatever the number of permissions: a few comparisons of bits,
-/// a look for the org, where anything is granted by org, and a look for the id. The set takes at
-/// most 16 bytes for each permission and 128 besides; a byte more for each grant by id, if they
-/// are of different kinds and almost every one names another org.
+/// a lookup of the org if anything is granted by org, and a lookup of the id. The set takes 128
+/// bytes and at most 16 more for each permission, or 17 for each grant by id if these grant
+/// different things and almost each names an org of its own.
 ///
 /// ```
 /// use portcullis::{Action, BucketId, OrgId, Permission, PermissionSet, Resource};
@@ -27,11 +27,11 @@ use crate::{Id, OrgId};
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct PermissionSet {
     /// What is granted without id and org. A grant on the instance is one on every type.
-    everywhere: Kinds,
+    everywhere: ActionsByType,
     /// What is granted with an id or an org.
-    somewhere: Kinds,
+    somewhere: ActionsByType,
     /// The orgs in which something is granted, ascending, and what.
-    orgs: Box<[(u64, Kinds)]>,
+    orgs: Box<[(u64, ActionsByType)]>,
     /// What is granted by id.
     ids: IdTable,
 }
@@ -40,21 +40,23 @@ impl PermissionSet {
     /// Compiles the permissions. Their order and number of mentions do not matter.
     pub fn new(permissions: impl IntoIterator<Item = Permission>) -> Self {
         let mut set = Self::default();
-        let mut orgs: Vec<(u64, Kinds)> = Vec::new();
+        let mut orgs: Vec<(u64, ActionsByType)> = Vec::new();
         let mut by_id: Vec<Permission> = Vec::new();
         for permission in permissions {
             let Permission { action, resource } = permission;
-            let kinds = Kinds::of(action, resource.resource_type);
+            let granted = ActionsByType::of(action, resource.resource_type);
             match (resource.resource_type, resource.id, resource.org) {
-                (ResourceType::Instance, ..) => set.everywhere |= Kinds::on_every_type(action),
-                (_, None, None) => set.everywhere |= kinds,
+                (ResourceType::Instance, ..) => {
+                    set.everywhere |= ActionsByType::on_every_type(action)
+                }
+                (_, None, None) => set.everywhere |= granted,
                 (_, Some(_), _) => {
-                    set.somewhere |= kinds;
+                    set.somewhere |= granted;
                     by_id.push(permission);
                 }
                 (_, None, Some(org)) => {
-                    set.somewhere |= kinds;
-                    orgs.push((org.as_u64(), kinds));
+                    set.somewhere |= granted;
+                    orgs.push((org.as_u64(), granted));
                 }
             }
         }
@@ -74,8 +76,8 @@ impl PermissionSet {
     /// Tells whether the set allows the action on the resource, and through which permission, or
     /// why not.
     ///
-    /// The widest permission is named that allows it.
-    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    /// Of several permissions that allow it, the decision names the widest.
+    #[expect(clippy::inline_always, reason = "the call costs as much as the lookup")]
     #[inline(always)]
     pub fn check(&self, action: Action, resource: &Resource) -> Decision {
         if self.everywhere.has(action, resource.resource_type) {
@@ -87,7 +89,7 @@ impl PermissionSet {
         self.check_by_id(action, resource, Actions::NONE)
     }
 
-    /// As [`Self::check`], where something is granted in orgs.
+    /// The same as [`Self::check`] for a set that grants something by org.
     #[inline(never)]
     fn check_by_org(&self, action: Action, resource: &Resource) -> Decision {
         let resource_type = resource.resource_type;
@@ -102,8 +104,8 @@ impl PermissionSet {
         self.check_by_id(action, resource, held)
     }
 
-    /// As [`Self::check`], where this is held in the org.
-    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    /// The same as [`Self::check`]; `held` is granted on the type in the org.
+    #[expect(clippy::inline_always, reason = "the call costs as much as the lookup")]
     #[inline(always)]
     fn check_by_id(&self, action: Action, resource: &Resource, held: Actions) -> Decision {
         let Some(id) = resource.id else {
@@ -115,7 +117,7 @@ impl PermissionSet {
         }
     }
 
-    /// As [`Self::check_by_id`], where the id is not found in one step.
+    /// The same as [`Self::check_by_id`] for the layouts that need a search.
     #[inline(never)]
     fn check_by_search(
         &self,
@@ -128,7 +130,7 @@ impl PermissionSet {
         self.decide_by_id(action, resource_type, id, held, found)
     }
 
-    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[expect(clippy::inline_always, reason = "the call costs as much as the lookup")]
     #[inline(always)]
     fn decide_by_id(
         &self,
@@ -147,15 +149,14 @@ impl PermissionSet {
     }
 
     /// Tells whether the set allows the permission.
-    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    #[expect(clippy::inline_always, reason = "the call costs as much as the lookup")]
     #[inline(always)]
     pub fn allows(&self, requested: &Permission) -> bool {
         self.check(requested.action, &requested.resource).is_allowed()
     }
 
-    /// Decides on many at once: a decision for each permission that is asked for, in their order.
-    ///
-    /// Each is what [`Self::check`] says; nothing is decided before the iterator is asked for it.
+    /// Checks many permissions: one decision for each, in their order, as [`Self::check`] makes it.
+    /// The iterator is lazy.
     ///
     /// ```
     /// use portcullis::{Permission, PermissionSet};
@@ -173,13 +174,13 @@ impl PermissionSet {
         requested.into_iter().map(|asked| self.check(asked.action, &asked.resource))
     }
 
-    /// Explains the decision in words, for operators: which permission allowed it, or which ones
-    /// come nearest. It takes much longer than a check.
+    /// Explains the decision in words, for operators: which permission allowed it, or which ones are
+    /// the nearest. This takes much longer than a check.
     pub fn explain(&self, action: Action, resource: &Resource) -> Explanation {
         Explanation::new(self, Permission::new(action, *resource))
     }
 
-    /// How many bytes it takes outside itself.
+    /// Returns the number of bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         size_of_val(&*self.orgs) + self.ids.heap_bytes()
     }
@@ -189,12 +190,12 @@ impl PermissionSet {
         self.everywhere.is_empty() && self.somewhere.is_empty()
     }
 
-    /// What is granted in the org.
-    fn granted_in(&self, org: OrgId) -> Kinds {
+    /// Returns what is granted in the org.
+    fn granted_in(&self, org: OrgId) -> ActionsByType {
         let org = org.as_u64();
         let found = self.orgs.binary_search_by_key(&org, |(org, _)| *org);
         let grants = found.ok().and_then(|position| self.orgs.get(position));
-        grants.map_or(Kinds::default(), |(_, kinds)| *kinds)
+        grants.map_or(ActionsByType::default(), |(_, granted)| *granted)
     }
 
     #[cold]
@@ -204,8 +205,8 @@ impl PermissionSet {
         Decision::Allowed(Permission::new(action, Resource::all(whole)))
     }
 
-    /// Says why not, where this is held in the org and by the id.
-    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    /// Returns the reason of a denial; `held` is granted on the type in the org or by the id.
+    #[expect(clippy::inline_always, reason = "the call costs as much as the lookup")]
     #[inline(always)]
     fn denial(&self, action: Action, resource_type: ResourceType, held: Actions) -> Denial {
         if (held | self.everywhere.actions(resource_type)).has(action.other()) {
@@ -219,15 +220,15 @@ impl PermissionSet {
         }
     }
 
-    /// Returns the permissions, sorted, those that say the same once. A grant on the instance is
-    /// given without its scope, which means nothing.
+    /// Returns the permissions, sorted and without duplicates. A grant on the instance is returned
+    /// without its scope, which has no meaning.
     pub fn iter(&self) -> impl Iterator<Item = Permission> {
         let everywhere = self
             .everywhere
             .iter()
             .map(|(action, resource_type)| Permission::new(action, Resource::all(resource_type)));
-        let in_orgs = self.orgs.iter().flat_map(|(org, kinds)| {
-            kinds.iter().map(|(action, resource_type)| {
+        let in_orgs = self.orgs.iter().flat_map(|(org, granted)| {
+            granted.iter().map(|(action, resource_type)| {
                 let resource = Resource::all(resource_type).in_org(OrgId::from_u64(*org));
                 Permission::new(action, resource)
             })

@@ -9,7 +9,7 @@ use crate::{
     Username,
 };
 
-/// A line. Unknown types and members are refused, so that nothing is dropped in silence.
+/// A line. Unknown types and members are refused, so that no data is lost unnoticed.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", deny_unknown_fields)]
 pub(super) enum Line {
@@ -105,7 +105,7 @@ pub(super) struct AuthorizationLine {
     updated_at: Timestamp,
 }
 
-/// The time of records from before times were kept: what the reference shows for them.
+/// The time of records without times: the reference shows it for them.
 fn year_one() -> Timestamp {
     const YEAR_ONE_MILLIS: i64 = -62_135_596_800_000;
     Timestamp::from_unix_millis(YEAR_ONE_MILLIS).unwrap_or(Timestamp::UNIX_EPOCH)

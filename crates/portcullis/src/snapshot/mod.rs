@@ -1,4 +1,4 @@
-//! Snapshots: every record as lines of JSON, for backup, review and moving.
+//! Snapshots: every record as a line of JSON, for backup, review and migration.
 //!
 //! The format is documented in `docs/spec/snapshots.md`. This module reads and writes it;
 //! [`Engine::export`](crate::Engine::export) and [`Engine::import`](crate::Engine::import) connect

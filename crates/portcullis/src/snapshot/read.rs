@@ -1,4 +1,4 @@
-//! Reading a snapshot: all of it is looked at, and everything wrong with it is named.
+//! Reading a snapshot to its end, and reporting every invalid line.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,18 +10,18 @@ use thiserror::Error;
 
 use super::line::{EndLine, Line};
 use crate::store::{Batch, Entity, Kind, UniqueKey};
-use crate::{ApiToken, Authorization, Bucket, Id, Org, User};
+use crate::{ApiToken, Authorization, Bucket, Id, Org, User, hex};
 
 /// The only version there is.
 const VERSION: u32 = 1;
 
-/// The longest line in bytes: far above what a record can be.
+/// The longest line in bytes: far more than any record takes.
 const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
 
-/// How many wrong lines are named before the rest is not looked at.
+/// The number of invalid lines after which reading stops.
 const MAX_ERRORS: usize = 1_000;
 
-/// A snapshot that was read and found to be whole and free of contradictions.
+/// A snapshot that was read: it is complete and consistent.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub(crate) records: Vec<(u64, SnapshotRecord)>,
@@ -58,13 +58,13 @@ impl SnapshotRecord {
     }
 }
 
-/// What is wrong with a line.
+/// An invalid line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LineError {
     /// Its number, from 1.
     pub line: u64,
-    /// What is wrong with it, without secrets.
+    /// Why it is invalid, without secrets.
     pub reason: String,
 }
 
@@ -74,14 +74,14 @@ impl fmt::Display for LineError {
     }
 }
 
-/// Says why a text is not a snapshot.
+/// Why a text is not a snapshot.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum InvalidSnapshot {
     /// It could not be read.
     #[error("could not read the snapshot")]
     Io(#[from] io::Error),
-    /// Lines are wrong: each is named, up to 1,000.
+    /// The invalid lines, at most 1,000.
     #[error("{} of the snapshot's lines are refused", .0.len())]
     Lines(Vec<LineError>),
 }
@@ -92,9 +92,9 @@ impl Snapshot {
     /// # Errors
     ///
     /// [`InvalidSnapshot::Io`] when reading fails, [`InvalidSnapshot::Lines`] when any line is
-    /// wrong: no JSON, an unknown type or member, a bad id, an id or a name that another line
-    /// has, a hash that is not accepted, a first line without a last one, a last line that does
-    /// not fit what comes before it.
+    /// invalid: no JSON, an unknown type or member, an invalid id, an id or a name that another
+    /// line has, an unsupported hash, a first line without a last one, a last line that contradicts
+    /// the lines before it.
     pub fn read(input: impl BufRead) -> Result<Self, InvalidSnapshot> {
         let mut reader = Reader::default();
         reader.read(input)?;
@@ -110,7 +110,7 @@ impl Snapshot {
         self.records.len()
     }
 
-    /// Tells whether there is none.
+    /// Tells whether it has no records.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
@@ -126,12 +126,12 @@ struct Reader {
     snapshot: Snapshot,
     errors: Vec<LineError>,
     sha256: Sha256,
-    /// Whether there is a first line, which demands a last one.
+    /// Whether there is a first line, which requires a last one.
     began: bool,
     ended: bool,
-    /// Whether there are more records than one commit takes.
+    /// Whether there are more records than fit into one commit.
     full: bool,
-    /// Lines by what must be unique.
+    /// The line of each id and each unique key.
     ids: HashMap<(Kind, Id), u64>,
     keys: HashMap<(Kind, UniqueKey), u64>,
 }
@@ -176,7 +176,7 @@ impl Reader {
         if self.ended {
             return Err("there must be nothing after the line `end`".to_owned());
         }
-        // An array would be read as the members in their order, which nobody means.
+        // An array would be read as the members in their order.
         if !text.trim_start().starts_with('{') {
             return Err("not a JSON object".to_owned());
         }
@@ -232,7 +232,7 @@ impl Reader {
         if end.count != lines {
             return Err(format!("`count` is {} and there are {lines} records", end.count));
         }
-        if !end.sha256.eq_ignore_ascii_case(&hex(digest_before)) {
+        if !end.sha256.eq_ignore_ascii_case(&hex::encode(&digest_before.finalize())) {
             return Err("`sha256` does not fit the lines before: they were changed".to_owned());
         }
         Ok(())
@@ -253,18 +253,13 @@ fn claim<K: std::hash::Hash + Eq>(
     }
 }
 
-pub(super) fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Says what is wrong with the JSON. The messages of our own types hold no secret; serde's own
-/// messages quote only names and numbers for the types that we read, but a string of the wrong
-/// type is quoted whole, so it is cut out.
+/// Describes an error in the JSON. The messages of this crate's types hold no secret. Serde's own
+/// messages quote names and numbers, and a string of the wrong type whole, so it is cut out.
 fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    // It is always its line 1; which line of the snapshot it is stands before the message.
+    // The JSON is always one line; the message begins with the line of the snapshot.
     let text = text.replace(" at line 1 column ", " at column ");
-    // A value of the wrong type may be a secret in the wrong place.
+    // A value of the wrong type may be a secret at the wrong member.
     if let Some(rest) = text.strip_prefix("invalid type: ")
         && let (Some(kind), Some((_, expected))) =
             (rest.split([' ', ',']).next(), rest.rsplit_once(", expected "))

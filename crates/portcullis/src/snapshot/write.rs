@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::line::{EndLine, Line, SnapshotLine};
 use super::read::SnapshotRecord;
+use crate::hex;
 
 const VERSION: u32 = 1;
 
@@ -53,7 +54,7 @@ impl<W: Write> SnapshotWriter<W> {
     ///
     /// [`WriteSnapshotError`] when it cannot be written.
     pub fn finish(mut self) -> Result<u64, WriteSnapshotError> {
-        let sha256 = super::read::hex(self.sha256.clone());
+        let sha256 = hex::encode(&self.sha256.clone().finalize());
         let count = self.count;
         self.line(&Line::End(EndLine { count, sha256 }))?;
         self.out.flush()?;
@@ -68,7 +69,7 @@ impl<W: Write> SnapshotWriter<W> {
     }
 }
 
-/// Says that a snapshot could not be written out.
+/// The error of writing a snapshot.
 #[derive(Debug, Error)]
 #[error("could not write the snapshot")]
 pub struct WriteSnapshotError(#[from] io::Error);

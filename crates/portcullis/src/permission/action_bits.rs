@@ -1,4 +1,4 @@
-//! Actions and resource types as bits.
+//! Sets of actions, and of actions by resource type, as bits.
 
 use std::ops::{BitOr, BitOrAssign};
 
@@ -46,11 +46,11 @@ impl BitOrAssign for Actions {
     }
 }
 
-/// A bit for each action on each resource type: two for a type, beside each other.
+/// A set of actions for each resource type: two bits for a type, next to each other.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Kinds(u64);
+pub(super) struct ActionsByType(u64);
 
-impl Kinds {
+impl ActionsByType {
     pub(super) const fn of(action: Action, resource_type: ResourceType) -> Self {
         Self((Actions::of(action).0 as u64) << (resource_type as u64 * 2))
     }
@@ -80,7 +80,7 @@ impl Kinds {
     }
 }
 
-impl BitOrAssign for Kinds {
+impl BitOrAssign for ActionsByType {
     fn bitor_assign(&mut self, other: Self) {
         self.0 |= other.0;
     }

@@ -1,28 +1,28 @@
-//! How ids are spread over a table, so that each is found at once.
+//! The multiplicative hash of the tables of ids, and the choice of its multiplier.
 
-use super::id_table::WINDOW;
+/// How many entries a lookup compares at once. No bucket has more.
+pub(super) const WINDOW: usize = 4;
 
 /// The golden ratio's fraction: multiples of it are far from each other.
 const FIRST_MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// How many multipliers are tried before the table does without buckets.
+/// How many multipliers are tried before the table goes without buckets.
 const MULTIPLIERS_FOR_BUCKETS: usize = 8;
 
-/// How many multipliers are tried to find the one with the shortest reach.
-const MULTIPLIERS_FOR_REACH: usize = 32;
+/// How many multipliers are tried to find the one with the shortest probes.
+const MULTIPLIERS_FOR_PROBES: usize = 32;
 
-/// How far an entry may be from where it is looked for. A search by halves is about as fast as to
-/// look at twice as many.
-pub(super) const FARTHEST: usize = 32;
+/// The farthest that an entry may be from its expected index. A binary search takes about as long as
+/// comparing twice as many entries.
+pub(super) const MAX_PROBE: usize = 32;
 
-/// Spreads ids: the product with this number, whose last six bits say one thing more: how many bits
-/// of the product are left out to have the number of a bucket, or how far an entry is at most from
-/// where it is expected. Two ids may well have the same bucket; what is found is decided by
-/// comparing ids.
+/// A multiplicative hash. The low six bits of the multiplier also store a parameter: the shift that
+/// yields the number of a bucket, or the farthest distance of an entry from its expected index. Ids
+/// may collide: a lookup compares the ids themselves.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Hash(u64);
+pub(super) struct IdHash(u64);
 
-impl Hash {
+impl IdHash {
     const fn new(multiplier: u64, number: u64) -> Self {
         Self(multiplier & !63 | number)
     }
@@ -32,65 +32,64 @@ impl Hash {
         std::iter::successors(Some(FIRST_MULTIPLIER), next)
     }
 
-    /// Which bucket the id is in.
-    #[expect(clippy::inline_always, reason = "the call costs as much as the look")]
+    /// Returns the bucket of the id.
+    #[expect(clippy::inline_always, reason = "the call costs as much as the lookup")]
     #[inline(always)]
     pub(super) const fn bucket(self, id: u64) -> usize {
         (id.wrapping_mul(self.0) >> (self.0 & 63)) as usize
     }
 
-    pub(super) const fn reach(self) -> usize {
+    pub(super) const fn max_probe(self) -> usize {
         (self.0 & 63) as usize
     }
 
-    /// What the order without buckets goes by. It is another one for every id.
+    /// Returns the key of the order without buckets. No two ids have the same one.
     pub(super) const fn rank(self, id: u64) -> u64 {
         id.wrapping_mul(self.0 | 63)
     }
 
-    /// Where the id would be among so many that are spread evenly.
+    /// Returns the index that the id would have among `len` evenly spread ids.
     pub(super) const fn expected(self, id: u64, len: usize) -> usize {
         ((self.rank(id) as u128 * len as u128) >> 64) as usize
     }
 
-    /// Finds the one with which entries are nearest to where they are expected, if that is near
-    /// enough.
-    pub(super) fn nearest(ids: &[u64]) -> Option<Self> {
-        let reach = |multiplier| {
+    /// Finds the hash whose order has the shortest probes, if these are at most [`MAX_PROBE`].
+    pub(super) fn nearest_order(ids: &[u64]) -> Option<Self> {
+        let max_probe = |multiplier| {
             let mut expected_at = vec![0; ids.len()];
             for id in ids {
                 *expected_at.get_mut(Self(multiplier).expected(*id, ids.len()))? += 1;
             }
             let mut next = 0;
-            let mut reach = 1;
+            let mut max_probe = 1;
             for (expected, count) in expected_at.into_iter().enumerate().filter(|(_, n)| *n > 0) {
                 let last = next + count - 1;
-                reach = reach.max(expected.abs_diff(next)).max(expected.abs_diff(last));
+                max_probe = max_probe.max(expected.abs_diff(next)).max(expected.abs_diff(last));
                 next += count;
             }
-            Some((reach, multiplier))
+            Some((max_probe, multiplier))
         };
-        let (reach, multiplier) =
-            Self::multipliers().take(MULTIPLIERS_FOR_REACH).filter_map(reach).min()?;
-        (reach <= FARTHEST).then(|| Self::new(multiplier, reach as u64))
+        let (max_probe, multiplier) =
+            Self::multipliers().take(MULTIPLIERS_FOR_PROBES).filter_map(max_probe).min()?;
+        (max_probe <= MAX_PROBE).then(|| Self::new(multiplier, max_probe as u64))
     }
 }
 
-/// A way to spread ids over buckets of at most [`WINDOW`].
+/// A hash that puts at most [`WINDOW`] ids into each bucket.
 pub(super) struct Buckets {
-    pub(super) hash: Hash,
+    pub(super) hash: IdHash,
     lengths: Vec<u16>,
 }
 
 impl Buckets {
-    /// Finds one with room for so many buckets. There may be none.
+    /// Finds a hash with at most `room` buckets. There may be none.
     pub(super) fn choose(ids: &[u64], room: usize) -> Option<Self> {
         u16::try_from(ids.len()).ok()?;
-        // From two entries a bucket on the average down to a quarter of one.
+        // From two entries per bucket on average down to a quarter of one.
         let least = ids.len().next_power_of_two().ilog2() - 1;
         (least..least + 4).filter(|bits| 1 << bits <= room).find_map(|bits| {
-            Hash::multipliers().take(MULTIPLIERS_FOR_BUCKETS).find_map(|multiplier| {
-                let hash = Hash::new(multiplier, u64::from(u64::BITS - bits));
+            IdHash::multipliers().take(MULTIPLIERS_FOR_BUCKETS).find_map(|multiplier| {
+                let hash = IdHash::new(multiplier, u64::from(u64::BITS - bits));
                 let mut lengths = vec![0; 1 << bits];
                 for id in ids {
                     let length = lengths.get_mut(hash.bucket(*id))?;
@@ -108,7 +107,7 @@ impl Buckets {
         self.hash.bucket(id)
     }
 
-    /// Where each bucket begins.
+    /// Returns the index at which each bucket begins.
     pub(super) fn directory(&self) -> Box<[u16]> {
         let starts = self.lengths.iter().scan(0, |next, length| {
             let start = *next;
