@@ -1,8 +1,10 @@
-//! Tests that need more than one crate: the behaviour vectors on every store.
+//! Tests that need more than one crate: the behaviour vectors on every store, the documents and the
+//! layers of the core.
 
 mod docs;
 mod http_vectors;
 mod injection;
+mod layers;
 mod matching;
 mod primitive_vectors;
 mod vectors;
