@@ -215,3 +215,8 @@ impl AuditLogOptions {
         Ok(AuditLog(Arc::new(Inner { path, queue, required: self.required })))
     }
 }
+
+/// The Rust in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -37,3 +37,8 @@ pub use router::{ManagementApi, ServerApi};
 pub use v1_answer::{InfluxdbVersion, InvalidInfluxdbVersion, V1Rejection};
 pub use v1_credentials::{NoCredentials, Scheme, V1Credentials};
 pub use v1_layer::{V1CredentialLayer, V1CredentialService};
+
+/// The Rust in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -306,3 +306,8 @@ impl From<NoConnection> for StoreError {
         }
     }
 }
+
+/// The Rust in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

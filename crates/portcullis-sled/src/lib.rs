@@ -177,3 +177,8 @@ impl Store for SledStore {
         self.writer.finish().await
     }
 }
+
+/// The Rust in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -206,3 +206,8 @@ impl Store for SqliteStore {
         self.writer.finish().await
     }
 }
+
+/// The Rust in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

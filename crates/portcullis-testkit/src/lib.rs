@@ -178,3 +178,8 @@ macro_rules! __tests {
         }
     )+};
 }
+
+/// The Rust in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -61,3 +61,8 @@ pub mod presets {
         member_bucket, member_of_org, operator, owner_of_org, read_all, user_self,
     };
 }
+
+/// The Rust in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,6 +1,6 @@
-"""Pastes the README's tour into a shell, block by block, and compares what comes out.
+"""Pastes docs/tour.md into a shell, block by block, and compares what comes out.
 
-    python tests/clients/readme_tour.py target/debug/portcullis
+    python tests/clients/tour.py target/debug/portcullis
 """
 
 import pathlib
@@ -11,12 +11,12 @@ import tempfile
 
 from server import running
 
-README = pathlib.Path(__file__).parents[2] / "README.md"
+TOUR = pathlib.Path(__file__).parents[2] / "docs/tour.md"
 
 
 def blocks():
     """The shell blocks of the tour, each with the block of output that follows it."""
-    tour = README.read_text().split("<!-- tour -->")[1].split("<!-- end of tour -->")[0]
+    tour = TOUR.read_text().split("<!-- tour -->")[1].split("<!-- end of tour -->")[0]
     found = re.findall(r"^```(\w+)\n(.*?)^```$", tour, re.MULTILINE | re.DOTALL)
     commands = []
     for language, text in found:
@@ -50,7 +50,7 @@ def main(binary):
     for (command, expected), output in zip(commands, outputs):
         if neutral(output) != neutral(expected):
             raise AssertionError(f"{command}\ngave\n{output}\ninstead of\n{expected}\n{shell.stderr}")
-    print(f"the README's tour: {len(commands)} blocks passed, 0 failed")
+    print(f"docs/tour.md: {len(commands)} blocks passed, 0 failed")
 
 
 if __name__ == "__main__":
