@@ -17,7 +17,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use peak_alloc::PeakAlloc;
-use portcullis::password::HashPoolConfig;
+use portcullis::password::{HashParams, HashPoolConfig};
 use portcullis::store::{Kind, Lookup, MemoryStore, Store};
 use portcullis::{AuthorizationFilter, CacheConfig, Credentials, Engine};
 use portcullis_benches::data::{Data, sizes};
@@ -126,8 +126,7 @@ fn of_a_process(data: Data) -> [Row; 4] {
         let mib = bytes / MIB;
         Row::figure(&what(of_what), format!("{mib:.0} MiB"), &format!("{most:.0} MiB"), mib <= most)
     };
-    let hashing = HashPoolConfig::default();
-    let arenas = hashing.threads as f64 * f64::from(hashing.params.memory_kib()) / 1_024.0;
+    let arenas = threads() as f64 * f64::from(HashParams::default().memory_kib()) / 1_024.0;
     let first = of(|served| served.first);
     [
         Row::figure(&what("first answer"), nanos(first), "50 ms", first <= 50e6),
@@ -160,8 +159,7 @@ impl FromStr for Served {
 /// memory: the peak while it read, the peak while it hashed passwords on every thread, and the
 /// memory after that.
 fn serve(path: &Path, data: Data) {
-    let mut hashing = HashPoolConfig::default();
-    hashing.idle_memory_timeout = Duration::from_millis(100);
+    let hashing = HashPoolConfig::default().idle_memory_timeout(Duration::from_millis(100));
     let (first, (runtime, engine)) = took(|| {
         let runtime = runtime();
         let engine = runtime.block_on(async {
@@ -191,7 +189,7 @@ fn serve(path: &Path, data: Data) {
     let reading = system_says("VmHWM:");
     runtime.block_on(async {
         // Usernames without a record, which cost as much.
-        let names: Vec<_> = (0..8 * hashing.threads).map(|number| number.to_string()).collect();
+        let names: Vec<_> = (0..8 * threads()).map(|number| number.to_string()).collect();
         let logins =
             names.iter().map(|name| engine.authenticate(Credentials::password(name, "whatever")));
         for answer in futures_util::future::join_all(logins).await {
@@ -205,6 +203,11 @@ fn serve(path: &Path, data: Data) {
     }
     println!("{first} {reading} {hashed} {}", system_says("VmRSS:"));
     runtime.block_on(engine.store().close()).unwrap();
+}
+
+/// The threads of [`HashPoolConfig::default`].
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(8)
 }
 
 /// A line of the system's status of this process, in bytes.

@@ -201,7 +201,7 @@ async fn with_passwords(engine: &Engine, data: Data, count: usize) -> Vec<Known>
 async fn warmed_up(store: Arc<dyn Store>, known: &[Known]) -> Engine {
     let day = Duration::from_secs(24 * 60 * 60);
     let cache = CacheConfig::default().max_bytes(512 << 20).time_to_live(day);
-    let engine = Engine::builder(store).hashing(cheap()).cache(cache).throttle(None);
+    let engine = Engine::builder(store).hashing(cheap()).cache(cache).no_throttle();
     let engine = engine.build().await.unwrap();
     let puts = known.iter().map(|Known { authorization, .. }| Operation::Put {
         record: authorization.to_record(Revision::from_u128(1)).unwrap(),
@@ -221,9 +221,7 @@ async fn warmed_up(store: Arc<dyn Store>, known: &[Known]) -> Engine {
 }
 
 fn cheap() -> HashPoolConfig {
-    let mut hashing = HashPoolConfig::default();
-    hashing.params = HashParams::new(8, 1, 1).unwrap();
-    hashing
+    HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap())
 }
 
 impl Known {
@@ -233,7 +231,7 @@ impl Known {
 
     /// Logs in from the cache and checks the permission; returns whether it was a hit.
     fn asks(&self, engine: &Engine) -> bool {
-        let Some(principal) = engine.authenticate_known(self.credentials(), None) else {
+        let Some(principal) = engine.authenticate_cached(self.credentials()) else {
             return false;
         };
         let resource = &self.authorization.permissions[0].resource;

@@ -78,11 +78,11 @@ impl World {
     async fn new(metrics: PrometheusHandle) -> Self {
         let (faults, audit) = (Faults::new(), Kept::default());
         let store = FaultyStore::new(Arc::new(MemoryStore::new().unwrap()), &faults);
-        let mut hashing = HashPoolConfig::default();
-        (hashing.params, hashing.threads) = (HashParams::new(8, 1, 1).unwrap(), 1);
+        let hashing =
+            HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap()).threads(1);
         // Few failures of an address are free, so that logins are throttled as well.
         let throttle = ThrottleConfig::default().username_failures(1_000).source_failures(5);
-        let builder = Engine::builder(store).hashing(hashing).throttle(Some(throttle));
+        let builder = Engine::builder(store).hashing(hashing).throttle(throttle);
         let builder = builder.audit(audit.clone());
         let engine = builder.build().await.unwrap();
         let name = |text| Name::new(text).unwrap();
@@ -124,22 +124,24 @@ impl World {
         let answer = match step {
             Step::Password(username, password) => {
                 let credentials = Credentials::password(username, password);
-                engine.authenticate_from(credentials, source).await
+                engine.authenticate(credentials.source(source)).await
             }
             Step::TokenAsPassword(username) => {
                 let credentials = Credentials::password(username, secret(true));
-                engine.authenticate_from(credentials, source).await
+                engine.authenticate(credentials.source(source)).await
             }
             Step::Token(right) => {
-                engine.authenticate_from(Credentials::token(secret(right)), source).await
+                engine.authenticate(Credentials::token(secret(right)).source(source)).await
             }
-            Step::Caller(right) => engine.authenticate_caller_from(secret(right), source).await,
+            Step::Caller(right) => {
+                engine.authenticate_caller(Credentials::token(secret(right)).source(source)).await
+            }
             Step::Known(token) => {
                 let credentials = match token {
                     true => Credentials::token(secret(true)),
                     false => Credentials::password("telegraf", "telegraf-password"),
                 };
-                return engine.authenticate_known(credentials, source).map(Ok);
+                return engine.authenticate_cached(credentials.source(source)).map(Ok);
             }
             Step::SwitchAuthorization(on) => {
                 let update = AuthorizationUpdate::status(status(on));

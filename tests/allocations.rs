@@ -74,9 +74,10 @@ async fn a_cached_api_token_and_a_check_allocate_nothing() {
     });
     assert_eq!(counted, 0);
 
-    engine.authenticate_caller(done.secret.expose()).await.unwrap();
+    engine.authenticate_caller(Credentials::token(done.secret.expose())).await.unwrap();
     let counted = allocations(|| {
-        let answer = engine.authenticate_caller(done.secret.expose()).now_or_never();
+        let answer =
+            engine.authenticate_caller(Credentials::token(done.secret.expose())).now_or_never();
         assert!(answer.expect("answered at once").is_ok());
     });
     assert_eq!(counted, 0);

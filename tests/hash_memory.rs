@@ -35,11 +35,13 @@ async fn comes_down_to(most: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_logins_at_once_take_the_memory_of_the_pool_and_no_more() {
     let params = HashParams::default();
-    let mut hashing = HashPoolConfig::default();
-    (hashing.params, hashing.threads, hashing.queue) = (params, THREADS, 64);
-    hashing.idle_memory_timeout = Duration::from_millis(100);
+    let hashing = HashPoolConfig::default()
+        .params(params)
+        .threads(THREADS)
+        .queue(64)
+        .idle_memory_timeout(Duration::from_millis(100));
     let before = status("VmRSS:");
-    let builder = Engine::builder(MemoryStore::new().unwrap()).hashing(hashing).throttle(None);
+    let builder = Engine::builder(MemoryStore::new().unwrap()).hashing(hashing).no_throttle();
     let engine = builder.build().await.unwrap();
 
     let logins: Vec<_> = (0..LOGINS)

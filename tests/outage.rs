@@ -62,8 +62,7 @@ impl World {
         metrics::set_global_recorder(recorder).unwrap();
 
         let inner: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
-        let mut hashing = HashPoolConfig::default();
-        hashing.params = HashParams::new(8, 1, 1).unwrap();
+        let hashing = HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap());
         // By another engine, so that the feed has no events of these records.
         let engine = Engine::builder(Arc::clone(&inner)).hashing(hashing).build().await.unwrap();
         let name = |text| Name::new(text).unwrap();
@@ -80,7 +79,7 @@ impl World {
         let engine = Engine::builder(FaultyStore::new(inner, &faults))
             .hashing(hashing)
             .clock(clock.clone())
-            .cache(CacheConfig::default().outage_grace(Duration::from_secs(600)))
+            .cache(CacheConfig::default().stale_if_error(Duration::from_secs(600)))
             .build()
             .await
             .unwrap();

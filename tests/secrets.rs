@@ -74,8 +74,7 @@ impl World {
         let store = SqliteStore::open(directory.path().join("secrets.db")).unwrap();
         let faults = Faults::new();
         let store: Arc<dyn Store> = Arc::new(FaultyStore::new(Arc::new(store), &faults));
-        let mut hashing = HashPoolConfig::default();
-        hashing.params = HashParams::new(64, 1, 1).unwrap();
+        let hashing = HashPoolConfig::default().params(HashParams::new(64, 1, 1).unwrap());
         let builder = Engine::builder(Arc::clone(&store)).hashing(hashing);
         let engine = builder.audit(shown.clone()).build().await.unwrap();
         let name = |text| Name::new(text).unwrap();

@@ -20,10 +20,7 @@ pub(crate) fn cheap() -> HashParams {
 
 /// How passwords are hashed, with room in the queue for every login of a bench.
 pub(crate) fn hashing(params: HashParams) -> HashPoolConfig {
-    let mut config = HashPoolConfig::default();
-    config.params = params;
-    config.queue = 2_048;
-    config
+    HashPoolConfig::default().params(params).queue(2_048)
 }
 
 /// Presented credentials, and the resource that is asked for.
@@ -81,7 +78,7 @@ impl World {
             // Enough sets that none of them gets more entries than it has slots.
             let cache = CacheConfig::default().max_bytes(512 << 20).time_to_live(day);
             let builder = Engine::builder(store).hashing(hashing(params)).cache(cache);
-            let engine = settings(builder.throttle(None)).build().await.unwrap();
+            let engine = settings(builder.no_throttle()).build().await.unwrap();
             let name = |text| Name::new(text).unwrap();
             let setup =
                 Setup { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };

@@ -188,8 +188,7 @@ fn share(of: &str, taken: &Rounds) -> Row {
 }
 
 async fn engine() -> Engine {
-    let mut hashing = HashPoolConfig::default();
-    hashing.params = HashParams::new(8, 1, 1).unwrap();
+    let hashing = HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap());
     let store = Arc::new(MemoryStore::new().unwrap());
     let engine = Engine::builder(store).hashing(hashing).build().await.unwrap();
     let name = |text| Name::new(text).unwrap();

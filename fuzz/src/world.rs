@@ -82,10 +82,8 @@ pub struct World {
 
 /// Makes an engine on the store with the cheapest hashes.
 pub async fn engine(store: Arc<dyn Store>) -> Engine {
-    let mut hashing = HashPoolConfig::default();
-    hashing.params = HashParams::new(8, 1, 1).expect("the smallest parameters");
-    hashing.threads = 1;
-    Engine::builder(store).hashing(hashing).throttle(None).build().await.expect("an engine")
+    let hashing = HashPoolConfig::default().params(HashParams::new(8, 1, 1).expect("the smallest parameters")).threads(1);
+    Engine::builder(store).hashing(hashing).no_throttle().build().await.expect("an engine")
 }
 
 /// Makes a single-threaded runtime, so that an input runs the same way every time.

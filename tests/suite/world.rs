@@ -42,13 +42,12 @@ impl World {
         };
         let strong = world["options"]["strong_passwords"] == json!(true);
         let policy = if strong { PasswordPolicy::strong() } else { PasswordPolicy::default() };
-        let mut hashing = HashPoolConfig::default();
-        hashing.params = HashParams::new(8, 1, 1).unwrap();
-        hashing.threads = 1;
+        let hashing =
+            HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap()).threads(1);
         let engine = Engine::builder(store)
             .password_policy(policy)
             .hashing(hashing)
-            .throttle(None)
+            .no_throttle()
             .build()
             .await
             .unwrap();

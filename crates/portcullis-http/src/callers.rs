@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header;
 use http::request::Parts;
-use portcullis::{Engine, Error, ErrorKind, OnBehalfOf, Principal};
+use portcullis::{Credentials, Engine, Error, ErrorKind, OnBehalfOf, Principal};
 
 use crate::client_address::source;
 use crate::envelope::Envelope;
@@ -69,7 +69,8 @@ impl Callers for ApiTokenCallers {
         match token {
             Some(token) => {
                 let source = source(&request.extensions);
-                self.engine.authenticate_caller_from(token, source).await
+                let credentials = Credentials::token(token).source(source);
+                self.engine.authenticate_caller(credentials).await
             }
             None => Err(Error::new(ErrorKind::Unauthorized, "unauthorized access")),
         }

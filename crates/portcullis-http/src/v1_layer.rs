@@ -202,8 +202,9 @@ impl V1CredentialLayer {
         let mut decoded = Decoded::default();
         let found = Presented::find(request.uri(), authorization, &mut decoded);
         let source = source(request.extensions());
-        let known =
-            found.and_then(|found| self.engine.authenticate_known(found.as_credentials(), source));
+        let known = found.and_then(|found| {
+            self.engine.authenticate_cached(found.as_credentials().source(source))
+        });
         let is_known = known.is_some();
         if let Some(principal) = known {
             request.extensions_mut().insert(principal);
@@ -236,7 +237,7 @@ pub(crate) async fn authenticate(
     credentials: Presented<'_>,
     source: Option<IpAddr>,
 ) -> Result<Principal, Error> {
-    let result = engine.authenticate_from(credentials.as_credentials(), source).await;
+    let result = engine.authenticate(credentials.as_credentials().source(source)).await;
     if let Err(error) = &result
         && let Some(refusal) = error.refusal()
     {

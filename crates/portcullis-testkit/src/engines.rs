@@ -12,11 +12,10 @@ use crate::random::Dice;
 
 /// Argon2id that costs next to nothing, by so many threads.
 pub(crate) fn cheap_hashing(threads: usize) -> HashPoolConfig {
-    let mut hashing = HashPoolConfig::default();
-    hashing.params = HashParams::new(8, 1, 1).expect("the lowest bounds");
-    hashing.threads = threads;
-    hashing.queue = 4_096;
-    hashing
+    HashPoolConfig::default()
+        .params(HashParams::new(8, 1, 1).expect("the lowest bounds"))
+        .threads(threads)
+        .queue(4_096)
 }
 
 /// A clock that stands still until it is moved. Clones are the same clock.

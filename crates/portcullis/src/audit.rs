@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn an_event_is_one_json_object() {
-        let caller = Principal::of_host(OrgId::from_u64(1), UserId::from_u64(2), []);
+        let caller = Principal::trusted(OrgId::from_u64(1), UserId::from_u64(2), []);
         let event = AuditEvent {
             at: Timestamp::UNIX_EPOCH,
             actor: Actor::Principal(&caller),

@@ -3,6 +3,7 @@
 mod audit;
 mod cache;
 mod codec;
+mod config;
 mod credentials;
 mod directory;
 mod engine;
@@ -18,6 +19,7 @@ mod model;
 pub mod password;
 mod permission;
 mod principal;
+mod refusal;
 pub mod snapshot;
 pub mod store;
 mod throttle;
@@ -29,8 +31,9 @@ pub mod verify;
 pub use async_trait::async_trait;
 
 pub use audit::{Actor, AuditAction, AuditEvent, AuditOutcome, AuditRecord, AuditSink};
-pub use cache::{CacheConfig, InvalidCacheConfig, TrustState};
-pub use credentials::{Credentials, Refusal};
+pub use cache::{CacheConfig, TrustState};
+pub use config::InvalidConfig;
+pub use credentials::Credentials;
 pub use directory::{Directory, StaticDirectory};
 pub use engine::{
     AuthorizationPage, AuthorizationView, BuildError, Engine, EngineBuilder, ExportError,
@@ -50,7 +53,8 @@ pub use permission::{
     Permission, PermissionSet, Resource, ResourceType, UncheckedPermission,
 };
 pub use principal::{Identity, Principal};
-pub use throttle::{InvalidThrottleConfig, ThrottleConfig};
+pub use refusal::Refusal;
+pub use throttle::ThrottleConfig;
 pub use time::{
     Clock, ParseTimestampError, Random, RandomUnavailable, SystemClock, SystemRandom, Timestamp,
 };

@@ -43,9 +43,9 @@ pub enum Identity {
 }
 
 impl Principal {
-    /// Somebody whom the embedding program knows from its own login. They are active: whether
-    /// they still are is the program's to say, each time.
-    pub fn of_host(
+    /// Makes a principal that the embedding program has authenticated by itself. The engine does not
+    /// check it again: it is the program's task to make one only for a user who is active.
+    pub fn trusted(
         org: OrgId,
         user: UserId,
         permissions: impl IntoIterator<Item = Permission>,
@@ -110,7 +110,7 @@ impl Principal {
     /// # use portcullis::{Action, BucketId, OrgId, Permission, Principal, Resource, UserId};
     /// let bucket = Resource::bucket(OrgId::from_u64(1), BucketId::from_u64(2));
     /// let may_write = [Permission::write(bucket)];
-    /// let principal = Principal::of_host(OrgId::from_u64(1), UserId::from_u64(3), may_write);
+    /// let principal = Principal::trusted(OrgId::from_u64(1), UserId::from_u64(3), may_write);
     /// assert!(principal.check(Action::Write, &bucket).is_allowed());
     /// assert!(!principal.check(Action::Read, &bucket).is_allowed());
     /// ```
@@ -140,7 +140,7 @@ impl Principal {
     /// ```
     /// # use portcullis::{OrgId, Permission, Principal, UserId};
     /// let may_read: [Permission; 1] = ["read:buckets".parse()?];
-    /// let principal = Principal::of_host(OrgId::from_u64(1), UserId::from_u64(3), may_read);
+    /// let principal = Principal::trusted(OrgId::from_u64(1), UserId::from_u64(3), may_read);
     /// let asked: [Permission; 2] = ["read:buckets".parse()?, "write:buckets".parse()?];
     /// let denied: Vec<Permission> = asked
     ///     .into_iter()

@@ -65,9 +65,7 @@ pub(crate) fn name(text: &str) -> Name {
 }
 
 pub(crate) async fn engine(store: Arc<dyn Store>) -> Engine {
-    let mut hashing = HashPoolConfig::default();
-    hashing.params = HashParams::new(8, 1, 1).unwrap();
-    hashing.threads = 1;
+    let hashing = HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap()).threads(1);
     Engine::builder(store).hashing(hashing).build().await.unwrap()
 }
 

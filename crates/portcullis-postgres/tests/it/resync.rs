@@ -86,12 +86,10 @@ async fn until_resync(changes: &mut crate::common::Changes) -> Change {
 }
 
 async fn engine(store: Arc<dyn Store>) -> Engine {
-    let mut hashing = HashPoolConfig::default();
-    hashing.params = HashParams::new(8, 1, 1).unwrap();
-    hashing.queue = 4_096;
+    let hashing = HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap()).queue(4_096);
     let day = Duration::from_secs(24 * 60 * 60);
     let cache = CacheConfig::default().max_bytes(256 << 20).time_to_live(day);
-    Engine::builder(store).hashing(hashing).cache(cache).throttle(None).build().await.unwrap()
+    Engine::builder(store).hashing(hashing).cache(cache).no_throttle().build().await.unwrap()
 }
 
 fn username(number: usize) -> String {
@@ -152,7 +150,7 @@ fn warm(engine: &Engine, count: usize) -> usize {
     let is_known = |number: &usize| {
         let (username, password) = (username(*number), password(*number));
         let credentials = Credentials::password(&username, password.as_bytes());
-        engine.authenticate_known(credentials, None).is_some()
+        engine.authenticate_cached(credentials).is_some()
     };
     (0..count).filter(is_known).count()
 }

@@ -42,6 +42,6 @@ impl CacheArgs {
         CacheConfig::default()
             .max_bytes(mebibytes.saturating_mul(1024 * 1024))
             .time_to_live(seconds(self.time_to_live))
-            .outage_grace(seconds(self.outage_grace.unwrap_or_default()))
+            .stale_if_error(seconds(self.outage_grace.unwrap_or_default()))
     }
 }

@@ -136,6 +136,7 @@ fn keep_earlier(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use portcullis::Credentials;
     use portcullis::store::MemoryStore;
     use tempfile::TempDir;
 
@@ -157,7 +158,7 @@ mod tests {
         let engine = engine().await;
         set_up_if_new(&engine, &place, &mut Vec::new()).await.unwrap();
         let token = fs::read_to_string(&path).unwrap();
-        assert!(engine.authenticate_caller(token.trim_end()).await.is_ok());
+        assert!(engine.authenticate_caller(Credentials::token(token.trim_end())).await.is_ok());
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -182,7 +183,7 @@ mod tests {
         set_up_if_new(&fresh, &TokenPlace::Terminal, &mut stdout).await.unwrap();
         let line = String::from_utf8(stdout).unwrap();
         let token = line.strip_prefix("operator token: ").unwrap().trim_end();
-        assert!(fresh.authenticate_caller(token).await.is_ok());
+        assert!(fresh.authenticate_caller(Credentials::token(token)).await.is_ok());
     }
 
     #[tokio::test]

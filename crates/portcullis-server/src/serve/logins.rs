@@ -51,10 +51,9 @@ pub(super) struct LoginArgs {
 
 impl LoginArgs {
     pub(super) fn hashing(&self) -> HashPoolConfig {
-        let mut config = HashPoolConfig::default();
-        config.queue = usize::try_from(self.login_queue).unwrap_or(HashPoolConfig::MAX_QUEUE);
-        config.max_wait = Duration::from_secs(self.login_wait.into());
-        config
+        let queue = usize::try_from(self.login_queue).unwrap_or(HashPoolConfig::MAX_QUEUE);
+        let max_wait = Duration::from_secs(self.login_wait.into());
+        HashPoolConfig::default().queue(queue).max_wait(max_wait)
     }
 
     /// Where the history is, if it is anywhere.

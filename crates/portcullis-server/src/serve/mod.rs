@@ -153,7 +153,7 @@ impl Args {
             .hashing(self.logins.hashing())
             .read_only(self.read_only);
         if let Some(Throttle::Off) = self.throttle {
-            builder = builder.throttle(None);
+            builder = builder.no_throttle();
         }
         match audit {
             Some(audit) => builder.audit(audit),

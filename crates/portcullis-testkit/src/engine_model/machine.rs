@@ -73,7 +73,7 @@ impl Subject {
                 .clock(self.clock.clone())
                 .random(self.random.clone())
                 .cache(cache)
-                .throttle(None)
+                .no_throttle()
                 // It would happen at some time or other.
                 .rehash_on_login(false)
                 .build()

@@ -89,7 +89,7 @@ async fn ask(engine: &Engine, action: &Action) -> Result<Answer, Error> {
             somebody(&engine.authenticate(Credentials::token(secret)).await?)
         }
         Action::AuthenticateCaller { secret } => {
-            somebody(&engine.authenticate_caller(secret).await?)
+            somebody(&engine.authenticate_caller(Credentials::token(secret)).await?)
         }
         Action::ResolveOrg { text } => Answer::Org(OrgRow::from(&engine.resolve_org(text).await?)),
         Action::ResolveUser { text } => {
@@ -140,7 +140,7 @@ pub(super) async fn list(engine: &Engine, query: &Query) -> Result<Answer, Error
         return Ok(Answer::Listed(items.iter().map(AuthorizationRow::from).collect(), next));
     };
     let (org, user) = (OrgId::from_u64(1), UserId::from_u64(1));
-    let caller = Principal::of_host(org, user, held.iter().copied());
+    let caller = Principal::trusted(org, user, held.iter().copied());
     let AuthorizationPage { items, next, .. } =
         engine.on_behalf_of(&caller).list_authorizations(filter, *after, limit).await?;
     let row = |described: &portcullis::AuthorizationView| DescribedRow {

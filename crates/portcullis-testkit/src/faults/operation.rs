@@ -151,10 +151,13 @@ impl Operation {
         let with_token = async |secret| engine.authenticate(Credentials::token(secret)).await;
         let all = NonZeroUsize::new(100).expect("a limit");
         match self {
-            Self::AuthenticateCaller => {
-                engine.authenticate_caller(world.secret.expose()).await.map(drop)
+            Self::AuthenticateCaller => engine
+                .authenticate_caller(Credentials::token(world.secret.expose()))
+                .await
+                .map(drop),
+            Self::AuthenticateCallerWrong => {
+                engine.authenticate_caller(Credentials::token("wrong")).await.map(drop)
             }
-            Self::AuthenticateCallerWrong => engine.authenticate_caller("wrong").await.map(drop),
             Self::CreateApiToken => {
                 let (org, user) = (world.org, world.user);
                 let (permissions, description) = (presets::operator(), "new".into());
@@ -172,7 +175,8 @@ impl Operation {
             Self::DeleteOrg => engine.delete_org(world.org).await,
             Self::DeleteUser => engine.delete_user(world.user).await,
             Self::DescribeForCaller => {
-                let caller = engine.authenticate_caller(world.secret.expose()).await?;
+                let caller =
+                    engine.authenticate_caller(Credentials::token(world.secret.expose())).await?;
                 let id = world.authorization;
                 engine.on_behalf_of(&caller).authorization(id).await.map(drop)
             }

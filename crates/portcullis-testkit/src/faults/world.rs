@@ -45,12 +45,11 @@ impl Clock for SameTime {
 
 /// An engine that draws the numbers of the seed, and hashes at next to no cost.
 pub(super) async fn engine_on(store: Arc<dyn Store>, seed: u64) -> Result<Engine, Error> {
-    let mut hashing = HashPoolConfig::default();
-    hashing.params = HashParams::new(8, 1, 1).expect("parameters");
-    hashing.threads = 1;
+    let hashing =
+        HashPoolConfig::default().params(HashParams::new(8, 1, 1).expect("parameters")).threads(1);
     let random = SameBytes(Mutex::new(Dice::new(seed)));
     let builder =
-        Engine::builder(store).hashing(hashing).random(random).clock(SameTime).throttle(None);
+        Engine::builder(store).hashing(hashing).random(random).clock(SameTime).no_throttle();
     builder.build().await.map_err(|error| match error {
         BuildError::Store(error) => error,
         error => panic!("{error:?}"),

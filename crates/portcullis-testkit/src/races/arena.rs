@@ -216,7 +216,7 @@ impl Arena {
 
 async fn start(store: Arc<dyn Store>, number: u64, cache: CacheConfig) -> Engine {
     let polite = Polite { store, dice: Mutex::new(Dice::new(number)) };
-    let builder = Engine::builder(polite).hashing(cheap_hashing(2)).cache(cache).throttle(None);
+    let builder = Engine::builder(polite).hashing(cheap_hashing(2)).cache(cache).no_throttle();
     builder.build().await.expect("an engine")
 }
 

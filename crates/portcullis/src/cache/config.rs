@@ -1,84 +1,75 @@
-//! How much is kept, and how long it may be believed.
+//! How much the cache keeps, and how long an entry is valid.
 
 use std::time::Duration;
 
-use thiserror::Error;
+use crate::config::{InvalidConfig, check_bounds};
 
-/// How much an engine keeps in memory of those who have logged in, and how long it believes it.
+/// How much memory an engine's cache of logins takes, and how long an entry is valid.
 ///
-/// Whatever is set, a change made through this engine counts from the moment at which it returns.
+/// Whatever is set, a change made through this engine takes effect before the call that makes it
+/// returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct CacheConfig {
-    /// How many bytes of memory what is kept may take. Default: 64 MiB, which is about 100,000
-    /// credentials with a few permissions each. 0 keeps nothing: every login reads the store and
-    /// computes a hash.
-    pub max_bytes: usize,
-    /// How old the knowledge may be that an answer rests on, where something else than this engine
-    /// has changed the store: a password revoked there works here no longer than this. Default: 2
-    /// seconds. At most one minute.
-    pub max_staleness: Duration,
-    /// How long it may be at the most until a credential is read again although nothing has
-    /// changed: the bound for what a host with a [`Directory`](crate::Directory) of its own forgot
-    /// to tell ([`Engine::invalidate_user`](crate::Engine::invalidate_user)). Default: 60 seconds. At
-    /// least `max_staleness`, at most one day.
-    pub time_to_live: Duration,
-    /// For how long beyond `max_staleness` those who are known are let in from memory while the
-    /// store cannot be read. What is given up for it: a password that was changed or revoked by
-    /// another process may work here for that long while the store is unreachable. It is counted
-    /// from when the feed of changes told everything the last time, and only for reads that failed
-    /// because the store did not answer. Default: zero, which lets nobody in. At most one day.
-    pub outage_grace: Duration,
+    pub(super) max_bytes: usize,
+    pub(super) max_staleness: Duration,
+    pub(super) time_to_live: Duration,
+    pub(super) stale_if_error: Duration,
 }
 
 impl CacheConfig {
-    /// Bounds of `max_staleness`, and of `time_to_live` and `outage_grace`.
+    /// The bounds of [`Self::max_staleness`], [`Self::time_to_live`] and [`Self::stale_if_error`].
     const MAX_STALENESS: Duration = Duration::from_secs(60);
     const MAX_TIME_TO_LIVE: Duration = Duration::from_secs(24 * 60 * 60);
-    const MAX_OUTAGE_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+    const MAX_STALE_IF_ERROR: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// Keeps nothing.
+    /// A cache of no size: every login reads the store and computes a hash.
     pub fn off() -> Self {
-        Self { max_bytes: 0, ..Self::default() }
+        Self::default().max_bytes(0)
     }
 
-    /// Sets [`CacheConfig::max_bytes`].
+    /// Sets how many bytes of memory all entries may take together. Default: 64 MiB, enough for
+    /// about 100,000 credentials with a few permissions each. 0 keeps nothing.
     #[must_use]
     pub fn max_bytes(self, max_bytes: usize) -> Self {
         Self { max_bytes, ..self }
     }
 
-    /// Sets [`CacheConfig::max_staleness`].
+    /// Sets for how long an entry is valid without an event of the store's change feed that
+    /// confirms it: a password revoked by another process works here no longer than this. Default:
+    /// 2 seconds. At most one minute.
     #[must_use]
     pub fn max_staleness(self, max_staleness: Duration) -> Self {
         Self { max_staleness, ..self }
     }
 
-    /// Sets [`CacheConfig::time_to_live`].
+    /// Sets after how long a credential is read again although the change feed reports no change.
+    /// It bounds the effect of a change in a [`Directory`](crate::Directory) of the host's own for
+    /// which the host did not call [`Engine::invalidate_user`](crate::Engine::invalidate_user).
+    /// Default: 60 seconds. At least `max_staleness`, at most one day.
     #[must_use]
     pub fn time_to_live(self, time_to_live: Duration) -> Self {
         Self { time_to_live, ..self }
     }
 
-    /// Sets [`CacheConfig::outage_grace`].
+    /// Sets for how long beyond `max_staleness` cached logins are accepted while the store cannot be
+    /// read (`stale-if-error` of RFC 5861). Default: zero, which accepts none. At most one day.
+    ///
+    /// The price: a password that another process changes or revokes may work here for that long
+    /// while the store is unreachable. The time is counted from the last time at which the change
+    /// feed was complete. It applies only to reads that fail because the store does not respond.
     #[must_use]
-    pub fn outage_grace(self, outage_grace: Duration) -> Self {
-        Self { outage_grace, ..self }
+    pub fn stale_if_error(self, stale_if_error: Duration) -> Self {
+        Self { stale_if_error, ..self }
     }
 
-    pub(crate) fn validate(&self) -> Result<(), InvalidCacheConfig> {
-        if self.max_staleness > Self::MAX_STALENESS {
-            return Err(InvalidCacheConfig::MaxStaleness { value: self.max_staleness });
-        }
-        let ttl = self.time_to_live;
-        if ttl < self.max_staleness || ttl > Self::MAX_TIME_TO_LIVE {
-            let least = self.max_staleness;
-            return Err(InvalidCacheConfig::TimeToLive { value: ttl, least });
-        }
-        if self.outage_grace > Self::MAX_OUTAGE_GRACE {
-            return Err(InvalidCacheConfig::OutageGrace { value: self.outage_grace });
-        }
-        Ok(())
+    pub(crate) fn validate(&self) -> Result<(), InvalidConfig> {
+        let zero = Duration::ZERO;
+        let Self { max_bytes: _, max_staleness, time_to_live, stale_if_error } = *self;
+        check_bounds("CacheConfig::max_staleness", max_staleness, zero, Self::MAX_STALENESS)?;
+        let name = "CacheConfig::time_to_live";
+        check_bounds(name, time_to_live, max_staleness, Self::MAX_TIME_TO_LIVE)?;
+        let name = "CacheConfig::stale_if_error";
+        check_bounds(name, stale_if_error, zero, Self::MAX_STALE_IF_ERROR)
     }
 }
 
@@ -88,38 +79,9 @@ impl Default for CacheConfig {
             max_bytes: 64 * 1024 * 1024,
             max_staleness: Duration::from_secs(2),
             time_to_live: Duration::from_secs(60),
-            outage_grace: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
         }
     }
-}
-
-/// Says which setting of a [`CacheConfig`] is out of bounds.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InvalidCacheConfig {
-    /// [`CacheConfig::max_staleness`].
-    #[error("max_staleness must be at most {:?}, not {value:?}", CacheConfig::MAX_STALENESS)]
-    MaxStaleness {
-        /// What was given.
-        value: Duration,
-    },
-    /// [`CacheConfig::outage_grace`].
-    #[error("outage_grace must be at most {:?}, not {value:?}", CacheConfig::MAX_OUTAGE_GRACE)]
-    OutageGrace {
-        /// What was given.
-        value: Duration,
-    },
-    /// [`CacheConfig::time_to_live`].
-    #[error(
-        "time_to_live must be between max_staleness, {least:?}, and {:?}, not {value:?}",
-        CacheConfig::MAX_TIME_TO_LIVE
-    )]
-    TimeToLive {
-        /// What was given.
-        value: Duration,
-        /// The least that it may be.
-        least: Duration,
-    },
 }
 
 #[cfg(test)]
@@ -134,16 +96,16 @@ mod tests {
         assert_eq!(CacheConfig::off().validate(), Ok(()));
         assert_eq!(
             default.max_staleness(seconds(61)).validate().unwrap_err().to_string(),
-            "max_staleness must be at most 60s, not 61s"
+            "CacheConfig::max_staleness must be between 0ns and 60s, not 61s"
         );
         for ttl in [seconds(1), seconds(86_401)] {
             assert!(default.time_to_live(ttl).validate().is_err(), "{ttl:?}");
         }
         assert_eq!(
-            default.outage_grace(seconds(86_401)).validate().unwrap_err().to_string(),
-            "outage_grace must be at most 86400s, not 86401s"
+            default.stale_if_error(seconds(86_401)).validate().unwrap_err().to_string(),
+            "CacheConfig::stale_if_error must be between 0ns and 86400s, not 86401s"
         );
-        assert_eq!(default.outage_grace(seconds(86_400)).validate(), Ok(()));
+        assert_eq!(default.stale_if_error(seconds(86_400)).validate(), Ok(()));
         let exact = default.max_staleness(seconds(0)).time_to_live(seconds(0));
         assert_eq!(exact.validate(), Ok(()));
     }

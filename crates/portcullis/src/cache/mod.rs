@@ -18,7 +18,7 @@ mod sync;
 mod table;
 mod trust;
 
-pub use config::{CacheConfig, InvalidCacheConfig};
+pub use config::CacheConfig;
 pub use state::TrustState;
 
 pub(crate) use changes::Changes;

@@ -17,7 +17,7 @@ pub enum TrustState {
     /// The feed is older than `max_staleness`: credentials are read from the store again.
     Stale,
     /// The store does not answer either, and the operator has said for how long who is known is
-    /// let in without it ([`CacheConfig::outage_grace`](crate::CacheConfig::outage_grace)).
+    /// let in without it ([`CacheConfig::stale_if_error`](crate::CacheConfig::stale_if_error)).
     Grace,
     /// The store does not answer: logins are refused as unavailable.
     Unavailable,

@@ -79,7 +79,7 @@ impl Trust {
             fresh_as_of: AtomicU64::new(0),
             max_staleness: nanos(config.max_staleness),
             time_to_live: nanos(config.time_to_live),
-            outage_grace: nanos(config.outage_grace),
+            outage_grace: nanos(config.stale_if_error),
             failing: AtomicBool::new(false),
             patient_from: AtomicU64::new(0),
         }
@@ -300,7 +300,7 @@ mod tests {
 
     /// With a grace of ten seconds, beyond the two that an answer may be old anyway.
     fn with_grace() -> Trust {
-        let config = CacheConfig::default().outage_grace(Duration::from_secs(10));
+        let config = CacheConfig::default().stale_if_error(Duration::from_secs(10));
         Trust::new(&config, Instant::now())
     }
 

@@ -1,87 +1,63 @@
-//! Who is this? What is known is answered here; everything else is for [`login`](super::login).
+//! The entry points of logins. A hit of the cache is answered here; [`login`](super::login) does the
+//! rest.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Engine;
-use super::login::Login;
+use super::login::{Login, for_callers};
 use super::token_login::TokenLogin;
 use crate::cache::{Look, Moment};
+use crate::credentials::Presented;
 use crate::{Credentials, Error, Identity, Principal, Refusal, TokenDigest};
 
 impl Engine {
-    /// Lets a v1 client in, or refuses (`docs/spec/login.md`).
+    /// Authenticates a v1 client (`docs/spec/login.md`).
     ///
-    /// A login with a password that was right a moment ago is answered from the cache: no store is
-    /// read and nothing is allocated. No lock is taken, but by one hit in 64, which notes the
-    /// address in the login history, and where the username has failed lately. Any other login reads
-    /// the store, and a password that is not known to be right costs one hash. A username that does
-    /// not exist, is inactive or has no password costs exactly as many, so that time tells nothing
-    /// about it.
+    /// A login that the cache answers reads no store and allocates nothing. It takes no lock, except
+    /// for one hit in 64, which updates the login history, and for usernames that have failed
+    /// lately. Any other login reads the store, and computes one hash unless its password is
+    /// already proved. A username that does not exist, is inactive or has no password costs exactly
+    /// as many hashes, so that the time reveals nothing about it.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unauthorized`](crate::ErrorKind::Unauthorized) with the message `Unauthorized`
     /// for every refusal, whose reason is [`Error::refusal`];
-    /// [`ErrorKind::TooManyRequests`](crate::ErrorKind::TooManyRequests) when too many have failed
+    /// [`ErrorKind::TooManyRequests`](crate::ErrorKind::TooManyRequests) after too many failures
     /// ([`ThrottleConfig`](crate::ThrottleConfig));
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when too many log in at once
     /// ([`HashPoolConfig::max_wait`](crate::password::HashPoolConfig::max_wait)) or the store does
-    /// not answer, with [`Error::retry_after`] where it is known when to try again;
+    /// not respond, with [`Error::retry_after`] if the time of the next attempt can be estimated;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when something broke.
     pub async fn authenticate(&self, credentials: Credentials<'_>) -> Result<Principal, Error> {
-        self.authenticate_from(credentials, None).await
-    }
-
-    /// Does what [`Engine::authenticate`] does for a client at an address, whose failures are
-    /// counted together.
-    ///
-    /// # Errors
-    ///
-    /// As [`Engine::authenticate`].
-    pub async fn authenticate_from(
-        &self,
-        credentials: Credentials<'_>,
-        source: Option<IpAddr>,
-    ) -> Result<Principal, Error> {
-        match self.probe(credentials, source) {
-            Probe::Hit(principal) => self.let_in_warm(principal, credentials, source),
-            // On the heap, so that the way of a hit is short.
+        match self.probe(credentials) {
+            Probe::Hit(principal) => self.admit_hit(principal, credentials),
+            // On the heap, so that the future of a hit is small.
             Probe::Password(login) => Box::pin(self.login(login)).await,
             Probe::Token(login) => Box::pin(self.login_with_token(login)).await,
         }
     }
 
-    /// Returns the principal that [`Engine::authenticate_from`] answers with from the cache alone.
+    /// Returns the principal if [`Engine::authenticate`] would answer from the cache alone.
     ///
-    /// For programs that cannot wait, or need not where nothing has to be read: `None` means that
-    /// only [`Engine::authenticate_from`] can tell.
+    /// For programs that cannot wait, or avoid the cost of a future for a hit. `None` means that
+    /// only [`Engine::authenticate`] can decide.
     ///
     /// ```
-    /// use std::net::IpAddr;
-    ///
     /// use portcullis::{Credentials, Engine, Error, Principal};
     ///
-    /// async fn who(
-    ///     engine: &Engine,
-    ///     credentials: Credentials<'_>,
-    ///     source: Option<IpAddr>,
-    /// ) -> Result<Principal, Error> {
-    ///     match engine.authenticate_known(credentials, source) {
+    /// async fn login(engine: &Engine, credentials: Credentials<'_>) -> Result<Principal, Error> {
+    ///     match engine.authenticate_cached(credentials) {
     ///         Some(principal) => Ok(principal),
-    ///         None => engine.authenticate_from(credentials, source).await,
+    ///         None => engine.authenticate(credentials).await,
     ///     }
     /// }
     /// ```
-    pub fn authenticate_known(
-        &self,
-        credentials: Credentials<'_>,
-        source: Option<IpAddr>,
-    ) -> Option<Principal> {
-        match self.probe(credentials, source) {
+    pub fn authenticate_cached(&self, credentials: Credentials<'_>) -> Option<Principal> {
+        match self.probe(credentials) {
             Probe::Hit(principal)
                 if !is_inactive_token(&principal)
-                    && self.warm_wait_of(credentials, &principal, source).is_none() =>
+                    && self.hit_wait(credentials, &principal).is_none() =>
             {
                 self.0.metrics.warm.increment();
                 Some(principal)
@@ -90,47 +66,44 @@ impl Engine {
         }
     }
 
-    /// Lets the caller of the management API in, who presents an API token.
+    /// Authenticates a caller of the management API, which presents an API token.
     ///
-    /// A caller whose token is inactive is let in and may do nothing: every check says so.
+    /// A caller whose token is inactive is accepted: every check denies it with that reason.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unauthorized`](crate::ErrorKind::Unauthorized) `unauthorized access` when no
-    /// token has the secret; [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden) when its user
-    /// or org is gone or inactive;
-    /// [`ErrorKind::TooManyRequests`](crate::ErrorKind::TooManyRequests) when too many have failed;
+    /// token has the secret, or for a username and a password;
+    /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden) when its user or org is gone or
+    /// inactive;
+    /// [`ErrorKind::TooManyRequests`](crate::ErrorKind::TooManyRequests) after too many failures;
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
-    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when nothing is known.
-    pub async fn authenticate_caller(&self, secret: &str) -> Result<Principal, Error> {
-        self.authenticate_caller_from(secret, None).await
-    }
-
-    /// Does what [`Engine::authenticate_caller`] does for a caller at an address, whose failures
-    /// are counted together.
-    ///
-    /// # Errors
-    ///
-    /// As [`Engine::authenticate_caller`].
-    pub async fn authenticate_caller_from(
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when the store cannot be read.
+    pub async fn authenticate_caller(
         &self,
-        secret: &str,
-        source: Option<IpAddr>,
+        credentials: Credentials<'_>,
     ) -> Result<Principal, Error> {
+        let source = credentials.source;
+        let Presented::Token(secret) = credentials.presented else {
+            let refused = Err(Error::refused(Refusal::UnknownToken));
+            self.report_login(credentials.username(), source, &refused);
+            return refused.map_err(for_callers);
+        };
         let digest = TokenDigest::of(secret);
         if let Some(principal) = self.0.known.token(&digest, self.moment()) {
             self.0.metrics.warm.increment();
             return Ok(principal);
         }
         let login = TokenLogin { secret, digest, inactive_too: true, source };
-        Box::pin(self.login_with_token(login)).await.map_err(super::login::for_callers)
+        Box::pin(self.login_with_token(login)).await.map_err(for_callers)
     }
 
-    /// Looks into the cache.
-    fn probe<'a>(&self, credentials: Credentials<'a>, source: Option<IpAddr>) -> Probe<'a> {
+    /// Looks the credentials up in the cache.
+    fn probe<'a>(&self, credentials: Credentials<'a>) -> Probe<'a> {
         let now = self.moment();
-        match credentials {
-            Credentials::Password { username, password } => {
+        let source = credentials.source;
+        match credentials.presented {
+            Presented::Password { username, password } => {
                 let mac = self.0.keys.password(username, password);
                 let known = match self.0.known.login(&mac, now) {
                     Look::Warm(principal) => return Probe::Hit(principal),
@@ -143,7 +116,7 @@ impl Engine {
                     None => Probe::Password(login),
                 }
             }
-            Credentials::Token(secret) => {
+            Presented::Token(secret) => {
                 let digest = TokenDigest::of(secret);
                 match self.0.known.token(&digest, now) {
                     Some(principal) => Probe::Hit(principal),
@@ -155,47 +128,37 @@ impl Engine {
         }
     }
 
-    /// Answers from the cache.
-    fn let_in_warm(
+    /// Admits a hit of the cache, unless its token is inactive or it has to wait.
+    fn admit_hit(
         &self,
         principal: Principal,
         credentials: Credentials<'_>,
-        source: Option<IpAddr>,
     ) -> Result<Principal, Error> {
         let error = if is_inactive_token(&principal) {
             Error::refused(Refusal::Inactive)
-        } else if let Some(wait) = self.warm_wait_of(credentials, &principal, source) {
+        } else if let Some(wait) = self.hit_wait(credentials, &principal) {
             Error::throttled(wait)
         } else {
             self.0.metrics.warm.increment();
             return Ok(principal);
         };
-        let username = match credentials {
-            Credentials::Password { username, .. } => Some(username),
-            Credentials::Token(_) => None,
-        };
         let refused = Err(error);
-        self.report_login(username, source, &refused);
+        self.report_login(credentials.username(), credentials.source, &refused);
         refused
     }
 
-    /// How long a login from the cache has to wait. An API token cannot be guessed.
-    fn warm_wait_of(
-        &self,
-        credentials: Credentials<'_>,
-        principal: &Principal,
-        source: Option<IpAddr>,
-    ) -> Option<Duration> {
-        match (credentials, principal.identity()) {
-            (Credentials::Password { username, .. }, Identity::Authorization(..)) => {
-                self.warm_wait(username, source)
+    /// How long a hit of the cache has to wait. An API token cannot be guessed, so it never waits.
+    fn hit_wait(&self, credentials: Credentials<'_>, principal: &Principal) -> Option<Duration> {
+        match (credentials.username(), principal.identity()) {
+            (Some(username), Identity::Authorization(..)) => {
+                self.warm_wait(username, credentials.source)
             }
             _ => None,
         }
     }
 
-    /// Where it is known that no authorization has the username, and that the password is an API
-    /// token.
+    /// Returns the cached principal of an API token that is presented as a password, if the cache
+    /// holds that no authorization has the username.
     fn known_token_as_password(&self, login: &Login<'_>, now: Moment) -> Option<Principal> {
         if login.known.is_some()
             || !self.0.known.is_absent(self.0.keys.name(login.username.as_bytes()), now)
@@ -207,18 +170,18 @@ impl Engine {
     }
 }
 
-/// What the cache says of credentials.
+/// The result of a lookup of credentials in the cache.
 enum Probe<'a> {
-    /// Whose they are: nothing has to be read.
+    /// A valid entry: nothing has to be read.
     Hit(Principal),
-    /// Nothing that counts: the store has to be read.
+    /// No valid entry for a username and a password: the store has to be read.
     Password(Login<'a>),
-    /// The same, of an API token.
+    /// No valid entry for an API token: the store has to be read.
     Token(TokenLogin<'a>),
 }
 
-/// On the data path an inactive API token lets no request in; on behalf of a caller of the
-/// management API it is let in and may do nothing.
+/// An inactive API token is refused on the data path. As a caller of the management API it is
+/// accepted, and every check denies it.
 fn is_inactive_token(principal: &Principal) -> bool {
     matches!(principal.identity(), Identity::ApiToken(_)) && !principal.is_active()
 }

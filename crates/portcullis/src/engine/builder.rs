@@ -9,10 +9,8 @@ use tokio::sync::Semaphore;
 use super::rehash::Rehashing;
 use super::token_login::THROTTLED_READS;
 use super::{Engine, Inner};
-use crate::cache::{
-    CacheConfig, Changes, Follower, ForgettingStore, InvalidCacheConfig, Keys, Known, Observer,
-    Trust,
-};
+use crate::cache::{CacheConfig, Changes, Follower, ForgettingStore, Keys, Known, Observer, Trust};
+use crate::config::InvalidConfig;
 use crate::directory::{HostDirectory, StoreDirectory};
 use crate::login_history::FamiliarSources;
 use crate::metrics::Metrics;
@@ -20,7 +18,7 @@ use crate::password::{
     HashError, HashParams, HashPool, HashPoolConfig, PasswordPolicy, SharedVerifications,
 };
 use crate::store::Store;
-use crate::throttle::{InvalidThrottleConfig, Throttle, ThrottleConfig};
+use crate::throttle::{Throttle, ThrottleConfig};
 use crate::{
     AuditSink, Clock, Directory, Error, LoginHistory, Random, RandomUnavailable, SystemClock,
     SystemRandom,
@@ -76,7 +74,7 @@ impl EngineBuilder {
     /// Sets what a new password hash costs. Default: [`HashParams::default`].
     #[must_use]
     pub fn hash_params(self, params: HashParams) -> Self {
-        Self { hashing: HashPoolConfig { params, ..self.hashing }, ..self }
+        Self { hashing: self.hashing.params(params), ..self }
     }
 
     /// Sets by how many threads and with how long a queue passwords are hashed. Default:
@@ -86,18 +84,23 @@ impl EngineBuilder {
         Self { hashing, ..self }
     }
 
-    /// Sets how much is kept in memory of those who have logged in, how long it is believed, and
-    /// whether it is while the store does not answer. Default: [`CacheConfig::default`].
+    /// Sets how much memory the cache of logins takes, and how long an entry is valid. Default:
+    /// [`CacheConfig::default`].
     #[must_use]
     pub fn cache(self, cache: CacheConfig) -> Self {
         Self { cache, ..self }
     }
 
-    /// Sets how those who fail to log in are slowed down; `None` slows nobody down, and is for
-    /// those who do so elsewhere. Default: [`ThrottleConfig::default`].
+    /// Sets how logins that fail are slowed down. Default: [`ThrottleConfig::default`].
     #[must_use]
-    pub fn throttle(self, throttle: Option<ThrottleConfig>) -> Self {
-        Self { throttle, ..self }
+    pub fn throttle(self, throttle: ThrottleConfig) -> Self {
+        Self { throttle: Some(throttle), ..self }
+    }
+
+    /// Slows no login down: for programs in front of which something else does.
+    #[must_use]
+    pub fn no_throttle(self) -> Self {
+        Self { throttle: None, ..self }
     }
 
     /// Says whether a hash that is weaker than a new one would be, bcrypt among them, is replaced
@@ -150,8 +153,8 @@ impl EngineBuilder {
     ///
     /// # Errors
     ///
-    /// [`BuildError::Hashing`], [`BuildError::Cache`] and [`BuildError::Throttle`] for settings
-    /// that are out of bounds, [`BuildError::Random`] when there is no randomness,
+    /// [`BuildError::Config`] for a setting that is out of bounds, [`BuildError::Hashing`] when the
+    /// operating system starts no thread, [`BuildError::Random`] when there is no randomness,
     /// [`BuildError::Store`] when the store cannot be read.
     pub async fn build(self) -> Result<Engine, BuildError> {
         let hashes = HashPool::start(self.hashing, Arc::clone(&self.random))?;
@@ -210,19 +213,25 @@ impl EngineBuilder {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A setting of the [`CacheConfig`] is out of bounds.
-    #[error("the cache cannot be like this")]
-    Cache(#[from] InvalidCacheConfig),
+    /// A setting of the [`CacheConfig`], [`HashPoolConfig`] or [`ThrottleConfig`] is out of bounds.
+    #[error("a setting of the engine is out of bounds")]
+    Config(#[from] InvalidConfig),
     /// The hashing threads could not be started.
     #[error("could not start hashing passwords")]
-    Hashing(#[from] HashError),
+    Hashing(#[source] HashError),
     /// The source of random bytes failed.
     #[error("there are no random bytes")]
     Random(#[from] RandomUnavailable),
     /// The store could not be read.
     #[error("could not read the store")]
     Store(#[source] Error),
-    /// A setting of the [`ThrottleConfig`] is out of bounds.
-    #[error("the throttle cannot be like this")]
-    Throttle(#[from] InvalidThrottleConfig),
+}
+
+impl From<HashError> for BuildError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Config(error) => Self::Config(error),
+            error @ HashError::Thread(_) => Self::Hashing(error),
+        }
+    }
 }

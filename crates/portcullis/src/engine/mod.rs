@@ -92,7 +92,7 @@ impl Engine {
 
     /// Reads from the store, to know whether logins are answered: when it answers, and while those
     /// who are known are let in without it
-    /// ([`CacheConfig::outage_grace`](crate::CacheConfig::outage_grace)).
+    /// ([`CacheConfig::stale_if_error`](crate::CacheConfig::stale_if_error)).
     ///
     /// # Errors
     ///

@@ -76,18 +76,6 @@ const TRUST_STATE: &str = "portcullis_trust_state";
 const STORE: &str = "portcullis_store_seconds";
 const STORE_FAILURES: &str = "portcullis_store_failures_total";
 
-const REFUSALS: [(Refusal, &str); 9] = [
-    (Refusal::Inactive, "inactive"),
-    (Refusal::NoPassword, "no_password"),
-    (Refusal::Org, "org"),
-    (Refusal::PasswordChangeRequired, "password_change_required"),
-    (Refusal::Throttled, "throttled"),
-    (Refusal::UnknownToken, "unknown_token"),
-    (Refusal::UnknownUsername, "unknown_username"),
-    (Refusal::User, "user"),
-    (Refusal::WrongPassword, "wrong_password"),
-];
-
 impl Metrics {
     pub(crate) fn new() -> Self {
         describe();
@@ -100,8 +88,8 @@ impl Metrics {
             grace: counter!(LOGINS, "path" => "grace"),
             allowed: counter!(CHECKS, "decision" => "allowed"),
             denied: counter!(CHECKS, "decision" => "denied"),
-            refused: REFUSALS
-                .map(|(refusal, reason)| (refusal, counter!(REFUSED, "reason" => reason)))
+            refused: Refusal::ALL
+                .map(|refusal| (refusal, counter!(REFUSED, "reason" => refusal.label())))
                 .into(),
             busy: counter!(BUSY),
             unavailable: counter!(UNAVAILABLE),

@@ -2,6 +2,7 @@
 
 mod argon2_text;
 mod bcrypt_hash;
+mod config;
 mod hash;
 mod policy;
 mod pool;
@@ -9,10 +10,11 @@ mod queue;
 mod secret;
 mod shared;
 
+pub use config::HashPoolConfig;
 pub use hash::{HashParams, InvalidHashParams, InvalidPasswordHash, PasswordHash};
 pub use policy::{PasswordPolicy, WeakPassword};
 pub(crate) use pool::{Admission, Against, Overloaded};
-pub use pool::{HashError, HashPool, HashPoolConfig};
+pub use pool::{HashError, HashPool};
 pub(crate) use queue::{Lane, Ticket};
 pub use secret::{Password, PasswordTooLong};
 pub(crate) use shared::SharedVerifications;

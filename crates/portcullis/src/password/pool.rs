@@ -12,70 +12,9 @@ use tokio::time::timeout;
 
 use super::hash::Arena;
 use super::queue::{self, Full, Lane, Queue, Ticket};
-use super::{HashParams, Password, PasswordHash};
+use super::{HashParams, HashPoolConfig, Password, PasswordHash};
+use crate::config::InvalidConfig;
 use crate::{Error, ErrorKind, Random};
-
-/// How passwords are hashed, and by how many threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HashPoolConfig {
-    /// What a new hash costs.
-    pub params: HashParams,
-    /// Number of threads, each with memory for one computation while there is something to
-    /// compute. Default: one for each core, at most 8. At least 1.
-    pub threads: usize,
-    /// How many logins and new passwords may wait for a thread, all together. Default: 4,096, which
-    /// take about 4 MiB. From 1 to 65,536.
-    ///
-    /// Logins and new passwords take turns. Among logins those go first whose username has logged
-    /// in from the same address before, and those last whose username or address has failed
-    /// lately. Beyond that, addresses and usernames take turns. When the queue is full, the worst
-    /// place makes room for a better one.
-    pub queue: usize,
-    /// How long a login or a new password waits for its hash at most. Default: 10 seconds. From 100
-    /// milliseconds to one minute.
-    ///
-    /// What would have to wait for longer is refused at once with [`ErrorKind::Unavailable`] and
-    /// the time after which to try again, from the length of the queue and the measured time of a
-    /// hash.
-    pub max_wait: Duration,
-    /// How long a thread without work keeps its memory. Default: 10 seconds. To take it again makes
-    /// the next computation a little longer; with [`Duration::MAX`] it is kept for good.
-    pub idle_memory_timeout: Duration,
-}
-
-impl Default for HashPoolConfig {
-    fn default() -> Self {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            params: HashParams::default(),
-            threads: cores.min(8),
-            queue: 4_096,
-            max_wait: Duration::from_secs(10),
-            idle_memory_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-impl HashPoolConfig {
-    /// The longest queue.
-    pub const MAX_QUEUE: usize = 65_536;
-    /// The shortest and the longest [`HashPoolConfig::max_wait`].
-    pub const WAIT_BOUNDS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
-
-    fn validate(&self) -> Result<(), HashError> {
-        let [shortest, longest] = Self::WAIT_BOUNDS;
-        if self.threads == 0 {
-            Err(HashError::Threads)
-        } else if !(1..=Self::MAX_QUEUE).contains(&self.queue) {
-            Err(HashError::Queue(self.queue))
-        } else if !(shortest..=longest).contains(&self.max_wait) {
-            Err(HashError::MaxWait(self.max_wait))
-        } else {
-            Ok(())
-        }
-    }
-}
 
 /// A fixed number of threads that compute and verify password hashes.
 ///
@@ -162,18 +101,12 @@ impl queue::Job for Job {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum HashError {
-    /// [`HashPoolConfig::max_wait`] is out of bounds.
-    #[error("max_wait of the hash pool must be between 100ms and 60s, not {0:?}")]
-    MaxWait(Duration),
-    /// [`HashPoolConfig::queue`] is out of bounds.
-    #[error("queue of the hash pool must be between 1 and 65536, not {0}")]
-    Queue(usize),
+    /// A setting is out of bounds.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
     /// A thread could not be started.
     #[error("could not start a thread of the hash pool")]
     Thread(#[source] std::io::Error),
-    /// [`HashPoolConfig::threads`] is 0.
-    #[error("threads of the hash pool must be at least 1, not 0")]
-    Threads,
 }
 
 /// Says that a password was not hashed as too many are: the source of an error of
@@ -200,8 +133,8 @@ impl HashPool {
     ///
     /// # Errors
     ///
-    /// [`HashError::Threads`], [`HashError::Queue`] and [`HashError::MaxWait`] for settings that
-    /// are out of bounds, [`HashError::Thread`] when the operating system starts no thread.
+    /// [`HashError::Config`] for settings that are out of bounds, [`HashError::Thread`] when the
+    /// operating system starts no thread.
     pub fn start(config: HashPoolConfig, random: Arc<dyn Random>) -> Result<Self, HashError> {
         config.validate()?;
         // Dropped, with the threads that it has by then, when one of them cannot be started.
@@ -424,13 +357,8 @@ mod tests {
     fn pool(threads: usize, queue: usize) -> HashPool {
         let params = HashParams::new(8, 1, 1).unwrap();
         let default = HashPoolConfig::default();
-        let config = HashPoolConfig {
-            params,
-            threads,
-            queue,
-            idle_memory_timeout: Duration::MAX,
-            ..default
-        };
+        let config = default.params(params).threads(threads).queue(queue);
+        let config = config.idle_memory_timeout(Duration::MAX);
         HashPool::start(config, Arc::new(SystemRandom)).unwrap()
     }
 
@@ -463,14 +391,14 @@ mod tests {
     /// A pool without threads, in which everything waits.
     fn stopped(change: impl FnOnce(HashPoolConfig) -> HashPoolConfig) -> HashPool {
         let params = HashParams::new(8, 1, 1).unwrap();
-        let default = HashPoolConfig { params, threads: 2, ..HashPoolConfig::default() };
+        let default = HashPoolConfig::default().params(params).threads(2);
         let config = change(default);
         HashPool { queue: Arc::new(Queue::new(config.queue)), config, counts: Arc::default() }
     }
 
     #[tokio::test]
     async fn a_full_queue_says_when_to_come_again() {
-        let pool = stopped(|config| HashPoolConfig { queue: 1, ..config });
+        let pool = stopped(|config| config.queue(1));
         let secret = password("grafana-pass-1");
         let mut waiting = Box::pin(pool.dummy(&secret));
         assert!(futures_util::poll!(&mut waiting).is_pending());
@@ -483,7 +411,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_login_that_would_wait_too_long_is_told_when_there_will_be_room() {
-        let pool = stopped(|config| HashPoolConfig { max_wait: Duration::from_secs(2), ..config });
+        let pool = stopped(|config| config.max_wait(Duration::from_secs(2)));
         // Two threads and a second for each hash: four can be done within two seconds.
         pool.counts.add(Duration::from_secs(1));
         let secret = password("grafana-pass-1");
@@ -496,7 +424,7 @@ mod tests {
         assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
 
         let queue = 100;
-        let pool = stopped(|config| HashPoolConfig { queue, ..config });
+        let pool = stopped(|config| config.queue(queue));
         let mut waiting: Vec<_> = (0..100).map(|_| Box::pin(pool.dummy(&secret))).collect();
         for login in &mut waiting {
             assert!(futures_util::poll!(login).is_pending());
@@ -547,20 +475,5 @@ mod tests {
         let begun = pool.begin(Ticket::LOGIN, secret, Against::Nothing, admission);
         assert_eq!(begun.unwrap().await.unwrap_err().message(), "too many by now");
         assert_eq!(pool.computations(), 0);
-    }
-
-    #[test]
-    fn settings_have_bounds() {
-        let start = |change: fn(&mut HashPoolConfig)| {
-            let mut config = HashPoolConfig::default();
-            change(&mut config);
-            HashPool::start(config, Arc::new(SystemRandom)).unwrap_err().to_string()
-        };
-        assert_eq!(start(|c| c.threads = 0), "threads of the hash pool must be at least 1, not 0");
-        assert!(start(|c| c.queue = 0).starts_with("queue of the hash pool must be between"));
-        assert!(start(|c| c.queue = 65_537).starts_with("queue of the hash pool must be"));
-        let wait = start(|c| c.max_wait = Duration::from_millis(99));
-        assert!(wait.starts_with("max_wait of the hash pool must be between"), "{wait}");
-        start(|c| c.max_wait = Duration::from_secs(61));
     }
 }

@@ -17,6 +17,7 @@
 //!   failed still waits, others may try.
 //! - A password that is in the cache, and a right API token, do not come here at all.
 
+mod config;
 mod counters;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -24,104 +25,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
+pub use config::ThrottleConfig;
 
 use counters::{Counters, Limit};
 
-/// How logins that fail are slowed down.
-///
-/// No general rate limiter does: these count requests, and what is to be counted here is failures,
-/// charged before they are known and given back, with waits that grow.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct ThrottleConfig {
-    /// How many failures a username has free. Default: 10. From 1 to 1,000.
-    pub username_failures: u32,
-    /// How many failures a source has free: an IPv4 address, or a /64 of IPv6. Default: 100. From
-    /// 1 to 100,000.
-    pub source_failures: u32,
-    /// How long the first failure too many has to be waited for. Each further one doubles it, and
-    /// multiplies it by four for the source that fails again at the same username. Default: 1
-    /// second. From 100 milliseconds to one minute.
-    pub first_delay: Duration,
-    /// The longest wait. Default: 5 minutes. At least `first_delay`, at most one day.
-    pub longest_delay: Duration,
-    /// In what time half of the failures are forgotten. Default: 15 minutes. From one second to
-    /// one day.
-    pub half_life: Duration,
-}
-
-impl Default for ThrottleConfig {
-    fn default() -> Self {
-        Self {
-            username_failures: 10,
-            source_failures: 100,
-            first_delay: Duration::from_secs(1),
-            longest_delay: Duration::from_secs(5 * 60),
-            half_life: Duration::from_secs(15 * 60),
-        }
-    }
-}
-
-/// Says which setting of a [`ThrottleConfig`] is out of bounds.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("{name} must be between {least} and {most}, not {value}")]
-pub struct InvalidThrottleConfig {
-    name: &'static str,
-    value: String,
-    least: String,
-    most: String,
-}
-
-impl ThrottleConfig {
-    /// Sets [`ThrottleConfig::username_failures`].
-    #[must_use]
-    pub fn username_failures(self, username_failures: u32) -> Self {
-        Self { username_failures, ..self }
-    }
-
-    /// Sets [`ThrottleConfig::source_failures`].
-    #[must_use]
-    pub fn source_failures(self, source_failures: u32) -> Self {
-        Self { source_failures, ..self }
-    }
-
-    /// Sets [`ThrottleConfig::first_delay`] and [`ThrottleConfig::longest_delay`].
-    #[must_use]
-    pub fn delays(self, first_delay: Duration, longest_delay: Duration) -> Self {
-        Self { first_delay, longest_delay, ..self }
-    }
-
-    /// Sets [`ThrottleConfig::half_life`].
-    #[must_use]
-    pub fn half_life(self, half_life: Duration) -> Self {
-        Self { half_life, ..self }
-    }
-
-    fn validate(&self) -> Result<(), InvalidThrottleConfig> {
-        let day = Duration::from_secs(24 * 60 * 60);
-        within("username_failures", self.username_failures, 1, 1_000)?;
-        within("source_failures", self.source_failures, 1, 100_000)?;
-        let (least, most) = (Duration::from_millis(100), Duration::from_secs(60));
-        within("first_delay", self.first_delay, least, most)?;
-        within("longest_delay", self.longest_delay, self.first_delay, day)?;
-        within("half_life", self.half_life, Duration::from_secs(1), day)
-    }
-}
-
-fn within<T: PartialOrd + std::fmt::Debug>(
-    name: &'static str,
-    value: T,
-    least: T,
-    most: T,
-) -> Result<(), InvalidThrottleConfig> {
-    if (&least..=&most).contains(&&value) {
-        return Ok(());
-    }
-    let text = |value: &T| format!("{value:?}");
-    let (value, least, most) = (text(&value), text(&least), text(&most));
-    Err(InvalidThrottleConfig { name, value, least, most })
-}
+use crate::config::InvalidConfig;
 
 /// Counts failures and says which attempts have to wait. Bounded: some four megabytes, whatever
 /// comes. Names, sources and pairs have tables of their own, so that a flood of sources washes no
@@ -179,10 +87,7 @@ impl Throttle {
     const CLEARED: usize = 4_096;
     const FAILED: usize = 4_096;
 
-    pub(crate) fn new(
-        config: &ThrottleConfig,
-        began: Instant,
-    ) -> Result<Self, InvalidThrottleConfig> {
+    pub(crate) fn new(config: &ThrottleConfig, began: Instant) -> Result<Self, InvalidConfig> {
         config.validate()?;
         let table = |free: u32, doublings, count| Table {
             limit: Limit { free: free.into(), doublings },

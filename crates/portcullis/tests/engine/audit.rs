@@ -83,11 +83,12 @@ async fn every_change_is_reported_with_who_made_it() {
     let world = World::new().await;
     let (token, secret) = world.engine.create_api_token(world.token.clone()).await.unwrap();
     assert_eq!(world.audit.one().3["record"]["id"], token.id.to_string());
-    let caller = world.engine.authenticate_caller(secret.expose()).await.unwrap();
+    let caller =
+        world.engine.authenticate_caller(Credentials::token(secret.expose())).await.unwrap();
     let (action, outcome, _, event) = world.audit.one();
     assert_eq!((&*action, &*outcome), ("login", "done"));
     assert_eq!(event["actor"]["id"], token.id.to_string());
-    world.engine.authenticate_caller(secret.expose()).await.unwrap();
+    world.engine.authenticate_caller(Credentials::token(secret.expose())).await.unwrap();
     assert!(world.audit.take().is_empty(), "a caller who is known");
 
     let source: IpAddr = SOURCE.parse().unwrap();
@@ -132,7 +133,7 @@ async fn refusals_are_reported_with_their_reason() {
     let world = World::new().await;
     let id = world.engine.create_authorization(world.new.clone()).await.unwrap().id;
     world.audit.take();
-    let nobody = Principal::of_host(world.token.org, world.token.user, []);
+    let nobody = Principal::trusted(world.token.org, world.token.user, []);
     let caller = world.engine.on_behalf_of(&nobody);
     let refused = |(_, outcome, reason, _): (String, String, String, Value)| {
         assert_eq!(outcome, "refused");
@@ -150,7 +151,7 @@ async fn refusals_are_reported_with_their_reason() {
     let login = async |username, password: &str| {
         let credentials = Credentials::password(username, password);
         let source = SOURCE.parse().ok();
-        world.engine.authenticate_from(credentials, source).await.is_ok()
+        world.engine.authenticate(credentials.source(source)).await.is_ok()
     };
     assert!(!login("telegraf", "guess-of-a-password").await);
     let (action, outcome, reason, event) = world.audit.one();

@@ -91,8 +91,18 @@ async fn an_empty_or_unset_password_key_or_hash_never_authenticates() {
     }
     for token in ["", " "] {
         assert!(world.engine.authenticate(Credentials::token(token)).await.is_err());
-        assert!(world.engine.authenticate_caller(token).await.is_err());
+        assert!(world.engine.authenticate_caller(Credentials::token(token)).await.is_err());
     }
+}
+
+#[tokio::test]
+async fn a_username_and_a_password_authenticate_no_caller() {
+    let world = World::new().await;
+    world.with_password("telegraf").await;
+    let credentials = Credentials::password("telegraf", "telegraf-password");
+    assert!(world.engine.authenticate(credentials).await.is_ok());
+    let error = world.engine.authenticate_caller(credentials).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Unauthorized, "unauthorized access"));
 }
 
 /// Puts the authorization in place of the one that is stored, past all rules.
@@ -186,10 +196,8 @@ async fn a_deleted_authorization_leaves_nothing_to_a_new_one_of_its_name() {
 async fn many_at_once_are_refused_with_a_time_to_come_back_not_as_wrong() {
     let world = World::new().await;
     world.with_password("telegraf").await;
-    let mut hashing = cheap_hashing();
-    hashing.params = HashParams::new(19_456, 2, 1).unwrap();
-    hashing.threads = 1;
-    hashing.queue = 1;
+    let hashing =
+        cheap_hashing().params(HashParams::new(19_456, 2, 1).unwrap()).threads(1).queue(1);
     let builder = portcullis::Engine::builder(world.store.clone()).hashing(hashing);
     let engine = builder.build().await.unwrap();
     let names: Vec<_> = (0..8).map(|number| format!("unknown-{number}")).collect();

@@ -124,7 +124,7 @@ impl Trial {
         world.with_password("telegraf").await;
         let (_, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
         let store = Hesitant::over(&world.store);
-        let engine = builder(store).throttle(None).build().await.unwrap();
+        let engine = builder(store).no_throttle().build().await.unwrap();
         Self { world, engine, secret }
     }
 
@@ -250,7 +250,7 @@ async fn an_outage_lets_nobody_in_from_memory_for_longer_than_max_staleness() {
                 engine.authenticate(Credentials::password("telegraf", RIGHT)).await,
                 engine.authenticate(Credentials::password("unknown", secret.expose())).await,
                 engine.authenticate(token).await,
-                engine.authenticate_caller(secret.expose()).await,
+                engine.authenticate_caller(Credentials::token(secret.expose())).await,
             ]
         };
         for outcome in everybody().await {

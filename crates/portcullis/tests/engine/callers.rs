@@ -342,7 +342,7 @@ fn whatever_is_granted_at_creation_or_edit_allows_no_more_than_who_grants_it_may
                 .into_iter()
                 .filter(|permission| permission.resource.resource_type != ResourceType::Buckets),
         );
-        let caller = Principal::of_host(world.org.id, world.user.id, held);
+        let caller = Principal::trusted(world.org.id, world.user.id, held);
         let instance = granted
             .iter()
             .any(|permission| permission.resource.resource_type == ResourceType::Instance);

@@ -12,7 +12,7 @@ use crate::support::{Salts, World, cheap_hashing};
 
 /// A world with a name of each kind: `telegraf`, `inactive`, `nobody` without a password.
 async fn with_every_kind(cache: CacheConfig) -> World {
-    let world = World::with(|builder| builder.cache(cache).throttle(None)).await;
+    let world = World::with(|builder| builder.cache(cache).no_throttle()).await;
     world.with_password("telegraf").await;
     world.authorization("nobody").await;
     let inactive = world.with_password("inactive").await;
@@ -57,9 +57,8 @@ async fn unknown_wrong_inactive_and_password_less_cost_one_hash_with_caches_warm
 async fn the_dummy_hash_is_made_with_the_parameters_of_the_engine() {
     let world = with_every_kind(CacheConfig::default()).await;
     // Another engine on the same store, as after a start with other settings.
-    let mut hashing = cheap_hashing();
-    hashing.params = HashParams::new(32_768, 2, 1).unwrap();
-    let builder = Engine::builder(world.store.clone()).hashing(hashing).throttle(None);
+    let hashing = cheap_hashing().params(HashParams::new(32_768, 2, 1).unwrap());
+    let builder = Engine::builder(world.store.clone()).hashing(hashing).no_throttle();
     let engine = builder.build().await.unwrap();
     let new = world.authorization("new").await;
     engine.set_password(new.id, "long-enough").await.unwrap();
@@ -91,10 +90,9 @@ async fn the_dummy_hash_is_made_with_the_parameters_of_the_engine() {
 #[tokio::test]
 async fn a_login_that_leaves_before_its_turn_makes_room_and_costs_nothing() {
     let salts = Salts::default();
-    let mut hashing = cheap_hashing();
-    (hashing.threads, hashing.queue) = (1, 8);
+    let hashing = cheap_hashing().threads(1).queue(8);
     let settings = |builder: portcullis::EngineBuilder| {
-        builder.random(salts.clone()).hashing(hashing).throttle(None)
+        builder.random(salts.clone()).hashing(hashing).no_throttle()
     };
     let world = World::with(settings).await;
     salts.shut(true);

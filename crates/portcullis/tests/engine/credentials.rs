@@ -27,7 +27,7 @@ struct Warm {
 
 impl Warm {
     async fn new() -> Self {
-        let world = World::with(|builder| builder.throttle(None).rehash_on_login(false)).await;
+        let world = World::with(|builder| builder.no_throttle().rehash_on_login(false)).await;
         world.with_password("telegraf").await;
         world.authorization("nobody").await;
         for (id, username, hash) in [
@@ -50,7 +50,7 @@ impl Warm {
             world.login("", secret.expose()).await.unwrap();
             world.login("unknown", secret.expose()).await.unwrap();
             world.engine.authenticate(Credentials::token(secret.expose())).await.unwrap();
-            world.engine.authenticate_caller(secret.expose()).await.unwrap();
+            world.engine.authenticate_caller(Credentials::token(secret.expose())).await.unwrap();
         }
         let (token, digest) = (secret.expose().to_owned(), token.digest.to_text());
         Self { world, token, digest }
@@ -62,7 +62,7 @@ impl Warm {
         let mut outcomes = vec![engine.authenticate(Credentials::password(username, secret)).await];
         if let Ok(secret) = std::str::from_utf8(secret) {
             outcomes.push(engine.authenticate(Credentials::token(secret)).await);
-            outcomes.push(engine.authenticate_caller(secret).await);
+            outcomes.push(engine.authenticate_caller(Credentials::token(secret)).await);
         }
         outcomes.iter().any(Result::is_ok)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use portcullis::store::{Index, Kind, MemoryStore, Store, StoreExt};
-use portcullis::{Engine, ErrorKind, NewApiToken, presets};
+use portcullis::{Credentials, Engine, ErrorKind, NewApiToken, presets};
 
 use crate::support::{World, builder, gone_after, name};
 
@@ -148,7 +148,7 @@ async fn a_store_is_set_up_once() {
 
     let done = engine.setup(setup.clone()).await.unwrap();
     assert_eq!(done.buckets.len(), 2);
-    assert!(engine.authenticate_caller(done.secret.expose()).await.is_ok());
+    assert!(engine.authenticate_caller(Credentials::token(done.secret.expose())).await.is_ok());
     let error = engine.setup(setup).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
 }

@@ -33,7 +33,7 @@ async fn an_outage_grants_nothing_and_refuses_nobody_as_wrong() {
             engine.authenticate(Credentials::password("telegraf", "wrong")).await,
             engine.authenticate(Credentials::password("unknown", "wrong")).await,
             engine.authenticate(Credentials::token(secret.expose())).await,
-            engine.authenticate_caller(secret.expose()).await,
+            engine.authenticate_caller(Credentials::token(secret.expose())).await,
         ];
         for (i, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
@@ -64,7 +64,7 @@ async fn a_creation_that_fails_anywhere_stores_nothing() {
     for fails_from in 1.. {
         let world = World::new().await;
         let all = [presets::operator(), vec![Permission::write(world.resource())]];
-        let caller = Principal::of_host(world.org.id, world.user.id, all.concat());
+        let caller = Principal::trusted(world.org.id, world.user.id, all.concat());
         let failing = gone_after(&world.store, fails_from);
         let engine = builder(failing).build().await.unwrap();
         let new = world.new_authorization("telegraf");
@@ -110,6 +110,7 @@ async fn a_set_up_of_which_nobody_knows_shows_its_token() {
     let name = |text| Name::new(text).unwrap();
     let setup = Setup { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };
     let done = engine.setup(setup).await.unwrap();
-    let caller = engine.authenticate_caller(done.secret.expose()).await.unwrap();
+    let caller =
+        engine.authenticate_caller(Credentials::token(done.secret.expose())).await.unwrap();
     assert_eq!(caller.user(), done.user.id);
 }

@@ -215,7 +215,7 @@ async fn a_page_costs_one_list_and_each_name_once() {
     let counts = Counts::new();
     let counting = InstrumentedStore::new(Arc::clone(&world.store), &counts);
     let engine = builder(Arc::new(counting)).build().await.unwrap();
-    let caller = Principal::of_host(world.org.id, world.user.id, portcullis::presets::operator());
+    let caller = Principal::trusted(world.org.id, world.user.id, portcullis::presets::operator());
     counts.reset();
     let mut filter = AuthorizationFilter::all();
     filter.org = Some(world.org.id);

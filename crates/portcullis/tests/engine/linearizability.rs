@@ -170,7 +170,7 @@ async fn answers_under_concurrency_are_those_of_some_order() {
     const OPERATIONS: usize = 5;
     let world = World::new().await;
     let authorization = world.authorization("telegraf").await;
-    let engine = builder(Hesitant::over(&world.store)).throttle(None).build().await.unwrap();
+    let engine = builder(Hesitant::over(&world.store)).no_throttle().build().await.unwrap();
     let (id, bucket) = (authorization.id, world.resource());
     let subject = Arc::new(Subject { engine, id, bucket, moments: AtomicU64::new(0) });
     let (mut let_in, mut refused) = (0, 0);

@@ -10,7 +10,7 @@ use portcullis::{
 use crate::support::{World, builder, name, permission};
 
 pub(crate) fn caller(world: &World, permissions: &[Permission]) -> Principal {
-    Principal::of_host(world.org.id, world.user.id, permissions.iter().copied())
+    Principal::trusted(world.org.id, world.user.id, permissions.iter().copied())
 }
 
 /// What an owner of the authorization holds: its org's authorizations, its user, its bucket.
@@ -96,7 +96,7 @@ async fn replacing_permissions_grants_no_more_than_the_caller_holds() {
     let other = Permission::read(Resource::bucket(world.org.id, other_bucket.id));
     let error = on_behalf.set_permissions(target.id, vec![read, other]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Forbidden);
-    let everything = Principal::of_host(
+    let everything = Principal::trusted(
         world.org.id,
         world.user.id,
         [permission("read:instance"), permission("write:instance")],
@@ -126,7 +126,7 @@ async fn naming_a_foreign_resource_under_ones_own_org_grants_nothing() {
     // Bob owns the org globex, and himself.
     let held =
         [portcullis::presets::owner_of_org(globex.id), portcullis::presets::user_self(bob.id)];
-    let bob_himself = Principal::of_host(globex.id, bob.id, held.concat());
+    let bob_himself = Principal::trusted(globex.id, bob.id, held.concat());
     let on_behalf = engine.on_behalf_of(&bob_himself);
     let create = |username: &str, permissions: Vec<Permission>| {
         let new = NewAuthorization::new(Username::new(username).unwrap(), globex.id, permissions);

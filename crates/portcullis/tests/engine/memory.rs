@@ -331,7 +331,11 @@ async fn an_api_token_is_known_and_forgotten_like_a_password() {
         let alone = world.engine.authenticate(Credentials::token(secret)).await;
         let as_password = Credentials::password("nobody", secret);
         let as_password = world.engine.authenticate(as_password).await;
-        (alone.is_ok(), as_password.is_ok(), world.engine.authenticate_caller(secret).await.is_ok())
+        (
+            alone.is_ok(),
+            as_password.is_ok(),
+            world.engine.authenticate_caller(Credentials::token(secret)).await.is_ok(),
+        )
     };
     assert_eq!(in_three_ways().await, (true, true, true));
     world.counts.reset();
@@ -351,7 +355,7 @@ async fn an_api_token_is_known_and_forgotten_like_a_password() {
 
     world.engine.set_api_token_status(token.id, Status::Inactive).await.unwrap();
     assert_eq!(in_three_ways().await, (false, false, true));
-    let caller = world.engine.authenticate_caller(secret).await.unwrap();
+    let caller = world.engine.authenticate_caller(Credentials::token(secret)).await.unwrap();
     assert!(!caller.is_active());
     world.engine.revoke_api_token(token.id).await.unwrap();
     assert_eq!(in_three_ways().await, (false, false, false));

@@ -64,7 +64,7 @@ async fn an_update_is_shown_with_the_permissions_it_has_and_their_names() {
     let world = Arc::new(World::new().await);
     let id = world.authorization("telegraf").await.id;
     let all = [portcullis::presets::operator(), vec![Permission::write(world.resource())]].concat();
-    let caller = Principal::of_host(world.org.id, world.user.id, all);
+    let caller = Principal::trusted(world.org.id, world.user.id, all);
     let read = Permission::read(Resource::org(world.org.id));
     let write = Permission::write(world.resource());
     for _ in 0..ROUNDS {

@@ -1,7 +1,7 @@
 //! Everything out and back in; bad snapshots are refused whole, line by line.
 
 use portcullis::snapshot::{InvalidSnapshot, Snapshot};
-use portcullis::{ImportError, NewApiToken, presets};
+use portcullis::{Credentials, ImportError, NewApiToken, presets};
 
 use crate::support::World;
 
@@ -45,7 +45,7 @@ async fn what_is_exported_comes_back_and_changes_nothing_a_second_time() {
     assert_eq!(export(&fresh).await, text);
     assert_eq!(fresh.engine.import(snapshot, false).await.unwrap(), 0);
     assert!(fresh.login("telegraf", "telegraf-password").await.is_ok());
-    assert!(fresh.engine.authenticate_caller(secret.expose()).await.is_ok());
+    assert!(fresh.engine.authenticate_caller(Credentials::token(secret.expose())).await.is_ok());
 }
 
 #[tokio::test]

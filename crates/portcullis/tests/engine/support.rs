@@ -15,11 +15,7 @@ use portcullis_testkit::{Call, Fault, Faults, FaultyStore};
 
 /// Argon2id that costs next to nothing.
 pub(crate) fn cheap_hashing() -> HashPoolConfig {
-    let mut hashing = HashPoolConfig::default();
-    hashing.params = HashParams::new(8, 1, 1).unwrap();
-    hashing.threads = 2;
-    hashing.queue = 4_096;
-    hashing
+    HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap()).threads(2).queue(4_096)
 }
 
 pub(crate) fn builder(store: Arc<dyn Store>) -> EngineBuilder {

@@ -65,7 +65,7 @@ impl Door {
 
     async fn tries(&self, username: &str, password: &str, source: Option<IpAddr>) -> Outcome {
         let credentials = Credentials::password(username, password);
-        self.outcome(self.world.engine.authenticate_from(credentials, source).await)
+        self.outcome(self.world.engine.authenticate(credentials.source(source)).await)
     }
 
     fn outcome<T>(&self, result: Result<T, portcullis::Error>) -> Outcome {
@@ -118,8 +118,7 @@ async fn a_hundred_guesses_at_once_stay_within_the_limit_whether_the_name_exists
 async fn a_hundred_equal_guesses_at_once_cost_alike_whether_the_name_exists_or_not() {
     for username in KINDS {
         let salts = Salts::default();
-        let mut one_thread = cheap_hashing();
-        one_thread.threads = 1;
+        let one_thread = cheap_hashing().threads(1);
         let settings = |builder: EngineBuilder| builder.random(salts.clone()).hashing(one_thread);
         let door = Door::with(settings).await;
         let before = door.world.engine.hash_pool().computations();
@@ -245,7 +244,7 @@ async fn a_password_in_the_cache_cannot_be_guessed_faster_than_another() {
         let wrong = door.tries("telegraf", "wrong", stranger()).await;
         assert_eq!(door.knows_the_password(stranger()).await, wrong);
         assert!(wrong.waits());
-        assert!(door.world.engine.authenticate_known(credentials, stranger()).is_none());
+        assert!(door.world.engine.authenticate_cached(credentials.source(stranger())).is_none());
     }
     assert_eq!(door.knows_the_password(owner()).await, Outcome::LetIn);
     let Outcome::Wait(wait) = door.knows_the_password(stranger()).await else { panic!("let in") };
@@ -303,8 +302,10 @@ async fn guessing_api_tokens_is_slowed_down_by_source() {
     let guess = async |number: usize, source| {
         let token = format!("token-{number}");
         match number % 2 {
-            0 => door.outcome(engine.authenticate_from(Credentials::token(&token), source).await),
-            _ => door.outcome(engine.authenticate_caller_from(&token, source).await),
+            0 => door.outcome(engine.authenticate(Credentials::token(&token).source(source)).await),
+            _ => door.outcome(
+                engine.authenticate_caller(Credentials::token(&token).source(source)).await,
+            ),
         }
     };
     for number in 0..100 {

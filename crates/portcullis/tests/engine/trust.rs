@@ -66,7 +66,7 @@ impl World {
         other.set_password(telegraf.id, PASSWORD).await.unwrap();
 
         let (faults, clock, audit) = (Faults::new(), Hand::new(), Kept::default());
-        let config = CacheConfig::default().outage_grace(grace);
+        let config = CacheConfig::default().stale_if_error(grace);
         let engine = builder(Arc::new(FaultyStore::new(store, &faults)));
         let engine = engine.clock(clock.clone()).cache(config).audit(audit.clone());
         let engine = engine.build().await.unwrap();
@@ -224,11 +224,11 @@ async fn grace_is_for_those_who_are_known_with_the_right_secret() {
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable, "{token}");
     }
     // A caller of the management API could do nothing.
-    let caller = world.engine.authenticate_caller(secret).await;
+    let caller = world.engine.authenticate_caller(Credentials::token(secret)).await;
     assert_eq!(caller.unwrap_err().kind(), ErrorKind::Unavailable);
     // And what is answered without waiting rests on the feed alone.
     let right = Credentials::password("telegraf", PASSWORD);
-    assert!(world.engine.authenticate_known(right, None).is_none());
+    assert!(world.engine.authenticate_cached(right).is_none());
     let other = world.engine.bucket_id(world.org.id, "another").await;
     assert_eq!(other.unwrap_err().kind(), ErrorKind::Unavailable);
     world.login(PASSWORD).await.unwrap();
@@ -580,7 +580,7 @@ mod host_directory {
         let engine = builder(Arc::new(FaultyStore::new(inner, &faults)))
             .directory(Gone(known, Arc::clone(&is_gone)))
             .clock(clock.clone())
-            .cache(CacheConfig::default().outage_grace(GRACE))
+            .cache(CacheConfig::default().stale_if_error(GRACE))
             .build()
             .await
             .unwrap();
