@@ -1,19 +1,11 @@
-//! Who calls the management API.
-
-use std::net::IpAddr;
+//! How callers of the management API are authenticated.
 
 use async_trait::async_trait;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use http::header;
 use http::request::Parts;
-use portcullis::{Credentials, Engine, Error, ErrorKind, OnBehalfOf, Principal};
+use portcullis::{Credentials, Engine, Error, ErrorKind, Principal};
 
 use crate::client_address::source;
-use crate::envelope::Envelope;
-use crate::login::log_refusal;
-use crate::router::Api;
 
 /// Finds out on whose behalf a management request is made.
 ///
@@ -82,67 +74,6 @@ fn token(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
     let known = ["token", "bearer"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
     (known && !token.is_empty()).then_some(token)
-}
-
-/// Extension of a management request: its caller, and where they are.
-#[derive(Clone, Debug)]
-pub(crate) struct Caller {
-    principal: Principal,
-    source: Option<IpAddr>,
-}
-
-impl Caller {
-    /// Checks that the caller's token is active.
-    pub(crate) fn require_active(&self) -> Result<(), Envelope> {
-        match self.principal.is_active() {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::Unauthorized, "token is inactive").into()),
-        }
-    }
-
-    /// Checks that the caller's credential still counts and permits what it did. It is read again if
-    /// it may have been changed since.
-    pub(crate) async fn revalidate(&mut self, engine: &Engine) -> Result<(), Error> {
-        let now = engine.revalidate(&self.principal).await?;
-        let before = std::mem::replace(&mut self.principal, now);
-        engine.on_behalf_of(&self.principal).require_active()?;
-        if before.permissions() == self.principal.permissions() {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Unauthorized, "the caller's permissions have been changed"))
-    }
-
-    /// The engine's operations on the caller's behalf.
-    pub(crate) fn asks<'a>(&'a self, engine: &'a Engine) -> OnBehalfOf<'a> {
-        engine.on_behalf_of(&self.principal).source(self.source)
-    }
-}
-
-/// Lets the request through with its caller, or answers it.
-pub(crate) async fn require_caller(
-    State(api): State<Api>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let source = source(&parts.extensions);
-    match api.callers.caller(&parts).await {
-        Ok(principal) => {
-            parts.extensions.insert(Caller { principal, source });
-            next.run(Request::from_parts(parts, body)).await
-        }
-        Err(error) => {
-            match error.refusal() {
-                Some(refusal) => log_refusal(source, "caller", refusal, ""),
-                None => tracing::info!("caller refused: {error}"),
-            }
-            let envelope = Envelope::from(error);
-            if envelope.status.is_server_error() {
-                return envelope.into_response();
-            }
-            envelope.into_compact_response()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,42 +1,33 @@
 #![doc = include_str!("lib.md")]
 
-mod authenticated;
-mod authorizations;
-mod body;
+mod api;
 mod callers;
 mod client_address;
-mod envelope;
-mod failure_log;
+mod extract;
 mod forward_auth;
 mod json;
-mod line_limit;
-mod list;
-mod login;
-mod lookups;
-mod operations;
-mod original;
-mod paging;
-mod query;
-mod redact;
-mod router;
+mod log;
+mod management;
+mod respond;
+mod server;
+mod state;
 mod trace;
-mod v1_answer;
-mod v1_credentials;
-mod v1_layer;
-mod wire;
+mod v1;
 
-pub use authenticated::{Authenticated, NotAuthenticated};
 pub use callers::{ApiTokenCallers, Callers};
 pub use client_address::{
     ClientAddress, ClientAddressLayer, ClientAddressService, ParseTrustedProxyError, PeerAddress,
     TrustedProxy,
 };
 pub use forward_auth::{ForwardAuth, ForwardAuthConfig, UpstreamSemantics};
-pub use redact::redact_uri;
-pub use router::{ManagementApi, ServerApi};
-pub use v1_answer::{InfluxdbVersion, InvalidInfluxdbVersion, V1Rejection};
-pub use v1_credentials::{NoCredentials, Scheme, V1Credentials};
-pub use v1_layer::{V1CredentialLayer, V1CredentialService};
+pub use management::ManagementApi;
+pub use server::ServerApi;
+pub use v1::authenticated::{Authenticated, NotAuthenticated};
+pub use v1::credentials::{NoCredentials, Scheme, V1Credentials};
+pub use v1::influxdb_version::{InfluxdbVersion, InvalidInfluxdbVersion};
+pub use v1::layer::{V1CredentialLayer, V1CredentialService};
+pub use v1::redact::redact_uri;
+pub use v1::rejection::V1Rejection;
 
 /// The Rust in the README compiles.
 #[cfg(doctest)]

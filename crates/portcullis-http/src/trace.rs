@@ -17,8 +17,8 @@ use tower_service::Service;
 use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span};
 
-use crate::envelope::Envelope;
-use crate::redact::mark_sensitive;
+use crate::respond::Envelope;
+use crate::v1::redact::mark_sensitive;
 
 /// The header of the public document.
 const ZAP_TRACE_SPAN: HeaderName = HeaderName::from_static("zap-trace-span");

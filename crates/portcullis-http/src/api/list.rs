@@ -11,20 +11,21 @@ use http::header;
 use percent_encoding::utf8_percent_encode;
 use portcullis::toolkit::Pace;
 use portcullis::{
-    AuthorizationFilter, AuthorizationId, AuthorizationPage, AuthorizationView, Engine, Error,
-    ErrorKind, NameResolver, OrgId, ParseIdError, Permission, Status, UserId,
+    AuthorizationFilter, AuthorizationId, AuthorizationPage, Described, Engine, Error, ErrorKind,
+    NameResolver, OrgId, Permission, Status, UserId,
 };
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
-use crate::callers::Caller;
-use crate::envelope::Envelope;
+use crate::api::wire::{self, PREFIX};
+use crate::extract::caller::Caller;
+use crate::extract::id::query_id;
+use crate::extract::query::{Query, UNRESERVED, parse_limit};
 use crate::json;
-use crate::query::Query;
-use crate::router::Api;
-use crate::wire::{self, PREFIX, UNRESERVED};
+use crate::respond::Envelope;
+use crate::state::Api;
 
 /// The most authorizations on a page that was asked for.
 const MAX_LIMIT: usize = 1_000;
@@ -68,10 +69,10 @@ impl ListRequest {
             return Err(Envelope::invalid("`token` must not be empty: leave it out to list all"));
         }
         Ok(Self {
-            user_id: id(query, "userID")?,
-            org_id: id(query, "orgID")?,
-            id: id(query, "id")?,
-            auth_id: id(query, "authID")?,
+            user_id: query_id(query, "userID")?,
+            org_id: query_id(query, "orgID")?,
+            id: query_id(query, "id")?,
+            auth_id: query_id(query, "authID")?,
             token: query.text("token"),
             user: query.text("user"),
             org: query.text("org"),
@@ -81,7 +82,7 @@ impl ListRequest {
                 .map(|text| text.parse().map_err(|e| Envelope::invalid(format!("`permits`: {e}"))))
                 .transpose()?,
             limit: query.text("limit").map(|text| parse_limit(&text, MAX_LIMIT)).transpose()?,
-            after: id(query, "after")?,
+            after: query_id(query, "after")?,
         })
     }
 
@@ -142,25 +143,8 @@ impl ListRequest {
     }
 }
 
-/// Reads an id; one that is empty was not given.
-pub(crate) fn id<T>(query: &Query, name: &str) -> Result<Option<T>, Envelope>
-where
-    T: std::str::FromStr<Err = ParseIdError>,
-{
-    let text = query.text(name);
-    text.map(|text| text.parse())
-        .transpose()
-        .map_err(|error: ParseIdError| Envelope::invalid(error.to_string()))
-}
-
 fn parse_status(text: &str) -> Result<Status, Envelope> {
     text.parse().map_err(|_| Envelope::invalid("`status` must be active or inactive"))
-}
-
-/// Reads a page size from 1 to the bound.
-pub(crate) fn parse_limit(text: &str, max: usize) -> Result<NonZeroUsize, Envelope> {
-    let limit = text.parse().ok().filter(|limit: &NonZeroUsize| limit.get() <= max);
-    limit.ok_or_else(|| Envelope::invalid(format!("`limit` must be between 1 and {max}")))
 }
 
 #[derive(Serialize)]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::uri::{Authority, InvalidUri, PathAndQuery};
 use http::{HeaderMap, Request, Uri, header};
 
-use crate::query::until;
+use crate::extract::query::until;
 
 /// What stands in the place of a password.
 const REDACTED: &[u8] = b"redacted";
@@ -137,7 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::query::Query;
+    use crate::extract::query::Query;
 
     fn shown(uri: &str) -> String {
         redact_uri(&uri.parse().unwrap()).to_string()

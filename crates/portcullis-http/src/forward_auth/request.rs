@@ -7,8 +7,8 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use thiserror::Error;
 
-use crate::query::{self, Encoded, Parameter};
-use crate::v1_credentials::{Decoded, Presented};
+use crate::extract::query::{self, Encoded, Parameter};
+use crate::v1::credentials::{Decoded, Presented};
 
 /// The original request.
 pub(crate) struct Original<'a> {

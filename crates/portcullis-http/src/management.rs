@@ -1,40 +1,31 @@
-//! Which path leads where.
+//! The management API: its builder and its routes.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use portcullis::Engine;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
-use crate::callers::{ApiTokenCallers, Callers, require_caller};
-use crate::client_address::{ClientAddressLayer, TrustedProxy};
-use crate::envelope::Envelope;
-use crate::forward_auth::ForwardAuthConfig;
+use crate::api::wire::PREFIX;
+use crate::api::{authorizations, list, lookups};
+use crate::callers::{ApiTokenCallers, Callers};
+use crate::extract::caller::require_caller;
+use crate::respond::Envelope;
+use crate::state::Api;
 use crate::trace::TraceLayer;
-use crate::wire::PREFIX;
-use crate::{authorizations, forward_auth, list, lookups, operations};
 
 /// The documented prefix. Existing clients call [`PREFIX`].
 const DOCUMENTED_PREFIX: &str = "/legacy/authorizations";
-
-/// What the handlers share.
-#[derive(Clone, Debug)]
-pub(crate) struct Api {
-    pub(crate) engine: Engine,
-    pub(crate) callers: Arc<dyn Callers>,
-}
 
 /// The management API: a router to be merged into a host's own.
 ///
 /// Its routes are below `/legacy/authorizations` and `/private/legacy/authorizations`, and the
 /// lookups of orgs, users and buckets that existing clients need below `/api/v2`. All other paths
-/// stay the host's. With a [`ClientAddressLayer`] around the router, the engine learns the
+/// stay the host's. With a [`ClientAddressLayer`](crate::ClientAddressLayer) around the router, the engine learns the
 /// addresses of the callers.
 ///
 /// ```
@@ -48,7 +39,7 @@ pub(crate) struct Api {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ManagementApi {
-    api: Api,
+    pub(crate) api: Api,
 }
 
 impl ManagementApi {
@@ -65,65 +56,11 @@ impl ManagementApi {
 
     /// Returns the router.
     pub fn into_router(self) -> Router {
-        management(self.api).layer(TraceLayer)
+        routes(self.api).layer(TraceLayer)
     }
 }
 
-/// All that a server of its own serves: the management API, `/forward-auth`, `/ping`, `/health`
-/// and `/ready`. Every other path has a response too, with the error envelope.
-///
-/// ```
-/// use portcullis::Engine;
-/// use portcullis_http::ServerApi;
-///
-/// fn app(engine: Engine) -> Result<axum::Router, Box<dyn std::error::Error>> {
-///     let proxy = "10.0.0.0/8".parse()?;
-///     Ok(ServerApi::new(engine).trusted_proxies([proxy]).into_router())
-/// }
-/// ```
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct ServerApi {
-    engine: Engine,
-    forward_auth: ForwardAuthConfig,
-    addresses: ClientAddressLayer,
-}
-
-impl ServerApi {
-    /// A server of the engine, for callers with API tokens ([`ApiTokenCallers`]).
-    pub fn new(engine: Engine) -> Self {
-        let (forward_auth, addresses) = (ForwardAuthConfig::new(), ClientAddressLayer::new([]));
-        Self { engine, forward_auth, addresses }
-    }
-
-    /// Sets how `/forward-auth` and reverse proxies work together. Default:
-    /// [`ForwardAuthConfig::new`].
-    pub fn forward_auth(self, forward_auth: ForwardAuthConfig) -> Self {
-        Self { forward_auth, ..self }
-    }
-
-    /// Sets the proxies whose `X-Forwarded-For` is trusted ([`ClientAddressLayer`]). Default: none.
-    pub fn trusted_proxies(self, proxies: impl IntoIterator<Item = TrustedProxy>) -> Self {
-        Self { addresses: ClientAddressLayer::new(proxies), ..self }
-    }
-
-    /// Returns the router.
-    pub fn into_router(self) -> Router {
-        let Self { engine, forward_auth, addresses } = self;
-        let ManagementApi { api } = ManagementApi::new(engine.clone());
-        let unknown = Router::new()
-            .fallback(path_not_found)
-            .layer(from_fn_with_state(api.clone(), require_caller_below_api));
-        management(api.clone())
-            .merge(operations::router(api, forward_auth.influxdb.clone()))
-            .fallback_service(unknown)
-            // Together, as each layer of a router costs a request two allocations.
-            .layer((addresses.clone(), TraceLayer))
-            .merge(forward_auth::routes(engine, forward_auth, Some(addresses)))
-    }
-}
-
-fn management(api: Api) -> Router {
+pub(crate) fn routes(api: Api) -> Router {
     Router::new()
         .merge(legacy_authorizations(PREFIX))
         .merge(legacy_authorizations(DOCUMENTED_PREFIX))
@@ -185,22 +122,6 @@ async fn method_not_allowed() -> Envelope {
     Envelope::method_not_allowed()
 }
 
-async fn path_not_found() -> Envelope {
+pub(crate) async fn path_not_found() -> Envelope {
     Envelope::path_not_found()
-}
-
-/// Where the API lives, who calls is asked before whether there is anything.
-async fn require_caller_below_api(
-    State(api): State<Api>,
-    request: Request,
-    next: axum::middleware::Next,
-) -> Response {
-    let path = request.uri().path();
-    let below = |prefix: &str| {
-        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    if ["/private", "/legacy", "/api/v2"].into_iter().any(below) {
-        return require_caller(State(api), request, next).await;
-    }
-    next.run(request).await.into_response()
 }

@@ -1,9 +1,16 @@
 //! Query strings, as the reference reads them.
 
 use std::cmp::Ordering;
+use std::num::NonZeroUsize;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str};
 use zeroize::Zeroizing;
+
+use crate::respond::Envelope;
+
+/// What is not encoded where a text stands in a query or a header.
+pub(crate) const UNRESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// One parameter as it stands in a query string, not decoded.
 #[derive(Clone, Copy)]
@@ -181,6 +188,12 @@ impl Query {
         let value = self.bytes(name).filter(|value| !value.is_empty())?;
         Some(String::from_utf8_lossy(value).into_owned())
     }
+}
+
+/// Reads a page size from 1 to the bound.
+pub(crate) fn parse_limit(text: &str, max: usize) -> Result<NonZeroUsize, Envelope> {
+    let limit = text.parse().ok().filter(|limit: &NonZeroUsize| limit.get() <= max);
+    limit.ok_or_else(|| Envelope::invalid(format!("`limit` must be between 1 and {max}")))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use portcullis::Credentials;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::query::{self, Encoded};
+use crate::extract::query::{self, Encoded};
 
 /// How v1 credentials were presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

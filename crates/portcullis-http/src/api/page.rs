@@ -7,10 +7,9 @@ use percent_encoding::utf8_percent_encode;
 use portcullis::{Bucket, Directory, Error, Id, Org, OrgId, User};
 use serde::Serialize;
 
-use crate::envelope::Envelope;
-use crate::list::{id, parse_limit};
-use crate::query::{self, Encoded, Query};
-use crate::wire::UNRESERVED;
+use crate::extract::id::query_id;
+use crate::extract::query::{self, Encoded, Query, UNRESERVED, parse_limit};
+use crate::respond::Envelope;
 
 /// The page size of the v2 API when none is asked for, and the largest.
 const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
@@ -88,7 +87,7 @@ impl PageQuery {
         let limit =
             query.text("limit").map_or(Ok(DEFAULT_LIMIT), |t| parse_limit(&t, MAX_LIMIT))?;
         let offset = query.text("offset").map(|text| parse_offset(&text)).transpose()?;
-        let start = match (id::<Id>(&query, "after")?, offset.unwrap_or(0)) {
+        let start = match (query_id::<Id>(&query, "after")?, offset.unwrap_or(0)) {
             // Generated clients send the default of every parameter, `offset=0` too.
             (Some(after), 0) => Start::After(after),
             (None, offset) => Start::Offset(offset),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use portcullis::Refusal;
 
-use crate::line_limit::LineLimit;
+use crate::log::line_limit::LineLimit;
 
 /// How many characters of a username are logged.
 const MAX_NAME: usize = 128;

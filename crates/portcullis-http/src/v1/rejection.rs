@@ -1,72 +1,16 @@
 //! Answers to v1 clients that are not let in.
 
-use std::time::Duration;
-
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use portcullis::{Error, ErrorKind};
-use thiserror::Error as ThisError;
 
-use crate::envelope::Envelope;
+use crate::respond::{AGAIN, Envelope};
+use crate::v1::influxdb_version::InfluxdbVersion;
 
 /// What a browser or a 1.x client is told to present.
 const CHALLENGE: HeaderValue =
     HeaderValue::from_static("Basic realm=\"portcullis\", charset=\"UTF-8\"");
-
-const VERSION: HeaderName = HeaderName::from_static("x-influxdb-version");
-const BUILD: HeaderName = HeaderName::from_static("x-influxdb-build");
-
-/// When to come again, where nothing says so.
-pub(crate) const AGAIN: Duration = Duration::from_secs(5);
-
-/// What v1 clients are told of the database: `X-Influxdb-Version` and `X-Influxdb-Build`.
-///
-/// Clients show `unknown` without them, and some choose what they send by them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InfluxdbVersion {
-    version: HeaderValue,
-    build: Option<HeaderValue>,
-}
-
-/// Says that a text is no value of a header.
-#[derive(Clone, Debug, ThisError, PartialEq, Eq)]
-#[error("{0:?} is not visible ASCII, which the value of a header must be")]
-pub struct InvalidInfluxdbVersion(String);
-
-impl InfluxdbVersion {
-    /// Takes a version such as `1.8.10`.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInfluxdbVersion`] when it is empty or holds anything but visible ASCII.
-    pub fn new(version: &str) -> Result<Self, InvalidInfluxdbVersion> {
-        Ok(Self { version: value(version)?, build: None })
-    }
-
-    /// Adds a build such as `OSS`.
-    ///
-    /// # Errors
-    ///
-    /// As [`InfluxdbVersion::new`].
-    pub fn with_build(self, build: &str) -> Result<Self, InvalidInfluxdbVersion> {
-        Ok(Self { build: Some(value(build)?), ..self })
-    }
-
-    pub(crate) fn apply_to(&self, headers: &mut HeaderMap) {
-        headers.insert(VERSION, self.version.clone());
-        if let Some(build) = &self.build {
-            headers.insert(BUILD, build.clone());
-        }
-    }
-}
-
-fn value(text: &str) -> Result<HeaderValue, InvalidInfluxdbVersion> {
-    let invalid = || InvalidInfluxdbVersion(text.to_owned());
-    let is_visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    let value = is_visible.then(|| HeaderValue::from_str(text).ok()).flatten();
-    value.ok_or_else(invalid)
-}
 
 /// The response to a v1 client that is refused.
 ///
@@ -178,6 +122,8 @@ pub(crate) fn without_unreadable_time<R>(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -210,17 +156,5 @@ mod tests {
             let response: Response<Bytes> = V1Rejection::from(error).to_response();
             assert_eq!(response.headers().get("retry-after").unwrap(), "42");
         }
-    }
-
-    #[test]
-    fn a_version_is_a_header_or_an_error() {
-        for text in ["", "1.8 10", "1.8\n", "ä", "1\u{7f}"] {
-            assert!(InfluxdbVersion::new(text).is_err(), "{text:?}");
-        }
-        let version = InfluxdbVersion::new("1.8.10").unwrap().with_build("OSS").unwrap();
-        let mut headers = HeaderMap::new();
-        version.apply_to(&mut headers);
-        assert_eq!(headers["x-influxdb-version"], "1.8.10");
-        assert_eq!(headers["x-influxdb-build"], "OSS");
     }
 }

@@ -1,4 +1,4 @@
-//! The error envelope: what every answer that is not 2xx looks like.
+//! Responses: JSON with a status, and the error envelope of every response that is not 2xx.
 
 use std::time::Duration;
 
@@ -7,12 +7,20 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use portcullis::{Error, ErrorKind};
 use serde::Serialize;
 
-use crate::failure_log::log_failure;
 use crate::json;
-use crate::v1_answer::AGAIN;
+use crate::log::failures::log_failure;
+
+/// When to come again, where nothing says so.
+pub(crate) const AGAIN: Duration = Duration::from_secs(5);
 
 /// The header that repeats the envelope's code.
 pub(crate) const ERROR_CODE: HeaderName = HeaderName::from_static("x-platform-error-code");
+
+/// Answers with the value as JSON.
+pub(crate) fn answer(status: StatusCode, value: &impl Serialize) -> Response {
+    let content_type: (_, HeaderValue) = (header::CONTENT_TYPE, json::CONTENT_TYPE);
+    (status, [content_type], json::pretty(value)).into_response()
+}
 
 /// An answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq)]

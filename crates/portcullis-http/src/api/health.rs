@@ -11,10 +11,9 @@ use http::StatusCode;
 use portcullis::TrustState;
 use serde::Serialize;
 
-use crate::authorizations::answer;
-use crate::envelope::Envelope;
-use crate::router::Api;
-use crate::v1_answer::InfluxdbVersion;
+use crate::respond::{Envelope, answer};
+use crate::state::Api;
+use crate::v1::influxdb_version::InfluxdbVersion;
 
 #[derive(Serialize)]
 struct Health {

@@ -2,21 +2,16 @@
 
 use std::fmt::Display;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use portcullis::{
     AuthorizationDraft, AuthorizationId, AuthorizationUpdateDraft, AuthorizationView, Bucket, Id,
     Org, OrgId, Permission, ResourceNames, Status, Timestamp, UncheckedPermission, User, UserId,
 };
 use serde::{Serialize, Serializer};
 
-use crate::body::{InvalidJson, Members};
+use crate::extract::body::{InvalidJson, Members};
 
 /// The prefix that links show, whichever one the request had.
 pub(crate) const PREFIX: &str = "/private/legacy/authorizations";
-
-/// What is not encoded where a text stands in a query or a header.
-pub(crate) const UNRESERVED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// An authorization as the API shows it. There is no password and no hash in it.
 #[derive(Serialize)]

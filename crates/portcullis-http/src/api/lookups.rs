@@ -8,14 +8,13 @@ use http::StatusCode;
 use portcullis::{BucketId, Error, ErrorKind, OrgId, UserId};
 use serde::Serialize;
 
-use crate::authorizations::{PathId, answer, id as path_id};
-use crate::callers::Caller;
-use crate::envelope::Envelope;
-use crate::list::id as query_id;
-use crate::paging::{PageLinks, PageQuery};
-use crate::query::Query;
-use crate::router::Api;
-use crate::wire::{BucketView, OrgView, UserView};
+use crate::api::page::{PageLinks, PageQuery};
+use crate::api::wire::{BucketView, OrgView, UserView};
+use crate::extract::caller::Caller;
+use crate::extract::id::{PathId, path_id, query_id};
+use crate::extract::query::Query;
+use crate::respond::{Envelope, answer};
+use crate::state::Api;
 
 fn not_found(message: impl Into<String>) -> Envelope {
     Error::new(ErrorKind::NotFound, message.into()).into()

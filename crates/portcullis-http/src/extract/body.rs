@@ -11,8 +11,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use portcullis::ParseIdError;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::callers::Caller;
-use crate::envelope::Envelope;
+use crate::extract::caller::Caller;
+use crate::respond::Envelope;
 
 /// The largest request body in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;

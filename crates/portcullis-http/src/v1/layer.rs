@@ -14,11 +14,12 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::client_address::source;
-use crate::login::log_refusal;
-use crate::query::u_and_p;
-use crate::redact::{mark_sensitive, remove_passwords};
-use crate::v1_answer::{InfluxdbVersion, V1Rejection, without_unreadable_time};
-use crate::v1_credentials::{Decoded, Presented};
+use crate::extract::query::u_and_p;
+use crate::log::refusals::log_refusal;
+use crate::v1::credentials::{Decoded, Presented};
+use crate::v1::influxdb_version::InfluxdbVersion;
+use crate::v1::redact::{mark_sensitive, remove_passwords};
+use crate::v1::rejection::{V1Rejection, without_unreadable_time};
 
 /// Protects a server's own v1 routes, such as `/write` and `/query`.
 ///

@@ -1,5 +1,7 @@
 //! Forward-auth: a reverse proxy asks whether a request may go on to the database behind it.
 
+mod request;
+
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -22,14 +24,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::client_address::{ClientAddressLayer, source};
-use crate::login::cut;
-use crate::original::{Original, OriginalUri, Unclear};
-use crate::query::{self, Encoded, Parameter};
+use crate::extract::query::{self, Encoded, Parameter, UNRESERVED};
+use crate::forward_auth::request::{Original, OriginalUri, Unclear};
+use crate::log::refusals::cut;
 use crate::trace::TraceLayer;
-use crate::v1_answer::{InfluxdbVersion, V1Rejection, without_unreadable_time};
-use crate::v1_credentials::Decoded;
-use crate::v1_layer::authenticate;
-use crate::wire::UNRESERVED;
+use crate::v1::credentials::Decoded;
+use crate::v1::influxdb_version::InfluxdbVersion;
+use crate::v1::layer::authenticate;
+use crate::v1::rejection::{V1Rejection, without_unreadable_time};
 
 /// The path that proxies ask.
 const PATH: &str = "/forward-auth";

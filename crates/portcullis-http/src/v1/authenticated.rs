@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use portcullis::Principal;
 
-use crate::v1_answer::V1Rejection;
+use crate::v1::rejection::V1Rejection;
 
 /// Extractor for axum: whom [`V1CredentialLayer`](crate::V1CredentialLayer) has let in.
 ///

@@ -3,37 +3,17 @@
 //! Each checks the size of the body, then the id, then what is in the body: the order of the API.
 
 use axum::Extension;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
-use portcullis::{AuthorizationId, AuthorizationView, Error, ParseIdError, Permission};
-use serde::Serialize;
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use portcullis::{AuthorizationId, Described, Error, Permission};
 
-use crate::body::{InvalidJson, LimitedBody};
-use crate::callers::Caller;
-use crate::envelope::Envelope;
-use crate::json;
-use crate::router::Api;
-use crate::wire;
-
-/// The last part of the path that should be an id, not yet looked at.
-pub(crate) type PathId = Result<Path<String>, PathRejection>;
-
-/// Reads the id. A path that is not UTF-8 holds none.
-pub(crate) fn id<T>(path: PathId) -> Result<T, Envelope>
-where
-    T: std::str::FromStr<Err = ParseIdError>,
-{
-    let Path(text) = path.map_err(|_| Envelope::invalid(ParseIdError::Invalid.to_string()))?;
-    text.parse().map_err(|error: ParseIdError| Envelope::invalid(error.to_string()))
-}
-
-/// Answers with the value as JSON.
-pub(crate) fn answer(status: StatusCode, value: &impl Serialize) -> Response {
-    let content_type: (_, HeaderValue) = (header::CONTENT_TYPE, json::CONTENT_TYPE);
-    (status, [content_type], json::pretty(value)).into_response()
-}
+use crate::api::wire;
+use crate::extract::body::{InvalidJson, LimitedBody};
+use crate::extract::caller::Caller;
+use crate::extract::id::{PathId, path_id};
+use crate::respond::{Envelope, answer};
+use crate::state::Api;
 
 fn show(status: StatusCode, described: &AuthorizationView) -> Response {
     answer(status, &wire::Authorization::from(described))
@@ -55,7 +35,7 @@ pub(crate) async fn get(
     Extension(caller): Extension<Caller>,
     path: PathId,
 ) -> Result<Response, Envelope> {
-    let id: AuthorizationId = id(path)?;
+    let id: AuthorizationId = path_id(path)?;
     let found = caller.asks(&api.engine).authorization(id).await?;
     Ok(show(StatusCode::OK, &found))
 }
@@ -66,7 +46,7 @@ pub(crate) async fn update(
     path: PathId,
     LimitedBody(body): LimitedBody,
 ) -> Result<Response, Envelope> {
-    let id: AuthorizationId = id(path)?;
+    let id: AuthorizationId = path_id(path)?;
     let draft = wire::update_draft(&body).map_err(InvalidJson::into_envelope)?;
     let updated = caller.asks(&api.engine).update_authorization(id, draft).await?;
     Ok(show(StatusCode::OK, &updated))
@@ -77,7 +57,7 @@ pub(crate) async fn delete(
     Extension(caller): Extension<Caller>,
     path: PathId,
 ) -> Result<StatusCode, Envelope> {
-    let id: AuthorizationId = id(path)?;
+    let id: AuthorizationId = path_id(path)?;
     caller.asks(&api.engine).delete_authorization(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -88,7 +68,7 @@ pub(crate) async fn set_password(
     path: PathId,
     LimitedBody(body): LimitedBody,
 ) -> Result<StatusCode, Envelope> {
-    let id: AuthorizationId = id(path)?;
+    let id: AuthorizationId = path_id(path)?;
     let password = wire::password_body(&body).map_err(InvalidJson::into_envelope)?;
     caller.asks(&api.engine).set_password(id, password.as_bytes()).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -100,7 +80,7 @@ pub(crate) async fn set_permissions(
     path: PathId,
     LimitedBody(body): LimitedBody,
 ) -> Result<Response, Envelope> {
-    let id: AuthorizationId = id(path)?;
+    let id: AuthorizationId = path_id(path)?;
     let permissions = wire::permissions_body(&body).map_err(InvalidJson::into_envelope)?;
     let permissions = permissions
         .iter()

@@ -1,0 +1,8 @@
+//! The handlers of the management API and of the health routes.
+
+pub(crate) mod authorizations;
+pub(crate) mod health;
+pub(crate) mod list;
+pub(crate) mod lookups;
+mod page;
+pub(crate) mod wire;

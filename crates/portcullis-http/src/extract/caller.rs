@@ -1,0 +1,74 @@
+//! The caller of a management request: authenticated before the handlers run.
+
+use std::net::IpAddr;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use portcullis::{Engine, Error, ErrorKind, OnBehalfOf, Principal};
+
+use crate::client_address::source;
+use crate::log::refusals::log_refusal;
+use crate::respond::Envelope;
+use crate::state::Api;
+
+/// Extension of a management request: its caller, and where they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    principal: Principal,
+    source: Option<IpAddr>,
+}
+
+impl Caller {
+    /// Checks that the caller's token is active.
+    pub(crate) fn require_active(&self) -> Result<(), Envelope> {
+        match self.principal.is_active() {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Unauthorized, "token is inactive").into()),
+        }
+    }
+
+    /// Checks that the caller's credential still counts and permits what it did. It is read again if
+    /// it may have been changed since.
+    pub(crate) async fn revalidate(&mut self, engine: &Engine) -> Result<(), Error> {
+        let now = engine.revalidate(&self.principal).await?;
+        let before = std::mem::replace(&mut self.principal, now);
+        engine.on_behalf_of(&self.principal).require_active()?;
+        if before.permissions() == self.principal.permissions() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Unauthorized, "the caller's permissions have been changed"))
+    }
+
+    /// The engine's operations on the caller's behalf.
+    pub(crate) fn asks<'a>(&'a self, engine: &'a Engine) -> OnBehalfOf<'a> {
+        engine.on_behalf_of(&self.principal).from_source(self.source)
+    }
+}
+
+/// Lets the request through with its caller, or answers it.
+pub(crate) async fn require_caller(
+    State(api): State<Api>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let source = source(&parts.extensions);
+    match api.callers.caller(&parts).await {
+        Ok(principal) => {
+            parts.extensions.insert(Caller { principal, source });
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(error) => {
+            match error.refusal() {
+                Some(refusal) => log_refusal(source, "caller", refusal, ""),
+                None => tracing::info!("caller refused: {error}"),
+            }
+            let envelope = Envelope::from(error);
+            if envelope.status.is_server_error() {
+                return envelope.into_response();
+            }
+            envelope.into_compact_response()
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What handlers take out of a request.
+
+pub(crate) mod body;
+pub(crate) mod caller;
+pub(crate) mod id;
+pub(crate) mod query;
