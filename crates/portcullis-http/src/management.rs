@@ -14,7 +14,7 @@ use crate::api::wire::PREFIX;
 use crate::api::{authorizations, list, lookups};
 use crate::callers::{ApiTokenCallers, Callers};
 use crate::extract::caller::require_caller;
-use crate::respond::Envelope;
+use crate::respond::ErrorBody;
 use crate::state::Api;
 use crate::trace::TraceLayer;
 
@@ -118,10 +118,10 @@ fn route(router: Router<Api>, path: &str, methods: MethodRouter<Api>) -> Router<
     router.route(&format!("{path}/"), methods.clone()).route(path, methods)
 }
 
-async fn method_not_allowed() -> Envelope {
-    Envelope::method_not_allowed()
+async fn method_not_allowed() -> ErrorBody {
+    ErrorBody::method_not_allowed()
 }
 
-pub(crate) async fn path_not_found() -> Envelope {
-    Envelope::path_not_found()
+pub(crate) async fn path_not_found() -> ErrorBody {
+    ErrorBody::path_not_found()
 }

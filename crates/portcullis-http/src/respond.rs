@@ -11,20 +11,20 @@ use crate::json;
 use crate::log::failures::log_failure;
 
 /// When to come again, where nothing says so.
-pub(crate) const AGAIN: Duration = Duration::from_secs(5);
+pub(crate) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The header that repeats the envelope's code.
 pub(crate) const ERROR_CODE: HeaderName = HeaderName::from_static("x-platform-error-code");
 
 /// Answers with the value as JSON.
-pub(crate) fn answer(status: StatusCode, value: &impl Serialize) -> Response {
+pub(crate) fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
     let content_type: (_, HeaderValue) = (header::CONTENT_TYPE, json::CONTENT_TYPE);
     (status, [content_type], json::pretty(value)).into_response()
 }
 
 /// An answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Envelope {
+pub(crate) struct ErrorBody {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
     pub(crate) message: String,
@@ -60,7 +60,7 @@ fn status_and_code(kind: ErrorKind) -> (StatusCode, &'static str) {
     }
 }
 
-impl Envelope {
+impl ErrorBody {
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Error::new(ErrorKind::Invalid, message.into()).into()
     }
@@ -117,7 +117,7 @@ impl Envelope {
     }
 
     /// Sets the status and the headers that go with the body.
-    pub(crate) fn dress<B>(&self, response: &mut http::Response<B>) {
+    pub(crate) fn apply_to<B>(&self, response: &mut http::Response<B>) {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, json::CONTENT_TYPE);
@@ -141,19 +141,19 @@ impl Envelope {
 
     fn respond(self, body: Vec<u8>) -> Response {
         let mut response = body.into_response();
-        self.dress(&mut response);
+        self.apply_to(&mut response);
         response
     }
 }
 
-impl From<Error> for Envelope {
+impl From<Error> for ErrorBody {
     fn from(error: Error) -> Self {
         let (status, code) = status_and_code(error.kind());
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             log_failure(&error);
         }
         // What may pass says when to come again.
-        let again = error.kind().is_retryable().then_some(AGAIN);
+        let again = error.kind().is_retryable().then_some(DEFAULT_RETRY_AFTER);
         Self {
             status,
             code,
@@ -169,7 +169,7 @@ fn seconds(after: Duration) -> u64 {
     if after.subsec_nanos() > 0 { whole.saturating_add(1) } else { whole.max(1) }
 }
 
-impl IntoResponse for Envelope {
+impl IntoResponse for ErrorBody {
     fn into_response(self) -> Response {
         let body = json::pretty(&Body { code: self.code, message: &self.message });
         self.respond(body)

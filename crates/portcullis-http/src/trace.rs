@@ -17,7 +17,7 @@ use tower_service::Service;
 use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span};
 
-use crate::respond::Envelope;
+use crate::respond::ErrorBody;
 use crate::v1::redact::mark_sensitive;
 
 /// The header of the public document.
@@ -95,7 +95,7 @@ fn answered(answer: thread::Result<Answer>) -> Answer {
     let response = answer.unwrap_or_else(|_| {
         tracing::error!("a handler panicked");
         let error = Error::new(ErrorKind::Internal, "an internal error has occurred");
-        Ok(Envelope::from(error).into_response())
+        Ok(ErrorBody::from(error).into_response())
     });
     if let Ok(response) = &response {
         tracing::debug!(status = response.status().as_u16(), "answered");

@@ -12,21 +12,21 @@ use crate::api::wire;
 use crate::extract::body::{InvalidJson, LimitedBody};
 use crate::extract::caller::Caller;
 use crate::extract::id::{PathId, path_id};
-use crate::respond::{Envelope, answer};
+use crate::respond::{ErrorBody, json_response};
 use crate::state::Api;
 
-fn show(status: StatusCode, described: &AuthorizationView) -> Response {
-    answer(status, &wire::Authorization::from(described))
+fn show(status: StatusCode, described: &Described) -> Response {
+    json_response(status, &wire::Authorization::from(described))
 }
 
 pub(crate) async fn create(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     LimitedBody(body): LimitedBody,
-) -> Result<Response, Envelope> {
-    let draft = wire::authorization_draft(&body).map_err(InvalidJson::into_envelope)?;
+) -> Result<Response, ErrorBody> {
+    let draft = wire::authorization_draft(&body).map_err(InvalidJson::into_error_body)?;
     let new = draft.validate()?;
-    let created = caller.asks(&api.engine).create_authorization(new).await?;
+    let created = caller.engine_for(&api.engine).create_authorization(new).await?;
     Ok(show(StatusCode::CREATED, &created))
 }
 
@@ -34,9 +34,9 @@ pub(crate) async fn get(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     path: PathId,
-) -> Result<Response, Envelope> {
+) -> Result<Response, ErrorBody> {
     let id: AuthorizationId = path_id(path)?;
-    let found = caller.asks(&api.engine).authorization(id).await?;
+    let found = caller.engine_for(&api.engine).authorization(id).await?;
     Ok(show(StatusCode::OK, &found))
 }
 
@@ -45,10 +45,10 @@ pub(crate) async fn update(
     Extension(caller): Extension<Caller>,
     path: PathId,
     LimitedBody(body): LimitedBody,
-) -> Result<Response, Envelope> {
+) -> Result<Response, ErrorBody> {
     let id: AuthorizationId = path_id(path)?;
-    let draft = wire::update_draft(&body).map_err(InvalidJson::into_envelope)?;
-    let updated = caller.asks(&api.engine).update_authorization(id, draft).await?;
+    let draft = wire::update_draft(&body).map_err(InvalidJson::into_error_body)?;
+    let updated = caller.engine_for(&api.engine).update_authorization(id, draft).await?;
     Ok(show(StatusCode::OK, &updated))
 }
 
@@ -56,9 +56,9 @@ pub(crate) async fn delete(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     path: PathId,
-) -> Result<StatusCode, Envelope> {
+) -> Result<StatusCode, ErrorBody> {
     let id: AuthorizationId = path_id(path)?;
-    caller.asks(&api.engine).delete_authorization(id).await?;
+    caller.engine_for(&api.engine).delete_authorization(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -67,10 +67,10 @@ pub(crate) async fn set_password(
     Extension(caller): Extension<Caller>,
     path: PathId,
     LimitedBody(body): LimitedBody,
-) -> Result<StatusCode, Envelope> {
+) -> Result<StatusCode, ErrorBody> {
     let id: AuthorizationId = path_id(path)?;
-    let password = wire::password_body(&body).map_err(InvalidJson::into_envelope)?;
-    caller.asks(&api.engine).set_password(id, password.as_bytes()).await?;
+    let password = wire::password_body(&body).map_err(InvalidJson::into_error_body)?;
+    caller.engine_for(&api.engine).set_password(id, password.as_bytes()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -79,14 +79,14 @@ pub(crate) async fn set_permissions(
     Extension(caller): Extension<Caller>,
     path: PathId,
     LimitedBody(body): LimitedBody,
-) -> Result<Response, Envelope> {
+) -> Result<Response, ErrorBody> {
     let id: AuthorizationId = path_id(path)?;
-    let permissions = wire::permissions_body(&body).map_err(InvalidJson::into_envelope)?;
+    let permissions = wire::permissions_body(&body).map_err(InvalidJson::into_error_body)?;
     let permissions = permissions
         .iter()
         .map(|permission| permission.validate())
         .collect::<Result<Vec<Permission>, _>>()
         .map_err(Error::from)?;
-    let updated = caller.asks(&api.engine).set_permissions(id, permissions).await?;
+    let updated = caller.engine_for(&api.engine).set_permissions(id, permissions).await?;
     Ok(show(StatusCode::OK, &updated))
 }

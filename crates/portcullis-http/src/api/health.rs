@@ -11,7 +11,7 @@ use http::StatusCode;
 use portcullis::TrustState;
 use serde::Serialize;
 
-use crate::respond::{Envelope, answer};
+use crate::respond::{ErrorBody, json_response};
 use crate::state::Api;
 use crate::v1::influxdb_version::InfluxdbVersion;
 
@@ -52,7 +52,7 @@ pub(crate) fn router(api: Api, influxdb: Option<InfluxdbVersion>) -> Router {
         .route("/ping", get(async move || ping(influxdb.as_ref())))
         .route("/health", get(health))
         .route("/ready", get(ready))
-        .method_not_allowed_fallback(async || Envelope::method_not_allowed())
+        .method_not_allowed_fallback(async || ErrorBody::method_not_allowed())
         .with_state(api)
 }
 
@@ -73,7 +73,7 @@ async fn health() -> Response {
         status: "pass",
         version: env!("CARGO_PKG_VERSION"),
     };
-    answer(StatusCode::OK, &health)
+    json_response(StatusCode::OK, &health)
 }
 
 /// Logins are answered: requests may be sent here.
@@ -97,10 +97,10 @@ async fn ready(State(api): State<Api>) -> Response {
                     "logins are answered"
                 }
             };
-            answer(StatusCode::OK, &readiness("pass", message.into()))
+            json_response(StatusCode::OK, &readiness("pass", message.into()))
         }
         Err(error) => {
-            let envelope = Envelope::from(error);
+            let envelope = ErrorBody::from(error);
             let readiness = readiness("fail", envelope.message.clone().into());
             let body = NotReady { code: envelope.code, readiness };
             envelope.with_body(&body)

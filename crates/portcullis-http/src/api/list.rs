@@ -24,7 +24,7 @@ use crate::extract::caller::Caller;
 use crate::extract::id::query_id;
 use crate::extract::query::{Query, UNRESERVED, parse_limit};
 use crate::json;
-use crate::respond::Envelope;
+use crate::respond::ErrorBody;
 use crate::state::Api;
 
 /// The most authorizations on a page that was asked for.
@@ -60,13 +60,15 @@ struct ListRequest {
 }
 
 impl ListRequest {
-    fn parse(query: &Query) -> Result<Self, Envelope> {
+    fn parse(query: &Query) -> Result<Self, ErrorBody> {
         // A filter that cannot be read must not become a list of everything.
-        if let Some(name) = PARAMETERS.iter().find(|name| query.is_broken(name)) {
-            return Err(Envelope::invalid(format!("`{name}` cannot be read: encode it for a URL")));
+        if let Some(name) = PARAMETERS.iter().find(|name| query.is_malformed(name)) {
+            return Err(ErrorBody::invalid(format!(
+                "`{name}` cannot be read: encode it for a URL"
+            )));
         }
         if query.bytes("token").is_some_and(<[u8]>::is_empty) {
-            return Err(Envelope::invalid("`token` must not be empty: leave it out to list all"));
+            return Err(ErrorBody::invalid("`token` must not be empty: leave it out to list all"));
         }
         Ok(Self {
             user_id: query_id(query, "userID")?,
@@ -79,7 +81,7 @@ impl ListRequest {
             status: query.text("status").map(|text| parse_status(&text)).transpose()?,
             permits: query
                 .text("permits")
-                .map(|text| text.parse().map_err(|e| Envelope::invalid(format!("`permits`: {e}"))))
+                .map(|text| text.parse().map_err(|e| ErrorBody::invalid(format!("`permits`: {e}"))))
                 .transpose()?,
             limit: query.text("limit").map(|text| parse_limit(&text, MAX_LIMIT)).transpose()?,
             after: query_id(query, "after")?,
@@ -143,8 +145,8 @@ impl ListRequest {
     }
 }
 
-fn parse_status(text: &str) -> Result<Status, Envelope> {
-    text.parse().map_err(|_| Envelope::invalid("`status` must be active or inactive"))
+fn parse_status(text: &str) -> Result<Status, ErrorBody> {
+    text.parse().map_err(|_| ErrorBody::invalid("`status` must be active or inactive"))
 }
 
 #[derive(Serialize)]
@@ -159,9 +161,9 @@ pub(crate) async fn list(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
-) -> Result<Response, Envelope> {
+) -> Result<Response, ErrorBody> {
     let request = ListRequest::parse(&Query::parse(query.as_deref().unwrap_or_default()))?;
-    caller.asks(&api.engine).require_active()?;
+    caller.engine_for(&api.engine).require_active()?;
     let not_found = || Error::new(ErrorKind::NotFound, "authorization not found");
     let Some(filter) = request.filter(&api.engine).await? else {
         if request.wants_one() {
@@ -171,8 +173,8 @@ pub(crate) async fn list(
     };
 
     // The first page is read before the status is sent, so that most failures still have one.
-    let on_behalf = caller.asks(&api.engine);
-    let mut lookups = api.engine.name_resolver();
+    let on_behalf = caller.engine_for(&api.engine);
+    let mut lookups = api.engine.lookups();
     let first = match request.limit {
         Some(limit) => on_behalf.list_authorizations(&filter, request.after, limit).await?,
         None => {
@@ -246,7 +248,7 @@ impl Rest {
         after: AuthorizationId,
     ) -> Result<AuthorizationPage<AuthorizationView>, Error> {
         self.caller.revalidate(&self.engine).await?;
-        let on_behalf = self.caller.asks(&self.engine);
+        let on_behalf = self.caller.engine_for(&self.engine);
         let (filter, lookups) = (&self.filter, &mut self.lookups);
         on_behalf.list_authorization_pages(filter, Some(after), CHUNK, lookups).await
     }

@@ -13,10 +13,10 @@ use crate::api::wire::{BucketView, OrgView, UserView};
 use crate::extract::caller::Caller;
 use crate::extract::id::{PathId, path_id, query_id};
 use crate::extract::query::Query;
-use crate::respond::{Envelope, answer};
+use crate::respond::{ErrorBody, json_response};
 use crate::state::Api;
 
-fn not_found(message: impl Into<String>) -> Envelope {
+fn not_found(message: impl Into<String>) -> ErrorBody {
     Error::new(ErrorKind::NotFound, message.into()).into()
 }
 
@@ -46,11 +46,11 @@ pub(crate) async fn orgs(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
-) -> Result<Response, Envelope> {
+) -> Result<Response, ErrorBody> {
     let (path, filters) = ORGS;
     let raw = query.unwrap_or_default();
     let query = Query::parse(&raw);
-    let on_behalf = caller.asks(&api.engine);
+    let on_behalf = caller.engine_for(&api.engine);
     on_behalf.require_active()?;
     let directory = api.engine.directory();
     let page = PageQuery::parse(&raw, filters)?;
@@ -69,28 +69,28 @@ pub(crate) async fn orgs(
     };
     let links = page.links(path, &raw, filters, &found);
     let orgs = found.items.into_iter().map(OrgView::from).collect();
-    Ok(answer(StatusCode::OK, &Orgs { links, orgs }))
+    Ok(json_response(StatusCode::OK, &Orgs { links, orgs }))
 }
 
 pub(crate) async fn org(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     path: PathId,
-) -> Result<Response, Envelope> {
+) -> Result<Response, ErrorBody> {
     let id: OrgId = path_id(path)?;
-    let found = caller.asks(&api.engine).org(id).await?;
-    Ok(answer(StatusCode::OK, &OrgView::from(found)))
+    let found = caller.engine_for(&api.engine).org(id).await?;
+    Ok(json_response(StatusCode::OK, &OrgView::from(found)))
 }
 
 pub(crate) async fn users(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
-) -> Result<Response, Envelope> {
+) -> Result<Response, ErrorBody> {
     let (path, filters) = USERS;
     let raw = query.unwrap_or_default();
     let query = Query::parse(&raw);
-    let on_behalf = caller.asks(&api.engine);
+    let on_behalf = caller.engine_for(&api.engine);
     on_behalf.require_active()?;
     let directory = api.engine.directory();
     let page = PageQuery::parse(&raw, filters)?;
@@ -109,36 +109,36 @@ pub(crate) async fn users(
     };
     let links = page.links(path, &raw, filters, &found);
     let users = found.items.into_iter().map(UserView::from).collect();
-    Ok(answer(StatusCode::OK, &Users { links, users }))
+    Ok(json_response(StatusCode::OK, &Users { links, users }))
 }
 
 pub(crate) async fn user(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     path: PathId,
-) -> Result<Response, Envelope> {
+) -> Result<Response, ErrorBody> {
     let id: UserId = path_id(path)?;
-    let found = caller.asks(&api.engine).user(id).await?;
-    Ok(answer(StatusCode::OK, &UserView::from(found)))
+    let found = caller.engine_for(&api.engine).user(id).await?;
+    Ok(json_response(StatusCode::OK, &UserView::from(found)))
 }
 
 pub(crate) async fn me(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-) -> Result<Response, Envelope> {
-    let me = caller.asks(&api.engine).me().await?;
-    Ok(answer(StatusCode::OK, &UserView::from(me)))
+) -> Result<Response, ErrorBody> {
+    let me = caller.engine_for(&api.engine).me().await?;
+    Ok(json_response(StatusCode::OK, &UserView::from(me)))
 }
 
 pub(crate) async fn buckets(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
-) -> Result<Response, Envelope> {
+) -> Result<Response, ErrorBody> {
     let (path, filters) = BUCKETS;
     let raw = query.unwrap_or_default();
     let query = Query::parse(&raw);
-    let on_behalf = caller.asks(&api.engine);
+    let on_behalf = caller.engine_for(&api.engine);
     on_behalf.require_active()?;
     let directory = api.engine.directory();
     let page = PageQuery::parse(&raw, filters)?;
@@ -180,15 +180,15 @@ pub(crate) async fn buckets(
     }
     let links = page.links(path, &raw, filters, &found);
     let buckets = found.items.into_iter().map(BucketView::from).collect();
-    Ok(answer(StatusCode::OK, &Buckets { links, buckets }))
+    Ok(json_response(StatusCode::OK, &Buckets { links, buckets }))
 }
 
 pub(crate) async fn bucket(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     path: PathId,
-) -> Result<Response, Envelope> {
+) -> Result<Response, ErrorBody> {
     let id: BucketId = path_id(path)?;
-    let found = caller.asks(&api.engine).bucket(id).await?;
-    Ok(answer(StatusCode::OK, &BucketView::from(found)))
+    let found = caller.engine_for(&api.engine).bucket(id).await?;
+    Ok(json_response(StatusCode::OK, &BucketView::from(found)))
 }

@@ -8,8 +8,8 @@ use portcullis::{Bucket, Directory, Error, Id, Org, OrgId, User};
 use serde::Serialize;
 
 use crate::extract::id::query_id;
-use crate::extract::query::{self, Encoded, Query, UNRESERVED, parse_limit};
-use crate::respond::Envelope;
+use crate::extract::query::{self, PercentEncoded, Query, UNRESERVED, parse_limit};
+use crate::respond::ErrorBody;
 
 /// The page size of the v2 API when none is asked for, and the largest.
 const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
@@ -61,25 +61,28 @@ pub(crate) trait Listed: Sized + Send {
 impl PageQuery {
     /// Reads the parameters of a list with these filters. Every other parameter is refused: it
     /// would be taken for a filter that is not there.
-    pub(crate) fn parse(query: &str, filters: &[&str]) -> Result<Self, Envelope> {
+    pub(crate) fn parse(query: &str, filters: &[&str]) -> Result<Self, ErrorBody> {
         let mut given = Vec::new();
         for parameter in query::parameters(query) {
             let known = filters.iter().chain(&PARAMETERS).find(|name| parameter.is(name));
             let Some(name) = known else {
                 let known = [filters, &PARAMETERS].concat().join("`, `");
-                return Err(Envelope::invalid(format!(
+                return Err(ErrorBody::invalid(format!(
                     "{} is no parameter here: there are `{known}`",
                     parameter.shown_name(),
                 )));
             };
-            if parameter.value().map(Encoded::decode).is_none_or(|v| String::from_utf8(v).is_err())
+            if parameter
+                .value()
+                .map(PercentEncoded::decode)
+                .is_none_or(|v| String::from_utf8(v).is_err())
             {
-                return Err(Envelope::invalid(format!(
+                return Err(ErrorBody::invalid(format!(
                     "`{name}` cannot be read: encode it for a URL"
                 )));
             }
             if given.contains(name) {
-                return Err(Envelope::invalid(format!("`{name}` stands twice: give it once")));
+                return Err(ErrorBody::invalid(format!("`{name}` stands twice: give it once")));
             }
             given.push(*name);
         }
@@ -92,7 +95,7 @@ impl PageQuery {
             (Some(after), 0) => Start::After(after),
             (None, offset) => Start::Offset(offset),
             (Some(_), _) => {
-                return Err(Envelope::invalid(
+                return Err(ErrorBody::invalid(
                     "`offset` and `after` both say where the page begins: leave one out",
                 ));
             }
@@ -241,22 +244,22 @@ async fn count<T: Listed>(
     }
 }
 
-fn parse_offset(text: &str) -> Result<usize, Envelope> {
+fn parse_offset(text: &str) -> Result<usize, ErrorBody> {
     let offset = text.parse::<u32>().ok().and_then(|offset| usize::try_from(offset).ok());
     offset.ok_or_else(|| {
         let shown: String = text.chars().take(32).collect();
-        Envelope::invalid(format!(
+        ErrorBody::invalid(format!(
             "`offset` must be a number from 0 to {}, not `{shown}`",
             u32::MAX
         ))
     })
 }
 
-fn parse_bool(text: &str) -> Result<bool, Envelope> {
+fn parse_bool(text: &str) -> Result<bool, ErrorBody> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),
-        _ => Err(Envelope::invalid("`descending` must be true or false")),
+        _ => Err(ErrorBody::invalid("`descending` must be true or false")),
     }
 }
 

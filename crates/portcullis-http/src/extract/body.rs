@@ -12,7 +12,7 @@ use portcullis::ParseIdError;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::extract::caller::Caller;
-use crate::respond::Envelope;
+use crate::respond::ErrorBody;
 
 /// The largest request body in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -24,9 +24,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct LimitedBody(pub(crate) Bytes);
 
 impl<S: Send + Sync> FromRequest<S> for LimitedBody {
-    type Rejection = Envelope;
+    type Rejection = ErrorBody;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Envelope> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ErrorBody> {
         // Who may do nothing has nothing to send: they hold neither memory nor a connection.
         if let Some(caller) = request.extensions().get::<Caller>() {
             caller.require_active()?;
@@ -34,18 +34,18 @@ impl<S: Send + Sync> FromRequest<S> for LimitedBody {
         let announced = request.headers().get(header::CONTENT_LENGTH);
         let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
-            return Err(Envelope::too_large(MAX_BODY_BYTES));
+            return Err(ErrorBody::too_large(MAX_BODY_BYTES));
         }
         let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
         let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, body).await else {
-            return Err(Envelope::too_slow(BODY_TIMEOUT));
+            return Err(ErrorBody::too_slow(BODY_TIMEOUT));
         };
         match body {
             Ok(body) => Ok(Self(body.to_bytes())),
             Err(error) if error.is::<LengthLimitError>() => {
-                Err(Envelope::too_large(MAX_BODY_BYTES))
+                Err(ErrorBody::too_large(MAX_BODY_BYTES))
             }
-            Err(_) => Err(Envelope::invalid("the request body could not be read")),
+            Err(_) => Err(ErrorBody::invalid("the request body could not be read")),
         }
     }
 }
@@ -115,8 +115,8 @@ impl fmt::Display for InvalidJson {
 
 impl InvalidJson {
     /// The answer as most operations give it.
-    pub(crate) fn into_envelope(self) -> Envelope {
-        Envelope::invalid(format!("invalid json structure: {self}"))
+    pub(crate) fn into_error_body(self) -> ErrorBody {
+        ErrorBody::invalid(format!("invalid json structure: {self}"))
     }
 }
 

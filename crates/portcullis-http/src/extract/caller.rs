@@ -9,7 +9,7 @@ use portcullis::{Engine, Error, ErrorKind, OnBehalfOf, Principal};
 
 use crate::client_address::source;
 use crate::log::refusals::log_refusal;
-use crate::respond::Envelope;
+use crate::respond::ErrorBody;
 use crate::state::Api;
 
 /// Extension of a management request: its caller, and where they are.
@@ -21,7 +21,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Checks that the caller's token is active.
-    pub(crate) fn require_active(&self) -> Result<(), Envelope> {
+    pub(crate) fn require_active(&self) -> Result<(), ErrorBody> {
         match self.principal.is_active() {
             true => Ok(()),
             false => Err(Error::new(ErrorKind::Unauthorized, "token is inactive").into()),
@@ -41,7 +41,7 @@ impl Caller {
     }
 
     /// The engine's operations on the caller's behalf.
-    pub(crate) fn asks<'a>(&'a self, engine: &'a Engine) -> OnBehalfOf<'a> {
+    pub(crate) fn engine_for<'a>(&'a self, engine: &'a Engine) -> OnBehalfOf<'a> {
         engine.on_behalf_of(&self.principal).from_source(self.source)
     }
 }
@@ -64,7 +64,7 @@ pub(crate) async fn require_caller(
                 Some(refusal) => log_refusal(source, "caller", refusal, ""),
                 None => tracing::info!("caller refused: {error}"),
             }
-            let envelope = Envelope::from(error);
+            let envelope = ErrorBody::from(error);
             if envelope.status.is_server_error() {
                 return envelope.into_response();
             }

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str};
 use zeroize::Zeroizing;
 
-use crate::respond::Envelope;
+use crate::respond::ErrorBody;
 
 /// What is not encoded where a text stands in a query or a header.
 pub(crate) const UNRESERVED: &AsciiSet =
@@ -24,9 +24,9 @@ pub(crate) fn parameters(query: &str) -> impl Iterator<Item = Parameter<'_>> {
     let mut rest = query;
     std::iter::from_fn(move || {
         while !rest.is_empty() {
-            let (name, after) = until(rest, |byte| matches!(byte, b'=' | b'&'));
+            let (name, after) = split_before(rest, |byte| matches!(byte, b'=' | b'&'));
             let (value, after) = match after.strip_prefix('=') {
-                Some(after) => until(after, |byte| byte == b'&'),
+                Some(after) => split_before(after, |byte| byte == b'&'),
                 None => ("", after),
             };
             let is_there = rest.len() > after.len();
@@ -40,7 +40,7 @@ pub(crate) fn parameters(query: &str) -> impl Iterator<Item = Parameter<'_>> {
 }
 
 /// Returns what is before the first such byte, which is ASCII, and the rest with it.
-pub(crate) fn until(text: &str, is_end: impl Fn(u8) -> bool) -> (&str, &str) {
+pub(crate) fn split_before(text: &str, is_end: impl Fn(u8) -> bool) -> (&str, &str) {
     // A plain loop: what is looked for is a few bytes away.
     let end = text.bytes().position(is_end).unwrap_or(text.len());
     text.split_at_checked(end).unwrap_or((text, ""))
@@ -57,7 +57,8 @@ impl<'a> Parameter<'a> {
             Ordering::Equal => self.name == name,
             Ordering::Greater => {
                 self.name.as_bytes().contains(&b'%')
-                    && Encoded::read(self.name).is_some_and(|its| its.decode() == name.as_bytes())
+                    && PercentEncoded::read(self.name)
+                        .is_some_and(|its| its.decode() == name.as_bytes())
             }
         }
     }
@@ -68,19 +69,19 @@ impl<'a> Parameter<'a> {
     }
 
     /// Returns the value, if it can be read.
-    pub(crate) fn value(self) -> Option<Encoded<'a>> {
-        Encoded::read(self.value)
+    pub(crate) fn value(self) -> Option<PercentEncoded<'a>> {
+        PercentEncoded::read(self.value)
     }
 }
 
 /// A text as it stands in a query, which can be read: `+` is a blank, `%` and two digits are a byte.
 #[derive(Clone, Copy)]
-pub(crate) struct Encoded<'a> {
+pub(crate) struct PercentEncoded<'a> {
     text: &'a str,
     is_plain: bool,
 }
 
-impl<'a> Encoded<'a> {
+impl<'a> PercentEncoded<'a> {
     /// Reads it, unless it holds a broken escape or a `;`: the reference leaves such parameters
     /// out.
     fn read(text: &'a str) -> Option<Self> {
@@ -129,7 +130,7 @@ impl<'a> Encoded<'a> {
 }
 
 /// Returns the first values of `u` and of `p` that can be read.
-pub(crate) fn u_and_p(query: &str) -> [Option<Encoded<'_>>; 2] {
+pub(crate) fn u_and_p(query: &str) -> [Option<PercentEncoded<'_>>; 2] {
     let [mut username, mut password] = [None; 2];
     for parameter in parameters(query) {
         // As in `Parameter::is`, in fewer steps: everybody comes here.
@@ -158,7 +159,7 @@ impl Query {
     pub(crate) fn parse(query: &str) -> Self {
         let mut found = Self { parameters: Vec::new(), broken: Vec::new() };
         for parameter in parameters(query) {
-            let name = Encoded::read(parameter.name).map(Encoded::decode);
+            let name = PercentEncoded::read(parameter.name).map(PercentEncoded::decode);
             let Some(Ok(name)) = name.map(String::from_utf8) else {
                 continue;
             };
@@ -173,7 +174,7 @@ impl Query {
     }
 
     /// Tells whether the parameter was given with a value that cannot be read.
-    pub(crate) fn is_broken(&self, name: &str) -> bool {
+    pub(crate) fn is_malformed(&self, name: &str) -> bool {
         self.broken.iter().any(|broken| broken == name)
     }
 
@@ -191,9 +192,9 @@ impl Query {
 }
 
 /// Reads a page size from 1 to the bound.
-pub(crate) fn parse_limit(text: &str, max: usize) -> Result<NonZeroUsize, Envelope> {
+pub(crate) fn parse_limit(text: &str, max: usize) -> Result<NonZeroUsize, ErrorBody> {
     let limit = text.parse().ok().filter(|limit: &NonZeroUsize| limit.get() <= max);
-    limit.ok_or_else(|| Envelope::invalid(format!("`limit` must be between 1 and {max}")))
+    limit.ok_or_else(|| ErrorBody::invalid(format!("`limit` must be between 1 and {max}")))
 }
 
 #[cfg(test)]
@@ -260,8 +261,8 @@ mod tests {
                     let is = plainly(name).is_some_and(|name| name == asked.as_bytes());
                     proptest::prop_assert_eq!(next.is(asked), is);
                 }
-                proptest::prop_assert_eq!(next.value().map(Encoded::decode), plainly(value));
-                let as_it_stands = next.value().and_then(Encoded::plain);
+                proptest::prop_assert_eq!(next.value().map(PercentEncoded::decode), plainly(value));
+                let as_it_stands = next.value().and_then(PercentEncoded::plain);
                 let is_plain = !value.contains(['%', '+', ';']);
                 proptest::prop_assert_eq!(as_it_stands, is_plain.then_some(value));
             }
@@ -274,7 +275,7 @@ mod tests {
         ) {
             let whole = Query::parse(&query);
             for (name, found) in ["u", "p"].into_iter().zip(u_and_p(&query)) {
-                proptest::prop_assert_eq!(found.map(Encoded::decode), whole.bytes(name).map(<[u8]>::to_vec));
+                proptest::prop_assert_eq!(found.map(PercentEncoded::decode), whole.bytes(name).map(<[u8]>::to_vec));
             }
         }
     }

@@ -1,8 +1,13 @@
-//! Forward-auth: a reverse proxy asks whether a request may go on to the database behind it.
+//! Forward-auth: a reverse proxy requests a decision on a request before it passes it on to the
+//! database.
 
+mod config;
+mod decision;
+mod question;
 mod request;
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -11,133 +16,39 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::any_service;
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use percent_encoding::utf8_percent_encode;
-use portcullis::{
-    BucketId, Decision, Engine, Error, ErrorKind, Identity, OrgId, Permission, Principal, Resource,
-};
+use http::{HeaderMap, header};
+use portcullis::{BucketId, Decision, Engine, Error, OrgId, Permission, Principal, Resource};
 use tower_layer::Layer;
 use tower_service::Service;
 
+pub use self::config::{ForwardAuthConfig, UpstreamSemantics};
+use self::decision::{AuthDecision, identity};
+use self::question::{Question, Target, WRITE, WRITE_V2};
+use self::request::{OriginalRequest, OriginalUri};
 use crate::client_address::{ClientAddressLayer, source};
-use crate::extract::query::{self, Encoded, Parameter, UNRESERVED};
-use crate::forward_auth::request::{Original, OriginalUri, Unclear};
 use crate::log::refusals::cut;
 use crate::trace::TraceLayer;
-use crate::v1::credentials::Decoded;
-use crate::v1::influxdb_version::InfluxdbVersion;
+use crate::v1::credentials::DecodeBuffer;
 use crate::v1::layer::authenticate;
-use crate::v1::rejection::{V1Rejection, without_unreadable_time};
+use crate::v1::rejection::without_unreadable_retry_after;
 
-/// The path that proxies ask.
+/// The path that proxies send their requests to.
 const PATH: &str = "/forward-auth";
 
-/// The paths of the database whose requests say by themselves what they ask for.
-const WRITE: &str = "/write";
-const WRITE_V2: &str = "/api/v2/write";
-
-const AUTHORIZATION: HeaderName = HeaderName::from_static("x-portcullis-authorization");
-const ORG: HeaderName = HeaderName::from_static("x-portcullis-org");
-const USER: HeaderName = HeaderName::from_static("x-portcullis-user");
-const USERNAME: HeaderName = HeaderName::from_static("x-portcullis-username");
-
-/// The longest username that is told, encoded and in bytes: proxies bound the head of an answer to
-/// a few kilobytes, and take a larger one for an error.
-const MAX_USERNAME: usize = 2_048;
+/// The target of the log in which operators find the reasons of decisions.
+const TARGET: &str = "portcullis::forward_auth";
 
 /// How many characters of what a client has sent are logged.
 const MAX_SHOWN: usize = 256;
 
-/// How forward-auth and the proxy work together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct ForwardAuthConfig {
-    uri_header: HeaderName,
-    method_header: HeaderName,
-    preflight: bool,
-    org: Option<OrgId>,
-    upstream: UpstreamSemantics,
-    pub(crate) influxdb: Option<InfluxdbVersion>,
-}
-
-/// What a database takes `db=DB&rp=RP` for, where there is no bucket `DB/RP`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UpstreamSemantics {
-    /// The retention policy is a part of the database, as in InfluxDB 1.x. Write on the bucket `DB`
-    /// covers it.
-    #[default]
-    V1,
-    /// It is a bucket of its own, as in InfluxDB 2.x: it is refused. So is a `bucket` that could be
-    /// read as an id.
-    V2,
-}
-
-impl ForwardAuthConfig {
-    /// The defaults, as the setters document them.
-    pub fn new() -> Self {
-        Self {
-            uri_header: HeaderName::from_static("x-original-uri"),
-            method_header: HeaderName::from_static("x-original-method"),
-            preflight: false,
-            org: None,
-            upstream: UpstreamSemantics::default(),
-            influxdb: None,
-        }
-    }
-
-    /// Sets the header in which the proxy sends path and query of the original request. No other
-    /// header is read for it, and the proxy must not pass on the client's own. Default:
-    /// `X-Original-URI`.
-    pub fn uri_header(self, uri_header: HeaderName) -> Self {
-        Self { uri_header, ..self }
-    }
-
-    /// Sets the header in which the proxy sends the method of the original request. It is read for
-    /// preflights alone. Default: `X-Original-Method`.
-    pub fn method_header(self, method_header: HeaderName) -> Self {
-        Self { method_header, ..self }
-    }
-
-    /// Sets whether a CORS preflight is allowed without credentials, which browsers never send with
-    /// one: an `OPTIONS` of `/write` or `/api/v2/write` with `Origin` and
-    /// `Access-Control-Request-Method`. Default: no.
-    pub fn preflight(self, preflight: bool) -> Self {
-        Self { preflight, ..self }
-    }
-
-    /// Sets the only org whose credentials are allowed; those of other orgs are denied with 403.
-    /// Without it, two orgs with a bucket of the same name share the database of that name.
-    /// Default: any org.
-    pub fn org(self, org: impl Into<Option<OrgId>>) -> Self {
-        Self { org: org.into(), ..self }
-    }
-
-    /// Sets what a retention policy means to the database. Default: [`UpstreamSemantics::V1`].
-    pub fn upstream(self, upstream: UpstreamSemantics) -> Self {
-        Self { upstream, ..self }
-    }
-
-    /// Sets the version of the database that v1 clients are shown, on `/ping` and on refusals.
-    /// Default: none.
-    pub fn influxdb_version(self, version: impl Into<Option<InfluxdbVersion>>) -> Self {
-        Self { influxdb: version.into(), ..self }
-    }
-}
-
-impl Default for ForwardAuthConfig {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Forward-auth at `/forward-auth`: a router for a host that serves it beside its own routes.
 ///
 /// [`ServerApi`](crate::ServerApi) has it already. The response is 204 for what is allowed, 401 or
-/// 403 for what is refused, and 429 or 503 with `Retry-After` for what may pass
+/// 403 for what is refused, and 429 or 503 with `Retry-After` for what may pass later
 /// (`docs/spec/forward-auth.md`).
 #[derive(Clone, Debug)]
 #[must_use]
@@ -163,28 +74,29 @@ impl ForwardAuth {
     }
 }
 
-/// The routes, with a look for the client's address where no layer does it.
+/// Returns the routes. With `addresses` they find the client's address themselves; otherwise a
+/// layer around them has to.
 pub(crate) fn routes(
     engine: Engine,
     config: ForwardAuthConfig,
     addresses: Option<ClientAddressLayer>,
 ) -> Router {
-    // A service rather than a handler in layers: each of them costs every request an allocation.
-    let gate = Gate(Arc::new(Settings { engine, config, addresses }));
-    let gate = any_service(TraceLayer.layer(gate));
-    Router::new().route(PATH, gate.clone()).route(&format!("{PATH}/"), gate)
+    // A service rather than a handler in layers: each layer costs every request an allocation.
+    let service = ForwardAuthService(Arc::new(Inner { engine, config, addresses }));
+    let service = any_service(TraceLayer.layer(service));
+    Router::new().route(PATH, service.clone()).route(&format!("{PATH}/"), service)
 }
 
 #[derive(Clone)]
-struct Gate(Arc<Settings>);
+struct ForwardAuthService(Arc<Inner>);
 
-struct Settings {
+struct Inner {
     engine: Engine,
     config: ForwardAuthConfig,
     addresses: Option<ClientAddressLayer>,
 }
 
-impl Service<Request> for Gate {
+impl Service<Request> for ForwardAuthService {
     type Response = Response;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
@@ -194,85 +106,70 @@ impl Service<Request> for Gate {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let settings = Arc::clone(&self.0);
+        let inner = Arc::clone(&self.0);
         Box::pin(async move {
             let (parts, _) = request.into_parts();
-            let verdict = AssertUnwindSafe(settings.judge(&parts)).catch_unwind().await;
-            let verdict = verdict.unwrap_or_else(|_| Verdict::Undecided(panicked()));
-            let response = verdict.respond(settings.config.influxdb.as_ref());
-            Ok(without_unreadable_time(&parts.headers, response))
+            let decision = AssertUnwindSafe(inner.decide(&parts)).catch_unwind().await;
+            let decision = decision.unwrap_or_else(|_| AuthDecision::panicked());
+            let response = decision.into_response(inner.config.influxdb.as_ref());
+            Ok(without_unreadable_retry_after(&parts.headers, response))
         })
     }
 }
 
-/// What the proxy is told.
-enum Verdict {
-    /// The request may go on.
-    Allowed(Principal),
-    /// It is a preflight, which may go on without an identity.
-    Preflight,
-    /// It is theirs, and they may not do this.
-    Denied(Principal),
-    /// Its credentials are refused, or nothing is known of it.
-    Undecided(Error),
-}
-
-fn panicked() -> Error {
-    Error::new(ErrorKind::Internal, "an internal error has occurred").with_source("a panic")
-}
-
-impl Settings {
-    async fn judge(&self, parts: &Parts) -> Verdict {
+impl Inner {
+    async fn decide(&self, parts: &Parts) -> AuthDecision {
         let source = match &self.addresses {
             Some(addresses) => addresses.find(&parts.extensions, &parts.headers),
             None => source(&parts.extensions),
         };
-        let original = match Original::read(&parts.headers, &self.config.uri_header) {
+        let original = match OriginalRequest::read(&parts.headers, &self.config.uri_header) {
             Ok(original) => original,
-            Err(unclear) => {
+            Err(ambiguous) => {
                 let header = self.config.uri_header.as_str();
-                tracing::info!(target: TARGET, header, "request not read: {unclear}");
-                return Verdict::unauthorized();
+                tracing::info!(target: TARGET, header, "request not read: {ambiguous}");
+                return AuthDecision::unauthorized();
             }
         };
         if self.is_preflight(&parts.headers, &original) {
             tracing::debug!(target: TARGET, "allowed: a preflight");
-            return Verdict::Preflight;
+            return AuthDecision::Preflight;
         }
         let principal = match self.principal(&original, source).await {
             Ok(principal) => principal,
-            Err(verdict) => return verdict,
+            Err(decision) => return decision,
         };
-        let case = Case { principal, source, uri: original.uri };
-        if self.config.org.is_some_and(|org| org != case.principal.org()) {
-            return case.deny("the credential is of another org than this proxy is for");
+        let request = RequestInfo { principal, source, uri: original.uri };
+        if self.config.org.is_some_and(|org| org != request.principal.org()) {
+            return request.deny("the credential is of another org than this proxy is for");
         }
-        let asked = match Asked::read(parts.uri.query().unwrap_or_default(), case.uri.as_ref()) {
-            Ok(asked) => asked,
-            Err(why) => return case.deny(&why),
+        let own_query = parts.uri.query().unwrap_or_default();
+        let question = match Question::read(own_query, request.uri.as_ref()) {
+            Ok(question) => question,
+            Err(why) => return request.deny(&why),
         };
-        match asked {
-            Asked::Identity => case.allow("authenticated"),
-            Asked::Permission(permission) => case.decide(&permission),
-            Asked::Write(target) if self.is_id_upstream(&target) => {
-                case.deny("the database could take the bucket's name for an id")
+        match question {
+            Question::Identity => request.allow("authenticated"),
+            Question::Permission(permission) => request.check(&permission),
+            Question::Write(target) if self.is_id_upstream(&target) => {
+                request.deny("the database could read the bucket's name as an id")
             }
-            Asked::Write(target) => match self.bucket(&target, case.principal.org()).await {
+            Question::Write(target) => match self.bucket(&target, request.principal.org()).await {
                 Ok(Ok(bucket)) => {
-                    let bucket = Resource::bucket(case.principal.org(), bucket);
-                    case.decide(&Permission::write(bucket))
+                    let bucket = Resource::bucket(request.principal.org(), bucket);
+                    request.check(&Permission::write(bucket))
                 }
                 Ok(Err(name)) => {
-                    case.deny(&format!("there is no bucket {:?}", cut(&name, MAX_SHOWN)))
+                    request.deny(&format!("there is no bucket {:?}", cut(&name, MAX_SHOWN)))
                 }
-                Err(error) => Verdict::Undecided(error),
+                Err(error) => AuthDecision::Undecided(error),
             },
         }
     }
 
-    /// Finds the bucket that is written: that of the retention policy, if there is one.
+    /// Finds the bucket that is written to: that of the retention policy, if there is one.
     ///
-    /// The inner error is the name that no bucket has.
+    /// The inner error is the name for which there is no bucket.
     async fn bucket(&self, target: &Target, org: OrgId) -> Result<Result<BucketId, String>, Error> {
         if let Some(policy) = &target.policy {
             let name = format!("{}/{policy}", target.database);
@@ -286,15 +183,16 @@ impl Settings {
         Ok(found.ok_or_else(|| target.database.clone()))
     }
 
-    /// InfluxDB 2.x takes a bucket for an id first, and only then for a name.
+    /// Returns whether the database would read the bucket's name as an id: InfluxDB 2.x tries ids
+    /// first, and only then names.
     fn is_id_upstream(&self, target: &Target) -> bool {
         self.config.upstream == UpstreamSemantics::V2
             && target.policy.is_none()
             && target.database.parse::<BucketId>().is_ok()
     }
 
-    /// Tells whether a browser asks what it may send, which it does without credentials.
-    fn is_preflight(&self, headers: &HeaderMap, original: &Original<'_>) -> bool {
+    /// Returns whether the request is a CORS preflight, which browsers send without credentials.
+    fn is_preflight(&self, headers: &HeaderMap, original: &OriginalRequest<'_>) -> bool {
         let has = |name| headers.contains_key(name);
         let mut methods = headers.get_all(&self.config.method_header).into_iter();
         self.config.preflight
@@ -306,30 +204,28 @@ impl Settings {
             && !original.has_credentials()
     }
 
-    /// Whose the request is.
+    /// Authenticates the original request.
     async fn principal(
         &self,
-        original: &Original<'_>,
+        original: &OriginalRequest<'_>,
         source: Option<IpAddr>,
-    ) -> Result<Principal, Verdict> {
-        let mut decoded = Decoded::default();
-        let credentials = original.credentials(&mut decoded).ok_or_else(Verdict::unauthorized)?;
-        authenticate(&self.engine, credentials, source).await.map_err(Verdict::Undecided)
+    ) -> Result<Principal, AuthDecision> {
+        let mut buffer = DecodeBuffer::default();
+        let credentials =
+            original.credentials(&mut buffer).ok_or_else(AuthDecision::unauthorized)?;
+        authenticate(&self.engine, credentials, source).await.map_err(AuthDecision::Undecided)
     }
 }
 
-/// A request of somebody who is known.
-struct Case<'a> {
+/// An authenticated request, with what is logged of it.
+struct RequestInfo<'a> {
     principal: Principal,
     source: Option<IpAddr>,
     uri: Option<OriginalUri<'a>>,
 }
 
-/// Where the verdicts are explained to operators.
-const TARGET: &str = "portcullis::forward_auth";
-
-impl Case<'_> {
-    fn decide(self, permission: &Permission) -> Verdict {
+impl RequestInfo<'_> {
+    fn check(self, permission: &Permission) -> AuthDecision {
         let decision = self.principal.check(permission.action, &permission.resource);
         match decision {
             Decision::Allowed(_) => self.allow(&format_args!("{permission} is {decision}")),
@@ -337,7 +233,7 @@ impl Case<'_> {
         }
     }
 
-    fn allow(self, why: &(impl std::fmt::Display + ?Sized)) -> Verdict {
+    fn allow(self, why: &(impl fmt::Display + ?Sized)) -> AuthDecision {
         tracing::debug!(
             target: TARGET,
             address = self.source.map(tracing::field::display),
@@ -345,10 +241,10 @@ impl Case<'_> {
             path = self.path(),
             "allowed: {why}"
         );
-        Verdict::Allowed(self.principal)
+        AuthDecision::Allowed(self.principal)
     }
 
-    fn deny(self, why: &(impl std::fmt::Display + ?Sized)) -> Verdict {
+    fn deny(self, why: &(impl fmt::Display + ?Sized)) -> AuthDecision {
         tracing::info!(
             target: TARGET,
             address = self.source.map(tracing::field::display),
@@ -356,209 +252,10 @@ impl Case<'_> {
             path = self.path(),
             "denied: {why}"
         );
-        Verdict::Denied(self.principal)
+        AuthDecision::Denied(self.principal)
     }
 
     fn path(&self) -> Option<&str> {
         self.uri.map(|uri| cut(uri.path, MAX_SHOWN))
     }
-}
-
-/// What is asked about a request, whose it is known to be.
-enum Asked {
-    /// Nothing more.
-    Identity,
-    /// May they do this?
-    Permission(Permission),
-    /// May they write there?
-    Write(Target),
-}
-
-/// Where a request writes.
-struct Target {
-    database: String,
-    /// The retention policy, if the request names one.
-    policy: Option<String>,
-}
-
-impl Target {
-    /// Takes `db` and `rp` of `/write`.
-    fn of_database(database: String, policy: Option<String>) -> Result<Self, &'static str> {
-        // Of `a/b/c`, which part is the database?
-        if policy.is_some() && database.contains('/') {
-            return Err("there is a `/` in `db`, and an `rp` beside it");
-        }
-        Ok(Self { database, policy })
-    }
-
-    /// Reads `DB` or `DB/RP`, the `bucket` of `/api/v2/write`.
-    fn of_bucket(name: &str) -> Result<Self, &'static str> {
-        let Some((database, policy)) = name.split_once('/') else {
-            return Ok(Self { database: name.to_owned(), policy: None });
-        };
-        // To InfluxDB 1.8 `DB/` is `DB`, to 2.x it is a name of its own.
-        if database.is_empty() || policy.is_empty() {
-            return Err("a `/` in `bucket` has nothing before or after it");
-        }
-        Ok(Self { database: database.to_owned(), policy: Some(policy.to_owned()) })
-    }
-}
-
-impl Asked {
-    /// Reads the proxy's own query, and where that asks nothing, the original request.
-    fn read(own_query: &str, uri: Option<&OriginalUri<'_>>) -> Result<Self, String> {
-        let database = uri.map_or(Ok(None), OriginalUri::database).map_err(unclear)?;
-        let policy = uri.map_or(Ok(None), OriginalUri::policy).map_err(unclear)?;
-        let bucket = uri.map_or(Ok(None), OriginalUri::bucket).map_err(unclear)?;
-        // A proxy that passes the client's query on would have the client say what is asked.
-        if uri.is_some_and(|uri| uri.asks) {
-            return Err("the client asks: the proxy may pass its query on to us".to_owned());
-        }
-        if uri.is_some_and(|uri| uri.relabels) {
-            return Err("`extra_label` and `extra_filters` are for the proxy to set".to_owned());
-        }
-        if let Some(asked) = Self::read_own(own_query)? {
-            return Ok(asked);
-        }
-        let uri = uri.ok_or("the proxy asks nothing and tells no original URI")?;
-        match uri.path {
-            // VictoriaMetrics looks for `db` at both paths.
-            WRITE if bucket.is_some() => {
-                Err("there is a `bucket`, which /write does not have".to_owned())
-            }
-            WRITE_V2 if database.is_some() || policy.is_some() => {
-                Err("there is a `db` or `rp`, which /api/v2/write does not have".to_owned())
-            }
-            WRITE => {
-                let database = database.ok_or("there is no `db`")?;
-                Ok(Self::Write(Target::of_database(database, policy)?))
-            }
-            WRITE_V2 => {
-                let bucket = bucket.ok_or("there is no `bucket`")?;
-                Ok(Self::Write(Target::of_bucket(&bucket)?))
-            }
-            _ => {
-                Err("the proxy asks nothing, and only /write and /api/v2/write say by themselves \
-                      what they are"
-                    .to_owned())
-            }
-        }
-    }
-
-    /// Reads `permission` or `check`. What cannot be read must not mean that nothing is asked.
-    fn read_own(own_query: &str) -> Result<Option<Self>, String> {
-        let mut found = query::parameters(own_query).filter(|parameter| asks(*parameter));
-        let Some(parameter) = found.next() else {
-            return Ok(None);
-        };
-        if found.next().is_some() {
-            return Err("the proxy asks twice".to_owned());
-        }
-        let value = parameter.value().map(Encoded::decode);
-        let value = value.and_then(|value| String::from_utf8(value).ok());
-        let value = value.ok_or("what the proxy asks is not encoded for a URL")?;
-        if parameter.is("permission") {
-            // The error quotes what was asked, and is logged.
-            let permission = value
-                .parse::<Permission>()
-                .map_err(|error| format!("the proxy asks: {}", error.to_string().escape_debug()))?;
-            return Ok(Some(Self::Permission(permission)));
-        }
-        if value == "none" {
-            return Ok(Some(Self::Identity));
-        }
-        Err("the proxy's `check` is not `none`".to_owned())
-    }
-}
-
-fn unclear(unclear: Unclear) -> String {
-    unclear.to_string()
-}
-
-/// Tells whether the parameter says what is asked.
-fn asks(parameter: Parameter<'_>) -> bool {
-    parameter.is("permission") || parameter.is("check")
-}
-
-impl Verdict {
-    /// Without credentials, or with such as cannot be read.
-    fn unauthorized() -> Self {
-        Self::Undecided(Error::new(ErrorKind::Unauthorized, "unauthorized access"))
-    }
-
-    fn respond(self, influxdb: Option<&InfluxdbVersion>) -> Response {
-        match self {
-            Self::Allowed(principal) => {
-                let mut response = allowed();
-                tell(&principal, &mut response);
-                response
-            }
-            Self::Preflight => {
-                let mut response = allowed();
-                for name in [AUTHORIZATION, ORG, USER, USERNAME] {
-                    response.headers_mut().insert(name, HeaderValue::from_static(""));
-                }
-                response
-            }
-            Self::Denied(principal) => {
-                let denied = Error::new(ErrorKind::Forbidden, "insufficient permissions");
-                let rejection = V1Rejection::from(denied).influxdb_version(influxdb.cloned());
-                let mut response = rejection.into_response();
-                tell(&principal, &mut response);
-                response
-            }
-            Self::Undecided(error) => {
-                // The identity of the request is not known, so no kind of error is about its
-                // permissions.
-                let rejection = match error.kind() {
-                    ErrorKind::Forbidden => V1Rejection::unauthorized_access(),
-                    _ => V1Rejection::from(error),
-                };
-                rejection.influxdb_version(influxdb.cloned()).into_response()
-            }
-        }
-    }
-}
-
-/// A proxy that kept this answer would let a credential through that has been revoked meanwhile.
-fn allowed() -> Response {
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    response.headers_mut().reserve(5);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-/// Tells who it is. All headers are there, if need be empty, so that none of the client's own is
-/// left standing where a proxy replaces headers by those of the answer.
-fn tell(principal: &Principal, response: &mut Response) {
-    let id = |text: Option<String>| {
-        let value = text.and_then(|text| HeaderValue::try_from(text).ok());
-        value.unwrap_or(HeaderValue::from_static(""))
-    };
-    let username = match principal.identity() {
-        Identity::Authorization(_, username) => Some(username.as_str()),
-        _ => None,
-    };
-    let headers = response.headers_mut();
-    headers.reserve(4);
-    headers.insert(AUTHORIZATION, id(identity(principal)));
-    headers.insert(ORG, id(Some(principal.org().to_string())));
-    headers.insert(USER, id(Some(principal.user().to_string())));
-    headers.insert(USERNAME, encoded(username.unwrap_or_default()));
-}
-
-/// The id of the authorization or of the API token.
-fn identity(principal: &Principal) -> Option<String> {
-    match principal.identity() {
-        Identity::Authorization(id, _) => Some(id.to_string()),
-        Identity::ApiToken(id) => Some(id.to_string()),
-        _ => None,
-    }
-}
-
-fn encoded(username: &str) -> HeaderValue {
-    let text = Some(utf8_percent_encode(username, UNRESERVED).to_string());
-    let text = text.filter(|text| text.len() <= MAX_USERNAME);
-    let value = text.and_then(|text| HeaderValue::try_from(text).ok());
-    value.unwrap_or(HeaderValue::from_static(""))
 }

@@ -1,82 +1,86 @@
-//! The request that a reverse proxy asks about, as the database behind it might read it.
+//! The original request, which the proxy describes in the headers of its own.
 //!
-//! Another parser reads the same URL, and another header may be read than the one that was checked.
-//! What two of them could read differently is therefore not read at all.
+//! The database parses the same URL with another parser, and may read another header than the one
+//! that was checked. Input that two of them could read differently is therefore refused.
 
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use thiserror::Error;
 
-use crate::extract::query::{self, Encoded, Parameter};
-use crate::v1::credentials::{Decoded, Presented};
+use crate::extract::query::{self, Parameter, PercentEncoded};
+use crate::v1::credentials::{DecodeBuffer, RawCredentials};
 
 /// The original request.
-pub(crate) struct Original<'a> {
-    /// Where it goes, if the proxy tells.
-    pub(crate) uri: Option<OriginalUri<'a>>,
-    username: Option<Encoded<'a>>,
-    password: Option<Encoded<'a>>,
+pub(super) struct OriginalRequest<'a> {
+    /// Its URI, if the proxy sends one.
+    pub(super) uri: Option<OriginalUri<'a>>,
+    username: Option<PercentEncoded<'a>>,
+    password: Option<PercentEncoded<'a>>,
     authorization: Option<&'a HeaderValue>,
 }
 
 /// The URI of the original request.
 #[derive(Clone, Copy)]
-pub(crate) struct OriginalUri<'a> {
-    pub(crate) path: &'a str,
-    username: Only<'a>,
-    password: Only<'a>,
-    database: Only<'a>,
-    policy: Only<'a>,
-    bucket: Only<'a>,
-    /// Whether it has a parameter with which a proxy says what is asked.
-    pub(crate) asks: bool,
+pub(super) struct OriginalUri<'a> {
+    pub(super) path: &'a str,
+    username: SingleValue<'a>,
+    password: SingleValue<'a>,
+    database: SingleValue<'a>,
+    policy: SingleValue<'a>,
+    bucket: SingleValue<'a>,
+    /// Whether it has a parameter with which a proxy names the requested permission.
+    pub(super) names_permission: bool,
     /// Whether it has a parameter with which VictoriaMetrics changes labels, `db` among them.
-    pub(crate) relabels: bool,
+    pub(super) relabels: bool,
 }
 
-/// Says why an original request is not read.
+/// Why an original request is refused as ambiguous.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub(crate) enum Unclear {
+pub(super) enum AmbiguousRequest {
     #[error("there are several lines of Authorization")]
     Authorization,
-    #[error("`bucket` stands twice or cannot be read")]
+    #[error("`bucket` is given twice or cannot be read")]
     Bucket,
-    #[error("`u` or `p` stands twice or cannot be read")]
+    #[error("`u` or `p` is given twice or cannot be read")]
     Credentials,
-    #[error("`db` stands twice or cannot be read")]
+    #[error("`db` is given twice or cannot be read")]
     Database,
-    #[error("`rp` stands twice or cannot be read")]
+    #[error("`rp` is given twice or cannot be read")]
     Policy,
     #[error("the header with the original URI holds no path and query")]
     Uri,
-    #[error("the header with the original URI stands twice")]
+    #[error("there are several lines of the header with the original URI")]
     Uris,
 }
 
-impl<'a> Original<'a> {
-    /// Reads the request from the headers of the proxy's.
-    pub(crate) fn read(headers: &'a HeaderMap, uri_header: &HeaderName) -> Result<Self, Unclear> {
-        let uri = only(headers, uri_header).map_err(|Twice| Unclear::Uris)?;
-        let uri = uri.map(|value| OriginalUri::parse(value).ok_or(Unclear::Uri)).transpose()?;
-        let authorization = only(headers, &header::AUTHORIZATION);
-        let authorization = authorization.map_err(|Twice| Unclear::Authorization)?;
+impl<'a> OriginalRequest<'a> {
+    /// Reads the original request from the headers of the proxy's request.
+    pub(super) fn read(
+        headers: &'a HeaderMap,
+        uri_header: &HeaderName,
+    ) -> Result<Self, AmbiguousRequest> {
+        let uri = single_header(headers, uri_header).map_err(|NotSingle| AmbiguousRequest::Uris)?;
+        let uri =
+            uri.map(|value| OriginalUri::parse(value).ok_or(AmbiguousRequest::Uri)).transpose()?;
+        let authorization = single_header(headers, &header::AUTHORIZATION)
+            .map_err(|NotSingle| AmbiguousRequest::Authorization)?;
         let (username, password) = match &uri {
             Some(uri) => (uri.username.value(), uri.password.value()),
             None => (Ok(None), Ok(None)),
         };
-        let username = username.map_err(|Twice| Unclear::Credentials)?;
-        let password = password.map_err(|Twice| Unclear::Credentials)?;
+        let username = username.map_err(|NotSingle| AmbiguousRequest::Credentials)?;
+        let password = password.map_err(|NotSingle| AmbiguousRequest::Credentials)?;
         Ok(Self { uri, username, password, authorization })
     }
 
-    /// Tells whether there is anything that could be credentials.
-    pub(crate) fn has_credentials(&self) -> bool {
+    /// Returns whether the request holds anything that could be credentials.
+    pub(super) fn has_credentials(&self) -> bool {
         self.authorization.is_some() || self.username.is_some() || self.password.is_some()
     }
 
-    /// Returns whose it is, if it tells.
-    pub(crate) fn credentials(&self, decoded: &'a mut Decoded) -> Option<Presented<'a>> {
-        Presented::find_in(self.username, self.password, self.authorization, decoded)
+    /// Returns the credentials, if there are any.
+    pub(super) fn credentials(&self, buffer: &'a mut DecodeBuffer) -> Option<RawCredentials<'a>> {
+        RawCredentials::find_in(self.username, self.password, self.authorization, buffer)
     }
 }
 
@@ -85,21 +89,21 @@ impl<'a> OriginalUri<'a> {
         let text = std::str::from_utf8(value.as_bytes()).ok()?;
         let (target, query) = text.split_once('?').unwrap_or((text, ""));
         let path = path(target)?;
-        // To some parsers a `;` separates parameters, and a `#` ends the query.
-        let clear = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+        // Some parsers split parameters at `;`, and end the query at `#`.
+        let is_unambiguous = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
             && !query.bytes().any(|byte| byte == b';');
-        clear.then(|| Self::with_parameters(path, query))
+        is_unambiguous.then(|| Self::with_parameters(path, query))
     }
 
     fn with_parameters(path: &'a str, query: &'a str) -> Self {
         let mut uri = Self {
             path,
-            username: Only::Absent,
-            password: Only::Absent,
-            database: Only::Absent,
-            policy: Only::Absent,
-            bucket: Only::Absent,
-            asks: false,
+            username: SingleValue::Absent,
+            password: SingleValue::Absent,
+            database: SingleValue::Absent,
+            policy: SingleValue::Absent,
+            bucket: SingleValue::Absent,
+            names_permission: false,
             relabels: false,
         };
         for parameter in query::parameters(query) {
@@ -114,31 +118,36 @@ impl<'a> OriginalUri<'a> {
                     value.add(parameter);
                 }
             }
-            uri.asks |= parameter.is("permission") || parameter.is("check");
+            uri.names_permission |= names_permission(parameter);
             let relabels = ["extra_label", "extra_filters", "extra_filters[]"];
             uri.relabels |= relabels.iter().any(|name| parameter.is(name));
         }
         uri
     }
 
-    /// Returns the value of the only `db`, not empty.
-    pub(crate) fn database(&self) -> Result<Option<String>, Unclear> {
-        self.database.text(Unclear::Database)
+    /// Returns the single value of `db`; an empty one is none.
+    pub(super) fn database(&self) -> Result<Option<String>, AmbiguousRequest> {
+        self.database.text(AmbiguousRequest::Database)
     }
 
-    /// Returns the value of the only `rp`, not empty: a retention policy.
-    pub(crate) fn policy(&self) -> Result<Option<String>, Unclear> {
-        self.policy.text(Unclear::Policy)
+    /// Returns the single value of `rp`, a retention policy; an empty one is none.
+    pub(super) fn policy(&self) -> Result<Option<String>, AmbiguousRequest> {
+        self.policy.text(AmbiguousRequest::Policy)
     }
 
-    /// Returns the value of the only `bucket`, not empty.
-    pub(crate) fn bucket(&self) -> Result<Option<String>, Unclear> {
-        self.bucket.text(Unclear::Bucket)
+    /// Returns the single value of `bucket`; an empty one is none.
+    pub(super) fn bucket(&self) -> Result<Option<String>, AmbiguousRequest> {
+        self.bucket.text(AmbiguousRequest::Bucket)
     }
 }
 
-/// Returns the path of what stands before the `?`: of a client that takes the proxy for its own, the
-/// scheme and the host stand before it.
+/// Returns whether the parameter is one with which a proxy names the requested permission.
+pub(super) fn names_permission(parameter: Parameter<'_>) -> bool {
+    parameter.is("permission") || parameter.is("check")
+}
+
+/// Returns the path of the part before the `?`. A client that takes the proxy for its own sends the
+/// scheme and the host before the path.
 fn path(target: &str) -> Option<&str> {
     if target.starts_with('/') {
         return Some(target);
@@ -146,55 +155,59 @@ fn path(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     let is_http = ["http", "https"].iter().any(|http| scheme.eq_ignore_ascii_case(http));
     let (host, path) = rest.split_at_checked(rest.find('/')?)?;
-    // What follows the host has to be a port: one that is none is read as if it were not there.
+    // What follows the host has to be a port: `Authority` ignores one that is invalid.
     let is_authority = |authority: Authority| {
         let rest = authority.as_str().strip_prefix(authority.host());
         rest.is_some_and(|rest| rest.is_empty() || authority.port_u16().is_some())
     };
     // Credentials before the host could be read in two ways.
-    let is_clear = !host.contains(['@', '%', '\\']) && host.parse().is_ok_and(is_authority);
-    (is_http && is_clear).then_some(path)
+    let is_unambiguous = !host.contains(['@', '%', '\\']) && host.parse().is_ok_and(is_authority);
+    (is_http && is_unambiguous).then_some(path)
 }
 
-/// There is more than one, or the one that is there cannot be read.
-struct Twice;
+/// There is more than one value, or the one that there is cannot be read.
+struct NotSingle;
 
-/// The value of a parameter that may stand once.
+/// The value of a parameter that may be given once.
 #[derive(Clone, Copy)]
-enum Only<'a> {
+enum SingleValue<'a> {
     Absent,
-    Value(Encoded<'a>),
-    Unclear,
+    Value(PercentEncoded<'a>),
+    Ambiguous,
 }
 
-impl<'a> Only<'a> {
+impl<'a> SingleValue<'a> {
     fn add(&mut self, parameter: Parameter<'a>) {
         *self = match (*self, parameter.value()) {
-            (Only::Absent, Some(value)) => Only::Value(value),
-            _ => Only::Unclear,
+            (Self::Absent, Some(value)) => Self::Value(value),
+            _ => Self::Ambiguous,
         };
     }
 
-    /// Returns the text, not empty.
-    fn text(self, unclear: Unclear) -> Result<Option<String>, Unclear> {
-        let Some(value) = self.value().map_err(|Twice| unclear)? else { return Ok(None) };
-        let text = String::from_utf8(value.decode()).map_err(|_| unclear)?;
+    /// Returns the text; an empty one is none.
+    fn text(self, ambiguous: AmbiguousRequest) -> Result<Option<String>, AmbiguousRequest> {
+        let Some(value) = self.value().map_err(|NotSingle| ambiguous)? else { return Ok(None) };
+        let text = String::from_utf8(value.decode()).map_err(|_| ambiguous)?;
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
-    const fn value(self) -> Result<Option<Encoded<'a>>, Twice> {
+    const fn value(self) -> Result<Option<PercentEncoded<'a>>, NotSingle> {
         match self {
-            Only::Absent => Ok(None),
-            Only::Value(value) => Ok(Some(value)),
-            Only::Unclear => Err(Twice),
+            Self::Absent => Ok(None),
+            Self::Value(value) => Ok(Some(value)),
+            Self::Ambiguous => Err(NotSingle),
         }
     }
 }
 
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Twice> {
+/// Returns the value of a header that may be given once.
+fn single_header<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a HeaderValue>, NotSingle> {
     let mut values = headers.get_all(name).into_iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
-        (_, Some(_)) => Err(Twice),
+        (_, Some(_)) => Err(NotSingle),
     }
 }

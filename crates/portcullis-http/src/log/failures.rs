@@ -48,19 +48,19 @@ pub(crate) fn log_failure(error: &Error) {
 /// Lets one through in each interval, and counts the others.
 #[derive(Default)]
 struct Limit {
-    told: Mutex<Option<Instant>>,
+    last: Mutex<Option<Instant>>,
     others: AtomicU64,
 }
 
 impl Limit {
     /// Returns how many were not let through since the last one that was, if this one is.
     fn admit(&self, now: Instant) -> Option<u64> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_some_and(|told| now.saturating_duration_since(told) < INTERVAL) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| now.saturating_duration_since(last) < INTERVAL) {
             self.others.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        *told = Some(now);
+        *last = Some(now);
         Some(self.others.swap(0, Ordering::Relaxed))
     }
 }

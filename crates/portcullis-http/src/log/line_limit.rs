@@ -6,16 +6,16 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// Lines a second, and at once: of one source, and of all.
-const OF_ONE: Rate = Rate { a_second: 1.0, at_once: 20.0 };
-const OF_ALL: Rate = Rate { a_second: 50.0, at_once: 500.0 };
+const PER_SOURCE: Rate = Rate { per_second: 1.0, burst: 20.0 };
+const IN_TOTAL: Rate = Rate { per_second: 50.0, burst: 500.0 };
 
 /// Sources that are told apart. Those that share a place share its lines.
-const PLACES: usize = 1_024;
+const SLOTS: usize = 1_024;
 
 #[derive(Clone, Copy)]
 struct Rate {
-    a_second: f64,
-    at_once: f64,
+    per_second: f64,
+    burst: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ struct Bucket {
 impl Bucket {
     fn fill(&mut self, rate: Rate, now: Instant) {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.lines = (self.lines + passed * rate.a_second).min(rate.at_once);
+        self.lines = (self.lines + passed * rate.per_second).min(rate.burst);
         self.filled = now;
     }
 }
@@ -40,14 +40,15 @@ pub(crate) struct LineLimit {
 
 struct State {
     all: Bucket,
-    places: Vec<Bucket>,
-    left_out: u64,
+    slots: Vec<Bucket>,
+    suppressed: u64,
 }
 
 impl LineLimit {
     pub(crate) fn new(now: Instant) -> Self {
-        let full = |rate: Rate| Bucket { lines: rate.at_once, filled: now };
-        let state = State { all: full(OF_ALL), places: vec![full(OF_ONE); PLACES], left_out: 0 };
+        let full = |rate: Rate| Bucket { lines: rate.burst, filled: now };
+        let state =
+            State { all: full(IN_TOTAL), slots: vec![full(PER_SOURCE); SLOTS], suppressed: 0 };
         Self { hasher: RandomState::new(), state: Mutex::new(state) }
     }
 
@@ -60,19 +61,19 @@ impl LineLimit {
     /// Tells whether a line of the source may be written; if so, how many were left out since the last
     /// one.
     pub(crate) fn take(&self, source: Option<IpAddr>, now: Instant) -> Option<u64> {
-        let place = self.hasher.hash_one(source) % PLACES as u64;
+        let place = self.hasher.hash_one(source) % SLOTS as u64;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { all, places, left_out } = &mut *state;
-        all.fill(OF_ALL, now);
-        let own = places.get_mut(usize::try_from(place).unwrap_or(0))?;
-        own.fill(OF_ONE, now);
+        let State { all, slots, suppressed } = &mut *state;
+        all.fill(IN_TOTAL, now);
+        let own = slots.get_mut(usize::try_from(place).unwrap_or(0))?;
+        own.fill(PER_SOURCE, now);
         if all.lines < 1.0 || own.lines < 1.0 {
-            *left_out += 1;
+            *suppressed += 1;
             return None;
         }
         all.lines -= 1.0;
         own.lines -= 1.0;
-        Some(std::mem::take(left_out))
+        Some(std::mem::take(suppressed))
     }
 }
 

@@ -24,12 +24,14 @@ pub(crate) fn log_refusal(
     refusal: Refusal,
     username: &str,
 ) {
-    let Some(left_out) = LineLimit::of_this_process().take(address, Instant::now()) else { return };
-    if left_out > 0 {
+    let Some(suppressed) = LineLimit::of_this_process().take(address, Instant::now()) else {
+        return;
+    };
+    if suppressed > 0 {
         tracing::info!(
             target: "portcullis::login",
             parent: None,
-            lines = left_out,
+            lines = suppressed,
             "refused logins were not logged, for there were too many"
         );
     }

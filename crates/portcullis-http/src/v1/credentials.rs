@@ -9,7 +9,7 @@ use portcullis::Credentials;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::extract::query::{self, Encoded};
+use crate::extract::query::{self, PercentEncoded};
 
 /// How v1 credentials were presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +53,9 @@ impl V1Credentials {
     ///
     /// [`NoCredentials`] when there are none, or none that can be read.
     pub fn parse(uri: &Uri, headers: &HeaderMap) -> Result<Self, NoCredentials> {
-        let mut decoded = Decoded::default();
+        let mut decoded = DecodeBuffer::default();
         let authorization = headers.get(header::AUTHORIZATION);
-        let found = Presented::find(uri, authorization, &mut decoded).ok_or(NoCredentials)?;
+        let found = RawCredentials::find(uri, authorization, &mut decoded).ok_or(NoCredentials)?;
         Ok(Self {
             scheme: found.scheme,
             username: Zeroizing::new(found.username.to_owned()),
@@ -81,7 +81,7 @@ impl V1Credentials {
     /// Returns them in the engine's terms.
     pub fn as_credentials(&self) -> Credentials<'_> {
         let (username, secret) = (self.username(), self.expose_secret());
-        Presented { scheme: self.scheme, username, secret }.as_credentials()
+        RawCredentials { scheme: self.scheme, username, secret }.as_credentials()
     }
 }
 
@@ -101,7 +101,7 @@ pub struct NoCredentials;
 
 /// The same credentials where they stand: most are readable there, and need no copy.
 #[derive(Clone, Copy)]
-pub(crate) struct Presented<'a> {
+pub(crate) struct RawCredentials<'a> {
     pub(crate) scheme: Scheme,
     /// Empty for a token alone.
     pub(crate) username: &'a str,
@@ -116,21 +116,21 @@ const TOKEN: [&[u8]; 2] = [b"Token ", b"Bearer "];
 ///
 /// Nothing before, rather than an empty vector: to wipe one costs some processors 100 ns.
 #[derive(Default)]
-pub(crate) struct Decoded(Option<Zeroizing<Vec<u8>>>);
+pub(crate) struct DecodeBuffer(Option<Zeroizing<Vec<u8>>>);
 
-impl Decoded {
+impl DecodeBuffer {
     /// Room for so many bytes, so that nothing is moved and left behind.
     fn room(&mut self, bytes: usize) -> &mut Vec<u8> {
         self.0.insert(Zeroizing::new(Vec::with_capacity(bytes)))
     }
 }
 
-impl<'a> Presented<'a> {
+impl<'a> RawCredentials<'a> {
     /// Finds the credentials in the URI and the `Authorization` of a request.
     pub(crate) fn find(
         uri: &'a Uri,
         authorization: Option<&'a HeaderValue>,
-        decoded: &'a mut Decoded,
+        decoded: &'a mut DecodeBuffer,
     ) -> Option<Self> {
         let [username, password] = query::u_and_p(uri.query().unwrap_or_default());
         Self::find_in(username, password, authorization, decoded)
@@ -138,10 +138,10 @@ impl<'a> Presented<'a> {
 
     /// Finds the credentials in the values of `u` and `p` and in a header.
     pub(crate) fn find_in(
-        username: Option<Encoded<'a>>,
-        password: Option<Encoded<'a>>,
+        username: Option<PercentEncoded<'a>>,
+        password: Option<PercentEncoded<'a>>,
         authorization: Option<&'a HeaderValue>,
-        decoded: &'a mut Decoded,
+        decoded: &'a mut DecodeBuffer,
     ) -> Option<Self> {
         if let (Some(username), Some(password)) = (username, password)
             && username.len() > 0
@@ -153,7 +153,11 @@ impl<'a> Presented<'a> {
         Self::of_token(header).or_else(|| Self::of_basic(header, decoded))
     }
 
-    fn of_query(username: Encoded<'a>, secret: Encoded<'a>, decoded: &'a mut Decoded) -> Self {
+    fn of_query(
+        username: PercentEncoded<'a>,
+        secret: PercentEncoded<'a>,
+        decoded: &'a mut DecodeBuffer,
+    ) -> Self {
         let scheme = Scheme::Url;
         if let (Some(username), Some(secret)) = (username.plain(), secret.plain()) {
             return Self { scheme, username, secret: secret.as_bytes() };
@@ -181,7 +185,7 @@ impl<'a> Presented<'a> {
     }
 
     /// Reads `Basic …`: the scheme in any case, everything after the first colon is the password.
-    fn of_basic(header: &[u8], decoded: &'a mut Decoded) -> Option<Self> {
+    fn of_basic(header: &[u8], decoded: &'a mut DecodeBuffer) -> Option<Self> {
         let (scheme, encoded) = header.split_at_checked(BASIC.len())?;
         if !scheme.eq_ignore_ascii_case(BASIC) {
             return None;

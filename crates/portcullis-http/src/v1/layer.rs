@@ -16,10 +16,10 @@ use tower_service::Service;
 use crate::client_address::source;
 use crate::extract::query::u_and_p;
 use crate::log::refusals::log_refusal;
-use crate::v1::credentials::{Decoded, Presented};
+use crate::v1::credentials::{DecodeBuffer, RawCredentials};
 use crate::v1::influxdb_version::InfluxdbVersion;
 use crate::v1::redact::{mark_sensitive, remove_passwords};
-use crate::v1::rejection::{V1Rejection, without_unreadable_time};
+use crate::v1::rejection::{V1Rejection, without_unreadable_retry_after};
 
 /// Protects a server's own v1 routes, such as `/write` and `/query`.
 ///
@@ -131,7 +131,7 @@ where
         let authorization = self.layer.take_authorization(request.headers_mut());
         let is_ping = request.uri().path() == "/ping";
         if let (true, Some(influxdb)) = (is_ping, self.layer.influxdb.clone()) {
-            self.layer.hide(&mut request);
+            self.layer.hide_credentials(&mut request);
             let answer = self.inner.call(request);
             return Either::Right(Box::pin(async move {
                 let mut answer = answer.await?;
@@ -141,10 +141,10 @@ where
         }
         // A cache hit, which most requests are, goes on at once.
         if is_ping
-            || self.layer.lets_preflight_through(&request, authorization.as_ref())
-            || self.layer.admit_known(&mut request, authorization.as_ref())
+            || self.layer.admits_preflight(&request, authorization.as_ref())
+            || self.layer.admit_cached(&mut request, authorization.as_ref())
         {
-            self.layer.hide(&mut request);
+            self.layer.hide_credentials(&mut request);
             return Either::Left(self.inner.call(request));
         }
         // The one that is ready is called, its clone waits for the next request.
@@ -160,18 +160,18 @@ where
                 Ok(principal) => drop(parts.extensions.insert(principal)),
                 Err(rejection) => {
                     let response = rejection.influxdb_version(layer.influxdb.clone()).to_response();
-                    return Ok(without_unreadable_time(&parts.headers, response));
+                    return Ok(without_unreadable_retry_after(&parts.headers, response));
                 }
             }
             let mut request = Request::from_parts(parts, body);
-            layer.hide(&mut request);
+            layer.hide_credentials(&mut request);
             inner.call(request).await
         }))
     }
 }
 
 impl V1CredentialLayer {
-    fn lets_preflight_through<B>(
+    fn admits_preflight<B>(
         &self,
         request: &Request<B>,
         authorization: Option<&HeaderValue>,
@@ -195,13 +195,13 @@ impl V1CredentialLayer {
     }
 
     /// Adds who it is to the request, if that is known.
-    fn admit_known<B>(
+    fn admit_cached<B>(
         &self,
         request: &mut Request<B>,
         authorization: Option<&HeaderValue>,
     ) -> bool {
-        let mut decoded = Decoded::default();
-        let found = Presented::find(request.uri(), authorization, &mut decoded);
+        let mut decoded = DecodeBuffer::default();
+        let found = RawCredentials::find(request.uri(), authorization, &mut decoded);
         let source = source(request.extensions());
         let known = found.and_then(|found| {
             self.engine.authenticate_cached(found.as_credentials().source(source))
@@ -214,7 +214,7 @@ impl V1CredentialLayer {
     }
 
     /// Keeps the passwords in the URI from what lies behind.
-    fn hide<B>(&self, request: &mut Request<B>) {
+    fn hide_credentials<B>(&self, request: &mut Request<B>) {
         if !self.keep_credentials {
             remove_passwords(request);
         }
@@ -226,8 +226,8 @@ async fn admit(
     parts: &Parts,
     authorization: Option<&HeaderValue>,
 ) -> Result<Principal, V1Rejection> {
-    let mut decoded = Decoded::default();
-    let found = Presented::find(&parts.uri, authorization, &mut decoded);
+    let mut decoded = DecodeBuffer::default();
+    let found = RawCredentials::find(&parts.uri, authorization, &mut decoded);
     let credentials = found.ok_or_else(V1Rejection::unauthorized_access)?;
     authenticate(engine, credentials, source(&parts.extensions)).await.map_err(V1Rejection::from)
 }
@@ -235,7 +235,7 @@ async fn admit(
 /// Lets a client in, or logs why not.
 pub(crate) async fn authenticate(
     engine: &Engine,
-    credentials: Presented<'_>,
+    credentials: RawCredentials<'_>,
     source: Option<IpAddr>,
 ) -> Result<Principal, Error> {
     let result = engine.authenticate(credentials.as_credentials().source(source)).await;

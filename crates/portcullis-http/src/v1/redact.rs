@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::uri::{Authority, InvalidUri, PathAndQuery};
 use http::{HeaderMap, Request, Uri, header};
 
-use crate::extract::query::until;
+use crate::extract::query::split_before;
 
 /// What stands in the place of a password.
 const REDACTED: &[u8] = b"redacted";
@@ -110,12 +110,12 @@ fn write(
 fn cut_at_password(query: &str) -> Option<(&str, &str)> {
     let mut rest = query;
     loop {
-        let (_, after) = until(rest, |byte| byte == b'=');
+        let (_, after) = split_before(rest, |byte| byte == b'=');
         let value = after.strip_prefix('=')?;
         let before = query.get(..query.len() - after.len())?;
         if ends_in_password(before.as_bytes()) {
             // To some a `;` begins the next parameter, to others it is a part of the password.
-            let (_, after) = until(value, |byte| byte == b'&');
+            let (_, after) = split_before(value, |byte| byte == b'&');
             return Some((query.get(..=before.len())?, after));
         }
         rest = value;

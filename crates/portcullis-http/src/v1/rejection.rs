@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use portcullis::{Error, ErrorKind};
 
-use crate::respond::{AGAIN, Envelope};
+use crate::respond::{DEFAULT_RETRY_AFTER, ErrorBody};
 use crate::v1::influxdb_version::InfluxdbVersion;
 
 /// What a browser or a 1.x client is told to present.
@@ -30,14 +30,14 @@ const CHALLENGE: HeaderValue =
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct V1Rejection {
-    envelope: Envelope,
+    envelope: ErrorBody,
     influxdb: Option<InfluxdbVersion>,
 }
 
 impl V1Rejection {
     /// A refusal of credentials that are missing or cannot be read: 401.
     pub(crate) fn unauthorized_access() -> Self {
-        Self { envelope: Envelope::unauthorized_access(), influxdb: None }
+        Self { envelope: ErrorBody::unauthorized_access(), influxdb: None }
     }
 
     /// Adds the version of the database to the headers. Default: none.
@@ -64,7 +64,7 @@ impl V1Rejection {
     /// Returns the response, with the reason as `error` in the body, where v1 clients look for it.
     pub fn to_response<R: From<Bytes>>(&self) -> Response<R> {
         let mut response = Response::new(R::from(Bytes::from(self.envelope.v1_body())));
-        self.envelope.dress(&mut response);
+        self.envelope.apply_to(&mut response);
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status() == StatusCode::UNAUTHORIZED {
@@ -86,13 +86,13 @@ impl From<Error> for V1Rejection {
             | ErrorKind::Unavailable => error.into(),
             // It may pass, like an outage, and must not cost the client its data.
             ErrorKind::Internal => {
-                let again = error.retry_after().unwrap_or(AGAIN);
+                let again = error.retry_after().unwrap_or(DEFAULT_RETRY_AFTER);
                 let status = StatusCode::SERVICE_UNAVAILABLE;
-                Envelope { status, code: "unavailable", ..error.into() }.retry_after(Some(again))
+                ErrorBody { status, code: "unavailable", ..error.into() }.retry_after(Some(again))
             }
             // Credentials are wrong, whatever is wrong with them.
             ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound => {
-                Envelope::unauthorized_access()
+                ErrorBody::unauthorized_access()
             }
         };
         Self { envelope, influxdb: None }
@@ -109,7 +109,7 @@ impl IntoResponse for V1Rejection {
 ///
 /// InfluxDB's JavaScript client takes the seconds for milliseconds: after a moment it has no try left,
 /// and drops what it was to write. Without the header it waits, longer each time.
-pub(crate) fn without_unreadable_time<R>(
+pub(crate) fn without_unreadable_retry_after<R>(
     client: &HeaderMap,
     mut response: Response<R>,
 ) -> Response<R> {
