@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use portcullis::{AuthorizationId, Described, Error, Permission};
+use portcullis::{AuthorizationId, AuthorizationView, Error, Permission};
 
 use crate::api::wire;
 use crate::extract::body::{InvalidJson, LimitedBody};
@@ -15,7 +15,7 @@ use crate::extract::id::{PathId, path_id};
 use crate::respond::{ErrorBody, json_response};
 use crate::state::Api;
 
-fn show(status: StatusCode, described: &Described) -> Response {
+fn show(status: StatusCode, described: &AuthorizationView) -> Response {
     json_response(status, &wire::Authorization::from(described))
 }
 

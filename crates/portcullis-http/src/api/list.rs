@@ -11,8 +11,8 @@ use http::header;
 use percent_encoding::utf8_percent_encode;
 use portcullis::toolkit::Pace;
 use portcullis::{
-    AuthorizationFilter, AuthorizationId, AuthorizationPage, Described, Engine, Error, ErrorKind,
-    NameResolver, OrgId, Permission, Status, UserId,
+    AuthorizationFilter, AuthorizationId, AuthorizationPage, AuthorizationView, Engine, Error,
+    ErrorKind, NameResolver, OrgId, Permission, Status, UserId,
 };
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -174,7 +174,7 @@ pub(crate) async fn list(
 
     // The first page is read before the status is sent, so that most failures still have one.
     let on_behalf = caller.engine_for(&api.engine);
-    let mut lookups = api.engine.lookups();
+    let mut lookups = api.engine.name_resolver();
     let first = match request.limit {
         Some(limit) => on_behalf.list_authorizations(&filter, request.after, limit).await?,
         None => {

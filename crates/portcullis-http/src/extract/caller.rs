@@ -42,7 +42,7 @@ impl Caller {
 
     /// The engine's operations on the caller's behalf.
     pub(crate) fn engine_for<'a>(&'a self, engine: &'a Engine) -> OnBehalfOf<'a> {
-        engine.on_behalf_of(&self.principal).from_source(self.source)
+        engine.on_behalf_of(&self.principal).source(self.source)
     }
 }
 
