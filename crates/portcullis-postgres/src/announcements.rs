@@ -107,7 +107,7 @@ impl Announcements {
         for batch in told {
             batches.remove(batch);
         }
-        self.feed.resync(self.feed.position().place());
+        self.feed.resync(self.feed.position().sequence());
     }
 
     fn batches(&self) -> MutexGuard<'_, HashMap<i64, State>> {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn place(announcements: &Announcements) -> u128 {
-        announcements.feed.position().place()
+        announcements.feed.position().sequence()
     }
 
     fn new() -> Announcements {
@@ -140,7 +140,7 @@ mod tests {
         let committed_first = new();
         committed_first.commits(7);
         let position = committed_first.committed(7, changes([1, 2]));
-        assert_eq!(position.place(), 2);
+        assert_eq!(position.sequence(), 2);
         assert_eq!(committed_first.told(), [7]);
         committed_first.found(&[7], Vec::new());
         assert_eq!(place(&committed_first), 2);
@@ -150,7 +150,7 @@ mod tests {
         found_first.commits(7);
         found_first.found(&[], found(7, [1, 2]));
         assert_eq!(place(&found_first), 2);
-        assert_eq!(found_first.committed(7, changes([1, 2])).place(), 2);
+        assert_eq!(found_first.committed(7, changes([1, 2])).sequence(), 2);
         assert_eq!(place(&found_first), 2);
 
         // The look began before it was committed, and ends after.

@@ -94,7 +94,7 @@ impl SledCommitter {
         if let Err(error) = opened {
             tracing::error!(%error, "the database cannot be opened again for now");
         }
-        self.feed.resync(self.feed.position().place());
+        self.feed.resync(self.feed.position().sequence());
     }
 
     fn reopen_if_broken(&mut self) {

@@ -16,8 +16,6 @@ pub(crate) enum Failure {
     Io(Arc<io::Error>),
     #[error("sled gave up: {0}")]
     Panicked(Arc<str>),
-    #[error("the runtime is shutting down")]
-    ShuttingDown,
     #[error(transparent)]
     Sled(sled::Error),
     #[error("this version keeps no records of kind {kind}")]
@@ -39,7 +37,7 @@ impl From<sled::Error> for Failure {
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Broken(_) | Failure::ShuttingDown => Self::unavailable(failure),
+            Failure::Broken(_) => Self::unavailable(failure),
             _ => Self::backend(failure),
         }
     }

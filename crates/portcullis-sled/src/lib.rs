@@ -65,7 +65,7 @@ use futures_util::stream::BoxStream;
 use portcullis::store::{
     Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
 };
-use portcullis::toolkit::{Feed, GroupWriter, Pace};
+use portcullis::toolkit::{Feed, GroupWriter, InlineReadGate, OwnedLookup};
 
 use tokio::sync::Mutex;
 
@@ -73,13 +73,12 @@ pub use open::OpenError;
 pub use options::SledOptions;
 
 use committer::SledCommitter;
-use rows::OwnedLookup;
 use shared::Shared;
 
 /// Keeps records in a directory, in a database of sled 0.34.
 ///
 /// Its methods need a tokio runtime. Reads of a few records are made at once, as long as they wait
-/// neither for the disk nor for a group that is being written ([`Pace`]); for all others they use
+/// neither for the disk nor for a group that is being written ([`InlineReadGate`]); for all others they use
 /// the runtime's blocking threads. One thread of its own writes; it ends, and lets go of the directory, when the store is
 /// [closed](Store::close), or some time after it is dropped, when it has finished what was begun.
 pub struct SledStore {
@@ -140,17 +139,17 @@ impl fmt::Debug for SledStore {
 impl Store for SledStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         let lookup = OwnedLookup::from(lookup);
-        let pace = self.shared.pace();
-        let read = move |trees: &_| pace.measure(|| rows::get(trees, &lookup));
+        let gate = self.shared.gate();
+        let read = move |trees: &_| gate.measure(|| rows::get(trees, lookup.as_lookup()));
         self.shared.read_few(read).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        let pace = self.shared.pace();
-        let page = pace.page(page);
-        let read = move |trees: &_| pace.measure_page(|| rows::list(trees, index, page));
+        let gate = self.shared.gate();
+        let page = gate.page(page);
+        let read = move |trees: &_| gate.measure_page(|| rows::list(trees, index, page));
         match page.limit.get() {
-            ..=Pace::SHORT => self.shared.read_few(read).await,
+            ..=InlineReadGate::SHORT => self.shared.read_few(read).await,
             _ => self.shared.read_blocking(read).await,
         }
     }

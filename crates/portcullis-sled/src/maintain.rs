@@ -9,16 +9,16 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use portcullis::Id;
 use portcullis::store::{
-    Entry, EntryCursor, EntryKey, EntryPage, Index, Kind, Maintain, Page, PageRequest, StoreError,
-    grants_of,
+    Entry, EntryCursor, EntryKey, EntryPage, Index, Kind, Maintain, Page, StoreError, grants_of,
 };
+use portcullis::toolkit::{pages, run_blocking};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::committer::SledCommitter;
 use crate::edits::{Draft, index_entries};
 use crate::error::Failure;
 use crate::open::Location;
-use crate::shared::{Shared, State, blocking};
+use crate::shared::{Shared, State};
 use crate::trees::{Trees, Which, sync_directory};
 use crate::{SledStore, keys, rows};
 
@@ -89,7 +89,7 @@ impl Maintain for SledStore {
             })
             .await?;
         let (shared, cache_bytes) = (Arc::clone(&self.shared), self.cache_bytes);
-        let copied = blocking(move || {
+        let copied = run_blocking(move || {
             let copy = Copy::of(&shared, &to, cache_bytes, &backup)?;
             Ok(Begun { copy, turn })
         })
@@ -110,7 +110,7 @@ impl Maintain for SledStore {
                 Ok(begun)
             })
             .await;
-        let done = blocking(move || {
+        let done = run_blocking(move || {
             let Begun { copy, turn } = finished?;
             let done = copy.finish();
             drop(turn);
@@ -172,19 +172,14 @@ impl Copy {
         }
         let copy = Self { unfinished, location, trees };
         for kind in Kind::ALL {
-            let mut after = None;
-            loop {
+            let read = |request| {
+                shared.read(|state| rows::list(state.trees()?, Index::All(kind), request))
+            };
+            for page in pages(PAGE, read) {
                 if backup.strong_count() == 0 {
                     return Err(StoreError::unavailable("the backup was given up"));
                 }
-                let request = PageRequest { after, limit: PAGE };
-                let list = |state: &State| rows::list(state.trees()?, Index::All(kind), request);
-                let page = shared.read(list)?;
-                after = page.next;
-                copy.take(page)?;
-                if after.is_none() {
-                    break;
-                }
+                copy.take(page?)?;
             }
         }
         Ok(copy)
@@ -242,11 +237,8 @@ fn rebuild(committer: &mut SledCommitter) -> Result<(), StoreError> {
         let trees = state.trees()?;
         let (unique, index) = trees.next_entries()?;
         for kind in Kind::ALL {
-            let mut after = None;
-            loop {
-                let request = PageRequest { after, limit: PAGE };
-                let page = rows::list(trees, Index::All(kind), request)?;
-                for record in &page.records {
+            for page in pages(PAGE, |page| rows::list(trees, Index::All(kind), page)) {
+                for record in &page?.records {
                     let key = keys::unique(kind, record.unique_key.as_str());
                     // The one that has it already has the lower id.
                     if unique.get(&key).map_err(Failure::from)?.is_none() {
@@ -256,10 +248,6 @@ fn rebuild(committer: &mut SledCommitter) -> Result<(), StoreError> {
                     for entry in index_entries(record, &grants_of(record).unwrap_or_default()) {
                         index.insert(entry, &[]).map_err(Failure::from)?;
                     }
-                }
-                after = page.next;
-                if after.is_none() {
-                    break;
                 }
             }
         }

@@ -8,33 +8,17 @@ use crate::error::{Failure, unreadable};
 use crate::trees::{Trees, Which};
 use crate::{keys, value};
 
-/// A [`Lookup`] that can be sent to another thread.
-pub(crate) enum OwnedLookup {
-    Id(Kind, Id),
-    UniqueKey(Kind, Box<str>),
-}
-
-impl From<Lookup<'_>> for OwnedLookup {
-    fn from(lookup: Lookup<'_>) -> Self {
-        match lookup {
-            Lookup::Id(kind, id) => Self::Id(kind, id),
-            Lookup::UniqueKey(kind, key) => Self::UniqueKey(kind, key.into()),
-        }
-    }
-}
-
 /// Returns the record, if there is one.
-pub(crate) fn get(trees: &Trees, lookup: &OwnedLookup) -> Result<Option<Record>, StoreError> {
+pub(crate) fn get(trees: &Trees, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
     match lookup {
-        OwnedLookup::Id(kind, id) => by_id(trees, *kind, *id),
-        OwnedLookup::UniqueKey(kind, key) => {
-            let key = keys::unique(*kind, key);
-            match trees.of(Which::Unique).get(key).map_err(Failure::from)? {
+        Lookup::Id(kind, id) => by_id(trees, kind, id),
+        Lookup::UniqueKey(kind, key) => {
+            match trees.of(Which::Unique).get(keys::unique(kind, key)).map_err(Failure::from)? {
                 None => Ok(None),
                 Some(id) => match keys::parse_id(&id) {
-                    Some(id) => by_id(trees, *kind, id),
-                    // Nothing has the id 0: it stands for one that cannot be read.
-                    None => Err(unreadable(*kind, Id::from_u64(0))),
+                    Some(id) => by_id(trees, kind, id),
+                    // No record has the id 0.
+                    None => Err(unreadable(kind, Id::from_u64(0))),
                 },
             }
         }

@@ -3,8 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use portcullis::store::StoreError;
-use portcullis::toolkit::Pace;
-use tokio::runtime::Handle;
+use portcullis::toolkit::{InlineReadGate, run_blocking};
 
 use crate::error::{Failure, guarded};
 use crate::trees::Trees;
@@ -14,7 +13,7 @@ use crate::trees::Trees;
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: RwLock<State>,
-    pace: Arc<Pace>,
+    gate: Arc<InlineReadGate>,
 }
 
 #[derive(Debug)]
@@ -37,12 +36,12 @@ impl State {
 
 impl Shared {
     pub(crate) fn new(trees: Trees) -> Self {
-        Self { state: RwLock::new(State::Open(trees)), pace: Arc::default() }
+        Self { state: RwLock::new(State::Open(trees)), gate: Arc::default() }
     }
 
     /// How fast reads are, of which each is measured.
-    pub(crate) fn pace(&self) -> Arc<Pace> {
-        Arc::clone(&self.pace)
+    pub(crate) fn gate(&self) -> Arc<InlineReadGate> {
+        Arc::clone(&self.gate)
     }
 
     /// Works on the trees while nobody writes.
@@ -61,7 +60,7 @@ impl Shared {
         self: &Arc<Self>,
         work: impl FnOnce(&Trees) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if let Some(_turn) = self.pace.turn()
+        if let Some(_turn) = self.gate.try_acquire()
             && let Ok(state) = self.state.try_read()
         {
             let trees = state.trees()?;
@@ -76,7 +75,7 @@ impl Shared {
         work: impl FnOnce(&Trees) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(self);
-        blocking(move || {
+        run_blocking(move || {
             shared.read(|state| {
                 let trees = state.trees()?;
                 guarded(|| Ok(work(trees)))?
@@ -84,12 +83,4 @@ impl Shared {
         })
         .await
     }
-}
-
-/// Runs the work on a thread where blocking is allowed.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    let done = Handle::current().spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(Failure::ShuttingDown.into()))
 }

@@ -7,8 +7,6 @@
 use portcullis::store::{Kind, Record, Revision, UniqueKey};
 use portcullis::{GrantKey, Id, Status};
 
-use crate::keys;
-
 const VERSION: u8 = 1;
 
 const ACTIVE: u8 = 1;
@@ -72,7 +70,7 @@ pub(crate) fn read(kind: Kind, id: Id, value: &[u8]) -> Option<Stored> {
     let head = reader.head()?;
     let mut grants = Vec::new();
     for _ in 0..reader.length()? {
-        grants.push(keys::parse_grant(reader.text()?.as_bytes())?);
+        grants.push(reader.text()?.parse().ok()?);
     }
     Some(Stored { record: reader.rest(kind, id, head)?, grants })
 }

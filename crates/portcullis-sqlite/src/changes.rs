@@ -5,10 +5,10 @@
 
 use portcullis::Id;
 use portcullis::store::Kind;
-use portcullis::toolkit::Feed;
+use portcullis::toolkit::{Feed, relational::kind_of_table};
 use rusqlite::{Connection, Row};
 
-use crate::tables::{self, Table};
+use crate::tables::Table;
 
 /// How many changes the file keeps, at least: as many as a [`Feed`], which no watcher needs more
 /// of.
@@ -108,7 +108,7 @@ pub(crate) fn count_on_from(connection: &Connection, place: i64) -> rusqlite::Re
 }
 
 fn change(row: &Row<'_>) -> Option<(Kind, Id)> {
-    let kind = tables::kind_of(row.get_ref(1).ok()?.as_str().ok()?)?;
+    let kind = kind_of_table(row.get_ref(1).ok()?.as_str().ok()?)?;
     let id = Id::from_digits(row.get_ref(2).ok()?.as_bytes().ok()?)?;
     Some((kind, id))
 }

@@ -9,8 +9,6 @@ use thiserror::Error;
 /// A failure that is not the fault of a batch. Cloned for every batch that it concerns.
 #[derive(Clone, Debug, Error)]
 pub(crate) enum Failure {
-    #[error("the runtime is shutting down")]
-    ShuttingDown,
     #[error(transparent)]
     Sqlite(Arc<rusqlite::Error>),
     #[error(
@@ -29,7 +27,7 @@ impl From<rusqlite::Error> for Failure {
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match &failure {
-            Failure::ShuttingDown | Failure::Upgraded { .. } => Self::unavailable(failure),
+            Failure::Upgraded { .. } => Self::unavailable(failure),
             Failure::Sqlite(error) => match error.sqlite_error_code() {
                 // Others are in the way, or the disk is full or cannot be written: it may pass.
                 Some(

@@ -85,7 +85,7 @@ use futures_util::stream::BoxStream;
 use portcullis::store::{
     Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
 };
-use portcullis::toolkit::{Feed, GroupWriter, Pace};
+use portcullis::toolkit::{Feed, GroupWriter, InlineReadGate, OwnedLookup};
 
 use tokio::sync::Mutex;
 
@@ -95,12 +95,11 @@ pub use options::SqliteOptions;
 use group::Committer;
 use open::Location;
 use readers::Readers;
-use rows::OwnedLookup;
 
 /// Keeps records in an SQLite file.
 ///
 /// Its methods need a tokio runtime. Reads of a few records are made at once, as long as they do
-/// not wait for the disk ([`Pace`]); for all others they use the runtime's blocking threads. One
+/// not wait for the disk ([`InlineReadGate`]); for all others they use the runtime's blocking threads. One
 /// thread of its own writes; it ends when the store is [closed](Store::close) or dropped, after it has
 /// finished what was begun.
 pub struct SqliteStore {
@@ -167,17 +166,17 @@ impl fmt::Debug for SqliteStore {
 impl Store for SqliteStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         let lookup = OwnedLookup::from(lookup);
-        let pace = self.readers.pace();
-        let read = move |connection: &_| pace.measure(|| rows::get(connection, &lookup));
+        let gate = self.readers.gate();
+        let read = move |connection: &_| gate.measure(|| rows::get(connection, lookup.as_lookup()));
         self.readers.read_few(read).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        let pace = self.readers.pace();
-        let page = pace.page(page);
-        let read = move |connection: &_| pace.measure_page(|| rows::list(connection, index, page));
+        let gate = self.readers.gate();
+        let page = gate.page(page);
+        let read = move |connection: &_| gate.measure_page(|| rows::list(connection, index, page));
         match page.limit.get() {
-            ..=Pace::SHORT => self.readers.read_few(read).await,
+            ..=InlineReadGate::SHORT => self.readers.read_few(read).await,
             _ => self.readers.read(read).await,
         }
     }

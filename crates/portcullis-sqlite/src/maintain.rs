@@ -6,17 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use portcullis::store::{
-    Entry, EntryCursor, EntryKey, EntryPage, Index, Kind, Maintain, PageRequest, StoreError,
-    grants_of,
-};
-use portcullis::{GrantKey, Id, Permission};
-use rusqlite::{Connection, Row, params};
-use tokio::runtime::Handle;
+use portcullis::store::{EntryCursor, EntryPage, Index, Kind, Maintain, StoreError, grants_of};
+use portcullis::toolkit::relational::{Section, SectionCursor, table_name};
+use portcullis::toolkit::{pages, run_blocking};
+use rusqlite::{Connection, params};
 
 use crate::error::Failure;
 use crate::open::Location;
-use crate::tables::{TABLES, Table};
+use crate::tables::TABLES;
 use crate::{SqliteStore, rows, schema};
 
 /// How many complaints are returned.
@@ -67,9 +64,9 @@ impl Maintain for SqliteStore {
             drop(turn);
             done
         };
-        let done = Handle::current().spawn_blocking(work).await;
+        let done = run_blocking(work).await;
         drop(wanted);
-        done.unwrap_or_else(|_| Err(Failure::ShuttingDown.into()))
+        done
     }
 }
 
@@ -115,74 +112,35 @@ fn rebuild(connection: &Connection) -> Result<(), StoreError> {
     }
     connection.execute_batch("REINDEX; DELETE FROM grants;").map_err(sql)?;
     for table in TABLES.iter() {
-        let mut after = None;
-        loop {
-            let request = PageRequest { after, limit: PAGE };
-            let page = rows::list(connection, Index::All(table.kind), request)?;
-            let mut grant = connection.prepare_cached(&table.grant).map_err(sql)?;
-            for record in &page.records {
+        let mut grant = connection.prepare_cached(&table.grant).map_err(sql)?;
+        let all = pages(PAGE, |page| rows::list(connection, Index::All(table.kind), page));
+        for page in all {
+            for record in &page?.records {
                 for key in grants_of(record).unwrap_or_default() {
                     let added = grant.execute(params![record.id.to_string(), key.to_string()]);
                     added.map_err(sql)?;
                 }
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
             }
         }
     }
     Ok(())
 }
 
-/// The entries of a table that are of one sort. They are walked in this order.
-#[derive(Clone, Copy)]
-enum Section {
-    UniqueKey,
-    Org,
-    User,
-    Grant,
+/// Key and id of the entries after the key `?1` and the id `?2`, in their order.
+fn entries_sql(kind: Kind, section: Section) -> String {
+    let (table, key) = (table_name(kind), section.column());
+    let from = match section {
+        Section::Grant => format!("grants WHERE kind = '{table}'"),
+        Section::UniqueKey | Section::Org | Section::User => {
+            format!("{table} WHERE {key} IS NOT NULL")
+        }
+    };
+    format!(
+        "SELECT {key}, id FROM {from} AND {key} >= ?1 AND ({key}, id) > (?1, ?2) ORDER BY {key}, id"
+    )
 }
 
-const SECTIONS: [Section; 4] = [Section::UniqueKey, Section::Org, Section::User, Section::Grant];
-
-impl Section {
-    /// Key and id of the entries after the key `?1` and the id `?2`, in their order.
-    fn sql(self, table: &Table) -> String {
-        let name = table.name;
-        let (key, from) = match self {
-            Self::UniqueKey => ("unique_key", format!("{name} WHERE unique_key IS NOT NULL")),
-            Self::Org => ("org_id", format!("{name} WHERE org_id IS NOT NULL")),
-            Self::User => ("user_id", format!("{name} WHERE user_id IS NOT NULL")),
-            Self::Grant => ("grant_key", format!("grants WHERE kind = '{name}'")),
-        };
-        format!(
-            "SELECT {key}, id FROM {from} AND {key} >= ?1 AND ({key}, id) > (?1, ?2) \
-             ORDER BY {key}, id"
-        )
-    }
-
-    fn read(self, kind: Kind, row: &Row<'_>) -> Option<(Entry, String, String)> {
-        let (key_text, id_text): (String, String) = (row.get(0).ok()?, row.get(1).ok()?);
-        let key = match self {
-            Self::UniqueKey => EntryKey::UniqueKey(key_text.as_str().into()),
-            Self::Org => EntryKey::Org(Id::from_digits(key_text.as_bytes())?.into()),
-            Self::User => EntryKey::User(Id::from_digits(key_text.as_bytes())?.into()),
-            Self::Grant => EntryKey::Grant(parse_grant(&key_text)?),
-        };
-        let id = Id::from_digits(id_text.as_bytes())?;
-        Some((Entry { kind, key, id }, key_text, id_text))
-    }
-}
-
-/// Reads a grant key in exactly the form it is written in.
-fn parse_grant(text: &str) -> Option<GrantKey> {
-    let grant = GrantKey::of(text.parse::<Permission>().ok()?);
-    (grant.to_string() == text).then_some(grant)
-}
-
-/// One section of one table after the other. A cursor is the number of the section, and id and key
-/// of the last entry.
+/// Returns a page of the entries, one section after the other.
 fn entries(
     connection: &Connection,
     after: Option<&EntryCursor>,
@@ -192,44 +150,36 @@ fn entries(
     if after.is_none() {
         page.unreadable = of_no_table(connection)?;
     }
-    let (begin, mut last_key, mut last_id) = match after.and_then(read_cursor) {
-        Some((section, key, id)) => (section, key, id),
-        None => (0, String::new(), String::new()),
-    };
-    let sections = TABLES.iter().flat_map(|table| SECTIONS.map(|section| (table, section)));
-    for (number, (table, section)) in sections.enumerate().skip(begin) {
-        let mut statement = connection.prepare_cached(&section.sql(table))?;
-        let mut rows = statement.query([&last_key, &last_id])?;
+    let mut cursor = SectionCursor::from_cursor(after);
+    for (number, (kind, section)) in Section::all().enumerate().skip(cursor.section) {
+        let mut statement = connection.prepare_cached(&entries_sql(kind, section))?;
+        let mut rows = statement.query([&cursor.key, &cursor.id])?;
         while let Some(row) = rows.next()? {
-            let Some((entry, key, id)) = section.read(table.kind, row) else {
+            let columns = (row.get_ref(0)?.as_str(), row.get_ref(1)?.as_str());
+            let (Ok(key), Ok(id)) = columns else {
+                page.unreadable += 1;
+                continue;
+            };
+            let Some(entry) = section.entry(kind, key, id) else {
                 page.unreadable += 1;
                 continue;
             };
             page.entries.push(entry);
-            // Only after one that can be read, so that those that cannot be are counted once.
+            // Only after an entry that can be read, so that each other one is counted once.
             if page.entries.len() == limit {
-                page.next = Some(write_cursor(number, &key, &id));
+                let next = SectionCursor { section: number, key: key.into(), id: id.into() };
+                page.next = Some(next.to_cursor());
                 return Ok(page);
             }
         }
-        (last_key, last_id) = (String::new(), String::new());
+        cursor = SectionCursor::default();
     }
     Ok(page)
 }
 
-fn write_cursor(section: usize, key: &str, id: &str) -> EntryCursor {
-    EntryCursor::new(format!("{section} {id} {key}").into_bytes())
-}
-
-fn read_cursor(cursor: &EntryCursor) -> Option<(usize, String, String)> {
-    let mut parts = std::str::from_utf8(cursor.as_bytes()).ok()?.splitn(3, ' ');
-    let (section, id, key) = (parts.next()?, parts.next()?, parts.next()?);
-    Some((section.parse().ok()?, key.to_owned(), id.to_owned()))
-}
-
 /// How many grants are of a table that does not exist.
 fn of_no_table(connection: &Connection) -> rusqlite::Result<usize> {
-    let names: Vec<_> = TABLES.iter().map(|table| format!("'{}'", table.name)).collect();
+    let names = Kind::ALL.map(|kind| format!("'{}'", table_name(kind)));
     let names = names.join(", ");
     let sql = format!("SELECT count(*) FROM grants WHERE kind NOT IN ({names})");
     let count: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
@@ -306,12 +256,10 @@ mod tests {
     fn entries_are_walked_in_the_order_of_their_index() {
         let mut connection = Connection::open_in_memory().unwrap();
         schema::migrate_all(&mut connection).unwrap();
-        for table in TABLES.iter() {
-            for section in SECTIONS {
-                let plan = plan(&connection, &section.sql(table));
-                let [step] = plan.as_slice() else { panic!("{plan:?}") };
-                assert!(step.starts_with("SEARCH "), "{step}");
-            }
+        for (kind, section) in Section::all() {
+            let plan = plan(&connection, &entries_sql(kind, section));
+            let [step] = plan.as_slice() else { panic!("{plan:?}") };
+            assert!(step.starts_with("SEARCH "), "{step}");
         }
     }
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row, ffi, params};
 use crate::changes;
 use crate::error::Failure;
 use crate::place::Region;
-use crate::tables::{self, Table};
+use crate::tables::{TABLES, Table};
 
 /// Why a batch was not applied.
 #[derive(Debug)]
@@ -47,14 +47,14 @@ pub(crate) fn apply(connection: &Connection, operation: &Operation) -> Result<()
     match operation {
         Operation::Put { record, grants, expect } => put(connection, record, grants, *expect),
         Operation::Delete { kind, id, expect } => {
-            let table = tables::of(*kind)?;
+            let table = TABLES.of(*kind);
             let mut delete = connection.prepare_cached(&table.delete)?;
             match delete.execute(params![id.to_string(), bytes(*expect)])? {
                 0 => Err(absent_or_changed(connection, table, *id)?.into()),
                 _ => Ok(()),
             }
         }
-        Operation::Require { kind, id } => match exists(connection, tables::of(*kind)?, *id)? {
+        Operation::Require { kind, id } => match exists(connection, TABLES.of(*kind), *id)? {
             true => Ok(()),
             false => Err(missing(*kind, *id).into()),
         },
@@ -68,7 +68,7 @@ fn put(
     grants: &[GrantKey],
     expect: Expect,
 ) -> Result<(), Rejection> {
-    let table = tables::of(record.kind)?;
+    let table = TABLES.of(record.kind);
     let id = record.id.to_string();
     let revision = bytes(record.revision);
     let key = record.unique_key.as_str();

@@ -3,18 +3,16 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis::store::StoreError;
-use portcullis::toolkit::Pace;
+use portcullis::toolkit::{InlineReadGate, run_blocking};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, TryAcquireError};
-
-use crate::error::Failure;
 
 /// A pool of connections. Each read has one to itself; the others wait in line.
 pub(crate) struct Readers {
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
     count: u32,
-    pace: Arc<Pace>,
+    gate: Arc<InlineReadGate>,
 }
 
 impl Readers {
@@ -24,13 +22,13 @@ impl Readers {
             idle: Mutex::new(connections),
             permits: Arc::new(Semaphore::new(count)),
             count: u32::try_from(count).unwrap_or(u32::MAX),
-            pace: Arc::default(),
+            gate: Arc::default(),
         })
     }
 
     /// How fast reads are, of which each is measured.
-    pub(crate) fn pace(&self) -> Arc<Pace> {
-        Arc::clone(&self.pace)
+    pub(crate) fn gate(&self) -> Arc<InlineReadGate> {
+        Arc::clone(&self.gate)
     }
 
     /// Runs a read of a few records: at once if it can be expected not to wait for the disk, or else
@@ -39,7 +37,7 @@ impl Readers {
         self: &Arc<Self>,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if let Some(_turn) = self.pace.turn() {
+        if let Some(_turn) = self.gate.try_acquire() {
             match self.permits.try_acquire() {
                 Ok(_permit) => {
                     return self.read_here(read);
@@ -76,14 +74,11 @@ impl Readers {
         let permit = permits.acquire_owned().await;
         let permit = permit.map_err(|_| StoreError::closed())?;
         let readers = Arc::clone(self);
-        let task = tokio::task::spawn_blocking(move || {
+        run_blocking(move || {
             let _permit = permit;
             readers.read_here(read)
-        });
-        match task.await {
-            Ok(answer) => answer,
-            Err(_) => Err(Failure::ShuttingDown.into()),
-        }
+        })
+        .await
     }
 
     /// Waits until every read that was begun has ended, and refuses later ones.

@@ -49,8 +49,8 @@ pub use model::{
     TokenDigest, TokenSecret, UnknownStatus, User, Username,
 };
 pub use permission::{
-    Action, Decision, Denial, Explanation, GrantKey, InvalidPermission, ParsePermissionError,
-    Permission, PermissionSet, Resource, ResourceType, UncheckedPermission,
+    Action, Decision, Denial, Explanation, GrantKey, InvalidPermission, ParseGrantKeyError,
+    ParsePermissionError, Permission, PermissionSet, Resource, ResourceType, UncheckedPermission,
 };
 pub use principal::{Identity, Principal};
 pub use refusal::Refusal;

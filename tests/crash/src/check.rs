@@ -105,7 +105,7 @@ async fn compare(
     }
 
     let position = store.position().await.map_err(|error| misbehaved("position", &error))?;
-    let here = Place { incarnation: position.incarnation(), place: position.place() };
+    let here = Place { incarnation: position.incarnation(), place: position.sequence() };
     if let Some(told) = ledger.furthest
         && told.incarnation == here.incarnation
         && here.place < told.place

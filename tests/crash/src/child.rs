@@ -228,7 +228,7 @@ fn outcome(error: &StoreError) -> &'static str {
 }
 
 fn place(position: Position) -> String {
-    format!("{:032x} {}", position.incarnation(), position.place())
+    format!("{:032x} {}", position.incarnation(), position.sequence())
 }
 
 fn one_line(error: &anyhow::Error) -> String {

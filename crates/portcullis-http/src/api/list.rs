@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use http::header;
 use percent_encoding::utf8_percent_encode;
-use portcullis::toolkit::Pace;
+use portcullis::toolkit::InlineReadGate;
 use portcullis::{
     AuthorizationFilter, AuthorizationId, AuthorizationPage, AuthorizationView, Engine, Error,
     ErrorKind, NameResolver, OrgId, Permission, Status, UserId,
@@ -32,7 +32,7 @@ const MAX_LIMIT: usize = 1_000;
 
 /// How many authorizations are read and written at a time when no page was asked for. With the one more
 /// that tells whether there is a rest it is two of the parts that stores read at once.
-const CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2 * Pace::SHORT - 2);
+const CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2 * InlineReadGate::SHORT - 2);
 
 /// Room for so many, as most of them are.
 const PART_BYTES: usize = 256 * 1_024;

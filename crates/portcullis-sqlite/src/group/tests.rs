@@ -62,7 +62,7 @@ impl Setting {
     fn has(&self, id: u64) -> bool {
         let lookup = Lookup::Id(Kind::Org, Id::from_u64(id));
         let connection = self.committer.location.connect_reader().unwrap();
-        rows::get(&connection, &lookup.into()).unwrap().is_some()
+        rows::get(&connection, lookup).unwrap().is_some()
     }
 
     /// The ids of what was announced after the place, `None` for a resync.
@@ -99,7 +99,7 @@ fn org(id: u64, name: &str) -> Operation {
 }
 
 fn display_url(outcome: &Result<Position, StoreError>) -> u128 {
-    outcome.as_ref().unwrap().place()
+    outcome.as_ref().unwrap().sequence()
 }
 
 fn require(id: u64) -> Operation {

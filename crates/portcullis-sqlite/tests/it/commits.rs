@@ -41,7 +41,7 @@ async fn commits_at_the_same_time_share_transactions() {
     let mut all = Box::pin(tokio::task::unconstrained(commits));
     assert!(futures_util::poll!(&mut all).is_pending());
     raw.execute_batch("ROLLBACK").unwrap();
-    let places = all.await.into_iter().map(|position| position.unwrap().place());
+    let places = all.await.into_iter().map(|position| position.unwrap().sequence());
     let mut places: Vec<_> = places.collect();
     // What was there when the thread came to look, and the rest.
     let transactions = transactions(&place) - before;
@@ -156,7 +156,7 @@ async fn a_large_batch_is_one_commit() {
     small.unwrap();
     large.unwrap();
     let position = store.position().await.unwrap();
-    assert_eq!(position.place(), u128::from(RECORDS) + 1);
+    assert_eq!(position.sequence(), u128::from(RECORDS) + 1);
 
     let count = |sql: &str| -> u64 {
         let raw = place.raw();

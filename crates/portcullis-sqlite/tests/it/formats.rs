@@ -75,9 +75,9 @@ async fn files_of_every_format_open() {
         assert!(store.find::<ApiToken>(id(4)).await.unwrap().is_some());
         assert!(store.find::<Deletion>(id(6)).await.unwrap().is_some());
 
-        assert_eq!(store.position().await.unwrap().place(), 6);
+        assert_eq!(store.position().await.unwrap().sequence(), 6);
         let next = commit(&store, [create(crate::common::user(77, "new"))]).await;
-        assert_eq!(next.unwrap().place(), 7);
+        assert_eq!(next.unwrap().sequence(), 7);
     }
 }
 

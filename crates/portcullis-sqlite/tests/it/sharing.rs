@@ -223,9 +223,9 @@ async fn an_older_state_that_is_put_back_resyncs() {
     let Some(Change::Resync { position }) = next_change(&mut changes).await else {
         panic!("not told");
     };
-    assert_eq!(position.place(), 4);
+    assert_eq!(position.sequence(), 4);
     let next = commit(&store, [create(user(9, "nine"))]).await.unwrap();
-    assert_eq!(next.place(), 5);
+    assert_eq!(next.sequence(), 5);
     assert_eq!(next_id(&mut changes).await, 9);
 }
 
@@ -247,7 +247,7 @@ async fn changes_that_are_not_kept_any_more_resync() {
     let Some(Change::Resync { position }) = resync else {
         panic!("{resync:?}");
     };
-    assert_eq!(position.place(), many as u128);
+    assert_eq!(position.sequence(), many as u128);
     commit(&store, [create(user(1, "ada"))]).await.unwrap();
     assert_eq!(next_id(&mut changes).await, 1);
 }
@@ -267,7 +267,7 @@ async fn positions_outlive_the_handle() {
     let mut changes = store.watch(positions[1]).await.unwrap();
     assert_eq!(next_id(&mut changes).await, 2);
     assert_eq!(next_id(&mut changes).await, 3);
-    let other = Position::new(positions[1].incarnation() ^ 1, positions[1].place());
+    let other = Position::new(positions[1].incarnation() ^ 1, positions[1].sequence());
     let mut changes = store.watch(other).await.unwrap();
     let position = positions[3];
     assert_eq!(next_change(&mut changes).await, Some(Change::Resync { position }));

@@ -338,7 +338,7 @@ pub async fn a_foreign_position_is_told_to_resync(harness: &Harness) {
     let own = place.store().position().await.expect("position");
     let foreign = other.store().position().await.expect("position");
     assert_ne!(own.incarnation(), foreign.incarnation(), "of two stores");
-    let made_up = Position::new(!own.incarnation(), own.place());
+    let made_up = Position::new(!own.incarnation(), own.sequence());
     for (id, position) in (10..).zip([foreign, made_up]) {
         let mut watching = place.watch(position).await;
         watching.until_fresh().await;

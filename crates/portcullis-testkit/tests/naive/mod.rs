@@ -599,7 +599,7 @@ impl Store for Naive {
         after: Position,
     ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
         let data = self.data()?;
-        let mut cursor = usize::try_from(after.place()).ok();
+        let mut cursor = usize::try_from(after.sequence()).ok();
         if self.has(Fault::ForgetsTheLog) {
             cursor = cursor.map(|cursor| cursor.min(data.log.len()));
         }

@@ -1,6 +1,9 @@
 //! The key of the index that finds the authorizations which allow a permission.
 
 use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
 
 use super::{Permission, Resource, ResourceType};
 
@@ -59,6 +62,21 @@ impl fmt::Display for GrantKey {
     }
 }
 
+/// Reads a key in exactly the form in which it is written.
+impl FromStr for GrantKey {
+    type Err = ParseGrantKeyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseGrantKeyError> {
+        let key = text.parse().map(Self::of).map_err(|_| ParseGrantKeyError)?;
+        if key.to_string() == text { Ok(key) } else { Err(ParseGrantKeyError) }
+    }
+}
+
+/// The text is not a grant key, or not in the form in which it is written.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("not a grant key")]
+pub struct ParseGrantKeyError;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -71,6 +89,15 @@ mod tests {
         fn a_grant_allows_what_its_key_is_listed_for(held in permission(), asked in permission()) {
             let listed = GrantKey::allowing(asked).any(|key| key == GrantKey::of(held));
             prop_assert_eq!(listed, held.allows(&asked));
+        }
+
+        #[test]
+        fn a_key_is_read_in_the_form_it_is_written_in(held in permission()) {
+            let key = GrantKey::of(held);
+            prop_assert_eq!(key.to_string().parse(), Ok(key));
+            if held.to_string() != key.to_string() {
+                prop_assert_eq!(held.to_string().parse::<GrantKey>(), Err(ParseGrantKeyError));
+            }
         }
 
         #[test]

@@ -18,7 +18,7 @@ use thiserror::Error;
 
 pub use decision::{Decision, Denial};
 pub use explanation::Explanation;
-pub use grant_key::GrantKey;
+pub use grant_key::{GrantKey, ParseGrantKeyError};
 pub use presets::{member_bucket, member_of_org, operator, owner_of_org, read_all, user_self};
 pub use resource::{Action, Resource, ResourceType};
 pub use set::PermissionSet;

@@ -6,20 +6,20 @@ use std::time::Instant;
 use super::Kind;
 use crate::{Id, Random, RandomUnavailable};
 
-/// A place in a store's feed of changes.
+/// A position in a store's feed of changes.
 ///
-/// It means something only to the store that made it, and only in the incarnation it was made
-/// in: a store that was restored or emptied answers it with [`Change::Resync`].
+/// It is valid only for the store that made it, and only for one incarnation of that store: a store
+/// that was restored or emptied answers a position of before with [`Change::Resync`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
     incarnation: u128,
-    place: u128,
+    sequence: u128,
 }
 
 impl Position {
-    /// Makes a position; for stores.
-    pub const fn new(incarnation: u128, place: u128) -> Self {
-        Self { incarnation, place }
+    /// Creates a position; for stores.
+    pub const fn new(incarnation: u128, sequence: u128) -> Self {
+        Self { incarnation, sequence }
     }
 
     /// Returns the incarnation; for stores.
@@ -27,12 +27,12 @@ impl Position {
         self.incarnation
     }
 
-    /// Returns the place; for stores. What the number means is the store's own affair.
-    pub const fn place(self) -> u128 {
-        self.place
+    /// Returns the sequence number; for stores, each of which defines its meaning.
+    pub const fn sequence(self) -> u128 {
+        self.sequence
     }
 
-    /// Draws the number of a new incarnation.
+    /// Draws a random number for a new incarnation.
     ///
     /// # Errors
     ///
@@ -46,11 +46,11 @@ impl Position {
 
 impl fmt::Debug for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}@{}", self.incarnation, self.place)
+        write!(f, "{:032x}@{}", self.incarnation, self.sequence)
     }
 }
 
-/// What a store tells those who watch it.
+/// An event of a store's feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
@@ -63,14 +63,15 @@ pub enum Change {
         /// The position after the change.
         position: Position,
     },
-    /// Everything that was committed before this instant has been told.
+    /// The feed has delivered everything that was committed before this instant.
     Fresh {
-        /// The instant, taken before the store was looked at.
+        /// The instant, taken before the store was polled.
         as_of: Instant,
     },
-    /// Changes were missed: everything known may be old. Telling goes on from the position.
+    /// The feed has missed changes: anything that was read before may be stale. The feed continues
+    /// from the position.
     Resync {
-        /// The position to go on from.
+        /// The position to continue from.
         position: Position,
     },
 }

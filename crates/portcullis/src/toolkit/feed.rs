@@ -140,7 +140,7 @@ impl Feed {
         let watcher = Watcher {
             wake: self.wake.subscribe(),
             feed: Arc::clone(self),
-            cursor: (after.incarnation() == self.incarnation).then_some(after.place()),
+            cursor: (after.incarnation() == self.incarnation).then_some(after.sequence()),
             resyncs: None,
             told_fresh: None,
         };
@@ -308,7 +308,7 @@ mod tests {
         let position = feed.position();
         assert_eq!(next(&mut stream).await, Change::Resync { position });
         announce(&feed, [9]);
-        assert_eq!(next(&mut stream).await, changed(&feed, position.place() + 1, 9));
+        assert_eq!(next(&mut stream).await, changed(&feed, position.sequence() + 1, 9));
     }
 
     #[tokio::test]
