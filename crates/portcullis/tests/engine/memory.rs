@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use portcullis::store::{
     Batch, BoxStream, Change, Entity, Expect, Index, Kind, Lookup, MemoryStore, Operation, Page,
     PageRequest, Position, Record, Store, StoreError, StoreExt,
@@ -15,19 +17,71 @@ use portcullis::{
     StaticDirectory, Status, Timestamp, User, UserId, Username, async_trait,
 };
 use portcullis_testkit::{Counts, InstrumentedStore, Method};
+use tokio::sync::watch;
 
 use crate::support::{builder, name};
 
-/// A store whose feed says what the test wants it to say.
+/// A store whose feed the test writes.
 #[derive(Debug)]
 pub(crate) struct Told {
     store: MemoryStore,
     feed: Arc<Feed>,
+    followers: Followers,
 }
 
 impl Told {
     pub(crate) fn by(feed: &Arc<Feed>) -> Self {
-        Self { store: MemoryStore::new().unwrap(), feed: Arc::clone(feed) }
+        let followers = Followers(Arc::new(watch::Sender::default()));
+        Self { store: MemoryStore::new().unwrap(), feed: Arc::clone(feed), followers }
+    }
+
+    pub(crate) fn followers(&self) -> Followers {
+        self.followers.clone()
+    }
+}
+
+/// The engines that follow a feed: for each stream, how often it was polled without having an event.
+/// An engine polls again only when it has applied the event before.
+#[derive(Clone, Debug)]
+pub(crate) struct Followers(Arc<watch::Sender<Vec<u64>>>);
+
+impl Followers {
+    /// Adds events, and waits until every follower has applied them.
+    pub(crate) async fn apply(&self, add: impl FnOnce()) {
+        let mut idle = self.0.subscribe();
+        let before = idle.borrow_and_update().clone();
+        add();
+        let applied = |now: &Vec<u64>| before.iter().zip(now).all(|(before, now)| before < now);
+        idle.wait_for(applied).await.unwrap();
+    }
+
+    fn follow(
+        &self,
+        mut changes: BoxStream<'static, Result<Change, StoreError>>,
+    ) -> BoxStream<'static, Result<Change, StoreError>> {
+        let number = self.0.borrow().len();
+        self.0.send_modify(|idle| idle.push(0));
+        let follower = Follower { followers: self.clone(), number };
+        let next = move |context: &mut Context<'_>| {
+            let next = changes.poll_next_unpin(context);
+            if next.is_pending() {
+                follower.followers.0.send_modify(|idle| idle[follower.number] += 1);
+            }
+            next
+        };
+        stream::poll_fn(next).boxed()
+    }
+}
+
+/// One stream; it is not waited for once it was dropped.
+struct Follower {
+    followers: Followers,
+    number: usize,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.followers.0.send_modify(|idle| idle[self.number] = u64::MAX);
     }
 }
 
@@ -53,7 +107,7 @@ impl Store for Told {
         &self,
         after: Position,
     ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
-        Ok(self.feed.watch(after))
+        Ok(self.followers.follow(self.feed.watch(after)))
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -95,6 +149,7 @@ struct World {
     other: Engine,
     store: Arc<dyn Store>,
     feed: Arc<Feed>,
+    followers: Followers,
     clock: Hand,
     counts: Counts,
     org: Org,
@@ -108,7 +163,9 @@ const PASSWORD: &str = "telegraf-password";
 impl World {
     async fn new() -> Self {
         let feed = Feed::of_shared_store(7, 0);
-        let store: Arc<dyn Store> = Arc::new(Told::by(&feed));
+        let store = Told::by(&feed);
+        let followers = store.followers();
+        let store: Arc<dyn Store> = Arc::new(store);
         let counts = Counts::new();
         let counted = Arc::new(InstrumentedStore::new(Arc::clone(&store), &counts));
         let clock = Hand::new();
@@ -121,7 +178,8 @@ impl World {
         let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org.id, permissions);
         let id = other.create_authorization(new.for_user(user.id)).await.unwrap().id;
         other.set_password(id, PASSWORD).await.unwrap();
-        let world = Self { engine, other, store, feed, clock, counts, org, user, bucket, id };
+        let world =
+            Self { engine, other, store, feed, followers, clock, counts, org, user, bucket, id };
         world.login(PASSWORD).await.unwrap();
         world.counts.reset();
         world
@@ -144,18 +202,14 @@ impl World {
         (reads_after - reads, self.engine.hash_pool().computations() - hashes)
     }
 
-    /// Has the engine hear what the feed says.
-    async fn heard(&self, what: impl FnOnce(&Feed)) {
-        what(&self.feed);
-        // The engine listens on this thread; it has heard once there is nothing left to do.
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
+    /// Adds events to the feed, and waits until the engine has applied them.
+    async fn apply(&self, add: impl FnOnce(&Feed)) {
+        self.followers.apply(|| add(&self.feed)).await;
     }
 
     async fn fresh(&self) {
         let now = self.clock.instant();
-        self.heard(|feed| feed.fresh(now)).await;
+        self.apply(|feed| feed.fresh(now)).await;
     }
 
     async fn stored(&self) -> Authorization {
@@ -189,7 +243,7 @@ async fn an_edited_entry_costs_one_read_and_no_hash() {
     let update = AuthorizationUpdate::description("changed again");
     world.other.update_authorization(world.id, update).await.unwrap();
     let changed = (Kind::Authorization, world.id.untyped());
-    world.heard(|feed| _ = feed.announce([changed])).await;
+    world.apply(|feed| _ = feed.announce([changed])).await;
     assert_eq!(world.cost().await, (1, 0));
     assert_eq!(world.cost().await, (0, 0));
 }
@@ -211,7 +265,7 @@ async fn a_record_that_was_edited_by_hand_counts_although_its_revision_is_the_sa
             expect: Expect::Revision(revision),
         };
         world.store.commit([put].into_iter().collect()).await.unwrap();
-        world.heard(|feed| _ = feed.announce([(Kind::Authorization, id)])).await;
+        world.apply(|feed| _ = feed.announce([(Kind::Authorization, id)])).await;
         let write = Resource::bucket(world.org.id, world.bucket.id);
         let may = world
             .login(PASSWORD)
@@ -240,7 +294,7 @@ async fn a_resync_costs_one_read_each_and_no_hash() {
     for number in 0..10 {
         login(number).await;
     }
-    world.heard(|feed| feed.resync(1)).await;
+    world.apply(|feed| feed.resync(1)).await;
     world.counts.reset();
     let hashes = world.engine.hash_pool().computations();
     for number in 0..10 {
@@ -450,7 +504,8 @@ async fn what_a_host_forgot_to_tell_counts_when_the_time_to_live_ends() {
     let off = Arc::new(AtomicU64::new(0));
     let host = Host { directory, off: Arc::clone(&off) };
     let feed = Feed::of_shared_store(7, 0);
-    let store = Told { store: MemoryStore::new().unwrap(), feed: Arc::clone(&feed) };
+    let store = Told::by(&feed);
+    let followers = store.followers();
     let clock = Hand::new();
     let engine =
         builder(Arc::new(store)).directory(host).clock(clock.clone()).build().await.unwrap();
@@ -459,10 +514,7 @@ async fn what_a_host_forgot_to_tell_counts_when_the_time_to_live_ends() {
     let id = engine.create_authorization(new.for_user(user)).await.unwrap().id;
     engine.set_password(id, PASSWORD).await.unwrap();
     let works = async || {
-        feed.fresh(clock.instant());
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
+        followers.apply(|| feed.fresh(clock.instant())).await;
         engine.authenticate(Credentials::password("telegraf", PASSWORD)).await.is_ok()
     };
     assert!(works().await);

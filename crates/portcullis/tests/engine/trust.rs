@@ -15,7 +15,7 @@ use portcullis::{
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore, Method};
 
 use crate::audit::Kept;
-use crate::memory::{Hand, Told};
+use crate::memory::{Followers, Hand, Told};
 use crate::support::{builder, name};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -31,6 +31,7 @@ struct World {
     other: Engine,
     faults: Faults,
     feed: Arc<Feed>,
+    followers: Followers,
     clock: Hand,
     audit: Kept,
     org: Org,
@@ -48,7 +49,9 @@ impl World {
 
     async fn with_grace(grace: Duration) -> Self {
         let feed = Feed::of_shared_store(7, 0);
-        let store: Arc<dyn Store> = Arc::new(Told::by(&feed));
+        let store = Told::by(&feed);
+        let followers = store.followers();
+        let store: Arc<dyn Store> = Arc::new(store);
         let other = builder(Arc::clone(&store)).cache(CacheConfig::off()).build().await.unwrap();
         let org = other.create_org(name("acme")).await.unwrap();
         let user = other.create_user(name("ada")).await.unwrap();
@@ -76,6 +79,7 @@ impl World {
             other,
             faults,
             feed,
+            followers,
             clock,
             audit,
             org,
@@ -111,17 +115,14 @@ impl World {
         ]
     }
 
-    async fn heard(&self, what: impl FnOnce(&Feed)) {
-        what(&self.feed);
-        // The engine listens on this thread; it has heard once there is nothing left to do.
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
+    /// Adds events to the feed, and waits until the engine has applied them.
+    async fn apply(&self, add: impl FnOnce(&Feed)) {
+        self.followers.apply(|| add(&self.feed)).await;
     }
 
     async fn fresh(&self) {
         let now = self.clock.instant();
-        self.heard(|feed| feed.fresh(now)).await;
+        self.apply(|feed| feed.fresh(now)).await;
     }
 
     fn fail(&self, fault: Fault) {
@@ -320,7 +321,7 @@ async fn what_the_feed_has_told_never_works_again_in_grace() {
         let (user, org) = ((user, world.user.id.untyped()), (org, world.org.id.untyped()));
         let telegraf = (Kind::Authorization, world.telegraf.id.untyped());
         world
-            .heard(|feed| match told {
+            .apply(|feed| match told {
                 0 => _ = feed.announce([telegraf]),
                 1 => _ = feed.announce([user]),
                 2 => _ = feed.announce([org]),
@@ -576,8 +577,9 @@ mod host_directory {
             (Arc::new(AtomicBool::new(false)), Faults::new(), Hand::new());
         // The records of the other engine, behind faults of their own.
         let feed = Feed::of_shared_store(7, 0);
-        let inner: Arc<dyn Store> = Arc::new(Told::by(&feed));
-        let engine = builder(Arc::new(FaultyStore::new(inner, &faults)))
+        let inner = Told::by(&feed);
+        let followers = inner.followers();
+        let engine = builder(Arc::new(FaultyStore::new(Arc::new(inner), &faults)))
             .directory(Gone(known, Arc::clone(&is_gone)))
             .clock(clock.clone())
             .cache(CacheConfig::default().stale_if_error(GRACE))
@@ -593,10 +595,7 @@ mod host_directory {
         clock.pass(SECOND);
         login().await.unwrap();
         bucket().await.unwrap();
-        feed.fresh(clock.instant());
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
+        followers.apply(|| feed.fresh(clock.instant())).await;
         clock.pass(3 * SECOND);
 
         is_gone.store(true, Ordering::SeqCst);
