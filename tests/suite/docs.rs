@@ -11,7 +11,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// All Rust of the project in one text.
+/// All Rust below a directory in one text.
 fn sources(directory: &Path, text: &mut String) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -23,32 +23,93 @@ fn sources(directory: &Path, text: &mut String) {
     }
 }
 
-#[test]
-fn every_test_that_guards_a_deviation_exists() {
-    let deviations = fs::read_to_string(root().join("docs/deviations.md")).unwrap();
-    let (deviations, _) = deviations.split_once("\n## Decisions ").unwrap();
-    let mut rust = String::new();
-    sources(&root().join("crates"), &mut rust);
+/// The names of the functions that are defined in a text of Rust, those in line comments left out.
+fn functions(rust: &str) -> BTreeSet<&str> {
+    let code = rust.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let definitions = code.flat_map(|line| {
+        line.match_indices("fn ").filter_map(move |(at, _)| {
+            let is_word = !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            let rest = &line[at + "fn ".len()..];
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
+            // A parameter list or generic parameters follow the name.
+            (is_word && rest[end..].starts_with(['(', '<'])).then_some(&rest[..end])
+        })
+    });
+    definitions.collect()
+}
 
-    // Odd parts are what stands between the marks.
-    let between = |mark: char, text: &str| -> Vec<String> {
-        text.split(mark)
-            .skip(1)
-            .step_by(2)
-            .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect()
+/// The functions of the whole project.
+fn all_functions() -> BTreeSet<String> {
+    let mut rust = String::new();
+    for directory in ["crates", "tests"] {
+        sources(&root().join(directory), &mut rust);
+    }
+    functions(&rust).into_iter().map(str::to_owned).collect()
+}
+
+/// Texts between backticks that look like the name of a test: words joined by three underscores or
+/// more, after the last `::`. Blocks of code are left out.
+fn test_names(text: &str) -> Vec<&str> {
+    let prose = text.split("```").step_by(2);
+    let quoted = prose.flat_map(|prose| prose.split('`').skip(1).step_by(2));
+    let names = quoted.filter_map(|quoted| quoted.rsplit("::").next());
+    let is_name = |name: &&str| {
+        name.matches('_').count() >= 3
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
-    let mut functions = 0;
-    for function in between('`', deviations) {
-        let is_name = function.matches('_').count() >= 3
-            && function.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-            && !function.starts_with("http_get_patch");
-        if is_name {
-            functions += 1;
-            assert!(rust.contains(&format!("fn {function}(")), "no test `{function}`");
+    names.filter(is_name).collect()
+}
+
+#[test]
+fn a_function_is_found_by_its_definition_alone() {
+    let rust = "fn one() {}\n// fn two() {}\n    /// fn three()\n    pub async fn four<T>() {\n\
+                let fn_five = \"six\"; call_fn seven(); // fn eight()\n";
+    assert_eq!(functions(rust), BTreeSet::from(["one", "four"]));
+    let text =
+        "`a_test_of_it` and `x::y::another_test_of_it`\n```\n`not_a_test_here`\n```\n`short`";
+    assert_eq!(test_names(text), ["a_test_of_it", "another_test_of_it"]);
+}
+
+/// Names in documents that are no functions: metrics, settings of PostgreSQL, files of vectors.
+const NO_FUNCTIONS: &[&str] = &[
+    "default_transaction_read_only",
+    "http_get_patch_delete_password",
+    "idle_in_transaction_session_timeout",
+    "pg_current_wal_insert_lsn",
+    "pg_current_xact_id",
+    "wal_retrieve_retry_interval",
+];
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let functions = all_functions();
+    let mut all = Vec::new();
+    documents(&root(), &mut all);
+    let mut named = 0;
+    for (path, text) in &all {
+        for name in test_names(text) {
+            if !name.starts_with("portcullis_") && !NO_FUNCTIONS.contains(&name) {
+                named += 1;
+                assert!(functions.contains(name), "{}: no test `{name}`", path.display());
+            }
         }
     }
-    assert!(functions > 50, "{functions}");
+    assert!(named > 100, "{named} names");
+
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, invariants) = architecture.split_once("\n## What always holds\n").unwrap();
+    for row in invariants.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let names_one = !test_names(row).is_empty() || row.contains("`.ci/run`");
+        assert!(names_one, "no test for the invariant {row}");
+    }
+}
+
+#[test]
+fn every_deviation_names_tests_and_cases_of_the_vectors() {
+    let deviations = fs::read_to_string(root().join("docs/deviations.md")).unwrap();
+    let (deviations, _) = deviations.split_once("\n## Decisions ").unwrap();
+    let functions = test_names(deviations);
+    assert!(functions.len() > 50, "{} tests", functions.len());
 
     let files = [
         "http_create.json",
@@ -61,7 +122,9 @@ fn every_test_that_guards_a_deviation_exists() {
         files.into_iter().flat_map(cases).map(|case| name(&case).to_owned()).collect();
     let tests: String =
         deviations.split("- Test:").skip(1).filter_map(|test| test.split("\n- ").next()).collect();
-    let named = between('"', &tests).into_iter().filter(|quoted| all.contains(quoted)).count();
+    let quoted = tests.split('"').skip(1).step_by(2);
+    let quoted = quoted.map(|quoted| quoted.split_whitespace().collect::<Vec<_>>().join(" "));
+    let named = quoted.filter(|quoted| all.contains(quoted)).count();
     assert!(named > 40, "{named} of the cases named are there");
 }
 
@@ -104,7 +167,7 @@ fn every_test_that_guards_against_a_failure_seen_elsewhere_exists() {
                         .with_extension("")
                         .components()
                         .any(|part| part.as_os_str().to_str() == Some(module));
-                    in_module && text.contains(&format!("fn {function}("))
+                    in_module && functions(text).contains(function)
                 });
                 assert!(is_there, "no test `{named}`");
                 tests += 1;
