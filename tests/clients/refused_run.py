@@ -10,7 +10,6 @@ ruby-influxdb, golang-go and golang-github-influxdata-influxdb1-client-dev, the 
 requirements.txt, and of npm `influx` and `@influxdata/influxdb-client` below --npm.
 """
 
-import argparse
 import http.client
 import json
 import os
@@ -18,17 +17,14 @@ import pathlib
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).parents[2]
-for beside in ("forward-auth", "cluster", "outage"):
-    sys.path.insert(0, str(ROOT / "tests" / beside))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "outage"))
 
-from postgres import Postgres, set_up  # noqa: E402
-from processes import Ports, under_guard, wait_until  # noqa: E402
-from proxies import CLIENTS, DATABASE, PORTCULLIS, SECRET, Database, basic, listening, proxy  # noqa: E402
-from servers import Server  # noqa: E402
+from deployment import BUCKET, deployed, main  # noqa: E402
+from processes import wait_until  # noqa: E402
+from proxies import SECRET, Database, basic  # noqa: E402
 
 HERE = pathlib.Path(__file__).parent / "refused"
-BUCKET, WRITER, READER, SLOWED = "telemetry", "telegraf", "grafana", "slowed"
+WRITER, READER, SLOWED = "telegraf", "grafana", "slowed"
 WRONG = "wrong-password"
 
 # Each is called with the URL, username, password and database, and writes a point.
@@ -125,20 +121,10 @@ class Table:
 
 
 def work(arguments, directory):
-    ports = Ports()
-    store = Postgres(directory, ports.take())
-    binary = arguments.binary.resolve()
-    set_up(binary, store.url, BUCKET, {
-        WRITER: ["--write-bucket", BUCKET], READER: ["--read-bucket", BUCKET], SLOWED: ["--write-bucket", BUCKET],
-    })
-    addresses = {CLIENTS: f"127.0.0.1:{ports.take()}", PORTCULLIS: f"127.0.0.1:{ports.take()}"}
-    command = [binary, "serve", "--store", store.url, "--listen", addresses[PORTCULLIS]]
-    port = int(addresses[PORTCULLIS].split(":")[1])
-    server = Server("portcullis", directory, port, [*command, "--trusted-proxy", "127.0.0.1"])
-    server.start()
-    wait_until("portcullis", server.is_ready, 30)
-    with listening(Database) as addresses[DATABASE], proxy(arguments.proxy, addresses, directory):
-        clients = Clients(addresses[CLIENTS], arguments.npm.resolve(), directory)
+    write = ["--write-bucket", BUCKET]
+    credentials = {WRITER: write, READER: ["--read-bucket", BUCKET], SLOWED: write}
+    with deployed(arguments, directory, credentials, Database) as deployment:
+        clients = Clients(deployment.address, arguments.npm.resolve(), directory)
         table = Table(clients)
         print(f"through {arguments.proxy}: the client's exit status, and the line with the reason")
         table.content()
@@ -146,24 +132,15 @@ def work(arguments, directory):
         table.rows(401, "wrong password", WRITER, WRONG)
         wait_until("a longer wait", lambda: clients.has_to_wait(SLOWED), 60)
         table.rows(429, "many failures", SLOWED, WRONG)
-        store.stop()
+        deployment.store.stop()
         # Cache hits need no store until their entries are stale.
         wait_until("a status other than 204", lambda: clients.by_hand(WRITER, SECRET)[0].status != 204, 30)
         table.rows(503, "the store is stopped", WRITER, SECRET)
-        server.kill()
+        deployment.server.kill()
         table.rows(503, "portcullis is stopped", WRITER, SECRET)
     print("\n" + "\n".join([*table.wrong, f"{table.checks - len(table.wrong)} passed, {len(table.wrong)} failed"]))
     return 1 if table.wrong else 0
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("binary", type=pathlib.Path)
-    parser.add_argument("proxy", choices=["nginx", "caddy"])
-    parser.add_argument("--npm", type=pathlib.Path, default=ROOT / "target" / "ci-npm")
-    arguments = parser.parse_args()
-    under_guard(lambda directory: work(arguments, directory))
-
-
 if __name__ == "__main__":
-    main()
+    main(work)

@@ -4,26 +4,9 @@
     python3 tests/forward-auth/browsers.py target/debug/portcullis caddy
 """
 
-import contextlib
-import pathlib
 import sys
-import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "clients"))
-
-from proxies import (  # noqa: E402
-    CLIENTS,
-    DATABASE,
-    PORTCULLIS,
-    Client,
-    Database,
-    administer,
-    basic,
-    free_port,
-    listening,
-    proxy,
-)
-from server import running  # noqa: E402
+from proxies import Database, basic, deployed
 
 ALLOWED, OTHER = "https://dashboard.example.org", "https://example.org"
 
@@ -55,31 +38,24 @@ def check(client, expected, origin, headers=(), method="POST", path="/write?db=d
 
 
 def main(binary, kind):
-    binary = pathlib.Path(binary).resolve()
     asked = [("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "authorization")]
-    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
-        behind = stack.enter_context(listening(EchoesOrigin))
-        addresses = {CLIENTS: f"127.0.0.1:{free_port()}", DATABASE: behind}
-        with running(binary, "--trusted-proxy", "127.0.0.1") as server:
-            administer(binary, server)
-            addresses[PORTCULLIS] = server.url.removeprefix("http://")
-            stack.enter_context(proxy(kind, addresses, pathlib.Path(directory)))
-            client = Client(addresses[CLIENTS])
-            for path in ["/write?db=default", "/query", "/anything"]:
-                methods, headers = check(client, 204, ALLOWED, asked, "OPTIONS", path)
-                if methods != "GET, POST" or "Authorization" not in headers:
-                    raise AssertionError(f"{methods}, {headers}")
-                # Other origins need credentials like every request, and even with them OPTIONS is not
-                # allowed.
-                check(client, 401, OTHER, asked, "OPTIONS", path)
-            check(client, 403, OTHER, [*asked, basic("grafana")], "OPTIONS")
+    with deployed(binary, kind, EchoesOrigin) as deployment:
+        client = deployment.client
+        for path in ["/write?db=default", "/query", "/anything"]:
+            methods, headers = check(client, 204, ALLOWED, asked, "OPTIONS", path)
+            if methods != "GET, POST" or "Authorization" not in headers:
+                raise AssertionError(f"{methods}, {headers}")
+            # Other origins need credentials like every request, and even with them OPTIONS is not allowed.
+            check(client, 401, OTHER, asked, "OPTIONS", path)
+        check(client, 403, OTHER, [*asked, basic("grafana")], "OPTIONS")
 
-            # The page can read the response, even a refusal.
-            for origin in (ALLOWED, OTHER):
-                for expected, credentials in [(204, [basic("telegraf")]), (403, [basic("grafana")]), (401, [])]:
-                    if check(client, expected, origin, credentials) != (None, None):
-                        raise AssertionError(f"{expected} of {origin}")
-                check(client, 200, origin, method="GET", path="/ping")
+        # The page can read the response, even a refusal.
+        for origin in (ALLOWED, OTHER):
+            for expected, credentials in [(204, [basic("telegraf")]), (403, [basic("grafana")]), (401, [])]:
+                if check(client, expected, origin, credentials) != (None, None):
+                    raise AssertionError(f"{expected} of {origin}")
+            check(client, 200, origin, method="GET", path="/ping")
+        deployment.stop_portcullis()
         for origin in (ALLOWED, OTHER):
             check(client, 503, origin, [basic("telegraf")])
     print(f"browsers through {kind}: {client.checks} checks passed, 0 failed")

@@ -14,10 +14,16 @@ import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 ROOT = pathlib.Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "clients"))
+
+import server  # noqa: E402
 
 CLIENTS, PORTCULLIS, DATABASE = "127.0.0.1:8086", "127.0.0.1:8087", "127.0.0.1:8186"
 SECRET = "s3cret-enough"
@@ -186,3 +192,31 @@ def administer(binary, server):
 def basic(username, password=SECRET):
     encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
     return ("Authorization", f"Basic {encoded}")
+
+
+@dataclass
+class Deployment:
+    """Portcullis with credentials, a stub of the database, and a proxy in front of both."""
+
+    server: server.Server
+    telegraf: dict
+    client: Client
+    directory: pathlib.Path
+    stop_portcullis: Callable
+    stop_proxy: Callable
+
+
+@contextlib.contextmanager
+def deployed(binary, kind, database=Database):
+    """Starts all of it; ends whatever still runs. The proxy's logs are in `directory`."""
+    binary = pathlib.Path(binary).resolve()
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as around:
+        directory = pathlib.Path(directory)
+        addresses = {CLIENTS: f"127.0.0.1:{free_port()}", DATABASE: around.enter_context(listening(database))}
+        with contextlib.ExitStack() as portcullis:
+            running = portcullis.enter_context(server.running(binary, "--trusted-proxy", "127.0.0.1"))
+            telegraf = administer(binary, running)
+            addresses[PORTCULLIS] = running.url.removeprefix("http://")
+            around.enter_context(proxy(kind, addresses, directory))
+            client = Client(addresses[CLIENTS])
+            yield Deployment(running, telegraf, client, directory, portcullis.close, around.close)

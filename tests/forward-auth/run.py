@@ -4,29 +4,10 @@
     python3 tests/forward-auth/run.py target/debug/portcullis caddy
 """
 
-import contextlib
-import pathlib
 import sys
-import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "clients"))
-
-from proxies import (  # noqa: E402
-    CLIENTS,
-    DATABASE,
-    POINTS,
-    PORTCULLIS,
-    SECRET,
-    Client,
-    Database,
-    administer,
-    basic,
-    free_port,
-    listening,
-    proxy,
-)
-from server import running  # noqa: E402
+from proxies import POINTS, SECRET, Database, basic, deployed
 
 
 def allowed(client, server, telegraf):
@@ -143,31 +124,21 @@ def refused(client, server):
 
 
 def main(binary, kind):
-    binary = pathlib.Path(binary).resolve()
-    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
-        directory = pathlib.Path(directory)
-        behind = stack.enter_context(listening(Database))
-        with running(binary, "--trusted-proxy", "127.0.0.1") as server:
-            telegraf = administer(binary, server)
-            addresses = {
-                CLIENTS: f"127.0.0.1:{free_port()}",
-                PORTCULLIS: server.url.removeprefix("http://"),
-                DATABASE: behind,
-            }
-            stack.enter_context(proxy(kind, addresses, directory))
-            client = Client(addresses[CLIENTS])
-            allowed(client, server, telegraf)
-            refused(client, server)
+    with deployed(binary, kind) as deployment:
+        client, server, directory = deployment.client, deployment.server, deployment.directory
+        allowed(client, server, deployment.telegraf)
+        refused(client, server)
 
-            # The logged address is the client's, whatever it claims.
-            headers = [basic("telegraf", "wrong-password"), ("X-Forwarded-For", "6.6.6.6")]
-            client.check(401, "/write?db=default", headers)
-            log = server.log.read_text()
-            if "address=127.0.0.1 scheme=" not in log or "6.6.6.6" in log:
-                raise AssertionError(log)
-            if SECRET in log or server.token in log:
-                raise AssertionError("a secret is in the log of portcullis")
+        # The logged address is the client's, whatever it claims.
+        headers = [basic("telegraf", "wrong-password"), ("X-Forwarded-For", "6.6.6.6")]
+        client.check(401, "/write?db=default", headers)
+        log = server.log.read_text()
+        if "address=127.0.0.1 scheme=" not in log or "6.6.6.6" in log:
+            raise AssertionError(log)
+        if SECRET in log or server.token in log:
+            raise AssertionError("a secret is in the log of portcullis")
 
+        deployment.stop_portcullis()
         # While Portcullis is down, no request goes through.
         client.checks += 1
         Database.seen.clear()
@@ -183,7 +154,7 @@ def main(binary, kind):
                 if time.monotonic() > until:
                     raise AssertionError(f"not all of it is in the log: {log.read_text()[-2000:]}")
                 time.sleep(0.01)
-        stack.close()
+        deployment.stop_proxy()
         logs = "".join(log.read_text() for log in directory.glob("*.log"))
         if SECRET in logs:
             raise AssertionError(f"a password is in the log of {kind}: {logs}")

@@ -10,7 +10,6 @@ write points; the store is stopped until each of them has failed twice, and star
 not arrive at the stub of a database.
 """
 
-import argparse
 import collections
 import http.server
 import os
@@ -21,17 +20,11 @@ import sys
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).parents[2]
-for beside in ("forward-auth", "cluster"):
-    sys.path.insert(0, str(ROOT / "tests" / beside))
-
-from postgres import Postgres, set_up  # noqa: E402
-from processes import Ports, under_guard, wait_until  # noqa: E402
-from proxies import CLIENTS, DATABASE, PORTCULLIS, SECRET, listening, proxy  # noqa: E402
-from servers import Server  # noqa: E402
+from deployment import BUCKET, deployed, main
+from processes import wait_until
+from proxies import SECRET
 
 HERE = pathlib.Path(__file__).parent
-BUCKET = "telemetry"
 WRITERS = {
     "influxdb-client (Python)": [sys.executable, HERE / "python_writer.py"],
     "@influxdata/influxdb-client": ["node", HERE / "javascript_writer.cjs"],
@@ -144,25 +137,12 @@ class Outage:
 
 def work(arguments, directory):
     begin = time.monotonic()
-    ports = Ports()
-    store = Postgres(directory, ports.take())
-    binary = arguments.binary.resolve()
     usernames = [f"writer-{number}" for number in range(len(WRITERS))]
-    set_up(binary, store.url, BUCKET, {username: ["--write-bucket", BUCKET] for username in usernames})
-    addresses = {CLIENTS: f"127.0.0.1:{ports.take()}", PORTCULLIS: f"127.0.0.1:{ports.take()}"}
-    port = int(addresses[PORTCULLIS].split(":")[1])
-    command = [binary, "serve", "--store", store.url, "--listen", addresses[PORTCULLIS]]
-    server = Server("portcullis", directory, port, [*command, "--trusted-proxy", "127.0.0.1"])
-    server.start()
-    wait_until("portcullis", server.is_ready, 30)
-
-    def start_server():
-        server.start()
-        wait_until("portcullis", server.is_ready, 30)
-
+    credentials = {username: ["--write-bucket", BUCKET] for username in usernames}
     print(f"through {arguments.proxy}", flush=True)
-    with listening(Points) as addresses[DATABASE], proxy(arguments.proxy, addresses, directory):
-        url = f"http://{addresses[CLIENTS]}"
+    with deployed(arguments, directory, credentials, Points) as deployment:
+        store, server = deployment.store, deployment.server
+        url = f"http://{deployment.address}"
         npm = arguments.npm.resolve()
         writers = [
             Writer(name, command, username, url, npm, directory)
@@ -172,7 +152,7 @@ def work(arguments, directory):
         wrong = []
         try:
             outage.through("PostgreSQL", store.stop, store.start)
-            outage.through("portcullis", server.kill, start_server)
+            outage.through("portcullis", server.kill, deployment.start_server)
         except Exception as error:  # noqa: BLE001
             wrong.append(f"{type(error).__name__}: {error}")
         for writer in writers:
@@ -192,14 +172,5 @@ def work(arguments, directory):
     return 1 if wrong else 0
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("binary", type=pathlib.Path)
-    parser.add_argument("proxy", choices=["nginx", "caddy"])
-    parser.add_argument("--npm", type=pathlib.Path, default=ROOT / "target" / "ci-npm")
-    arguments = parser.parse_args()
-    under_guard(lambda directory: work(arguments, directory))
-
-
 if __name__ == "__main__":
-    main()
+    main(work)
