@@ -1,19 +1,21 @@
-//! How the engine writes records: new ids, new revisions, and what to do when they are taken.
+//! Writing records: ids, revisions, and retries when they are taken or changed meanwhile.
 
 use super::Engine;
-use crate::store::{Batch, Entity, Expect, Operation, Revision, StoreError, StoreExt, Taken, put};
+use crate::store::{
+    Batch, Entity, Expect, Modified, Operation, Revision, StoreError, StoreExt, Taken, put,
+};
 use crate::{Error, ErrorKind, Id, Timestamp};
 
-/// 1 January 2020, where ids begin to count: in milliseconds since 1970.
+/// The epoch of ids, 1 January 2020, in milliseconds since 1970.
 const ID_EPOCH_MILLIS: i64 = 1_577_836_800_000;
 
-/// Low bits of an id that are random. The others are the time, so that ids grow with it.
+/// The number of random low bits of an id. The high bits are the time, so that ids ascend with it.
 const ID_RANDOM_BITS: u32 = 22;
 
-/// Ids below this are never drawn; small ones are for people to write by hand.
+/// The lowest id that is generated. Lower ones are for imports and tests.
 const MIN_ID: u64 = 1_000;
 
-/// How often another id is drawn when one is taken.
+/// How often another id is generated when one is taken.
 const ID_TRIES: u32 = 100;
 
 impl Engine {
@@ -25,8 +27,8 @@ impl Engine {
         Ok(Revision::generate(self.0.random.as_ref())?)
     }
 
-    /// Draws an id: roughly ascending in the order of creation, free as far as chance goes.
-    pub(super) fn draw_id(&self) -> Result<Id, Error> {
+    /// Generates an id. Ids ascend roughly in the order of creation; one is hardly ever taken.
+    pub(super) fn generate_id(&self) -> Result<Id, Error> {
         let millis = self.0.clock.now().as_unix_millis().saturating_sub(ID_EPOCH_MILLIS);
         let time = u64::try_from(millis).unwrap_or(0) << ID_RANDOM_BITS;
         for _ in 0..ID_TRIES {
@@ -42,8 +44,8 @@ impl Engine {
 
     /// Stores a new entity with a fresh id, after the requirements.
     ///
-    /// The errors of the store come back as they are, so that the caller can say what is taken or
-    /// missing in its own words.
+    /// Errors of the store are returned unchanged, so that each operation has its own messages for a
+    /// taken name or a missing record.
     pub(super) async fn insert<E: Entity>(
         &self,
         mut entity: impl FnMut(Id) -> E + Send,
@@ -52,7 +54,7 @@ impl Engine {
         let mut tries = 0;
         loop {
             tries += 1;
-            let id = self.draw_id()?;
+            let id = self.generate_id()?;
             let entity = entity(id);
             let mut batch: Batch = requirements.iter().cloned().collect();
             batch.push(put(&entity, self.revision()?, Expect::Absent)?);
@@ -68,8 +70,24 @@ impl Engine {
         }
     }
 
-    /// Deletes the entity after the check has agreed to what is there; starts over while it is
-    /// changed at the same time. Tells whether there was one.
+    /// Changes the entity, and retries while it is changed meanwhile. `None` if it does not exist.
+    pub(super) async fn modify<E: Entity>(
+        &self,
+        id: Id,
+        mut change: impl FnMut(&mut E) + Send,
+    ) -> Result<Option<E>, Error> {
+        let change = |entity: &mut E| {
+            change(entity);
+            Ok::<_, Error>(())
+        };
+        match self.0.store.modify(id, change, &[], || self.revision()).await? {
+            Modified::Done(entity) => Ok(Some(entity)),
+            Modified::Missing => Ok(None),
+        }
+    }
+
+    /// Deletes the entity if the check accepts it, and retries while it is changed meanwhile. Tells
+    /// whether it existed.
     pub(super) async fn remove<E: Entity>(
         &self,
         id: Id,
@@ -99,7 +117,8 @@ fn no_free_id() -> Error {
     Error::new(ErrorKind::Internal, "unable to generate valid id")
 }
 
-/// Why a write failed: what the engine says, or what the store says and the caller may say better.
+/// Why a write failed: an error of the engine, or one of the store for which the caller may have a
+/// message of its own.
 pub(super) enum WriteError {
     Engine(Error),
     Store(StoreError),

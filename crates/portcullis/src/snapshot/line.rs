@@ -1,6 +1,6 @@
 //! One line of a snapshot.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::password::PasswordHash;
 use crate::{
@@ -14,11 +14,11 @@ use crate::{
 #[serde(tag = "type", rename_all = "camelCase", deny_unknown_fields)]
 pub(super) enum Line {
     Snapshot(SnapshotLine),
-    Org(OrgLine),
-    User(UserLine),
-    Bucket(BucketLine),
+    Org(#[serde(with = "OrgLine")] Org),
+    User(#[serde(with = "UserLine")] User),
+    Bucket(#[serde(with = "BucketLine")] Bucket),
     ApiToken(ApiTokenLine),
-    Authorization(AuthorizationLine),
+    Authorization(#[serde(with = "AuthorizationLine")] Authorization),
     End(EndLine),
 }
 
@@ -36,8 +36,8 @@ pub(super) struct EndLine {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct OrgLine {
+#[serde(remote = "Org", deny_unknown_fields)]
+struct OrgLine {
     id: OrgId,
     name: Name,
     #[serde(default)]
@@ -45,8 +45,8 @@ pub(super) struct OrgLine {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct UserLine {
+#[serde(remote = "User", deny_unknown_fields)]
+struct UserLine {
     id: UserId,
     name: Name,
     #[serde(default)]
@@ -54,8 +54,8 @@ pub(super) struct UserLine {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BucketLine {
+#[serde(remote = "Bucket", deny_unknown_fields)]
+struct BucketLine {
     id: BucketId,
     #[serde(rename = "orgID")]
     org: OrgId,
@@ -63,30 +63,11 @@ pub(super) struct BucketLine {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct ApiTokenLine {
-    id: ApiTokenId,
-    #[serde(rename = "orgID")]
-    org: OrgId,
-    #[serde(rename = "userID")]
-    user: UserId,
-    #[serde(default)]
-    status: Status,
-    #[serde(default)]
-    description: String,
-    #[serde(default)]
-    permissions: Vec<PermissionObject>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    token_digest: Option<TokenDigest>,
-    #[serde(default, skip_serializing)]
-    token: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct AuthorizationLine {
+#[serde(remote = "Authorization", rename_all = "camelCase", deny_unknown_fields)]
+struct AuthorizationLine {
     id: AuthorizationId,
-    token: Username,
+    #[serde(rename = "token")]
+    username: Username,
     #[serde(rename = "orgID")]
     org: OrgId,
     #[serde(rename = "userID")]
@@ -95,8 +76,8 @@ pub(super) struct AuthorizationLine {
     status: Status,
     #[serde(default)]
     description: String,
-    #[serde(default)]
-    permissions: Vec<PermissionObject>,
+    #[serde(default, with = "permissions")]
+    permissions: Vec<Permission>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     password_hash: Option<PasswordHash>,
     #[serde(default = "year_one")]
@@ -109,6 +90,69 @@ pub(super) struct AuthorizationLine {
 fn year_one() -> Timestamp {
     const YEAR_ONE_MILLIS: i64 = -62_135_596_800_000;
     Timestamp::from_unix_millis(YEAR_ONE_MILLIS).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// An API token, with either its digest or, only on input, its secret.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ApiTokenLine {
+    id: ApiTokenId,
+    #[serde(rename = "orgID")]
+    org: OrgId,
+    #[serde(rename = "userID")]
+    user: UserId,
+    #[serde(default)]
+    status: Status,
+    #[serde(default)]
+    description: String,
+    #[serde(default, with = "permissions")]
+    permissions: Vec<Permission>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token_digest: Option<TokenDigest>,
+    #[serde(default, skip_serializing)]
+    token: Option<String>,
+}
+
+impl From<&ApiToken> for ApiTokenLine {
+    fn from(token: &ApiToken) -> Self {
+        Self {
+            id: token.id,
+            org: token.org,
+            user: token.user,
+            status: token.status,
+            description: token.description.clone(),
+            permissions: token.permissions.clone(),
+            token_digest: Some(token.digest),
+            token: None,
+        }
+    }
+}
+
+impl TryFrom<ApiTokenLine> for ApiToken {
+    type Error = String;
+
+    fn try_from(line: ApiTokenLine) -> Result<Self, String> {
+        let digest = match (line.token_digest, line.token) {
+            (Some(digest), None) => digest,
+            (None, Some(token)) if token.is_empty() => {
+                return Err("`token` must not be empty".to_owned());
+            }
+            (None, Some(token)) => TokenSecret::new(token).digest(),
+            (Some(_), Some(_)) => {
+                return Err("give either `token` or `tokenDigest`, not both".to_owned());
+            }
+            (None, None) => return Err("missing `tokenDigest` (or `token`)".to_owned()),
+        };
+        Ok(Self {
+            id: line.id,
+            digest,
+            status: line.status,
+            description: line.description,
+            org: line.org,
+            user: line.user,
+            permissions: line.permissions,
+        })
+    }
 }
 
 /// A permission as the API writes it.
@@ -144,124 +188,25 @@ impl From<&Permission> for PermissionObject {
     }
 }
 
-fn permissions(objects: Vec<PermissionObject>) -> Result<Vec<Permission>, String> {
-    let permission = |object: PermissionObject| {
-        let ResourceObject { resource_type, id, org } = object.resource;
-        UncheckedPermission::new(object.action, resource_type, id, org).validate()
-    };
-    objects.into_iter().map(permission).collect::<Result<_, _>>().map_err(|e| e.to_string())
-}
+/// Permissions as the API writes them.
+mod permissions {
+    use super::*;
 
-impl From<&Org> for Line {
-    fn from(org: &Org) -> Self {
-        Self::Org(OrgLine { id: org.id, name: org.name.clone(), status: org.status })
+    pub(super) fn serialize<S: Serializer>(
+        permissions: &[Permission],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(permissions.iter().map(PermissionObject::from))
     }
-}
 
-impl From<&User> for Line {
-    fn from(user: &User) -> Self {
-        Self::User(UserLine { id: user.id, name: user.name.clone(), status: user.status })
-    }
-}
-
-impl From<&Bucket> for Line {
-    fn from(bucket: &Bucket) -> Self {
-        Self::Bucket(BucketLine { id: bucket.id, org: bucket.org, name: bucket.name.clone() })
-    }
-}
-
-impl From<&ApiToken> for Line {
-    fn from(token: &ApiToken) -> Self {
-        Self::ApiToken(ApiTokenLine {
-            id: token.id,
-            org: token.org,
-            user: token.user,
-            status: token.status,
-            description: token.description.clone(),
-            permissions: token.permissions.iter().map(Into::into).collect(),
-            token_digest: Some(token.digest),
-            token: None,
-        })
-    }
-}
-
-impl From<&Authorization> for Line {
-    fn from(authorization: &Authorization) -> Self {
-        Self::Authorization(AuthorizationLine {
-            id: authorization.id,
-            token: authorization.username.clone(),
-            org: authorization.org,
-            user: authorization.user,
-            status: authorization.status,
-            description: authorization.description.clone(),
-            permissions: authorization.permissions.iter().map(Into::into).collect(),
-            password_hash: authorization.password_hash.clone(),
-            created_at: authorization.created_at,
-            updated_at: authorization.updated_at,
-        })
-    }
-}
-
-impl From<OrgLine> for Org {
-    fn from(OrgLine { id, name, status }: OrgLine) -> Self {
-        Self { id, name, status }
-    }
-}
-
-impl From<UserLine> for User {
-    fn from(UserLine { id, name, status }: UserLine) -> Self {
-        Self { id, name, status }
-    }
-}
-
-impl From<BucketLine> for Bucket {
-    fn from(BucketLine { id, org, name }: BucketLine) -> Self {
-        Self { id, org, name }
-    }
-}
-
-impl TryFrom<ApiTokenLine> for ApiToken {
-    type Error = String;
-
-    fn try_from(line: ApiTokenLine) -> Result<Self, String> {
-        let digest = match (line.token_digest, line.token) {
-            (Some(digest), None) => digest,
-            (None, Some(token)) if token.is_empty() => {
-                return Err("`token` must not be empty".to_owned());
-            }
-            (None, Some(token)) => TokenSecret::new(token).digest(),
-            (Some(_), Some(_)) => {
-                return Err("give either `token` or `tokenDigest`, not both".to_owned());
-            }
-            (None, None) => return Err("missing `tokenDigest` (or `token`)".to_owned()),
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Permission>, D::Error> {
+        let permission = |object: PermissionObject| {
+            let ResourceObject { resource_type, id, org } = object.resource;
+            UncheckedPermission::new(object.action, resource_type, id, org).validate()
         };
-        Ok(Self {
-            id: line.id,
-            digest,
-            status: line.status,
-            description: line.description,
-            org: line.org,
-            user: line.user,
-            permissions: permissions(line.permissions)?,
-        })
-    }
-}
-
-impl TryFrom<AuthorizationLine> for Authorization {
-    type Error = String;
-
-    fn try_from(line: AuthorizationLine) -> Result<Self, String> {
-        Ok(Self {
-            id: line.id,
-            username: line.token,
-            status: line.status,
-            description: line.description,
-            org: line.org,
-            user: line.user,
-            permissions: permissions(line.permissions)?,
-            password_hash: line.password_hash,
-            created_at: line.created_at,
-            updated_at: line.updated_at,
-        })
+        let objects = Vec::<PermissionObject>::deserialize(deserializer)?;
+        objects.into_iter().map(permission).collect::<Result<_, _>>().map_err(de::Error::custom)
     }
 }

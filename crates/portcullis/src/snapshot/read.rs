@@ -199,11 +199,11 @@ impl Reader {
                 self.ended = true;
                 return self.end(&end, digest_before);
             }
-            Line::Org(line) => SnapshotRecord::Org(line.into()),
-            Line::User(line) => SnapshotRecord::User(line.into()),
-            Line::Bucket(line) => SnapshotRecord::Bucket(line.into()),
+            Line::Org(org) => SnapshotRecord::Org(org),
+            Line::User(user) => SnapshotRecord::User(user),
+            Line::Bucket(bucket) => SnapshotRecord::Bucket(bucket),
             Line::ApiToken(line) => SnapshotRecord::ApiToken(line.try_into()?),
-            Line::Authorization(line) => SnapshotRecord::Authorization(line.try_into()?),
+            Line::Authorization(authorization) => SnapshotRecord::Authorization(authorization),
         };
         self.record(number, record)
     }

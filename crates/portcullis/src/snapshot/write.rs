@@ -39,11 +39,13 @@ impl<W: Write> SnapshotWriter<W> {
     pub fn record(&mut self, record: &SnapshotRecord) -> Result<(), WriteSnapshotError> {
         self.count += 1;
         self.line(&match record {
-            SnapshotRecord::Org(org) => org.into(),
-            SnapshotRecord::User(user) => user.into(),
-            SnapshotRecord::Bucket(bucket) => bucket.into(),
-            SnapshotRecord::ApiToken(token) => token.into(),
-            SnapshotRecord::Authorization(authorization) => authorization.into(),
+            SnapshotRecord::Org(org) => Line::Org(org.clone()),
+            SnapshotRecord::User(user) => Line::User(user.clone()),
+            SnapshotRecord::Bucket(bucket) => Line::Bucket(bucket.clone()),
+            SnapshotRecord::ApiToken(token) => Line::ApiToken(token.into()),
+            SnapshotRecord::Authorization(authorization) => {
+                Line::Authorization(authorization.clone())
+            }
         })
     }
 

@@ -1,4 +1,4 @@
-//! What is reported: who, what, on which record, from where, and what came of it.
+//! Audit events: actor, action, record, address and outcome.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ impl AuditSink for Kept {
 }
 
 impl Kept {
-    /// What was reported since the last time: action, outcome, reason, and the whole.
+    /// The events since the last call: action, outcome, reason, and the whole event.
     pub(crate) fn take(&self) -> Vec<(String, String, String, Value)> {
         let lines = std::mem::take(&mut *self.0.lock().unwrap());
         lines
@@ -36,7 +36,7 @@ impl Kept {
             .collect()
     }
 
-    /// The only thing that was reported.
+    /// The only event since the last call.
     fn one(&self) -> (String, String, String, Value) {
         let mut all = self.take();
         assert_eq!(all.len(), 1, "{all:?}");
@@ -79,7 +79,7 @@ impl World {
 const SOURCE: &str = "192.0.2.7";
 
 #[tokio::test]
-async fn every_change_is_reported_with_who_made_it() {
+async fn every_change_is_reported_with_its_actor() {
     let world = World::new().await;
     let (token, secret) = world.engine.create_api_token(world.token.clone()).await.unwrap();
     assert_eq!(world.audit.one().3["record"]["id"], token.id.to_string());
@@ -89,7 +89,7 @@ async fn every_change_is_reported_with_who_made_it() {
     assert_eq!((&*action, &*outcome), ("login", "done"));
     assert_eq!(event["actor"]["id"], token.id.to_string());
     world.engine.authenticate_caller(Credentials::token(secret.expose())).await.unwrap();
-    assert!(world.audit.take().is_empty(), "a caller who is known");
+    assert!(world.audit.take().is_empty(), "a cached caller");
 
     let source: IpAddr = SOURCE.parse().unwrap();
     let caller = world.engine.on_behalf_of(&caller).source(Some(source));
@@ -106,7 +106,7 @@ async fn every_change_is_reported_with_who_made_it() {
     let off = AuthorizationUpdate::status(Status::Inactive);
     caller.update_authorization(id, off).await.unwrap();
     assert_eq!(world.audit.one().0, "update");
-    // A change that makes it active again says so, and says it once.
+    // A change that makes it active again is reported as such, once.
     let actions = |taken: Vec<(String, String, String, Value)>| -> Vec<String> {
         taken.into_iter().map(|(action, ..)| action).collect()
     };
@@ -133,8 +133,8 @@ async fn refusals_are_reported_with_their_reason() {
     let world = World::new().await;
     let id = world.engine.create_authorization(world.new.clone()).await.unwrap().id;
     world.audit.take();
-    let nobody = Principal::trusted(world.token.org, world.token.user, []);
-    let caller = world.engine.on_behalf_of(&nobody);
+    let powerless = Principal::trusted(world.token.org, world.token.user, []);
+    let caller = world.engine.on_behalf_of(&powerless);
     let refused = |(_, outcome, reason, _): (String, String, String, Value)| {
         assert_eq!(outcome, "refused");
         reason
@@ -167,7 +167,7 @@ async fn refusals_are_reported_with_their_reason() {
 }
 
 #[tokio::test]
-async fn a_failure_is_reported_as_one_and_a_warm_login_not_at_all() {
+async fn a_failure_is_reported_and_a_cache_hit_is_not() {
     let world = World::new().await;
     let id = world.engine.create_authorization(world.new.clone()).await.unwrap().id;
     world.engine.set_password(id, "long-enough").await.unwrap();
@@ -191,7 +191,7 @@ async fn a_failure_is_reported_as_one_and_a_warm_login_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_change_that_nobody_waits_for_is_reported_as_unknown() {
+async fn a_change_whose_request_is_dropped_is_reported_as_unknown() {
     let world = World::new().await;
     let id = world.engine.create_authorization(world.new.clone()).await.unwrap().id;
     world.audit.take();

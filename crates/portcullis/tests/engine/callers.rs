@@ -1,4 +1,4 @@
-//! What each operation takes of its caller, all of them, and what nobody gains by any.
+//! The permissions that each operation for callers needs, and that no caller can gain more.
 
 use portcullis::store::{Kind, Lookup};
 use portcullis::{
@@ -33,7 +33,7 @@ enum Operation {
 enum Without {
     /// It names the permission.
     IsRefused,
-    /// It leaves the record out, or says that there is none.
+    /// It leaves the record out, or reports that there is none.
     FindsNothing,
 }
 
@@ -88,8 +88,8 @@ impl Operation {
         }
     }
 
-    /// What it needs, in the order in which it is missed; the last of those that grant is what is
-    /// granted.
+    /// What it needs, in the order of the checks. For operations that grant, the last one is the
+    /// grant.
     fn needs(self, on: &Target<'_>) -> Vec<Permission> {
         let (read, write) = (Permission::read, Permission::write);
         let (record, user) = (on.record(), Resource::user(on.world.user.id));
@@ -126,7 +126,7 @@ impl Operation {
         }
     }
 
-    /// Carries it out and returns how many things it is about.
+    /// Runs it and returns the number of records in its result.
     async fn run(self, on: &Target<'_>, caller: &Principal) -> Result<usize, Error> {
         let (world, id) = (on.world, on.id);
         let on_behalf = world.engine.on_behalf_of(caller);
@@ -142,10 +142,9 @@ impl Operation {
                 on_behalf.list_authorizations(&all, None, limit).await.map(|l| l.items.len())
             }
             Self::ListPages => {
-                let mut lookups = world.engine.name_resolver();
-                let listing =
-                    on_behalf.list_authorization_pages(&all, None, limit, &mut lookups).await;
-                listing.map(|listing| listing.items.len())
+                let mut names = world.engine.name_resolver();
+                let page = on_behalf.list_authorization_pages(&all, None, limit, &mut names).await;
+                page.map(|page| page.items.len())
             }
             Self::Me => on_behalf.me().await.map(|_| 1),
             Self::Org => on_behalf.org(world.org.id).await.map(|_| 1),
@@ -163,7 +162,7 @@ impl Operation {
     }
 }
 
-/// What the operations are about.
+/// The record that the operations run on.
 struct Target<'a> {
     world: &'a World,
     id: AuthorizationId,
@@ -230,7 +229,7 @@ async fn a_credential_that_only_reads_changes_and_deletes_nothing() {
     let id = world.with_password("telegraf").await.id;
     let on = Target { world: &world, id };
     let before = on.stored().await;
-    // Read on everything, in every form, and to write whatever is none of it.
+    // Read on everything, in every form, and write on an unrelated resource.
     let everything = ResourceType::ALL.into_iter().map(|of| Permission::read(Resource::all(of)));
     let all = everything.chain([Permission::write(world.resource())]).collect::<Vec<_>>();
     let instance = vec![permission("read:instance")];
@@ -246,7 +245,7 @@ async fn a_credential_that_only_reads_changes_and_deletes_nothing() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_not_found_for_everybody() {
+async fn what_does_not_exist_is_not_found_for_every_caller() {
     let world = World::new().await;
     let on = Target { world: &world, id: AuthorizationId::from_u64(5) };
     for operation in [
@@ -282,12 +281,13 @@ async fn an_org_scoped_grant_never_reaches_another_orgs_record() {
     assert_eq!(Operation::List.run(&on, &owner).await.unwrap(), 0);
 }
 
-/// Two orgs with a bucket each, and permissions on all of it in every form, true and false.
+/// Two orgs with a bucket each, and permissions on all of them in every form, under the right org and
+/// the wrong one.
 struct Grants {
     world: World,
-    /// What can be held and granted.
+    /// The permissions to hold and grant.
     all: Vec<Permission>,
-    /// What there is to ask for.
+    /// The permissions to request.
     requests: Vec<Permission>,
 }
 
@@ -315,7 +315,7 @@ impl Grants {
         }
     }
 
-    /// Asserts that nothing was given that the caller may not do.
+    /// Asserts that the grant allows nothing that the caller may not do.
     async fn judge(&self, caller: &Principal, id: AuthorizationId) {
         let given = self.world.engine.authorization(id).await.unwrap().unwrap().permissions;
         for request in &self.requests {
@@ -327,7 +327,7 @@ impl Grants {
 }
 
 #[test]
-fn whatever_is_granted_at_creation_or_edit_allows_no_more_than_who_grants_it_may() {
+fn a_grant_at_creation_or_edit_allows_no_more_than_its_caller_holds() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let grants = runtime.block_on(Grants::new());
     let (world, given) = (&grants.world, std::cell::Cell::new(0));

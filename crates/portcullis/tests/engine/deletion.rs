@@ -1,4 +1,4 @@
-//! A deleted user or org leaves no usable credential behind, also after a crash half way.
+//! A deleted user or org leaves no usable credential, also after a crash during the deletion.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -60,8 +60,7 @@ async fn a_deleted_org_takes_its_credentials_and_buckets_along() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_broke_off_anywhere_leaves_no_usable_credential_and_is_finished_at_the_next_start()
- {
+async fn an_interrupted_deletion_leaves_no_usable_credential_and_is_finished_at_the_next_start() {
     for fails_from in 1.. {
         let world = World::new().await;
         world.with_password("telegraf").await;
@@ -99,7 +98,7 @@ async fn an_org_and_a_user_of_the_same_id_are_deleted_each_on_its_own() {
     );
     let snapshot = portcullis::snapshot::Snapshot::read(lines.as_bytes()).unwrap();
     world.engine.import(snapshot, false).await.unwrap();
-    // The org's deletion breaks off after the commit that removes the org.
+    // The deletion is interrupted after the commit that removes the org.
     let failing = gone_after(&world.store, 3);
     let engine: Engine = builder(failing).build().await.unwrap();
     assert!(engine.delete_org("0000000000000001".parse().unwrap()).await.is_err());

@@ -1,4 +1,4 @@
-//! A store that fails: an error, never a grant; and a store that does not know what it did.
+//! A failing store: errors, never grants; and ambiguous commits.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use portcullis_testkit::{Call, Fault, Method};
 use crate::support::{World, builder, failing, gone_after};
 
 #[tokio::test]
-async fn an_outage_grants_nothing_and_refuses_nobody_as_wrong() {
+async fn an_outage_grants_nothing_and_reports_no_password_as_wrong() {
     let world = World::new().await;
     let authorization = world.with_password("telegraf").await;
     let token = NewApiToken {
@@ -37,7 +37,7 @@ async fn an_outage_grants_nothing_and_refuses_nobody_as_wrong() {
         ];
         for (i, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
-                Ok(_) => assert!(i != 1 && i != 2, "a wrong password was let in"),
+                Ok(_) => assert!(i != 1 && i != 2, "a wrong password was accepted"),
                 Err(error) if error.refusal().is_some() => assert!(i == 1 || i == 2, "{error}"),
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -85,7 +85,7 @@ async fn a_creation_that_fails_anywhere_stores_nothing() {
 }
 
 #[tokio::test]
-async fn a_commit_of_which_nobody_knows_is_looked_up_by_its_revision() {
+async fn an_ambiguous_commit_is_resolved_by_its_revision() {
     let world = World::new().await;
     let commits = Call::nth_of(Method::Commit, 1).and_later();
     let forgetful = failing(&world.store, commits, Fault::AnswerLost);
@@ -102,7 +102,7 @@ async fn a_commit_of_which_nobody_knows_is_looked_up_by_its_revision() {
 }
 
 #[tokio::test]
-async fn a_set_up_of_which_nobody_knows_shows_its_token() {
+async fn an_ambiguous_setup_returns_its_token() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
     let commits = Call::nth_of(Method::Commit, 1).and_later();
     let forgetful = failing(&store, commits, Fault::AnswerLost);

@@ -1,4 +1,4 @@
-//! Filters find what "check every record" finds, in every combination, page by page.
+//! A filter finds what a check of every record finds, in every combination, page by page.
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
@@ -97,7 +97,7 @@ fn every_filter_finds_what_checking_every_record_finds_page_by_page() {
     result.unwrap();
 }
 
-/// Grants and requests over few types, ids and orgs, so that they meet.
+/// Grants and requests over few types, ids and orgs, so that they often concern the same resource.
 fn permissions() -> impl Strategy<Value = Permission> {
     let types = prop::sample::select(vec![
         ResourceType::Buckets,
@@ -152,7 +152,7 @@ fn as_json(permission: &Permission) -> serde_json::Value {
     serde_json::json!({ "action": action.as_str(), "resource": of })
 }
 
-/// "Who can write this bucket?" has everybody in it whom a check lets write it, and nobody else.
+/// A lookup of the authorizations that may write a bucket finds exactly those that a check allows.
 #[test]
 fn a_reverse_lookup_agrees_with_the_check() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -177,7 +177,7 @@ fn a_reverse_lookup_agrees_with_the_check() {
                 .filter(|(_, set)| set.check(asked.action, &asked.resource).is_allowed());
             let may: Vec<_> = may.map(|(id, _)| *id).collect();
             prop_assert_eq!(&listed, &may, "{}", asked);
-            // And the other way round: of each one what the lookup says is what a check says.
+            // And conversely: the lookup finds an authorization if and only if a check allows it.
             for (id, set) in &sets {
                 prop_assert_eq!(listed.contains(id), set.allows(&asked), "{} {}", id, asked);
             }
@@ -187,7 +187,7 @@ fn a_reverse_lookup_agrees_with_the_check() {
     result.unwrap();
 }
 
-/// The ids of everything that the filter finds; every page is full but the last.
+/// The ids of all matches; every page except the last is full.
 async fn page_by_page(
     world: &World,
     filter: &AuthorizationFilter,
@@ -279,9 +279,9 @@ impl tracing::Subscriber for Errors {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
-/// A body that cannot be read is logged when somebody tries: so it shows who tried.
+/// An unreadable body is logged when it is decoded, so the log shows what was decoded.
 #[tokio::test]
-async fn a_record_is_decoded_only_if_nothing_beside_its_body_excludes_it() {
+async fn a_record_is_decoded_only_if_its_columns_may_match() {
     let (world, all) = crowd().await;
     let mut batch = Batch::new();
     for authorization in &all {
@@ -319,9 +319,9 @@ async fn a_record_is_decoded_only_if_nothing_beside_its_body_excludes_it() {
     }
 }
 
-/// Whoever shares the thread with a list of thousands goes on meanwhile.
+/// Other tasks on the thread of a list of thousands make progress meanwhile.
 #[tokio::test]
-async fn a_long_list_gives_way_to_others() {
+async fn a_long_list_lets_other_tasks_run() {
     const RECORDS: usize = 1_000;
     let world = World::new().await;
     let one = world.authorization("telegraf").await;

@@ -1,4 +1,4 @@
-//! Ids and times come from the clock and the randomness that the engine was given.
+//! Ids and times come from the engine's clock and source of random bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use portcullis::{AuthorizationUpdate, BuildError, Clock, Random, RandomUnavailab
 
 use crate::support::{World, builder, name};
 
-/// A clock that moves by a second each time it is read.
+/// A clock that advances by a second each time it is read.
 #[derive(Debug, Default)]
 struct Ticking(AtomicU64);
 
@@ -39,7 +39,7 @@ impl Clock for Standing {
     }
 }
 
-/// Draws each number several times before the next one.
+/// Returns each number several times before the next one.
 #[derive(Debug)]
 struct Repeating {
     drawn: AtomicU64,
@@ -72,7 +72,7 @@ fn memory() -> Arc<dyn Store> {
 }
 
 #[tokio::test]
-async fn times_are_the_clocks_and_ids_grow_with_it() {
+async fn times_come_from_the_clock_and_ids_ascend_with_it() {
     let world = World::new().await;
     let engine = builder(world.store.clone()).clock(Ticking::default()).build().await.unwrap();
     let first = engine.create_authorization(world.new_authorization("one")).await.unwrap();
@@ -86,7 +86,7 @@ async fn times_are_the_clocks_and_ids_grow_with_it() {
 }
 
 #[tokio::test]
-async fn a_taken_id_is_drawn_again() {
+async fn a_taken_id_is_generated_again() {
     let random = Repeating { drawn: AtomicU64::new(0), times: 5 };
     let engine = builder(memory()).clock(Standing).random(random).build().await.unwrap();
     let mut ids = Vec::new();

@@ -1,4 +1,4 @@
-//! Changes and logins at the same time have some order in which each answer is right.
+//! Concurrent changes and logins have an order in which each response is right.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,10 +23,10 @@ enum Operation {
     Login(usize),
 }
 
-/// Whether somebody was let in, and whether they may write. Changes answer nothing.
+/// Whether a login succeeded, and whether it may write. A change has no response.
 type Answer = Option<bool>;
 
-/// The model: what there is of the credential.
+/// The model: the state of the credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Credential {
     password: usize,
@@ -50,7 +50,7 @@ impl Credential {
     }
 }
 
-/// An operation that was carried out, between two moments.
+/// An operation that ran between two moments.
 #[derive(Clone, Copy, Debug)]
 struct Done {
     operation: Operation,
@@ -59,8 +59,8 @@ struct Done {
     ended: u64,
 }
 
-/// Tells whether there is an order in which every answer is that of the model, and nothing comes
-/// before what had ended when it began.
+/// Tells whether there is an order in which every response is the model's, and no operation precedes
+/// one that had ended before it began.
 fn is_linearizable(credential: Credential, left: &[Done]) -> bool {
     let Some(first_end) = left.iter().map(|done| done.ended).min() else { return true };
     (0..left.len()).any(|at| {
@@ -76,7 +76,7 @@ fn is_linearizable(credential: Credential, left: &[Done]) -> bool {
 }
 
 #[test]
-fn the_judge_knows_what_is_wrong() {
+fn the_checker_rejects_wrong_histories() {
     let done = |operation, answer, began, ended| Done { operation, answer, began, ended };
     let set = done(Operation::SetPassword(1), None, 1, 4);
     let old = |began, ended| done(Operation::Login(0), Some(true), began, ended);
@@ -92,7 +92,7 @@ fn the_judge_knows_what_is_wrong() {
     assert!(!is_linearizable(begin, &[read, old(3, 4)]), "more than is granted");
 }
 
-/// Numbers that look random and are the same each time.
+/// Pseudorandom numbers, the same each time.
 struct Dice(u64);
 
 impl Dice {
@@ -165,7 +165,7 @@ impl Subject {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn answers_under_concurrency_are_those_of_some_order() {
+async fn concurrent_responses_are_those_of_some_order() {
     const TASKS: usize = 3;
     const OPERATIONS: usize = 5;
     let world = World::new().await;

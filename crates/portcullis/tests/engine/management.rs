@@ -1,4 +1,4 @@
-//! What may be created, changed and granted, and by whom.
+//! Creating, changing and granting, and the permissions these need.
 
 use std::num::NonZeroUsize;
 
@@ -22,7 +22,7 @@ pub(crate) fn owner(world: &World) -> Vec<Permission> {
 }
 
 #[tokio::test]
-async fn creating_keeps_every_part_and_draws_growing_ids() {
+async fn creation_stores_every_part_and_ids_ascend() {
     let world = World::new().await;
     let new =
         world.new_authorization("telegraf").with_description("d").with_status(Status::Inactive);
@@ -123,7 +123,7 @@ async fn naming_a_foreign_resource_under_ones_own_org_grants_nothing() {
     let bob = engine.create_user(name("bob")).await.unwrap();
     let own = engine.create_bucket(globex.id, name("own")).await.unwrap();
     let foreign = world.authorization("foreign").await;
-    // Bob owns the org globex, and himself.
+    // Bob owns the org globex, and his own user.
     let held =
         [portcullis::presets::owner_of_org(globex.id), portcullis::presets::user_self(bob.id)];
     let bob_himself = Principal::trusted(globex.id, bob.id, held.concat());
@@ -240,7 +240,7 @@ impl portcullis::Directory for OnStrike {
 }
 
 #[tokio::test]
-async fn what_a_hosts_directory_says_of_its_failures_is_for_the_log() {
+async fn messages_of_a_hosts_directory_are_only_logged() {
     let world = World::new().await;
     world.with_password("telegraf").await;
     let engine = builder(world.store.clone()).directory(OnStrike).build().await.unwrap();
@@ -258,7 +258,7 @@ async fn what_a_hosts_directory_says_of_its_failures_is_for_the_log() {
 
 /// However few records a store returns at a time.
 #[tokio::test]
-async fn a_directory_lists_as_many_as_were_asked_for() {
+async fn a_directory_lists_at_most_the_limit() {
     let engine = World::new().await.engine;
     for i in 1..300 {
         engine.create_org(name(&format!("org-{i}"))).await.unwrap();

@@ -1,4 +1,4 @@
-//! What happens at the same time: exact outcomes, many rounds.
+//! Concurrent operations: exact outcomes, many rounds.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::support::{World, name};
 const ROUNDS: usize = 1_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_that_create_one_name_one_wins() {
+async fn of_concurrent_creations_of_a_name_one_wins() {
     let world = Arc::new(World::new().await);
     for round in 0..ROUNDS / 10 {
         let creating = (0..8).map(|_| {

@@ -1,4 +1,4 @@
-//! An engine that changes nothing, while its store is copied.
+//! A read-only engine, for the time while its store is copied.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use portcullis_testkit::{Call, Counts, Fault, InstrumentedStore, Method};
 use crate::support::{World, builder, failing, name};
 
 #[tokio::test]
-async fn a_read_only_engine_lets_in_and_refuses_every_change() {
+async fn a_read_only_engine_accepts_logins_and_refuses_every_change() {
     let world = World::new().await;
     let id = world.with_password("telegraf").await.id;
     let token = NewApiToken {
@@ -28,7 +28,7 @@ async fn a_read_only_engine_lets_in_and_refuses_every_change() {
     );
     let weak = Snapshot::read(weak.as_bytes()).unwrap();
     world.engine.import(weak, false).await.unwrap();
-    // A deletion that was cut half way, which an engine finishes when it starts.
+    // An interrupted deletion, which an engine finishes when it starts.
     let bob = world.engine.create_user(name("bob")).await.unwrap().id;
     let of_bob = world.new_authorization("of-bob").for_user(bob);
     world.engine.create_authorization(of_bob).await.unwrap();

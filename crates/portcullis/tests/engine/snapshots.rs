@@ -1,4 +1,4 @@
-//! Everything out and back in; bad snapshots are refused whole, line by line.
+//! Export and import; an invalid snapshot is refused as a whole, with every invalid line.
 
 use portcullis::snapshot::{InvalidSnapshot, Snapshot};
 use portcullis::{Credentials, ImportError, NewApiToken, presets};
@@ -19,7 +19,7 @@ fn refused(text: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_exported_comes_back_and_changes_nothing_a_second_time() {
+async fn an_export_imports_completely_and_again_changes_nothing() {
     let world = World::new().await;
     world.with_password("telegraf").await;
     world.authorization("nobody").await;
@@ -49,7 +49,7 @@ async fn what_is_exported_comes_back_and_changes_nothing_a_second_time() {
 }
 
 #[tokio::test]
-async fn a_line_that_collides_with_what_is_there_refuses_all() {
+async fn a_line_that_conflicts_with_a_record_refuses_all() {
     let world = World::new().await;
     let there = world.authorization("telegraf").await;
     let before = export(&world).await;
@@ -81,7 +81,7 @@ async fn a_line_that_collides_with_what_is_there_refuses_all() {
 }
 
 #[test]
-fn every_wrong_line_is_named_with_what_is_wrong() {
+fn every_invalid_line_is_reported_with_its_reason() {
     let user = r#"{"type":"user","id":"0000000000000001","name":"ada","status":"active"}"#;
     let cases = [
         ("{", "line 1: EOF while parsing"),

@@ -45,7 +45,7 @@ impl Engine {
     /// be created for it, and what is left of it can be found.
     async fn delete_tenant<E: Entity>(&self, id: crate::Id, gone: Gone) -> Result<(), Error> {
         self.refuse_foreign_directory()?;
-        let deletion = Deletion { id: self.draw_id()?, gone };
+        let deletion = Deletion { id: self.generate_id()?, gone };
         let tombstone = put(&deletion, self.revision()?, Expect::Absent)?;
         if !self.remove::<E>(id, |_| Ok(()), &[tombstone]).await? {
             return Err(missing(E::KIND));

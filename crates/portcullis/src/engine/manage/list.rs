@@ -1,4 +1,4 @@
-//! Finding the authorizations that a filter means, page by page.
+//! Listing the authorizations that match a filter, page by page.
 
 use std::num::NonZeroUsize;
 
@@ -8,13 +8,13 @@ use crate::filter::Plan;
 use crate::store::{Entity, Index, Kind, Lookup, Page, PageRequest, Record, Store, StoreError};
 use crate::{Authorization, AuthorizationFilter, AuthorizationId, Error, GrantKey, Id};
 
-/// A part of a list, ascending by id.
+/// A page of a list, ascending by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuthorizationPage<T> {
-    /// What was found.
+    /// The items.
     pub items: Vec<T>,
-    /// Where the rest begins: it comes after this id. `None` when there is no rest.
+    /// The id after which the next page begins; `None` on the last page.
     pub next: Option<AuthorizationId>,
 }
 
@@ -24,16 +24,16 @@ impl<T> AuthorizationPage<T> {
     }
 }
 
-/// How many records are read at a time at the most.
+/// The most records that are read at once.
 const MAX_CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
 
 const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
 impl Engine {
-    /// Lists authorizations: exactly `limit` of them unless there are no more, each with a higher
-    /// id than `after`.
+    /// Lists authorizations with higher ids than `after`: exactly `limit` of them, or fewer at the
+    /// end.
     ///
-    /// A record that cannot be read is logged and left out.
+    /// An unreadable record is logged and left out.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl Engine {
         let mut scan = Scan::new(self.store(), filter, after, limit);
         while let Some(found) = scan.next().await? {
             if page.items.is_empty() && found.len() <= limit.get() {
-                // As it is: moving a thousand of them takes longer than one would think.
+                // Taken whole, because moving a thousand items one by one is slow.
                 page.items = found;
                 continue;
             }
@@ -64,8 +64,7 @@ impl Engine {
 }
 
 impl<T> AuthorizationPage<T> {
-    /// Adds the item while there is room. When there is none, remembers that there is more, and
-    /// says so with `false`.
+    /// Adds the item if there is room. Otherwise notes that there is a next page and returns `false`.
     pub(super) fn push(
         &mut self,
         item: T,
@@ -81,29 +80,29 @@ impl<T> AuthorizationPage<T> {
     }
 }
 
-/// Walks through the authorizations that a filter means, in the order of their ids.
+/// Reads the authorizations that match a filter, in the order of their ids.
 pub(super) struct Scan<'a> {
     store: &'a dyn Store,
     filter: &'a AuthorizationFilter,
     plan: Plan<'a>,
     after: Option<Id>,
-    /// How many more are likely to be taken.
+    /// How many more the caller is likely to take.
     missing: usize,
-    /// How many records to read at a time.
+    /// How many records to read at once.
     chunk: NonZeroUsize,
     began: bool,
     done: bool,
 }
 
 impl<'a> Scan<'a> {
-    /// Begins after the id. `wanted` is how many are likely to be taken.
+    /// Begins after the id. `wanted` is how many the caller is likely to take.
     pub(super) fn new(
         store: &'a dyn Store,
         filter: &'a AuthorizationFilter,
         after: Option<AuthorizationId>,
         wanted: NonZeroUsize,
     ) -> Self {
-        // One more, to know whether there is more.
+        // One more tells whether there is a next page.
         let wanted = wanted.saturating_add(1);
         let (missing, chunk) = (wanted.get(), wanted.min(MAX_CHUNK));
         let after = after.map(AuthorizationId::untyped);
@@ -119,13 +118,13 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Returns the next ones, possibly none of them; `None` at the end.
+    /// Returns the next matches, possibly an empty list; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Authorization>>, Error> {
         if self.done {
             return Ok(None);
         }
         if self.began {
-            // However many parts are ready at once, others go on.
+            // Lets other tasks run, even if every read is ready at once.
             tokio::task::yield_now().await;
         }
         self.began = true;
@@ -142,7 +141,7 @@ impl<'a> Scan<'a> {
         self.missing = self.missing.saturating_sub(found.len());
         self.chunk = match NonZeroUsize::new(self.missing) {
             Some(missing) if found.len() > records.len() / 2 => missing,
-            // Few match, or the caller takes few of them: look at more records at a time.
+            // Few records match, or the caller takes few of them: read more at once.
             _ => self.chunk.saturating_mul(TWO),
         };
         self.chunk = self.chunk.min(MAX_CHUNK);
@@ -172,7 +171,8 @@ impl<'a> Scan<'a> {
         self.store.list(index, PageRequest { after: self.after, limit: self.chunk }).await
     }
 
-    /// Reads a page of each key's list and returns the part that is complete, each record once.
+    /// Reads a page of each key's list, and returns the range of ids that all pages cover, each record
+    /// once.
     async fn read_merged(&self, keys: &[GrantKey]) -> Result<Page, StoreError> {
         let mut records: Vec<Record> = Vec::new();
         let mut complete_until: Option<Id> = None;

@@ -11,30 +11,30 @@ use crate::{
     TokenSecret, User, presets,
 };
 
-/// What to set up.
+/// The first records of a store.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Name of the first org.
+    /// Name of the org.
     pub org: Name,
-    /// Name of the first user.
+    /// Name of the user.
     pub user: Name,
-    /// Names of the org's first buckets.
+    /// Names of the org's buckets.
     pub buckets: Vec<Name>,
 }
 
-/// What was set up.
+/// The result of a [`Engine::setup`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SetupDone {
-    /// The first org.
+    /// The org.
     pub org: Org,
-    /// The first user.
+    /// The user.
     pub user: User,
-    /// The org's first buckets, in the order given.
+    /// The buckets, in the order given.
     pub buckets: Vec<Bucket>,
     /// The operator token.
     pub token: ApiToken,
-    /// Its secret, shown this once.
+    /// The secret of the token. It is never stored.
     pub secret: TokenSecret,
 }
 
@@ -44,8 +44,8 @@ impl Engine {
     /// # Errors
     ///
     /// [`ErrorKind::Conflict`] when there is an org, a user, an API token or an authorization, or
-    /// when two buckets have the same name; [`ErrorKind::Invalid`] when the engine has a directory
-    /// of the host's; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    /// when two buckets have the same name; [`ErrorKind::Invalid`] when the engine uses the host's
+    /// directory; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn setup(&self, setup: Setup) -> Result<SetupDone, Error> {
         let name = setup.org.clone();
         let record = AuditRecord::named(Kind::Org, name.as_str());
@@ -57,15 +57,15 @@ impl Engine {
                 return Err(Error::new(ErrorKind::Conflict, "this store has been set up already"));
             }
             let Setup { org, user, buckets } = setup;
-            let org = Org { id: self.draw_id()?.into(), name: org, status: Status::Active };
-            let user = User { id: self.draw_id()?.into(), name: user, status: Status::Active };
+            let org = Org { id: self.generate_id()?.into(), name: org, status: Status::Active };
+            let user = User { id: self.generate_id()?.into(), name: user, status: Status::Active };
             let buckets = buckets
                 .into_iter()
-                .map(|name| Ok(Bucket { id: self.draw_id()?.into(), org: org.id, name }))
+                .map(|name| Ok(Bucket { id: self.generate_id()?.into(), org: org.id, name }))
                 .collect::<Result<Vec<_>, Error>>()?;
             let secret = TokenSecret::generate(self.0.random.as_ref())?;
             let token = ApiToken {
-                id: self.draw_id()?.into(),
+                id: self.generate_id()?.into(),
                 digest: secret.digest(),
                 status: Status::Active,
                 description: format!("{}'s operator token", user.name),

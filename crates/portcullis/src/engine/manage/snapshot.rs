@@ -1,4 +1,4 @@
-//! Every record out, and back in.
+//! Exporting every record to a snapshot, and importing a snapshot.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -17,14 +17,14 @@ use crate::{Actor, AuditAction, AuditOutcome, AuditRecord, Error, Id};
 const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
 
 impl Engine {
-    /// Writes every record to a snapshot and returns how many there are.
+    /// Writes every record to a snapshot and returns their number.
     ///
-    /// While others write, what they change is in it or not, record by record.
+    /// A record that is changed meanwhile is in it as it was before or after the change.
     ///
     /// # Errors
     ///
-    /// [`ExportError::Engine`] when the store fails or a record cannot be read: a snapshot that
-    /// lacks something is not finished. [`ExportError::Write`] when it cannot be written out.
+    /// [`ExportError::Engine`] when the store fails or a record cannot be read: an incomplete
+    /// snapshot is not finished. [`ExportError::Write`] when it cannot be written.
     pub async fn export(&self, out: impl Write + Send) -> Result<u64, ExportError> {
         self.finish_deletions().await?;
         let mut writer = SnapshotWriter::begin(out)?;
@@ -59,18 +59,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Stores the records of a snapshot, all or none, and returns how many are new. One that is
-    /// already there exactly so is left alone.
+    /// Stores the records of a snapshot, all or none, and returns the number of new ones. An
+    /// identical record that exists already is skipped.
     ///
     /// Ids and uniqueness are checked, the rules of creation are not: users, orgs and buckets may
-    /// be absent, permissions empty or on the instance, hashes old. With `dry_run` everything is
+    /// be missing, permissions empty or on the instance, hashes old. With `dry_run`, everything is
     /// checked and nothing stored.
     ///
     /// # Errors
     ///
-    /// [`ImportError::Lines`] names every line that collides with what is there;
-    /// [`ImportError::Engine`] when the store fails, and when there are more new records than
-    /// one commit takes ([`Batch::MAX_OPERATIONS`]).
+    /// [`ImportError::Lines`] with every line that conflicts with an existing record;
+    /// [`ImportError::Engine`] when the store fails, and when there are more new records than fit
+    /// into one commit ([`Batch::MAX_OPERATIONS`]).
     pub async fn import(&self, snapshot: Snapshot, dry_run: bool) -> Result<usize, ImportError> {
         let imported = self.import_unreported(snapshot, dry_run).await;
         if !dry_run {
@@ -124,7 +124,7 @@ impl Engine {
         }
         match self.0.store.commit_resolving(batch).await {
             Ok(()) => Ok(new),
-            // Somebody was faster since the check above.
+            // It was taken after the check above.
             Err(StoreError::AlreadyExists { kind, id, taken }) => {
                 let line = lines.get(&(kind, id)).copied().unwrap_or_default();
                 let reason = format!("{kind} {id}: its {taken} has just been taken");
@@ -142,7 +142,7 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    /// Adds the entity to the batch unless it is there already; says why if it cannot be.
+    /// Adds the entity to the batch unless it exists already. Returns the reason of a conflict.
     async fn add<E: Entity + PartialEq>(
         &mut self,
         line: u64,
@@ -168,14 +168,14 @@ impl Import<'_> {
     }
 }
 
-/// Why an export failed. What was written so far is not a whole snapshot.
+/// Why an export failed. The snapshot is incomplete.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ExportError {
     /// The store failed, or a record cannot be read.
     #[error(transparent)]
     Engine(#[from] Error),
-    /// It could not be written out.
+    /// The snapshot could not be written.
     #[error(transparent)]
     Write(#[from] WriteSnapshotError),
 }
@@ -187,7 +187,7 @@ pub enum ImportError {
     /// The store failed.
     #[error(transparent)]
     Engine(#[from] Error),
-    /// Lines collide with what is there: each is named.
+    /// The lines that conflict with existing records.
     #[error("{} of the snapshot's lines are refused", .0.len())]
     Lines(Vec<LineError>),
 }

@@ -1,8 +1,9 @@
-//! Managing users, orgs and buckets, where they are records of the engine's own store.
+//! Managing users, orgs and buckets that are records of the engine's own store. These operations are
+//! trusted.
 
 use crate::engine::Engine;
 use crate::engine::records::WriteError;
-use crate::store::{Entity, Kind, Modified, Operation, StoreError, StoreExt, Taken};
+use crate::store::{Entity, Kind, Operation, StoreError, Taken};
 use crate::{
     AuditAction, AuditRecord, Bucket, BucketId, Error, ErrorKind, Name, Org, OrgId, Status, User,
     UserId,
@@ -17,20 +18,19 @@ pub(super) fn missing(kind: Kind) -> Error {
 }
 
 impl Engine {
-    /// Creates a user, active.
+    /// Creates an active user.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Conflict`] when the name is taken; [`ErrorKind::Invalid`] when the engine has
-    /// a directory of the host's; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`]. So for
-    /// orgs and buckets.
+    /// [`ErrorKind::Conflict`] when the name is taken; [`ErrorKind::Invalid`] when the engine uses
+    /// the host's directory; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn create_user(&self, name: Name) -> Result<User, Error> {
         let user =
             |id: crate::Id| User { id: id.into(), name: name.clone(), status: Status::Active };
         self.create_tenant(user, &name, &[]).await
     }
 
-    /// Creates an org, active.
+    /// Creates an active org.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Engine {
         self.trusted().audited(AuditAction::Create, record, work).await
     }
 
-    /// Switches the user on or off, and so every credential of theirs.
+    /// Switches the user on or off, and with it all its credentials.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl Engine {
         self.trusted().audited(AuditAction::Update, record, work).await
     }
 
-    /// Switches the org on or off, and so every credential in it.
+    /// Switches the org on or off, and with it all credentials in it.
     ///
     /// # Errors
     ///
@@ -101,20 +101,13 @@ impl Engine {
     async fn change_tenant<E: Entity>(
         &self,
         id: crate::Id,
-        mut change: impl FnMut(&mut E) + Send,
+        change: impl FnMut(&mut E) + Send,
     ) -> Result<E, Error> {
         self.refuse_foreign_directory()?;
-        let change = |entity: &mut E| {
-            change(entity);
-            Ok::<_, Error>(())
-        };
-        match self.0.store.modify(id, change, &[], || self.revision()).await? {
-            Modified::Done(entity) => Ok(entity),
-            Modified::Missing => Err(missing(E::KIND)),
-        }
+        self.modify(id, change).await?.ok_or_else(|| missing(E::KIND))
     }
 
-    /// Deletes the bucket. Permissions that name it stay and reach nothing: its id is never used
+    /// Deletes the bucket. Permissions that name it remain and reach nothing: its id is never used
     /// again.
     ///
     /// # Errors
@@ -139,8 +132,7 @@ impl Engine {
         Err(Error::invalid("users, organizations and buckets are managed by the embedding server"))
     }
 
-    /// Returns the user that a text names: by id if it is one and there is such a user, else by
-    /// name.
+    /// Finds the user with the id, or else with the name: for input of an operator.
     ///
     /// # Errors
     ///
@@ -155,8 +147,7 @@ impl Engine {
         self.0.directory.user_by_name(id_or_name).await?.ok_or_else(|| missing(Kind::User))
     }
 
-    /// Returns the org that a text names: by id if it is one and there is such an org, else by
-    /// name.
+    /// Finds the org with the id, or else with the name, as [`Engine::resolve_user`] does.
     ///
     /// # Errors
     ///
@@ -173,8 +164,9 @@ impl Engine {
         })
     }
 
-    /// Returns the bucket of the org that a text names: by id if it is one and the org has such a
-    /// bucket, else by name.
+    /// Finds the bucket of the org with the id, or else with the name, as [`Engine::resolve_user`]
+    /// does. Requests of clients name a bucket only by its name: for them use [`Engine::bucket_id`],
+    /// which caches.
     ///
     /// # Errors
     ///

@@ -4,23 +4,25 @@
 use std::num::NonZeroUsize;
 
 use super::access::refuse_instance;
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::directory::next_entities;
 use crate::engine::Engine;
 use crate::engine::records::WriteError;
-use crate::store::{Index, Kind, Modified, Operation, StoreError, StoreExt};
+use crate::store::{Index, Kind, Operation, StoreError};
 use crate::{
-    ApiToken, ApiTokenId, AuditAction, AuditRecord, Error, ErrorKind, OrgId, Permission, Status,
-    TokenSecret, UserId,
+    ApiToken, ApiTokenId, AuditAction, AuditRecord, Error, OrgId, Permission, Status, TokenSecret,
+    UserId,
 };
 
-/// What is needed to create an API token.
+/// An API token to create.
 #[derive(Clone, Debug)]
 pub struct NewApiToken {
     /// The org it belongs to.
     pub org: OrgId,
     /// The user it belongs to.
     pub user: UserId,
-    /// What it may do; see [`presets`](crate::presets).
+    /// The permissions it holds; see [`presets`](crate::presets).
     pub permissions: Vec<Permission>,
     /// Free text.
     pub description: String,
@@ -31,11 +33,11 @@ fn not_found() -> Error {
 }
 
 impl Engine {
-    /// Creates an API token. The secret is returned this once and kept nowhere.
+    /// Creates an API token. The secret is returned only here and never stored.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`] for a permission that cannot be or is on the instance,
+    /// [`ErrorKind::Invalid`] for an invalid permission, [`ErrorKind::Forbidden`] for one on the instance,
     /// [`ErrorKind::NotFound`] for a user or org that does not exist;
     /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn create_api_token(
@@ -81,7 +83,7 @@ impl Engine {
 
     /// Lists API tokens with a higher id than `after`, at most `limit`; fewer only at the end.
     ///
-    /// A record that cannot be read is logged and left out.
+    /// An unreadable record is logged and left out.
     ///
     /// # Errors
     ///
@@ -107,14 +109,8 @@ impl Engine {
     ) -> Result<ApiToken, Error> {
         let record = AuditRecord::new(Kind::ApiToken, id.untyped());
         let work = async {
-            let change = |token: &mut ApiToken| {
-                token.status = status;
-                Ok::<_, Error>(())
-            };
-            match self.0.store.modify(id.untyped(), change, &[], || self.revision()).await? {
-                Modified::Done(token) => Ok(token),
-                Modified::Missing => Err(not_found()),
-            }
+            let change = |token: &mut ApiToken| token.status = status;
+            self.modify(id.untyped(), change).await?.ok_or_else(not_found)
         };
         self.trusted().audited(AuditAction::Update, record, work).await
     }
@@ -129,7 +125,7 @@ impl Engine {
         let work = async {
             match self.remove::<ApiToken>(id.untyped(), |_| Ok(()), &[]).await? {
                 true => Ok(()),
-                false => Err(Error::new(ErrorKind::NotFound, "API token not found")),
+                false => Err(not_found()),
             }
         };
         self.trusted().audited(AuditAction::Delete, record, work).await
