@@ -130,7 +130,7 @@ pub trait Random: fmt::Debug + Send + Sync + 'static {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomUnavailable>;
 }
 
-/// Says that the operating system gave no random bytes.
+/// The error when the operating system's source of random bytes fails.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("the operating system's random source failed")]
 pub struct RandomUnavailable;

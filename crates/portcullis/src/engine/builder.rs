@@ -1,4 +1,4 @@
-//! How an engine is put together.
+//! The settings of an engine, and its start.
 
 use std::hash::RandomState;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl EngineBuilder {
         }
     }
 
-    /// Looks up users, orgs and buckets here. Default: they are records of the store.
+    /// Sets the directory of users, orgs and buckets. Default: they are records of the store.
     #[must_use]
     pub fn directory(self, directory: impl Directory) -> Self {
         Self { directory: Some(Arc::new(HostDirectory(directory))), ..self }
@@ -71,14 +71,14 @@ impl EngineBuilder {
         Self { policy, ..self }
     }
 
-    /// Sets what a new password hash costs. Default: [`HashParams::default`].
+    /// Sets the cost of a new password hash. Default: [`HashParams::default`].
     #[must_use]
     pub fn hash_params(self, params: HashParams) -> Self {
         Self { hashing: self.hashing.params(params), ..self }
     }
 
-    /// Sets by how many threads and with how long a queue passwords are hashed. Default:
-    /// [`HashPoolConfig::default`]. Replaces [`EngineBuilder::hash_params`].
+    /// Sets the threads and the queue of password hashing. Default: [`HashPoolConfig::default`].
+    /// Replaces [`EngineBuilder::hash_params`].
     #[must_use]
     pub fn hashing(self, hashing: HashPoolConfig) -> Self {
         Self { hashing, ..self }
@@ -103,53 +103,52 @@ impl EngineBuilder {
         Self { throttle: None, ..self }
     }
 
-    /// Says whether a hash that is weaker than a new one would be, bcrypt among them, is replaced
-    /// when somebody logs in with its password. Default: yes. Whoever wants to go back to a server
-    /// that only knows bcrypt says no.
+    /// Sets whether a login replaces a hash that is weaker than a new one, such as bcrypt. Default:
+    /// yes. Choose no to keep the records usable by a server that supports only bcrypt.
     #[must_use]
     pub fn rehash_on_login(self, rehash_on_login: bool) -> Self {
         Self { rehash_on_login, ..self }
     }
 
-    /// Says whether every change is refused, with
+    /// Sets whether every change is refused, with
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and the message `read-only: nothing
-    /// can be changed here now`: while the store is being copied to another one. Logins go on, and
-    /// no weak hash is replaced. Default: no.
+    /// can be changed here now`: for the time while the store is copied to another one. Logins work,
+    /// and no weak hash is replaced. Default: no.
     #[must_use]
     pub fn read_only(self, read_only: bool) -> Self {
         Self { read_only, ..self }
     }
 
-    /// Goes on with what an earlier engine has returned as [`Engine::login_history`]: logins of
-    /// usernames from addresses from which they have logged in before go first, and do not wait for
-    /// the failures of others. Default: nothing is known.
+    /// Sets the login history, which an earlier engine has returned as [`Engine::login_history`]. A
+    /// login from an address from which its username has logged in before has priority, and is not
+    /// throttled for failures from other addresses. Default: empty.
     #[must_use]
     pub fn login_history(self, history: LoginHistory) -> Self {
         Self { login_history: Some(history), ..self }
     }
 
-    /// Reports changes, refusals and logins here. Default: nowhere.
+    /// Sets the sink of audit events. Default: none.
     #[must_use]
     pub fn audit(self, sink: impl AuditSink) -> Self {
         Self { audit: Some(Arc::new(sink)), ..self }
     }
 
-    /// Reads the time here. Default: this machine's clock.
+    /// Sets the source of time. Default: this machine's clock.
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
         Self { clock: Arc::new(clock), ..self }
     }
 
-    /// Gets random bytes here; see [`Random`] for how to do harm with it. Default: the operating
+    /// Sets the source of random bytes; a weak one is dangerous, see [`Random`]. Default: the operating
     /// system.
     #[must_use]
     pub fn random(self, random: impl Random) -> Self {
         Self { random: Arc::new(random), ..self }
     }
 
-    /// Starts the engine: its hashing threads, a task that follows the store's changes, and what an
-    /// earlier one left half done (the deletion of a user's or an org's credentials). It must be
-    /// called on a tokio runtime with its time driver enabled, where the task lives.
+    /// Starts the engine: its hashing threads, and a task that follows the store's change feed. Finishes
+    /// interrupted deletions of users and orgs. It must be called on a tokio runtime with its time
+    /// driver enabled, on which the task runs.
     ///
     /// # Errors
     ///
@@ -209,7 +208,7 @@ impl EngineBuilder {
     }
 }
 
-/// Says why an engine could not be started.
+/// Why an engine could not be started.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {

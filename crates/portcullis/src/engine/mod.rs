@@ -1,4 +1,4 @@
-//! The engine: every operation of the product, over any store.
+//! The engine: every operation of Portcullis, over any store.
 
 mod authenticate;
 mod builder;
@@ -35,10 +35,10 @@ use crate::{
     UserId,
 };
 
-/// Answers "who is this?" and "may they?", and manages what the answers depend on.
+/// Authenticates logins, and manages the records that logins depend on.
 ///
 /// Cheap to clone; all clones are the same engine. Its own methods are trusted: they are for the
-/// embedding program and check no caller. [`Engine::on_behalf_of`] has the same operations with a
+/// embedding program and check no caller. [`Engine::on_behalf_of`] returns the operations with a
 /// caller's permissions enforced.
 ///
 /// ```
@@ -90,14 +90,14 @@ impl Engine {
         EngineBuilder::new(Arc::new(store))
     }
 
-    /// Reads from the store, to know whether logins are answered: when it answers, and while those
-    /// who are known are let in without it
+    /// Reads from the store to check whether logins can succeed: while the store is available, and
+    /// during an outage while cached logins are accepted
     /// ([`CacheConfig::stale_if_error`](crate::CacheConfig::stale_if_error)).
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
-    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when they are not.
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when they cannot.
     pub async fn ready(&self) -> Result<(), Error> {
         let any = Lookup::Id(Kind::Org, Id::from_u64(1));
         let is_in_grace = || self.0.trust.grace_left(self.moment()).is_some();
@@ -107,26 +107,27 @@ impl Engine {
         }
     }
 
-    /// Tells whether the last change could not be written, for the store is away or cannot be
-    /// written. Logins may go on all the same.
+    /// Tells whether the last change failed because the store was unavailable or read-only. Logins may
+    /// still work.
     pub fn changes_fail(&self) -> bool {
         self.0.changes.are_failing()
     }
 
-    /// Reads the user again, before anybody is let in with a credential of theirs: for a host with
-    /// a [`Directory`] of its own, whenever a user of it was switched off or deleted.
+    /// Invalidates the cached status of the user: the next login with one of its credentials reads
+    /// the user again. A host with a [`Directory`] of its own calls this whenever one of its users is
+    /// switched off or deleted.
     pub fn invalidate_user(&self, id: UserId) {
         self.0.trust.forget(Kind::User, id.untyped());
     }
 
-    /// Reads the org again, as [`Engine::invalidate_user`] does.
+    /// Invalidates the cached status of the org, as [`Engine::invalidate_user`] does.
     pub fn invalidate_org(&self, id: OrgId) {
         self.0.trust.forget(Kind::Org, id.untyped());
     }
 
-    /// Returns the id of the org's bucket with the name, byte by byte: from memory where it is known,
-    /// for whoever must find it on every request. In grace, as who is known is let in without the
-    /// store, buckets that are known are found without it.
+    /// Returns the id of the org's bucket with the name, compared byte by byte. It is cached, so a
+    /// server can call this for every request. During an outage, cached names are valid as long as
+    /// cached logins ([`CacheConfig::stale_if_error`](crate::CacheConfig::stale_if_error)).
     ///
     /// # Errors
     ///
@@ -149,21 +150,21 @@ impl Engine {
         };
         match found {
             Some(id) => self.0.known.keep_bucket(org, name, id, seen),
-            // Of a bucket that has another name by now, nobody may have told.
+            // The bucket may have been renamed without an event, so its cached name must go.
             None if in_grace().is_some() => self.invalidate_buckets(),
             None => {}
         }
         Ok(found)
     }
 
-    /// Reads every bucket again before its name leads to it: for a host with a [`Directory`] of its
-    /// own, whenever one of its buckets was renamed or deleted.
+    /// Invalidates the cached names of all buckets. A host with a [`Directory`] of its own calls this
+    /// whenever one of its buckets is renamed or deleted.
     pub fn invalidate_buckets(&self) {
         self.0.trust.forget(Kind::Bucket, Id::from_u64(0));
     }
 
-    /// Hands over to the recorder of the `metrics` crate what is counted apart from it: to be called
-    /// before metrics are shown.
+    /// Passes the engine's own counters to the recorder of the `metrics` crate. Call it before the
+    /// metrics are shown.
     ///
     /// The recorder must have been installed before the engine was built.
     pub fn publish_metrics(&self) {
@@ -177,25 +178,24 @@ impl Engine {
         });
     }
 
-    /// Returns which usernames have logged in from which addresses, to be kept over a restart
+    /// Returns the addresses from which usernames have logged in, to save for the next start
     /// ([`EngineBuilder::login_history`]).
     pub fn login_history(&self) -> LoginHistory {
         self.0.familiar.history(self.0.clock.now())
     }
 
-    /// Returns a number that changes when [`Engine::login_history`] has changed so much that it is
-    /// worth saving: when a username has logged in from an address for the first time, and at most
-    /// twice a day after that.
+    /// Returns a number that changes when [`Engine::login_history`] should be saved again: when a
+    /// username logs in from an address for the first time, and at most twice a day after that.
     pub fn login_history_version(&self) -> u64 {
         self.0.familiar.changes()
     }
 
-    /// Returns the store. What is committed to it counts at once for this engine too.
+    /// Returns the store. This engine invalidates its cache for commits made through it.
     pub fn store(&self) -> &dyn Store {
         self.0.store.as_ref()
     }
 
-    /// Returns where users, orgs and buckets are looked up.
+    /// Returns the directory of users, orgs and buckets.
     pub fn directory(&self) -> &dyn Directory {
         self.0.directory.as_ref()
     }

@@ -108,7 +108,7 @@ impl fmt::Display for Permission {
     }
 }
 
-/// Says why a permission is not valid. The messages are those that clients of the API see.
+/// Why a permission is invalid. Clients of the API receive these messages.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidPermission {
@@ -178,7 +178,7 @@ impl From<Permission> for UncheckedPermission {
     }
 }
 
-/// Says why a text is not a permission.
+/// Why a text is not a permission.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParsePermissionError {
