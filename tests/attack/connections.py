@@ -238,7 +238,7 @@ def under(crowd, binary, size, seconds):
         with running(binary, *arguments, directory=directory) as server:
             host, port = server.url.split("://")[1].split(":")
             address = host, int(port)
-            of = ["--org", "default", "--user", "admin", "--username", NAME]
+            of = ["--org", "default", "--user", "admin", NAME]
             command(binary, server.store, "auth", "create", *of, "--write-bucket", "default")
             token = token_without_rights(binary, server)
             receiver, sender = multiprocessing.Pipe(duplex=False)

@@ -141,7 +141,7 @@ def metrics(server):
 
 
 def create_owner(binary, store):
-    command = [binary, "auth", "create", "--org", "default", "--user", "admin", "--username", OWNER]
+    command = [binary, "auth", "create", "--org", "default", "--user", "admin", OWNER]
     command += ["--write-bucket", "default", "--json", "--store", store]
     environment = {**os.environ, "PORTCULLIS_PASSWORD": SECRET}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)

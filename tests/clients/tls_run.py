@@ -72,7 +72,7 @@ def main(binary):
 
             certificate(directory)
             process.send_signal(signal.SIGHUP)
-            wait_for("(the certificate was read again)", log)
+            wait_for("(reloaded the certificate)", log)
             answer = curl(*shown, f"{url}/ping", directory=directory)
             assert answer == "1.1 204", answer
             process.send_signal(signal.SIGTERM)

@@ -69,7 +69,7 @@ class Servers:
             port = ports.take()
             command = [binary, "serve", "--store", self.store, "--listen", f"127.0.0.1:{port}"]
             # Old passwords are presented all the time, which the throttle would slow down.
-            command += ["--throttle", "off", *more]
+            command += ["--no-throttle", *more]
             self.all.append(Server(name, directory, port, command))
         for server in self.all:
             server.start()

@@ -183,9 +183,9 @@ def administer(binary, server):
 
     run("bucket", "create", "--org", "default", "events")
     owner = ["--org", "default", "--user", "admin"]
-    created = run("auth", "create", *owner, "--username", "telegraf", "--write-bucket", "default")
-    run("auth", "create", *owner, "--username", "grafana", "--read-bucket", "default")
-    run("auth", "create", *owner, "--username", "ä\n:", "--write-bucket", "default")
+    created = run("auth", "create", *owner, "telegraf", "--write-bucket", "default")
+    run("auth", "create", *owner, "grafana", "--read-bucket", "default")
+    run("auth", "create", *owner, "ä\n:", "--write-bucket", "default")
     return created
 
 

@@ -36,7 +36,7 @@ POINTS = "cpu value=1\n"
 LENGTH = f"Content-Length: {len(POINTS)}"
 SMUGGLED = f"POST {OTHER} HTTP/1.1\r\nHost: database\r\n{KNOWN}\r\nContent-Length: 0\r\n\r\n"
 
-OPTIONS = ["--trusted-proxy", "127.0.0.1", "--throttle", "off", "--forward-auth-preflight"]
+OPTIONS = ["--trusted-proxy", "127.0.0.1", "--no-throttle", "--forward-auth-preflight"]
 
 # Read to its end on the same connection: nothing of a trick may be left over before it.
 LAST = "GET /ping HTTP/1.1\r\nHost: database\r\nConnection: close\r\n\r\n"

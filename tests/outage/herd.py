@@ -90,7 +90,7 @@ def populate(binary, store, names):
         return done.stdout
 
     owner = ["--org", "default", "--user", "admin", "--write-bucket", "default"]
-    run("auth", "create", *owner, "--username", "pattern")
+    run("auth", "create", *owner, "pattern")
     lines = [json.loads(line) for line in run("export").splitlines()]
     pattern = next(line for line in lines if line.get("token") == "pattern")
     records = [

@@ -52,4 +52,4 @@ def set_up(binary, store, bucket, credentials):
 
     run("setup", "--org", "acme", "--user", "ada", "--bucket", bucket)
     for username, permissions in credentials.items():
-        run("auth", "create", "--org", "acme", "--user", "ada", "--username", username, *permissions)
+        run("auth", "create", "--org", "acme", "--user", "ada", username, *permissions)

@@ -5,17 +5,17 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use portcullis::{Org, User};
 
 use crate::commands::{
-    auth, backup, bucket, check, export, import, migrate, org, setup, token, user, verify,
+    auth, backup, bucket, check, export, import, migrate, setup, tenant, token, verify,
 };
 use crate::context::Context;
 use crate::failure::{self, Outcome};
 use crate::output::Output;
 use crate::{command_audit, logging, serve};
 
-/// Manages and serves v1-compatible credentials: usernames, passwords and what they may read and
-/// write.
+/// Manages and serves v1-compatible credentials: usernames, passwords and permissions.
 #[derive(Parser)]
 #[command(
     name = "portcullis",
@@ -27,26 +27,25 @@ Environment:
   PORTCULLIS_STORE     the same as --store
   PORTCULLIS_AUDIT_LOG the same as --audit-log
   PORTCULLIS_LISTEN    the same as --listen of `serve`
-  PORTCULLIS_LOG       what is logged to standard error, such as `debug` or `info,hyper=warn`
+  PORTCULLIS_LOG       a filter for the log on standard error, such as `debug` or `info,hyper=warn`
   PORTCULLIS_PASSWORD  the password for `auth create`, `auth set-password` and `check`
-  PGPASSWORD           the password of the database's user; or in a file, PGPASSFILE or ~/.pgpass
+  PGPASSWORD           the password for PostgreSQL; or in a file, PGPASSFILE or ~/.pgpass
 
 Exit status: 0 done, 1 not done, 2 wrong usage. `check`: 0 allowed, 1 denied, 2 not decided;
-`verify`: 0 sound, 1 damaged, 2 not found out.
+`verify`: 0 sound, 1 damaged, 2 not determined.
 
 Examples:
   portcullis serve
   portcullis bucket create --org default telemetry
-  portcullis auth create --org default --user admin --username telegraf --write-bucket telemetry
-  portcullis check --username telegraf --permission write:buckets/0123456789abcdef
+  portcullis auth create telegraf --org default --user admin --write-bucket telemetry
+  portcullis check telegraf --write-bucket telemetry
   portcullis export > snapshot.jsonl"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Where the records are: sqlite:PATH, sled:PATH, postgres://USER@HOST/DATABASE, or for `serve`
-    /// also memory:
+    /// The store: sqlite:PATH, sled:PATH, postgres://USER@HOST/DATABASE, or for `serve` also memory:
     #[arg(
         long,
         global = true,
@@ -57,13 +56,13 @@ pub(crate) struct Cli {
     )]
     store: String,
 
-    /// Append a line of JSON to this file for every change, and in `serve` for every refusal and login
-    /// that is not a repetition. Commands and a server may share it, and it may be rotated at any time.
-    /// A command that cannot write it changes nothing
+    /// Append a line of JSON to this file for every change, and in `serve` for refusals and logins
+    /// without their repetitions. Commands and a server may share the file, and it may be rotated at any
+    /// time. A command that cannot write it changes nothing
     #[arg(long, global = true, env = "PORTCULLIS_AUDIT_LOG", value_name = "PATH")]
     audit_log: Option<PathBuf>,
 
-    /// Answer with JSON: one document, for lists an array
+    /// Print JSON: one document, for lists an array
     #[arg(long, global = true)]
     json: bool,
 }
@@ -74,39 +73,39 @@ enum Command {
     Serve(serve::Args),
     /// Create the first org, user, buckets and operator token of a new store
     Setup(setup::Args),
-    /// Create, list, switch and delete orgs
+    /// Create, list, enable, disable and delete orgs
     #[command(subcommand)]
-    Org(org::Command),
-    /// Create, list, switch and delete users
+    Org(tenant::Command<Org>),
+    /// Create, list, enable, disable and delete users
     #[command(subcommand)]
-    User(user::Command),
+    User(tenant::Command<User>),
     /// Create, list and delete buckets
     #[command(subcommand)]
     Bucket(bucket::Command),
-    /// Create, list and revoke API tokens, which callers of the management API present
+    /// Create, list and revoke API tokens for the management API
     #[command(subcommand)]
     Token(token::Command),
-    /// Create and manage authorizations: the credentials that v1 clients log in with
+    /// Create and manage authorizations: the credentials of v1 clients
     #[command(subcommand)]
     Auth(auth::Command),
-    /// Tell whether a credential may do something, and why (not)
+    /// Check whether a credential has a permission, and why or why not
     Check(check::Args),
     /// Write every record to standard output, as a snapshot
     Export(export::Args),
-    /// Store the records of a snapshot: all of them or none
+    /// Import the records of a snapshot: all of them or none
     Import(import::Args),
-    /// Check every record and everything by which it is found against each other, and repair it
+    /// Verify every record, unique key and index entry, and repair them
     Verify(verify::Args),
-    /// Copy the store as of one moment
+    /// Write a consistent backup of the store
     Backup(backup::Args),
-    /// Make a store anew from a backup
+    /// Create a store from a backup
     Restore(migrate::RestoreArgs),
     /// Copy a store to one of another kind
     Migrate(migrate::MigrateArgs),
 }
 
 impl Cli {
-    /// Refuses what clap cannot be told to refuse.
+    /// Refuses combinations of options that clap cannot.
     pub(crate) fn validate(self) -> Result<Self, clap::Error> {
         if self.json && matches!(self.command, Command::Serve(_)) {
             let message = "`serve` has no --json: it prints the two lines that scripts wait for";
@@ -134,8 +133,8 @@ impl Cli {
         let result = logging::start(default_log).and_then(|()| match self.command {
             Command::Serve(args) => serve::run(args, &context.store, audit_log),
             Command::Setup(args) => setup::run(args, context),
-            Command::Org(command) => org::run(command, context),
-            Command::User(command) => user::run(command, context),
+            Command::Org(command) => tenant::run(command, context),
+            Command::User(command) => tenant::run(command, context),
             Command::Bucket(command) => bucket::run(command, context),
             Command::Token(command) => token::run(command, context),
             Command::Auth(command) => auth::run(command, context),
@@ -170,10 +169,10 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// Whoever can list processes can read arguments.
+    /// Every user of the machine can read arguments, in the list of processes.
     #[test]
     fn no_option_takes_a_secret() {
-        fn look_at(command: &clap::Command) {
+        fn check(command: &clap::Command) {
             for argument in command.get_arguments() {
                 let takes_value = argument.get_action().takes_values();
                 let name = argument.get_long().unwrap_or_default();
@@ -181,8 +180,8 @@ mod tests {
                 let is_file = name.ends_with("-file");
                 assert!(!takes_value || !is_secret || is_file, "{}: --{name}", command.get_name());
             }
-            command.get_subcommands().for_each(look_at);
+            command.get_subcommands().for_each(check);
         }
-        look_at(&Cli::command());
+        check(&Cli::command());
     }
 }

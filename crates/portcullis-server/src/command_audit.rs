@@ -1,5 +1,5 @@
-//! The audit log of commands that change something: the same file as a server's, with one line for each
-//! change, by the user of the operating system who gave the command.
+//! The audit log of commands: a line for each change, in the same form as a server's, with the user of
+//! the operating system who ran the command.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -9,10 +9,10 @@ use anyhow::{Context as _, bail};
 use portcullis::{Actor, AuditAction, AuditEvent, AuditOutcome, AuditSink, Timestamp};
 use portcullis_audit::AuditLog;
 
-/// How long lines that are not written yet may hold up the end of a command.
-const LAST_WAIT: Duration = Duration::from_secs(5);
+/// The longest time that lines which are not yet written delay the end of a command.
+const EXIT_WAIT: Duration = Duration::from_secs(5);
 
-/// What `--audit-log` names, for a command.
+/// The file of `--audit-log`, for a command.
 #[derive(Clone, Debug)]
 pub(crate) struct CommandAudit(Arc<Inner>);
 
@@ -20,8 +20,7 @@ pub(crate) struct CommandAudit(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     os_user: String,
-    /// Opened with the first change: a command that only asks writes nothing, and may be given by
-    /// those who may not write the log.
+    /// Opened at the first change: a command that only reads needs no access to the file.
     log: OnceLock<Option<AuditLog>>,
 }
 
@@ -44,10 +43,10 @@ impl CommandAudit {
 
     fn close(&self) -> anyhow::Result<()> {
         let Some(Some(log)) = self.0.log.get() else { return Ok(()) };
-        match log.close(LAST_WAIT) {
+        match log.close(EXIT_WAIT) {
             0 => Ok(()),
             left => bail!(
-                "it was done, and {left} lines of it could not be written to `{}`",
+                "the command is done, but {left} lines could not be written to `{}`",
                 self.0.path.display()
             ),
         }
@@ -69,10 +68,10 @@ impl AuditSink for CommandAudit {
     }
 }
 
-/// The audit log of this process, if it runs a command and was given one.
+/// The audit log of this process, if it runs a command with one.
 static OF_THIS_PROCESS: OnceLock<CommandAudit> = OnceLock::new();
 
-/// Has the changes of this process put on record in the file.
+/// Records the changes of this process in the file.
 pub(crate) fn begin(path: PathBuf) {
     let _ = OF_THIS_PROCESS.set(CommandAudit::new(path));
 }
@@ -82,7 +81,7 @@ pub(crate) fn of_this_process() -> Option<CommandAudit> {
     OF_THIS_PROCESS.get().cloned()
 }
 
-/// Does something with the store that no engine does, and puts it on record.
+/// Changes a store without an engine, and records that.
 pub(crate) fn audited<T>(
     action: AuditAction,
     work: impl FnOnce() -> anyhow::Result<T>,
@@ -101,13 +100,12 @@ pub(crate) fn audited<T>(
     done
 }
 
-/// Writes what is left.
+/// Writes the remaining lines.
 pub(crate) fn end() -> anyhow::Result<()> {
     OF_THIS_PROCESS.get().map_or(Ok(()), CommandAudit::close).context("the audit log")
 }
 
-/// Who gives the command, as the operating system knows it and no environment can say otherwise: a
-/// number.
+/// Returns the number of the user who runs the command, which the environment cannot change.
 #[cfg(unix)]
 fn os_user() -> String {
     rustix::process::getuid().as_raw().to_string()

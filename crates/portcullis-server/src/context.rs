@@ -2,10 +2,10 @@
 
 use crate::output::Output;
 
-/// What a command needs besides its own options.
+/// The options that all commands share.
 pub(crate) struct Context {
-    /// The text of `--store`. It may hold a secret: show no more of it than its scheme.
+    /// The text of `--store`. It may hold a secret, so no more than its scheme may be shown.
     pub(crate) store: String,
-    /// Where the answer goes.
+    /// The output for results.
     pub(crate) output: Output,
 }

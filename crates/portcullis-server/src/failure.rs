@@ -1,4 +1,4 @@
-//! How a command ends: its exit status, and what is said when it fails.
+//! How a command ends: its exit status, and the report of its error.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,13 +8,13 @@ use crate::table::escape;
 /// The exit status of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It did what it was asked, or `check` found that it is allowed.
+    /// The command is done; for `check`, the permission is held.
     Done,
-    /// It did not do it.
+    /// The command is not done.
     NotDone,
-    /// `check` found that it is not allowed.
+    /// `check` found that the permission is not held.
     Denied,
-    /// `check` could not find out.
+    /// `check` or `verify` has no result.
     NotDecided,
 }
 
@@ -28,18 +28,18 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// Says on standard error what went wrong: the error and its causes.
+/// Reports an error and its causes on standard error.
 ///
-/// A reader that went away is no news to anybody: nothing is said then, the status says enough.
+/// A reader of standard output that has gone away is not reported: the exit status is enough.
 pub(crate) fn report(error: &anyhow::Error) {
     if is_broken_pipe(error) {
         return;
     }
-    // Nobody is left to be told when this fails.
+    // There is no other place to report an error.
     let _ = writeln!(io::stderr().lock(), "error: {}", describe(error));
 }
 
-/// Tells whether the reader of what was written is gone.
+/// Returns whether the reader of the output has gone away.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
@@ -47,7 +47,7 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The error and its causes, without those that only repeat what was said.
+/// Returns the text of an error and its causes, without causes whose text is already there.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -59,7 +59,7 @@ pub(crate) fn describe(error: &anyhow::Error) -> String {
         }
         text.push_str(&cause);
     }
-    // Names and paths may hold anything; lines are ours.
+    // Names and paths may hold any character. Line ends are the message's own.
     text.lines().map(escape).collect::<Vec<_>>().join("\n")
 }
 
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_are_named_once_and_control_characters_are_shown() {
+    fn causes_are_named_once_and_control_characters_are_escaped() {
         let error = anyhow!("no such file").context("cannot read `a\u{1b}b`\nat all");
         assert_eq!(describe(&error), "cannot read `a\\u{1b}b`\nat all: no such file");
         let error = anyhow!("inner").context("outer: inner");

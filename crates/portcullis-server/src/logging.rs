@@ -1,4 +1,4 @@
-//! What is logged: events of the engine, the stores and the HTTP adapter, to standard error.
+//! The log on standard error: events of the engine, the stores and the HTTP adapter.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -8,16 +8,16 @@ use tracing_subscriber::EnvFilter;
 
 const VARIABLE: &str = "PORTCULLIS_LOG";
 
-/// Begins to log, with this filter unless the environment has another one.
+/// Starts the log, with this filter unless the environment has one.
 pub(crate) fn start(default: &str) -> anyhow::Result<()> {
-    let wanted = env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty());
-    let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(default))
+    let filter = env::var(VARIABLE).ok().filter(|filter| !filter.is_empty());
+    let filter = EnvFilter::try_new(filter.as_deref().unwrap_or(default))
         .with_context(|| format!("{VARIABLE} is not a log filter such as `info`"))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        // It would panic where standard error cannot be written.
+        // It would panic if standard error cannot be written.
         .log_internal_errors(false)
         .init();
     Ok(())

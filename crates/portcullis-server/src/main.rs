@@ -1,7 +1,7 @@
-//! The `portcullis` binary: a server, and commands for those who run it.
+//! The `portcullis` binary: a server, and commands for its operators.
 //!
-//! It wires the engine to a store, to HTTP and to a command line. What is valid, allowed or refused
-//! is decided in the core; nothing of that is decided here.
+//! It connects the engine to a store, to HTTP and to a command line. The core decides what is valid,
+//! allowed or refused; this crate decides none of that.
 
 mod cli;
 mod command_audit;
@@ -9,11 +9,12 @@ mod commands;
 mod context;
 mod failure;
 mod logging;
-mod names;
+mod name_cache;
 mod output;
 mod passwords;
 mod permissions;
 mod record_views;
+mod resolve;
 mod runtime;
 mod serve;
 mod session;
@@ -29,7 +30,7 @@ use crate::cli::Cli;
 fn main() -> ExitCode {
     match Cli::try_parse().and_then(Cli::validate) {
         Ok(cli) => cli.run(),
-        // Also the way of `--help` and `--version`.
+        // `--help` and `--version` are errors for clap, too.
         Err(error) => error.exit(),
     }
 }

@@ -1,4 +1,4 @@
-//! Where answers go: standard output, as text for people or as JSON.
+//! Results on standard output, as text or as JSON.
 
 use std::io::{self, BufWriter, Stdout, Write};
 
@@ -6,33 +6,33 @@ use serde::Serialize;
 
 use crate::table;
 
-/// Something that commands show.
+/// A record that commands show.
 ///
-/// Its JSON has the names of the wire; its text is for people and may change.
+/// Its JSON has the names of the API; its text is for people and may change.
 pub(crate) trait Record: Serialize {
-    /// The headers of a list.
+    /// The headers of a table.
     const COLUMNS: &'static [&'static str];
 
-    /// One line of a list.
+    /// The row of a table.
     fn cells(&self) -> Vec<String>;
 
-    /// Everything there is to say about one.
+    /// Everything about one record.
     fn details(&self) -> Vec<(&'static str, String)> {
         Self::COLUMNS.iter().copied().zip(self.cells()).collect()
     }
 }
 
-/// What a command answers: in JSON an object or an array.
+/// The result of a command: in JSON an object or an array.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum Answer<R> {
-    /// The record that it worked on.
+    /// The record on which it worked.
     One(R),
     /// A list.
     Many(Vec<R>),
 }
 
-/// Standard output. What was written is out only after [`Output::finish`].
+/// Standard output, buffered until [`Output::finish`].
 pub(crate) struct Output {
     json: bool,
     out: BufWriter<Stdout>,
@@ -43,7 +43,7 @@ impl Output {
         Self { json, out: BufWriter::new(io::stdout()) }
     }
 
-    /// Shows what a command answers.
+    /// Shows the result of a command.
     pub(crate) fn answer<R: Record>(mut self, answer: &Answer<R>) -> io::Result<()> {
         match answer {
             _ if self.json => self.write_json(answer)?,
@@ -56,7 +56,7 @@ impl Output {
         self.finish()
     }
 
-    /// Shows a document of its own, for which people get this text.
+    /// Shows a document: as JSON, or as this text.
     pub(crate) fn document(mut self, document: &impl Serialize, text: &str) -> io::Result<()> {
         if self.json {
             self.write_json(document)?;
@@ -66,7 +66,7 @@ impl Output {
         self.finish()
     }
 
-    /// Hands standard output over to somebody who writes it all.
+    /// Returns standard output, for a command that writes it directly.
     pub(crate) fn into_inner(self) -> BufWriter<Stdout> {
         self.out
     }

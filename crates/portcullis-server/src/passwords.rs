@@ -1,5 +1,5 @@
-//! Passwords: from a prompt, standard input, a file or the environment, never from an argument,
-//! which everybody on the machine can read.
+//! Passwords: from a prompt, standard input, a file or the environment, never from an argument, which
+//! every user of the machine can read.
 
 use std::env;
 use std::fs::File;
@@ -15,10 +15,10 @@ pub(crate) type Secret = Zeroizing<Vec<u8>>;
 
 const VARIABLE: &str = "PORTCULLIS_PASSWORD";
 
-/// One more byte than any password has, and a line end.
+/// One byte more than the longest password, and a line end.
 const LIMIT: usize = Password::MAX_BYTES + 3;
 
-/// Where the password comes from.
+/// The source of the password.
 #[derive(Clone, Debug, clap::Args)]
 #[group(multiple = false)]
 pub(crate) struct PasswordArgs {
@@ -32,7 +32,7 @@ pub(crate) struct PasswordArgs {
 }
 
 impl PasswordArgs {
-    /// Returns the password that was given by option or environment.
+    /// Returns the password from an option or the environment, `None` without either.
     pub(crate) fn given(&self) -> anyhow::Result<Option<Secret>> {
         if self.password_stdin {
             let stdin = first_line(io::stdin().lock());
@@ -49,14 +49,14 @@ impl PasswordArgs {
         Ok(Some(password))
     }
 
-    /// Returns the password that is to be set; asks for it, twice, when none was given.
+    /// Returns the password from an option, the environment, or a prompt, where it is entered twice.
     pub(crate) fn given_or_prompted(&self, username: &str) -> anyhow::Result<Secret> {
         if let Some(given) = self.given()? {
             return Ok(given);
         }
         if !io::stdin().is_terminal() {
             bail!(
-                "there is no password, and no terminal to ask for it: give --password-stdin, \
+                "there is no password, and no terminal to prompt for it: give --password-stdin, \
                  --password-file FILE or {VARIABLE}"
             );
         }
@@ -72,8 +72,8 @@ impl PasswordArgs {
 /// The rules for passwords, as an option.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(crate) struct PolicyArgs {
-    /// Demand three of upper case, lower case, numbers and special characters in passwords, also
-    /// at login
+    /// Require three of upper case, lower case, digits and special characters in passwords, also at
+    /// login
     #[arg(long)]
     strong_passwords: bool,
 }
@@ -85,15 +85,15 @@ impl PolicyArgs {
 }
 
 fn prompt(text: &str) -> anyhow::Result<Secret> {
-    let password = rpassword::prompt_password(text).context("cannot ask for the password")?;
+    let password = rpassword::prompt_password(text).context("cannot prompt for the password")?;
     let mut password = Zeroizing::new(password.into_bytes());
     strip_line_end(&mut password);
     Ok(password)
 }
 
-/// Reads up to the first line end. What follows it is left alone.
+/// Reads up to the first line end, and no further.
 fn first_line(mut input: impl Read) -> io::Result<Secret> {
-    // A vector that grows leaves copies behind.
+    // A vector that grows leaves copies in memory.
     let mut line = Zeroizing::new(Vec::with_capacity(LIMIT));
     let mut byte = Zeroizing::new([0]);
     while line.len() < LIMIT {
@@ -128,8 +128,7 @@ fn read_file(path: &Path) -> anyhow::Result<Secret> {
     Ok(content)
 }
 
-/// Refuses a byte order mark, which editors put before a text and do not show: with it the password
-/// would be another one.
+/// Refuses a byte order mark, which some editors write invisibly: it would be a part of the password.
 fn refuse_mark(password: &[u8]) -> io::Result<()> {
     let marks: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
     if marks.iter().any(|mark| password.starts_with(mark)) {
@@ -139,7 +138,7 @@ fn refuse_mark(password: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes one line end away, as everywhere a password is read.
+/// Removes one line end, as everywhere a password is read.
 fn strip_line_end(line: &mut Secret) {
     if line.ends_with(b"\n") {
         line.pop();
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_refused_with_a_word() {
+    fn a_byte_order_mark_is_refused_with_an_explanation() {
         for text in [&b"\xef\xbb\xbfsecret\n"[..], b"\xff\xfes\0", b"\xfe\xff\0s"] {
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(text).unwrap();
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_longer_than_any_password_stays_longer() {
+    fn an_input_longer_than_any_password_stays_longer() {
         let endless = io::repeat(b'x');
         assert!(first_line(endless).unwrap().len() > Password::MAX_BYTES);
     }

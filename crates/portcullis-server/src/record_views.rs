@@ -1,4 +1,4 @@
-//! How records are shown: with the names that they have on the wire, without secrets.
+//! Records as commands show them: with the names of the API, and without secrets.
 
 use portcullis::{
     ApiToken, Authorization, Bucket, Engine, Error, Org, Permission, Status, Timestamp,
@@ -6,11 +6,11 @@ use portcullis::{
 };
 use serde::Serialize;
 
-use crate::names::Names;
+use crate::name_cache::NameCache;
 use crate::output::Record;
 
-/// How many permissions a line of a list spells out.
-const FEW: usize = 2;
+/// The most permissions that a row of a table spells out.
+const MAX_SHOWN: usize = 2;
 
 /// A user or an org.
 #[derive(Serialize)]
@@ -52,11 +52,11 @@ pub(crate) struct BucketView {
 }
 
 impl BucketView {
-    pub(crate) async fn new(names: &mut Names<'_>, bucket: &Bucket) -> Result<Self, Error> {
+    pub(crate) async fn new(names: &mut NameCache<'_>, bucket: &Bucket) -> Result<Self, Error> {
         Ok(Self {
             id: bucket.id.to_string(),
             org_id: bucket.org.to_string(),
-            org: names.of_org(bucket.org).await?,
+            org: names.org(bucket.org).await?,
             name: bucket.name.to_string(),
         })
     }
@@ -70,7 +70,7 @@ impl Record for BucketView {
     }
 }
 
-/// A permission, with the names of what it is about.
+/// A permission, with the names of its resource and org.
 #[derive(Serialize)]
 pub(crate) struct PermissionView {
     action: &'static str,
@@ -94,10 +94,10 @@ struct ResourceView {
 }
 
 impl PermissionView {
-    async fn new(names: &mut Names<'_>, permission: &Permission) -> Result<Self, Error> {
+    async fn new(names: &mut NameCache<'_>, permission: &Permission) -> Result<Self, Error> {
         let resource = &permission.resource;
         let org = match resource.org {
-            Some(org) => names.of_org(org).await?,
+            Some(org) => names.org(org).await?,
             None => None,
         };
         Ok(Self {
@@ -106,14 +106,17 @@ impl PermissionView {
                 resource_type: resource.resource_type.as_str(),
                 id: resource.id.map(|id| id.to_string()),
                 org_id: resource.org.map(|org| org.to_string()),
-                name: names.of_resource(permission).await?,
+                name: names.resource(permission).await?,
                 org,
             },
             text: permission.to_string(),
         })
     }
 
-    async fn all(names: &mut Names<'_>, permissions: &[Permission]) -> Result<Vec<Self>, Error> {
+    async fn all(
+        names: &mut NameCache<'_>,
+        permissions: &[Permission],
+    ) -> Result<Vec<Self>, Error> {
         let mut views = Vec::with_capacity(permissions.len());
         for permission in permissions {
             views.push(Self::new(names, permission).await?);
@@ -154,7 +157,7 @@ pub(crate) struct AuthorizationView {
 
 impl AuthorizationView {
     pub(crate) async fn new(
-        names: &mut Names<'_>,
+        names: &mut NameCache<'_>,
         authorization: &Authorization,
     ) -> Result<Self, Error> {
         Ok(Self {
@@ -163,9 +166,9 @@ impl AuthorizationView {
             status: authorization.status,
             description: authorization.description.clone(),
             org_id: authorization.org.to_string(),
-            org: names.of_org(authorization.org).await?,
+            org: names.org(authorization.org).await?,
             user_id: authorization.user.to_string(),
-            user: names.of_user(authorization.user).await?,
+            user: names.user(authorization.user).await?,
             permissions: PermissionView::all(names, &authorization.permissions).await?,
             has_password: authorization.password_hash.is_some(),
             created_at: authorization.created_at,
@@ -173,9 +176,9 @@ impl AuthorizationView {
         })
     }
 
-    /// The same for one.
+    /// Returns the view of a single authorization.
     pub(crate) async fn of(engine: &Engine, authorization: &Authorization) -> Result<Self, Error> {
-        Self::new(&mut Names::new(engine), authorization).await
+        Self::new(&mut NameCache::new(engine), authorization).await
     }
 }
 
@@ -191,7 +194,7 @@ impl Record for AuthorizationView {
             password(self.has_password),
             name_or_id(self.org.as_deref(), &self.org_id),
             name_or_id(self.user.as_deref(), &self.user_id),
-            few(&self.permissions),
+            summary(&self.permissions),
         ]
     }
 
@@ -212,7 +215,7 @@ impl Record for AuthorizationView {
     }
 }
 
-/// An API token; with its secret only when it was just created.
+/// An API token; with its secret only after it was created.
 #[derive(Serialize)]
 pub(crate) struct ApiTokenView {
     id: String,
@@ -232,21 +235,21 @@ pub(crate) struct ApiTokenView {
 }
 
 impl ApiTokenView {
-    pub(crate) async fn new(names: &mut Names<'_>, token: &ApiToken) -> Result<Self, Error> {
+    pub(crate) async fn new(names: &mut NameCache<'_>, token: &ApiToken) -> Result<Self, Error> {
         Ok(Self {
             id: token.id.to_string(),
             secret: None,
             status: token.status,
             description: token.description.clone(),
             org_id: token.org.to_string(),
-            org: names.of_org(token.org).await?,
+            org: names.org(token.org).await?,
             user_id: token.user.to_string(),
-            user: names.of_user(token.user).await?,
+            user: names.user(token.user).await?,
             permissions: PermissionView::all(names, &token.permissions).await?,
         })
     }
 
-    /// Adds the secret, which is shown this once.
+    /// Adds the secret, which is shown only once.
     pub(crate) fn with_secret(self, secret: &TokenSecret) -> Self {
         Self { secret: Some(secret.expose().to_owned()), ..self }
     }
@@ -262,7 +265,7 @@ impl Record for ApiTokenView {
             self.status.to_string(),
             name_or_id(self.org.as_deref(), &self.org_id),
             name_or_id(self.user.as_deref(), &self.user_id),
-            few(&self.permissions),
+            summary(&self.permissions),
             self.description.clone(),
         ]
     }
@@ -278,7 +281,7 @@ impl Record for ApiTokenView {
         details.extend(self.permissions.iter().map(|p| ("permission", p.detail())));
         if let Some(secret) = &self.secret {
             details.push(("token", secret.clone()));
-            details.push(("", "The token is shown this once and cannot be read later.".to_owned()));
+            details.push(("", "The token is shown only once and cannot be read later.".to_owned()));
         }
         details
     }
@@ -288,7 +291,7 @@ fn password(has_password: bool) -> String {
     if has_password { "set" } else { "none" }.to_owned()
 }
 
-/// Lists are read by people: names, where there are any.
+/// Tables show names where there are any.
 fn name_or_id(name: Option<&str>, id: &str) -> String {
     name.unwrap_or(id).to_owned()
 }
@@ -300,8 +303,8 @@ fn name_and_id(name: Option<&str>, id: &str) -> String {
     }
 }
 
-fn few(permissions: &[PermissionView]) -> String {
-    if permissions.len() > FEW {
+fn summary(permissions: &[PermissionView]) -> String {
+    if permissions.len() > MAX_SHOWN {
         return format!("{} permissions", permissions.len());
     }
     permissions.iter().map(|p| p.text.as_str()).collect::<Vec<_>>().join(", ")

@@ -1,4 +1,4 @@
-//! What a command does with a store: open it, work with an engine on it, close it.
+//! The session of a command: opens a store, works with an engine on it, and closes it.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(crate) fn on_persistent_store<T>(
     policy: PolicyArgs,
     work: impl AsyncFnOnce(&Engine) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    // Opening blocks, so it is done before there is a runtime.
+    // Opening blocks, so it must be outside of the runtime.
     on_store(store.open(mode)?, policy, work)
 }
 
@@ -40,14 +40,14 @@ pub(crate) fn on_store_to_read<T>(
         let builder = || engine_builder(Arc::clone(&store), PolicyArgs::default());
         let engine = match builder().build().await {
             Ok(engine) => engine,
-            // A deletion that was not finished cannot be finished in a read-only place.
+            // An engine finishes deletions that were interrupted, which a read-only file does not allow.
             Err(error) => builder().read_only(true).build().await.map_err(|_| error)?,
         };
         work(&engine).await
     }))
 }
 
-/// Works on the store, and closes it whatever comes of it.
+/// Works on the store, and closes it in any case.
 pub(crate) fn on_store<T>(
     store: Arc<dyn Store>,
     policy: PolicyArgs,
@@ -69,11 +69,11 @@ async fn closing<T>(
     result
 }
 
-/// An engine on the store, for a command.
+/// Returns the builder of an engine for a command.
 fn engine_builder(store: Arc<dyn Store>, policy: PolicyArgs) -> EngineBuilder {
     let builder = Engine::builder(store)
         .password_policy(policy.policy())
-        // A command that asks changes nothing.
+        // A command that only reads changes nothing.
         .rehash_on_login(false);
     match command_audit::of_this_process() {
         Some(audit) => builder.audit(audit),

@@ -1,4 +1,4 @@
-//! Text for people: aligned columns, and names that cannot play tricks on a terminal.
+//! Text for people: aligned columns, and escapes for what could control a terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -7,8 +7,8 @@ use unicode_width::UnicodeWidthStr;
 
 const GAP: &str = "  ";
 
-/// A cell that is wider than this stands out of its column, and the others stay together.
-const WIDEST: usize = 64;
+/// A wider cell extends beyond its column and does not widen it.
+const MAX_WIDTH: usize = 64;
 
 /// Aligns the rows below the headers, a line for each.
 pub(crate) fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
@@ -34,7 +34,7 @@ fn align(rows: &[Vec<String>]) -> String {
         widths.resize(widths.len().max(row.len()), 0);
         for (width, cell) in widths.iter_mut().zip(row) {
             let cell = cell.width();
-            if cell <= WIDEST {
+            if cell <= MAX_WIDTH {
                 *width = (*width).max(cell);
             }
         }
@@ -53,8 +53,8 @@ fn align(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Replaces what a terminal would not show as itself: control characters, line ends, and the
-/// characters that reverse or hide others.
+/// Escapes what a terminal would not show as itself: control characters, line ends, and characters
+/// that reverse or hide others.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return text.into();
@@ -101,13 +101,13 @@ mod tests {
     #[test]
     fn one_long_name_does_not_widen_the_column() {
         let rows =
-            ["x".repeat(WIDEST + 1), "ada".to_owned()].map(|name| vec![name, "1".to_owned()]);
+            ["x".repeat(MAX_WIDTH + 1), "ada".to_owned()].map(|name| vec![name, "1".to_owned()]);
         let table = table(&["name", "n"], &rows);
         assert!(table.starts_with("NAME  N\n") && table.ends_with("\nada   1\n"), "{table}");
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown() {
+    fn what_could_control_a_terminal_is_escaped() {
         for (name, shown) in [
             ("plain ä 用", "plain ä 用"),
             ("\u{1b}[31mred\r\n", "\\u{1b}[31mred\\r\\n"),

@@ -14,15 +14,15 @@ use crate::stores::{OpenMode, StoreUrl, close};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The backup shows one moment and is a store itself. For sqlite: it is a file, and a server may go on
-working meanwhile; for sled: a directory, and no server may run (only one process can have it open).
+The backup is consistent and a store itself. For sqlite: it is a file, and a server may run during the
+backup. For sled: it is a directory, and no server may run, since only one process can open a store.
 PostgreSQL makes backups itself: pg_dump --schema=portcullis, or its continuous archiving.
-It holds the hashes of passwords and tokens: its owner alone may read it.
+A backup holds the hashes of passwords and tokens: only its owner may read it.
 
 Example:
   portcullis backup --store sqlite:portcullis.db monday.db")]
 pub(crate) struct Args {
-    /// Where to write it; nothing may be there
+    /// The path of the backup, where nothing may exist
     destination: PathBuf,
 }
 

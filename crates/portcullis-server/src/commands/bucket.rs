@@ -1,14 +1,15 @@
 //! `portcullis bucket`.
 
-use portcullis::{Engine, Name};
+use portcullis::{Bucket, Engine, Name};
 
-use super::PAGE;
+use super::{PAGE, read_pages};
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::names::{self, Names};
+use crate::name_cache::NameCache;
 use crate::output::Answer;
 use crate::passwords::PolicyArgs;
 use crate::record_views::BucketView;
+use crate::resolve;
 use crate::session::on_existing_store;
 
 #[derive(clap::Subcommand)]
@@ -19,7 +20,7 @@ pub(crate) enum Command {
         #[arg(long)]
         org: String,
         /// The bucket's name, which no other bucket of the org has
-        #[arg(value_parser = names::parse)]
+        #[arg(value_parser = resolve::parse_name)]
         name: Name,
     },
     /// List the buckets of an org, or all of them
@@ -28,7 +29,7 @@ pub(crate) enum Command {
         #[arg(long)]
         org: Option<String>,
     },
-    /// Delete a bucket; permissions on it stay where they were granted, and reach nothing
+    /// Delete a bucket; permissions that name it are kept and grant nothing
     Delete {
         /// The org, by id or name
         #[arg(long)]
@@ -49,16 +50,16 @@ pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome>
 
 impl Command {
     async fn run(self, engine: &Engine) -> anyhow::Result<Answer<BucketView>> {
-        let mut names = Names::new(engine);
+        let mut names = NameCache::new(engine);
         let bucket = match self {
             Self::List { org } => return Ok(Answer::Many(list(&mut names, org).await?)),
             Self::Create { org, name } => {
-                let org = names::org(engine, &org).await?;
+                let org = resolve::org(engine, &org).await?;
                 engine.create_bucket(org.id, name).await?
             }
             Self::Delete { org, bucket } => {
-                let org = names::org(engine, &org).await?;
-                let bucket = names::bucket(engine, &org, &bucket).await?;
+                let org = resolve::org(engine, &org).await?;
+                let bucket = resolve::bucket(engine, &org, &bucket).await?;
                 engine.delete_bucket(bucket.id).await?;
                 bucket
             }
@@ -67,20 +68,18 @@ impl Command {
     }
 }
 
-async fn list(names: &mut Names<'_>, org: Option<String>) -> anyhow::Result<Vec<BucketView>> {
+async fn list(names: &mut NameCache<'_>, org: Option<String>) -> anyhow::Result<Vec<BucketView>> {
     let engine = names.engine();
     let org = match org {
-        Some(org) => Some(names::org(engine, &org).await?.id),
+        Some(org) => Some(resolve::org(engine, &org).await?.id),
         None => None,
     };
+    let page = async |last: Option<&Bucket>| {
+        engine.directory().buckets(org, last.map(|last| last.id), PAGE).await
+    };
     let mut views = Vec::new();
-    let mut after = None;
-    loop {
-        let page = engine.directory().buckets(org, after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(views) };
-        after = Some(last.id);
-        for bucket in &page {
-            views.push(BucketView::new(names, bucket).await?);
-        }
+    for bucket in &read_pages(page).await? {
+        views.push(BucketView::new(names, bucket).await?);
     }
+    Ok(views)
 }

@@ -11,30 +11,29 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::names;
 use crate::passwords::{PasswordArgs, PolicyArgs, Secret};
-use crate::permissions::complete;
+use crate::permissions::PermissionArg;
+use crate::resolve;
 use crate::session::on_existing_store;
 use crate::table;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Exit status: 0 allowed; 1 denied, or wrong credentials; 2 it could not be decided.
+Exit status: 0 allowed; 1 denied, or wrong credentials; 2 not decided.
 
-Without a password, only the credential itself is looked at: its status, its user and org, and its
-permissions. With one (--password-stdin, --password-file or PORTCULLIS_PASSWORD), it is checked as
-the server would.
+Without a password, only the credential itself is checked: its status, its user and org, and its
+permissions. With one (--password-stdin, --password-file or PORTCULLIS_PASSWORD), the login is checked
+as the server would.
 
 Examples:
-  portcullis check --username telegraf --write-bucket telemetry
-  portcullis check --username telegraf --permission write:buckets/0123456789abcdef")]
+  portcullis check telegraf --write-bucket telemetry
+  portcullis check telegraf --permission read:orgs/acme/tasks")]
 pub(crate) struct Args {
-    /// The username to log in with
-    #[arg(long)]
-    username: String,
+    #[command(flatten)]
+    username: UsernameArgs,
 
     #[command(flatten)]
-    asked: AskedArgs,
+    query: QueryArgs,
 
     #[command(flatten)]
     password: PasswordArgs,
@@ -43,42 +42,55 @@ pub(crate) struct Args {
     policy: PolicyArgs,
 }
 
-/// What is asked for, in one of three ways.
+/// The username, as an argument or an option.
+#[derive(clap::Args)]
+struct UsernameArgs {
+    /// The username to log in with
+    // Not required where the option that conflicts with it is present.
+    #[arg(value_name = "USERNAME", required = true, conflicts_with = "username")]
+    positional: Option<String>,
+
+    #[arg(long, value_name = "USERNAME", hide = true)]
+    username: Option<String>,
+}
+
+/// The permission to check, in one of three ways.
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
-struct AskedArgs {
-    /// What is asked for: read or write, a colon, and a resource, such as write:buckets/ID
+struct QueryArgs {
+    /// Check this permission: read or write, a colon, and a resource by id or name, such as
+    /// write:buckets/BUCKET
     #[arg(long, value_name = "TEXT")]
-    permission: Option<Permission>,
+    permission: Option<PermissionArg>,
 
-    /// Ask for read on this bucket of the credential's org, by id or name
+    /// Check read on this bucket of the credential's org, by id or name
     #[arg(long, value_name = "BUCKET")]
     read_bucket: Option<String>,
 
-    /// Ask for write on this bucket of the credential's org, by id or name
+    /// Check write on this bucket of the credential's org, by id or name
     #[arg(long, value_name = "BUCKET")]
     write_bucket: Option<String>,
 }
 
-/// What is asked for, of a credential whose org is not known yet.
-enum Asked {
-    Permission(Permission),
+/// The permission to check. A bucket is looked up once the credential's org is known.
+enum Query {
+    Permission(PermissionArg),
     Bucket(Action, String),
 }
 
-impl AskedArgs {
-    fn asked(self) -> anyhow::Result<Asked> {
+impl QueryArgs {
+    fn query(self) -> anyhow::Result<Query> {
         match (self.permission, self.read_bucket, self.write_bucket) {
-            (Some(permission), ..) => Ok(Asked::Permission(permission)),
-            (_, Some(bucket), _) => Ok(Asked::Bucket(Action::Read, bucket)),
-            (.., Some(bucket)) => Ok(Asked::Bucket(Action::Write, bucket)),
-            // clap demands one.
-            (None, None, None) => bail!("nothing is asked for"),
+            (Some(permission), ..) => Ok(Query::Permission(permission)),
+            (_, Some(bucket), _) => Ok(Query::Bucket(Action::Read, bucket)),
+            (.., Some(bucket)) => Ok(Query::Bucket(Action::Write, bucket)),
+            // clap requires one.
+            (None, None, None) => bail!("there is no permission to check"),
         }
     }
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Permission(permission) => permission.fmt(f),
@@ -87,7 +99,7 @@ impl fmt::Display for Asked {
     }
 }
 
-/// What was found out.
+/// The result of a check.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Finding {
@@ -110,16 +122,17 @@ struct Finding {
 }
 
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
-    let Args { username, asked, password, policy } = args;
-    let asked = asked.asked()?;
+    let Args { username: UsernameArgs { positional, username }, query, password, policy } = args;
+    let username = positional.or(username).unwrap_or_default();
+    let query = query.query()?;
     let password = password.given()?;
     let finding =
         on_existing_store(&context.store, policy, async |engine: &Engine| match password {
-            Some(password) => with_password(engine, username, asked, &password).await,
-            None => without_password(engine, username, asked).await,
+            Some(password) => with_password(engine, username, query, &password).await,
+            None => without_password(engine, username, query).await,
         })?;
     let outcome = if finding.allowed { Outcome::Done } else { Outcome::Denied };
-    // The status is the answer: it stands even if nobody reads the explanation.
+    // The exit status holds even if the explanation has no reader.
     match context.output.document(&finding, &finding.text()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(outcome),
@@ -130,10 +143,10 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
 async fn with_password(
     engine: &Engine,
     username: String,
-    asked: Asked,
+    query: Query,
     password: &Secret,
 ) -> anyhow::Result<Finding> {
-    let mut finding = Finding::new(username, &asked);
+    let mut finding = Finding::new(username, &query);
     finding.password_checked = true;
     let credentials = Credentials::password(&finding.username, password.as_slice());
     let principal = match engine.authenticate(credentials).await {
@@ -156,18 +169,18 @@ async fn with_password(
         }
         _ => {}
     }
-    let asked = finding.ask(engine, asked, principal.org()).await?;
-    finding.decide(&principal.explain(asked.action, &asked.resource));
+    let permission = finding.resolve(engine, query, principal.org()).await?;
+    finding.decide(&principal.explain(permission.action, &permission.resource));
     Ok(finding)
 }
 
-/// Looks at everything that a login looks at but the password.
+/// Checks everything that a login checks, except the password.
 async fn without_password(
     engine: &Engine,
     username: String,
-    asked: Asked,
+    query: Query,
 ) -> anyhow::Result<Finding> {
-    let mut finding = Finding::new(username, &asked);
+    let mut finding = Finding::new(username, &query);
     finding.notes.push("the password was not checked".to_owned());
     let Some(authorization) = engine.authorization_by_username(&finding.username).await? else {
         finding.reason = Some("no authorization has this username".to_owned());
@@ -175,12 +188,12 @@ async fn without_password(
     };
     finding.authorization_id = Some(authorization.id.to_string());
     if authorization.password_hash.is_none() {
-        finding.notes.push("it has no password, so nobody can log in with it".to_owned());
+        finding.notes.push("it has no password, so it cannot log in".to_owned());
     }
-    let asked = finding.ask(engine, asked, authorization.org).await?;
+    let permission = finding.resolve(engine, query, authorization.org).await?;
     let held = PermissionSet::new(authorization.permissions.iter().copied());
-    let explanation = held.explain(asked.action, &asked.resource);
-    match standing(engine, &authorization).await? {
+    let explanation = held.explain(permission.action, &permission.resource);
+    match inactive_reason(engine, &authorization).await? {
         Some(reason) => {
             finding.reason = Some(reason);
             finding.explanation = Some(format!("but for that: {explanation}"));
@@ -190,8 +203,8 @@ async fn without_password(
     Ok(finding)
 }
 
-/// Says what stands against the authorization, whatever it may do.
-async fn standing(
+/// Returns why no request with the authorization is accepted, if that is so.
+async fn inactive_reason(
     engine: &Engine,
     authorization: &Authorization,
 ) -> Result<Option<String>, portcullis::Error> {
@@ -212,11 +225,11 @@ async fn standing(
 }
 
 impl Finding {
-    fn new(username: String, asked: &Asked) -> Self {
+    fn new(username: String, query: &Query) -> Self {
         Self {
             allowed: false,
             username,
-            permission: asked.to_string(),
+            permission: query.to_string(),
             password_checked: false,
             granted_by: None,
             reason: None,
@@ -227,27 +240,27 @@ impl Finding {
         }
     }
 
-    /// Completes what is asked, and shows it as it was understood.
-    async fn ask(
+    /// Returns the permission to check, with ids, and shows it in the finding.
+    async fn resolve(
         &mut self,
         engine: &Engine,
-        asked: Asked,
+        query: Query,
         org: OrgId,
     ) -> anyhow::Result<Permission> {
-        let asked = match asked {
-            Asked::Permission(permission) => complete(engine, permission, Some(org)).await?,
-            Asked::Bucket(action, bucket) => {
-                let found = names::bucket_of(engine, org, &bucket).await?;
+        let permission = match query {
+            Query::Permission(permission) => permission.to_query(engine, Some(org)).await?,
+            Query::Bucket(action, bucket) => {
+                let found = resolve::bucket_of_credential(engine, org, &bucket).await?;
                 Permission::new(action, Resource::bucket(org, found.id))
             }
         };
-        self.permission = asked.to_string();
-        Ok(asked)
+        self.permission = permission.to_string();
+        Ok(permission)
     }
 
     fn decide(&mut self, explanation: &Explanation) {
         match explanation.decision {
-            // There is no more to say than the grant.
+            // The grant is the whole explanation.
             Decision::Allowed(granted) => {
                 self.allowed = true;
                 self.granted_by = Some(granted.to_string());

@@ -18,8 +18,8 @@ use crate::table::escape;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Nothing is stored unless every line can be. Each line that is refused is named on standard error.
-The store is created if there is none. A record that is there already, exactly so, is left alone.
+Every record is imported, or none. Standard error names each line that is refused. The store is created
+if there is none. A record that is there already and equal is not changed.
 
 Examples:
   portcullis import --dry-run snapshot.jsonl
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// The snapshot; - is standard input
     file: PathBuf,
 
-    /// Check everything and store nothing
+    /// Check everything and import nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -49,7 +49,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     let imported = match store.is_absent() {
         Ok(true) if dry_run => import_into_memory(snapshot)?,
         Ok(true) => import_into_new(&store, snapshot)?,
-        // What else is wrong with it, opening it says best.
+        // Any other error is reported by opening the store.
         _ if dry_run => import_into(&store, OpenMode::MustExist, snapshot, true)?,
         _ => import_into(&store, OpenMode::Create, snapshot, false)?,
     };
@@ -68,7 +68,7 @@ fn read(file: &Path) -> anyhow::Result<Snapshot> {
             File::open(file).with_context(|| format!("cannot open `{}`", file.display()))?;
         Box::new(BufReader::new(opened))
     };
-    // What an export leaves behind that failed at once. A snapshot of nothing has two lines.
+    // An export that failed at once writes nothing. A snapshot of an empty store has two lines.
     if input.fill_buf().context("could not read the snapshot")?.is_empty() {
         bail!("the snapshot is empty: nothing was imported");
     }
@@ -95,7 +95,7 @@ fn import_into_memory(snapshot: Snapshot) -> anyhow::Result<usize> {
     })
 }
 
-/// Imports into a store that is not there before everything is in it.
+/// Imports into a store that appears when it is complete.
 fn import_into_new(store: &PersistentStore, snapshot: Snapshot) -> anyhow::Result<usize> {
     store.create_whole(|unfinished| import_into(unfinished, OpenMode::Create, snapshot, false))
 }
@@ -107,11 +107,11 @@ async fn import(engine: &Engine, snapshot: Snapshot, dry_run: bool) -> anyhow::R
     })
 }
 
-/// Names every line that is refused on standard error; returns what else there is to say.
+/// Reports every line that is refused on standard error, and returns the error of the command.
 fn refused(lines: &[LineError]) -> anyhow::Error {
     let mut stderr = io::stderr().lock();
     for line in lines {
-        // Nobody is left to be told when this fails.
+        // There is no other place to report an error.
         let _ = writeln!(stderr, "{}", escape(&line.to_string()));
     }
     match lines.len() {

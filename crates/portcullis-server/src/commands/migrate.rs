@@ -17,9 +17,9 @@ use crate::stores::{Contents, OpenMode, PersistentStore, StoreUrl, close, copy};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The new store appears when it is complete and was compared with the old one, record by record. Ids,
-hashes and revisions stay as they are. Stop the server first, or have it `serve --read-only`: what is
-changed meanwhile is noticed, and nothing is done.
+The new store appears when it is complete and has been compared with the old one. Ids, hashes and
+revisions are kept. Stop the server first, or start it with `serve --read-only`: if a record changes
+during the copy, nothing is done.
 
 Examples:
   portcullis migrate --from sqlite:portcullis.db --to sled:portcullis.sled
@@ -30,21 +30,21 @@ pub(crate) struct MigrateArgs {
     #[arg(long, value_name = "URL")]
     from: String,
 
-    /// The store to make, where there is none
+    /// The store to create
     #[arg(long, value_name = "URL")]
     to: String,
 }
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The backup is verified first. It stays as it is; the store is made anew where there is none, so move
-a damaged one out of the way before.
+The backup is verified first, and not changed. There must be no store at --store: move a damaged one
+away first.
 
 Example:
   mv portcullis.db damaged.db
   portcullis restore monday.db --store sqlite:portcullis.db")]
 pub(crate) struct RestoreArgs {
-    /// What `portcullis backup` has written, of the same kind of store as --store
+    /// A backup by `portcullis backup`, of the same kind of store as --store
     backup: PathBuf,
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Out
     let persistent = StoreUrl::parse_persistent(&context.store)?;
     let to = persistent.as_file()?;
     let from = to.at(args.backup);
-    if !to.is_absent().with_context(|| format!("cannot look at `{}`", to.path().display()))? {
+    if !to.is_absent().with_context(|| format!("cannot access `{}`", to.path().display()))? {
         bail!("there is a store at `{}`: move it out of the way first", to.path().display());
     }
     let backup = from.open_to_read()?;
@@ -102,7 +102,7 @@ fn copy_to_new(from: &PersistentStore, to: &PersistentStore) -> anyhow::Result<C
         block_on(async {
             let copied = copy(&*old, &*new, |count| bar.inc(count)).await;
             bar.finish_and_clear();
-            // Unlike elsewhere, what is not closed in good order is not complete.
+            // A new store that is not closed in good order is not complete.
             let closed = new.close().await.context("could not complete the new store");
             closed.and(copied)
         })
@@ -113,7 +113,7 @@ fn copy_to_new(from: &PersistentStore, to: &PersistentStore) -> anyhow::Result<C
     })
 }
 
-/// For whoever looks at a terminal.
+/// Returns a progress bar, which is shown only on a terminal.
 fn progress_bar() -> ProgressBar {
     let target = match std::io::stderr().is_terminal() {
         true => ProgressDrawTarget::stderr(),

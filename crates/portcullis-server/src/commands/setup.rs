@@ -8,30 +8,31 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::names::{self, Names};
+use crate::name_cache::NameCache;
 use crate::passwords::PolicyArgs;
 use crate::record_views::{BucketView, TenantView};
+use crate::resolve;
 use crate::session::on_persistent_store;
 use crate::stores::{OpenMode, StoreUrl};
 use crate::table;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The store is created if there is none. One that has been set up already is left as it is.
+The store is created if there is none. A store that is already set up is not changed.
 
 Example:
   portcullis setup --org acme --user ada --bucket telemetry --bucket events")]
 pub(crate) struct Args {
     /// Name of the first org
-    #[arg(long, value_parser = names::parse)]
+    #[arg(long, value_parser = resolve::parse_name)]
     org: Name,
 
-    /// Name of the first user, whom the operator token belongs to
-    #[arg(long, value_parser = names::parse)]
+    /// Name of the first user, to whom the operator token belongs
+    #[arg(long, value_parser = resolve::parse_name)]
     user: Name,
 
     /// Name of a bucket of the org (can be repeated)
-    #[arg(long = "bucket", value_name = "BUCKET", value_parser = names::parse)]
+    #[arg(long = "bucket", value_name = "BUCKET", value_parser = resolve::parse_name)]
     buckets: Vec<Name>,
 }
 
@@ -47,7 +48,7 @@ struct Document<'a> {
 
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     let Args { org, user, buckets } = args;
-    // Before there is a file that would have to go again.
+    // Before a file is created.
     let mut seen = Vec::new();
     for bucket in &buckets {
         if seen.contains(&bucket) {
@@ -59,7 +60,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     let setup = Setup { org, user, buckets };
     let work = async |engine: &Engine| {
         let done = engine.setup(setup).await?;
-        let mut names = Names::new(engine);
+        let mut names = NameCache::new(engine);
         let mut buckets = Vec::new();
         for bucket in &done.buckets {
             buckets.push(BucketView::new(&mut names, bucket).await?);
@@ -77,7 +78,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     pairs.push(("operator token", done.secret.expose().to_owned()));
     let mut text = table::pairs(&pairs);
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "The token is shown this once and cannot be read later.");
+    let _ = writeln!(text, "The token is shown only once and cannot be read later.");
     let document = Document {
         org: TenantView::from(&done.org),
         user: TenantView::from(&done.user),
@@ -86,7 +87,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
         token: done.secret.expose(),
     };
     context.output.document(&document, &text).map_err(|error| {
-        // Said even if nobody reads: the token is nowhere else.
+        // An error even if the reader has gone away: the token is nowhere else.
         anyhow!(
             "the store is set up and the operator token could not be shown ({error}): create \
              another one with `portcullis token create --operator`"

@@ -4,26 +4,27 @@ use anyhow::anyhow;
 use portcullis::store::StoreExt;
 use portcullis::{ApiToken, ApiTokenId, Engine, NewApiToken, OrgId, Permission, presets};
 
-use super::PAGE;
+use super::{PAGE, read_pages};
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::names::{self, Names};
+use crate::name_cache::NameCache;
 use crate::output::Answer;
 use crate::passwords::PolicyArgs;
-use crate::permissions::complete;
+use crate::permissions::PermissionArg;
 use crate::record_views::ApiTokenView;
+use crate::resolve;
 use crate::session::on_existing_store;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Create an API token; its secret is shown this once
+    /// Create an API token; its secret is shown only once
     #[command(after_help = "\
-Example, a new operator token when the first one is lost:
+Example, a new operator token after the first one was lost:
   portcullis token create --org default --user admin --operator")]
     Create(CreateArgs),
     /// List all API tokens, without their secrets
     List,
-    /// Delete an API token: it no longer works
+    /// Delete an API token: it is refused from then on
     Revoke {
         /// Its id
         id: ApiTokenId,
@@ -43,10 +44,10 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     preset: PresetArgs,
 
-    /// Let it do this: read or write, a colon, and TYPE, TYPE/ID, orgs/ORG/TYPE or
-    /// orgs/ORG/TYPE/ID (can be repeated)
+    /// Allow this permission: read or write, a colon, and TYPE, TYPE/ID, orgs/ORG/TYPE or
+    /// orgs/ORG/TYPE/ID, with ids or names (can be repeated)
     #[arg(long, value_name = "TEXT", required_unless_present = "PresetArgs")]
-    permission: Vec<Permission>,
+    permission: Vec<PermissionArg>,
 
     /// What it is for
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -56,20 +57,20 @@ pub(crate) struct CreateArgs {
 #[derive(clap::Args)]
 #[group(multiple = false)]
 struct PresetArgs {
-    /// Let it do everything, in every org
+    /// Allow everything, in every org
     #[arg(long)]
     operator: bool,
 
-    /// Let it do everything in the org. To manage the authorizations of a user it also needs
-    /// read:users/ID and write:users/ID: add them with --permission
+    /// Allow everything in the org. To manage the authorizations of a user, the token also needs
+    /// read:users/USER and write:users/USER: add them with --permission
     #[arg(long)]
     owner: bool,
 
-    /// Let it read everything in the org
+    /// Allow to read everything in the org
     #[arg(long)]
     member: bool,
 
-    /// Let it read everything, in every org
+    /// Allow to read everything, in every org
     #[arg(long)]
     read_all: bool,
 }
@@ -93,7 +94,7 @@ pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome>
         command.run(engine).await
     })?;
     output.answer(&answer).map_err(|error| match is_new {
-        // Said even if nobody reads: the secret is nowhere else.
+        // An error even if the reader has gone away: the secret is nowhere else.
         true => anyhow!(
             "the API token was created and its secret could not be shown ({error}): revoke it"
         ),
@@ -114,38 +115,36 @@ impl Command {
 
 impl CreateArgs {
     async fn create(self, engine: &Engine) -> anyhow::Result<ApiTokenView> {
-        let org = names::org(engine, &self.org).await?;
-        let user = names::user(engine, &self.user).await?;
+        let org = resolve::org(engine, &self.org).await?;
+        let user = resolve::user(engine, &self.user).await?;
         let mut permissions = self.preset.permissions(org.id);
         for permission in self.permission {
-            permissions.push(complete(engine, permission, None).await?);
+            permissions.push(permission.to_grant(engine, org.id).await?);
         }
         let new =
             NewApiToken { org: org.id, user: user.id, permissions, description: self.description };
         let (token, secret) = engine.create_api_token(new).await?;
-        let view = ApiTokenView::new(&mut Names::new(engine), &token).await?;
+        let view = ApiTokenView::new(&mut NameCache::new(engine), &token).await?;
         Ok(view.with_secret(&secret))
     }
 }
 
 async fn list(engine: &Engine) -> anyhow::Result<Vec<ApiTokenView>> {
-    let mut names = Names::new(engine);
+    let mut names = NameCache::new(engine);
+    let page = async |last: Option<&ApiToken>| {
+        engine.list_api_tokens(last.map(|last| last.id), PAGE).await
+    };
     let mut views = Vec::new();
-    let mut after = None;
-    loop {
-        let page = engine.list_api_tokens(after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(views) };
-        after = Some(last.id);
-        for token in &page {
-            views.push(ApiTokenView::new(&mut names, token).await?);
-        }
+    for token in &read_pages(page).await? {
+        views.push(ApiTokenView::new(&mut names, token).await?);
     }
+    Ok(views)
 }
 
 async fn revoke(engine: &Engine, id: ApiTokenId) -> anyhow::Result<ApiTokenView> {
     let found = engine.store().find::<ApiToken>(id.untyped()).await?;
     let (token, _) = found.ok_or_else(|| anyhow!("there is no API token {id}"))?;
-    let view = ApiTokenView::new(&mut Names::new(engine), &token).await?;
+    let view = ApiTokenView::new(&mut NameCache::new(engine), &token).await?;
     engine.revoke_api_token(id).await?;
     Ok(view)
 }

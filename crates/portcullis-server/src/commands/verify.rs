@@ -19,24 +19,25 @@ use crate::table::escape;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Reads every record, and checks it against everything by which it is found. A reference to a user or
-org that does not exist is named and is no damage: imports may bring such records, and nobody can log
-in with them.
+Reads every record, and compares the unique keys and index entries with the records. A reference to a
+user or org that does not exist is reported and is no damage: an import may contain such records, and
+no login with them is accepted.
 
---repair makes a backup, then everything by which records are found anew, and verifies again. It
-never changes or deletes a record: what cannot be read stays, and a backup or snapshot has to help.
+--repair makes a backup, rebuilds the unique keys and index entries from the records, and verifies
+again. It never changes or deletes a record: restore records that cannot be read from a backup or
+snapshot.
 
-Exit status: 0 sound, 1 damaged, 2 it could not be found out.
+Exit status: 0 sound, 1 damaged, 2 not determined.
 
 Examples:
   portcullis verify
   portcullis verify --repair --backup before-repair.db")]
 pub(crate) struct Args {
-    /// Make unique keys and index entries anew from the records, after a backup
+    /// Rebuild unique keys and index entries from the records, after a backup
     #[arg(long)]
     repair: bool,
 
-    /// Where the backup before a repair goes; by default beside the store
+    /// The path of the backup before a repair; by default beside the store
     #[arg(long, requires = "repair", value_name = "PATH")]
     backup: Option<PathBuf>,
 

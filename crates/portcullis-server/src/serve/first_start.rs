@@ -1,4 +1,4 @@
-//! The first start on a new store: setting it up, and handing over the operator token.
+//! The first start on a new store: setting it up, and delivering the operator token.
 
 use std::fs;
 use std::io::{self, Write};
@@ -12,17 +12,17 @@ use super::{announce, write_line};
 use crate::failure::describe;
 use crate::table::escape;
 
-/// Where the operator token of a new store goes.
+/// The destination of a new store's operator token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TokenPlace {
-    /// To this file, which only its owner may read.
+    /// This file, which only its owner may read.
     File(PathBuf),
-    /// To the terminal that standard output is.
+    /// Standard output, which is a terminal.
     Terminal,
 }
 
-/// Sets the store up if nothing is in it: one that was just created, or one whose creator got no
-/// further. Where the token is, or the token itself, is written to `stdout`.
+/// Sets the store up if it is empty: just created, or created by a process that got no further. Writes
+/// the token, or the path of its file, to `stdout`.
 pub(super) async fn set_up_if_new(
     engine: &Engine,
     place: &TokenPlace,
@@ -31,7 +31,7 @@ pub(super) async fn set_up_if_new(
     if engine.is_set_up().await? {
         return Ok(());
     }
-    // A place where nothing can be written is found out before there is anything to write.
+    // A destination that cannot be written fails before anything is set up.
     let delivery = Delivery::prepare(place)?;
     let setup = Setup {
         org: Name::new("default")?,
@@ -40,16 +40,16 @@ pub(super) async fn set_up_if_new(
     };
     let done = match engine.setup(setup).await {
         Ok(done) => done,
-        // Another server on the same store was faster, and has the token.
+        // Another server on the same store has set it up, and has delivered the token.
         Err(error) if error.kind() == ErrorKind::Conflict => return Ok(()),
         Err(error) => return Err(error).context("could not set up the new store"),
     };
-    match delivery.hand_over(&done.secret, stdout) {
+    match delivery.deliver(&done.secret, stdout) {
         Ok(()) => {
             tracing::info!(org = %done.org.id, user = %done.user.id, "set up the new store");
             Ok(())
         }
-        // A token that nobody has would lock everybody out.
+        // Without its token, no caller could use the store.
         Err(error) => Err(match undo(engine, &done).await {
             Ok(()) => error.context("the new store was not set up"),
             Err(undo) => error.context(format!(
@@ -67,7 +67,7 @@ async fn undo(engine: &Engine, done: &SetupDone) -> Result<(), portcullis::Error
     engine.delete_user(done.user.id).await
 }
 
-/// A token's way to whoever started the server.
+/// A prepared delivery of the operator token.
 enum Delivery {
     File { unfinished: NamedTempFile, path: PathBuf },
     Terminal,
@@ -77,7 +77,7 @@ impl Delivery {
     fn prepare(place: &TokenPlace) -> anyhow::Result<Self> {
         let TokenPlace::File(path) = place else { return Ok(Self::Terminal) };
         let directory = path.parent().unwrap_or(Path::new("."));
-        // Created anew, with mode 0600, and gone when it is dropped.
+        // Created with mode 0600, and deleted when it is dropped.
         let unfinished = tempfile::Builder::new()
             .prefix(".operator-token-")
             .tempfile_in(directory)
@@ -85,7 +85,7 @@ impl Delivery {
         Ok(Self::File { unfinished, path: path.clone() })
     }
 
-    fn hand_over(self, secret: &TokenSecret, stdout: &mut impl Write) -> anyhow::Result<()> {
+    fn deliver(self, secret: &TokenSecret, stdout: &mut impl Write) -> anyhow::Result<()> {
         match self {
             Self::Terminal => write_line(stdout, &format!("operator token: {}", secret.expose()))
                 .context("cannot show the operator token"),
@@ -109,14 +109,14 @@ fn write_file(mut file: NamedTempFile, path: &Path, secret: &TokenSecret) -> io:
     keep_earlier(path)?;
     file.persist(path).map_err(|error| error.error)?;
     match path.parent() {
-        // So that the file survives a power cut, as the store does.
+        // The file has to survive a power cut, as the store does.
         Some(directory) if cfg!(unix) => fs::File::open(directory)?.sync_all(),
         _ => Ok(()),
     }
 }
 
-/// Moves out of the way what has the name already: perhaps the token of another store, which is
-/// nothing to destroy. A link is moved itself, not followed.
+/// Renames an existing file, which may hold the token of another store. A link is renamed itself, not
+/// followed.
 fn keep_earlier(path: &Path) -> io::Result<()> {
     let mut kept = path.to_owned().into_os_string();
     kept.push(".old");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_token_in_the_file_works_and_is_the_owners_only() {
+    async fn the_token_in_the_file_works_and_only_its_owner_can_read_it() {
         let directory = TempDir::new().unwrap();
         let (place, path) = place(&directory);
         let engine = engine().await;
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_terminal_shows_the_token_or_nothing_is_set_up() {
+    async fn nothing_is_set_up_unless_the_terminal_shows_the_token() {
         let fresh = engine().await;
         let mut no_room = [0_u8; 4];
         let result =
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_earlier_file_or_link_is_kept_and_not_followed() {
+    async fn an_existing_file_or_link_is_renamed_and_not_followed() {
         let directory = TempDir::new().unwrap();
         let (place, path) = place(&directory);
         fs::write(&path, "earlier").unwrap();
@@ -209,13 +209,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_no_token_can_be_written_nothing_is_set_up() {
+    async fn nothing_is_set_up_where_the_token_cannot_be_written() {
         let engine = engine().await;
         let nowhere = TokenPlace::File("/nonexistent/operator-token".into());
         assert!(set_up_if_new(&engine, &nowhere, &mut Vec::new()).await.is_err());
         assert!(!engine.is_set_up().await.unwrap());
 
-        // The file can be prepared, and cannot get its name.
+        // The file can be written, and cannot be renamed.
         let directory = TempDir::new().unwrap();
         let (place, path) = place(&directory);
         fs::write(&path, "earlier").unwrap();
@@ -224,6 +224,6 @@ mod tests {
         assert!(describe(&error).starts_with("the new store was not set up"), "{error:#}");
         assert!(!engine.is_set_up().await.unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "earlier");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "something is left");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "files are left over");
     }
 }

@@ -1,4 +1,4 @@
-//! What reverse proxies and v1 clients are answered, as the command line says it.
+//! The options of `serve` for forward-auth and for v1 clients.
 
 use anyhow::{Context as _, bail};
 use axum::http::HeaderName;
@@ -7,41 +7,40 @@ use portcullis_http::{ForwardAuthConfig, InfluxdbVersion, UpstreamSemantics};
 
 #[derive(clap::Args)]
 pub(super) struct ForwardAuthArgs {
-    /// The header in which a reverse proxy tells `/forward-auth` the URI of the original request
+    /// The header in which a reverse proxy sends `/forward-auth` the URI of the original request
     #[arg(long, value_name = "NAME", default_value = "X-Original-URI")]
     forward_auth_uri_header: HeaderName,
 
-    /// The header in which it tells the method, for --forward-auth-preflight
+    /// The header in which it sends the method of the original request, for --forward-auth-preflight
     #[arg(long, value_name = "NAME", default_value = "X-Original-Method")]
     forward_auth_method_header: HeaderName,
 
-    /// Let CORS preflights through to the database: OPTIONS with Origin and
-    /// Access-Control-Request-Method, which browsers send without credentials
+    /// Allow CORS preflights without credentials: OPTIONS with Origin and
+    /// Access-Control-Request-Method, which browsers send without any
     #[arg(long)]
     forward_auth_preflight: bool,
 
-    /// Let through credentials of this org only, by name or id. Two orgs with a bucket of the same
-    /// name share the database of that name otherwise
+    /// Allow only credentials of this org, by name or id. Otherwise two orgs with a bucket of the same
+    /// name share the database of that name
     #[arg(long, value_name = "ORG")]
     forward_auth_org: Option<String>,
 
-    /// What the database takes `db=DB&rp=RP` for where there is no bucket `DB/RP`: a part of the
-    /// database, which write on the bucket `DB` covers (v1), or a bucket of its own, which is refused
-    /// (v2)
+    /// How the database reads `db=DB&rp=RP` if there is no bucket `DB/RP`: as a part of the database,
+    /// which write on the bucket `DB` covers (v1), or as a bucket of its own, which is refused (v2)
     #[arg(long, value_name = "VERSION", value_enum, default_value_t = Semantics::V1)]
     upstream_semantics: Semantics,
 
-    /// The version of InfluxDB that v1 clients are told, such as 1.8.10: on /ping, and with what
-    /// they are refused. By default none
+    /// The version of InfluxDB, such as 1.8.10, in responses to v1 clients: of /ping, and with a
+    /// refusal. By default none
     #[arg(long, value_name = "VERSION")]
     influxdb_version: Option<String>,
 
-    /// The build of InfluxDB that v1 clients are told, such as OSS
+    /// The build of InfluxDB, such as OSS, in responses to v1 clients
     #[arg(long, value_name = "BUILD", requires = "influxdb_version")]
     influxdb_build: Option<String>,
 }
 
-/// What `--upstream-semantics` may say.
+/// The value of `--upstream-semantics`.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Semantics {
     V1,
@@ -76,7 +75,11 @@ impl ForwardAuthArgs {
     }
 }
 
-/// Finds an org by its name or id, unless these are of two.
+/// Finds an org by name or id.
+///
+/// # Errors
+///
+/// Where there is none, and where the text is the id of one and the name of another.
 async fn find(engine: &Engine, org: &str) -> anyhow::Result<OrgId> {
     let directory = engine.directory();
     let by_name = directory.org_by_name(org).await?;

@@ -1,4 +1,4 @@
-//! Metrics: what is measured of connections and requests, and showing it to Prometheus.
+//! Metrics of connections and requests, and the endpoint that serves all metrics to Prometheus.
 
 use std::time::{Duration, Instant};
 
@@ -21,43 +21,42 @@ const EVICTED: &str = "portcullis_connections_evicted_total";
 const REQUESTS: &str = "portcullis_http_requests_total";
 const DURATION: &str = "portcullis_http_request_duration_seconds";
 
-/// Up to what durations are counted, in seconds: from a permission check to a client that is given
-/// up.
+/// The upper bounds of the histograms' buckets in seconds: from a permission check to the write timeout.
 const BUCKETS: [f64; 15] = [
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
     30.0,
 ];
 
-/// How often what was measured is summed up, in case that nobody asks for it.
+/// The time between two aggregations of recorded values, which take memory until then.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// The metrics of this process, which everything in it adds to.
+/// The metrics of this process.
 pub(super) struct Metrics(PrometheusHandle);
 
 #[derive(Clone)]
-struct Shown {
+struct MetricsState {
     handle: PrometheusHandle,
     engine: Engine,
 }
 
 impl Metrics {
-    /// Begins to measure. What was before is not counted, so this comes before the engine is built.
+    /// Installs the recorder. It must be installed before the engine is built, which registers metrics.
     pub(super) fn install() -> anyhow::Result<Self> {
         let builder = PrometheusBuilder::new().set_buckets(&BUCKETS);
-        let recorder = builder.context("metrics cannot be set up")?.build_recorder();
+        let recorder = builder.context("cannot set up metrics")?.build_recorder();
         let handle = recorder.handle();
-        metrics::set_global_recorder(recorder).context("metrics cannot be set up")?;
+        metrics::set_global_recorder(recorder).context("cannot set up metrics")?;
         describe();
         Ok(Self(handle))
     }
 
-    /// `GET /metrics`, and nothing else.
+    /// Returns a router for `GET /metrics`, and nothing else.
     pub(super) fn router(self, engine: Engine) -> Router {
-        let state = Shown { handle: self.0, engine };
+        let state = MetricsState { handle: self.0, engine };
         Router::new().route("/metrics", get(show)).with_state(state)
     }
 
-    /// Sums up what was measured, from time to time: it takes memory until then.
+    /// Aggregates recorded values at intervals, as long as the future is polled.
     pub(super) fn keep_up(&self) -> impl Future<Output = ()> + Send + 'static {
         let handle = self.0.clone();
         async move {
@@ -70,30 +69,38 @@ impl Metrics {
     }
 }
 
-async fn show(State(shown): State<Shown>) -> Response {
-    shown.engine.publish_metrics();
+async fn show(State(state): State<MetricsState>) -> Response {
+    state.engine.publish_metrics();
     let content_type = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (content_type, shown.handle.render()).into_response()
+    (content_type, state.handle.render()).into_response()
 }
 
 fn describe() {
-    describe_gauge!(CONNECTIONS, "Connections that are open");
-    describe_counter!(ACCEPTED, "Connections that were accepted");
+    describe_gauge!(CONNECTIONS, "Open connections");
+    describe_counter!(ACCEPTED, "Accepted connections");
     describe_counter!(
         EVICTED,
-        "Connections that we ended: `crowded` to make room for others, `handshake` without TLS, \
-         `idle` without a request, `slow` in sending or taking"
+        "Connections that the server closed: `crowded` to make room for another, `handshake` without \
+         a TLS handshake, `idle` without a request, `slow` in sending a head or reading a response"
     );
-    describe_counter!(REQUESTS, "Requests that were answered, by kind of route and status");
-    describe_histogram!(DURATION, Unit::Seconds, "Time until the answer to a request begins");
+    describe_counter!(REQUESTS, "Requests with a response, by class of route and status");
+    describe_histogram!(
+        DURATION,
+        Unit::Seconds,
+        "Time from a request to the beginning of its response"
+    );
 }
 
-/// Why a connection was ended.
+/// Why the server has closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseReason {
+    /// It was evicted to make room for another.
     Crowded,
+    /// The TLS handshake failed or took too long.
     Handshake,
+    /// There was no request for too long.
     Idle,
+    /// The client was too slow in sending a head or in reading a response.
     Slow,
 }
 
@@ -112,7 +119,7 @@ impl CloseReason {
     }
 }
 
-/// A connection that is open, as long as this lives.
+/// Counts an open connection until it is dropped.
 pub(super) struct OpenConnection(Gauge);
 
 impl OpenConnection {
@@ -130,7 +137,7 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Measures every request of the router.
+/// Adds metrics for every request to the router.
 pub(super) fn measured(router: Router) -> Router {
     router.layer(from_fn(measure))
 }
@@ -140,13 +147,13 @@ async fn measure(request: Request, next: Next) -> Response {
     let route = route_class(request.uri().path());
     let response = next.run(request).await;
     histogram!(DURATION, "route" => route).record(begin.elapsed());
-    // Statuses are ours to choose, and few.
+    // The server chooses the statuses, of which there are few.
     let status = response.status().as_str().to_owned();
     counter!(REQUESTS, "route" => route, "status" => status).increment(1);
     response
 }
 
-/// The kind of route. Paths are the clients' to choose, and many.
+/// Returns the class of a route. Labels have few values, although clients can send any path.
 pub(super) fn route_class(path: &str) -> &'static str {
     let below = |prefix: &str| {
         path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -169,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routes_are_of_few_kinds() {
+    fn routes_have_few_classes() {
         for (path, class) in [
             ("/legacy/authorizations", "authorizations"),
             ("/private/legacy/authorizations/0000000000000001/password", "authorizations"),

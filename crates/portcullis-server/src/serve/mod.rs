@@ -1,12 +1,12 @@
 //! `portcullis serve`: the engine over HTTP, until a signal ends it.
 
-mod cache;
-
+mod byte_size;
 mod connections;
 
 mod first_start;
 mod forward_auth;
-mod logins;
+mod login_args;
+mod login_history;
 mod metrics;
 mod signals;
 mod tls;
@@ -27,45 +27,45 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 
 use crate::failure::{Outcome, describe};
-use crate::passwords::PolicyArgs;
 use crate::stores::{OpenMode, PersistentStore, StoreUrl, in_memory};
 
-use cache::CacheArgs;
 use connections::{Limits, Listener};
 use first_start::TokenPlace;
 use forward_auth::ForwardAuthArgs;
-use logins::{HistoryFile, LoginArgs};
+use login_args::LoginArgs;
+use login_history::HistoryFile;
 use metrics::Metrics;
 use signals::{Hangups, Signals};
 use tls::{Reloader, TlsArgs};
 
-/// How long what is left at the very end, such as a read that hangs, may hold up the exit.
-const LAST_WAIT: Duration = Duration::from_secs(1);
+/// The longest time that unfinished work, such as a read that hangs, delays the exit.
+const EXIT_WAIT: Duration = Duration::from_secs(1);
 
-/// How long audit events that are not written yet may hold up the exit.
+/// The longest time that audit events which are not yet written delay the exit.
 const AUDIT_WAIT: Duration = Duration::from_secs(5);
 
-/// How many may ask for metrics at once.
+/// The most connections to the metrics at a time.
 const METRICS_CONNECTIONS: usize = 16;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Standard output gets `listening on http://ADDR`, or https, once connections are accepted, and nothing else but
-the operator token of a new store: a store that nobody has set up yet is set up with the org
-`default`, the user `admin` and the bucket `default`. Its operator token is shown if standard output
-is a terminal, else it is written to the file `operator-token` beside the store (for memory: in the
-current directory), readable only by its owner. A store in PostgreSQL is neither created nor set up:
-`portcullis setup` does that. Logs go to standard error.
+A new store is created and set up with the org `default`, the user `admin` and the bucket `default`.
+Its operator token is shown if standard output is a terminal; otherwise it is written to the file
+`operator-token` beside the store (for memory: in the current directory), readable only by its owner.
+A store in PostgreSQL is neither created nor set up: `portcullis setup` does that.
 
-SIGTERM and SIGINT end it: requests in flight have 10 seconds to finish. The second one ends it at
-once. SIGHUP has it read the certificate and its key, and open the audit log, again.
+Standard output gets at most two lines: where the operator token of a new store is, and `listening on
+http://ADDR` (or https) once connections are accepted. Logs go to standard error.
+
+SIGTERM and SIGINT end the server: requests in flight have 10 seconds to finish. A second signal ends
+it at once. SIGHUP reloads the certificate and its key, and reopens the audit log.
 
 Examples:
   portcullis serve
   portcullis serve --store sqlite:/var/lib/portcullis/portcullis.db --listen 127.0.0.1:0
   portcullis serve --store postgres://portcullis@db1,db2/portcullis")]
 pub(crate) struct Args {
-    /// Where to listen: IP address or host name, colon, port; port 0 is any free one
+    /// The address to listen on: IP address or host name, colon, port. Port 0 takes any free port
     #[arg(
         long,
         env = "PORTCULLIS_LISTEN",
@@ -75,14 +75,14 @@ pub(crate) struct Args {
     )]
     listen: String,
 
-    /// Listen on an address that other machines can reach, although everything, passwords
-    /// included, goes over the network in the clear. For networks that are trusted, or with a
-    /// proxy in front that speaks TLS
+    /// Listen without TLS on an address that other machines can reach. Everything, passwords
+    /// included, then goes over the network in the clear. For trusted networks, or behind a proxy that
+    /// speaks TLS
     #[arg(long, conflicts_with = "tls_cert")]
     allow_plaintext: bool,
 
-    /// A proxy, or a network of proxies such as 10.0.0.0/8, that tells the client's address in
-    /// `X-Forwarded-For`; may be given several times. Nobody else is believed
+    /// A proxy, or a network of proxies such as 10.0.0.0/8, whose `X-Forwarded-For` is trusted to name
+    /// the client's address (can be repeated). The header is ignored from any other address
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Vec<TrustedProxy>,
 
@@ -92,9 +92,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     tls: TlsArgs,
 
-    /// How many connections there may be, 1 to 65536. Each needs an open file, of which the
-    /// system allows 1024 if it was not told otherwise. When all are taken, one that waits for its
-    /// client makes room: first one that has not been authenticated, of a source that has many
+    /// The most connections at a time, 1 to 65536. Each needs an open file, of which systems usually
+    /// allow 1024. At the limit, an idle connection is evicted for a new one: unauthenticated ones
+    /// first, and of these, those of a source with many connections
     #[arg(
         long,
         value_name = "COUNT",
@@ -103,8 +103,8 @@ pub(crate) struct Args {
     )]
     max_connections: u32,
 
-    /// Show metrics to Prometheus at this address, under /metrics, to whoever asks; TLS and
-    /// --allow-plaintext are for this one, too. Where it listens is logged
+    /// Serve metrics for Prometheus at this address, under /metrics, without authentication. TLS and
+    /// --allow-plaintext apply to it as well. The log names the address
     #[arg(long, value_name = "ADDR")]
     metrics_listen: Option<String>,
 
@@ -113,30 +113,13 @@ pub(crate) struct Args {
     #[arg(long)]
     audit_required: bool,
 
-    /// Slow nobody down who guesses passwords: for when something in front does. By default a
-    /// username has 10 failures free and an address 100, then each one has to be waited for
-    #[arg(long)]
-    throttle: Option<Throttle>,
-
     /// Refuse every change, with 503, while the store is copied with `portcullis migrate`. Logins go
     /// on. The store must have been set up
     #[arg(long)]
     read_only: bool,
 
     #[command(flatten)]
-    cache: CacheArgs,
-
-    #[command(flatten)]
     logins: LoginArgs,
-
-    #[command(flatten)]
-    policy: PolicyArgs,
-}
-
-/// What `--throttle` may say.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Throttle {
-    Off,
 }
 
 impl Args {
@@ -147,27 +130,20 @@ impl Args {
     }
 
     fn engine(&self, store: Arc<dyn Store>, audit: Option<AuditLog>) -> EngineBuilder {
-        let mut builder = Engine::builder(store)
-            .password_policy(self.policy.policy())
-            .cache(self.cache.config())
-            .hashing(self.logins.hashing())
-            .read_only(self.read_only);
-        if let Some(Throttle::Off) = self.throttle {
-            builder = builder.no_throttle();
-        }
+        let builder = self.logins.configure(Engine::builder(store)).read_only(self.read_only);
         match audit {
             Some(audit) => builder.audit(audit),
             None => builder,
         }
     }
 
-    /// Tells whether other machines may be let in.
+    /// Returns whether the server may listen on addresses that other machines can reach.
     fn may_be_reached(&self) -> bool {
         self.allow_plaintext || self.tls.is_given()
     }
 
     fn limits(&self) -> Limits {
-        // No machine that this runs on has fewer than 32 bits.
+        // `usize` has at least 32 bits on every machine that this runs on.
         Limits::new(usize::try_from(self.max_connections).unwrap_or(usize::MAX))
     }
 }
@@ -190,11 +166,11 @@ pub(crate) fn run(args: Args, store: &str, audit_log: Option<PathBuf>) -> anyhow
     let metrics_addresses = metrics_addresses.as_deref();
     let work = serve(&args, &url, &addresses, metrics_addresses, audit_log.as_deref());
     let result = runtime.block_on(work);
-    runtime.shutdown_timeout(LAST_WAIT);
+    runtime.shutdown_timeout(EXIT_WAIT);
     result.map(|()| Outcome::Done)
 }
 
-/// Keeps passwords and tokens out of core dumps, and from other processes of this user.
+/// Keeps passwords and tokens out of core dumps, and out of reach of other processes of this user.
 fn keep_memory_private() {
     #[cfg(target_os = "linux")]
     {
@@ -210,7 +186,7 @@ fn keep_memory_private() {
     }
 }
 
-/// Finds the addresses to listen on, and refuses those that only TLS makes safe.
+/// Returns the addresses to listen on, and refuses those that only TLS makes safe.
 fn addresses(option: &str, listen: &str, may_be_reached: bool) -> anyhow::Result<Vec<SocketAddr>> {
     let addresses: Vec<_> = listen
         .to_socket_addrs()
@@ -233,7 +209,7 @@ fn bind(addresses: &[SocketAddr], listen: &str) -> anyhow::Result<(TcpListener, 
         .reduce(Result::or)
         .unwrap_or_else(|| Err(io::ErrorKind::AddrNotAvailable.into()))
         .with_context(|| format!("cannot listen on {listen}"))?;
-    let address = socket.local_addr().context("cannot tell the address")?;
+    let address = socket.local_addr().context("cannot determine the address")?;
     Ok((socket, address))
 }
 
@@ -244,7 +220,7 @@ async fn serve(
     metrics_addresses: Option<&[SocketAddr]>,
     audit_log: Option<&Path>,
 ) -> anyhow::Result<()> {
-    // First what can fail without leaving anything behind.
+    // First, everything that can fail before anything is created.
     let signals = Signals::listen().context("cannot listen for signals")?;
     let hangups = Hangups::listen().context("cannot listen for signals")?;
     let (tls, reloader) = args.tls.load()?.unzip();
@@ -276,11 +252,10 @@ async fn serve(
             Some(place) => {
                 first_start::set_up_if_new(&engine, &place, &mut io::stdout()).await?;
             }
-            // Of several servers that start on a new database, none is the one to do so; and one that
-            // changes nothing does not either.
+            // Of several servers that start on a new database, no particular one could set it up. A
+            // read-only server never does.
             None if !engine.is_set_up().await? => bail!(
-                "nobody has set up the store in {url} yet: use `portcullis setup`, `import` or \
-                 `migrate`"
+                "the store in {url} is not set up: use `portcullis setup`, `import` or `migrate`"
             ),
             None => {}
         }
@@ -296,15 +271,15 @@ async fn serve(
         tracing::info!(%address, store = %url, "serving");
         for proxy in args.trusted_proxy.iter().filter(|proxy| proxy.is_too_wide()) {
             tracing::warn!(
-                "--trusted-proxy {proxy} trusts clients as well, which can then take any address, and \
-                 are not slowed down as guessers: name your proxies alone"
+                "--trusted-proxy {proxy} trusts clients as well, which can then choose any address and \
+                 evade the throttling of failed logins: name only your proxies"
             );
         }
         if args.read_only {
             tracing::warn!("read-only: every change is refused");
         }
-        tokio::spawn(read_again(hangups, reloader, audit.clone()));
-        let saving = history.clone().map(|file| tokio::spawn(file.keep(engine.clone())));
+        tokio::spawn(reload_on_hangup(hangups, reloader, audit.clone()));
+        let saving = history.clone().map(|file| tokio::spawn(file.save_regularly(engine.clone())));
         let router = metrics::measured(http.into_router());
         let api = Listener { name: "api", socket, tls, router };
         serve_both(api, metrics, args.limits(), signals.wait()).await;
@@ -328,7 +303,7 @@ async fn serve(
     result.and(closed)
 }
 
-/// Serves the API until `end`, and metrics until the last request is finished.
+/// Serves the API until `end`, and metrics until the last request of the API is finished.
 async fn serve_both(
     api: Listener,
     metrics: Option<Listener>,
@@ -342,7 +317,7 @@ async fn serve_both(
     };
     let serve_metrics = async {
         if let Some(metrics) = metrics {
-            let limits = Limits { shutdown: LAST_WAIT, ..Limits::new(METRICS_CONNECTIONS) };
+            let limits = Limits { shutdown: EXIT_WAIT, ..Limits::new(METRICS_CONNECTIONS) };
             let end = async {
                 let _ = ended.await;
             };
@@ -352,8 +327,12 @@ async fn serve_both(
     tokio::join!(serve_api, serve_metrics);
 }
 
-/// Reads again what may have been replaced, at every SIGHUP.
-async fn read_again(mut hangups: Hangups, reloader: Option<Reloader>, audit: Option<AuditLog>) {
+/// Reloads the certificate and reopens the audit log, at every SIGHUP.
+async fn reload_on_hangup(
+    mut hangups: Hangups,
+    reloader: Option<Reloader>,
+    audit: Option<AuditLog>,
+) {
     loop {
         hangups.next().await;
         if let Some(audit) = &audit {
@@ -361,9 +340,9 @@ async fn read_again(mut hangups: Hangups, reloader: Option<Reloader>, audit: Opt
         }
         if let Some(reloader) = &reloader {
             match reloader.reload() {
-                Ok(()) => tracing::info!("the certificate was read again"),
+                Ok(()) => tracing::info!("reloaded the certificate"),
                 Err(error) => tracing::error!(
-                    "the certificate could not be read again, and the one from before stays: {}",
+                    "cannot reload the certificate, and the previous one stays in use: {}",
                     describe(&error)
                 ),
             }
@@ -371,7 +350,7 @@ async fn read_again(mut hangups: Hangups, reloader: Option<Reloader>, audit: Opt
     }
 }
 
-/// Opens the store. One on this machine blocks, which harms nobody: nothing is served yet.
+/// Opens the store. Opening files blocks the thread, before any request is served.
 async fn open(url: &StoreUrl, mode: OpenMode) -> anyhow::Result<Arc<dyn Store>> {
     match url {
         StoreUrl::Memory => in_memory(),
@@ -386,7 +365,7 @@ async fn open(url: &StoreUrl, mode: OpenMode) -> anyhow::Result<Arc<dyn Store>> 
     }
 }
 
-/// Where the operator token of a new store goes; `None` where none is set up here.
+/// Returns where the operator token of a new store goes, `None` for a store that is not set up here.
 fn token_place(url: &StoreUrl) -> anyhow::Result<Option<TokenPlace>> {
     let beside = match url {
         StoreUrl::Memory => PathBuf::new(),
@@ -397,12 +376,11 @@ fn token_place(url: &StoreUrl) -> anyhow::Result<Option<TokenPlace>> {
         return Ok(Some(TokenPlace::Terminal));
     }
     let path = beside.with_file_name("operator-token");
-    let path = std::path::absolute(path).context("cannot tell the current directory")?;
+    let path = std::path::absolute(path).context("cannot determine the current directory")?;
     Ok(Some(TokenPlace::File(path)))
 }
 
-/// Prints a line for whoever started the server. That they no longer listen is no reason not to
-/// serve.
+/// Prints a line on standard output. The server goes on if that fails.
 fn announce(stdout: &mut impl Write, line: &str) {
     if let Err(error) = write_line(stdout, line) {
         tracing::warn!(%error, "cannot write to standard output: {line}");
@@ -419,7 +397,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_machines_reach_only_what_was_allowed() {
+    fn addresses_that_other_machines_can_reach_need_tls_or_permission() {
         for listen in ["127.0.0.1:0", "127.8.9.1:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
             assert!(addresses("--listen", listen, false).is_ok(), "{listen}");
         }

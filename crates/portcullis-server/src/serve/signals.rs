@@ -1,4 +1,4 @@
-//! The signals that end the server, and the one that has it read files again.
+//! The signals that end the server, and the one that reloads files.
 
 use std::io;
 
@@ -11,7 +11,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Begins to listen: from now on a signal does not end the process by itself.
+    /// Installs the handlers: from then on, these signals do not end the process by themselves.
     #[cfg(unix)]
     pub(super) fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -30,7 +30,7 @@ impl Signals {
     /// Waits for a signal. After it, the next one ends the process at once.
     pub(super) async fn wait(mut self) {
         self.next().await;
-        tracing::info!("finishing the requests in flight; a second signal ends this at once");
+        tracing::info!("finishing the requests in flight; a second signal ends the server at once");
         tokio::spawn(async move { std::process::exit(self.next().await) });
     }
 
@@ -46,18 +46,18 @@ impl Signals {
     #[cfg(not(unix))]
     async fn next(&mut self) -> i32 {
         if tokio::signal::ctrl_c().await.is_err() {
-            // Nothing can be told from outside then: go on until killed.
+            // No signal can be received: the server runs until it is killed.
             std::future::pending::<()>().await;
         }
         128 + 2
     }
 }
 
-/// SIGHUP, where there are signals: what was replaced is to be read again.
+/// SIGHUP, where there are signals: files are to be reloaded.
 pub(super) struct Hangups(#[cfg(unix)] tokio::signal::unix::Signal);
 
 impl Hangups {
-    /// Begins to listen: from now on the signal does not end the process.
+    /// Installs the handler: from then on, the signal does not end the process.
     #[cfg(unix)]
     pub(super) fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -70,11 +70,11 @@ impl Hangups {
         Ok(Self())
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     #[cfg(unix)]
     pub(super) async fn next(&mut self) {
         if self.0.recv().await.is_none() {
-            // None will come any more.
+            // No more signals will be received.
             std::future::pending::<()>().await;
         }
     }

@@ -1,4 +1,4 @@
-//! TLS: certificate and key from files, which can be read anew while the server runs.
+//! TLS: certificate and key from files, which can be reloaded while the server runs.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,12 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Accepts TLS connections with what was loaded last.
+/// Accepts TLS connections with the certificate that was loaded last.
 #[derive(Clone)]
 pub(super) struct Tls(watch::Receiver<Arc<ServerConfig>>);
 
 impl Tls {
-    /// Shakes hands with a client.
+    /// Performs the handshake with a client.
     pub(super) async fn accept<S>(&self, stream: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -29,26 +29,25 @@ impl Tls {
     }
 }
 
-/// Where certificate and key are, as options.
+/// The options for the certificate and its key.
 #[derive(Debug, clap::Args)]
 pub(super) struct TlsArgs {
-    /// Speak TLS, with the certificate in this file: PEM, the server's own first, then those that
-    /// lead to the root
+    /// Speak TLS, with the certificate chain in this file: PEM, the server's certificate first
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
 
-    /// The file with the certificate's private key: PEM, without a passphrase
+    /// The private key of the certificate: a PEM file without a passphrase
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 }
 
 impl TlsArgs {
-    /// Tells whether TLS is asked for.
+    /// Returns whether TLS is configured.
     pub(super) fn is_given(&self) -> bool {
         self.tls_cert.is_some()
     }
 
-    /// Reads the files, if TLS is asked for.
+    /// Loads the files, if TLS is configured.
     pub(super) fn load(&self) -> anyhow::Result<Option<(Tls, Reloader)>> {
         let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else {
             return Ok(None);
@@ -71,7 +70,7 @@ impl TlsFiles {
         let key = self.private_key()?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .context("TLS cannot be set up")?
+            .context("cannot set up TLS")?
             .with_no_client_auth()
             .with_single_cert(certificates, key)
             .with_context(|| {
@@ -128,13 +127,13 @@ impl TlsFiles {
     }
 }
 
-/// Tells whether the key has the identifier of the curve P-521 in it.
+/// Returns whether the key contains the object identifier of the curve P-521.
 fn is_p_521(key: &PrivateKeyDer<'_>) -> bool {
     const P_521: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x23";
     key.secret_der().windows(P_521.len()).any(|part| part == P_521)
 }
 
-/// Tells whether there is an encrypted key in the file, in either of its two forms.
+/// Returns whether the file has an encrypted key, in either of the two forms.
 fn is_encrypted(path: &Path) -> bool {
     let text = std::fs::read(path).unwrap_or_default();
     [&b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..], b"Proc-Type: 4,ENCRYPTED"]
@@ -142,12 +141,14 @@ fn is_encrypted(path: &Path) -> bool {
         .any(|mark| text.windows(mark.len()).any(|part| part == *mark))
 }
 
-/// What is wrong with a PEM file, without anything that is in it.
+/// Returns an error about a PEM file without any of its content.
 fn without_content(error: PemError) -> anyhow::Error {
     match error {
         PemError::Io(error) => error.into(),
         PemError::MissingSectionEnd { .. } => anyhow::anyhow!("a section has no end"),
-        PemError::IllegalSectionStart { .. } => anyhow::anyhow!("a section begins wrongly"),
+        PemError::IllegalSectionStart { .. } => {
+            anyhow::anyhow!("the begin of a section is malformed")
+        }
         PemError::Base64Decode(_) => anyhow::anyhow!("a section is not Base64"),
         _ => anyhow::anyhow!("it is not PEM"),
     }
@@ -157,24 +158,26 @@ fn without_content(error: PemError) -> anyhow::Error {
 fn warn_if_open_to_others(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
 
-    // Groups are how the owners of keys let servers read them.
+    // Group access is how servers usually get access to a key.
     if std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o007 != 0) {
-        tracing::warn!("everybody on this machine can get at `{}`: chmod o= it", path.display());
+        tracing::warn!(
+            "every user of this machine can access `{}`: remove their access with `chmod o=`",
+            path.display()
+        );
     }
 }
 
 #[cfg(not(unix))]
 fn warn_if_open_to_others(_: &Path) {}
 
-/// Reads the files again, when a certificate was renewed.
+/// Loads the files again after a certificate was renewed.
 pub(super) struct Reloader {
     files: TlsFiles,
     sender: watch::Sender<Arc<ServerConfig>>,
 }
 
 impl Reloader {
-    /// From now on new connections get what is in the files; if that cannot be used, what they
-    /// have got so far.
+    /// Loads the files for new connections. If that fails, new connections use what was loaded before.
     pub(super) fn reload(&self) -> anyhow::Result<()> {
         self.sender.send_replace(Arc::new(self.files.config()?));
         Ok(())
@@ -191,12 +194,12 @@ pub(super) mod tests {
     use super::*;
     use crate::failure::describe;
 
-    /// A certificate for `localhost`, signed by itself.
+    /// Returns a self-signed certificate for `localhost`.
     pub(in crate::serve) fn certificate() -> CertifiedKey<KeyPair> {
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
     }
 
-    /// Where certificate and key are.
+    /// The directory of a certificate and its key.
     pub(in crate::serve) struct Directory(TempDir);
 
     impl Directory {
@@ -232,7 +235,7 @@ pub(super) mod tests {
     const P_521: &str = include_str!("../../tests/keys/p521.pem");
 
     #[test]
-    fn what_cannot_be_used_is_named_and_not_quoted() {
+    fn an_error_names_the_file_and_quotes_nothing_of_it() {
         let (first, second) = (certificate(), certificate());
         let (directory, _, _) = load(&first);
         let (cert, key) = (first.cert.pem(), first.signing_key.serialize_pem());

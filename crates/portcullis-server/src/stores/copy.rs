@@ -1,4 +1,4 @@
-//! Copying a store into another one, and making sure of it.
+//! Copies a store into another one, and compares them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,14 +12,14 @@ use portcullis::store::{
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-/// How many records are read at a time, and written as one batch.
+/// The number of records that are read at a time and written as one batch.
 const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// What is in a store: equal if and only if the records are, revisions included.
+/// The contents of a store: equal if and only if all records are, revisions included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Contents {
-    /// How many records there are of each kind.
+    /// The number of records of each kind.
     pub(crate) records: BTreeMap<String, u64>,
     /// SHA-256 of all of them, in hexadecimal digits.
     pub(crate) sha256: String,
@@ -40,11 +40,11 @@ impl fmt::Display for Contents {
     }
 }
 
-/// Reads every record of the store, and hands each page on.
+/// Reads every record of the store, and passes each page on.
 ///
 /// # Errors
 ///
-/// When a record cannot be read: a copy without it would be none.
+/// When a record cannot be read: the copy would be incomplete.
 async fn read_all(
     store: &dyn Store,
     mut page_read: impl AsyncFnMut(Vec<Record>) -> anyhow::Result<()>,
@@ -81,20 +81,20 @@ fn add(digest: &mut Sha256, record: &Record) {
     digest.update(record.revision.as_u128().to_be_bytes());
     digest.update(id(record.org.map(|org| org.as_u64())));
     digest.update(id(record.user.map(|user| user.as_u64())));
-    // With their lengths, so that no byte can pass from one to the other.
+    // With their lengths, so that no byte can move from one to the next without a difference.
     for text in [record.unique_key.as_str(), record.status.as_str(), &record.body] {
         digest.update((text.len() as u64).to_be_bytes());
         digest.update(text);
     }
 }
 
-/// Says what is in the store.
+/// Returns the contents of the store.
 pub(crate) async fn contents(store: &dyn Store) -> anyhow::Result<Contents> {
     read_all(store, async |_| Ok(())).await
 }
 
-/// Copies every record, with the revision it has, into a store without any, and reads both again
-/// to compare them. `progress` is called with the number of records copied since the last call.
+/// Copies every record with its revision into an empty store, then reads both stores again and compares
+/// them. `progress` is called with the number of records copied since the last call.
 pub(crate) async fn copy(
     from: &dyn Store,
     to: &dyn Store,
@@ -119,7 +119,7 @@ pub(crate) async fn copy(
     .await?;
     let arrived = contents(to).await?;
     if arrived != copied {
-        bail!("the copy is not what was copied:\n{copied}{arrived}");
+        bail!("the copy differs from what was copied:\n{copied}{arrived}");
     }
     let now = contents(from).await?;
     if now != copied {
@@ -161,19 +161,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copy_has_every_record_and_is_said_to() {
+    async fn a_copy_has_every_record_and_reports_so() {
         let (from, to) = (of_users(1..2_500).await, of_users([]).await);
         let mut copied = 0;
-        let said = copy(&from, &to, |count| copied += count).await.unwrap();
-        assert_eq!((said.total(), copied), (2_499, 2_499));
-        assert_eq!(contents(&to).await.unwrap(), said);
+        let reported = copy(&from, &to, |count| copied += count).await.unwrap();
+        assert_eq!((reported.total(), copied), (2_499, 2_499));
+        assert_eq!(contents(&to).await.unwrap(), reported);
         let again = copy(&from, &to, |_| {}).await.unwrap_err().to_string();
         assert_eq!(again, "there are 2499 records in the new store already");
     }
 
-    /// What is dropped half way leaves the old store as it was, and another copy can be made of it.
+    /// A dropped copy leaves the old store unchanged, and does not prevent another copy.
     #[tokio::test]
-    async fn a_copy_that_is_dropped_where_it_waits_is_in_the_way_of_nothing() {
+    async fn a_copy_that_is_dropped_at_any_wait_does_not_prevent_another() {
         let directory = tempfile::tempdir().unwrap();
         let open = |name: &str| SqliteStore::open(directory.path().join(name)).unwrap();
         let from = open("from.db");
@@ -190,10 +190,9 @@ mod tests {
         .await;
     }
 
-    /// A record more, one fewer, another one in its place: where it was read already, and where it
-    /// was not.
+    /// A record is added, removed or replaced: one that was read already, and one that was not.
     #[tokio::test]
-    async fn what_is_changed_meanwhile_is_noticed() {
+    async fn a_change_during_the_copy_is_detected() {
         for changed in [1, 1_500] {
             for change in 0..3 {
                 let (from, to) = (of_users((1..2_000).map(|n| 2 * n)).await, of_users([]).await);

@@ -13,7 +13,7 @@ use portcullis_sqlite::SqliteStore;
 
 use super::lifecycle::OpenMode;
 
-/// A store that outlives this process.
+/// A store in files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FileStore {
     /// In a directory of sled.
@@ -39,7 +39,7 @@ impl FileStore {
         }
     }
 
-    /// The same kind of store, elsewhere.
+    /// Returns the same kind of store at another path.
     pub(crate) fn at(&self, path: PathBuf) -> Self {
         match self {
             Self::Sled(_) => Self::Sled(path),
@@ -47,7 +47,7 @@ impl FileStore {
         }
     }
 
-    /// Tells whether there is nothing, or nothing more than an empty file or directory.
+    /// Returns whether there is nothing, or only an empty file or directory.
     pub(crate) fn is_absent(&self) -> io::Result<bool> {
         match fs::metadata(self.path()) {
             Ok(file) if file.is_dir() => Ok(fs::read_dir(self.path())?.next().is_none()),
@@ -57,12 +57,12 @@ impl FileStore {
         }
     }
 
-    /// Opens it. This blocks.
+    /// Opens the store. This blocks.
     pub(crate) fn open(&self, mode: OpenMode) -> anyhow::Result<Arc<dyn Maintain>> {
         self.open_with(mode, false)
     }
 
-    /// Opens it to read, also where it cannot be written, such as a backup. This blocks.
+    /// Opens the store for reading, also if it cannot be written, such as a backup. This blocks.
     pub(crate) fn open_to_read(&self) -> anyhow::Result<Arc<dyn Maintain>> {
         self.open_with(OpenMode::MustExist, true)
     }
@@ -94,22 +94,22 @@ impl FileStore {
         }
     }
 
-    /// Warns of a store that others on this machine may read: it holds the hashes of passwords.
+    /// Logs a warning if other users of this machine can read the store: it holds the hashes of passwords.
     pub(crate) fn warn_if_open_to_others(&self) {
         let path = self.path();
         if is_open_to_others(path) {
             let mode = if path.is_dir() { "0700" } else { "0600" };
             tracing::warn!(
-                "`{}` can be read by others on this machine, and holds the hashes of passwords and \
-                 tokens: give it mode {mode}",
+                "`{}` can be read by other users of this machine, and holds the hashes of passwords \
+                 and tokens: give it mode {mode}",
                 path.display()
             );
         }
     }
 
-    /// Makes a store that appears only when everything is in it: whatever goes wrong leaves none
-    /// behind, and nobody, a server for instance, can find it half done. `fill` is given where it
-    /// is being made; it must close it.
+    /// Creates a store that appears at its path when it is complete. No error leaves an incomplete store,
+    /// and no other process can open one. `fill` gets the store under its temporary path, and must close
+    /// it.
     pub(crate) fn create_whole<T>(
         &self,
         fill: impl FnOnce(&Self) -> anyhow::Result<T>,
@@ -123,51 +123,51 @@ impl FileStore {
         if !self.is_absent().with_context(cannot_create)? {
             bail!("there is something at `{}` already: choose another path", path.display());
         }
-        self.refuse_left_overs()?;
-        let mut workshop = tempfile::Builder::new();
-        workshop.prefix(".portcullis-new-");
-        // For the owner alone, whatever the umask is.
+        self.refuse_leftovers()?;
+        let mut temporary = tempfile::Builder::new();
+        temporary.prefix(".portcullis-new-");
+        // Only for the owner, whatever the umask is.
         #[cfg(unix)]
-        workshop.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        let workshop = workshop.tempdir_in(directory).with_context(cannot_create)?;
-        let unfinished = self.at(workshop.path().join("store"));
+        temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let temporary = temporary.tempdir_in(directory).with_context(cannot_create)?;
+        let unfinished = self.at(temporary.path().join("store"));
         let filled = fill(&unfinished)?;
-        unfinished.give_name(path).with_context(cannot_create)?;
+        unfinished.move_to(path).with_context(cannot_create)?;
         sync_directory(directory).with_context(cannot_create)?;
         Ok(filled)
     }
 
-    /// Moves it to a place where nothing is.
-    fn give_name(&self, place: &Path) -> anyhow::Result<()> {
+    /// Moves the store to a path where nothing exists.
+    fn move_to(&self, target: &Path) -> anyhow::Result<()> {
         match self {
             Self::Sled(path) => {
                 // Fails where there is a directory that is not empty.
-                fs::rename(path, place)?;
+                fs::rename(path, target)?;
             }
             Self::Sqlite(path) => {
                 if beside(path, "-wal").try_exists()? {
-                    // Closing has moved everything into the file. If it could not, the file alone
-                    // is useless.
+                    // Closing moves everything into the file. If it could not, the file is
+                    // incomplete.
                     bail!("the new store could not be completed");
                 }
-                if fs::metadata(place).is_ok_and(|file| file.len() == 0) {
-                    fs::remove_file(place)?;
+                if fs::metadata(target).is_ok_and(|file| file.len() == 0) {
+                    fs::remove_file(target)?;
                 }
-                // Unlike renaming, this fails when there is something by now.
-                fs::hard_link(path, place)?;
+                // Unlike a rename, this fails if something exists there by now.
+                fs::hard_link(path, target)?;
             }
         }
         Ok(())
     }
 
-    /// Refuses to put a store beside what SQLite kept beside an earlier one: it would take the
-    /// earlier one's log for the new one's, and bring back what was there.
-    fn refuse_left_overs(&self) -> anyhow::Result<()> {
+    /// Refuses a path beside which SQLite has left files of an earlier store: it would apply the earlier
+    /// store's log to the new one.
+    fn refuse_leftovers(&self) -> anyhow::Result<()> {
         let Self::Sqlite(path) = self else { return Ok(()) };
         for suffix in ["-wal", "-shm", "-journal"] {
             let beside = beside(path, suffix);
             let exists = beside.try_exists();
-            if exists.with_context(|| format!("cannot look at `{}`", beside.display()))? {
+            if exists.with_context(|| format!("cannot access `{}`", beside.display()))? {
                 bail!(
                     "`{}` is left over from a store that was at `{}`: put that store back, or \
                      delete what is left of it, and try again",
@@ -180,14 +180,14 @@ impl FileStore {
     }
 }
 
-/// Tells whether others than the owner may read the file or enter the directory.
+/// Returns whether users other than the owner can read the file or enter the directory.
 #[cfg(unix)]
 fn is_open_to_others(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
 
     fs::metadata(path).is_ok_and(|at| {
-        let theirs = if at.is_dir() { 0o011 } else { 0o044 };
-        at.permissions().mode() & theirs != 0
+        let others = if at.is_dir() { 0o011 } else { 0o044 };
+        at.permissions().mode() & others != 0
     })
 }
 
@@ -202,7 +202,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     beside.into()
 }
 
-/// Makes a new name in the directory survive a power cut.
+/// Makes new names in the directory survive a power cut.
 fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }

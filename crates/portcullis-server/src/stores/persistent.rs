@@ -30,7 +30,7 @@ impl fmt::Display for PersistentStore {
 }
 
 impl PersistentStore {
-    /// Opens it. This blocks, and must not be called in a runtime.
+    /// Opens the store. This blocks, and must not be called in a runtime.
     pub(crate) fn open(&self, mode: OpenMode) -> anyhow::Result<Arc<dyn Maintain>> {
         match self {
             Self::File(store) => store.open(mode),
@@ -38,8 +38,8 @@ impl PersistentStore {
         }
     }
 
-    /// Opens it to read, also where it cannot be written, such as a backup. This blocks, and must not
-    /// be called in a runtime.
+    /// Opens the store for reading, also if it cannot be written, such as a backup. This blocks, and must
+    /// not be called in a runtime.
     pub(crate) fn open_to_read(&self) -> anyhow::Result<Arc<dyn Maintain>> {
         match self {
             Self::File(store) => store.open_to_read(),
@@ -47,7 +47,7 @@ impl PersistentStore {
         }
     }
 
-    /// Tells whether there is nothing. This blocks, and must not be called in a runtime.
+    /// Returns whether there is no store. This blocks, and must not be called in a runtime.
     pub(crate) fn is_absent(&self) -> anyhow::Result<bool> {
         match self {
             Self::File(store) => Ok(store.is_absent()?),
@@ -55,9 +55,8 @@ impl PersistentStore {
         }
     }
 
-    /// Makes a store that appears only when everything is in it: whatever goes wrong leaves none
-    /// behind, and nobody, a server for instance, can find it half done. `fill` is given where it
-    /// is being made; it must close it.
+    /// Creates a store that appears when it is complete. No error leaves an incomplete store, and no
+    /// other process can open one. `fill` gets the store under its temporary name, and must close it.
     pub(crate) fn create_whole<T>(
         &self,
         fill: impl FnOnce(&Self) -> anyhow::Result<T>,
@@ -72,7 +71,11 @@ impl PersistentStore {
         }
     }
 
-    /// Returns it, if it is one of files, for what is done with files.
+    /// Returns the store in files.
+    ///
+    /// # Errors
+    ///
+    /// For a store in PostgreSQL, which makes its backups itself.
     pub(crate) fn as_file(&self) -> anyhow::Result<&FileStore> {
         match self {
             Self::File(store) => Ok(store),

@@ -10,14 +10,14 @@ use portcullis_postgres::{OpenError, PostgresOptions, PostgresStore};
 use super::lifecycle::{OpenMode, close};
 use crate::runtime::block_on;
 
-/// The address of a database. It may hold a password, and is not shown.
+/// A schema in a database. The URL may hold a password, and is not shown.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct PostgresLocation {
     url: String,
     schema: &'static str,
 }
 
-/// Where a store is, and where one is while it is being made.
+/// The schema of a store, and the one of a store that is being created.
 pub(super) const SCHEMA: &str = "portcullis";
 const UNFINISHED: &str = "portcullis_unfinished";
 
@@ -27,11 +27,11 @@ impl fmt::Debug for PostgresLocation {
     }
 }
 
-/// Hosts and database, without who asks.
+/// Hosts and database, without user and password.
 impl fmt::Display for PostgresLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match PostgresStore::display_url(&self.url) {
-            Some(place) => f.write_str(&place),
+            Some(location) => f.write_str(&location),
             None => f.write_str("postgres://?"),
         }
     }
@@ -46,7 +46,7 @@ impl PostgresLocation {
         PostgresStore::options().schema(self.schema)
     }
 
-    /// Opens it.
+    /// Opens the store.
     pub(crate) async fn open(&self, mode: OpenMode) -> anyhow::Result<Arc<dyn Maintain>> {
         let create = mode == OpenMode::Create;
         match self.options().create(create).open(&self.url).await {
@@ -79,8 +79,8 @@ impl PostgresLocation {
         let unfinished = Self { url: self.url.clone(), schema: UNFINISHED };
         if !block_on(unfinished.is_absent())? {
             bail!(
-                "there is a schema `{UNFINISHED}` in {self}: somebody else is making a store there, \
-                 or could not finish it. If nobody is, delete it with `DROP SCHEMA {UNFINISHED} \
+                "there is a schema `{UNFINISHED}` in {self}: another process is creating a store \
+                 there, or did not finish. In that case, delete it with `DROP SCHEMA {UNFINISHED} \
                  CASCADE`"
             );
         }
@@ -93,7 +93,7 @@ impl PostgresLocation {
             && let Err(error) =
                 block_on(async { Ok(unfinished.options().remove(&self.url).await?) })
         {
-            tracing::warn!("the schema `{UNFINISHED}` is left behind: {error:#}");
+            tracing::warn!("the schema `{UNFINISHED}` could not be removed: {error:#}");
         }
         made
     }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_is_shown_of_an_address_than_where_it_is() {
+    fn only_hosts_and_database_of_a_url_are_shown() {
         for url in [
             "postgres://ada:s3cret@db1:5432,db2:5433/portcullis?sslmode=disable",
             "postgres://db1:5432,db2:5433/portcullis",

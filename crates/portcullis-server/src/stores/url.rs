@@ -10,17 +10,17 @@ use super::postgres::PostgresLocation;
 
 const SUPPORTED: &str = "this build has sqlite:PATH, sled:PATH, postgres://USER@HOST/DATABASE and, for `serve`, memory:";
 
-/// Where the records are.
+/// A store, as `--store` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     /// In the memory of this process.
     Memory,
-    /// Where they stay when this process is gone.
+    /// Outside of this process.
     Persistent(PersistentStore),
 }
 
 impl StoreUrl {
-    /// Reads the text of `--store`.
+    /// Parses the text of `--store`.
     ///
     /// Errors never quote it: a URL may hold a password.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
@@ -32,7 +32,7 @@ impl StoreUrl {
             ("memory", _) => bail!("nothing may follow `memory:` in --store"),
             ("sqlite" | "sled", "") => bail!("the path is missing in --store: write {scheme}:PATH"),
             ("sqlite", ":memory:") => bail!("a store in memory is --store memory:"),
-            // Whoever writes `sqlite://x` hardly means `//x`, which is `/x`.
+            // `sqlite://x` hardly means `//x`, which is `/x`.
             ("sqlite" | "sled", path) if path.starts_with("//") => {
                 bail!("--store takes a path, not a URL with `//`: write {scheme}:PATH")
             }
@@ -52,7 +52,7 @@ impl StoreUrl {
         Self::Persistent(PersistentStore::File(store))
     }
 
-    /// Reads the text of `--store` for a command that works on a store which stays.
+    /// Parses the text of `--store` for a command, which needs a persistent store.
     pub(crate) fn parse_persistent(text: &str) -> anyhow::Result<PersistentStore> {
         match Self::parse(text)? {
             Self::Persistent(store) => Ok(store),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scheme_and_a_path_are_read() {
+    fn a_scheme_and_a_path_are_parsed() {
         assert_eq!(StoreUrl::parse("memory:").unwrap(), StoreUrl::Memory);
         for path in ["portcullis.db", "/var/lib/portcullis.db", "./a:b c", "C:\\data\\p.db"] {
             let url = StoreUrl::parse(&format!("sqlite:{path}")).unwrap();
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_store_is_refused_without_quoting_it() {
+    fn an_invalid_store_is_refused_without_being_quoted() {
         assert!(error("portcullis.db").contains("sqlite:portcullis.db"));
         assert!(error("sqlite:").contains("path is missing"));
         assert!(error("sqlite::memory:").contains("--store memory:"));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_a_database_is_read_and_not_shown() {
+    fn the_url_of_a_database_is_parsed_and_its_secrets_are_not_shown() {
         for scheme in ["postgres", "postgresql"] {
             let url = StoreUrl::parse(&format!("{scheme}://ada:s3cret@db/x")).unwrap();
             assert_eq!(url.to_string(), "postgres://db:5432/x");
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_nothing_for_a_command() {
+    fn a_command_refuses_a_store_in_memory() {
         let error = StoreUrl::parse_persistent("memory:").unwrap_err().to_string();
         assert!(error.contains("sqlite:PATH"), "{error}");
     }

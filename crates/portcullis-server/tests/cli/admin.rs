@@ -30,8 +30,8 @@ fn orgs_users_and_buckets_come_and_go_by_id_and_name() {
         let created = sandbox.json(&format!("{kind} create x"));
         assert_eq!(created["status"], "active");
         let id = created["id"].as_str().unwrap();
-        assert_eq!(sandbox.json(&format!("{kind} set-inactive {id}"))["status"], "inactive");
-        assert_eq!(sandbox.json(&format!("{kind} set-active x"))["status"], "active");
+        assert_eq!(sandbox.json(&format!("{kind} disable {id}"))["status"], "inactive");
+        assert_eq!(sandbox.json(&format!("{kind} enable x"))["status"], "active");
         let error = sandbox.fails(1, &format!("{kind} create x"));
         assert!(error.contains("already exists"), "{error}");
         assert_eq!(sandbox.json(&format!("{kind} list")).as_array().unwrap().len(), 2);
@@ -90,7 +90,7 @@ fn an_authorization_lives_from_create_to_delete() {
     let [telemetry, events] = ["telemetry", "events"].map(|name| sandbox.bucket(name));
     let org = sandbox.json("org list")[0]["id"].clone();
     let created = sandbox.json(&format!(
-        "auth create --org acme --user ada --username telegraf --description agents --inactive \
+        "auth create --org acme --user ada telegraf --description agents --inactive \
          --no-password --read-bucket telemetry --read-bucket {events} --write-bucket telemetry \
          --permission write:buckets/{telemetry} --permission read:tasks"
     ));
@@ -116,43 +116,43 @@ fn an_authorization_lives_from_create_to_delete() {
         assert_eq!(created[member], value, "{member}");
     }
     let id = created["id"].as_str().unwrap();
-    assert_eq!(sandbox.json("auth show --username telegraf"), created);
-    assert_eq!(sandbox.json(&format!("auth show --id {id}")), created);
-    let active = sandbox.json("auth set-active --username telegraf");
+    assert_eq!(sandbox.json("auth show telegraf"), created);
+    assert_eq!(sandbox.json(&format!("auth show {id}")), created);
+    let active = sandbox.json("auth enable telegraf");
     assert_eq!(active["status"], "active");
-    let inactive = sandbox.json(&format!("auth set-inactive --id {id}"));
+    let inactive = sandbox.json(&format!("auth disable {id}"));
     assert_eq!(inactive["status"], "inactive");
-    let changed = sandbox.json("auth set-permissions --username telegraf --read-bucket events");
+    let changed = sandbox.json("auth set-permissions telegraf --read-bucket events");
     assert_eq!(changed["permissions"].as_array().unwrap().len(), 1);
-    let deleted = sandbox.json(&format!("auth delete --id {id}"));
+    let deleted = sandbox.json(&format!("auth delete {id}"));
     assert_eq!(deleted["token"], "telegraf");
-    let error = sandbox.fails(1, "auth show --username telegraf");
+    let error = sandbox.fails(1, "auth show telegraf");
     assert_eq!(error, "error: there is no authorization for `telegraf`\n");
 
-    for which in ["", "--id 0000000000000001 --username x"] {
-        sandbox.fails(2, &format!("auth delete {which}"));
+    for target in ["", "--id 0000000000000001 x", "--id 0000000000000001 --username x", "x y"] {
+        sandbox.fails(2, &format!("auth delete {target}"));
     }
-    sandbox.fails(2, "auth create --org acme --user ada --username x --no-password");
-    sandbox.fails(2, "auth create --org acme --user ada --username x --permission write:pizzas");
+    sandbox.fails(2, "auth create --org acme --user ada x --no-password");
+    sandbox.fails(2, "auth create --org acme --user ada x --permission write:pizzas");
 }
 
 #[test]
-fn lists_are_those_that_match_every_option() {
+fn a_list_has_the_authorizations_that_match_every_option() {
     let sandbox = Sandbox::with_store();
     sandbox.ok("user create grace");
     sandbox.ok("org create other");
     let create = |rest: &str| sandbox.ok(&format!("auth create --no-password {rest}"));
-    create("--org acme --user ada --username one --write-bucket telemetry");
-    create("--org acme --user grace --username two --permission write:buckets");
-    create("--org acme --user ada --username three --read-bucket telemetry --inactive");
-    create("--org other --user ada --username four --permission read:buckets");
+    create("--org acme --user ada one --write-bucket telemetry");
+    create("--org acme --user grace two --permission write:buckets");
+    create("--org acme --user ada three --read-bucket telemetry --inactive");
+    create("--org other --user ada four --permission read:buckets");
     let listed = |options: &str| -> Vec<String> {
         let list = sandbox.json(&format!("auth list {options}"));
         let rows = list.as_array().unwrap().iter();
         rows.map(|row| row["token"].as_str().unwrap().to_owned()).collect()
     };
     let telemetry = sandbox.bucket("telemetry");
-    let writes = format!("--permits write:buckets/{telemetry}");
+    let writes = format!("--permission write:buckets/{telemetry}");
     assert_eq!(listed(""), ["one", "two", "three", "four"]);
     assert_eq!(listed("--org acme"), ["one", "two", "three"]);
     assert_eq!(listed("--user ada"), ["one", "three", "four"]);
@@ -169,12 +169,12 @@ fn lists_are_those_that_match_every_option() {
 #[test]
 fn passwords_come_from_stdin_a_file_or_the_environment() {
     let sandbox = Sandbox::with_store();
-    let create = "auth create --org acme --user ada --write-bucket telemetry --json --username";
+    let create = "auth create --org acme --user ada --write-bucket telemetry --json";
     let check = |username: &str, password: &str| {
-        let arguments = format!("check --username {username} --permission write:tasks --json");
+        let arguments = format!("check {username} --permission write:tasks --json");
         let ran = sandbox.run_with_password(&arguments, password);
         assert_eq!(ran.code, 1);
-        // The permission is not held: the reason tells whether the password was right.
+        // The permission is not held, so the reason shows whether the password was right.
         !ran.stdout.contains("wrong password")
     };
     let stdin = format!("{create} stdin --password-stdin");
@@ -188,11 +188,11 @@ fn passwords_come_from_stdin_a_file_or_the_environment() {
     sandbox.run_with_password(&format!("{create} env"), "from-env").ok("env");
     assert!(check("env", "from-env"));
 
-    let set = "auth set-password --username env --password-file secret";
+    let set = "auth set-password env --password-file secret";
     sandbox.run_with_password(set, "not-this").ok(set);
     assert!(check("env", "from a file") && !check("env", "from-env"));
 
-    // No terminal to ask at, nothing given.
+    // Neither a terminal for a prompt nor a source of the password.
     let error = sandbox.fails(1, &format!("{create} none"));
     assert!(error.contains("--password-stdin"), "{error}");
     sandbox.fails(2, &format!("{create} none --password-stdin --no-password"));
@@ -204,7 +204,7 @@ fn passwords_come_from_stdin_a_file_or_the_environment() {
 #[test]
 fn a_password_that_breaks_the_rules_creates_and_changes_nothing() {
     let sandbox = Sandbox::with_store();
-    let create = "auth create --org acme --user ada --write-bucket telemetry --username telegraf";
+    let create = "auth create --org acme --user ada --write-bucket telemetry telegraf";
     for (options, password, rule) in [
         ("", "short", "between 8 and 72"),
         ("", &*"x".repeat(73), "between 8 and 72"),
@@ -218,10 +218,10 @@ fn a_password_that_breaks_the_rules_creates_and_changes_nothing() {
     assert_eq!(sandbox.json("auth list"), json!([]));
 
     sandbox.run_with_password(create, "s3cret-enough").ok(create);
-    let set = "auth set-password --username telegraf --password-stdin";
+    let set = "auth set-password telegraf --password-stdin";
     sandbox.run_with_stdin(set, "short\n").fails(1, set);
     sandbox.run_with_stdin(set, "").fails(1, set);
-    let login = "check --username telegraf --permission write:buckets --json";
+    let login = "check telegraf --permission write:buckets --json";
     let ran = sandbox.run_with_password(login, "s3cret-enough");
     assert!(!ran.stdout.contains("wrong password"), "{ran:?}");
 
@@ -230,7 +230,7 @@ fn a_password_that_breaks_the_rules_creates_and_changes_nothing() {
 }
 
 #[test]
-fn names_cannot_play_tricks_on_a_terminal() {
+fn names_cannot_control_a_terminal() {
     let sandbox = Sandbox::with_store();
     let name = "a\u{1b}[2J\u{202e}\nb";
     let created = sandbox.command("user create").arg(name).output().unwrap();
@@ -243,7 +243,7 @@ fn names_cannot_play_tricks_on_a_terminal() {
     assert!(error.contains("already exists") && !error.contains('\u{1b}'), "{error:?}");
 }
 
-/// Runs the command while nobody reads what it prints.
+/// Runs the command with a standard output that has no reader.
 fn unread(sandbox: &Sandbox, arguments: &str) -> (Option<i32>, String) {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -252,15 +252,15 @@ fn unread(sandbox: &Sandbox, arguments: &str) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error_to_talk_about() {
+fn a_reader_that_goes_away_is_not_reported() {
     let sandbox = Sandbox::with_store();
     for arguments in ["export", "auth list", "token list --json"] {
         assert_eq!(unread(&sandbox, arguments), (Some(1), String::new()), "{arguments}");
     }
-    // Its exit status is the answer.
-    let create = "auth create --no-password --org acme --user ada --username x";
+    // The exit status is the result.
+    let create = "auth create --no-password --org acme --user ada x";
     sandbox.ok(&format!("{create} --permission read:tasks"));
-    let check = "check --username x --permission read:tasks";
+    let check = "check x --permission read:tasks";
     assert_eq!(unread(&sandbox, check), (Some(0), String::new()));
 
     let lost = "token create --org acme --user ada --operator";

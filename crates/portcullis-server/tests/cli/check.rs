@@ -1,6 +1,6 @@
 //! `check`: what it finds, and its exit status.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Ran, Sandbox};
 
@@ -8,7 +8,7 @@ const PASSWORD: &str = "s3cret-enough";
 
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::with_store();
-    let create = "auth create --org acme --user ada --username telegraf --write-bucket telemetry";
+    let create = "auth create --org acme --user ada telegraf --write-bucket telemetry";
     sandbox.run_with_password(create, PASSWORD).ok(create);
     sandbox
 }
@@ -19,13 +19,13 @@ fn found(ran: &Ran, code: i32) -> Value {
 }
 
 #[test]
-fn allowed_is_0_and_names_the_grant() {
+fn allowed_exits_with_0_and_names_the_grant() {
     let sandbox = sandbox();
     let org = sandbox.json("org list")[0]["id"].as_str().unwrap().to_owned();
     let bucket = sandbox.bucket("telemetry");
     let grant = format!("write:orgs/{org}/buckets/{bucket}");
     for asked in [format!("write:buckets/{bucket}"), grant.clone()] {
-        let check = format!("check --username telegraf --permission {asked} --json");
+        let check = format!("check telegraf --permission {asked} --json");
         let without = found(&sandbox.run(&check), 0);
         assert_eq!(without["passwordChecked"], false);
         let with = found(&sandbox.run_with_password(&check, PASSWORD), 0);
@@ -36,18 +36,18 @@ fn allowed_is_0_and_names_the_grant() {
             assert_eq!(finding["grantedBy"], grant);
         }
     }
-    let text = sandbox.ok(&format!("check --username telegraf --permission {grant}"));
+    let text = sandbox.ok(&format!("check telegraf --permission {grant}"));
     assert!(text.starts_with(&format!("allowed        {grant}\n")), "{text}");
     assert!(text.contains("the password was not checked"), "{text}");
 
     // A grant on all buckets of the org covers one that is named by its id alone.
     let every = format!("--permission read:orgs/{org}/buckets");
-    sandbox.ok(&format!("auth set-permissions --username telegraf {every}"));
-    sandbox.ok(&format!("check --username telegraf --permission read:buckets/{bucket}"));
+    sandbox.ok(&format!("auth set-permissions telegraf {every}"));
+    sandbox.ok(&format!("check telegraf --permission read:buckets/{bucket}"));
 }
 
 #[test]
-fn a_bucket_is_asked_for_by_its_name() {
+fn a_bucket_is_checked_by_name_or_id() {
     let sandbox = sandbox();
     let org = sandbox.json("org list")[0]["id"].as_str().unwrap().to_owned();
     let bucket = sandbox.bucket("telemetry");
@@ -56,24 +56,24 @@ fn a_bucket_is_asked_for_by_its_name() {
             ("write", 0, format!("write:orgs/{org}/buckets/{bucket}")),
             ("read", 1, format!("read:orgs/{org}/buckets/{bucket}")),
         ] {
-            let check = format!("check --username telegraf --{asked}-bucket {named} --json");
+            let check = format!("check telegraf --{asked}-bucket {named} --json");
             for ran in [sandbox.run(&check), sandbox.run_with_password(&check, PASSWORD)] {
                 assert_eq!(found(&ran, code)["permission"], permission);
             }
         }
     }
-    let unknown = sandbox.run("check --username telegraf --write-bucket nowhere");
+    let unknown = sandbox.run("check telegraf --write-bucket nowhere");
     assert_eq!(unknown.code, 2, "{unknown:?}");
     let message = "there is no bucket `nowhere` in the credential's org";
     assert!(unknown.stderr.contains(message), "{unknown:?}");
-    let finding = found(&sandbox.run("check --username x --write-bucket telemetry --json"), 1);
+    let finding = found(&sandbox.run("check x --write-bucket telemetry --json"), 1);
     assert_eq!(finding["permission"], "write on the bucket telemetry");
-    let both = "check --username telegraf --write-bucket telemetry --read-bucket telemetry";
+    let both = "check telegraf --write-bucket telemetry --read-bucket telemetry";
     assert_eq!(sandbox.run(both).code, 2);
 }
 
 #[test]
-fn denied_and_wrong_credentials_are_1_and_say_why() {
+fn denied_and_wrong_credentials_exit_with_1_and_a_reason() {
     let sandbox = sandbox();
     let [telemetry, events] = ["telemetry", "events"].map(|name| sandbox.bucket(name));
     let write = format!("--permission write:buckets/{telemetry}");
@@ -88,26 +88,22 @@ fn denied_and_wrong_credentials_are_1_and_say_why() {
         assert!(!ran.stdout.contains("s3cret"), "{ran:?}");
         finding["reason"].as_str().unwrap().to_owned()
     };
-    let telegraf = format!("--username telegraf {write}");
+    let telegraf = format!("telegraf {write}");
     for (arguments, password, expected) in [
         (&telegraf, Some("s3cret-wrong"), "wrong password"),
-        (&format!("--username nobody {write}"), None, "no authorization has this username"),
-        (&format!("--username nobody {write}"), Some(PASSWORD), "no such username"),
+        (&format!("unknown {write}"), None, "no authorization has this username"),
+        (&format!("unknown {write}"), Some(PASSWORD), "no such username"),
         (
-            &format!("--username telegraf --permission read:buckets/{telemetry}"),
+            &format!("telegraf --permission read:buckets/{telemetry}"),
             Some(PASSWORD),
             "only the other action is held",
         ),
         (
-            &format!("--username telegraf --permission write:buckets/{events}"),
+            &format!("telegraf --permission write:buckets/{events}"),
             None,
             "on other resources of this type only",
         ),
-        (
-            &"--username telegraf --permission write:tasks".to_owned(),
-            None,
-            "on no resource of this type",
-        ),
+        (&"telegraf --permission write:tasks".to_owned(), None, "on no resource of this type"),
     ] {
         let reason = reason(arguments, password);
         assert!(reason.contains(expected), "{arguments}: {reason}");
@@ -117,23 +113,23 @@ fn denied_and_wrong_credentials_are_1_and_say_why() {
     let strong = format!("{telegraf} --strong-passwords");
     assert!(reason(&strong, Some(PASSWORD)).contains("too weak"));
 
-    sandbox.ok("user set-inactive ada");
+    sandbox.ok("user disable ada");
     assert_eq!(reason(&telegraf, None), "its user is inactive");
     assert_eq!(reason(&telegraf, Some(PASSWORD)), "its user is gone or inactive");
-    sandbox.ok("user set-active ada");
-    sandbox.ok("org set-inactive acme");
+    sandbox.ok("user enable ada");
+    sandbox.ok("org disable acme");
     assert_eq!(reason(&telegraf, None), "its org is inactive");
-    sandbox.ok("auth set-inactive --username telegraf");
+    sandbox.ok("auth disable telegraf");
     assert_eq!(reason(&telegraf, None), "the authorization is inactive");
     assert_eq!(reason(&telegraf, Some(PASSWORD)), "the credential is inactive");
 }
 
 #[test]
-fn a_denial_is_explained_by_what_comes_nearest() {
+fn a_denial_is_explained_by_the_closest_grants() {
     let sandbox = sandbox();
     let org = sandbox.json("org list")[0]["id"].as_str().unwrap().to_owned();
     let [telemetry, events] = ["telemetry", "events"].map(|name| sandbox.bucket(name));
-    let check = |permission: &str| format!("check --username telegraf --permission {permission}");
+    let check = |permission: &str| format!("check telegraf --permission {permission}");
 
     let read = check(&format!("read:buckets/{telemetry}"));
     let expected = format!(
@@ -147,12 +143,12 @@ fn a_denial_is_explained_by_what_comes_nearest() {
     let other = found(&sandbox.run(&(check(&format!("write:buckets/{events}")) + " --json")), 1);
     assert!(other["explanation"].as_str().unwrap().contains("write on other buckets"), "{other}");
 
-    sandbox.ok("auth set-inactive --username telegraf");
+    sandbox.ok("auth disable telegraf");
     let write = check(&format!("write:buckets/{telemetry} --json"));
     let finding = found(&sandbox.run(&write), 1);
     let explanation = finding["explanation"].as_str().unwrap();
     assert!(explanation.starts_with("but for that: allowed: "), "{finding}");
-    // Whoever is not let in has nothing that could be looked at.
+    // A refused login has no permissions to explain.
     let finding = found(&sandbox.run_with_password(&write, PASSWORD), 1);
     assert_eq!(finding["explanation"], Value::Null);
 }
@@ -160,9 +156,8 @@ fn a_denial_is_explained_by_what_comes_nearest() {
 #[test]
 fn a_credential_without_a_password_is_noted() {
     let sandbox = Sandbox::with_store();
-    sandbox
-        .ok("auth create --no-password --org acme --user ada --username x --permission read:tasks");
-    let check = "check --json --username x --permission read:tasks";
+    sandbox.ok("auth create --no-password --org acme --user ada x --permission read:tasks");
+    let check = "check --json x --permission read:tasks";
     let finding = found(&sandbox.run(check), 0);
     assert!(finding["notes"][1].as_str().unwrap().contains("no password"), "{finding}");
     let finding = found(&sandbox.run_with_password(check, PASSWORD), 1);
@@ -170,11 +165,11 @@ fn a_credential_without_a_password_is_noted() {
 }
 
 #[test]
-fn an_api_token_as_the_password_is_understood() {
+fn an_api_token_is_accepted_as_the_password() {
     let sandbox = Sandbox::with_store();
     let token = sandbox.json("token create --org acme --user ada --permission read:buckets");
     let bucket = sandbox.bucket("telemetry");
-    let check = format!("check --json --username any --permission read:buckets/{bucket}");
+    let check = format!("check --json any --permission read:buckets/{bucket}");
     let ran = sandbox.run_with_password(&check, token["token"].as_str().unwrap());
     let finding = found(&ran, 0);
     assert_eq!(finding["tokenID"], token["id"]);
@@ -182,14 +177,14 @@ fn an_api_token_as_the_password_is_understood() {
 }
 
 #[test]
-fn what_cannot_be_decided_is_2() {
+fn a_check_that_cannot_be_decided_exits_with_2() {
     let sandbox = sandbox();
-    let check = "check --username telegraf --permission write:tasks";
+    let check = "check telegraf --permission write:tasks";
     for arguments in [
         format!("{check} --store sqlite:nowhere.db"),
         format!("{check} --store sled:data"),
         format!("{check} --password-file nowhere"),
-        "check --username telegraf --permission write:pizzas".to_owned(),
+        "check telegraf --permission write:pizzas".to_owned(),
         "check --permission write:tasks".to_owned(),
     ] {
         sandbox.fails(2, &arguments);
@@ -197,4 +192,50 @@ fn what_cannot_be_decided_is_2() {
     assert!(!sandbox.path("nowhere.db").exists());
     sandbox.write("portcullis.db", "not a database, and long enough to be looked at ".repeat(50));
     sandbox.fails(2, check);
+}
+
+#[test]
+fn a_permission_names_its_resources_by_id_or_name() {
+    let sandbox = sandbox();
+    sandbox.ok("org create other");
+    sandbox.ok("bucket create --org other telemetry");
+    let org = sandbox.json("org list")[0]["id"].as_str().unwrap().to_owned();
+    let bucket = sandbox.bucket("telemetry");
+    let grant = format!("write:orgs/{org}/buckets/{bucket}");
+    for text in ["write:buckets/telemetry", "write:orgs/acme/buckets/telemetry"] {
+        let finding = found(&sandbox.run(&format!("check telegraf --permission {text} --json")), 0);
+        assert_eq!((&finding["permission"], &finding["grantedBy"]), (&json!(grant), &json!(grant)));
+    }
+    let other =
+        sandbox.run("check telegraf --permission write:orgs/other/buckets/telemetry --json");
+    assert_eq!(found(&other, 1)["allowed"], false);
+    let unknown = sandbox.fails(2, "check telegraf --permission write:buckets/nowhere");
+    assert!(unknown.contains("there is no bucket `nowhere` in the org"), "{unknown}");
+
+    let listed = |options: &str| sandbox.json(&format!("auth list {options}"))[0]["token"].clone();
+    assert_eq!(listed("--org acme --permission write:buckets/telemetry"), "telegraf");
+    assert_eq!(listed("--permission write:orgs/acme/buckets/telemetry"), "telegraf");
+    let error = sandbox.fails(1, "auth list --permission write:buckets/telemetry");
+    assert!(error.contains("orgs/ORG/buckets/telemetry"), "{error}");
+
+    let create = "auth create reader --org acme --user ada --no-password --permission";
+    let created = sandbox.json(&format!("{create} read:buckets/events"));
+    assert_eq!(created["permissions"][0]["resource"]["name"], "events");
+    let token = "token create --org acme --user ada --permission";
+    let created =
+        sandbox.json(&format!("{token} read:users/ada --permission write:buckets/events"));
+    assert_eq!(created["permissions"][0]["resource"]["name"], "ada");
+    assert_eq!(created["permissions"][1]["resource"]["org"], "acme");
+}
+
+#[test]
+fn a_name_that_is_one_username_and_another_id_is_refused() {
+    let sandbox = sandbox();
+    let id = sandbox.json("auth show telegraf")["id"].as_str().unwrap().to_owned();
+    let create = "auth create --org acme --user ada --no-password --read-bucket telemetry";
+    sandbox.ok(&format!("{create} {id}"));
+    let error = sandbox.fails(1, &format!("auth delete {id}"));
+    assert!(error.contains("--username or --id"), "{error}");
+    assert_eq!(sandbox.json(&format!("auth show --username {id}"))["token"], id);
+    assert_eq!(sandbox.json(&format!("auth show --id {id}"))["token"], "telegraf");
 }

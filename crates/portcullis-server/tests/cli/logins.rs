@@ -1,4 +1,4 @@
-//! Logins that wait, what the log says of them, and what is kept of them over a restart.
+//! Logins that wait, their lines in the log, and the login history.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,33 +11,33 @@ fn lines(sandbox: &Sandbox, text: &str) -> usize {
 }
 
 #[test]
-fn what_may_pass_leaves_a_line_in_the_log_and_not_one_for_each_request() {
+fn temporary_refusals_are_logged_and_not_once_for_each_request() {
     let sandbox = Sandbox::new();
     let server = Server::start(&sandbox, "--store memory: --login-queue 1 --login-wait 1");
     let ask = |name: usize| server.get("/forward-auth?check=none", &format!("name-{name}:guess")).0;
     let began = std::time::Instant::now();
     let statuses: Vec<u16> = std::thread::scope(|scope| {
-        let asking: Vec<_> = (0..60).map(|name| scope.spawn(move || ask(name))).collect();
-        asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+        let requests: Vec<_> = (0..60).map(|name| scope.spawn(move || ask(name))).collect();
+        requests.into_iter().map(|request| request.join().unwrap()).collect()
     });
-    let count = |status| statuses.iter().filter(|told| **told == status).count();
+    let count = |status| statuses.iter().filter(|found| **found == status).count();
     assert_eq!(count(401) + count(503), 60, "{statuses:?}");
     assert!(count(503) > 0, "{statuses:?}");
     let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
-    let told = lines(&sandbox, "503: too many logins at once");
-    assert!((1..=seconds).contains(&told), "{told} lines in {seconds} s");
+    let logged = lines(&sandbox, "503: too many logins at once");
+    assert!((1..=seconds).contains(&logged), "{logged} lines in {seconds} s");
 
     let throttled = (0..30).map(|_| ask(1_000)).filter(|status| *status == 429).count();
     assert!(throttled >= 10);
-    let told = lines(&sandbox, "429: too many failed logins");
-    assert!((1..throttled).contains(&told), "{told} lines of {throttled}");
+    let logged = lines(&sandbox, "429: too many failed logins");
+    assert!((1..throttled).contains(&logged), "{logged} lines of {throttled}");
     server.stop();
 }
 
 #[test]
 fn the_login_history_outlives_a_restart_in_a_file_of_its_owner() {
     let sandbox = Sandbox::with_store();
-    let create = "auth create --org acme --user ada --username telegraf --write-bucket telemetry";
+    let create = "auth create --org acme --user ada telegraf --write-bucket telemetry";
     sandbox.run_with_password(create, "s3cret-enough").ok(create);
     let login = |server: &Server| server.get("/forward-auth?check=none", "telegraf:s3cret-enough");
     let file = sandbox.path("portcullis.db-logins");
@@ -52,17 +52,17 @@ fn the_login_history_outlives_a_restart_in_a_file_of_its_owner() {
         assert!(!saved.windows(secret.len()).any(|part| part == secret));
     }
 
-    // What is kept goes on to be kept, and what is damaged begins anew.
+    // A history is kept over a restart without logins, and a damaged one is replaced.
     Server::start(&sandbox, "").stop();
     assert_eq!(fs::read(&file).unwrap(), saved);
     fs::write(&file, &saved[..saved.len() - 1]).unwrap();
     let server = Server::start(&sandbox, "");
     assert_eq!(login(&server).0, 204);
-    assert_eq!(lines(&sandbox, "begins anew: it is damaged"), 1);
+    assert_eq!(lines(&sandbox, "is damaged, and a new one begins"), 1);
     server.stop();
     assert_eq!(fs::read(&file).unwrap().len(), saved.len());
 
-    // A typo does not cost another file: not a text, and not the store.
+    // A typo does not replace another file, such as a text or the store.
     sandbox.write("notes.txt", "notes");
     let store = fs::read(sandbox.path("portcullis.db")).unwrap();
     for other in ["notes.txt", "portcullis.db", "."] {
@@ -73,14 +73,14 @@ fn the_login_history_outlives_a_restart_in_a_file_of_its_owner() {
     assert_eq!(sandbox.read("notes.txt"), "notes");
     assert_eq!(fs::read(sandbox.path("portcullis.db")).unwrap(), store);
 
-    // Elsewhere, where it is said.
+    // At another path.
     let server = Server::start(&sandbox, "--store memory: --login-history history");
     server.stop();
     assert!(!sandbox.path("history").exists(), "nothing has logged in");
 }
 
 #[test]
-fn what_logins_wait_for_has_bounds() {
+fn the_login_queue_has_bounds() {
     let sandbox = Sandbox::with_store();
     for arguments in ["--login-queue 0", "--login-queue 65537", "--login-wait 0", "--login-wait 61"]
     {
@@ -90,16 +90,16 @@ fn what_logins_wait_for_has_bounds() {
 }
 
 #[test]
-fn what_proxies_are_told_is_checked_at_the_start() {
+fn options_for_forward_auth_are_checked_at_the_start() {
     let sandbox = Sandbox::with_store();
-    for (arguments, code, said) in [
+    for (arguments, code, expected) in [
         ("--forward-auth-org nowhere", 1, "--forward-auth-org: there is no org \"nowhere\""),
         ("--influxdb-version 1.8\u{e4}", 1, "--influxdb-version"),
         ("--influxdb-build OSS", 2, "--influxdb-version"),
         ("--upstream-semantics v3", 2, "invalid value"),
     ] {
-        let told = sandbox.fails(code, &format!("serve --listen 127.0.0.1:0 {arguments}"));
-        assert!(told.contains(said), "{told}");
+        let error = sandbox.fails(code, &format!("serve --listen 127.0.0.1:0 {arguments}"));
+        assert!(error.contains(expected), "{error}");
     }
     let org = sandbox.json("org list")[0]["id"].as_str().unwrap().to_owned();
     for org in ["acme", &org] {

@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod aliases;
 mod check;
 mod logins;
 mod maintenance;

@@ -5,12 +5,12 @@ use serde_json::json;
 
 use crate::support::Sandbox;
 
-/// A store in which somebody can log in.
-fn furnished(store: &str) -> Sandbox {
+/// Returns a store with an authorization.
+fn sandbox_with_store_at(store: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("setup --store {store} --org acme --user ada --bucket telemetry"));
     let create = format!(
-        "auth create --store {store} --org acme --user ada --username telegraf --write-bucket \
+        "auth create --store {store} --org acme --user ada telegraf --write-bucket \
          telemetry"
     );
     sandbox.run_with_password(&create, "s3cret-enough").ok(&create);
@@ -22,9 +22,9 @@ fn damage(sandbox: &Sandbox, sql: &str) {
 }
 
 #[test]
-fn a_sound_store_is_said_to_be() {
+fn a_sound_store_is_reported_as_sound() {
     for store in ["sqlite:portcullis.db", "sled:portcullis.sled"] {
-        let sandbox = furnished(store);
+        let sandbox = sandbox_with_store_at(store);
         let text = sandbox.ok(&format!("verify --store {store}"));
         assert!(text.ends_with("sound\n"), "{text}");
         let report = sandbox.json(&format!("verify --store {store}"));
@@ -37,7 +37,7 @@ fn a_sound_store_is_said_to_be() {
 
 #[test]
 fn damage_is_named_and_repaired_after_a_backup() {
-    let sandbox = furnished("sqlite:portcullis.db");
+    let sandbox = sandbox_with_store_at("sqlite:portcullis.db");
     damage(&sandbox, "DELETE FROM grants");
     let ran = sandbox.run("verify");
     assert_eq!(ran.code, 1);
@@ -56,8 +56,8 @@ fn damage_is_named_and_repaired_after_a_backup() {
 }
 
 #[test]
-fn what_cannot_be_repaired_stays_and_is_said() {
-    let sandbox = furnished("sqlite:portcullis.db");
+fn what_cannot_be_repaired_is_kept_and_reported() {
+    let sandbox = sandbox_with_store_at("sqlite:portcullis.db");
     damage(&sandbox, "UPDATE authorizations SET body = '{}'");
     let ran = sandbox.run("verify --repair");
     assert_eq!(ran.code, 1);
@@ -67,8 +67,8 @@ fn what_cannot_be_repaired_stays_and_is_said() {
 }
 
 #[test]
-fn references_that_lead_nowhere_are_notes() {
-    let sandbox = furnished("sqlite:portcullis.db");
+fn references_to_records_that_do_not_exist_are_notes() {
+    let sandbox = sandbox_with_store_at("sqlite:portcullis.db");
     damage(&sandbox, "DELETE FROM orgs");
     let text = sandbox.ok("verify");
     assert!(text.contains("note: authorization"), "{text}");
@@ -76,7 +76,7 @@ fn references_that_lead_nowhere_are_notes() {
 }
 
 #[test]
-fn what_cannot_be_checked_is_neither_sound_nor_damaged() {
+fn what_cannot_be_verified_is_neither_sound_nor_damaged() {
     let sandbox = Sandbox::new();
     for store in ["sqlite:none.db", "sled:none"] {
         assert_eq!(sandbox.run(&format!("verify --store {store}")).code, 2);
@@ -87,9 +87,9 @@ fn what_cannot_be_checked_is_neither_sound_nor_damaged() {
 }
 
 #[test]
-fn a_backup_is_restored_where_nothing_is() {
+fn a_backup_is_restored_only_where_nothing_exists() {
     for (store, path) in [("sqlite:portcullis.db", "portcullis.db"), ("sled:data", "data")] {
-        let sandbox = furnished(store);
+        let sandbox = sandbox_with_store_at(store);
         let before = sandbox.ok(&format!("export --store {store}"));
         let written = sandbox.ok(&format!("backup --store {store} monday"));
         assert!(written.starts_with("backup written: "), "{written}");
@@ -109,7 +109,7 @@ fn a_backup_is_restored_where_nothing_is() {
 
 #[test]
 fn a_damaged_backup_is_not_restored() {
-    let sandbox = furnished("sqlite:portcullis.db");
+    let sandbox = sandbox_with_store_at("sqlite:portcullis.db");
     damage(&sandbox, "UPDATE authorizations SET body = '{}'");
     sandbox.ok("backup monday.db");
     let ran = sandbox.run("restore --store sqlite:new.db monday.db");
@@ -120,7 +120,7 @@ fn a_damaged_backup_is_not_restored() {
 
 #[test]
 fn a_store_moves_to_sled_and_back_unchanged() {
-    let sandbox = furnished("sqlite:portcullis.db");
+    let sandbox = sandbox_with_store_at("sqlite:portcullis.db");
     let before = sandbox.ok("export");
     let there = sandbox.json("migrate --from sqlite:portcullis.db --to sled:data");
     assert_eq!(sandbox.ok("export --store sled:data"), before);
@@ -138,8 +138,8 @@ fn a_store_moves_to_sled_and_back_unchanged() {
 }
 
 #[test]
-fn an_import_makes_a_directory_of_sled() {
-    let sandbox = furnished("sqlite:portcullis.db");
+fn an_import_creates_a_sled_store() {
+    let sandbox = sandbox_with_store_at("sqlite:portcullis.db");
     let snapshot = sandbox.ok("export");
     sandbox.write("snapshot.jsonl", &snapshot);
     sandbox.ok("import --store sled:data snapshot.jsonl");

@@ -1,4 +1,4 @@
-//! What `serve` shows to whoever watches it: metrics and the audit log.
+//! Metrics and the audit log of `serve`.
 
 use std::fs;
 use std::net::TcpStream;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::support::{Sandbox, Server, get};
 
-/// Where the server shows its metrics.
+/// Returns the address of the server's metrics.
 fn metrics_address(sandbox: &Sandbox) -> String {
     let log = sandbox.read("serve.log");
     let (_, rest) = log.split_once("metrics on http://").unwrap();
@@ -14,7 +14,7 @@ fn metrics_address(sandbox: &Sandbox) -> String {
 }
 
 #[test]
-fn metrics_are_shown_on_an_address_of_their_own() {
+fn metrics_are_served_on_an_address_of_their_own() {
     let sandbox = Sandbox::new();
     let server = Server::start(&sandbox, "--store memory: --metrics-listen 127.0.0.1:0");
     assert_eq!(server.lines.len(), 2, "{:?}", server.lines);
@@ -48,18 +48,23 @@ fn metrics_are_shown_on_an_address_of_their_own() {
 #[test]
 fn the_cache_has_a_size_and_a_time_to_live_with_bounds() {
     let sandbox = Sandbox::with_store();
-    for arguments in
-        ["--cache-size=-1", "--cache-size=65537", "--time-to-live=1", "--time-to-live=86401"]
-    {
+    for arguments in [
+        "--cache-size=-1",
+        "--cache-size=65537",
+        "--cache-size=65GiB",
+        "--cache-size=1MB",
+        "--cache-ttl=1",
+        "--cache-ttl=86401",
+    ] {
         let said = sandbox.fails(2, &format!("serve {arguments}"));
         assert!(said.contains("invalid value"), "{said}");
     }
-    let create = "auth create --org acme --user ada --username telegraf --write-bucket telemetry \
+    let create = "auth create --org acme --user ada telegraf --write-bucket telemetry \
                   --password-stdin";
     sandbox.run_with_stdin(create, "telegraf-password\n").ok(create);
-    // What is not kept is computed anew, each time.
-    for (size, hashes) in [(0, 3), (1, 1)] {
-        let options = "--time-to-live 3600 --metrics-listen 127.0.0.1:0";
+    // Without a cache, each login computes a hash.
+    for (size, hashes) in [("0", 3), ("1", 1), ("1MiB", 1)] {
+        let options = "--cache-ttl 3600 --metrics-listen 127.0.0.1:0";
         let server = Server::start(&sandbox, &format!("--cache-size {size} {options}"));
         for _ in 0..3 {
             let credentials = "telegraf:telegraf-password";
@@ -74,7 +79,7 @@ fn the_cache_has_a_size_and_a_time_to_live_with_bounds() {
 }
 
 #[test]
-fn metrics_are_off_and_kept_from_other_machines_unless_that_is_allowed() {
+fn metrics_are_off_and_kept_from_other_machines_by_default() {
     let sandbox = Sandbox::new();
     let server = Server::start(&sandbox, "--store memory:");
     assert!(!sandbox.read("serve.log").contains("metrics"));
@@ -87,7 +92,7 @@ fn metrics_are_off_and_kept_from_other_machines_unless_that_is_allowed() {
 }
 
 #[test]
-fn an_audit_log_is_the_owners_only_and_begun_anew_when_told() {
+fn an_audit_log_is_readable_only_by_its_owner_and_reopened_on_hangup() {
     let sandbox = Sandbox::new();
     let server = Server::start(&sandbox, "--store memory: --audit-log audit.jsonl");
     let path = sandbox.path("audit.jsonl");
@@ -102,7 +107,7 @@ fn an_audit_log_is_the_owners_only_and_begun_anew_when_told() {
 }
 
 #[test]
-fn an_audit_log_that_cannot_be_written_is_told_before_a_store_is_created() {
+fn an_audit_log_that_cannot_be_written_is_reported_before_a_store_is_created() {
     let sandbox = Sandbox::new();
     let error = sandbox.fails(1, "serve --listen 127.0.0.1:0 --audit-log missing/audit.jsonl");
     assert!(error.contains("--audit-log: cannot open `missing/audit.jsonl`"), "{error}");
@@ -114,7 +119,7 @@ fn audit_lines(sandbox: &Sandbox, name: &str) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn changes_of_commands_are_on_record_beside_those_of_a_server() {
+fn changes_by_commands_are_audited_beside_those_by_a_server() {
     let sandbox = Sandbox::with_store();
     let server = Server::start(&sandbox, "--audit-log audit.jsonl");
     let run = |arguments: &str| {
@@ -126,8 +131,8 @@ fn changes_of_commands_are_on_record_beside_those_of_a_server() {
     run("org list");
     assert_eq!(audit_lines(&sandbox, "audit.jsonl").len(), 0);
     run("token create --org acme --user ada --operator");
-    run("auth create --org acme --user ada --username telegraf --read-bucket telemetry");
-    run("auth set-password --username telegraf");
+    run("auth create --org acme --user ada telegraf --read-bucket telemetry");
+    run("auth set-password telegraf");
     run("org create other --audit-log audit.jsonl");
     run("backup monday.db");
     run("restore --store sqlite:restored.db monday.db");

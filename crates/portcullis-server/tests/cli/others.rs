@@ -1,5 +1,5 @@
-//! Files that this process may not write, or that belong to other users: what is said of them, and
-//! that nothing is left behind. As other users, so these need root.
+//! Files that a process may not write, or that belong to other users: the errors, and that no file is
+//! left over. These tests run commands as other users, so they need root.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -9,23 +9,23 @@ use std::process::Command;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::support::{Answer, Ran, Sandbox, Server};
+use crate::support::{Ran, Response, Sandbox, Server};
 
-/// Two users that are not root.
+/// Two users other than root.
 const OWNER: u32 = 64_001;
-const STRANGER: u32 = 64_002;
+const OTHER: u32 = 64_002;
 
 /// A sandbox with a store, where commands are run as other users.
 struct Shared {
     sandbox: Sandbox,
-    /// Where they may run the binary.
+    /// A copy of the binary that they may run.
     binary: PathBuf,
     _directory: TempDir,
 }
 
 impl Shared {
-    /// A store that belongs to `OWNER`, in a directory where all may make files. `None` where this
-    /// process cannot become another user.
+    /// Returns a store that belongs to `OWNER`, in a directory where every user may create files, or
+    /// `None` where this process cannot become another user.
     fn new() -> Option<Self> {
         let sandbox = Sandbox::with_store();
         let directory = TempDir::new().unwrap();
@@ -60,7 +60,7 @@ impl Shared {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "for the person who reads what the tests did")]
+#[expect(clippy::print_stderr, reason = "the output of a test that is skipped")]
 fn skipped(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
@@ -78,7 +78,7 @@ fn give(path: &Path, user: u32, mode: u32) {
 fn a_command_of_a_user_who_may_only_read_leaves_nothing_behind() {
     let Some(shared) = Shared::new() else { return };
     for arguments in ["org create other", "org list", "serve --listen 127.0.0.1:0"] {
-        let said = shared.run(STRANGER, arguments).fails(1, arguments);
+        let said = shared.run(OTHER, arguments).fails(1, arguments);
         assert!(said.contains("portcullis.db` cannot be written"), "{arguments}: {said}");
         assert_eq!(shared.sandbox.files(), ["portcullis.db"], "{arguments}");
     }
@@ -86,13 +86,13 @@ fn a_command_of_a_user_who_may_only_read_leaves_nothing_behind() {
 }
 
 #[test]
-fn serve_names_the_file_that_is_in_the_way() {
+fn serve_names_the_file_that_cannot_be_written() {
     let Some(shared) = Shared::new() else { return };
     for suffix in ["-wal", "-shm"] {
         let name = format!("portcullis.db{suffix}");
         let path = shared.sandbox.path(&name);
         fs::write(&path, "").unwrap();
-        give(&path, STRANGER, 0o644);
+        give(&path, OTHER, 0o644);
         let said = shared.run(OWNER, "serve --listen 127.0.0.1:0").fails(1, suffix);
         assert!(said.contains(&format!("{name}` cannot be written")), "{said}");
         fs::remove_file(path).unwrap();
@@ -101,7 +101,7 @@ fn serve_names_the_file_that_is_in_the_way() {
     let said = shared.run(OWNER, "serve --listen 127.0.0.1:0").fails(1, "serve");
     assert!(said.contains("portcullis.db` cannot be written"), "{said}");
     give(&shared.sandbox.path("portcullis.db"), OWNER, 0o600);
-    give(shared.sandbox.root(), STRANGER, 0o755);
+    give(shared.sandbox.root(), OTHER, 0o755);
     let said = shared.run(OWNER, "serve --listen 127.0.0.1:0").fails(1, "serve");
     let directory = shared.sandbox.root().display().to_string();
     assert!(said.contains(&format!("`{directory}` cannot be written")), "{said}");
@@ -109,7 +109,7 @@ fn serve_names_the_file_that_is_in_the_way() {
 }
 
 #[test]
-fn a_backup_in_a_read_only_place_is_read() {
+fn a_backup_in_a_read_only_directory_can_be_read() {
     let Some(shared) = Shared::new() else { return };
     let Shared { sandbox, .. } = &shared;
     sandbox.ok("migrate --from sqlite:portcullis.db --to sled:data");
@@ -117,7 +117,7 @@ fn a_backup_in_a_read_only_place_is_read() {
     fs::create_dir(sandbox.path("backups")).unwrap();
     sandbox.ok("backup backups/of#sqlite?.db");
     sandbox.ok("backup --store sled:data backups/of.sled");
-    // A copy of the file, which is in the mode of a file in use.
+    // A copy of the file, whose header still has the journal mode of a file in use.
     fs::copy(sandbox.path("portcullis.db"), sandbox.path("backups/copy.db")).unwrap();
     for backup in ["of#sqlite?.db", "copy.db"] {
         give(&sandbox.path("backups").join(backup), OWNER, 0o444);
@@ -169,7 +169,7 @@ fn listing(directory: &Path) -> Vec<(PathBuf, u64)> {
     found
 }
 
-/// What is in the log may be all that is left of some changes: no command makes a new store there.
+/// The log may hold the only copy of some changes: no command creates a new store beside it.
 #[test]
 fn no_command_deletes_the_log_of_a_store_whose_file_is_gone() {
     let sandbox = Sandbox::with_store();
@@ -211,15 +211,15 @@ fn serve_warns_of_a_store_that_others_may_read() {
         set_mode(&sandbox.path("portcullis.db"), mode);
         Server::start(&sandbox, "").stop();
         let log = sandbox.read("serve.log");
-        assert_eq!(log.contains("can be read by others"), warns, "{mode:o}: {log}");
+        assert_eq!(log.contains("can be read by other users"), warns, "{mode:o}: {log}");
     }
 }
 
-/// A file system of some KiB that is full when it is told to be.
+/// A small file system that a test can fill.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// `None` where this process may not mount one.
+    /// Mounts one, `None` where this process may not.
     fn mount(at: PathBuf) -> Option<Self> {
         fs::create_dir(&at).unwrap();
         let mounted = Command::new("mount")
@@ -265,7 +265,7 @@ fn a_store_that_cannot_be_written_is_503_for_changes_and_ready_says_so() {
 
     disk.fill();
     let mut refused = create("second");
-    // The log has some room of its own.
+    // The write-ahead log has some space left.
     for number in 0..10_000 {
         if refused.status != 201 {
             break;
@@ -289,7 +289,7 @@ fn a_store_that_cannot_be_written_is_503_for_changes_and_ready_says_so() {
 }
 
 #[test]
-fn a_full_disk_of_the_audit_log_loses_no_change_unsaid_and_may_stop_changes() {
+fn a_full_disk_loses_no_line_of_the_audit_log_and_may_stop_changes() {
     let sandbox = Sandbox::new();
     let Some(disk) = SmallDisk::mount(sandbox.path("disk")) else { return };
     let server = Server::start(&sandbox, "--audit-log disk/audit.jsonl --audit-required");
@@ -299,15 +299,15 @@ fn a_full_disk_of_the_audit_log_loses_no_change_unsaid_and_may_stop_changes() {
     assert_eq!(create("before").status, 201);
     disk.fill();
     let mut made = vec!["before".to_owned()];
-    // The log has some room of its own, and the change that finds it full is made.
+    // The log has some space left, and the change that finds it full is made.
     let refused = loop {
         let name = format!("while-full-{}", made.len());
-        let answer = create(&name);
-        if answer.status != 201 {
-            break answer;
+        let response = create(&name);
+        if response.status != 201 {
+            break response;
         }
         made.push(name);
-        // A stranger, who is to take no room from changes.
+        // Refusals of unauthenticated requests must not use the memory that changes need.
         for guess in 0..50 {
             server.get(&format!("/api/v2/orgs?guess={guess}"), &format!("guess-{guess}"));
         }
@@ -336,21 +336,21 @@ fn a_full_disk_of_the_audit_log_loses_no_change_unsaid_and_may_stop_changes() {
         })
     };
     for name in &made {
-        assert!(created(name), "{name} is not on record");
+        assert!(created(name), "{name} is not in the audit log");
     }
     let log = sandbox.read("serve.log");
     assert!(log.contains("audit events cannot be written"), "{log}");
     assert!(log.contains("audit events are written to"), "{log}");
 }
 
-/// Has the server at this address make an authorization.
+/// Creates an authorization through the server.
 fn create_authorization(
     sandbox: &Sandbox,
     server: &Server,
     token: &str,
     store: &str,
     name: &str,
-) -> Answer {
+) -> Response {
     let org = &sandbox.json(&format!("org list --store sqlite:{store}"))[0]["id"];
     let user = &sandbox.json(&format!("user list --store sqlite:{store}"))[0]["id"];
     let permission = serde_json::json!({ "action": "read", "resource": { "type": "buckets" } });

@@ -1,4 +1,4 @@
-//! What is refused, and that it says how to go on.
+//! Refusals, whose messages say what to do.
 
 use crate::support::Sandbox;
 
@@ -11,7 +11,7 @@ fn only_serve_setup_and_import_create_a_store() {
         "bucket list",
         "token list",
         "auth list",
-        "auth create --org a --user b --username c --permission read:tasks --no-password",
+        "auth create --org a --user b c --permission read:tasks --no-password",
         "export",
     ] {
         let error = sandbox.fails(1, arguments);
@@ -23,7 +23,7 @@ fn only_serve_setup_and_import_create_a_store() {
 }
 
 #[test]
-fn a_store_that_this_build_has_not_is_refused_without_quoting_its_url() {
+fn an_unsupported_store_is_refused_without_quoting_its_url() {
     let sandbox = Sandbox::new();
     for (url, expected) in [
         ("postgres:ada:s3cret@db/x", "write postgres://USER@HOST/DATABASE"),
@@ -44,7 +44,7 @@ fn a_store_that_this_build_has_not_is_refused_without_quoting_its_url() {
 }
 
 #[test]
-fn a_file_that_is_no_store_is_left_as_it_is() {
+fn a_file_that_is_no_store_is_not_changed() {
     let sandbox = Sandbox::new();
     let text = "not a database, and long enough to be looked at ".repeat(50);
     sandbox.write("notes.txt", &text);
@@ -71,7 +71,7 @@ fn a_file_that_is_no_store_is_left_as_it_is() {
 }
 
 #[test]
-fn a_locked_file_is_told() {
+fn a_locked_file_is_reported() {
     let sandbox = Sandbox::with_store();
     let other = rusqlite::Connection::open(sandbox.path("portcullis.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -84,12 +84,12 @@ fn a_locked_file_is_told() {
 #[test]
 fn a_secret_is_never_an_argument() {
     let sandbox = Sandbox::with_store();
-    let create = "auth create --org acme --user ada --username x --permission read:tasks";
+    let create = "auth create --org acme --user ada x --permission read:tasks";
     for arguments in [
         format!("{create} --password s3cret-enough"),
         format!("{create} --password=s3cret-enough"),
-        "auth set-password --username x --password s3cret-enough".to_owned(),
-        "check --username x --permission read:tasks --password s3cret-enough".to_owned(),
+        "auth set-password x --password s3cret-enough".to_owned(),
+        "check x --permission read:tasks --password s3cret-enough".to_owned(),
     ] {
         let error = sandbox.fails(2, &arguments);
         assert!(error.contains("unexpected argument '--password'"), "{error}");

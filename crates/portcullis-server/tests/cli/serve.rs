@@ -10,6 +10,9 @@ use portcullis_sqlite::SqliteStore;
 
 use crate::support::{Sandbox, Server};
 
+/// The time that requests in flight get at the end.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
 fn mode(sandbox: &Sandbox, name: &str) -> u32 {
     fs::metadata(sandbox.path(name)).unwrap().permissions().mode() & 0o777
 }
@@ -51,7 +54,7 @@ fn a_new_store_is_set_up_once_and_its_token_written_to_a_file() {
 }
 
 #[test]
-fn a_store_whose_creator_got_no_further_is_set_up() {
+fn an_empty_store_is_set_up() {
     let sandbox = Sandbox::new();
     drop(SqliteStore::open(sandbox.path("portcullis.db")).unwrap());
     let server = Server::start(&sandbox, "");
@@ -80,7 +83,7 @@ fn the_token_goes_beside_the_store_and_for_memory_into_the_current_directory() {
 }
 
 #[test]
-fn the_environment_says_what_options_do_not() {
+fn the_environment_supplies_missing_options() {
     let sandbox = Sandbox::new();
     let mut command = sandbox.command("serve");
     command.env("PORTCULLIS_STORE", "memory:").env("PORTCULLIS_LISTEN", "0.0.0.0:0");
@@ -98,20 +101,18 @@ fn the_environment_says_what_options_do_not() {
 }
 
 #[test]
-fn other_machines_are_let_in_only_when_that_is_allowed() {
+fn other_machines_are_admitted_only_if_that_is_allowed() {
     let sandbox = Sandbox::new();
     let error = sandbox.fails(1, "serve --listen 0.0.0.0:0");
     assert!(error.contains("--allow-plaintext"), "{error}");
     assert_eq!(sandbox.files(), [""; 0], "nothing may be created before");
-    let server = Server::start(&sandbox, "--listen 0.0.0.0:0 --allow-plaintext --throttle off");
+    let server = Server::start(&sandbox, "--listen 0.0.0.0:0 --allow-plaintext --no-throttle");
     assert!(server.address.starts_with("0.0.0.0:"));
     server.stop();
-    let error = sandbox.fails(2, "serve --throttle on");
-    assert!(error.contains("possible values: off"), "{error}");
 }
 
 #[test]
-fn a_port_in_use_is_told_before_anything_is_created() {
+fn a_port_in_use_is_reported_before_anything_is_created() {
     let sandbox = Sandbox::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
@@ -121,7 +122,7 @@ fn a_port_in_use_is_told_before_anything_is_created() {
 }
 
 #[test]
-fn connections_without_a_request_do_not_hold_up_the_end() {
+fn connections_without_a_request_do_not_delay_the_end() {
     for signal in ["TERM", "INT"] {
         let sandbox = Sandbox::new();
         let server = Server::start(&sandbox, "--store memory:");
@@ -136,7 +137,8 @@ fn connections_without_a_request_do_not_hold_up_the_end() {
         server.signal(signal);
         let (status, rest) = server.wait();
         assert_eq!((status.code(), rest.as_str()), (Some(0), ""));
-        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        // They do not get the time of requests in flight.
+        assert!(begin.elapsed() < SHUTDOWN / 2, "{:?}", begin.elapsed());
     }
 }
 
@@ -156,7 +158,7 @@ fn begin_request(server: &Server, token: &str, length: usize) -> TcpStream {
 }
 
 #[test]
-fn a_request_in_flight_is_finished() {
+fn a_request_in_flight_is_finished_at_the_end() {
     let sandbox = Sandbox::with_store();
     let token = sandbox.json("token create --org acme --user ada --operator");
     let org = sandbox.json("org list")[0]["id"].as_str().unwrap().to_owned();
@@ -186,33 +188,35 @@ fn a_second_signal_ends_it_at_once() {
     server.wait_until_closed();
     server.signal("TERM");
     assert_eq!(server.wait().0.code(), Some(128 + 15));
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    // The request in flight does not get its time.
+    assert!(begin.elapsed() < SHUTDOWN / 2, "{:?}", begin.elapsed());
 }
 
-/// How old what a server knows may be, and as long again for a slow machine.
+/// The longest time that a server uses cached entries without an event of the change feed, and as long
+/// again for a slow machine.
 const MAX_STALENESS: Duration = Duration::from_secs(4);
 
 #[test]
-fn commands_work_while_the_server_runs_and_it_sees_what_they_did() {
+fn commands_work_while_a_server_runs_and_it_applies_their_changes() {
     let sandbox = Sandbox::new();
     let server = Server::start(&sandbox, "");
     let token = sandbox.json("token create --org default --user admin --operator");
     let secret = token["token"].as_str().unwrap();
     assert_eq!(server.get("/api/v2/orgs", secret).0, 200);
     sandbox.ok(&format!("token revoke {}", token["id"].as_str().unwrap()));
-    // It hears of what another process did a moment later, and answers from memory until then.
+    // The server is notified of the change a moment later, and uses its cache until then.
     let revoked = Instant::now();
     while server.get("/api/v2/orgs", secret).0 != 401 {
-        assert!(revoked.elapsed() < MAX_STALENESS, "a revoked token works on");
+        assert!(revoked.elapsed() < MAX_STALENESS, "a revoked token is still accepted");
     }
     server.stop();
 }
 
 #[test]
-fn a_reverse_proxy_is_answered_and_a_refusal_names_the_client() {
+fn a_reverse_proxy_gets_decisions_and_refusals_name_the_client() {
     let sandbox = Sandbox::with_store();
     sandbox.run_with_stdin(
-        "auth create --org acme --user ada --username telegraf --write-bucket telemetry \
+        "auth create --org acme --user ada telegraf --write-bucket telemetry \
          --password-stdin",
         "telegraf-password\n",
     );
@@ -252,14 +256,14 @@ fn a_reverse_proxy_is_answered_and_a_refusal_names_the_client() {
 }
 
 #[test]
-fn grace_is_said_in_seconds_and_ready_says_the_state() {
+fn stale_if_error_is_in_seconds_and_ready_has_the_state() {
     let sandbox = Sandbox::new();
     for seconds in ["0", "86401", "1.5", "-1"] {
-        let refused = sandbox.run(&format!("serve --outage-grace={seconds}"));
+        let refused = sandbox.run(&format!("serve --stale-if-error={seconds}"));
         assert_eq!(refused.code, 2, "{seconds}");
-        assert!(refused.stderr.contains("--outage-grace"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("--stale-if-error"), "{}", refused.stderr);
     }
-    let server = Server::start(&sandbox, "--store memory: --outage-grace 60");
+    let server = Server::start(&sandbox, "--store memory: --stale-if-error 60");
     let (status, ready) = server.get("/ready", "");
     assert_eq!(status, 200);
     assert!(ready.contains("\"state\": \"fresh\""), "{ready}");
@@ -267,7 +271,7 @@ fn grace_is_said_in_seconds_and_ready_says_the_state() {
 }
 
 #[test]
-fn half_sent_requests_that_come_again_and_again_keep_no_client_out() {
+fn repeated_half_sent_requests_keep_no_client_out() {
     let sandbox = Sandbox::new();
     let server = Server::start(&sandbox, "--store memory: --max-connections 8");
     let crowd: Vec<_> = (0..40)
@@ -290,13 +294,14 @@ fn half_sent_requests_that_come_again_and_again_keep_no_client_out() {
     for member in crowd {
         member.join().unwrap();
     }
-    assert!(took < Duration::from_secs(20), "others had to wait for {took:?}");
+    // Without eviction, each would wait for the 15 seconds that a head may take.
+    assert!(took < Duration::from_secs(20), "five requests took {took:?}");
 }
 
 #[test]
-fn trust_in_what_proxies_say_is_warned_of_where_it_is_missing_or_too_large() {
+fn missing_and_too_wide_trusted_proxies_are_warned_about() {
     let sandbox = Sandbox::new();
-    let told =
+    let request =
         "GET /ping HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\nConnection: close\r\n\r\n";
     for (arguments, ignored, too_wide) in [
         ("", 1, 0),
@@ -307,7 +312,7 @@ fn trust_in_what_proxies_say_is_warned_of_where_it_is_missing_or_too_large() {
         let server = Server::start(&sandbox, &format!("--store memory: {arguments}"));
         for _ in 0..3 {
             let mut stream = server.connect();
-            stream.write_all(told.as_bytes()).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
             stream.read_to_end(&mut Vec::new()).unwrap();
         }
         server.stop();

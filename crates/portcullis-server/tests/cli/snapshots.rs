@@ -13,9 +13,9 @@ fn authorization(rest: &str) -> String {
 }
 
 #[test]
-fn everything_comes_back_and_a_second_time_changes_nothing() {
+fn an_import_restores_everything_and_a_second_one_changes_nothing() {
     let sandbox = Sandbox::with_store();
-    let create = "auth create --org acme --user ada --username telegraf --write-bucket telemetry";
+    let create = "auth create --org acme --user ada telegraf --write-bucket telemetry";
     sandbox.run_with_password(create, "s3cret-enough").ok(create);
     let snapshot = sandbox.ok("export");
     assert_eq!(sandbox.ok("export --json"), snapshot);
@@ -34,9 +34,8 @@ fn everything_comes_back_and_a_second_time_changes_nothing() {
     sandbox.run_with_stdin(stdin, &snapshot).ok(stdin);
     assert_eq!(sandbox.ok("export --store sqlite:piped.db"), snapshot);
     let bucket = sandbox.bucket("telemetry");
-    let check = format!(
-        "check --store sqlite:piped.db --username telegraf --permission write:buckets/{bucket}"
-    );
+    let check =
+        format!("check --store sqlite:piped.db telegraf --permission write:buckets/{bucket}");
     sandbox.run_with_password(&check, "s3cret-enough").ok(&check);
 
     #[cfg(unix)]
@@ -116,7 +115,7 @@ fn a_bad_snapshot_leaves_a_store_unchanged_and_creates_none() {
 }
 
 #[test]
-fn every_refused_line_is_named_also_those_that_collide_with_the_store() {
+fn every_refused_line_is_named_also_conflicts_with_the_store() {
     let sandbox = Sandbox::with_store();
     let before = sandbox.ok("export");
     let there = sandbox.json("user list")[0]["id"].as_str().unwrap().to_owned();
@@ -147,7 +146,7 @@ fn every_refused_line_is_named_also_those_that_collide_with_the_store() {
 }
 
 #[test]
-fn where_no_store_can_be_created_nothing_is_left() {
+fn nothing_is_left_where_no_store_can_be_created() {
     let sandbox = Sandbox::new();
     sandbox.write("snapshot.jsonl", USER);
     let error = sandbox.fails(1, "import --store sqlite:no/such/directory.db snapshot.jsonl");
@@ -158,7 +157,7 @@ fn where_no_store_can_be_created_nothing_is_left() {
 }
 
 #[test]
-fn nothing_is_imported_beside_what_an_earlier_store_left() {
+fn nothing_is_imported_beside_the_files_of_an_earlier_store() {
     let sandbox = Sandbox::with_store();
     let snapshot = sandbox.ok("export");
     sandbox.write("snapshot.jsonl", &snapshot);
@@ -174,10 +173,9 @@ fn nothing_is_imported_beside_what_an_earlier_store_left() {
 }
 
 #[test]
-fn an_export_does_not_pass_over_what_cannot_be_read() {
+fn an_export_fails_at_a_record_that_cannot_be_read() {
     let sandbox = Sandbox::with_store();
-    sandbox
-        .ok("auth create --org acme --user ada --username x --read-bucket telemetry --no-password");
+    sandbox.ok("auth create --org acme --user ada x --read-bucket telemetry --no-password");
     let file = rusqlite::Connection::open(sandbox.path("portcullis.db")).unwrap();
     for broken in ["org_id = 'zz'", "body = x'ff00'", "body = '{'"] {
         let kept: (String, String) = file

@@ -4,14 +4,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A directory of its own, where commands run without the environment of whoever tests.
+/// A directory of its own, where commands run without the environment of the tests.
 pub(crate) struct Sandbox(TempDir);
 
-/// What became of a command.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -24,7 +25,7 @@ impl Sandbox {
         Self(TempDir::new().unwrap())
     }
 
-    /// A sandbox with a store that was set up: org `acme`, user `ada`, buckets `telemetry` and
+    /// A sandbox with a store that is set up: org `acme`, user `ada`, buckets `telemetry` and
     /// `events`.
     pub(crate) fn with_store() -> Self {
         let sandbox = Self::new();
@@ -86,7 +87,7 @@ impl Sandbox {
         finish(self.command(arguments).env("PORTCULLIS_PASSWORD", password))
     }
 
-    /// Runs what must succeed, and returns what it printed.
+    /// Runs a command that must succeed, and returns its standard output.
     pub(crate) fn ok(&self, arguments: &str) -> String {
         self.run(arguments).ok(arguments)
     }
@@ -96,7 +97,7 @@ impl Sandbox {
         serde_json::from_str(&self.ok(&format!("{arguments} --json"))).unwrap()
     }
 
-    /// Runs what must fail in this way, and returns what it said.
+    /// Runs a command that must fail with this code, and returns its standard error.
     pub(crate) fn fails(&self, code: i32, arguments: &str) -> String {
         self.run(arguments).fails(code, arguments)
     }
@@ -138,18 +139,28 @@ impl Ran {
     }
 }
 
-/// What a server has answered.
+/// Waits until the condition holds. A minute without it is a failure, and no promise of speed.
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "not within a minute: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 /// A server that runs. Dropping it kills it.
 pub(crate) struct Server {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    /// What it printed until it accepted connections, this last line included.
+    /// The lines that it printed until it accepted connections.
     pub(crate) lines: Vec<String>,
     pub(crate) address: String,
 }
@@ -180,14 +191,14 @@ impl Server {
         TcpStream::connect(&self.address).unwrap()
     }
 
-    /// Waits until nobody is let in any more.
+    /// Waits until no connection is accepted any more.
     pub(crate) fn wait_until_closed(&self) {
         while TcpStream::connect(&self.address).is_ok() {
             std::thread::yield_now();
         }
     }
 
-    /// Asks for the path, and returns the status and what followed the head.
+    /// Sends a GET request, and returns the status and the body.
     pub(crate) fn get(&self, path: &str, token: &str) -> (u16, String) {
         get(self.connect(), path, token)
     }
@@ -196,21 +207,26 @@ impl Server {
         self.child.id()
     }
 
-    /// Sends the body, and returns the answer.
-    pub(crate) fn post(&self, path: &str, token: &str, body: &str) -> Answer {
+    /// Sends a request with a body, and returns the response.
+    pub(crate) fn send(&self, method: &str, path: &str, token: &str, body: &str) -> Response {
         let mut stream = self.connect();
         write!(
             stream,
-            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Token {token}\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Token {token}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )
         .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, _body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head: head.to_owned() }
+        Response { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    /// Sends a POST request, and returns the response.
+    pub(crate) fn post(&self, path: &str, token: &str, body: &str) -> Response {
+        self.send("POST", path, token, body)
     }
 
     /// Sends it the signal of this name.
@@ -220,7 +236,7 @@ impl Server {
         assert!(sent.success());
     }
 
-    /// Waits for its end; returns how it ended and what else it printed.
+    /// Waits for its end; returns its exit status and the rest of its standard output.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
@@ -235,7 +251,7 @@ impl Server {
     }
 }
 
-/// Asks for the path, and returns the status and what followed the head.
+/// Sends a GET request, and returns the status and the body.
 pub(crate) fn get(mut stream: impl Read + Write, path: &str, token: &str) -> (u16, String) {
     write!(
         stream,
@@ -243,10 +259,10 @@ pub(crate) fn get(mut stream: impl Read + Write, path: &str, token: &str) -> (u1
          Authorization: Token {token}\r\n\r\n"
     )
     .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let status = response.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = response.split_once("\r\n\r\n").unwrap().1.to_owned();
     (status, body)
 }
 

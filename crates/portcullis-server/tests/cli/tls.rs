@@ -36,7 +36,7 @@ fn connect(
 }
 
 #[test]
-fn https_is_spoken_to_other_machines_too_and_a_renewed_certificate_taken() {
+fn https_is_served_to_other_machines_with_a_renewed_certificate_after_a_reload() {
     let sandbox = Sandbox::new();
     let first = certificate(&sandbox);
     let server = Server::start(&sandbox, &format!("{TLS} --listen 0.0.0.0:0"));
@@ -45,20 +45,20 @@ fn https_is_spoken_to_other_machines_too_and_a_renewed_certificate_taken() {
     let token = token.trim_end();
     assert_eq!(get(connect(&server, &first), "/api/v2/orgs", token).0, 200);
     let log = sandbox.read("serve.log");
-    assert!(log.contains("everybody on this machine can get at `key.pem`"), "{log}");
+    assert!(log.contains("every user of this machine can access `key.pem`"), "{log}");
 
     let second = certificate(&sandbox);
     let mode = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(sandbox.path("key.pem"), mode).unwrap();
     server.signal("HUP");
-    while !sandbox.read("serve.log").contains("the certificate was read again") {
+    while !sandbox.read("serve.log").contains("reloaded the certificate") {
         std::thread::yield_now();
     }
     assert_eq!(get(connect(&server, &second), "/ping", "").0, 204);
 
     sandbox.write("cert.pem", "");
     server.signal("HUP");
-    while !sandbox.read("serve.log").contains("the one from before stays: --tls-cert: ") {
+    while !sandbox.read("serve.log").contains("the previous one stays in use: --tls-cert: ") {
         std::thread::yield_now();
     }
     assert_eq!(get(connect(&server, &second), "/ping", "").0, 204);
@@ -66,7 +66,7 @@ fn https_is_spoken_to_other_machines_too_and_a_renewed_certificate_taken() {
 }
 
 #[test]
-fn what_cannot_be_used_is_told_before_anything_is_created() {
+fn an_unusable_certificate_is_reported_before_anything_is_created() {
     let sandbox = Sandbox::new();
     let error = sandbox.fails(1, "serve --tls-cert cert.pem --tls-key key.pem");
     assert!(error.contains("--tls-cert: cannot read `cert.pem`"), "{error}");

@@ -97,7 +97,7 @@ fn tell(state: TrustState, feed_age: Option<Duration>, grace_left: Option<Durati
             tracing::warn!(
                 feed_age,
                 left,
-                "the store does not answer: who is known is let in without it, as --outage-grace \
+                "the store does not answer: who is known is let in without it, as --stale-if-error \
                  or the program says"
             );
         }

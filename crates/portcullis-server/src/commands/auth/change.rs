@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use portcullis::{AuthorizationUpdate, Engine, Status};
 
-use super::Which;
+use super::Target;
 use super::create::check_rules;
 use crate::passwords::{PasswordArgs, PolicyArgs};
 use crate::permissions::GrantArgs;
@@ -12,15 +12,14 @@ use crate::session::on_existing_store;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The password is asked for, unless it comes from --password-stdin, --password-file or the variable
-PORTCULLIS_PASSWORD. The old one no longer works, at once in this process and within seconds in a
-server that runs on the same store.
+The password is read from a prompt, unless it comes from --password-stdin, --password-file or the
+variable PORTCULLIS_PASSWORD. A server on the same store refuses the old password within seconds.
 
 Example:
-  pass show telegraf | portcullis auth set-password --username telegraf --password-stdin")]
+  pass show telegraf | portcullis auth set-password telegraf --password-stdin")]
 pub(crate) struct SetPasswordArgs {
     #[command(flatten)]
-    which: Which,
+    target: Target,
 
     #[command(flatten)]
     password: PasswordArgs,
@@ -31,10 +30,10 @@ pub(crate) struct SetPasswordArgs {
 
 impl SetPasswordArgs {
     pub(super) fn run(self, store: &str) -> anyhow::Result<AuthorizationView> {
-        let password = self.password.given_or_prompted(&self.which.label())?;
+        let password = self.password.given_or_prompted(&self.target.label())?;
         check_rules(&password, self.policy)?;
         on_existing_store(store, self.policy, async |engine: &Engine| {
-            let id = self.which.find(engine).await?.id;
+            let id = self.target.find(engine).await?.id;
             engine.set_password(id, password.as_slice()).await?;
             let changed = engine.authorization(id).await?;
             let changed = changed.with_context(|| format!("{id} was just deleted"))?;
@@ -45,13 +44,13 @@ impl SetPasswordArgs {
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-What is given is all that is granted afterwards.
+The permissions that are given replace those that were granted before.
 
 Example:
-  portcullis auth set-permissions --username grafana --read-bucket telemetry --read-bucket events")]
+  portcullis auth set-permissions grafana --read-bucket telemetry --read-bucket events")]
 pub(crate) struct SetPermissionsArgs {
     #[command(flatten)]
-    which: Which,
+    target: Target,
 
     #[command(flatten)]
     grants: GrantArgs,
@@ -59,9 +58,9 @@ pub(crate) struct SetPermissionsArgs {
 
 impl SetPermissionsArgs {
     pub(super) async fn run(self, engine: &Engine) -> anyhow::Result<AuthorizationView> {
-        let found = self.which.find(engine).await?;
+        let found = self.target.find(engine).await?;
         let org = engine.directory().org(found.org).await?;
-        let org = org.with_context(|| format!("its org {} is gone", found.org))?;
+        let org = org.with_context(|| format!("its org {} does not exist", found.org))?;
         let permissions = self.grants.resolve(engine, &org).await?;
         let changed = engine.set_permissions(found.id, permissions).await?;
         Ok(AuthorizationView::of(engine, &changed).await?)
@@ -70,16 +69,16 @@ impl SetPermissionsArgs {
 
 pub(super) async fn set_status(
     engine: &Engine,
-    which: &Which,
+    target: &Target,
     status: Status,
 ) -> anyhow::Result<AuthorizationView> {
-    let id = which.find(engine).await?.id;
+    let id = target.find(engine).await?.id;
     let changed = engine.update_authorization(id, AuthorizationUpdate::status(status)).await?;
     Ok(AuthorizationView::of(engine, &changed).await?)
 }
 
-pub(super) async fn delete(engine: &Engine, which: &Which) -> anyhow::Result<AuthorizationView> {
-    let found = which.find(engine).await?;
+pub(super) async fn delete(engine: &Engine, target: &Target) -> anyhow::Result<AuthorizationView> {
+    let found = target.find(engine).await?;
     let view = AuthorizationView::of(engine, &found).await?;
     engine.delete_authorization(found.id).await?;
     Ok(view)

@@ -4,31 +4,30 @@ use anyhow::{Context as _, anyhow};
 use portcullis::{Engine, ErrorKind, InvalidUsername, NewAuthorization, Status, Username};
 
 use crate::failure::describe;
-use crate::names;
 use crate::passwords::{PasswordArgs, PolicyArgs, Secret};
 use crate::permissions::GrantArgs;
 use crate::record_views::AuthorizationView;
+use crate::resolve;
 use crate::session::on_existing_store;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The password is asked for, unless it comes from --password-stdin, --password-file or the variable
-PORTCULLIS_PASSWORD. It is never an argument: those can be read by everybody on the machine.
+The password is read from a prompt, unless it comes from --password-stdin, --password-file or the
+variable PORTCULLIS_PASSWORD. It is never an argument: every user of the machine can read those.
 
 Examples:
-  portcullis auth create --org acme --user ada --username telegraf --write-bucket telemetry
-  portcullis auth create --org acme --user ada --username grafana \\
+  portcullis auth create telegraf --org acme --user ada --write-bucket telemetry
+  portcullis auth create grafana --org acme --user ada \\
       --read-bucket telemetry --read-bucket events --password-file grafana.secret")]
 pub(crate) struct Args {
-    /// The name to log in with, which no other authorization has
-    #[arg(long, value_parser = parse_username)]
-    username: Username,
+    #[command(flatten)]
+    username: UsernameArgs,
 
     /// The org, by id or name
     #[arg(long)]
     org: String,
 
-    /// The user whom it belongs to, by id or name
+    /// The user to whom it belongs, by id or name
     #[arg(long)]
     user: String,
 
@@ -39,14 +38,14 @@ pub(crate) struct Args {
     #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
 
-    /// Create it switched off
+    /// Create it disabled
     #[arg(long)]
     inactive: bool,
 
     #[command(flatten)]
     password: PasswordArgs,
 
-    /// Set no password now: nobody can log in until there is one
+    /// Set no password now: no login is accepted until there is one
     #[arg(long, conflicts_with = "PasswordArgs")]
     no_password: bool,
 
@@ -54,7 +53,26 @@ pub(crate) struct Args {
     policy: PolicyArgs,
 }
 
-/// The engine's own message calls the username what it is called on the wire: a token.
+/// The username, as an argument or an option.
+#[derive(clap::Args)]
+struct UsernameArgs {
+    /// The username to log in with, which no other authorization has
+    // Not required where the option that conflicts with it is present.
+    #[arg(value_name = "USERNAME", required = true, conflicts_with = "username", value_parser = parse_username)]
+    positional: Option<Username>,
+
+    #[arg(long, value_name = "USERNAME", hide = true, value_parser = parse_username)]
+    username: Option<Username>,
+}
+
+impl UsernameArgs {
+    fn username(&self) -> anyhow::Result<&Username> {
+        // clap requires one.
+        self.positional.as_ref().or(self.username.as_ref()).context("the username is missing")
+    }
+}
+
+/// The message of [`InvalidUsername`] names the username as the API does: a token.
 fn parse_username(text: &str) -> Result<Username, String> {
     Username::new(text).map_err(|error| match error {
         InvalidUsername::Empty => "a username must not be empty".to_owned(),
@@ -67,7 +85,7 @@ impl Args {
         let password = if self.no_password {
             None
         } else {
-            let password = self.password.given_or_prompted(self.username.as_str())?;
+            let password = self.password.given_or_prompted(self.username.username()?.as_str())?;
             // Before anything is created.
             check_rules(&password, self.policy)?;
             Some(password)
@@ -82,24 +100,25 @@ impl Args {
         engine: &Engine,
         password: Option<Secret>,
     ) -> anyhow::Result<AuthorizationView> {
-        let org = names::org(engine, &self.org).await?;
-        let user = names::user(engine, &self.user).await?;
+        let org = resolve::org(engine, &self.org).await?;
+        let user = resolve::user(engine, &self.user).await?;
         let permissions = self.grants.resolve(engine, &org).await?;
         let status = if self.inactive { Status::Inactive } else { Status::Active };
-        let new = NewAuthorization::new(self.username.clone(), org.id, permissions)
+        let username = self.username.username()?;
+        let new = NewAuthorization::new(username.clone(), org.id, permissions)
             .for_user(user.id)
             .with_status(status)
             .with_description(self.description);
         let mut created = match engine.create_authorization(new).await {
             Ok(created) => created,
             Err(error) if error.kind() == ErrorKind::Conflict => {
-                return Err(anyhow!("there is an authorization for `{}` already", self.username));
+                return Err(anyhow!("there is an authorization for `{username}` already"));
             }
             Err(error) => return Err(error.into()),
         };
         if let Some(password) = password {
             if let Err(error) = engine.set_password(created.id, password.as_slice()).await {
-                // All or nothing: without its password it is not what was asked for.
+                // All or nothing: an authorization without its password is not kept.
                 let error = anyhow::Error::from(error).context("could not set the password");
                 return Err(match engine.delete_authorization(created.id).await {
                     Ok(()) => error.context("nothing was created"),
@@ -119,8 +138,8 @@ impl Args {
     }
 }
 
-/// Checks a password that is to be set. The engine does so too, but only once there is something
-/// to set it for.
+/// Checks a password before anything is changed. The engine checks it again, once there is an
+/// authorization to set it for.
 pub(super) fn check_rules(password: &Secret, policy: PolicyArgs) -> anyhow::Result<()> {
     Ok(policy.policy().check_new(password)?)
 }

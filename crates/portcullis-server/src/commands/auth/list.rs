@@ -1,17 +1,18 @@
 //! `portcullis auth list`.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use portcullis::{AuthorizationFilter, AuthorizationId, Engine, Permission, Status};
+use portcullis::{AuthorizationFilter, AuthorizationId, Engine, Status};
 
 use crate::commands::PAGE;
-use crate::names::{self, Names};
-use crate::permissions::complete;
+use crate::name_cache::NameCache;
+use crate::permissions::PermissionArg;
 use crate::record_views::AuthorizationView;
+use crate::resolve;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Example, who can write to this bucket?
-  portcullis auth list --status active --permits write:buckets/0123456789abcdef")]
+Example, the active authorizations that can write to a bucket:
+  portcullis auth list --org acme --status active --permission write:buckets/telemetry")]
 pub(crate) struct Args {
     /// In this org, by id or name
     #[arg(long)]
@@ -34,15 +35,16 @@ pub(crate) struct Args {
         .try_map(|text| text.parse::<Status>()))]
     status: Option<Status>,
 
-    /// With permissions that allow this, such as write:buckets/ID
-    #[arg(long, value_name = "TEXT")]
-    permits: Option<Permission>,
+    /// With permissions that allow this: read or write, a colon, and a resource by id or name, such
+    /// as write:buckets/BUCKET (a bucket by name needs --org, or write:orgs/ORG/buckets/BUCKET)
+    #[arg(long, alias = "permits", value_name = "TEXT")]
+    permission: Option<PermissionArg>,
 }
 
 impl Args {
     pub(super) async fn run(self, engine: &Engine) -> anyhow::Result<Vec<AuthorizationView>> {
         let filter = self.filter(engine).await?;
-        let mut names = Names::new(engine);
+        let mut names = NameCache::new(engine);
         let mut views = Vec::new();
         let mut after = None;
         loop {
@@ -59,15 +61,15 @@ impl Args {
 
     async fn filter(self, engine: &Engine) -> anyhow::Result<AuthorizationFilter> {
         let org = match &self.org {
-            Some(org) => Some(names::org(engine, org).await?.id),
+            Some(org) => Some(resolve::org(engine, org).await?.id),
             None => None,
         };
         let user = match &self.user {
-            Some(user) => Some(names::user(engine, user).await?.id),
+            Some(user) => Some(resolve::user(engine, user).await?.id),
             None => None,
         };
-        let permits = match self.permits {
-            Some(asked) => Some(complete(engine, asked, org).await?),
+        let permits = match self.permission {
+            Some(permission) => Some(permission.to_query(engine, org).await?),
             None => None,
         };
         Ok(AuthorizationFilter {

@@ -4,14 +4,14 @@ mod change;
 mod create;
 mod list;
 
-use anyhow::anyhow;
-use portcullis::{Authorization, AuthorizationId, Engine};
+use portcullis::{Authorization, AuthorizationId, Engine, Status};
 
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output::Answer;
 use crate::passwords::PolicyArgs;
 use crate::record_views::AuthorizationView;
+use crate::resolve;
 use crate::session::on_existing_store;
 
 #[derive(clap::Subcommand)]
@@ -21,53 +21,52 @@ pub(crate) enum Command {
     /// List authorizations: those that match every option
     List(list::Args),
     /// Show one authorization with all its permissions
-    Show(Which),
-    /// Switch an authorization on
-    SetActive(Which),
-    /// Switch an authorization off: nobody can log in with it
-    SetInactive(Which),
+    Show(Target),
+    /// Enable an authorization
+    #[command(alias = "set-active")]
+    Enable(Target),
+    /// Disable an authorization: no login with it is accepted
+    #[command(alias = "set-inactive")]
+    Disable(Target),
     /// Set the password of an authorization
     SetPassword(change::SetPasswordArgs),
     /// Replace the permissions of an authorization
     SetPermissions(change::SetPermissionsArgs),
     /// Delete an authorization; its username is free again
-    Delete(Which),
+    Delete(Target),
 }
 
-/// Which authorization: there is no default.
+/// The authorization on which a command works, as an argument or an option.
 #[derive(clap::Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct Which {
-    /// Its id
-    #[arg(long)]
+pub(crate) struct Target {
+    /// The authorization, by username or id
+    // Not required where an option that conflicts with it is present.
+    #[arg(value_name = "NAME", required = true, conflicts_with_all = ["id", "username"])]
+    name: Option<String>,
+
+    #[arg(long, hide = true, conflicts_with = "username")]
     id: Option<AuthorizationId>,
 
-    /// Its username
-    #[arg(long)]
+    #[arg(long, hide = true)]
     username: Option<String>,
 }
 
-impl Which {
+impl Target {
     async fn find(&self, engine: &Engine) -> anyhow::Result<Authorization> {
-        match (self.id, &self.username) {
-            (Some(id), _) => {
-                let found = engine.authorization(id).await?;
-                found.ok_or_else(|| anyhow!("there is no authorization with the id {id}"))
-            }
-            (None, username) => {
+        match (&self.name, self.id, &self.username) {
+            (Some(name), ..) => resolve::authorization(engine, name).await,
+            (None, Some(id), _) => resolve::authorization_with_id(engine, id).await,
+            (None, None, username) => {
                 let username = username.as_deref().unwrap_or_default();
-                let found = engine.authorization_by_username(username).await?;
-                found.ok_or_else(|| anyhow!("there is no authorization for `{username}`"))
+                resolve::authorization_with_username(engine, username).await
             }
         }
     }
 
-    /// How the one that is meant is called in a prompt.
+    /// Returns the name of the authorization for a prompt.
     fn label(&self) -> String {
-        match (self.id, &self.username) {
-            (_, Some(username)) => username.clone(),
-            (id, None) => id.map(|id| id.to_string()).unwrap_or_default(),
-        }
+        let name = self.name.as_ref().or(self.username.as_ref()).cloned();
+        name.or(self.id.map(|id| id.to_string())).unwrap_or_default()
     }
 }
 
@@ -83,20 +82,18 @@ pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome>
         Command::SetPermissions(args) => {
             Answer::One(on_existing_store(store, any, async |engine| args.run(engine).await)?)
         }
-        Command::Show(which) => Answer::One(on_existing_store(store, any, async |engine| {
-            let found = which.find(engine).await?;
+        Command::Show(target) => Answer::One(on_existing_store(store, any, async |engine| {
+            let found = target.find(engine).await?;
             Ok(AuthorizationView::of(engine, &found).await?)
         })?),
-        Command::SetActive(which) => Answer::One(on_existing_store(store, any, async |engine| {
-            change::set_status(engine, &which, portcullis::Status::Active).await
+        Command::Enable(target) => Answer::One(on_existing_store(store, any, async |engine| {
+            change::set_status(engine, &target, Status::Active).await
         })?),
-        Command::SetInactive(which) => {
-            Answer::One(on_existing_store(store, any, async |engine| {
-                change::set_status(engine, &which, portcullis::Status::Inactive).await
-            })?)
-        }
-        Command::Delete(which) => Answer::One(on_existing_store(store, any, async |engine| {
-            change::delete(engine, &which).await
+        Command::Disable(target) => Answer::One(on_existing_store(store, any, async |engine| {
+            change::set_status(engine, &target, Status::Inactive).await
+        })?),
+        Command::Delete(target) => Answer::One(on_existing_store(store, any, async |engine| {
+            change::delete(engine, &target).await
         })?),
     };
     context.output.answer(&answer)?;

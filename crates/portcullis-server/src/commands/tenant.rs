@@ -1,0 +1,184 @@
+//! `portcullis org` and `portcullis user`: the two kinds of tenants have the same commands.
+
+use std::marker::PhantomData;
+
+use portcullis::{Engine, Error, Name, Org, Status, User};
+
+use super::{PAGE, read_pages};
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::output::Answer;
+use crate::passwords::PolicyArgs;
+use crate::record_views::TenantView;
+use crate::resolve;
+use crate::session::on_existing_store;
+
+/// A kind of tenant: how its commands are described, and what they do.
+pub(crate) trait Tenant: Sized {
+    /// The help texts.
+    const HELP: Help;
+
+    async fn create(engine: &Engine, name: Name) -> Result<Self, Error>;
+    async fn find(engine: &Engine, id_or_name: &str) -> anyhow::Result<Self>;
+    async fn list(engine: &Engine) -> Result<Vec<Self>, Error>;
+    async fn set_status(&self, engine: &Engine, status: Status) -> Result<Self, Error>;
+    async fn delete(&self, engine: &Engine) -> Result<(), Error>;
+    fn view(&self) -> TenantView;
+}
+
+/// The help texts of the commands for a kind of tenant.
+pub(crate) struct Help {
+    create: &'static str,
+    name: &'static str,
+    list: &'static str,
+    enable: &'static str,
+    disable: &'static str,
+    delete: &'static str,
+    target: &'static str,
+    value_name: &'static str,
+}
+
+impl Tenant for Org {
+    const HELP: Help = Help {
+        create: "Create an org",
+        name: "Its name, which no other org has",
+        list: "List all orgs",
+        enable: "Enable an org, and with it the credentials in it",
+        disable: "Disable an org, and with it every credential in it",
+        delete: "Delete an org, its buckets and every credential in it",
+        target: "The org, by id or name",
+        value_name: "ORG",
+    };
+
+    async fn create(engine: &Engine, name: Name) -> Result<Self, Error> {
+        engine.create_org(name).await
+    }
+
+    async fn find(engine: &Engine, id_or_name: &str) -> anyhow::Result<Self> {
+        resolve::org(engine, id_or_name).await
+    }
+
+    async fn list(engine: &Engine) -> Result<Vec<Self>, Error> {
+        let page = async |last: Option<&Self>| {
+            engine.directory().orgs(last.map(|last| last.id), PAGE).await
+        };
+        read_pages(page).await
+    }
+
+    async fn set_status(&self, engine: &Engine, status: Status) -> Result<Self, Error> {
+        engine.set_org_status(self.id, status).await
+    }
+
+    async fn delete(&self, engine: &Engine) -> Result<(), Error> {
+        engine.delete_org(self.id).await
+    }
+
+    fn view(&self) -> TenantView {
+        self.into()
+    }
+}
+
+impl Tenant for User {
+    const HELP: Help = Help {
+        create: "Create a user, to whom credentials belong",
+        name: "The name, which no other user has",
+        list: "List all users",
+        enable: "Enable a user, and with it the user's credentials",
+        disable: "Disable a user, and with it every credential of the user",
+        delete: "Delete a user and every credential of the user",
+        target: "The user, by id or name",
+        value_name: "USER",
+    };
+
+    async fn create(engine: &Engine, name: Name) -> Result<Self, Error> {
+        engine.create_user(name).await
+    }
+
+    async fn find(engine: &Engine, id_or_name: &str) -> anyhow::Result<Self> {
+        resolve::user(engine, id_or_name).await
+    }
+
+    async fn list(engine: &Engine) -> Result<Vec<Self>, Error> {
+        let page = async |last: Option<&Self>| {
+            engine.directory().users(last.map(|last| last.id), PAGE).await
+        };
+        read_pages(page).await
+    }
+
+    async fn set_status(&self, engine: &Engine, status: Status) -> Result<Self, Error> {
+        engine.set_user_status(self.id, status).await
+    }
+
+    async fn delete(&self, engine: &Engine) -> Result<(), Error> {
+        engine.delete_user(self.id).await
+    }
+
+    fn view(&self) -> TenantView {
+        self.into()
+    }
+}
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command<T: Tenant> {
+    #[command(about = T::HELP.create)]
+    Create {
+        #[arg(help = T::HELP.name, value_parser = resolve::parse_name)]
+        name: Name,
+    },
+    #[command(about = T::HELP.list)]
+    List,
+    #[command(about = T::HELP.enable, alias = "set-active")]
+    Enable(Target<T>),
+    #[command(about = T::HELP.disable, alias = "set-inactive")]
+    Disable(Target<T>),
+    #[command(about = T::HELP.delete)]
+    Delete(Target<T>),
+}
+
+/// The tenant on which a command works.
+#[derive(clap::Args)]
+pub(crate) struct Target<T: Tenant> {
+    #[arg(help = T::HELP.target, value_name = T::HELP.value_name)]
+    id_or_name: String,
+
+    #[arg(skip)]
+    kind: PhantomData<T>,
+}
+
+pub(crate) fn run<T: Tenant>(command: Command<T>, context: Context) -> anyhow::Result<Outcome> {
+    let Context { store, output } = context;
+    let answer = on_existing_store(&store, PolicyArgs::default(), async |engine: &Engine| {
+        command.run(engine).await
+    })?;
+    output.answer(&answer)?;
+    Ok(Outcome::Done)
+}
+
+impl<T: Tenant> Command<T> {
+    async fn run(self, engine: &Engine) -> anyhow::Result<Answer<TenantView>> {
+        let tenant = match self {
+            Self::List => {
+                return Ok(Answer::Many(T::list(engine).await?.iter().map(T::view).collect()));
+            }
+            Self::Create { name } => T::create(engine, name).await?,
+            Self::Enable(target) => {
+                target.find(engine).await?.set_status(engine, Status::Active).await?
+            }
+            Self::Disable(target) => {
+                target.find(engine).await?.set_status(engine, Status::Inactive).await?
+            }
+            Self::Delete(target) => {
+                let tenant = target.find(engine).await?;
+                tenant.delete(engine).await?;
+                tenant
+            }
+        };
+        Ok(Answer::One(tenant.view()))
+    }
+}
+
+impl<T: Tenant> Target<T> {
+    async fn find(&self, engine: &Engine) -> anyhow::Result<T> {
+        T::find(engine, &self.id_or_name).await
+    }
+}

@@ -1,0 +1,102 @@
+//! Finds the records that a command names: by id, or by name.
+
+use anyhow::{anyhow, bail};
+use portcullis::{
+    Authorization, AuthorizationId, Bucket, Engine, Error, ErrorKind, InvalidName, Name, Org,
+    OrgId, User,
+};
+
+/// Parses the name of a record that is to be created.
+pub(crate) fn parse_name(text: &str) -> Result<Name, InvalidName> {
+    Name::new(text)
+}
+
+/// Finds an org by id or name.
+pub(crate) async fn org(engine: &Engine, id_or_name: &str) -> anyhow::Result<Org> {
+    let found = engine.resolve_org(id_or_name).await;
+    found.map_err(|error| or_missing(error, || format!("there is no org `{id_or_name}`")))
+}
+
+/// Finds a user by id or name.
+pub(crate) async fn user(engine: &Engine, id_or_name: &str) -> anyhow::Result<User> {
+    let found = engine.resolve_user(id_or_name).await;
+    found.map_err(|error| or_missing(error, || format!("there is no user `{id_or_name}`")))
+}
+
+/// Finds a bucket of the org by id or name.
+pub(crate) async fn bucket(engine: &Engine, org: &Org, id_or_name: &str) -> anyhow::Result<Bucket> {
+    let found = engine.resolve_bucket(org.id, id_or_name).await;
+    found.map_err(|error| {
+        or_missing(error, || format!("there is no bucket `{id_or_name}` in the org `{}`", org.name))
+    })
+}
+
+/// Finds a bucket of the org with this id, by id or name.
+pub(crate) async fn bucket_of_org(
+    engine: &Engine,
+    org: OrgId,
+    id_or_name: &str,
+) -> anyhow::Result<Bucket> {
+    let found = engine.resolve_bucket(org, id_or_name).await;
+    found.map_err(|error| {
+        or_missing(error, || format!("there is no bucket `{id_or_name}` in the org {org}"))
+    })
+}
+
+/// Finds a bucket of a credential's org, by id or name.
+pub(crate) async fn bucket_of_credential(
+    engine: &Engine,
+    org: OrgId,
+    id_or_name: &str,
+) -> anyhow::Result<Bucket> {
+    let found = engine.resolve_bucket(org, id_or_name).await;
+    found.map_err(|error| {
+        or_missing(error, || format!("there is no bucket `{id_or_name}` in the credential's org"))
+    })
+}
+
+/// Finds an authorization by its id.
+pub(crate) async fn authorization_with_id(
+    engine: &Engine,
+    id: AuthorizationId,
+) -> anyhow::Result<Authorization> {
+    let found = engine.authorization(id).await?;
+    found.ok_or_else(|| anyhow!("there is no authorization with the id {id}"))
+}
+
+/// Finds an authorization by its username.
+pub(crate) async fn authorization_with_username(
+    engine: &Engine,
+    username: &str,
+) -> anyhow::Result<Authorization> {
+    let found = engine.authorization_by_username(username).await?;
+    found.ok_or_else(|| anyhow!("there is no authorization for `{username}`"))
+}
+
+/// Finds an authorization by username or id.
+///
+/// # Errors
+///
+/// Where there is none, and where the text is the id of one and the username of another.
+pub(crate) async fn authorization(engine: &Engine, name: &str) -> anyhow::Result<Authorization> {
+    let by_id = match name.parse::<AuthorizationId>() {
+        Ok(id) => engine.authorization(id).await?,
+        Err(_) => None,
+    };
+    match (engine.authorization_by_username(name).await?, by_id) {
+        (Some(found), None) | (None, Some(found)) => Ok(found),
+        (Some(by_username), Some(by_id)) if by_username.id == by_id.id => Ok(by_id),
+        (Some(_), Some(_)) => bail!(
+            "`{name}` is the username of one authorization and the id of another: say which with \
+             --username or --id"
+        ),
+        (None, None) => bail!("there is no authorization for `{name}`"),
+    }
+}
+
+fn or_missing(error: Error, message: impl FnOnce() -> String) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::NotFound => anyhow!(message()),
+        _ => error.into(),
+    }
+}
