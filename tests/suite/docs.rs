@@ -281,3 +281,39 @@ fn every_link_between_documents_leads_to_a_file_and_a_heading() {
     }
     assert!(links > 150, "{links} links");
 }
+
+/// Every file of the repository, by its path from the root.
+fn paths(directory: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            found.push(format!("{}/", path.to_str().unwrap()));
+            paths(&path, found);
+        } else {
+            found.push(path.to_str().unwrap().to_owned());
+        }
+    }
+}
+
+#[test]
+fn every_file_that_the_architecture_and_the_decisions_name_exists() {
+    let mut all = Vec::new();
+    paths(&root(), &mut all);
+    let mut named = vec![root().join("ARCHITECTURE.md"), root().join("CONTRIBUTING.md")];
+    named.extend(fs::read_dir(root().join("docs/decisions")).unwrap().map(|e| e.unwrap().path()));
+    for document in named {
+        let text = fs::read_to_string(&document).unwrap();
+        for name in text.split('`').skip(1).step_by(2) {
+            let is_path = name.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c))
+                && !name.starts_with('/')
+                && (name.ends_with(".rs") || name.ends_with('/'));
+            let end = format!("/{name}");
+            assert!(
+                !is_path || all.iter().any(|path| path.ends_with(&end)),
+                "{}: no `{name}`",
+                document.display()
+            );
+        }
+    }
+}
