@@ -97,7 +97,7 @@ fn every_test_that_a_document_names_exists() {
     assert!(named > 100, "{named} names");
 
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let (_, invariants) = architecture.split_once("\n## What always holds\n").unwrap();
+    let (_, invariants) = architecture.split_once("\n## Invariants\n").unwrap();
     for row in invariants.lines().filter(|line| line.starts_with("| ")).skip(1) {
         let names_one = !test_names(row).is_empty() || row.contains("`.ci/run`");
         assert!(names_one, "no test for the invariant {row}");
