@@ -22,6 +22,7 @@ mod principal;
 mod refusal;
 pub mod snapshot;
 pub mod store;
+mod sync;
 mod throttle;
 mod time;
 pub mod toolkit;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::Id;
 use crate::store::{Change, Kind, Position, StoreError};
+use crate::sync::lock;
 
 /// The recent changes of a store that has one writer in this process, for everybody who watches.
 ///
@@ -153,7 +154,7 @@ impl Feed {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn wake(&self) {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::store::{Operation, Position, StoreError};
+use crate::sync::lock;
 
 /// The most requests in the queue. Further ones wait for a permit, without a thread.
 const QUEUE_LENGTH: usize = 1_024;
@@ -138,7 +139,7 @@ impl<C: Committer> GroupWriter<C> {
     /// [`StoreError::Backend`] with the error of [`Committer::close`].
     pub async fn finish(&self) -> Result<(), StoreError> {
         self.permits.close();
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lock(&self.queue).take();
         let mut end = self.end.clone();
         let end = end.wait_for(Option::is_some).await;
         match end.as_deref() {
@@ -165,7 +166,7 @@ impl<C: Committer> GroupWriter<C> {
     }
 
     fn enqueue(&self, request: Request<C>) -> Result<(), StoreError> {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = lock(&self.queue);
         let queue = queue.as_ref().ok_or_else(StoreError::closed)?;
         queue.send(request).map_err(|_| StoreError::unavailable(NoWriter))
     }

@@ -352,28 +352,29 @@ async fn a_long_list_lets_other_tasks_run() {
 }
 
 #[tokio::test]
-async fn a_patch_a_password_and_new_permissions_are_one_commit_each() {
+async fn a_change_reads_its_record_once_and_is_one_commit() {
     let world = World::new().await;
     let authorization = world.authorization("telegraf").await;
     let counts = Counts::new();
     let counting = InstrumentedStore::new(Arc::clone(&world.store), &counts);
     let engine = builder(Arc::new(counting)).build().await.unwrap();
-    let commits = || {
-        let commits = counts.of(Method::Commit);
+    // How often records were read, and how often something was committed.
+    let calls = || {
+        let calls = (counts.of(Method::Get), counts.of(Method::Commit));
         counts.reset();
-        commits
+        calls
     };
     counts.reset();
     let update = AuthorizationUpdate::status(Status::Inactive);
     engine.update_authorization(authorization.id, update).await.unwrap();
-    assert_eq!(commits(), 1);
+    assert_eq!(calls(), (1, 1));
     engine.set_password(authorization.id, "telegraf-password").await.unwrap();
-    assert_eq!(commits(), 1);
+    assert_eq!(calls(), (1, 1));
     let permissions = vec![Permission::read(world.resource())];
     engine.set_permissions(authorization.id, permissions).await.unwrap();
-    assert_eq!(commits(), 1);
+    assert_eq!(calls(), (2, 1), "the record and the bucket");
     engine.delete_authorization(authorization.id).await.unwrap();
-    assert_eq!(commits(), 1);
+    assert_eq!(calls(), (1, 1));
     engine.create_authorization(world.new_authorization("telegraf")).await.unwrap();
-    assert_eq!(commits(), 1);
+    assert_eq!(calls(), (4, 1), "the user, the org, the username and the bucket");
 }
