@@ -3,6 +3,7 @@
 use http::HeaderName;
 use portcullis::OrgId;
 
+use crate::v1::buckets::UpstreamSemantics;
 use crate::v1::influxdb_version::InfluxdbVersion;
 
 /// How forward-auth and the proxy work together.
@@ -15,18 +16,6 @@ pub struct ForwardAuthConfig {
     pub(super) org: Option<OrgId>,
     pub(super) upstream: UpstreamSemantics,
     pub(crate) influxdb: Option<InfluxdbVersion>,
-}
-
-/// How the database reads `db=DB&rp=RP` where there is no bucket `DB/RP`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UpstreamSemantics {
-    /// The retention policy is a part of the database, as in InfluxDB 1.x. Write on the bucket `DB`
-    /// covers it.
-    #[default]
-    V1,
-    /// It is a bucket of its own, as in InfluxDB 2.x: it is refused. So is a `bucket` that could be
-    /// read as an id.
-    V2,
 }
 
 impl ForwardAuthConfig {

@@ -25,13 +25,14 @@ use portcullis::{BucketId, Decision, Engine, Error, OrgId, Permission, Principal
 use tower_layer::Layer;
 use tower_service::Service;
 
-pub use self::config::{ForwardAuthConfig, UpstreamSemantics};
+pub use self::config::ForwardAuthConfig;
 use self::decision::{AuthDecision, identity};
 use self::question::{Question, Target, WRITE, WRITE_V2};
 use self::request::{OriginalRequest, OriginalUri};
 use crate::client_address::{ClientAddressLayer, source};
 use crate::log::refusals::cut;
 use crate::trace::TraceLayer;
+use crate::v1::buckets::UpstreamSemantics;
 use crate::v1::credentials::DecodeBuffer;
 use crate::v1::layer::authenticate;
 use crate::v1::rejection::without_unreadable_retry_after;
@@ -154,33 +155,29 @@ impl Inner {
             Question::Write(target) if self.is_id_upstream(&target) => {
                 request.deny("the database could read the bucket's name as an id")
             }
-            Question::Write(target) => match self.bucket(&target, request.principal.org()).await {
-                Ok(Ok(bucket)) => {
-                    let bucket = Resource::bucket(request.principal.org(), bucket);
-                    request.check(&Permission::write(bucket))
+            Question::Write(target) => {
+                match self.find_bucket(&target, request.principal.org()).await {
+                    Ok(Ok(bucket)) => {
+                        let bucket = Resource::bucket(request.principal.org(), bucket);
+                        request.check(&Permission::write(bucket))
+                    }
+                    Ok(Err(name)) => {
+                        request.deny(&format!("there is no bucket {:?}", cut(&name, MAX_SHOWN)))
+                    }
+                    Err(error) => AuthDecision::Undecided(error),
                 }
-                Ok(Err(name)) => {
-                    request.deny(&format!("there is no bucket {:?}", cut(&name, MAX_SHOWN)))
-                }
-                Err(error) => AuthDecision::Undecided(error),
-            },
+            }
         }
     }
 
-    /// Finds the bucket that is written to: that of the retention policy, if there is one.
-    ///
-    /// The inner error is the name for which there is no bucket.
-    async fn bucket(&self, target: &Target, org: OrgId) -> Result<Result<BucketId, String>, Error> {
-        if let Some(policy) = &target.policy {
-            let name = format!("{}/{policy}", target.database);
-            match (self.engine.bucket_id(org, &name).await?, self.config.upstream) {
-                (Some(bucket), _) => return Ok(Ok(bucket)),
-                (None, UpstreamSemantics::V2) => return Ok(Err(name)),
-                (None, UpstreamSemantics::V1) => {}
-            }
-        }
-        let found = self.engine.bucket_id(org, &target.database).await?;
-        Ok(found.ok_or_else(|| target.database.clone()))
+    /// Finds the bucket that is written to.
+    async fn find_bucket(
+        &self,
+        target: &Target,
+        org: OrgId,
+    ) -> Result<Result<BucketId, String>, Error> {
+        let policy = target.policy.as_deref();
+        self.config.upstream.find_bucket(&self.engine, org, &target.database, policy).await
     }
 
     /// Returns whether the database would read the bucket's name as an id: InfluxDB 2.x tries ids

@@ -16,6 +16,7 @@ mod lookups;
 mod order;
 mod paging;
 mod permissions;
+mod query;
 mod routes;
 mod support;
 mod throttling;

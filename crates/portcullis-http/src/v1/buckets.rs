@@ -1,0 +1,38 @@
+//! Which bucket a database and a retention policy lead to.
+
+use portcullis::{BucketId, Engine, Error, OrgId};
+
+/// How the database reads `db=DB&rp=RP` where there is no bucket `DB/RP`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamSemantics {
+    /// The retention policy is a part of the database, as in InfluxDB 1.x. A permission on the bucket
+    /// `DB` covers it.
+    #[default]
+    V1,
+    /// It is a bucket of its own, as in InfluxDB 2.x: it is refused. So is a `bucket` that could be
+    /// read as an id.
+    V2,
+}
+
+impl UpstreamSemantics {
+    /// Finds the bucket of the retention policy, or else the one of the database. The inner error is
+    /// the name for which there is no bucket.
+    pub(crate) async fn find_bucket(
+        self,
+        engine: &Engine,
+        org: OrgId,
+        database: &str,
+        policy: Option<&str>,
+    ) -> Result<Result<BucketId, String>, Error> {
+        if let Some(policy) = policy {
+            let name = format!("{database}/{policy}");
+            match (engine.bucket_id(org, &name).await?, self) {
+                (Some(bucket), _) => return Ok(Ok(bucket)),
+                (None, Self::V2) => return Ok(Err(name)),
+                (None, Self::V1) => {}
+            }
+        }
+        let found = engine.bucket_id(org, database).await?;
+        Ok(found.ok_or_else(|| database.to_owned()))
+    }
+}
