@@ -1,5 +1,5 @@
-//! What is told of changes, once each: those of this process when they are committed, those of
-//! others when they are found.
+//! Announces every change once: those of this process when they are committed, those of other nodes
+//! when a poll finds them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,16 @@ use portcullis::Id;
 use portcullis::store::{Kind, Position};
 use portcullis::toolkit::Feed;
 
-/// A change that was found: by which batch it was made, if that is known, and of what it is.
-pub(crate) type Found = (Option<i64>, Kind, Id);
+/// A change that a poll has found: its batch, unless it was made by hand, and its record.
+pub(crate) type PolledChange = (Option<i64>, Kind, Id);
 
-/// How many batches are known to have been told. More of them between two looks are told twice.
-const MOST: usize = 4_096;
+/// How many announced batches are remembered. Those beyond are announced twice.
+const MAX_BATCHES: usize = 4_096;
 
-/// The feed, and which batches of this process it was told of.
+/// The feed, and the batches of this process that were announced to it.
 ///
-/// A batch is told by whoever comes first, the task that commits it or the one that looks for
-/// changes, and the other one leaves it.
+/// A batch is announced by the first of two tasks, the one that commits it or the one that polls; the
+/// other one skips it.
 pub(crate) struct Announcements {
     feed: Arc<Feed>,
     batches: Mutex<HashMap<i64, State>>,
@@ -25,12 +25,12 @@ pub(crate) struct Announcements {
 
 #[derive(Clone, Copy)]
 enum State {
-    /// It is being committed.
+    /// The commit is in progress.
     Committing,
-    /// Told by the task that has committed it. Kept until that can no longer be found.
-    Told,
-    /// Found, and told, before the task that commits it has got its answer.
-    Found(Position),
+    /// Announced by the task that committed it. Remembered until no poll can find it any more.
+    Announced,
+    /// Found and announced by a poll before the committing task received its response.
+    Polled(Position),
 }
 
 impl Announcements {
@@ -42,69 +42,70 @@ impl Announcements {
         &self.feed
     }
 
-    /// Says that the batch may be found from now on.
-    pub(crate) fn commits(&self, batch: i64) {
+    /// Registers a batch that a poll may find from now on.
+    pub(crate) fn begin_commit(&self, batch: i64) {
         self.batches().insert(batch, State::Committing);
     }
 
-    /// Tells what the batch has changed, unless it was found already, and returns the position
-    /// after it.
+    /// Announces the changes of a committed batch, unless a poll has done so, and returns the
+    /// position after it.
     pub(crate) fn committed(
         &self,
         batch: i64,
         changes: impl Iterator<Item = (Kind, Id)>,
     ) -> Position {
         let mut batches = self.batches();
-        if let Some(State::Found(position)) = batches.remove(&batch) {
+        if let Some(State::Polled(position)) = batches.remove(&batch) {
             return position;
         }
-        if batches.len() < MOST {
-            batches.insert(batch, State::Told);
+        if batches.len() < MAX_BATCHES {
+            batches.insert(batch, State::Announced);
         }
-        // While it is locked, so that nobody else tells it meanwhile.
+        // Under the lock, so that no poll announces it meanwhile.
         self.feed.announce(changes)
     }
 
-    /// Says that the batch was not committed, or that nobody knows: it is told if it is found.
-    pub(crate) fn gave_up(&self, batch: i64) {
+    /// Forgets a batch that was not committed, or whose commit is ambiguous: it is announced if a
+    /// poll finds it.
+    pub(crate) fn abandon_commit(&self, batch: i64) {
         self.batches().remove(&batch);
     }
 
-    /// The batches that need not be found, since they were told. Everything about them was
-    /// committed before this call.
-    pub(crate) fn told(&self) -> Vec<i64> {
+    /// Returns the batches that a poll may skip. All their changes were committed and announced
+    /// before this call.
+    pub(crate) fn announced(&self) -> Vec<i64> {
         let batches = self.batches();
-        let told = batches.iter().filter(|(_, state)| matches!(state, State::Told));
-        told.map(|(batch, _)| *batch).collect()
+        let announced = batches.iter().filter(|(_, state)| matches!(state, State::Announced));
+        announced.map(|(batch, _)| *batch).collect()
     }
 
-    /// Tells what was found in a look that began after `told` was asked for, except for what was
-    /// told since. The next look will not find them.
-    pub(crate) fn found(&self, told: &[i64], changes: Vec<Found>) {
+    /// Announces what a poll has found that began after `announced` was read, except what was
+    /// announced since. Later polls will not find it again.
+    pub(crate) fn polled(&self, announced: &[i64], changes: Vec<PolledChange>) {
         let mut batches = self.batches();
-        for batch in told {
+        for batch in announced {
             batches.remove(batch);
         }
-        let news = changes.iter().filter(|(batch, ..)| {
+        let unannounced = changes.iter().filter(|(batch, ..)| {
             let state = batch.and_then(|batch| batches.get(&batch));
-            !matches!(state, Some(State::Told))
+            !matches!(state, Some(State::Announced))
         });
-        let position = self.feed.announce(news.map(|(_, kind, id)| (*kind, *id)));
+        let position = self.feed.announce(unannounced.map(|(_, kind, id)| (*kind, *id)));
         for batch in changes.into_iter().filter_map(|(batch, ..)| batch) {
             match batches.get_mut(&batch) {
-                Some(state @ State::Committing) => *state = State::Found(position),
-                Some(State::Told) => {
+                Some(state @ State::Committing) => *state = State::Polled(position),
+                Some(State::Announced) => {
                     batches.remove(&batch);
                 }
-                Some(State::Found(_)) | None => {}
+                Some(State::Polled(_)) | None => {}
             }
         }
     }
 
-    /// Says that changes were missed.
-    pub(crate) fn missed(&self, told: &[i64]) {
+    /// Announces that changes were missed.
+    pub(crate) fn missed(&self, announced: &[i64]) {
         let mut batches = self.batches();
-        for batch in told {
+        for batch in announced {
             batches.remove(batch);
         }
         self.feed.resync(self.feed.position().sequence());
@@ -123,11 +124,11 @@ mod tests {
         ids.into_iter().map(|id| (Kind::User, Id::from_u64(id)))
     }
 
-    fn found(batch: i64, ids: impl IntoIterator<Item = u64>) -> Vec<Found> {
+    fn polled(batch: i64, ids: impl IntoIterator<Item = u64>) -> Vec<PolledChange> {
         changes(ids).map(|(kind, id)| (Some(batch), kind, id)).collect()
     }
 
-    fn place(announcements: &Announcements) -> u128 {
+    fn sequence(announcements: &Announcements) -> u128 {
         announcements.feed.position().sequence()
     }
 
@@ -136,41 +137,41 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_told_once_whoever_comes_first() {
+    fn a_batch_is_announced_once_by_its_commit_or_by_a_poll() {
         let committed_first = new();
-        committed_first.commits(7);
+        committed_first.begin_commit(7);
         let position = committed_first.committed(7, changes([1, 2]));
         assert_eq!(position.sequence(), 2);
-        assert_eq!(committed_first.told(), [7]);
-        committed_first.found(&[7], Vec::new());
-        assert_eq!(place(&committed_first), 2);
-        assert!(committed_first.told().is_empty());
+        assert_eq!(committed_first.announced(), [7]);
+        committed_first.polled(&[7], Vec::new());
+        assert_eq!(sequence(&committed_first), 2);
+        assert!(committed_first.announced().is_empty());
 
         let found_first = new();
-        found_first.commits(7);
-        found_first.found(&[], found(7, [1, 2]));
-        assert_eq!(place(&found_first), 2);
+        found_first.begin_commit(7);
+        found_first.polled(&[], polled(7, [1, 2]));
+        assert_eq!(sequence(&found_first), 2);
         assert_eq!(found_first.committed(7, changes([1, 2])).sequence(), 2);
-        assert_eq!(place(&found_first), 2);
+        assert_eq!(sequence(&found_first), 2);
 
-        // The look began before it was committed, and ends after.
+        // The poll began before the commit, and ends after it.
         let meanwhile = new();
-        meanwhile.commits(7);
-        let told = meanwhile.told();
+        meanwhile.begin_commit(7);
+        let announced = meanwhile.announced();
         meanwhile.committed(7, changes([1]));
-        meanwhile.found(&told, found(7, [1]));
-        assert_eq!(place(&meanwhile), 1);
-        assert!(meanwhile.told().is_empty());
+        meanwhile.polled(&announced, polled(7, [1]));
+        assert_eq!(sequence(&meanwhile), 1);
+        assert!(meanwhile.announced().is_empty());
     }
 
     #[test]
-    fn what_nobody_knows_is_told_when_it_is_found() {
+    fn an_ambiguous_commit_is_announced_when_a_poll_finds_it() {
         let announcements = new();
-        announcements.commits(7);
-        announcements.gave_up(7);
-        announcements.found(&[], found(7, [1]));
-        assert_eq!(place(&announcements), 1);
-        announcements.found(&[], vec![(None, Kind::Org, Id::from_u64(3))]);
-        assert_eq!(place(&announcements), 2);
+        announcements.begin_commit(7);
+        announcements.abandon_commit(7);
+        announcements.polled(&[], polled(7, [1]));
+        assert_eq!(sequence(&announcements), 1);
+        announcements.polled(&[], vec![(None, Kind::Org, Id::from_u64(3))]);
+        assert_eq!(sequence(&announcements), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! One connection, and what is known of it.
+//! One connection, its session, and the state of the database when it was made.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -13,13 +13,12 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row, Statement, ToStatement};
 
-use crate::connector::Era;
 use crate::dialect::{self, History};
 use crate::error::Failure;
-use crate::tables::{Ask, Table};
+use crate::tables::{Query, Table};
 use crate::tls::Tls;
 
-/// Drives the connection on a task of its own, and counts the warnings that it brings.
+/// Drives the connection in a task of its own, and counts the warnings that arrive.
 fn drive<S, T>(
     mut connection: tokio_postgres::Connection<S, T>,
     warnings: Arc<AtomicU64>,
@@ -33,7 +32,7 @@ where
             match poll_fn(|context| connection.poll_message(context)).await {
                 Some(Ok(AsyncMessage::Notice(notice))) => {
                     if notice.parsed_severity() == Some(Severity::Warning) {
-                        // Before the answer that it comes with is passed on.
+                        // Before the response that it belongs to is passed on.
                         warnings.fetch_add(1, Ordering::AcqRel);
                     }
                     tracing::debug!(severity = notice.severity(), "{}", notice.message());
@@ -50,29 +49,41 @@ where
     tokio::spawn(driver).abort_handle()
 }
 
+/// A period in which one host was the primary. Connections belong to one, and are unusable in the
+/// next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Generation(u64);
+
+impl Generation {
+    /// Begins the next one.
+    pub(crate) fn advance(&mut self) {
+        self.0 += 1;
+    }
+}
+
 /// A session on the primary.
 pub(crate) struct Connection {
     client: Client,
     driver: AbortHandle,
     warnings: Arc<AtomicU64>,
-    statements: HashMap<(&'static str, Ask), Statement>,
-    answer_timeout: Duration,
+    statements: HashMap<(&'static str, Query), Statement>,
+    response_timeout: Duration,
     history: History,
     is_read_only: bool,
-    made: Instant,
-    /// When it was made, in terms of whom one believed to be the primary.
-    pub(crate) era: Era,
-    /// When it was used last.
-    pub(crate) used: Instant,
+    created_at: Instant,
+    /// The generation in which it was made.
+    pub(crate) generation: Generation,
+    /// When it returned to the pool last.
+    pub(crate) last_used: Instant,
 }
 
 impl Connection {
-    /// Connects to a primary, with a session as these statements set it up.
+    /// Connects to a primary, and sets the session up with these statements.
     pub(crate) async fn open(
         config: &Config,
         tls: Option<&Tls>,
         session: &str,
-        answer_timeout: Duration,
+        response_timeout: Duration,
     ) -> Result<Self, Failure> {
         let warnings = Arc::new(AtomicU64::new(0));
         let (client, driver) = match tls {
@@ -86,25 +97,25 @@ impl Connection {
             }
         };
         client.batch_execute(session).await?;
-        let made = Instant::now();
+        let created_at = Instant::now();
         let row = client.query_one(dialect::HISTORY, &[]).await?;
         let history =
-            History::read(&row)?.ok_or_else(|| Failure::Lost("it is a standby".into()))?;
+            History::read(&row)?.ok_or_else(|| Failure::Disconnected("it is a standby".into()))?;
         Ok(Self {
             client,
             driver,
             warnings,
             statements: HashMap::new(),
-            answer_timeout,
+            response_timeout,
             history,
             is_read_only: row.try_get(2)?,
-            made,
-            era: Era::default(),
-            used: Instant::now(),
+            created_at,
+            generation: Generation::default(),
+            last_used: Instant::now(),
         })
     }
 
-    /// Which history of which database it works on.
+    /// Returns the history of the database.
     pub(crate) fn history(&self) -> &History {
         &self.history
     }
@@ -115,18 +126,18 @@ impl Connection {
         self.is_read_only
     }
 
-    /// Refuses where it is.
+    /// Returns an error if it was.
     pub(crate) fn writable(&self) -> Result<(), Failure> {
         if self.is_read_only { Err(Failure::ReadOnly) } else { Ok(()) }
     }
 
-    /// When it was made: what it knows of the database is from after that.
-    pub(crate) fn made(&self) -> Instant {
-        self.made
+    /// Returns when it was made: its state of the database is later than that.
+    pub(crate) fn created_at(&self) -> Instant {
+        self.created_at
     }
 
-    /// What ends it from elsewhere.
-    pub(crate) fn end(&self) -> AbortHandle {
+    /// Returns a handle that aborts the connection.
+    pub(crate) fn abort_handle(&self) -> AbortHandle {
         self.driver.clone()
     }
 
@@ -134,80 +145,80 @@ impl Connection {
         &self.client
     }
 
-    /// Tells whether it has ended. One that has not may still be dead.
+    /// Tells whether it has ended. One that has not may be broken all the same.
     pub(crate) fn has_ended(&self) -> bool {
         self.client.is_closed()
     }
 
-    /// How many warnings have come so far.
+    /// Returns how many warnings have arrived.
     pub(crate) fn warnings(&self) -> u64 {
         self.warnings.load(Ordering::Acquire)
     }
 
-    /// Ends it without waiting for what it still owes.
-    pub(crate) fn abandon(self) {
+    /// Ends it without waiting for pending responses.
+    pub(crate) fn abort(self) {
         self.driver.abort();
     }
 
-    /// Returns the statement, prepared.
+    /// Returns the prepared statement, and prepares it the first time.
     pub(crate) async fn prepared(
         &mut self,
         table: &'static Table,
-        ask: Ask,
+        query: Query,
     ) -> Result<Statement, Failure> {
-        let key = (table.name, ask);
+        let key = (table.name, query);
         if let Some(statement) = self.statements.get(&key) {
             return Ok(statement.clone());
         }
-        let statement = self.answer(self.client.prepare(table.sql(ask))).await?;
+        let statement = self.within_timeout(self.client.prepare(table.sql(query))).await?;
         self.statements.insert(key, statement.clone());
         Ok(statement)
     }
 
-    /// How long an answer may take.
-    pub(crate) fn answer_limit(&self) -> Duration {
-        self.answer_timeout
+    /// Returns how long a response may take.
+    pub(crate) fn response_timeout(&self) -> Duration {
+        self.response_timeout
     }
 
-    /// Carries out statements without parameters, whose rows nobody needs.
+    /// Executes statements without parameters, and discards their rows.
     pub(crate) async fn run(&self, sql: &str) -> Result<(), Failure> {
-        self.answer(self.client.batch_execute(sql)).await
+        self.within_timeout(self.client.batch_execute(sql)).await
     }
 
-    /// Asks for rows.
+    /// Queries rows.
     pub(crate) async fn rows(
         &self,
         statement: &(impl ToStatement + Sync + ?Sized),
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Failure> {
-        self.answer(self.client.query(statement, parameters)).await
+        self.within_timeout(self.client.query(statement, parameters)).await
     }
 
-    /// Asks for a row that is there.
+    /// Queries exactly one row.
     pub(crate) async fn row(
         &self,
         statement: &(impl ToStatement + Sync + ?Sized),
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Row, Failure> {
-        self.answer(self.client.query_one(statement, parameters)).await
+        self.within_timeout(self.client.query_one(statement, parameters)).await
     }
 
-    /// Awaits an answer for as long as one may take.
-    pub(crate) async fn answer<T>(
+    /// Awaits a response, at most for the response timeout.
+    pub(crate) async fn within_timeout<T>(
         &self,
-        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        response: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Failure> {
-        answer_within(self.answer_timeout, answer).await
+        response_within(self.response_timeout, response).await
     }
 }
 
-/// Awaits an answer for so long.
-pub(crate) async fn answer_within<T>(
+/// Awaits a response, at most for the limit.
+pub(crate) async fn response_within<T>(
     limit: Duration,
-    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    response: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, Failure> {
-    match timeout(limit, answer).await {
-        Ok(answer) => answer.map_err(Failure::from),
-        Err(_) => Err(Failure::Silent(limit)),
+    match timeout(limit, response).await {
+        Ok(response) => response.map_err(Failure::from),
+        Err(_) => Err(Failure::TimedOut(limit)),
     }
 }

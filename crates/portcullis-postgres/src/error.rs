@@ -1,4 +1,4 @@
-//! What goes wrong inside, and what the [`Store`](portcullis::store::Store) says of it.
+//! Failures of the database and its connections, and the [`StoreError`] of each.
 
 use std::error::Error as _;
 use std::io;
@@ -8,7 +8,7 @@ use portcullis::store::StoreError;
 use thiserror::Error;
 use tokio_postgres::error::{DbError, SqlState};
 
-/// A failure that is not the fault of a batch.
+/// A failure that no operation of a batch has caused.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
     #[error("none of the {size} connections became free within {waited:?}")]
@@ -19,78 +19,77 @@ pub(crate) enum Failure {
         #[source]
         cause: Box<Self>,
     },
-    #[error("the database says: {message} ({code})")]
+    #[error("the database reports: {message} ({code})")]
     Database { code: String, message: String },
     #[error("the connection failed: {0}")]
-    Lost(String),
+    Disconnected(String),
     #[error("the database is read-only: `default_transaction_read_only` is on")]
     ReadOnly,
-    #[error("no answer within {0:?}")]
-    Silent(Duration),
+    #[error("no response within {0:?}")]
+    TimedOut(Duration),
     #[error("{0}")]
     Unusable(&'static str),
-    #[error("the database keeps undoing it for the sake of others, {tries} times by now")]
-    Undone {
-        tries: u32,
+    #[error("the database rolled the transaction back in favour of others, {attempts} times")]
+    RolledBack {
+        attempts: u32,
         #[source]
         cause: Box<Self>,
     },
 }
 
-/// What may be done about a failure.
+/// What may succeed after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Remedy {
-    /// The transaction was undone for the sake of others: begin it anew.
-    Again,
-    /// Another connection may do better, perhaps to another host.
-    Elsewhere,
-    /// Nothing: it would fail again.
-    None,
+pub(crate) enum Retry {
+    /// The transaction was rolled back in favour of another one: repeat it.
+    Transaction,
+    /// Use another connection, which may be to another host.
+    Connection,
+    /// A retry would fail too.
+    Never,
 }
 
 impl Failure {
-    /// Tells what may be done, unless it was a commit that failed.
-    pub(crate) fn remedy(&self) -> Remedy {
+    /// Returns what to retry, unless it was a commit that failed.
+    pub(crate) fn retry(&self) -> Retry {
         match self {
             Self::Database { code, .. } => match SqlState::from_code(code) {
                 SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
-                    Remedy::Again
+                    Retry::Transaction
                 }
-                // A server that stops, starts, or has become a standby; a statement that was
-                // prepared for a table that has changed since.
+                // The server stops, starts, or has become a standby; or a prepared statement's
+                // table has changed since.
                 SqlState::ADMIN_SHUTDOWN
                 | SqlState::CRASH_SHUTDOWN
                 | SqlState::CANNOT_CONNECT_NOW
                 | SqlState::READ_ONLY_SQL_TRANSACTION
                 | SqlState::FEATURE_NOT_SUPPORTED
-                | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => Remedy::Elsewhere,
-                _ => Remedy::None,
+                | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => Retry::Connection,
+                _ => Retry::Never,
             },
-            Self::Lost(_) => Remedy::Elsewhere,
+            Self::Disconnected(_) => Retry::Connection,
             Self::Busy { .. }
             | Self::Connect { .. }
             | Self::ReadOnly
-            | Self::Silent(_)
+            | Self::TimedOut(_)
             | Self::Unusable(_)
-            | Self::Undone { .. } => Remedy::None,
+            | Self::RolledBack { .. } => Retry::Never,
         }
     }
 
-    /// Tells whether the connection that it happened on is of no use any more.
+    /// Tells whether the connection is unusable after this failure.
     pub(crate) fn ends_connection(&self) -> bool {
         match self {
-            Self::Database { .. } => self.remedy() == Remedy::Elsewhere,
+            Self::Database { .. } => self.retry() == Retry::Connection,
             Self::ReadOnly => false,
             _ => true,
         }
     }
 
-    /// Tells whether the store cannot be reached now, rather than being broken.
-    fn passes(&self) -> bool {
+    /// Tells whether the store is unavailable for the moment, rather than broken.
+    fn is_transient(&self) -> bool {
         let Self::Database { code, .. } = self else { return true };
-        // Classes: connection, transaction rollback, resources, operator's intervention, system.
-        let passes = ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class));
-        passes
+        // Classes: connection, transaction rollback, resources, operator intervention, system.
+        ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
             || [SqlState::LOCK_NOT_AVAILABLE, SqlState::READ_ONLY_SQL_TRANSACTION]
                 .iter()
                 .any(|state| state.code() == code)
@@ -99,7 +98,7 @@ impl Failure {
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
-        match failure.passes() {
+        match failure.is_transient() {
             true => Self::unavailable(failure),
             false => Self::backend(failure),
         }
@@ -107,24 +106,24 @@ impl From<Failure> for StoreError {
 }
 
 impl From<tokio_postgres::Error> for Failure {
-    /// Takes no more of it than is fit to be shown: a server puts whole rows into its details.
+    /// Takes only what is safe to show: a server puts whole rows into the error's details.
     fn from(error: tokio_postgres::Error) -> Self {
-        if let Some(said) = error.as_db_error() {
-            return said.into();
+        if let Some(reported) = error.as_db_error() {
+            return reported.into();
         }
         match error.source() {
             Some(cause) => match cause.downcast_ref::<io::Error>() {
-                Some(cause) => Self::Lost(cause.to_string()),
-                None => Self::Lost(format!("{error}: {cause}")),
+                Some(cause) => Self::Disconnected(cause.to_string()),
+                None => Self::Disconnected(format!("{error}: {cause}")),
             },
-            None => Self::Lost(error.to_string()),
+            None => Self::Disconnected(error.to_string()),
         }
     }
 }
 
 impl From<&DbError> for Failure {
-    fn from(said: &DbError) -> Self {
-        Self::Database { code: said.code().code().to_owned(), message: said.message().to_owned() }
+    fn from(error: &DbError) -> Self {
+        Self::Database { code: error.code().code().to_owned(), message: error.message().to_owned() }
     }
 }
 
@@ -137,18 +136,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_undone_for_others_is_tried_again() {
+    fn a_transaction_rolled_back_for_others_is_retried() {
         for code in ["40001", "40P01"] {
-            assert_eq!(database(code).remedy(), Remedy::Again);
+            assert_eq!(database(code).retry(), Retry::Transaction);
         }
         for code in ["57P01", "25006", "57P03"] {
-            assert_eq!(database(code).remedy(), Remedy::Elsewhere);
+            assert_eq!(database(code).retry(), Retry::Connection);
         }
-        assert_eq!(database("42P01").remedy(), Remedy::None);
+        assert_eq!(database("42P01").retry(), Retry::Never);
     }
 
     #[test]
-    fn what_passes_is_unavailable_and_the_rest_is_not() {
+    fn only_transient_failures_are_unavailable() {
         for code in ["57P01", "53300", "08006", "55P03", "57014", "25006"] {
             let error = StoreError::from(database(code));
             assert!(matches!(error, StoreError::Unavailable { .. }), "{code}");

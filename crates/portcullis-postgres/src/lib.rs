@@ -11,69 +11,70 @@
 //!
 //! # When to choose it
 //!
-//! Where several machines serve the same records, or one must go on when another is lost. It needs
-//! PostgreSQL 13 or later, with the encoding UTF8, and is tested with 15. There is one primary that
-//! everything is written to and read from; what makes a standby take its place, such as Patroni, is
-//! the operator's. Behind a proxy that gives a connection to somebody else after each transaction,
-//! as PgBouncer can, it does not work: sessions have settings and prepared statements.
+//! Several machines serve the same records, or the service must survive the loss of one. The store
+//! needs PostgreSQL 13 or later with the encoding UTF8; it is tested with 15. All reads and writes
+//! go to one primary. Promoting a standby is the task of the operator's failover manager, such as
+//! Patroni. The store does not work behind a proxy that pools by transaction, as PgBouncer can:
+//! sessions hold settings and prepared statements.
 //!
-//! # What it promises
+//! # Guarantees
 //!
-//! - What was acknowledged is on the primary's disk, and on those standbys that the server waits for
-//!   (`synchronous_standby_names`): it survives kills and power cuts as far as `fsync` is on. A
-//!   session for which `synchronous_commit` is off has it switched on; other values stay. Without
-//!   a standby that is waited for, what was acknowledged last can be lost in a failover.
-//! - A batch is one short transaction: two round trips, whatever is in it, for its statements are
-//!   sent without waiting for the answers. Only where one was not carried out, it is tried again with
-//!   a closer look. What was undone for the sake of others, a deadlock for example, is done again, up
-//!   to ten times within about a second.
-//! - A commit whose answer did not come, or came with the warning that its standbys were not waited
-//!   for to the end, is [`StoreError::Indeterminate`]: the revision tells. No statement of a
-//!   timeout is ever sent after a `COMMIT`.
-//! - A primary that was replaced and does not know it, as when it was halted and wakes up, is not read.
-//!   Where there is doubt about the primary (a connection broke, a look took longer than two seconds)
-//!   all hosts are asked, and of those that can be written to the one with the latest timeline is
-//!   believed, if it is not earlier than the latest that was ever seen. What is not known by asking,
-//!   because the new one cannot be reached, is up to what has replaced the old one.
-//! - Every node hears of the changes of the others within two looks, 75 ms apart by default, and
-//!   reads what they have committed at once. Reads go to the primary too: what is read to be
-//!   remembered must not be older than the feed.
-//! - When the future of a call is dropped, its transaction goes on and is told; the connection goes
-//!   back to the others.
-//! - What was deleted is gone from tables after PostgreSQL's next `VACUUM`, and stays in its log and
-//!   in backups for as long as those are kept.
+//! - **Durability.** An acknowledged commit is on the primary's disk, and on the standbys that the
+//!   server waits for (`synchronous_standby_names`). It survives kills, and power cuts if `fsync` is
+//!   on. A session with `synchronous_commit` off is switched to on; other values stay. Without a
+//!   synchronous standby, a failover can lose the last acknowledged commits.
+//! - **Batches.** A batch is one short transaction of two round trips: its statements are sent
+//!   without waiting for responses. If an operation is not applied, the transaction is repeated and
+//!   that operation is checked on its own. A transaction that the server rolls back in favour of
+//!   another one, for example in a deadlock, is repeated up to ten times within about a second.
+//! - **Ambiguous commits.** A commit without a response, or with the warning that the wait for the
+//!   standbys was cancelled, is [`StoreError::Indeterminate`]; the record's revision resolves it. No
+//!   statement timeout applies to a `COMMIT`.
+//! - **Replaced primaries.** The store does not read from a primary that was replaced without
+//!   noticing it, such as one that was suspended and resumed. When the primary is suspect (a
+//!   connection broke, or a poll took longer than two seconds), the store connects to all hosts and
+//!   chooses the writable one with the latest timeline. It refuses a timeline earlier than the latest
+//!   one that it has used. If the new primary is unreachable, the switch cannot be detected: fencing
+//!   the old one is the task of the failover manager.
+//! - **Changes of other nodes.** A node reads what other nodes have committed at once, and its feed
+//!   reports it within two polls, 75 ms apart by default. Reads go to the primary too, because a
+//!   cached read must not be older than the feed.
+//! - **Dropped calls.** When the future of a call is dropped, its transaction continues and is
+//!   announced, and the connection returns to the pool.
+//! - **Deletion.** Deleted data leaves the tables with PostgreSQL's next `VACUUM`. It stays in the
+//!   write-ahead log and in backups as long as those are retained.
 //!
-//! # Who has changed what
+//! # The change feed
 //!
-//! Each change is noted in the table `changes` in the transaction that makes it. What is new is not
-//! found out by `seq > last`: numbers are drawn before the commit, and whoever draws an earlier one
-//! and commits later would never be heard. In a test with 16 writers, 2 to 5 of 100 changes were lost
-//! that way.
+//! Each transaction records its changes in the table `changes`. Polling `seq > last` would lose
+//! changes: sequence numbers are drawn before the commit, so a transaction with an earlier number
+//! may commit later. In a test with 16 writers, 2 to 5 of 100 changes were lost that way.
 //!
-//! A look asks for the changes that can be seen now and could not be seen at the look before: those
-//! of transactions that had not begun then, and of those that were under way, which the snapshot of
-//! that look names. So everything is told once, as soon as it is committed, and a look that begins
-//! at an instant is fresh as of that instant; nobody has to wait for others, and no heartbeat has to
-//! be written. Two other ways were measured (`examples/feeds.rs`; 16 writers, looks 20 ms apart, the
-//! same machine, two rounds each):
+//! A poll selects the changes that are visible now and were not visible at the previous poll: those
+//! of transactions that had not begun then, and of those that were in progress, as listed by the
+//! previous poll's snapshot. Every change is therefore reported once, as soon as it is committed, and
+//! a poll is fresh as of the instant at which it begins. No transaction waits for another one, and no
+//! heartbeat is written. Two other methods were measured (`examples/feeds.rs`; 16 writers, polls
+//! 20 ms apart, the same machine, two rounds each):
 //!
-//! | | commits | a change is found after | beside a transaction that goes on for 3 s |
+//! | | commits | delay of a change | beside a transaction of 3 s |
 //! |---|---|---|---|
 //! | snapshots | 1 | 16 ms | 16 ms |
-//! | below the oldest transaction under way | 1.1 | 21 to 27 ms | 1,500 to 3,000 ms, and no word of freshness |
+//! | below the oldest transaction in progress | 1.1 | 21 to 27 ms | 1,500 to 3,000 ms, and no freshness |
 //! | 16 counters, each locked to the end of its transaction | 0.7 to 0.85 | 17 ms | 17 ms |
 //!
-//! Notes are kept for an [hour](PostgresOptions::changes_retention). Who was cut off for longer, or finds
-//! another store, a restored one, or a primary on a new timeline, is told to resync. `LISTEN` and
-//! `NOTIFY` are not used: a notification makes all commits queue up for one lock.
+//! Changes are retained for an [hour](PostgresOptions::changes_retention). A node that was
+//! disconnected for longer, or finds another store, a restored one, or a primary on a new timeline,
+//! resynchronizes. `LISTEN` and `NOTIFY` are not used: a notification makes all commits queue for one
+//! lock.
 //!
-//! A transaction that goes on for hours delays nobody here, but keeps PostgreSQL from cleaning up.
-//! Those of this store end after twice the timeout of a statement.
+//! A transaction of several hours delays no feed, but prevents PostgreSQL's clean-up. Transactions of
+//! this store end after twice the statement timeout.
 //!
-//! # Looking into it
+//! # Inspecting a store
 //!
-//! Everything is in the schema `portcullis`: a table for each kind of record, views with more columns
-//! for people, and comments in the migration.
+//! Everything is in the schema `portcullis`: a table for each kind of record, views with readable
+//! columns, and comments in the migration.
 //!
 //! ```console
 //! portcullis=> SET search_path TO portcullis;
@@ -82,45 +83,47 @@
 //! portcullis->   WHERE g.grant_key = 'write:buckets/0c0c000000000001';
 //! ```
 //!
-//! A row that is inserted, changed or deleted by hand is noticed by every node. A change must be made
-//! to the column and to `body` alike, for a record that contradicts itself is taken for corrupt; the
-//! `portcullis` commands are easier. Rows of `changes` are not to be deleted by hand.
+//! Every node detects a row that is inserted, changed or deleted by hand. Change the column and
+//! `body` alike, because a record that contradicts itself counts as corrupt; the `portcullis`
+//! commands are easier. Do not delete rows of `changes` by hand.
 //!
-//! After a restore into the same database while nodes run, draw the incarnation anew, so that none of
-//! them believes that it knows what is there:
+//! After a restore into the same database while nodes run, draw a fresh incarnation, so that every
+//! node resynchronizes:
 //!
 //! ```console
 //! portcullis=> UPDATE meta SET value = md5(random()::text) WHERE name = 'incarnation';
 //! ```
 //!
-//! # Rights
+//! # Privileges
 //!
-//! The user who [creates](PostgresOptions::create) the store owns it. Another one, for serving, needs:
+//! The database user that [creates](PostgresOptions::create) the store owns it. Another user, for
+//! serving, needs:
 //!
 //! ```sql
 //! GRANT USAGE ON SCHEMA portcullis TO portcullis_serving;
 //! GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA portcullis TO portcullis_serving;
 //! ```
 //!
-//! What is PostgreSQL's own is in `dialect.rs` and in the migration; the other statements are what
-//! engines that speak its protocol have in common. None of those has been tried.
+//! SQL that is specific to PostgreSQL is in `dialect.rs` and in the migration; the other statements
+//! use what engines with its wire protocol have in common. No other engine has been tried.
 
 mod announcements;
 mod connection;
 mod connector;
 mod dialect;
 mod error;
-mod follow;
+mod escape;
 mod maintain;
 mod open;
+mod open_error;
 mod options;
 mod passwords;
+mod poll;
 mod pool;
 mod rows;
 mod schema;
-mod steps;
+mod statements;
 mod tables;
-mod text;
 mod tls;
 mod url;
 mod write;
@@ -138,65 +141,64 @@ use portcullis::toolkit::Feed;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-pub use open::OpenError;
+pub use open_error::OpenError;
 pub use options::PostgresOptions;
 
 use connection::Connection;
-use error::Remedy;
-use pool::{NoConnection, Pool};
-use rows::{Unread, Wanted};
+use error::Retry;
+use pool::{Pool, PoolError};
+use rows::{LookupQuery, ReadError};
 use write::Writer;
 
-/// How often a read is tried that fails for no fault of its own.
+/// How often a read is attempted that fails because of its connection.
 const READS: u32 = 3;
 
 /// Keeps records in a PostgreSQL database.
 ///
-/// It belongs to the tokio runtime that it was opened in, and has one task there that follows the
-/// changes of others, and one for each commit. They end when the store is
-/// [closed](Store::close); the one that follows, also when the store is dropped.
+/// The store belongs to the tokio runtime in which it was opened. It has one task there that polls for
+/// the changes of other nodes, and one task for each commit. They end when the store is
+/// [closed](Store::close); the polling task also ends when the store is dropped.
 pub struct PostgresStore {
-    place: String,
+    display_url: String,
     schema: String,
     created: bool,
     pool: Arc<Pool>,
     writer: Arc<Writer>,
-    end: Arc<Notify>,
-    following: JoinHandle<()>,
+    shutdown: Arc<Notify>,
+    poller: JoinHandle<()>,
 }
 
 impl PostgresStore {
-    /// Opens the store in the database with the [address](PostgresOptions::open), and creates it
-    /// there if there is none.
+    /// Opens the store at the [URL](PostgresOptions::open), and creates it if there is none.
     ///
     /// # Errors
     ///
     /// See [`OpenError`].
-    pub async fn open(address: &str) -> Result<Self, OpenError> {
-        Self::options().open(address).await
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        Self::options().open(url).await
     }
 
-    /// Returns the settings to open a store with.
+    /// Returns the options to open a store with.
     pub fn options() -> PostgresOptions {
         PostgresOptions::default()
     }
 
-    /// Returns hosts, ports and database of an address, without user and password; `None` if it is
-    /// no address.
-    pub fn display_url(address: &str) -> Option<String> {
-        Some(url::Address::parse(address).ok()?.place())
+    /// Returns a URL's hosts, ports and database, without user and password; `None` for an invalid
+    /// URL.
+    pub fn redact_url(url: &str) -> Option<String> {
+        Some(url::DatabaseUrl::parse(url).ok()?.display())
     }
 
-    /// Tells whether the store is new: opening it here has created it.
+    /// Tells whether opening this store has created it.
     ///
-    /// Of several processes that open the same new store at once, one is told so.
+    /// If several processes open the same missing store at once, this is true in one of them.
     pub const fn was_created(&self) -> bool {
         self.created
     }
 
-    /// Returns hosts, ports and database, without user and password.
-    pub fn place(&self) -> &str {
-        &self.place
+    /// Returns the hosts, ports and database of the store as a URL, without user and password.
+    pub fn display_url(&self) -> &str {
+        &self.display_url
     }
 
     fn feed(&self) -> &Arc<Feed> {
@@ -210,21 +212,21 @@ impl PostgresStore {
         }
     }
 
-    /// Reads on any connection, and on another one if that has broken.
+    /// Reads on any connection, and on another one if that has failed.
     async fn read<T, R>(&self, read: R) -> Result<T, StoreError>
     where
-        R: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, Result<T, Unread>> + Send + Sync,
+        R: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, Result<T, ReadError>> + Send + Sync,
     {
-        let mut tries = 0;
+        let mut attempts = 0;
         loop {
-            tries += 1;
+            attempts += 1;
             let mut lease = self.pool.take().await?;
             match read(lease.connection()?).await {
                 Ok(found) => return Ok(found),
-                Err(Unread::Refused(error)) => return Err(error),
-                Err(Unread::Failed(failure)) => {
-                    let again = failure.remedy() == Remedy::Again;
-                    if !(lease.give_up(&failure) || again) || tries == READS {
+                Err(ReadError::Refused(error)) => return Err(error),
+                Err(ReadError::Failed(failure)) => {
+                    let again = failure.retry() == Retry::Transaction;
+                    if !(lease.release_after(&failure) || again) || attempts == READS {
                         return Err(failure.into());
                     }
                 }
@@ -236,7 +238,7 @@ impl PostgresStore {
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore")
-            .field("place", &self.place)
+            .field("url", &self.display_url)
             .field("schema", &self.schema)
             .finish_non_exhaustive()
     }
@@ -245,14 +247,14 @@ impl fmt::Debug for PostgresStore {
 impl Drop for PostgresStore {
     fn drop(&mut self) {
         self.feed().close();
-        self.following.abort();
+        self.poller.abort();
     }
 }
 
 #[async_trait]
 impl Store for PostgresStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
-        let wanted = Wanted::from(lookup);
+        let wanted = LookupQuery::from(lookup);
         self.read(move |connection| Box::pin(rows::get(connection, wanted.clone()))).await
     }
 
@@ -267,7 +269,7 @@ impl Store for PostgresStore {
             return Ok(self.feed().position());
         }
         let writer = Arc::clone(&self.writer);
-        // On a task of its own, which goes on when nobody waits for it any more.
+        // In a task of its own, which continues if the caller drops this future.
         let task = tokio::spawn(async move { writer.commit(&operations).await });
         match task.await {
             Ok(outcome) => outcome,
@@ -275,7 +277,7 @@ impl Store for PostgresStore {
         }
     }
 
-    /// The last change that was told, which may be behind other nodes.
+    /// The position of the last announced change, which may be behind other nodes.
     async fn position(&self) -> Result<Position, StoreError> {
         self.refuse_if_closed()?;
         Ok(self.feed().position())
@@ -291,18 +293,18 @@ impl Store for PostgresStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.pool.close().await;
-        self.end.notify_one();
-        self.following.abort();
+        self.shutdown.notify_one();
+        self.poller.abort();
         self.feed().close();
         Ok(())
     }
 }
 
-impl From<NoConnection> for StoreError {
-    fn from(none: NoConnection) -> Self {
+impl From<PoolError> for StoreError {
+    fn from(none: PoolError) -> Self {
         match none {
-            NoConnection::Closed => Self::closed(),
-            NoConnection::Failed(failure) => failure.into(),
+            PoolError::Closed => Self::closed(),
+            PoolError::Failed(failure) => failure.into(),
         }
     }
 }

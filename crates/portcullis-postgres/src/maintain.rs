@@ -1,4 +1,4 @@
-//! Verifying and repairing. Backups are PostgreSQL's own affair.
+//! Verifies and repairs a store. Backups are left to PostgreSQL's own tools.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -13,32 +13,32 @@ use portcullis::{GrantKey, Id, Permission};
 use tokio_postgres::types::ToSql;
 
 use crate::PostgresStore;
-use crate::connection::{Connection, answer_within};
+use crate::connection::{Connection, response_within};
 use crate::dialect::{BEGIN, COMMIT, ROLLBACK};
 use crate::error::Failure;
-use crate::rows::{self, Unread};
+use crate::escape;
+use crate::rows::{self, ReadError};
 use crate::tables::{TABLES, Table};
-use crate::text;
 
-/// How many complaints are returned.
-const COMPLAINTS: usize = 100;
+/// The most problems that are returned.
+const MAX_PROBLEMS: usize = 100;
 
 /// How many records are read at a time.
 const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
-/// How long looking after a large store may take.
-const LONG: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the maintenance of a large store may take.
+const MAINTENANCE_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[async_trait]
 impl Maintain for PostgresStore {
-    /// Whether every index and trigger is there and in use; and, if the extension `amcheck` is
-    /// installed in the database and may be used, whether the indexes agree with the tables.
+    /// Checks that every index and trigger exists and is enabled. If the extension `amcheck` is
+    /// installed in the database and may be used, also checks that the indexes match the tables.
     async fn check_files(&self) -> Result<Vec<String>, StoreError> {
         self.read(|connection| Box::pin(async { Ok(check(connection).await?) })).await
     }
 
-    /// Grants are an index of ours; what else records are found by are columns of their tables,
-    /// which PostgreSQL indexes itself.
+    /// Grants are a table of entries. All other entries are columns of the records' tables, which
+    /// PostgreSQL indexes itself.
     async fn entries(
         &self,
         after: Option<EntryCursor>,
@@ -51,23 +51,22 @@ impl Maintain for PostgresStore {
         .await
     }
 
-    /// PostgreSQL's own indexes are made anew as well, for which the database's user must own the
-    /// tables. Reads and commits wait meanwhile.
+    /// Rebuilds PostgreSQL's own indexes as well, for which the database user must own the tables.
+    /// Reads and commits wait meanwhile.
     async fn rebuild_entries(&self) -> Result<(), StoreError> {
         let mut lease = self.pool.take_to_write().await?;
-        // Whatever goes wrong, the connection ends, and the transaction with it, wherever it was.
+        // On any failure the connection ends, and the transaction with it.
         rebuild(lease.for_transaction()?).await?;
-        lease.transaction_is_over();
+        lease.end_transaction();
         Ok(())
     }
 
-    /// Not offered: always an error.
+    /// Not supported: always returns an error.
     async fn back_up(&self, _: &Path) -> Result<(), StoreError> {
         self.refuse_if_closed()?;
         let schema = &self.schema;
         Err(StoreError::backend(format!(
-            "PostgreSQL makes its backups itself: use `pg_dump --schema={schema}`, or continuous \
-             archiving"
+            "this store makes no backups: use `pg_dump --schema={schema}`, or continuous archiving"
         )))
     }
 }
@@ -83,7 +82,7 @@ const TRIGGERS: &str = "SELECT t.tgname::text FROM pg_trigger AS t \
      JOIN pg_class AS c ON c.oid = t.tgrelid \
      WHERE c.relnamespace = current_schema()::regnamespace AND t.tgenabled <> 'D'";
 
-/// The schema in which `amcheck` is, if it is and may be used.
+/// Selects the schema of `amcheck`, if it is installed and may be used.
 const AMCHECK: &str = "SELECT quote_ident(n.nspname) FROM pg_extension AS e \
      JOIN pg_namespace AS n ON n.oid = e.extnamespace \
      JOIN pg_proc AS p ON p.pronamespace = n.oid \
@@ -91,9 +90,9 @@ const AMCHECK: &str = "SELECT quote_ident(n.nspname) FROM pg_extension AS e \
      AND has_function_privilege(p.oid, 'execute')";
 
 async fn check(connection: &mut Connection) -> Result<Vec<String>, Failure> {
-    let mut complaints = Vec::new();
+    let mut problems = Vec::new();
     for index in names(connection, INVALID_INDEXES).await? {
-        complaints.push(format!("the index `{index}` is not valid"));
+        problems.push(format!("the index `{index}` is not valid"));
     }
     let indexes = names(connection, INDEXES).await?;
     let triggers = names(connection, TRIGGERS).await?;
@@ -106,12 +105,12 @@ async fn check(connection: &mut Connection) -> Result<Vec<String>, Failure> {
         }
         for trigger in [format!("{name}_change"), format!("{name}_truncation")] {
             if !triggers.contains(&trigger) {
-                complaints.push(format!("the trigger `{trigger}` is missing or disabled"));
+                problems.push(format!("the trigger `{trigger}` is missing or disabled"));
             }
         }
     }
     for index in expected.iter().filter(|index| !indexes.contains(index)) {
-        complaints.push(format!("the index `{index}` is missing"));
+        problems.push(format!("the index `{index}` is missing"));
     }
     if let Some(amcheck) = names(connection, AMCHECK).await?.first() {
         for index in &indexes {
@@ -119,23 +118,25 @@ async fn check(connection: &mut Connection) -> Result<Vec<String>, Failure> {
                 "BEGIN; SET LOCAL statement_timeout = 0; \
                          SELECT {amcheck}.bt_index_check('\"{index}\"'::regclass, true); {COMMIT}"
             );
-            let checked = answer_within(LONG, connection.client().batch_execute(&check)).await;
+            let checked =
+                response_within(MAINTENANCE_TIMEOUT, connection.client().batch_execute(&check))
+                    .await;
             match checked {
                 Ok(()) => {}
                 Err(failure) if failure.ends_connection() => return Err(failure),
                 Err(failure) => {
                     connection.run(ROLLBACK).await?;
-                    complaints.push(format!("the index `{index}`: {failure}"));
+                    problems.push(format!("the index `{index}`: {failure}"));
                 }
             }
         }
     } else {
         tracing::info!(
-            "the extension `amcheck` is not there: indexes are not compared with tables"
+            "the extension `amcheck` is not installed: indexes are not compared with tables"
         );
     }
-    complaints.truncate(COMPLAINTS);
-    Ok(complaints)
+    problems.truncate(MAX_PROBLEMS);
+    Ok(problems)
 }
 
 async fn names(connection: &Connection, sql: &str) -> Result<Vec<String>, Failure> {
@@ -151,7 +152,7 @@ async fn rebuild(connection: &mut Connection) -> Result<(), StoreError> {
         all.join(", ")
     );
     let run = async |connection: &Connection, sql: &str| {
-        answer_within(LONG, connection.client().batch_execute(sql)).await
+        response_within(MAINTENANCE_TIMEOUT, connection.client().batch_execute(sql)).await
     };
     run(connection, &lock).await?;
     for table in &all {
@@ -163,14 +164,14 @@ async fn rebuild(connection: &mut Connection) -> Result<(), StoreError> {
              FROM unnest($1::text[], $2::text[]) AS g (id, grant_key) ON CONFLICT DO NOTHING",
             table.name
         );
-        let insert = connection.answer(connection.client().prepare(&insert)).await?;
+        let insert = connection.within_timeout(connection.client().prepare(&insert)).await?;
         let mut after = None;
         loop {
             let request = PageRequest { after, limit: PAGE };
             let page = match rows::list(connection, Index::All(table.kind), request).await {
                 Ok(page) => page,
-                Err(Unread::Failed(failure)) => return Err(failure.into()),
-                Err(Unread::Refused(error)) => return Err(error),
+                Err(ReadError::Failed(failure)) => return Err(failure.into()),
+                Err(ReadError::Refused(error)) => return Err(error),
             };
             let (mut ids, mut keys) = (Vec::new(), Vec::new());
             for record in &page.records {
@@ -182,7 +183,7 @@ async fn rebuild(connection: &mut Connection) -> Result<(), StoreError> {
             if !ids.is_empty() {
                 let parameters: [&(dyn ToSql + Sync); 2] = [&ids, &keys];
                 let inserted = connection.client().execute(&insert, &parameters);
-                answer_within(LONG, inserted).await?;
+                response_within(MAINTENANCE_TIMEOUT, inserted).await?;
             }
             after = page.next;
             if after.is_none() {
@@ -190,11 +191,11 @@ async fn rebuild(connection: &mut Connection) -> Result<(), StoreError> {
             }
         }
     }
-    // Unlike elsewhere, nothing is lost if it is not known whether this was done: do it again.
+    // If this commit is ambiguous, nothing is lost: the rebuild can be repeated.
     connection.run(COMMIT).await.map_err(StoreError::indeterminate)
 }
 
-/// The entries of a table that are of one sort. They are walked in this order.
+/// The entries of one type in a table, in the order in which they are read.
 #[derive(Clone, Copy)]
 enum Section {
     UniqueKey,
@@ -206,7 +207,7 @@ enum Section {
 const SECTIONS: [Section; 4] = [Section::UniqueKey, Section::Org, Section::User, Section::Grant];
 
 impl Section {
-    /// Key and id of the entries after the key `$1` and the id `$2`, in their order.
+    /// Selects key and id of the entries after the key `$1` and the id `$2`, in order.
     fn sql(self, table: &Table) -> String {
         let name = table.name;
         let column = match self {
@@ -220,8 +221,8 @@ impl Section {
                 );
             }
         };
-        // In the order of ids: a unique key may be longer than an entry of an index, and only its
-        // digest is in one. The key of the last entry is of no use then.
+        // In the order of ids: a unique key may exceed the size of an index entry, so that only its
+        // digest is indexed. The key of the last entry is not needed then.
         format!(
             "SELECT {column}, id FROM {name} WHERE {column} IS NOT NULL AND id > $2 \
              AND $1::text IS NOT NULL ORDER BY id"
@@ -230,7 +231,7 @@ impl Section {
 
     fn read(self, kind: Kind, key: &str, id: &str) -> Option<Entry> {
         let key = match self {
-            Self::UniqueKey => EntryKey::UniqueKey(text::of_kept(key)?.into()),
+            Self::UniqueKey => EntryKey::UniqueKey(escape::unescape(key)?.into()),
             Self::Org => EntryKey::Org(Id::from_digits(key.as_bytes())?.into()),
             Self::User => EntryKey::User(Id::from_digits(key.as_bytes())?.into()),
             Self::Grant => EntryKey::Grant(parse_grant(key)?),
@@ -239,14 +240,14 @@ impl Section {
     }
 }
 
-/// Reads a grant key in exactly the form it is written in.
+/// Parses a grant key, in its canonical form only.
 fn parse_grant(text: &str) -> Option<GrantKey> {
     let grant = GrantKey::of(text.parse::<Permission>().ok()?);
     (grant.to_string() == text).then_some(grant)
 }
 
-/// One section of one table after the other. A cursor is the number of the section, and id and key
-/// of the last entry.
+/// Reads one section of one table after the other. A cursor is the number of the section, and the id
+/// and key of the last entry.
 async fn entries(
     connection: &mut Connection,
     after: Option<&EntryCursor>,
@@ -254,7 +255,7 @@ async fn entries(
 ) -> Result<EntryPage, Failure> {
     let mut page = EntryPage::default();
     if after.is_none() {
-        page.unreadable = of_no_table(connection).await?;
+        page.unreadable = count_grants_without_table(connection).await?;
     }
     let (begin, mut last_key, mut last_id) = match after.and_then(read_cursor) {
         Some((section, key, id)) => (section, key, id),
@@ -298,8 +299,8 @@ fn read_cursor(cursor: &EntryCursor) -> Option<(usize, String, String)> {
     Some((section.parse().ok()?, key.to_owned(), id.to_owned()))
 }
 
-/// How many grants are of a table that does not exist.
-async fn of_no_table(connection: &Connection) -> Result<usize, Failure> {
+/// Returns how many grants name a table that does not exist.
+async fn count_grants_without_table(connection: &Connection) -> Result<usize, Failure> {
     let names: Vec<_> = TABLES.iter().map(|table| table.name).collect();
     let count = "SELECT count(*) FROM grants WHERE kind <> ALL ($1)";
     let count: i64 = connection.row(count, &[&names]).await?.try_get(0)?;

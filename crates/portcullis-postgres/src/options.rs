@@ -1,13 +1,11 @@
-//! The settings of a store.
+//! The options of a store.
 
 use std::fmt;
 use std::time::Duration;
 
-use crate::PostgresStore;
-use crate::open::{self, OpenError};
-use crate::url::Address;
+use crate::url::DatabaseUrl;
 
-/// How to open a [`PostgresStore`].
+/// The options to open a [`PostgresStore`](crate::PostgresStore) with.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -25,7 +23,7 @@ use crate::url::Address;
 /// # }
 /// ```
 ///
-/// What is out of bounds is refused when the store is opened.
+/// A value that is out of bounds is an error when the store is opened.
 #[derive(Clone)]
 #[must_use]
 pub struct PostgresOptions {
@@ -54,7 +52,7 @@ impl Default for PostgresOptions {
     }
 }
 
-/// The password is not shown.
+/// Omits the password.
 impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresOptions")
@@ -62,7 +60,7 @@ impl fmt::Debug for PostgresOptions {
             .field("connect_timeout", &self.connect_timeout)
             .field("statement_timeout", &self.statement_timeout)
             .field("poll_interval", &self.poll_interval)
-            .field("keep_changes", &self.changes_retention)
+            .field("changes_retention", &self.changes_retention)
             .field("create", &self.create)
             .field("schema", &self.schema)
             .finish_non_exhaustive()
@@ -70,135 +68,84 @@ impl fmt::Debug for PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// Sets the password. By default it is the one in the address, or in the environment variable
-    /// `PGPASSWORD`, or in the file that the address names as `passfile`, or `PGPASSFILE`, or in
-    /// `~/.pgpass`, whichever comes first.
+    /// Sets the password, which applies if the URL has none. Default: the environment variable
+    /// `PGPASSWORD`, or else the password file that the URL names as `passfile`, or `PGPASSFILE`, or
+    /// `~/.pgpass`.
     pub fn password(self, password: impl Into<String>) -> Self {
         Self { password: Some(password.into()), ..self }
     }
 
-    /// Sets how many connections there may be at a time, besides the one that follows changes, and
-    /// with it how many calls can be carried out at a time. Default: 16. From 1 to 1,000; all nodes
-    /// together need fewer than the server's `max_connections`.
+    /// Sets the maximum number of connections, and with it of concurrent calls. Default: 16. From 1 to
+    /// 1,000. Each store has one more connection, which polls; all nodes together must stay below the
+    /// server's `max_connections`.
     pub fn pool_size(self, pool_size: u32) -> Self {
         Self { pool_size, ..self }
     }
 
-    /// Sets how long a host may take to let us in, unless the address says so. Default: 5 seconds.
-    /// From 100 milliseconds to a minute. While no host does, calls fail as unavailable after twice
-    /// this time at the most.
+    /// Sets how long connecting to a host may take. A parameter of the URL takes precedence. Default: 5
+    /// seconds. From 100 milliseconds to a minute. While no host accepts connections, calls fail as
+    /// unavailable after at most twice this time.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         Self { connect_timeout: timeout, ..self }
     }
 
-    /// Sets how long a statement may take, waiting for locks included. Default: 10 seconds. From
-    /// 100 milliseconds to an hour. A server that has not answered after a quarter more, and a
-    /// second, is taken for dead; a commit too, of which nobody knows then whether it happened.
+    /// Sets how long a statement may take, including waits for locks. A parameter of the URL takes
+    /// precedence. Default: 10 seconds. From 100 milliseconds to an hour. A connection without a
+    /// response after this time, a quarter more and a second counts as broken; a commit on it is
+    /// ambiguous.
     pub fn statement_timeout(self, timeout: Duration) -> Self {
         Self { statement_timeout: timeout, ..self }
     }
 
-    /// Sets the pause between looks for the changes of other nodes. Default: 75 milliseconds. From
-    /// 10 milliseconds to 10 seconds. Changes of this store value are told at once.
+    /// Sets the pause between polls for the changes of other nodes. Default: 75 milliseconds. From 10
+    /// milliseconds to 10 seconds. Changes by this store are announced at once.
     pub fn poll_interval(self, interval: Duration) -> Self {
         Self { poll_interval: interval, ..self }
     }
 
-    /// Sets how long the database keeps notes of changes for nodes that are cut off from it: one
-    /// that is for longer has to read everything again. Default: an hour. From a second to 30 days.
-    /// The shortest of all nodes counts.
+    /// Sets how long the database retains changes for nodes that are disconnected. A node that is
+    /// disconnected for longer must read everything again. Default: an hour. From a second to 30
+    /// days. The shortest retention of all nodes applies.
     pub fn changes_retention(self, time: Duration) -> Self {
         Self { changes_retention: time, ..self }
     }
 
-    /// Sets whether a store is created in a database where there is none, and one of an older format
-    /// brought up to date, which nodes of older versions do not understand. Default: yes. Where it
-    /// is not, the database's user needs no more than to read and write the tables.
+    /// Sets whether a missing store is created, and a store of an older format migrated, which nodes of
+    /// older versions cannot read. Default: yes. If off, the database user only needs to read and
+    /// write the tables.
     pub fn create(self, create: bool) -> Self {
         Self { create, ..self }
     }
 
-    /// Sets the schema that the tables are in. Default: `portcullis`. Up to 48 lower-case letters,
-    /// digits and underscores, beginning with a letter; any other name is refused when the store is
-    /// opened.
+    /// Sets the schema of the tables. Default: `portcullis`. Up to 48 lower-case letters, digits and
+    /// underscores, beginning with a letter.
     pub fn schema(self, schema: impl Into<String>) -> Self {
         Self { schema: schema.into(), ..self }
     }
 
-    /// Opens the store in the database, whose address is
-    ///
-    /// ```text
-    /// postgres://USER[:PASSWORD]@HOST[:PORT][,HOST[:PORT]…]/DATABASE[?NAME=VALUE[&…]]
-    /// ```
-    ///
-    /// Of several hosts the one is taken that can be written to: of several such the one with the latest
-    /// timeline, and of those the first. A host is a
-    /// name, an IP address or, percent-encoded, the directory of a socket. The names are:
-    ///
-    /// | name | value |
-    /// |---|---|
-    /// | `sslmode` | `verify-full`, which is the default (`require` and `verify-ca` mean the same here): the server must prove that it is who was called. `disable`: no TLS. Sockets have none |
-    /// | `sslrootcert` | a file of certificates, PEM, that the server's must lead to, or be: a certificate that the server has signed by itself is named here. By default those that the system trusts |
-    /// | `sslcert`, `sslkey` | files with our own certificate and its key, PEM |
-    /// | `channel_binding` | `prefer`, which is the default: the password is bound to the TLS connection where the server can do that. `require`: only then is it given. `disable` |
-    /// | `passfile` | a file of passwords, as `psql` reads it |
-    /// | `connect_timeout` | [seconds](PostgresOptions::connect_timeout) |
-    /// | `statement_timeout` | [seconds](PostgresOptions::statement_timeout) |
-    /// | `pool_size` | [connections](PostgresOptions::pool_size) |
-    /// | `application_name` | what the server shows; `portcullis` by default |
-    /// | `target_session_attrs` | `read-write`, which it always is |
-    ///
-    /// It must be called in a tokio runtime with time and I/O enabled, and the store is used in that
-    /// one. Before it returns, it has connected and looked at what is there.
-    ///
-    /// # Errors
-    ///
-    /// See [`OpenError`].
-    pub async fn open(self, address: &str) -> Result<PostgresStore, OpenError> {
-        open::open(self, address).await
-    }
-
-    /// Gives the store in the database another schema, with everything in it, unless there is one
-    /// of that name. Nobody may have it open.
-    ///
-    /// # Errors
-    ///
-    /// See [`OpenError`].
-    pub async fn rename(self, address: &str, schema: &str) -> Result<(), OpenError> {
-        open::rename(self, address, schema).await
-    }
-
-    /// Deletes the store in the database, with everything in it. There need not be one.
-    ///
-    /// # Errors
-    ///
-    /// See [`OpenError`].
-    pub async fn remove(self, address: &str) -> Result<(), OpenError> {
-        open::remove(self, address).await
-    }
-
-    /// Takes over what the address says.
-    pub(crate) fn heed(&mut self, address: &Address) {
+    /// Applies the parameters of the URL.
+    pub(crate) fn apply_url(&mut self, url: &DatabaseUrl) {
         let mut options = self.clone();
-        if let Some(timeout) = address.connect_timeout {
+        if let Some(timeout) = url.connect_timeout {
             options = options.connect_timeout(timeout);
         }
-        if let Some(timeout) = address.statement_timeout {
+        if let Some(timeout) = url.statement_timeout {
             options = options.statement_timeout(timeout);
         }
-        if let Some(size) = address.pool_size {
+        if let Some(size) = url.pool_size {
             options = options.pool_size(size);
         }
         *self = options;
     }
 
-    /// Refuses what is out of bounds, and says what the bounds are.
+    /// Checks the bounds of all options.
     ///
     /// # Errors
     ///
-    /// Which setting is wrong, its value, and what it may be.
+    /// The option that is out of bounds, its value, and its bounds.
     pub(crate) fn check(&self) -> Result<(), String> {
         const HOUR: Duration = Duration::from_secs(60 * 60);
+        check_schema(&self.schema)?;
         if !(1..=1_000).contains(&self.pool_size) {
             return Err(format!("`pool_size` is {}: it is from 1 to 1000", self.pool_size));
         }
@@ -207,7 +154,7 @@ impl PostgresOptions {
             ("connect_timeout", self.connect_timeout, least, Duration::from_secs(60)),
             ("statement_timeout", self.statement_timeout, least, HOUR),
             ("poll_interval", self.poll_interval, least / 10, Duration::from_secs(10)),
-            ("keep_changes", self.changes_retention, Duration::from_secs(1), 30 * 24 * HOUR),
+            ("changes_retention", self.changes_retention, Duration::from_secs(1), 30 * 24 * HOUR),
         ] {
             if !(least..=most).contains(&value) {
                 return Err(format!("`{name}` is {value:?}: it is from {least:?} to {most:?}"));
@@ -220,9 +167,29 @@ impl PostgresOptions {
         self.password.as_ref().map(|password| password.clone().into_bytes())
     }
 
-    /// How long a call may wait for a connection that others use.
+    /// Returns how long a call may wait for a connection.
     pub(crate) fn pool_wait(&self) -> Duration {
         self.statement_timeout
+    }
+}
+
+/// Checks the name of a schema, which must need no quotes.
+///
+/// # Errors
+///
+/// The names that are allowed.
+pub(crate) fn check_schema(schema: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    match schema.starts_with(|c: char| c.is_ascii_lowercase())
+        && schema.len() <= 48
+        && schema.chars().all(fits)
+    {
+        true => Ok(()),
+        false => {
+            Err("the name of a schema is up to 48 lower-case letters, digits and underscores, \
+                      and begins with a letter"
+                .to_owned())
+        }
     }
 }
 
@@ -231,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_out_of_bounds_is_refused_with_the_bounds() {
+    fn an_option_out_of_bounds_is_refused_with_its_bounds() {
         let options = PostgresOptions::default;
         assert_eq!(options().check(), Ok(()));
         let (short, long) = (Duration::ZERO, Duration::MAX);
@@ -244,8 +211,10 @@ mod tests {
             (options().statement_timeout(long), "`statement_timeout`"),
             (options().poll_interval(short), "`poll_interval` is 0ns: it is from 10ms to 10s"),
             (options().poll_interval(long), "`poll_interval`"),
-            (options().changes_retention(short), "`keep_changes`"),
-            (options().changes_retention(long), "`keep_changes`"),
+            (options().changes_retention(short), "`changes_retention`"),
+            (options().changes_retention(long), "`changes_retention`"),
+            (options().schema("No\"Schema"), "the name of a schema"),
+            (options().schema("a".repeat(49)), "the name of a schema"),
         ] {
             let error = options.check().unwrap_err();
             assert!(error.starts_with(name), "{error}");
@@ -259,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_password_is_not_shown() {
+    fn debug_output_omits_the_password() {
         let shown = format!("{:?}", PostgresOptions::default().password("s3cret"));
         assert!(!shown.contains("s3cret"), "{shown}");
     }

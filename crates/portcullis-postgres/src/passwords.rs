@@ -1,12 +1,12 @@
-//! Passwords that are not in the address: from the environment, or a file as `psql` reads it.
+//! Finds passwords outside the URL: in the environment, or in a password file of `psql`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use crate::url::Host;
 
-/// Returns the password for the host, from `PGPASSWORD`, or the file named, or `PGPASSFILE`, or
-/// `~/.pgpass`. This blocks.
+/// Returns the password for the host: from `PGPASSWORD`, or else from `file`, the file that
+/// `PGPASSFILE` names, or `~/.pgpass`. This blocks.
 pub(crate) fn find(
     file: Option<&Path>,
     (host, port): &(Host, u16),
@@ -31,7 +31,7 @@ pub(crate) fn find(
     find_in(&text, [host, &port.to_string(), database, user]).map(String::into_bytes)
 }
 
-/// Reads the file, unless others may.
+/// Reads the file, unless other users may read it.
 fn read(path: &Path) -> Option<String> {
     let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     #[cfg(unix)]
@@ -50,24 +50,25 @@ fn read(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
-/// The password in the first line whose four first fields are these, or `*`.
-fn find_in(text: &str, wanted: [&str; 4]) -> Option<String> {
+/// Returns the password of the first line whose first four fields match, or are `*`.
+fn find_in(text: &str, key: [&str; 4]) -> Option<String> {
     let mut lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.find_map(|line| {
         let fields = fields(line);
-        let (password, wheres) = fields.split_last().filter(|(_, wheres)| wheres.len() == 4)?;
-        let fits = |(field, wanted): (&String, &str)| field == "*" || field == wanted;
-        wheres.iter().zip(wanted).all(fits).then(|| password.clone())
+        let (password, patterns) =
+            fields.split_last().filter(|(_, patterns)| patterns.len() == 4)?;
+        let fits = |(field, value): (&String, &str)| field == "*" || field == value;
+        patterns.iter().zip(key).all(fits).then(|| password.clone())
     })
 }
 
-/// Splits at colons; a backslash makes the character after it an ordinary one.
+/// Splits a line at its colons. A backslash escapes the character after it.
 fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut chars = line.chars();
     while let Some(c) = chars.next() {
         let ordinary = match c {
-            // The password is all that follows.
+            // The fifth field, the password, has no end.
             ':' if fields.len() < 5 => {
                 fields.push(String::new());
                 continue;
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_line_that_fits_counts() {
+    fn the_first_matching_line_has_the_password() {
         let text = "# comment\nbroken\ndb:5432:x:ada:one:two\n*:*:*:ada:any\\:\\\\\n";
         assert_eq!(find_in(text, ["db", "5432", "x", "ada"]).as_deref(), Some("one:two"));
         assert_eq!(find_in(text, ["db", "5433", "x", "ada"]).as_deref(), Some("any:\\"));
@@ -96,7 +97,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_others_may_read_is_not_read() {
+    fn a_file_that_other_users_may_read_is_not_read() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pgpass");

@@ -1,4 +1,4 @@
-//! Connections that are kept.
+//! A pool of connections.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,16 +9,16 @@ use tokio::time::timeout;
 
 use crate::connection::Connection;
 use crate::connector::Connector;
-use crate::error::{Failure, Remedy};
+use crate::error::{Failure, Retry};
 
-/// After so long without use a connection is tried before it is trusted: firewalls forget, and
+/// How long a connection may be idle before it is tested: firewalls drop idle connections, and
 /// servers are replaced.
-const TRY_AFTER: Duration = Duration::from_secs(30);
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(30);
 
-/// How long that may take.
-const TRIAL: Duration = Duration::from_secs(2);
+/// How long the test may take.
+const TEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// At most so many connections at a time, each used by one at a time, made when they are needed.
+/// A bounded number of connections, made on demand, each leased to one user at a time.
 pub(crate) struct Pool {
     connector: Arc<Connector>,
     idle: Mutex<Vec<Connection>>,
@@ -26,13 +26,13 @@ pub(crate) struct Pool {
     size: u32,
     wait: Duration,
     closed: AtomicBool,
-    /// When the database was last seen to be read-only. Connections from before do not know it.
+    /// When the database was last found to be read-only. Older connections do not detect it.
     read_only_at: Mutex<Option<Instant>>,
 }
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 #[derive(Debug)]
-pub(crate) enum NoConnection {
+pub(crate) enum PoolError {
     Closed,
     Failed(Failure),
 }
@@ -52,46 +52,46 @@ impl Pool {
         })
     }
 
-    /// Takes a connection, or makes one; waits for one when all are in use.
-    pub(crate) async fn take(self: &Arc<Self>) -> Result<Lease, NoConnection> {
-        self.take_one(false).await
+    /// Leases a connection, and makes one if none is idle; waits while all are in use.
+    pub(crate) async fn take(self: &Arc<Self>) -> Result<Lease, PoolError> {
+        self.lease(false).await
     }
 
-    /// The same for a transaction that writes. One that was read-only when it was made is replaced:
-    /// sessions are not told when that is over.
-    pub(crate) async fn take_to_write(self: &Arc<Self>) -> Result<Lease, NoConnection> {
-        let mut lease = self.take_one(true).await?;
+    /// Leases a connection for a transaction that writes. A connection that was read-only when it was
+    /// made is replaced: a session does not detect the end of that.
+    pub(crate) async fn take_to_write(self: &Arc<Self>) -> Result<Lease, PoolError> {
+        let mut lease = self.lease(true).await?;
         let writable = lease.connection().and_then(|connection| connection.writable());
-        writable.map_err(NoConnection::Failed)?;
+        writable.map_err(PoolError::Failed)?;
         Ok(lease)
     }
 
-    /// Says that the database was read-only at that time: connections that were made before are
-    /// replaced before they write.
+    /// Reports that the database was read-only at that time: older connections are replaced before
+    /// they write.
     pub(crate) fn read_only_at(&self, time: Instant) {
         *self.read_only_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
     }
 
-    fn knows_if_read_only(&self, connection: &Connection) -> bool {
+    fn is_newer_than_read_only(&self, connection: &Connection) -> bool {
         let at = *self.read_only_at.lock().unwrap_or_else(PoisonError::into_inner);
-        at.is_none_or(|at| connection.made() > at)
+        at.is_none_or(|at| connection.created_at() > at)
     }
 
-    async fn take_one(self: &Arc<Self>, to_write: bool) -> Result<Lease, NoConnection> {
+    async fn lease(self: &Arc<Self>, to_write: bool) -> Result<Lease, PoolError> {
         if self.is_closed() {
-            return Err(NoConnection::Closed);
+            return Err(PoolError::Closed);
         }
         let permit = match timeout(self.wait, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => permit,
-            Ok(Err(_)) => return Err(NoConnection::Closed),
+            Ok(Err(_)) => return Err(PoolError::Closed),
             Err(_) => {
                 let size = usize::try_from(self.size).unwrap_or(usize::MAX);
-                return Err(NoConnection::Failed(Failure::Busy { size, waited: self.wait }));
+                return Err(PoolError::Failed(Failure::Busy { size, waited: self.wait }));
             }
         };
-        // Whoever waited when it was closed comes after that.
+        // The pool may have been closed during the wait.
         if self.is_closed() {
-            return Err(NoConnection::Closed);
+            return Err(PoolError::Closed);
         }
         let lease = |connection, is_new| Lease {
             pool: Arc::clone(self),
@@ -103,37 +103,38 @@ impl Pool {
         loop {
             let idle = self.idle().pop();
             let Some(connection) = idle else { break };
-            if connection.has_ended() || connection.era != self.connector.era() {
-                connection.abandon();
+            if connection.has_ended() || connection.generation != self.connector.generation() {
+                connection.abort();
                 continue;
             }
-            if to_write && (connection.is_read_only() || !self.knows_if_read_only(&connection)) {
-                connection.abandon();
+            if to_write && (connection.is_read_only() || !self.is_newer_than_read_only(&connection))
+            {
+                connection.abort();
                 break;
             }
-            if connection.used.elapsed() < TRY_AFTER {
+            if connection.last_used.elapsed() < TEST_AFTER_IDLE {
                 return Ok(lease(connection, false));
             }
-            match timeout(TRIAL, connection.run("")).await {
+            match timeout(TEST_TIMEOUT, connection.run("")).await {
                 Ok(Ok(())) => return Ok(lease(connection, false)),
-                _ => connection.abandon(),
+                _ => connection.abort(),
             }
         }
         match self.connector.connect().await {
             Ok(connection) => Ok(lease(connection, true)),
-            Err(failure) => Err(NoConnection::Failed(failure)),
+            Err(failure) => Err(PoolError::Failed(failure)),
         }
     }
 
-    /// Tells whether it was closed.
+    /// Tells whether the pool was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Refuses who comes from now on, waits for who has a connection, and ends all connections.
+    /// Refuses further leases, waits for the present ones, and ends all connections.
     pub(crate) async fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        // In its turn after all who wait.
+        // After all leases that are waited for already.
         let all = self.permits.acquire_many(self.size).await;
         self.idle().clear();
         drop(all);
@@ -144,58 +145,58 @@ impl Pool {
     }
 }
 
-/// A connection for one to use. It goes back when this is dropped: what is still to be answered
-/// then is answered to nobody.
+/// The use of a connection, which returns to the pool when this is dropped. A response that is still
+/// pending then is discarded.
 pub(crate) struct Lease {
     pool: Arc<Pool>,
     connection: Option<Connection>,
-    /// Whether it was made for this lease.
+    /// Whether the connection was made for this lease.
     is_new: bool,
-    /// Whether a transaction may be under way on it.
+    /// Whether a transaction may be in progress.
     in_transaction: bool,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Lease {
-    /// Returns the connection; there is one until it was found to be dead.
+    /// Returns the connection; an error after it was discarded.
     pub(crate) fn connection(&mut self) -> Result<&mut Connection, Failure> {
-        self.connection.as_mut().ok_or_else(|| Failure::Lost("it was given up".to_owned()))
+        self.connection.as_mut().ok_or_else(|| Failure::Disconnected("it was closed".to_owned()))
     }
 
-    /// The same, for a transaction: should this be dropped before the transaction is
-    /// [over](Lease::transaction_is_over), the connection ends, and the transaction with it.
+    /// Returns the connection for a transaction: if this is dropped before
+    /// [`end_transaction`](Lease::end_transaction), the connection ends, and the transaction with it.
     pub(crate) fn for_transaction(&mut self) -> Result<&mut Connection, Failure> {
         self.in_transaction = true;
         self.connection()
     }
 
-    /// Says that the connection can be used by others again.
-    pub(crate) fn transaction_is_over(&mut self) {
+    /// Declares that the transaction has ended, and the connection can be reused.
+    pub(crate) fn end_transaction(&mut self) {
         self.in_transaction = false;
     }
 
-    /// Ends the connection if the failure says that it is of no use. Tells whether another one may do
-    /// better.
-    pub(crate) fn give_up(mut self, failure: &Failure) -> bool {
-        let elsewhere = failure.remedy() == Remedy::Elsewhere;
-        // When one is found dead, so are the others.
-        if elsewhere && let Some(connection) = &self.connection {
-            self.pool.connector.doubt(connection.era);
+    /// Returns the connection to the pool, or ends it if the failure has made it unusable. Tells
+    /// whether another connection may succeed.
+    pub(crate) fn release_after(mut self, failure: &Failure) -> bool {
+        let may_retry = failure.retry() == Retry::Connection;
+        // The other connections have probably failed as well.
+        if may_retry && let Some(connection) = &self.connection {
+            self.pool.connector.suspect(connection.generation);
         }
         if failure.ends_connection() {
             self.end();
         }
-        elsewhere && !self.is_new
+        may_retry && !self.is_new
     }
 
-    /// Ends the connection, and with it whatever is under way on it.
-    pub(crate) fn abandon(mut self) {
+    /// Ends the connection, and with it whatever is in progress on it.
+    pub(crate) fn discard(mut self) {
         self.end();
     }
 
     fn end(&mut self) {
         if let Some(connection) = self.connection.take() {
-            connection.abandon();
+            connection.abort();
         }
     }
 }
@@ -204,15 +205,15 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         if self.in_transaction {
-            connection.abandon();
+            connection.abort();
             return;
         }
-        let of_use = connection.era == self.pool.connector.era() && !self.pool.is_closed();
-        if connection.has_ended() || !of_use {
-            connection.abandon();
+        let is_current = connection.generation == self.pool.connector.generation();
+        if connection.has_ended() || !is_current || self.pool.is_closed() {
+            connection.abort();
             return;
         }
-        connection.used = Instant::now();
+        connection.last_used = Instant::now();
         self.pool.idle().push(connection);
     }
 }

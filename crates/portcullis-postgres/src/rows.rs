@@ -1,4 +1,4 @@
-//! Reading: rows, the records they hold, and pages of them.
+//! Reads rows, the records in them, and pages of records.
 
 use portcullis::store::{
     Index, Kind, Lookup, Page, PageRequest, Record, Revision, StoreError, UniqueKey,
@@ -10,46 +10,46 @@ use tokio_postgres::types::{FromSql, ToSql};
 
 use crate::connection::Connection;
 use crate::error::Failure;
-use crate::tables::{self, Ask};
-use crate::text;
+use crate::escape;
+use crate::tables::{self, Query};
 
-/// The most rows that are asked for at a time: as many small ones fill a page.
-const MOST_ROWS: usize = 10_000;
+/// The most rows that are queried at a time, which fill a page even if they are small.
+const MAX_ROWS: usize = 10_000;
 
-/// Why a read gave nothing.
-pub(crate) enum Unread {
-    /// The connection, or the database.
+/// Why a read failed.
+pub(crate) enum ReadError {
+    /// By the connection or the database.
     Failed(Failure),
-    /// What is there.
+    /// By what is stored, or what was requested.
     Refused(StoreError),
 }
 
-impl From<Failure> for Unread {
+impl From<Failure> for ReadError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
 }
 
-impl From<StoreError> for Unread {
+impl From<StoreError> for ReadError {
     fn from(error: StoreError) -> Self {
         Self::Refused(error)
     }
 }
 
-/// A [`Lookup`] as it is asked for.
+/// A [`Lookup`] with its statement and parameter.
 #[derive(Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct LookupQuery {
     kind: Kind,
-    ask: Ask,
+    query: Query,
     key: String,
 }
 
-impl From<Lookup<'_>> for Wanted {
+impl From<Lookup<'_>> for LookupQuery {
     fn from(lookup: Lookup<'_>) -> Self {
         match lookup {
-            Lookup::Id(kind, id) => Self { kind, ask: Ask::ById, key: id.to_string() },
+            Lookup::Id(kind, id) => Self { kind, query: Query::ById, key: id.to_string() },
             Lookup::UniqueKey(kind, key) => {
-                Self { kind, ask: Ask::ByUniqueKey, key: text::kept(key).into_owned() }
+                Self { kind, query: Query::ByUniqueKey, key: escape::escape(key).into_owned() }
             }
         }
     }
@@ -58,18 +58,18 @@ impl From<Lookup<'_>> for Wanted {
 /// Returns the record, if there is one.
 pub(crate) async fn get(
     connection: &mut Connection,
-    Wanted { kind, ask, key }: Wanted,
-) -> Result<Option<Record>, Unread> {
-    let statement = connection.prepared(tables::of(kind)?, ask).await?;
+    LookupQuery { kind, query, key }: LookupQuery,
+) -> Result<Option<Record>, ReadError> {
+    let statement = connection.prepared(tables::of(kind)?, query).await?;
     let rows = connection.rows(&statement, &[&key]).await?;
     let Some(row) = rows.first() else {
         return Ok(None);
     };
     match record(kind, row, 0) {
         Ok(record) => Ok(Some(record)),
-        Err(source) => Err(Unread::Refused(StoreError::Corrupt {
+        Err(source) => Err(ReadError::Refused(StoreError::Corrupt {
             kind,
-            // Nothing has the id 0: it stands for one that cannot be read either.
+            // Nothing has the id 0: here it means that the id cannot be read either.
             id: id(row, 0, "id").unwrap_or(Id::from_u64(0)),
             source: source.into(),
         })),
@@ -78,27 +78,27 @@ pub(crate) async fn get(
 
 /// Returns a page of the index.
 ///
-/// A row that cannot be read is logged and left out, so that it does not hide the others.
+/// A row that cannot be read is logged and left out, so that the others can still be listed.
 pub(crate) async fn list(
     connection: &mut Connection,
     index: Index,
     request: PageRequest,
-) -> Result<Page, Unread> {
+) -> Result<Page, ReadError> {
     let kind = index.kind();
-    let (ask, key) = match index {
-        Index::All(_) => (Ask::All, None),
-        Index::Org(_, org) => (Ask::OfOrg, Some(org.to_string())),
-        Index::User(_, user) => (Ask::OfUser, Some(user.to_string())),
-        Index::Grant(_, grant) => (Ask::OfGrant, Some(grant.to_string())),
+    let (query, key) = match index {
+        Index::All(_) => (Query::All, None),
+        Index::Org(_, org) => (Query::OfOrg, Some(org.to_string())),
+        Index::User(_, user) => (Query::OfUser, Some(user.to_string())),
+        Index::Grant(_, grant) => (Query::OfGrant, Some(grant.to_string())),
     };
     // No record has the id 0, so a list from the beginning begins after it.
     let after = request.after.unwrap_or(Id::from_u64(0)).to_string();
-    let limit = request.limit.get().min(MOST_ROWS);
-    // One more tells whether there is another page.
+    let limit = request.limit.get().min(MAX_ROWS);
+    // One more row shows whether there is another page.
     let rows = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&after, &rows];
     parameters.extend(key.as_ref().map(|key| key as &(dyn ToSql + Sync)));
-    let statement = connection.prepared(tables::of(kind)?, ask).await?;
+    let statement = connection.prepared(tables::of(kind)?, query).await?;
     let rows = connection.rows(&statement, &parameters).await?;
     Ok(page(&rows, kind, limit))
 }
@@ -116,7 +116,7 @@ fn page(rows: &[Row], kind: Kind, limit: usize) -> Page {
         last = id(row, 0, "id").ok().or(last);
         match record(kind, row, 1) {
             Ok(record) => page.records.push(record),
-            // A grant of a record that is gone: an entry too many, which is for `verify` to find.
+            // A grant without its record: a surplus entry, which `verify` reports.
             Err(_) if matches!(value::<Option<&str>>(row, 1, "id"), Ok(None)) => {}
             Err(error) => {
                 page.unreadable += 1;
@@ -128,18 +128,18 @@ fn page(rows: &[Row], kind: Kind, limit: usize) -> Page {
     page
 }
 
-/// Says which column of a row is not as it was written. Never holds the value.
+/// Names a column that cannot be decoded. Never holds its value.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("its column `{column}` cannot be read")]
 pub(crate) struct BadColumn {
     column: &'static str,
 }
 
-/// Reads the columns from the first on, in the order in which all statements name them.
+/// Reads the columns from `first` on, in the order that all statements use.
 fn record(kind: Kind, row: &Row, first: usize) -> Result<Record, BadColumn> {
-    let key = text::of_kept(value(row, first + 2, "unique_key")?);
+    let key = escape::unescape(value(row, first + 2, "unique_key")?);
     let key = key.and_then(|key| UniqueKey::new(key).ok());
-    let body = text::of_kept(value(row, first + 6, "body")?);
+    let body = escape::unescape(value(row, first + 6, "body")?);
     let revision: &[u8] = value(row, first + 1, "revision")?;
     let revision = revision.try_into().map_err(|_| BadColumn { column: "revision" })?;
     let status: &str = value(row, first + 5, "status")?;

@@ -1,43 +1,42 @@
 //! The table of each kind, and the statements on it.
 //!
-//! They are SQL that is understood by more than PostgreSQL; what is PostgreSQL's own is in
-//! `dialect.rs`.
+//! Their SQL is not specific to PostgreSQL; `dialect.rs` has what is.
 
 use std::sync::LazyLock;
 
 use portcullis::store::{Kind, Page, StoreError};
 
-/// What is asked of a table. Each connection prepares each of them once.
+/// A statement on a table. Each connection prepares each statement once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Ask {
+pub(crate) enum Query {
     /// `$1` is the id.
     ById,
     /// `$1` is the unique key.
     ByUniqueKey,
-    /// `$1` is the id to begin after, `$2` how many.
+    /// `$1` is the id to begin after, `$2` the limit.
     All,
-    /// As [`Ask::All`]; `$3` is the org.
+    /// As [`Query::All`]; `$3` is the org.
     OfOrg,
-    /// As [`Ask::All`]; `$3` is the user.
+    /// As [`Query::All`]; `$3` is the user.
     OfUser,
-    /// As [`Ask::All`]; `$3` is the grant key.
+    /// As [`Query::All`]; `$3` is the grant key.
     OfGrant,
-    /// `$1` is the id. Locks the record against others' changes.
+    /// `$1` is the id. Locks the record against concurrent changes.
     Revision,
-    /// `$1` are ids. Locks the records against others' deletions.
+    /// `$1` are ids. Locks the records against concurrent deletion.
     Require,
     /// `$1` to `$7` are the columns of several records, `$8` and `$9` ids and their grant keys, `$10`
-    /// is the batch. Returns the ids that were free, as were their unique keys.
+    /// is the batch. Returns the ids that were inserted: those whose id and unique key were free.
     Insert,
-    /// `$1` to `$7` are the columns, `$8` is the revision until now, `$9` are the grant keys, `$10`
-    /// is the batch. Returns a row if that revision was there.
+    /// `$1` to `$7` are the columns, `$8` is the revision to replace, `$9` are the grant keys, `$10`
+    /// is the batch. Returns a row if the record had that revision.
     Update,
-    /// `$1` is the id, `$2` the revision until now, `$3` the batch. Returns a row if that revision
-    /// was there.
+    /// `$1` is the id, `$2` the revision to delete, `$3` the batch. Returns a row if the record had
+    /// that revision.
     Delete,
 }
 
-impl Ask {
+impl Query {
     const ALL: [Self; 11] = [
         Self::ById,
         Self::ByUniqueKey,
@@ -55,57 +54,57 @@ impl Ask {
 
 /// The table of a kind.
 pub(crate) struct Table {
-    /// What is in it.
+    /// The kind of its records.
     pub(crate) kind: Kind,
-    /// Its name, by which `changes` and `grants` refer to it as well.
+    /// Its name, which `changes` and `grants` also use.
     pub(crate) name: &'static str,
-    statements: [String; Ask::ALL.len()],
+    statements: [String; Query::ALL.len()],
 }
 
 impl Table {
     fn new(kind: Kind, name: &'static str) -> Self {
-        Self { kind, name, statements: Ask::ALL.map(|ask| statement(name, ask)) }
+        Self { kind, name, statements: Query::ALL.map(|query| statement(name, query)) }
     }
 
     /// Returns the statement.
-    pub(crate) fn sql(&self, ask: Ask) -> &str {
-        // The order of `ALL` is that of the variants.
-        self.statements.get(ask as usize).map_or("", String::as_str)
+    pub(crate) fn sql(&self, query: Query) -> &str {
+        // `ALL` has the order of the variants.
+        self.statements.get(query as usize).map_or("", String::as_str)
     }
 }
 
-fn statement(name: &str, ask: Ask) -> String {
+fn statement(name: &str, query: Query) -> String {
     let columns = "t.id, t.revision, t.unique_key, t.org_id, t.user_id, t.status, t.body";
     let page = |from: String| page(&from);
-    match ask {
-        Ask::ById => format!("SELECT {columns} FROM {name} AS t WHERE t.id = $1"),
-        Ask::ByUniqueKey => format!(
+    match query {
+        Query::ById => format!("SELECT {columns} FROM {name} AS t WHERE t.id = $1"),
+        Query::ByUniqueKey => format!(
             "SELECT {columns} FROM {name} AS t \
              WHERE key_digest(t.unique_key) = key_digest($1) AND t.unique_key = $1"
         ),
-        Ask::All => page(format!(
+        Query::All => page(format!(
             "SELECT t.id AS place, {columns} FROM {name} AS t \
              WHERE t.id > $1 ORDER BY t.id LIMIT $2"
         )),
-        Ask::OfOrg => page(format!(
+        Query::OfOrg => page(format!(
             "SELECT t.id AS place, {columns} FROM {name} AS t \
              WHERE t.org_id = $3 AND t.id > $1 ORDER BY t.id LIMIT $2"
         )),
-        Ask::OfUser => page(format!(
+        Query::OfUser => page(format!(
             "SELECT t.id AS place, {columns} FROM {name} AS t \
              WHERE t.user_id = $3 AND t.id > $1 ORDER BY t.id LIMIT $2"
         )),
-        // First the grants, which are in the order of the page, then their records.
-        Ask::OfGrant => page(format!(
+        // Grants first, which have the order of the page, then their records.
+        Query::OfGrant => page(format!(
             "SELECT g.id AS place, {columns} FROM (SELECT id FROM grants \
              WHERE kind = '{name}' AND grant_key = $3 AND id > $1 ORDER BY id LIMIT $2) AS g \
              LEFT JOIN {name} AS t ON t.id = g.id"
         )),
-        Ask::Revision => format!("SELECT revision FROM {name} WHERE id = $1 FOR UPDATE"),
-        Ask::Require => {
+        Query::Revision => format!("SELECT revision FROM {name} WHERE id = $1 FOR UPDATE"),
+        Query::Require => {
             format!("SELECT id FROM {name} WHERE id = ANY($1) ORDER BY id FOR KEY SHARE")
         }
-        Ask::Insert => format!(
+        Query::Insert => format!(
             "WITH new AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::bytea[], $3::text[], \
                  $4::text[], $5::text[], $6::text[], $7::text[]) WITH ORDINALITY \
                  AS n (id, revision, unique_key, org_id, user_id, status, body, place)), \
@@ -118,7 +117,7 @@ fn statement(name: &str, ask: Ask) -> String {
              SELECT n.id, n.revision, n.unique_key, n.org_id, n.user_id, n.status, n.body \
              FROM new AS n ORDER BY n.place ON CONFLICT DO NOTHING RETURNING id"
         ),
-        Ask::Update => format!(
+        Query::Update => format!(
             "WITH put AS (UPDATE {name} SET revision = $2, unique_key = $3, org_id = $4, \
                  user_id = $5, status = $6, body = $7 WHERE id = $1 AND revision = $8 \
                  RETURNING id), \
@@ -130,7 +129,7 @@ fn statement(name: &str, ask: Ask) -> String {
              INSERT INTO changes (batch, kind, id) SELECT $10::bigint, '{name}', put.id FROM put \
              RETURNING 1"
         ),
-        Ask::Delete => format!(
+        Query::Delete => format!(
             "WITH gone AS (DELETE FROM {name} WHERE id = $1 AND revision = $2 RETURNING id), \
              revoked AS (DELETE FROM grants AS g USING gone \
                  WHERE g.kind = '{name}' AND g.id = gone.id) \
@@ -140,8 +139,8 @@ fn statement(name: &str, ask: Ask) -> String {
     }
 }
 
-/// A page of what `from` selects: bodies end where there are more bytes of them before than a page
-/// has, so that what nobody will read does not cross the network.
+/// Selects a page of `from`: bodies are omitted after the number of bytes that a page holds, so that
+/// bodies outside the page are not sent.
 fn page(from: &str) -> String {
     format!(
         "SELECT p.place, p.id, p.revision, p.unique_key, p.org_id, p.user_id, p.status, \
@@ -153,7 +152,7 @@ fn page(from: &str) -> String {
     )
 }
 
-/// Every table.
+/// All tables.
 pub(crate) static TABLES: LazyLock<[Table; Kind::ALL.len()]> = LazyLock::new(|| {
     [
         Table::new(Kind::ApiToken, "api_tokens"),
@@ -197,10 +196,10 @@ mod tests {
     }
 
     #[test]
-    fn every_statement_is_at_its_place() {
+    fn every_statement_is_found() {
         for table in TABLES.iter() {
-            for ask in Ask::ALL {
-                assert_eq!(table.sql(ask), statement(table.name, ask));
+            for query in Query::ALL {
+                assert_eq!(table.sql(query), statement(table.name, query));
             }
         }
     }

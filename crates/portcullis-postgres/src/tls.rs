@@ -1,4 +1,4 @@
-//! TLS to the database, with certificates checked.
+//! TLS connections to the database, with verified certificates.
 
 mod end_point;
 mod key;
@@ -25,16 +25,16 @@ use tokio_rustls::client::TlsStream as RustlsStream;
 use end_point::end_point;
 use verifier::Verifier;
 
-/// Where certificates are.
+/// The files of certificates and keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
-    /// Those that the server's must lead to; by default those that the system trusts.
+    /// The trusted certificates; by default those that the system trusts.
     pub(crate) roots: Option<PathBuf>,
-    /// Our own, and its key.
-    pub(crate) own: Option<(PathBuf, PathBuf)>,
+    /// The client's certificate and its key.
+    pub(crate) client: Option<(PathBuf, PathBuf)>,
 }
 
-/// Says why TLS cannot be spoken.
+/// The reason why TLS cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum TlsError {
     #[error("cannot read `{path}`")]
@@ -49,13 +49,13 @@ pub(crate) enum TlsError {
     NoRoots,
     #[error("`{0}` has no certificate")]
     Empty(String),
-    #[error("none of the certificates is good to trust")]
+    #[error("none of the trusted certificates can be used")]
     Roots(#[from] VerifierBuilderError),
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
 }
 
-/// Speaks TLS with who proves to have the name that we called.
+/// Makes TLS connections to servers whose certificate is trusted and has the host's name.
 #[derive(Clone)]
 pub(crate) struct Tls(Arc<ClientConfig>);
 
@@ -63,11 +63,11 @@ impl Tls {
     /// Reads the files. This blocks.
     pub(crate) fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
-        let mut named = Vec::new();
+        let mut pinned = Vec::new();
         match &files.roots {
             Some(path) => {
-                named = certificates(path)?;
-                for certificate in &named {
+                pinned = certificates(path)?;
+                for certificate in &pinned {
                     roots.add(certificate.clone())?;
                 }
             }
@@ -82,12 +82,12 @@ impl Tls {
         let provider = Arc::new(ring::default_provider());
         let chains =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-        let verifier = Verifier::new(chains.build()?, named);
+        let verifier = Verifier::new(chains.build()?, pinned);
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match &files.own {
+        let mut config = match &files.client {
             Some((certificate, key)) => {
                 config.with_client_auth_cert(certificates(certificate)?, key::read(key)?)?
             }
@@ -116,22 +116,22 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     type Stream = Encrypted<S>;
-    type TlsConnect = To;
+    type TlsConnect = Handshake;
     type Error = InvalidDnsNameError;
 
-    fn make_tls_connect(&mut self, host: &str) -> Result<To, InvalidDnsNameError> {
+    fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, InvalidDnsNameError> {
         let name = ServerName::try_from(host.to_owned())?;
-        Ok(To { connector: TlsConnector::from(Arc::clone(&self.0)), name })
+        Ok(Handshake { connector: TlsConnector::from(Arc::clone(&self.0)), name })
     }
 }
 
-/// Shakes hands with the server of a name.
-pub(crate) struct To {
+/// Performs the handshake with the server of a name.
+pub(crate) struct Handshake {
     connector: TlsConnector,
     name: ServerName<'static>,
 }
 
-impl<S> TlsConnect<S> for To
+impl<S> TlsConnect<S> for Handshake
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -149,7 +149,7 @@ where
     }
 }
 
-/// A stream that nobody reads on the way.
+/// An encrypted stream.
 pub(crate) struct Encrypted<S>(Box<RustlsStream<S>>);
 
 impl<S> TlsStream for Encrypted<S>

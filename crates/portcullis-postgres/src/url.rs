@@ -1,75 +1,68 @@
-//! The address of a database: `postgres://user[:password]@host1[:port],host2/db?sslmode=…`.
+//! Parses the URL of a database: `postgres://user[:password]@host1[:port],host2/db?sslmode=…`.
 //!
-//! Nothing here quotes what it reads: it may hold a password.
+//! No error quotes the URL, which may hold a password.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
-use tokio_postgres::config::Host as ConfigHost;
+use tokio_postgres::config::{ChannelBinding, Host as ConfigHost};
 
 use crate::tls::TlsFiles;
 
-/// What an address says.
-#[derive(Clone, Default)]
-pub(crate) struct Address {
+/// A parsed URL.
+#[derive(Clone)]
+pub(crate) struct DatabaseUrl {
+    /// User, password, database and what else the driver needs, but neither hosts nor TLS.
+    pub(crate) config: Config,
     pub(crate) hosts: Vec<(Host, u16)>,
-    pub(crate) user: Option<String>,
-    pub(crate) password: Option<Vec<u8>>,
-    pub(crate) database: Option<String>,
-    pub(crate) application: Option<String>,
-    /// `None` when TLS is not to be spoken.
+    /// `None` if TLS is disabled.
     pub(crate) tls: Option<TlsFiles>,
-    pub(crate) channel_binding: Binding,
     pub(crate) passfile: Option<PathBuf>,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) statement_timeout: Option<Duration>,
     pub(crate) pool_size: Option<u32>,
 }
 
-/// Whether a password proves to the server that it is given over this very TLS connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Binding {
-    Disable,
-    #[default]
-    Prefer,
-    Require,
-}
-
-/// Where a server is.
+/// The url of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
     Name(String),
-    /// The directory of its socket.
+    /// The directory of its Unix socket.
     Directory(PathBuf),
 }
 
-impl Address {
-    /// Reads it. The error says what is wrong, without quoting anything.
+impl DatabaseUrl {
+    /// Parses a URL.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, without quoting it.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
         const FORM: &str = "write postgres://USER@HOST:PORT/DATABASE";
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(FORM.to_owned());
         }
-        let (place, query) = url.split_once('?').unwrap_or((url, ""));
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
         if query.contains('@') {
-            // What stands before it is part of a password then, and not a place.
+            // The `?` is part of a password then, and begins no query.
             return Err("`?` and `@` in a password or parameter are written %3F and %40".to_owned());
         }
-        if place.matches('@').count() > 1 {
-            // What stands after the first would be taken for a host, and hosts are shown.
+        if base.matches('@').count() > 1 {
+            // The text after the first one would count as a host, and hosts are shown.
             return Err("an `@` in a name or password is written %40".to_owned());
         }
-        // What is said of a URL that cannot be parsed may quote it.
-        let config: Config = place.parse().map_err(|_| FORM.to_owned())?;
-        let mut address = Self {
+        // The driver's own error may quote the URL.
+        let config: Config = base.parse().map_err(|_| FORM.to_owned())?;
+        let mut url = Self {
             hosts: hosts(&config)?,
-            user: config.get_user().map(ToOwned::to_owned),
-            password: config.get_password().map(ToOwned::to_owned),
-            database: config.get_dbname().map(ToOwned::to_owned),
+            config,
             tls: Some(TlsFiles::default()),
-            ..Self::default()
+            passfile: None,
+            connect_timeout: None,
+            statement_timeout: None,
+            pool_size: None,
         };
         let (mut certificate, mut key) = (None, None);
         let mut names = Vec::new();
@@ -82,51 +75,51 @@ impl Address {
             let value = decode(value)?;
             match name {
                 "channel_binding" => {
-                    address.channel_binding = match value.as_str() {
-                        "disable" => Binding::Disable,
-                        "prefer" => Binding::Prefer,
-                        "require" => Binding::Require,
+                    let binding = match value.as_str() {
+                        "disable" => ChannelBinding::Disable,
+                        "prefer" => ChannelBinding::Prefer,
+                        "require" => ChannelBinding::Require,
                         _ => {
                             return Err(
                                 "`channel_binding` is `prefer`, `require` or `disable`".to_owned()
                             );
                         }
-                    }
+                    };
+                    url.config.channel_binding(binding);
                 }
-                "application_name" => address.application = Some(value),
+                "application_name" => {
+                    url.config.application_name(value);
+                }
                 "connect_timeout" => {
                     let seconds = number(&value).map(Duration::from_secs);
                     let wrong = "`connect_timeout` is a number of seconds, at least 1";
-                    address.connect_timeout = Some(seconds.ok_or(wrong)?);
+                    url.connect_timeout = Some(seconds.ok_or(wrong)?);
                 }
                 "statement_timeout" => {
                     let seconds = number(&value).map(Duration::from_secs);
                     let wrong = "`statement_timeout` is a number of seconds, at least 1";
-                    address.statement_timeout = Some(seconds.ok_or(wrong)?);
+                    url.statement_timeout = Some(seconds.ok_or(wrong)?);
                 }
                 "pool_size" => {
                     let size = number(&value).and_then(|size| u32::try_from(size).ok());
                     let wrong = "`pool_size` is a number of connections, at least 1";
-                    address.pool_size = Some(size.ok_or(wrong)?);
+                    url.pool_size = Some(size.ok_or(wrong)?);
                 }
-                "passfile" => address.passfile = Some(value.into()),
+                "passfile" => url.passfile = Some(value.into()),
                 "sslcert" => certificate = Some(value.into()),
                 "sslkey" => key = Some(value.into()),
                 "sslmode" => match value.as_str() {
-                    "disable" => address.tls = None,
+                    "disable" => url.tls = None,
                     "require" | "verify-ca" | "verify-full" => {}
                     "allow" | "prefer" => {
-                        return Err(
-                            "this `sslmode` speaks in the clear with whoever asks for it: \
-                                    `verify-full` checks the server's certificate, `disable` \
-                                    uses no TLS"
-                                .to_owned(),
-                        );
+                        return Err("this `sslmode` may fall back to an unencrypted connection: \
+                             `verify-full` checks the server's certificate, `disable` uses no TLS"
+                            .to_owned());
                     }
                     _ => return Err("`sslmode` is `verify-full` or `disable`".to_owned()),
                 },
                 "sslrootcert" => {
-                    if let Some(tls) = &mut address.tls {
+                    if let Some(tls) = &mut url.tls {
                         tls.roots = (value != "system").then(|| value.into());
                     }
                 }
@@ -143,33 +136,33 @@ impl Address {
                 }
             }
         }
-        let own = match (certificate, key) {
+        let client = match (certificate, key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
             _ => return Err("`sslcert` and `sslkey` go together".to_owned()),
         };
-        if let Some(tls) = &mut address.tls {
-            tls.own = own;
+        if let Some(tls) = &mut url.tls {
+            tls.client = client;
         }
-        if address.hosts.iter().all(|(host, _)| matches!(host, Host::Directory(_))) {
-            // Nobody can listen to a socket of this machine's.
-            address.tls = None;
+        if url.hosts.iter().all(|(host, _)| matches!(host, Host::Directory(_))) {
+            // A socket does not leave this machine.
+            url.tls = None;
         }
-        if address.tls.is_none() && address.channel_binding == Binding::Require {
+        if url.tls.is_none() && url.config.get_channel_binding() == ChannelBinding::Require {
             return Err("`channel_binding=require` needs TLS, and there is none".to_owned());
         }
-        Ok(address)
+        Ok(url)
     }
 
-    /// Where it is, for people: hosts, ports and database, and nothing of who asks.
-    pub(crate) fn place(&self) -> String {
+    /// Returns the hosts, ports and database as a URL, without user and password.
+    pub(crate) fn display(&self) -> String {
         let hosts: Vec<_> = self.hosts.iter().map(name).collect();
-        let database = self.database.as_deref().unwrap_or_default();
+        let database = self.config.get_dbname().unwrap_or_default();
         format!("postgres://{}/{}", hosts.join(","), database.escape_debug())
     }
 }
 
-/// The host and port, for people.
+/// Returns the host and port for display.
 pub(crate) fn name((host, port): &(Host, u16)) -> String {
     match host {
         Host::Name(name) if name.contains(':') => format!("[{}]:{port}", name.escape_debug()),
@@ -214,26 +207,26 @@ fn decode(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn parse(url: &str) -> Address {
-        Address::parse(url).unwrap()
+    fn parse(url: &str) -> DatabaseUrl {
+        DatabaseUrl::parse(url).unwrap()
     }
 
     fn refused(url: &str) -> String {
-        let error = Address::parse(url).err().unwrap();
+        let error = DatabaseUrl::parse(url).err().unwrap();
         assert!(!error.contains("s3cret"), "{error}");
         error
     }
 
     #[test]
-    fn hosts_ports_and_names_are_read() {
-        let address = parse("postgres://ada:s3cr%40t@db1:5433,db2:5434/portcullis");
+    fn hosts_ports_and_names_are_parsed() {
+        let url = parse("postgres://ada:s3cr%40t@db1:5433,db2:5434/portcullis");
         let hosts = [("db1", 5433), ("db2", 5434)];
-        assert_eq!(address.hosts, hosts.map(|(host, port)| (Host::Name(host.into()), port)));
-        assert_eq!(address.user.as_deref(), Some("ada"));
-        assert_eq!(address.password.as_deref(), Some(&b"s3cr@t"[..]));
-        assert_eq!(address.database.as_deref(), Some("portcullis"));
-        assert_eq!(address.tls, Some(TlsFiles::default()));
-        assert_eq!(address.place(), "postgres://db1:5433,db2:5434/portcullis");
+        assert_eq!(url.hosts, hosts.map(|(host, port)| (Host::Name(host.into()), port)));
+        assert_eq!(url.config.get_user(), Some("ada"));
+        assert_eq!(url.config.get_password(), Some(&b"s3cr@t"[..]));
+        assert_eq!(url.config.get_dbname(), Some("portcullis"));
+        assert_eq!(url.tls, Some(TlsFiles::default()));
+        assert_eq!(url.display(), "postgres://db1:5433,db2:5434/portcullis");
         let one = parse("postgresql://db/x");
         assert_eq!(one.hosts, [(Host::Name("db".into()), 5432)]);
         let socket = parse("postgres://ada@%2Frun%2Fpostgresql/x");
@@ -242,34 +235,34 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_checked_unless_that_is_switched_off() {
+    fn certificates_are_checked_unless_tls_is_disabled() {
         for mode in ["require", "verify-ca", "verify-full"] {
             assert!(parse(&format!("postgres://db/x?sslmode={mode}")).tls.is_some(), "{mode}");
         }
         assert_eq!(parse("postgres://db/x?sslmode=disable").tls, None);
         let files = parse("postgres://db/x?sslrootcert=%2Fca.pem&sslcert=c&sslkey=k").tls.unwrap();
         assert_eq!(files.roots, Some("/ca.pem".into()));
-        assert_eq!(files.own, Some(("c".into(), "k".into())));
+        assert_eq!(files.client, Some(("c".into(), "k".into())));
         for mode in ["prefer", "allow"] {
-            assert!(refused(&format!("postgres://db/x?sslmode={mode}")).contains("in the clear"));
+            assert!(refused(&format!("postgres://db/x?sslmode={mode}")).contains("unencrypted"));
         }
     }
 
     #[test]
-    fn channel_binding_is_used_where_the_server_has_it_unless_said_otherwise() {
+    fn channel_binding_is_preferred_by_default() {
         for (parameter, expected) in [
-            ("", Binding::Prefer),
-            ("?channel_binding=prefer", Binding::Prefer),
-            ("?channel_binding=require", Binding::Require),
-            ("?channel_binding=disable", Binding::Disable),
+            ("", ChannelBinding::Prefer),
+            ("?channel_binding=prefer", ChannelBinding::Prefer),
+            ("?channel_binding=require", ChannelBinding::Require),
+            ("?channel_binding=disable", ChannelBinding::Disable),
         ] {
-            let address = parse(&format!("postgres://db/x{parameter}"));
-            assert_eq!(address.channel_binding, expected);
+            let url = parse(&format!("postgres://db/x{parameter}"));
+            assert_eq!(url.config.get_channel_binding(), expected);
         }
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_without_quoting_it() {
+    fn an_invalid_url_is_refused_without_quoting_it() {
         for url in [
             "",
             "s3cret",

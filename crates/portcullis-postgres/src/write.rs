@@ -1,4 +1,4 @@
-//! Writing: a batch as one short transaction.
+//! Commits a batch as one short transaction.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
@@ -12,40 +12,40 @@ use portcullis::{Random as _, SystemRandom};
 use tokio_postgres::Statement;
 
 use crate::announcements::Announcements;
-use crate::connection::{Connection, answer_within};
+use crate::connection::{Connection, response_within};
 use crate::dialect::{BEGIN, COMMIT, ROLLBACK};
-use crate::error::{Failure, Remedy};
-use crate::pool::{NoConnection, Pool};
-use crate::steps::{self, Look, Step, Verdict};
+use crate::error::{Failure, Retry};
+use crate::pool::{Pool, PoolError};
+use crate::statements::{self, BatchStatement, Outcome};
 
-/// How often a transaction is begun anew that was undone for the sake of others.
-const TRIES: u32 = 10;
+/// How often a transaction is attempted that the server rolls back in favour of others.
+const MAX_ATTEMPTS: u32 = 10;
 
-/// How long to wait before the second try; twice as long before each later one.
+/// The longest pause before the second attempt; it doubles before each later one.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
-/// How many statements may be under way before the answer to the first one is awaited.
+/// How many statements may be sent before the response to the first one is awaited.
 const WINDOW: usize = 64;
 
-/// How often operations of a batch are looked at more closely. More than once only if others
-/// change what they are about at the same time.
-const LOOKS: usize = 32;
+/// How many operations of a batch are checked on their own. More than one only if other transactions
+/// change the same records at the same time.
+const MAX_CHECKS: usize = 32;
 
-/// What became of a transaction.
-enum Outcome {
+/// The outcome of one transaction.
+enum Attempt {
     Committed(Position),
     /// Nothing was changed.
     Refused(StoreError),
-    /// Nothing was changed: something was in the way of the operation of this number, and whether
-    /// it still is, and what, a closer look will tell.
-    Doubtful(usize),
+    /// Nothing was changed: the operation of this number could not be applied. A check of this
+    /// operation on its own finds out why, and whether that still holds.
+    NotApplied(usize),
     /// Nothing was changed.
     Failed(Failure),
-    /// Nobody knows.
-    Unknown(Failure),
+    /// The commit may or may not have happened.
+    Ambiguous(Failure),
 }
 
-impl From<Failure> for Outcome {
+impl From<Failure> for Attempt {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
@@ -58,55 +58,58 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Carries out the operations or none of them, however often that has to be tried.
+    /// Commits all operations or none of them, and retries as often as that may help.
     pub(crate) async fn commit(&self, operations: &[Operation]) -> Result<Position, StoreError> {
         let batch = draw_batch()?;
-        let mut alone = BTreeSet::new();
-        let mut looks = 0;
-        let mut tries = 0;
+        let mut isolated = BTreeSet::new();
+        let mut checks = 0;
+        let mut attempts = 0;
         loop {
             let mut lease = match self.pool.take_to_write().await {
                 Ok(lease) => lease,
-                Err(NoConnection::Closed) => return Err(StoreError::closed()),
-                Err(NoConnection::Failed(failure)) => return Err(failure.into()),
+                Err(PoolError::Closed) => return Err(StoreError::closed()),
+                Err(PoolError::Failed(failure)) => return Err(failure.into()),
             };
             let transaction = Transaction {
                 connection: lease.for_transaction()?,
                 announcements: &self.announcements,
                 operations,
-                alone: &alone,
+                isolated: &isolated,
                 batch,
             };
-            let outcome = transaction.run().await;
-            // Committed or rolled back, or given up below.
-            lease.transaction_is_over();
-            match outcome {
-                Outcome::Committed(position) => return Ok(position),
-                Outcome::Refused(error) => return Err(error),
-                Outcome::Doubtful(number) => {
-                    looks += 1;
-                    if looks > LOOKS {
-                        let tries = TRIES;
-                        let cause = Box::new(Failure::Unusable("others are always in the way"));
-                        return Err(Failure::Undone { tries, cause }.into());
+            let attempt = transaction.run().await;
+            // Committed, rolled back, or ended with the connection below.
+            lease.end_transaction();
+            match attempt {
+                Attempt::Committed(position) => return Ok(position),
+                Attempt::Refused(error) => return Err(error),
+                Attempt::NotApplied(number) => {
+                    checks += 1;
+                    if checks > MAX_CHECKS {
+                        let attempts = MAX_ATTEMPTS;
+                        let cause =
+                            Box::new(Failure::Unusable("other transactions always conflict"));
+                        return Err(Failure::RolledBack { attempts, cause }.into());
                     }
-                    alone.insert(number);
+                    isolated.insert(number);
                 }
-                Outcome::Failed(failure) if failure.remedy() == Remedy::Again => {
+                Attempt::Failed(failure) if failure.retry() == Retry::Transaction => {
                     drop(lease);
-                    tries += 1;
-                    if tries == TRIES {
-                        return Err(Failure::Undone { tries, cause: Box::new(failure) }.into());
+                    attempts += 1;
+                    if attempts == MAX_ATTEMPTS {
+                        return Err(
+                            Failure::RolledBack { attempts, cause: Box::new(failure) }.into()
+                        );
                     }
-                    tokio::time::sleep(pause(tries)).await;
+                    tokio::time::sleep(pause(attempts)).await;
                 }
-                Outcome::Failed(failure) => {
-                    if !lease.give_up(&failure) {
+                Attempt::Failed(failure) => {
+                    if !lease.release_after(&failure) {
                         return Err(failure.into());
                     }
                 }
-                Outcome::Unknown(failure) => {
-                    lease.abandon();
+                Attempt::Ambiguous(failure) => {
+                    lease.discard();
                     return Err(StoreError::indeterminate(failure));
                 }
             }
@@ -114,12 +117,12 @@ impl Writer {
     }
 }
 
-/// Before the try of this number; not the same for everybody who got into each other's way.
-fn pause(tries: u32) -> Duration {
+/// Returns the pause before the next attempt: random, so that conflicting batches differ.
+fn pause(attempts: u32) -> Duration {
     let mut random = [0];
-    // Without randomness all wait alike, which is not worse than not waiting.
+    // Without randomness the pauses are equal, which is no worse than no pause.
     let _ = SystemRandom.fill(&mut random);
-    let longest = FIRST_PAUSE * 2_u32.saturating_pow(tries.min(7));
+    let longest = FIRST_PAUSE * 2_u32.saturating_pow(attempts.min(7));
     longest / 2 + longest * u32::from(random[0]) / 512
 }
 
@@ -129,163 +132,169 @@ fn draw_batch() -> Result<i64, StoreError> {
     Ok(i64::from_be_bytes(bytes))
 }
 
-/// One try.
+/// One attempt.
 struct Transaction<'a> {
     connection: &'a mut Connection,
     announcements: &'a Announcements,
     operations: &'a [Operation],
-    /// The operations that are looked at closely, each before and after it is carried out.
-    alone: &'a BTreeSet<usize>,
+    /// The operations that are checked on their own, before and after they are applied.
+    isolated: &'a BTreeSet<usize>,
     batch: i64,
 }
 
 impl Transaction<'_> {
-    async fn run(mut self) -> Outcome {
-        let steps = match steps::plan(self.operations, self.alone) {
-            Ok(steps) => steps,
-            Err(error) => return Outcome::Refused(error),
+    async fn run(mut self) -> Attempt {
+        let planned = match statements::plan(self.operations, self.isolated) {
+            Ok(planned) => planned,
+            Err(error) => return Attempt::Refused(error),
         };
-        let filled = match self.fill(&steps).await {
-            Ok(()) if steps::changes(self.operations).next().is_none() => {
-                Outcome::Committed(self.announcements.feed().position())
+        let filled = match self.fill(&planned).await {
+            Ok(()) if statements::changes(self.operations).next().is_none() => {
+                Attempt::Committed(self.announcements.feed().position())
             }
             Ok(()) => return self.commit().await,
-            Err(outcome) => outcome,
+            Err(attempt) => attempt,
         };
-        let is_over = matches!(&filled, Outcome::Failed(failure) if failure.ends_connection());
-        // A connection that failed is given up, which ends the transaction as well.
+        let is_over = matches!(&filled, Attempt::Failed(failure) if failure.ends_connection());
+        // A failed connection is closed, which ends the transaction as well.
         if !is_over && let Err(failure) = self.connection.run(ROLLBACK).await {
             return match filled {
-                // What was found is so even if saying goodbye fails.
-                Outcome::Committed(_) | Outcome::Refused(_) if self.connection.has_ended() => {
+                // The finding holds even if the rollback fails.
+                Attempt::Committed(_) | Attempt::Refused(_) if self.connection.has_ended() => {
                     filled
                 }
-                _ => Outcome::Failed(failure),
+                _ => Attempt::Failed(failure),
             };
         }
         filled
     }
 
-    /// Begins the transaction and carries everything out.
-    async fn fill(&mut self, steps: &[Step]) -> Result<(), Outcome> {
-        let mut statements = Vec::with_capacity(steps.len());
-        for step in steps {
-            // The first time on this connection, this asks the server.
-            statements.push(step.prepare(self.connection).await?);
+    /// Begins the transaction and applies all statements.
+    async fn fill(&mut self, planned: &[BatchStatement]) -> Result<(), Attempt> {
+        let mut prepared = Vec::with_capacity(planned.len());
+        for statement in planned {
+            // The first time on this connection, this takes a round trip.
+            prepared.push(statement.prepare(self.connection).await?);
         }
-        let all: Vec<_> = steps.iter().zip(&statements).collect();
-        let is_alone = |(step, _): &(&Step, _)| self.alone.contains(&step.first());
-        let segments: Vec<_> = all.split_inclusive(is_alone).collect();
+        let all: Vec<_> = planned.iter().zip(&prepared).collect();
+        let is_isolated =
+            |(statement, _): &(&BatchStatement, _)| self.isolated.contains(&statement.first());
+        let segments: Vec<_> = all.split_inclusive(is_isolated).collect();
         let mut begin = true;
         for segment in segments {
-            let (together, alone) = match segment.split_last() {
-                Some((last, before)) if self.alone.contains(&last.0.first()) => {
-                    (before, Some(*last))
-                }
+            let (together, isolated) = match segment.split_last() {
+                Some((last, before)) if is_isolated(last) => (before, Some(*last)),
                 _ => (segment, None),
             };
             let connection = &*self.connection;
-            if let Verdict::Not(number) = send_all(connection, begin, together, self.batch).await? {
-                return Err(Outcome::Doubtful(number));
+            if let Outcome::NotApplied(number) =
+                send_all(connection, begin, together, self.batch).await?
+            {
+                return Err(Attempt::NotApplied(number));
             }
             begin = false;
-            if let Some((step, statement)) = alone {
-                self.carry_out_alone(step, statement).await?;
+            if let Some((statement, prepared)) = isolated {
+                self.apply_isolated(statement, prepared).await?;
             }
         }
         Ok(())
     }
 
-    async fn carry_out_alone(&mut self, step: &Step, statement: &Statement) -> Result<(), Outcome> {
-        let Some(operation) = self.operations.get(step.first()) else { return Ok(()) };
-        match steps::look_before(self.connection, operation).await? {
-            Look::Clear => {}
-            Look::Refused(error) => return Err(Outcome::Refused(error)),
+    async fn apply_isolated(
+        &mut self,
+        statement: &BatchStatement,
+        prepared: &Statement,
+    ) -> Result<(), Attempt> {
+        let Some(operation) = self.operations.get(statement.first()) else { return Ok(()) };
+        if let Some(error) = statements::check_before(self.connection, operation).await? {
+            return Err(Attempt::Refused(error));
         }
-        let answer = step.run(self.connection.client(), statement, self.batch);
-        match self.connection.answer(answer).await? {
-            Verdict::Done => Ok(()),
-            Verdict::Not(number) => {
-                Err(match steps::look_after(self.connection, operation).await? {
-                    Some(error) => Outcome::Refused(error),
-                    None => Outcome::Doubtful(number),
+        let response = statement.run(self.connection.client(), prepared, self.batch);
+        match self.connection.within_timeout(response).await? {
+            Outcome::Applied => Ok(()),
+            Outcome::NotApplied(number) => {
+                Err(match statements::check_after(self.connection, operation).await? {
+                    Some(error) => Attempt::Refused(error),
+                    None => Attempt::NotApplied(number),
                 })
             }
         }
     }
 
-    async fn commit(self) -> Outcome {
+    async fn commit(self) -> Attempt {
         let warnings = self.connection.warnings();
-        self.announcements.commits(self.batch);
+        self.announcements.begin_commit(self.batch);
         let failure = match self.connection.run(COMMIT).await {
             Ok(()) if self.connection.warnings() == warnings => {
-                let changes = steps::changes(self.operations);
-                return Outcome::Committed(self.announcements.committed(self.batch, changes));
+                let changes = statements::changes(self.operations);
+                return Attempt::Committed(self.announcements.committed(self.batch, changes));
             }
-            // Somebody has ended the wait for the standbys: a failover may lose it.
+            // The wait for the standbys was cancelled: a failover may lose the commit.
             Ok(()) => Failure::Unusable("it may not have reached the standbys"),
             Err(failure) => failure,
         };
-        self.announcements.gave_up(self.batch);
-        match failure.remedy() {
-            Remedy::Again => Outcome::Failed(failure),
-            Remedy::Elsewhere | Remedy::None => Outcome::Unknown(failure),
+        self.announcements.abandon_commit(self.batch);
+        match failure.retry() {
+            Retry::Transaction => Attempt::Failed(failure),
+            Retry::Connection | Retry::Never => Attempt::Ambiguous(failure),
         }
     }
 }
 
-type Answer<'a> = Pin<Box<dyn Future<Output = Result<Verdict, tokio_postgres::Error>> + Send + 'a>>;
+type PendingResponse<'a> =
+    Pin<Box<dyn Future<Output = Result<Outcome, tokio_postgres::Error>> + Send + 'a>>;
 
 /// A statement that was sent.
 enum Sent<'a> {
-    Waiting(Answer<'a>),
-    Answered(Result<Verdict, tokio_postgres::Error>),
+    Pending(PendingResponse<'a>),
+    Received(Result<Outcome, tokio_postgres::Error>),
 }
 
 impl<'a> Sent<'a> {
-    async fn new(mut answer: Answer<'a>) -> Self {
-        match poll!(answer.as_mut()) {
-            Poll::Ready(answer) => Self::Answered(answer),
-            Poll::Pending => Self::Waiting(answer),
+    async fn new(mut response: PendingResponse<'a>) -> Self {
+        match poll!(response.as_mut()) {
+            Poll::Ready(response) => Self::Received(response),
+            Poll::Pending => Self::Pending(response),
         }
     }
 
-    async fn answer(self) -> Result<Verdict, tokio_postgres::Error> {
+    async fn response(self) -> Result<Outcome, tokio_postgres::Error> {
         match self {
-            Self::Waiting(answer) => answer.await,
-            Self::Answered(answer) => answer,
+            Self::Pending(response) => response.await,
+            Self::Received(response) => response,
         }
     }
 }
 
-/// Sends the statements without waiting for the answers, as far as there is room on the way, and
-/// then awaits them.
+/// Sends the statements without waiting for each response, up to the window, and awaits all
+/// responses.
 async fn send_all(
     connection: &Connection,
     begin: bool,
-    steps: &[(&Step, &Statement)],
+    statements: &[(&BatchStatement, &Statement)],
     batch: i64,
-) -> Result<Verdict, Failure> {
+) -> Result<Outcome, Failure> {
     let client = connection.client();
-    let limit = connection.answer_limit();
+    let limit = connection.response_timeout();
     let mut sent = VecDeque::new();
     if begin {
-        let begin = async { client.batch_execute(BEGIN).await.map(|()| Verdict::Done) };
+        let begin = async { client.batch_execute(BEGIN).await.map(|()| Outcome::Applied) };
         sent.push_back(Sent::new(Box::pin(begin)).await);
     }
-    for (step, statement) in steps {
+    for (statement, prepared) in statements {
         if sent.len() >= WINDOW
             && let Some(first) = sent.pop_front()
-            && let not @ Verdict::Not(_) = answer_within(limit, first.answer()).await?
+            && let failed @ Outcome::NotApplied(_) =
+                response_within(limit, first.response()).await?
         {
-            return Ok(not);
+            return Ok(failed);
         }
-        sent.push_back(Sent::new(Box::pin(step.run(client, statement, batch))).await);
+        sent.push_back(Sent::new(Box::pin(statement.run(client, prepared, batch))).await);
     }
     for sent in sent {
-        if let not @ Verdict::Not(_) = answer_within(limit, sent.answer()).await? {
-            return Ok(not);
+        if let failed @ Outcome::NotApplied(_) = response_within(limit, sent.response()).await? {
+            return Ok(failed);
         }
     }
-    Ok(Verdict::Done)
+    Ok(Outcome::Applied)
 }

@@ -1,10 +1,11 @@
-//! What a password is bound to: the server's certificate, hashed (RFC 5929, `tls-server-end-point`).
+//! The channel binding of a password: the hash of the server's certificate (RFC 5929,
+//! `tls-server-end-point`).
 
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
-/// Hashes the certificate as its own signature does, but by SHA-256 at least. `None` where that
-/// hash is not known, as for Ed25519: PostgreSQL has no channel binding then either.
+/// Hashes the certificate with the hash function of its signature, but with SHA-256 at least. `None`
+/// for other signatures such as Ed25519, for which PostgreSQL has no channel binding either.
 pub(super) fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     match signature_algorithm(certificate)? {
         // RSA with MD5, SHA-1 or SHA-256; ECDSA with SHA-1 or SHA-256.
@@ -30,7 +31,8 @@ const ECDSA_SHA512: &[u8] = b"\x2a\x86\x48\xce\x3d\x04\x03\x04";
 const SEQUENCE: u8 = 0x30;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 
-/// The second element of the certificate is an algorithm, whose first element is its identifier.
+/// Returns the identifier of the signature's algorithm: the first part of the certificate's second
+/// element.
 fn signature_algorithm<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
     let (certificate, _) = element(certificate, SEQUENCE)?;
     let (_signed, rest) = element(certificate, SEQUENCE)?;
@@ -38,7 +40,7 @@ fn signature_algorithm<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u
     element(algorithm, OBJECT_IDENTIFIER).map(|(identifier, _)| identifier)
 }
 
-/// Takes the DER element of this tag from the beginning, and returns its content and what follows.
+/// Splits the DER element with this tag off, and returns its content and the rest.
 fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (first, rest) = der.split_first()?;
     let (length, rest) = rest.split_first()?;
@@ -69,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_that_of_the_signature() {
+    fn the_hash_function_is_that_of_the_signature() {
         let certificate_256 = certificate(&rcgen::PKCS_ECDSA_P256_SHA256);
         assert_eq!(end_point(&certificate_256), Some(Sha256::digest(&certificate_256).to_vec()));
         let certificate_384 = certificate(&rcgen::PKCS_ECDSA_P384_SHA384);
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_has_none() {
+    fn invalid_certificates_have_no_hash() {
         let whole = certificate(&rcgen::PKCS_ECDSA_P256_SHA256);
         for length in 0..whole.len() / 2 {
             let cut = CertificateDer::from(whole.get(..length).unwrap().to_vec());

@@ -1,4 +1,4 @@
-//! Private keys, and why one cannot be used.
+//! Private keys, and the reasons why one cannot be used.
 
 use std::path::Path;
 
@@ -11,15 +11,15 @@ use super::{TlsError, unreadable};
 /// The identifier of the curve P-521, in DER.
 const P_521: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x23";
 
-/// Reads a key that can be used. The errors hold nothing of it.
+/// Reads a key that can be used. No error quotes it.
 pub(super) fn read(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let unusable = |reason| TlsError::Key { path: path.display().to_string(), reason };
     let key = match PrivateKeyDer::from_pem_file(path) {
         Ok(key) => key,
         Err(_) if is_encrypted(path) => {
             return Err(unusable(
-                "it is encrypted with a passphrase: decrypt it with `openssl pkey`, and let only \
-                 the server read it",
+                "it is encrypted with a passphrase: decrypt it with `openssl pkey`, and make it \
+                 readable for the server only",
             ));
         }
         Err(PemError::NoItemsFound) => {
@@ -38,7 +38,7 @@ pub(super) fn read(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     }))
 }
 
-/// Tells whether there is an encrypted key in the file, in either of its two forms.
+/// Tells whether the file holds an encrypted key, in either of the two formats.
 fn is_encrypted(path: &Path) -> bool {
     let text = std::fs::read(path).unwrap_or_default();
     [&b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..], b"Proc-Type: 4,ENCRYPTED"]
@@ -55,14 +55,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_used_is_named_and_not_quoted() {
+    fn an_unusable_key_is_named_and_not_quoted() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key.pem");
         let good = KeyPair::generate().unwrap().serialize_pem();
         fs::write(&path, &good).unwrap();
         read(&path).unwrap();
 
-        // As `openssl ecparam -name secp521r1 -genkey` makes them.
+        // Made by `openssl ecparam -name secp521r1 -genkey`.
         let p_521 = include_str!("../../tests/keys/p521.pem");
         let encrypted = include_str!("../../tests/keys/encrypted.pem");
         let encrypted_rsa = include_str!("../../tests/keys/encrypted_rsa.pem");

@@ -1,4 +1,4 @@
-//! Which servers are believed.
+//! Which certificates of servers are accepted.
 
 use std::sync::Arc;
 
@@ -8,27 +8,26 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Believes a server whose certificate leads to one that is trusted, or is one of those that were
-/// named.
+/// Accepts a certificate that leads to a trusted one, or is one of the pinned ones.
 ///
-/// A certificate that a server has signed by itself is mostly one of a CA as well (`openssl req
-/// -x509` makes such), and not good for a server by the rules of the web. Named in a file it says no
-/// more than that this server is believed, so that it is taken. It must be the same to the last byte;
-/// its time must not be over; it must have the name that is called, unless it has no `subjectAltName`;
-/// and the server must have its key, as always. Nothing that it may have signed is believed by this.
+/// A self-signed certificate is usually marked as one of a CA as well (`openssl req -x509` does so),
+/// which the rules of the web do not accept for a server. Such a certificate is accepted if it is
+/// pinned: equal to a certificate in `sslrootcert` to the last byte. It must be within its validity,
+/// and have the host's name unless it has no `subjectAltName`; the server must have its key, as
+/// always. A pinned certificate vouches for no other one.
 #[derive(Debug)]
 pub(super) struct Verifier {
     chains: Arc<WebPkiServerVerifier>,
-    named: Vec<CertificateDer<'static>>,
+    pinned: Vec<CertificateDer<'static>>,
 }
 
 impl Verifier {
-    /// Believes what `chains` does, and these certificates.
+    /// Accepts what `chains` does, and these certificates.
     pub(super) fn new(
         chains: Arc<WebPkiServerVerifier>,
-        named: Vec<CertificateDer<'static>>,
+        pinned: Vec<CertificateDer<'static>>,
     ) -> Self {
-        Self { chains, named }
+        Self { chains, pinned }
     }
 }
 
@@ -49,8 +48,8 @@ impl ServerCertVerifier for Verifier {
             now,
         );
         match by_chain {
-            // This is found out after the times, and before chain and name.
-            Err(error) if is_of_ca(&error) && self.named.contains(end_entity) => {
+            // This check follows that of the validity, and precedes those of chain and name.
+            Err(error) if is_of_ca(&error) && self.pinned.contains(end_entity) => {
                 verify_name(end_entity, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -81,13 +80,13 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Tells whether a certificate was refused for nothing but being one of a CA.
+/// Tells whether a certificate was refused only because it is marked as one of a CA.
 fn is_of_ca(error: &Error) -> bool {
     let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
     other.0.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity)
 }
 
-/// Wants the name in a certificate that has any. PostgreSQL's own manual makes some without.
+/// Checks the name, unless the certificate has none, like those that PostgreSQL's manual makes.
 fn verify_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
     match verify_server_name(&ParsedCertificate::try_from(certificate)?, name) {
         Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext {

@@ -30,8 +30,8 @@ impl fmt::Debug for PostgresLocation {
 /// Hosts and database, without user and password.
 impl fmt::Display for PostgresLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match PostgresStore::display_url(&self.url) {
-            Some(location) => f.write_str(&location),
+        match PostgresStore::redact_url(&self.url) {
+            Some(url) => f.write_str(&url),
             None => f.write_str("postgres://?"),
         }
     }
@@ -51,8 +51,8 @@ impl PostgresLocation {
         let create = mode == OpenMode::Create;
         match self.options().create(create).open(&self.url).await {
             Ok(store) => Ok(Arc::new(store)),
-            Err(OpenError::Missing { place }) => Err(anyhow!(
-                "there is no store in {place}: check --store, or create one with `portcullis setup`"
+            Err(OpenError::Missing { location }) => Err(anyhow!(
+                "there is no store in {location}: check --store, or create one with `portcullis setup`"
             )),
             Err(error) => Err(error.into()),
         }

@@ -1,4 +1,4 @@
-//! What a batch is to the database: few statements, each for as many operations as it can be.
+//! Plans a batch as few statements, each for as many operations as possible.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,37 +9,37 @@ use tokio_postgres::{Client, Statement};
 
 use crate::connection::Connection;
 use crate::error::Failure;
-use crate::tables::{self, Ask, Table};
-use crate::text;
+use crate::escape;
+use crate::tables::{self, Query, Table};
 
-/// How many records one statement inserts, and about how many bytes of them.
-const MOST_ROWS: usize = 1_000;
-const MOST_BYTES: usize = 1 << 20;
+/// How many records one statement inserts, and about how many bytes.
+const MAX_ROWS: usize = 1_000;
+const MAX_BYTES: usize = 1 << 20;
 
-/// A statement, for the operations from `first` on.
-pub(crate) struct Step {
+/// A statement for the operations from `first` on.
+pub(crate) struct BatchStatement {
     first: usize,
     table: &'static Table,
-    work: Work,
+    action: Action,
 }
 
-enum Work {
+enum Action {
     Insert(Box<Columns>),
     Update(Box<Update>),
     Delete { id: Id, expect: Revision },
     Require { ids: Vec<Id> },
 }
 
-/// What became of a step.
+/// The outcome of a statement.
 #[derive(Debug)]
-pub(crate) enum Verdict {
-    Done,
-    /// The operation of this number could not be carried out. Why, and whether it could be now, is
-    /// for another look.
-    Not(usize),
+pub(crate) enum Outcome {
+    Applied,
+    /// The operation of this number could not be applied. The reason, and whether it still holds,
+    /// takes a check.
+    NotApplied(usize),
 }
 
-/// What is new of several records.
+/// The columns of one or more records.
 #[derive(Default)]
 struct Columns {
     ids: Vec<String>,
@@ -64,11 +64,11 @@ impl Columns {
         self.bytes += record.body.len() + record.unique_key.as_str().len();
         self.ids.push(id);
         self.revisions.push(bytes(record.revision));
-        self.unique_keys.push(text::kept(record.unique_key.as_str()).into_owned());
+        self.unique_keys.push(escape::escape(record.unique_key.as_str()).into_owned());
         self.orgs.push(record.org.map(|org| org.to_string()));
         self.users.push(record.user.map(|user| user.to_string()));
         self.statuses.push(record.status.as_str());
-        self.bodies.push(text::kept(&record.body).into_owned());
+        self.bodies.push(escape::escape(&record.body).into_owned());
     }
 }
 
@@ -77,15 +77,15 @@ struct Update {
     expect: Revision,
 }
 
-/// Makes the steps. Operations that had a closer look coming get a step of their own.
+/// Plans the statements. Isolated operations get a statement of their own.
 pub(crate) fn plan(
     operations: &[Operation],
-    alone: &BTreeSet<usize>,
-) -> Result<Vec<Step>, StoreError> {
-    let mut steps: Vec<Step> = Vec::new();
+    isolated: &BTreeSet<usize>,
+) -> Result<Vec<BatchStatement>, StoreError> {
+    let mut planned: Vec<BatchStatement> = Vec::new();
     for (number, operation) in operations.iter().enumerate() {
-        let joins = number > 0 && !alone.contains(&number) && !alone.contains(&(number - 1));
-        let last = steps.last_mut().filter(|_| joins);
+        let joins = number > 0 && !isolated.contains(&number) && !isolated.contains(&(number - 1));
+        let last = planned.last_mut().filter(|_| joins);
         match operation {
             Operation::Put { record, grants, expect } => {
                 let table = tables::of(record.kind)?;
@@ -93,80 +93,91 @@ pub(crate) fn plan(
                 match (expect, last) {
                     (
                         Expect::Absent,
-                        Some(Step { table: same, work: Work::Insert(columns), .. }),
+                        Some(BatchStatement {
+                            table: same, action: Action::Insert(columns), ..
+                        }),
                     ) if same.kind == table.kind
-                        && columns.ids.len() < MOST_ROWS
-                        && columns.bytes < MOST_BYTES =>
+                        && columns.ids.len() < MAX_ROWS
+                        && columns.bytes < MAX_BYTES =>
                     {
                         columns.push(record, grants);
                     }
                     (Expect::Absent, _) => {
                         let mut columns = Box::<Columns>::default();
                         columns.push(record, grants);
-                        steps.push(Step { first: number, table, work: Work::Insert(columns) });
+                        planned.push(BatchStatement {
+                            first: number,
+                            table,
+                            action: Action::Insert(columns),
+                        });
                     }
                     (Expect::Revision(expect), _) => {
                         let mut columns = Columns::default();
                         columns.push(record, grants);
                         let update = Box::new(Update { columns, expect: *expect });
-                        steps.push(Step { first: number, table, work: Work::Update(update) });
+                        planned.push(BatchStatement {
+                            first: number,
+                            table,
+                            action: Action::Update(update),
+                        });
                     }
                 }
             }
             Operation::Delete { kind, id, expect } => {
-                let (table, work) = (tables::of(*kind)?, Work::Delete { id: *id, expect: *expect });
-                steps.push(Step { first: number, table, work });
+                let (table, action) =
+                    (tables::of(*kind)?, Action::Delete { id: *id, expect: *expect });
+                planned.push(BatchStatement { first: number, table, action });
             }
             Operation::Require { kind, id } => match last {
-                Some(Step { table, work: Work::Require { ids }, .. })
-                    if table.kind == *kind && ids.len() < MOST_ROWS =>
+                Some(BatchStatement { table, action: Action::Require { ids }, .. })
+                    if table.kind == *kind && ids.len() < MAX_ROWS =>
                 {
                     ids.push(*id);
                 }
                 _ => {
-                    let (table, work) = (tables::of(*kind)?, Work::Require { ids: vec![*id] });
-                    steps.push(Step { first: number, table, work });
+                    let (table, action) = (tables::of(*kind)?, Action::Require { ids: vec![*id] });
+                    planned.push(BatchStatement { first: number, table, action });
                 }
             },
             other => return Err(StoreError::backend(format!("unknown operation {other:?}"))),
         }
     }
-    Ok(steps)
+    Ok(planned)
 }
 
-impl Step {
-    /// The number of its first operation.
+impl BatchStatement {
+    /// Returns the number of its first operation.
     pub(crate) fn first(&self) -> usize {
         self.first
     }
 
     pub(crate) async fn prepare(&self, connection: &mut Connection) -> Result<Statement, Failure> {
-        let ask = match &self.work {
-            Work::Insert(_) => Ask::Insert,
-            Work::Update(_) => Ask::Update,
-            Work::Delete { .. } => Ask::Delete,
-            Work::Require { .. } => Ask::Require,
+        let query = match &self.action {
+            Action::Insert(_) => Query::Insert,
+            Action::Update(_) => Query::Update,
+            Action::Delete { .. } => Query::Delete,
+            Action::Require { .. } => Query::Require,
         };
-        connection.prepared(self.table, ask).await
+        connection.prepared(self.table, query).await
     }
 
-    /// Carries it out. The statement is sent when this is polled first.
+    /// Executes it. The statement is sent when this is polled first.
     pub(crate) async fn run(
         &self,
         client: &Client,
         statement: &Statement,
         batch: i64,
-    ) -> Result<Verdict, tokio_postgres::Error> {
-        match &self.work {
-            Work::Insert(columns) => self.insert(client, statement, columns, batch).await,
-            Work::Update(update) => self.update(client, statement, update, batch).await,
-            Work::Delete { id, expect } => {
+    ) -> Result<Outcome, tokio_postgres::Error> {
+        match &self.action {
+            Action::Insert(columns) => self.insert(client, statement, columns, batch).await,
+            Action::Update(update) => self.update(client, statement, update, batch).await,
+            Action::Delete { id, expect } => {
                 let id = id.to_string();
                 let expect = bytes(*expect);
                 let row = client.query_opt(statement, &[&id, &&expect[..], &batch]).await?;
                 Ok(self.done_if(row.is_some()))
             }
-            Work::Require { ids } => {
+            Action::Require { ids } => {
                 let texts: Vec<_> = ids.iter().map(ToString::to_string).collect();
                 let rows = client.query(statement, &[&texts]).await?;
                 let there: HashSet<&str> =
@@ -182,7 +193,7 @@ impl Step {
         statement: &Statement,
         new: &Columns,
         batch: i64,
-    ) -> Result<Verdict, tokio_postgres::Error> {
+    ) -> Result<Outcome, tokio_postgres::Error> {
         let revisions: Vec<&[u8]> = new.revisions.iter().map(|revision| &revision[..]).collect();
         let rows = client
             .query(
@@ -202,9 +213,9 @@ impl Step {
             )
             .await?;
         if rows.len() == new.ids.len() {
-            return Ok(Verdict::Done);
+            return Ok(Outcome::Applied);
         }
-        // Those that come back were inserted, one each.
+        // Each inserted id is returned once.
         let mut inserted: HashSet<&str> =
             rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
         Ok(self.first_missing(new.ids.iter().map(|id| inserted.remove(id.as_str()))))
@@ -216,7 +227,7 @@ impl Step {
         statement: &Statement,
         Update { columns: new, expect }: &Update,
         batch: i64,
-    ) -> Result<Verdict, tokio_postgres::Error> {
+    ) -> Result<Outcome, tokio_postgres::Error> {
         let expect = bytes(*expect);
         let updated = client
             .query_opt(
@@ -236,64 +247,56 @@ impl Step {
             )
             .await;
         match updated {
-            // By the constraint: the id stays, so it is the unique key that is taken.
+            // The id stays, so the unique key violates the constraint.
             Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                Ok(Verdict::Not(self.first))
+                Ok(Outcome::NotApplied(self.first))
             }
             other => Ok(self.done_if(other?.is_some())),
         }
     }
 
-    fn done_if(&self, done: bool) -> Verdict {
-        if done { Verdict::Done } else { Verdict::Not(self.first) }
+    fn done_if(&self, done: bool) -> Outcome {
+        if done { Outcome::Applied } else { Outcome::NotApplied(self.first) }
     }
 
-    fn first_missing(&self, there: impl Iterator<Item = bool>) -> Verdict {
+    fn first_missing(&self, there: impl Iterator<Item = bool>) -> Outcome {
         let mut there = there.enumerate();
         match there.find(|(_, there)| !there) {
-            Some((number, _)) => Verdict::Not(self.first + number),
-            None => Verdict::Done,
+            Some((number, _)) => Outcome::NotApplied(self.first + number),
+            None => Outcome::Applied,
         }
     }
 }
 
-/// What a closer look has found out about an operation.
-pub(crate) enum Look {
-    /// Nothing is in its way: carry it out.
-    Clear,
-    Refused(StoreError),
-}
-
-/// Looks what is in the way of an operation, after all operations before it. What it finds is
-/// locked: nothing will be in its way later.
-pub(crate) async fn look_before(
+/// Returns why an operation is refused, after all operations before it; `None` if nothing prevents
+/// it. The record is locked, so that this stays true.
+pub(crate) async fn check_before(
     connection: &mut Connection,
     operation: &Operation,
-) -> Result<Look, Failure> {
+) -> Result<Option<StoreError>, Failure> {
     let (kind, id, expect) = match operation {
         Operation::Put { record, expect: Expect::Revision(expect), .. } => {
             (record.kind, record.id, *expect)
         }
         Operation::Delete { kind, id, expect } => (*kind, *id, *expect),
-        _ => return Ok(Look::Clear),
+        _ => return Ok(None),
     };
-    let Ok(table) = tables::of(kind) else { return Ok(Look::Clear) };
-    let statement = connection.prepared(table, Ask::Revision).await?;
+    let Ok(table) = tables::of(kind) else { return Ok(None) };
+    let statement = connection.prepared(table, Query::Revision).await?;
     let id_text = id.to_string();
     let rows = connection.rows(&statement, &[&id_text]).await?;
     Ok(match rows.first().map(|row| row.try_get::<_, Vec<u8>>(0).ok()) {
-        None => Look::Refused(StoreError::Missing { kind, id }),
-        Some(Some(revision)) if revision == bytes(expect) => Look::Clear,
-        Some(_) => Look::Refused(StoreError::Conflict { kind, id }),
+        None => Some(StoreError::Missing { kind, id }),
+        Some(Some(revision)) if revision == bytes(expect) => None,
+        Some(_) => Some(StoreError::Conflict { kind, id }),
     })
 }
 
-/// Says why an operation that was alone in its step, and had nothing in its way that a look
-/// [before](look_before) could find, was not carried out. `None` when it no longer is so.
+/// Returns why an isolated operation was not applied although [`check_before`] found nothing; `None`
+/// if the reason no longer holds.
 ///
-/// Where a unique key made an update fail, the transaction has failed with it, and nothing needs to
-/// be asked.
-pub(crate) async fn look_after(
+/// A violated unique key has made the transaction fail as well, so that no query is needed.
+pub(crate) async fn check_after(
     connection: &mut Connection,
     operation: &Operation,
 ) -> Result<Option<StoreError>, Failure> {
@@ -308,17 +311,17 @@ pub(crate) async fn look_after(
         }
         Operation::Put { record, expect: Expect::Absent, .. } => {
             let Ok(table) = tables::of(record.kind) else { return Ok(None) };
-            // A taken id is told first.
+            // A taken id takes precedence.
             let keys = [
-                (Ask::ById, Taken::Id, record.id.to_string()),
+                (Query::ById, Taken::Id, record.id.to_string()),
                 (
-                    Ask::ByUniqueKey,
+                    Query::ByUniqueKey,
                     Taken::UniqueKey,
-                    text::kept(record.unique_key.as_str()).into_owned(),
+                    escape::escape(record.unique_key.as_str()).into_owned(),
                 ),
             ];
-            for (ask, taken, key) in keys {
-                let statement = connection.prepared(table, ask).await?;
+            for (query, taken, key) in keys {
+                let statement = connection.prepared(table, query).await?;
                 if !connection.rows(&statement, &[&key]).await?.is_empty() {
                     return Ok(already_exists(record, taken));
                 }
@@ -329,7 +332,7 @@ pub(crate) async fn look_after(
     }
 }
 
-/// What a batch changes, in the order of its operations.
+/// Returns what a batch changes, in the order of its operations.
 pub(crate) fn changes(operations: &[Operation]) -> impl Iterator<Item = (Kind, Id)> {
     operations.iter().filter_map(|operation| match operation {
         Operation::Put { record, .. } => Some((record.kind, record.id)),
