@@ -1,32 +1,32 @@
--- The records of a store, one table for each kind, and what finds them.
+-- The tables of a store, one for each kind of record, and their indexes.
 --
--- This is run in the schema of the store, as one transaction.
+-- Runs in the schema of the store, in one transaction.
 --
 -- The columns id, revision, unique_key, org_id, user_id, status and body are written by Portcullis
--- and checked against each other when they are read. Texts in them are as they are, but for two
--- characters: U+0000, which PostgreSQL has no place for, is written as U+0001 and `0`, and U+0001
--- as U+0001 and `1`.
+-- and checked against each other when they are read. Texts are stored unchanged except for two
+-- characters: U+0000, which PostgreSQL cannot store, becomes U+0001 and `0`, and U+0001 becomes
+-- U+0001 and `1`.
 --
--- The triggers note every change that is made by hand, so that each node hears of it. Portcullis
--- notes its own in the statement that makes them: its sessions have `portcullis.session` set.
+-- The triggers record every change that is made by hand, for the change feed of each node.
+-- Portcullis records its own changes in the statements that make them: its sessions have
+-- `portcullis.session` set.
 
 CREATE TABLE meta (
-    -- What is true of the whole store.
+    -- Properties of the whole store.
     name TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
 );
 
 INSERT INTO meta (name, value) VALUES
-    -- Counts up with each migration.
+    -- Incremented by each migration.
     ('format', '1'),
-    -- Drawn anew for each store. To be drawn anew by hand when nodes must not believe that they
-    -- know what is here.
+    -- Random for each store. Draw another one by hand to make all nodes resynchronize.
     ('incarnation', replace(gen_random_uuid()::text, '-', '')),
     -- The highest transaction of which changes were deleted.
     ('trimmed', '0');
 
 CREATE TABLE changes (
-    -- What was changed lately. Deleted when it is old.
+    -- The recent changes. Deleted after the retention.
     -- The transaction that made the change: `pg_current_xact_id()`.
     xid BIGINT NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
     seq BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -70,7 +70,7 @@ BEGIN
 END
 $$;
 
--- An entry that names no table has every node read everything again.
+-- A change that names no table makes every node resynchronize.
 CREATE FUNCTION note_truncation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('INSERT INTO %I.changes (kind, id) VALUES ($1, $2)', TG_TABLE_SCHEMA)
@@ -80,14 +80,14 @@ BEGIN
 END
 $$;
 
--- What unique keys are found by, for a key may be longer than an entry of an index.
+-- The indexed digest of a unique key, which may exceed the size of an index entry.
 CREATE FUNCTION key_digest(unique_key TEXT) RETURNS BYTEA
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     -- `convert_to` is not marked as immutable, since it looks up the encoding by its name.
     AS $$ SELECT sha256(convert_to(unique_key, 'UTF8')) $$;
 
--- For people: a member of a body as text, or null where that cannot be. What somebody has written
--- into one body must not make a query on all of them fail.
+-- For queries by hand: a member of a body as text, or null if the body is not JSON. One invalid body
+-- must not make a query on all of them fail.
 CREATE FUNCTION member(body TEXT, name TEXT) RETURNS TEXT LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN body::json ->> name;
@@ -252,7 +252,7 @@ CREATE TRIGGER users_change AFTER INSERT OR UPDATE OR DELETE ON users FOR EACH R
 CREATE TRIGGER users_truncation AFTER TRUNCATE ON users FOR EACH STATEMENT
     EXECUTE FUNCTION note_truncation();
 
--- For people.
+-- For queries by hand.
 CREATE VIEW authorization_details AS
     SELECT id, unique_key AS username, status, org_id, user_id,
         member(body, 'description') AS description,

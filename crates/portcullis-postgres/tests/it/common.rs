@@ -1,4 +1,4 @@
-//! Databases, stores in them, records to put there.
+//! Databases, stores in them, and records.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -14,10 +14,10 @@ use portcullis::{Id, Status};
 use portcullis_postgres::{PostgresOptions, PostgresStore};
 use portcullis_testkit::postgres::{Database, Server, server};
 
-/// A bound for what should take no time, so that a test fails instead of hanging.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// How long a test waits for an event before it fails instead of hanging. No promise of the store.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Runs the test with an empty database, where there is a server.
+/// Runs the test with an empty database, if there is a server.
 pub(crate) fn with_database(test: impl AsyncFnOnce(&Database)) {
     let Some(server) = server() else { return };
     let database = server.database();
@@ -27,12 +27,12 @@ pub(crate) fn with_database(test: impl AsyncFnOnce(&Database)) {
 pub(crate) fn run(test: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
-    let ended = runtime.block_on(async { tokio::time::timeout(2 * SOON, test).await });
+    let result = runtime.block_on(async { tokio::time::timeout(2 * DEADLINE, test).await });
     runtime.shutdown_background();
-    ended.expect("the test does not end");
+    result.expect("the test does not end");
 }
 
-/// A database for whoever makes a schema of their own in it.
+/// A database that tests share, each with a schema of its own.
 pub(crate) async fn common_database() -> &'static Database {
     static DATABASE: OnceLock<Database> = OnceLock::new();
     let make = || DATABASE.get_or_init(|| server().expect("a server").database());
@@ -47,8 +47,8 @@ pub(crate) async fn open(database: &Database) -> PostgresStore {
     options().open(database.url()).await.unwrap()
 }
 
-/// A program that works in the database while the test goes on.
-pub(crate) fn meanwhile(server: &Server, url: &str, sql: &str) -> Child {
+/// Starts a `psql` that executes the statements while the test continues.
+pub(crate) fn spawn_psql(server: &Server, url: &str, sql: &str) -> Child {
     Command::new(server.psql())
         .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql])
         .current_dir("/")
@@ -58,11 +58,11 @@ pub(crate) fn meanwhile(server: &Server, url: &str, sql: &str) -> Child {
         .unwrap()
 }
 
-/// Asks again and again until it is so.
-pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+/// Polls until the condition holds.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < SOON, "not soon: {what}");
+    while !holds() {
+        assert!(begin.elapsed() < DEADLINE, "timeout: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -112,9 +112,9 @@ pub(crate) async fn watch(store: &dyn Store) -> Changes {
     store.watch(store.position().await.unwrap()).await.unwrap()
 }
 
-/// The next thing that is told.
+/// The next event of the feed.
 pub(crate) async fn next(changes: &mut Changes) -> Change {
-    tokio::time::timeout(SOON, changes.next()).await.unwrap().unwrap().unwrap()
+    tokio::time::timeout(DEADLINE, changes.next()).await.unwrap().unwrap().unwrap()
 }
 
 /// The next change, or resync.
@@ -127,7 +127,7 @@ pub(crate) async fn next_change(changes: &mut Changes) -> Change {
     }
 }
 
-/// The id that the next change is of.
+/// The id of the next changed record.
 pub(crate) async fn next_id(changes: &mut Changes) -> u64 {
     match next_change(changes).await {
         Change::Changed { id, .. } => id.as_u64(),
@@ -135,8 +135,8 @@ pub(crate) async fn next_id(changes: &mut Changes) -> u64 {
     }
 }
 
-/// An error and all its causes, as they are shown and as they are debugged.
-pub(crate) fn everything(error: &(dyn std::error::Error + 'static)) -> String {
+/// The display and debug output of an error and all its causes.
+pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = format!("{error:?}");
     let mut cause = Some(error);
     while let Some(error) = cause {

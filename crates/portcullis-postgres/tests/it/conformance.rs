@@ -1,4 +1,4 @@
-//! The contract that every store fulfils.
+//! The contract of every store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,14 +9,13 @@ use portcullis_testkit::{Capabilities, Fixture, async_trait};
 
 use crate::common::{common_database, options};
 
-/// A schema of its own, in a database with all the others: a database takes a second to make and to
-/// delete.
+/// A schema of its own in a shared database: to create and delete a database takes a second.
 pub(crate) struct OnServer(String);
 
 impl OnServer {
     pub(crate) async fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        Self(format!("place_{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
+        Self(format!("schema_{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
     }
 
     async fn open(&self) -> Arc<dyn Store> {

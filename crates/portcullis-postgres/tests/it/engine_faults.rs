@@ -1,4 +1,4 @@
-//! The engine over this store, which fails at every call in turn.
+//! The engine on this store, with a failure at every call in turn.
 
 use portcullis_testkit::postgres::absent;
 use portcullis_testkit::{Harness, faults};

@@ -1,8 +1,9 @@
 //! What `portcullis-postgres` promises beyond the contract of every store.
 //!
-//! It needs a PostgreSQL server, and says loudly when there is none: `portcullis_testkit::postgres`.
+//! The tests need a PostgreSQL server and print `SKIPPED` if there is none: see
+//! `portcullis_testkit::postgres`.
 
-// Compiled for tests anyway; said so that Clippy takes the helpers for tests, too.
+// Always compiled for tests; the attribute makes Clippy treat the helpers as tests.
 #[cfg(test)]
 mod common;
 #[cfg(test)]
@@ -14,13 +15,13 @@ mod failover;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
-mod following;
-#[cfg(test)]
 mod maintenance;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod opening;
+#[cfg(test)]
+mod polling;
 #[cfg(test)]
 mod resync;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Looking after a store.
+//! Maintenance of a store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use portcullis_testkit::dropping::maintenance_survives_being_dropped;
 use crate::common::{commit, create, open, user, with_database};
 
 #[test]
-fn a_damaged_index_is_found_and_made_anew() {
+fn a_damaged_index_is_found_and_rebuilt() {
     with_database(async |database| {
         let store = open(database).await;
         let grants = vec![portcullis::GrantKey::of("read:buckets".parse().unwrap())];
@@ -23,7 +23,7 @@ fn a_damaged_index_is_found_and_made_anew() {
         commit(&store, records.map(|record| create(&record))).await.unwrap();
         let report = verify(&store, |_| {}).await.unwrap();
         assert!(report.is_sound(), "{report:?}");
-        // Users are granted nothing.
+        // Users have no grants.
         commit(&store, [put(user(99, "odd"))]).await.unwrap();
         assert!(!verify(&store, |_| {}).await.unwrap().is_sound());
         store.rebuild_entries().await.unwrap();
@@ -31,14 +31,14 @@ fn a_damaged_index_is_found_and_made_anew() {
         database.run(
             "DROP INDEX portcullis.users_by_org; DROP TRIGGER users_change ON portcullis.users",
         );
-        let complaints = store.check_files().await.unwrap();
-        assert_eq!(complaints.len(), 2, "{complaints:?}");
+        let problems = store.check_files().await.unwrap();
+        assert_eq!(problems.len(), 2, "{problems:?}");
         commit(&store, [create(&user(100, "last"))]).await.unwrap();
     });
 }
 
 #[test]
-fn indexes_are_compared_with_tables_where_that_is_installed() {
+fn amcheck_compares_indexes_with_tables_if_it_is_installed() {
     with_database(async |database| {
         let store = open(database).await;
         database.run("CREATE EXTENSION amcheck");
@@ -48,11 +48,11 @@ fn indexes_are_compared_with_tables_where_that_is_installed() {
 }
 
 #[test]
-fn whatever_is_dropped_where_it_waits_is_in_the_way_of_nothing() {
+fn maintenance_dropped_at_any_await_blocks_nothing() {
     with_database(async |database| {
         let store = Arc::new(open(database).await);
         let no_backups =
-            async |_: &Path| -> Arc<dyn Maintain> { panic!("the database makes them") };
+            async |_: &Path| -> Arc<dyn Maintain> { panic!("the store makes no backups") };
         maintenance_survives_being_dropped(store, None, no_backups).await;
     });
 }
@@ -62,13 +62,13 @@ fn backups_are_left_to_the_database() {
     with_database(async |database| {
         let store = open(database).await;
         let error = store.back_up(Path::new("nowhere")).await.unwrap_err();
-        let said = std::error::Error::source(&error).unwrap().to_string();
-        assert!(said.contains("pg_dump"), "{said}");
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("pg_dump"), "{cause}");
     });
 }
 
 #[test]
-fn a_page_ends_where_it_is_large_enough() {
+fn a_page_is_bounded_in_bytes() {
     with_database(async |database| {
         let store = open(database).await;
         let large = |id: u64| {
@@ -96,7 +96,7 @@ fn a_page_ends_where_it_is_large_enough() {
 }
 
 #[test]
-fn people_can_read_the_tables() {
+fn the_views_show_readable_columns() {
     with_database(async |database| {
         let store = open(database).await;
         let mut record = user(1, "ada");

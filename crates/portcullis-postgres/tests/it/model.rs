@@ -1,4 +1,4 @@
-//! The engine on PostgreSQL answers as the model does, also when much happens at once.
+//! The engine on PostgreSQL agrees with the model, also under concurrency.
 
 use portcullis_testkit::Harness;
 use portcullis_testkit::engine_model::{Settings, compare};
@@ -6,8 +6,8 @@ use portcullis_testkit::postgres::absent;
 
 use crate::conformance::{CAPABILITIES, OnServer};
 
-/// As many runs take half a minute here: each change waits for the disk, and there is no group to
-/// share that with. `PROPTEST_CASES` makes more of them.
+/// These take half a minute: each change waits for the disk, without a group commit to share that
+/// wait. `PROPTEST_CASES` sets another number.
 const RUNS: u32 = 20;
 
 #[test]

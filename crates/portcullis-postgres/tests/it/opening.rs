@@ -1,4 +1,4 @@
-//! Opening, creating, and what can be wrong.
+//! Opening and creating stores, and the errors of that.
 
 use std::collections::HashSet;
 
@@ -7,11 +7,11 @@ use portcullis::store::{Kind, Lookup, Store, StoreError};
 use portcullis_postgres::OpenError;
 
 use crate::common::{
-    commit, create, everything, open, options, replace, revised, until, user, with_database,
+    commit, create, error_chain, open, options, replace, revised, until, user, with_database,
 };
 
 #[test]
-fn of_many_that_create_a_store_at_once_one_does() {
+fn concurrent_opens_create_one_store() {
     with_database(async |database| {
         let all = (0..8).map(|_| options().open(database.url()));
         let stores: Vec<_> = join_all(all).await.into_iter().map(Result::unwrap).collect();
@@ -22,12 +22,16 @@ fn of_many_that_create_a_store_at_once_one_does() {
         let positions = join_all(stores.iter().map(|store| store.position())).await;
         let incarnations: HashSet<_> =
             positions.into_iter().map(|position| position.unwrap().incarnation()).collect();
-        assert_eq!(incarnations.len(), stores.len(), "positions of one are nothing to another");
+        assert_eq!(
+            incarnations.len(),
+            stores.len(),
+            "a position is valid for one store value only"
+        );
     });
 }
 
 #[test]
-fn no_store_is_created_unless_it_is_wanted() {
+fn no_store_is_created_if_create_is_off() {
     with_database(async |database| {
         let error = options().create(false).open(database.url()).await.unwrap_err();
         assert!(matches!(error, OpenError::Missing { .. }), "{error:?}");
@@ -44,7 +48,7 @@ fn no_store_is_created_unless_it_is_wanted() {
 }
 
 #[test]
-fn what_is_no_store_of_this_version_is_refused() {
+fn a_foreign_schema_and_a_newer_format_are_refused() {
     with_database(async |database| {
         database.run("CREATE SCHEMA portcullis");
         let error = options().open(database.url()).await.unwrap_err();
@@ -55,21 +59,21 @@ fn what_is_no_store_of_this_version_is_refused() {
         let error = options().open(database.url()).await.unwrap_err();
         assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error:?}");
         let error = options().schema("No\"Schema").open(database.url()).await.unwrap_err();
-        assert!(matches!(error, OpenError::Address { .. }), "{error:?}");
+        assert!(matches!(error, OpenError::Options { .. }), "{error:?}");
     });
 }
 
 #[test]
-fn the_first_host_that_can_be_written_to_is_taken() {
+fn the_first_writable_host_is_used() {
     with_database(async |database| {
-        let (_, place) = database.url().split_once('@').unwrap();
-        let url = format!("postgres://postgres@127.0.0.1:1,{place}");
+        let (_, base) = database.url().split_once('@').unwrap();
+        let url = format!("postgres://postgres@127.0.0.1:1,{base}");
         let store = options().open(&url).await.unwrap();
         commit(&store, [create(&user(1, "ada"))]).await.unwrap();
         store.close().await.unwrap();
         let name = database.name();
         database.run(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
-        // With no other one that can be, it is read.
+        // Without a writable host, a read-only one is used.
         let store = options().open(&url).await.unwrap();
         let error = commit(&store, [create(&user(2, "bob"))]).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
@@ -77,36 +81,36 @@ fn the_first_host_that_can_be_written_to_is_taken() {
         let url = "postgres://postgres@127.0.0.1:1,127.0.0.1:2/x?sslmode=disable";
         let error = options().open(url).await.unwrap_err();
         assert!(matches!(error, OpenError::Connect { .. }), "{error:?}");
-        let said = everything(&error);
-        assert!(said.contains("127.0.0.1:1") && said.contains("127.0.0.1:2"), "{said}");
+        let text = error_chain(&error);
+        assert!(text.contains("127.0.0.1:1") && text.contains("127.0.0.1:2"), "{text}");
     });
 }
 
 #[test]
-fn nothing_shows_the_password() {
+fn no_error_or_debug_output_holds_the_password() {
     with_database(async |database| {
-        let (_, place) = database.url().split_once('@').unwrap();
-        let url = format!("postgres://postgres:s3cret@{place}");
+        let (_, base) = database.url().split_once('@').unwrap();
+        let url = format!("postgres://postgres:s3cret@{base}");
         let store = options().password("s3cret").open(&url).await.unwrap();
-        assert!(!format!("{store:?} {}", store.place()).contains("s3cret"));
+        assert!(!format!("{store:?} {}", store.display_url()).contains("s3cret"));
         store.close().await.unwrap();
         let error = store.get(Lookup::UniqueKey(Kind::User, "s3cret")).await.unwrap_err();
-        assert!(!everything(&error).contains("s3cret"));
+        assert!(!error_chain(&error).contains("s3cret"));
         for url in [
-            format!("postgres://nobody:s3cret@{place}"),
+            format!("postgres://missing:s3cret@{base}"),
             "postgres://ada:s3cret@127.0.0.1:1/x?sslmode=disable".to_owned(),
             "postgres://ada:s3cret@127.0.0.1:x/x".to_owned(),
-            format!("postgres://postgres:s3cret@{}", place.replace("disable", "s3cret")),
+            format!("postgres://postgres:s3cret@{}", base.replace("disable", "s3cret")),
         ] {
             let error = options().open(&url).await.unwrap_err();
-            let said = everything(&error);
-            assert!(!said.contains("s3cret"), "{said}");
+            let text = error_chain(&error);
+            assert!(!text.contains("s3cret"), "{text}");
         }
     });
 }
 
 #[test]
-fn a_store_is_given_another_schema_and_deleted() {
+fn a_store_can_be_renamed_and_removed() {
     with_database(async |database| {
         let unfinished = || options().schema("unfinished");
         let store = unfinished().open(database.url()).await.unwrap();
@@ -126,7 +130,7 @@ fn a_store_is_given_another_schema_and_deleted() {
 }
 
 #[test]
-fn a_user_who_may_not_change_the_tables_can_serve() {
+fn a_user_without_the_right_to_alter_tables_can_serve() {
     with_database(async |database| {
         open(database).await.close().await.unwrap();
         let role = database.name().replace("test", "role");
@@ -136,8 +140,8 @@ fn a_user_who_may_not_change_the_tables_can_serve() {
              GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA portcullis TO {role}"
         ));
         let url = database.url().replace("postgres@", &format!("{role}@"));
-        let keep = std::time::Duration::from_secs(1);
-        let store = options().create(false).changes_retention(keep).open(&url).await.unwrap();
+        let retention = std::time::Duration::from_secs(1);
+        let store = options().create(false).changes_retention(retention).open(&url).await.unwrap();
         let ada = user(1, "ada");
         commit(&store, [create(&ada)]).await.unwrap();
         commit(&store, [replace(&revised(&ada), &ada)]).await.unwrap();

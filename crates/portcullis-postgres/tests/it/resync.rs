@@ -1,4 +1,4 @@
-//! A node that no longer knows what it has missed reads everything again, and hashes nothing again.
+//! After a resync a node reads all credentials again, and computes no hash again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use portcullis_testkit::postgres::{Database, server};
 use crate::common::{next_change, open, run, until, watch, with_database};
 
 #[test]
-fn a_resync_costs_no_hash_of_whoever_is_unchanged() {
+fn a_resync_costs_no_hash_of_an_unchanged_credential() {
     with_database(async |database| login_after_a_resync(database, 2_000).await);
 }
 
@@ -27,7 +27,7 @@ fn a_resync_costs_no_hash_of_100_000() {
     run(login_after_a_resync(&database, 100_000));
 }
 
-/// How many are changed while the node hears of nothing but that it has missed something.
+/// How many credentials are changed while the feed only reports a resync.
 const CHANGED: usize = 5;
 
 /// How many log in at a time.
@@ -56,7 +56,7 @@ async fn login_after_a_resync(database: &Database, count: usize) {
     println!("{count} logins after a resync in {:?}, no hash computed", began.elapsed());
     assert_eq!(warm(&node, count), count, "all of them are in memory again");
 
-    // Whoever was changed at that time is not believed.
+    // Credentials that were changed at that time are not accepted from the cache.
     for (number, id) in ids.iter().enumerate().take(CHANGED) {
         other.set_password(*id, format!("another-{number}")).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! TLS: who is believed, and who is not.
+//! TLS: which servers are accepted.
 
 use std::fs;
 use std::path::Path;
@@ -9,9 +9,9 @@ use portcullis_postgres::OpenError;
 use portcullis_testkit::postgres::{Server, absent};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use crate::common::{everything, options, run};
+use crate::common::{error_chain, options, run};
 
-/// A CA of our own, and a certificate of the server `localhost` by it.
+/// Writes a CA, and a certificate for the server `localhost` by it.
 fn write_certificates(directory: &Path) {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
@@ -23,11 +23,11 @@ fn write_certificates(directory: &Path) {
     let certificate = server.signed_by(&key, &issuer).unwrap();
     fs::write(directory.join("server.pem"), certificate.pem()).unwrap();
     fs::write(directory.join("server.key"), key.serialize_pem()).unwrap();
-    let_server_read(directory);
+    make_readable(directory);
 }
 
-/// Lets the server read its files.
-fn let_server_read(directory: &Path) {
+/// Makes the files readable for the server.
+fn make_readable(directory: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -36,12 +36,12 @@ fn let_server_read(directory: &Path) {
         };
         mode(directory, 0o755);
         mode(&directory.join("server.key"), 0o600);
-        // The server has another user if we are root.
+        // The server runs as another user if this process is root.
         let _ = Command::new("chown").arg("postgres").arg(directory.join("server.key")).output();
     }
 }
 
-/// A certificate that signs itself, as PostgreSQL's manual makes one, which is that of a CA too.
+/// Writes a self-signed certificate as in PostgreSQL's manual, which is marked as one of a CA.
 fn write_self_signed(directory: &Path, names: &[&str], not_after: Option<i32>) {
     let key = KeyPair::generate().unwrap();
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -52,14 +52,14 @@ fn write_self_signed(directory: &Path, names: &[&str], not_after: Option<i32>) {
     }
     fs::write(directory.join("server.pem"), server.self_signed(&key).unwrap().pem()).unwrap();
     fs::write(directory.join("server.key"), key.serialize_pem()).unwrap();
-    let_server_read(directory);
+    make_readable(directory);
 }
 
 fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("portcullis-tls-").tempdir_in("/tmp").unwrap()
 }
 
-/// A server with the certificate of the directory.
+/// Starts a server with the certificate of the directory.
 fn start(directory: &Path, settings: &[&str]) -> &'static Server {
     let file = |name: &str| directory.join(name).display().to_string();
     let tls = [
@@ -72,13 +72,13 @@ fn start(directory: &Path, settings: &[&str]) -> &'static Server {
 }
 
 #[test]
-fn a_certificate_that_signs_itself_is_believed_where_it_is_named_and_no_other_by_it() {
+fn a_self_signed_certificate_is_accepted_if_pinned_and_vouches_for_no_other() {
     if absent().is_some() {
         return;
     }
-    for (names, not_after, is_believed) in [
+    for (names, not_after, is_accepted) in [
         (&["localhost"][..], None, true),
-        // As `openssl req -x509 -subj /CN=localhost` makes it.
+        // Made by `openssl req -x509 -subj /CN=localhost`.
         (&[], None, true),
         (&["elsewhere"], None, false),
         (&["localhost"], Some(2020), false),
@@ -96,22 +96,22 @@ fn a_certificate_that_signs_itself_is_believed_where_it_is_named_and_no_other_by
         run(async {
             match options().open(&url(directory.path())).await {
                 Ok(store) => {
-                    assert!(is_believed, "{names:?} {not_after:?}");
+                    assert!(is_accepted, "{names:?} {not_after:?}");
                     store.close().await.unwrap();
                 }
                 Err(error) => {
-                    let said = everything(&error);
-                    assert!(!is_believed && said.contains("certificate"), "{names:?}: {said}");
+                    let text = error_chain(&error);
+                    assert!(!is_accepted && text.contains("certificate"), "{names:?}: {text}");
                 }
             }
             let error = options().open(&url(other.path())).await.unwrap_err();
-            assert!(everything(&error).contains("certificate"), "{}", everything(&error));
+            assert!(error_chain(&error).contains("certificate"), "{}", error_chain(&error));
         });
     }
 }
 
 #[test]
-fn a_password_is_bound_to_the_connection_where_that_is_wanted() {
+fn a_password_is_bound_to_the_tls_connection() {
     if absent().is_some() {
         return;
     }
@@ -136,16 +136,16 @@ fn a_password_is_bound_to_the_connection_where_that_is_wanted() {
             let store = options().open(&url("ada:s3cret", binding)).await.unwrap();
             store.close().await.unwrap();
         }
-        // Where no password is asked for, nothing is bound.
+        // Without a password there is nothing to bind.
         options().open(&url("postgres", "prefer")).await.unwrap().close().await.unwrap();
         let error = options().open(&url("postgres", "require")).await.unwrap_err();
-        let said = everything(&error);
-        assert!(said.contains("channel binding") && !said.contains("s3cret"), "{said}");
+        let text = error_chain(&error);
+        assert!(text.contains("channel binding") && !text.contains("s3cret"), "{text}");
     });
 }
 
 #[test]
-fn only_a_server_with_the_right_certificate_is_spoken_to() {
+fn only_a_server_with_a_trusted_certificate_is_used() {
     if absent().is_some() {
         return;
     }
@@ -170,16 +170,16 @@ fn only_a_server_with_the_right_certificate_is_spoken_to() {
         assert_eq!(database.run(encrypted), "t");
         store.close().await.unwrap();
         for wrong in [
-            // By another CA; by the name that was called; by none that the system trusts.
+            // Another CA; another host name; no certificate that the system trusts.
             url("localhost", other.path()),
             url("127.0.0.1", directory.path()),
             format!("postgres://postgres@localhost:{port}/{name}"),
         ] {
             let error = options().open(&wrong).await.unwrap_err();
-            let said = everything(&error);
+            let text = error_chain(&error);
             assert!(
-                matches!(error, OpenError::Connect { .. }) && said.contains("certificate"),
-                "{said}"
+                matches!(error, OpenError::Connect { .. }) && text.contains("certificate"),
+                "{text}"
             );
         }
         let error = options().open(&url("localhost", Path::new("/nowhere"))).await.unwrap_err();
@@ -187,7 +187,7 @@ fn only_a_server_with_the_right_certificate_is_spoken_to() {
         let plain = format!("postgres://postgres@localhost:{port}/{name}?sslmode=disable");
         options().open(&plain).await.unwrap().close().await.unwrap();
     });
-    // A server without TLS is not spoken to in the clear, unless that is said.
+    // A server without TLS is refused, unless TLS is disabled.
     if let Some(plain) = portcullis_testkit::postgres::server().filter(|plain| plain.port() != 0) {
         run(async {
             let error = options()
@@ -198,7 +198,7 @@ fn only_a_server_with_the_right_certificate_is_spoken_to() {
                 ))
                 .await
                 .unwrap_err();
-            assert!(everything(&error).contains("TLS"), "{}", everything(&error));
+            assert!(error_chain(&error).contains("TLS"), "{}", error_chain(&error));
         });
     }
 }

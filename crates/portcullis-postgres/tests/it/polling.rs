@@ -1,4 +1,4 @@
-//! Hearing of what others change.
+//! The feed of the changes of other nodes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use portcullis::store::{Change, Operation, Store};
 use portcullis_testkit::postgres::server;
 
 use crate::common::{
-    commit, create, meanwhile, next, next_change, next_id, open, options, run, until, user, watch,
+    commit, create, next, next_change, next_id, open, options, run, spawn_psql, until, user, watch,
     with_database,
 };
 
 #[test]
-fn sixteen_writers_beside_a_long_transaction_are_heard_to_the_last_change() {
+fn every_change_of_sixteen_writers_beside_a_long_transaction_is_reported_once() {
     const RUNS: u64 = 10;
     const WRITERS: u64 = 16;
     const EACH: u64 = 25;
@@ -26,7 +26,7 @@ fn sixteen_writers_beside_a_long_transaction_are_heard_to_the_last_change() {
         let mut changes = watch(&watching).await;
         let mut slowest = Duration::ZERO;
         for round in 0..RUNS {
-            // It has an early number and commits late, with a change of its own.
+            // It has an early sequence number and commits late.
             let late = user((round + 1) << 32, &format!("late {round}"));
             let sql = format!(
                 "BEGIN; INSERT INTO portcullis.users (id, revision, unique_key, status, body)
@@ -37,7 +37,7 @@ fn sixteen_writers_beside_a_long_transaction_are_heard_to_the_last_change() {
                 late.unique_key.as_str(),
                 &*late.body
             );
-            let mut long = meanwhile(server, database.url(), &sql);
+            let mut long = spawn_psql(server, database.url(), &sql);
             until("the long transaction has begun", || {
                 database.run("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
                     != "0"
@@ -59,13 +59,13 @@ fn sixteen_writers_beside_a_long_transaction_are_heard_to_the_last_change() {
             for writer in join_all(writers).await {
                 writer.unwrap();
             }
-            // Everything is told, once, while the long one still runs; it delays nothing.
+            // Every change is reported once while the long transaction is in progress.
             let done = Instant::now();
-            let mut told = BTreeSet::new();
+            let mut reported = BTreeSet::new();
             loop {
                 match next(&mut changes).await {
                     Change::Changed { id, .. } => {
-                        assert!(told.insert(id.as_u64()), "{id} was told twice");
+                        assert!(reported.insert(id.as_u64()), "{id} was reported twice");
                     }
                     Change::Fresh { as_of } if as_of >= done => break,
                     Change::Fresh { .. } => {}
@@ -73,12 +73,12 @@ fn sixteen_writers_beside_a_long_transaction_are_heard_to_the_last_change() {
                 }
             }
             slowest = slowest.max(done.elapsed());
-            told.remove(&late.id.as_u64());
-            assert_eq!(told, expected, "run {round}");
+            reported.remove(&late.id.as_u64());
+            assert_eq!(reported, expected, "run {round}");
             assert!(long.wait().unwrap().success());
-            if expected.len() == told.len() {
-                // Unless it was told above, it is the next.
-                let heard = async {
+            if expected.len() == reported.len() {
+                // The late change is the next one, unless it was reported above.
+                let next_is_late = async {
                     loop {
                         match next(&mut changes).await {
                             Change::Changed { id, .. } => return id == late.id,
@@ -89,8 +89,8 @@ fn sixteen_writers_beside_a_long_transaction_are_heard_to_the_last_change() {
                         }
                     }
                 };
-                // One that ended before the writers did was told among their changes.
-                let _ = tokio::time::timeout(Duration::from_millis(600), heard).await;
+                // A transaction that ended before the writers was reported among their changes.
+                let _ = tokio::time::timeout(Duration::from_millis(600), next_is_late).await;
             }
         }
         eprintln!("fresh again after {slowest:?} at most");
@@ -101,33 +101,47 @@ fn sixteen_writers_beside_a_long_transaction_are_heard_to_the_last_change() {
 }
 
 #[test]
-fn a_long_transaction_is_heard_when_it_ends_and_delays_nobody() {
+fn a_long_transaction_is_reported_at_its_commit_and_delays_no_other_change() {
     with_database(async |database| {
         let server = server().unwrap();
         let (writing, watching) = (open(database).await, open(database).await);
         commit(&writing, [create(&user(1, "ada"))]).await.unwrap();
         let mut changes = watch(&watching).await;
         while !matches!(next(&mut changes).await, Change::Changed { .. }) {}
-        let change =
-            "BEGIN; UPDATE portcullis.users SET status = 'inactive'; SELECT pg_sleep(2); COMMIT";
-        let mut long = meanwhile(server, database.url(), change);
-        until("the long transaction has begun", || {
-            database.run("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
-                != "0"
+        // The long transaction waits for a lock that the test releases.
+        let lock = "SELECT pg_advisory_lock(1); SELECT pg_sleep(600)";
+        let mut holder = spawn_psql(server, database.url(), lock);
+        let sleeping = "datname = current_database() AND wait_event = 'PgSleep'";
+        until("the lock is held", || {
+            database.run(&format!("SELECT count(*) FROM pg_stat_activity WHERE {sleeping}")) == "1"
+        })
+        .await;
+        let change = "BEGIN; UPDATE portcullis.users SET status = 'inactive';
+             SELECT pg_advisory_lock(1); COMMIT";
+        let mut long = spawn_psql(server, database.url(), change);
+        until("the long transaction waits", || {
+            database.run(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                 AND wait_event_type = 'Lock' AND wait_event = 'advisory'",
+            ) == "1"
         })
         .await;
         commit(&writing, [create(&user(2, "bob"))]).await.unwrap();
         let committed = Instant::now();
         assert_eq!(next_id(&mut changes).await, 2);
         while !matches!(next(&mut changes).await, Change::Fresh { as_of } if as_of >= committed) {}
-        assert!(committed.elapsed() < Duration::from_secs(1), "{:?}", committed.elapsed());
-        assert_eq!(next_id(&mut changes).await, 1, "the change of the long one");
+        assert_eq!(long.try_wait().unwrap(), None, "the long transaction is still in progress");
+        database.run(&format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {sleeping}"
+        ));
+        holder.wait().unwrap();
+        assert_eq!(next_id(&mut changes).await, 1, "the change of the long transaction");
         assert!(long.wait().unwrap().success());
     });
 }
 
 #[test]
-fn what_is_changed_by_hand_is_heard() {
+fn changes_by_hand_are_reported() {
     with_database(async |database| {
         let store = open(database).await;
         let grants = vec![portcullis::GrantKey::of("read:buckets".parse().unwrap())];
@@ -150,12 +164,12 @@ fn what_is_changed_by_hand_is_heard() {
 }
 
 #[test]
-fn whoever_looks_after_changes_were_deleted_is_told_to_resync() {
+fn a_poll_after_changes_were_trimmed_reports_a_resync() {
     with_database(async |database| {
-        let keep = Duration::from_secs(1);
-        let writing = options().changes_retention(keep).open(database.url()).await.unwrap();
-        let every = Duration::from_secs(5);
-        let watching = options().poll_interval(every).open(database.url()).await.unwrap();
+        let retention = Duration::from_secs(1);
+        let writing = options().changes_retention(retention).open(database.url()).await.unwrap();
+        let interval = Duration::from_secs(5);
+        let watching = options().poll_interval(interval).open(database.url()).await.unwrap();
         let mut changes = watch(&watching).await;
         commit(&writing, [create(&user(1, "ada"))]).await.unwrap();
         until("old changes are deleted", || {
@@ -163,14 +177,14 @@ fn whoever_looks_after_changes_were_deleted_is_told_to_resync() {
         })
         .await;
         assert!(matches!(next_change(&mut changes).await, Change::Resync { .. }));
-        // And it goes on.
+        // Later changes are reported again.
         commit(&watching, [create(&user(2, "bob"))]).await.unwrap();
         assert_eq!(next_id(&mut changes).await, 2);
     });
 }
 
 #[test]
-fn another_store_at_the_same_place_is_noticed() {
+fn a_store_that_is_replaced_in_place_is_detected() {
     with_database(async |database| {
         let store = open(database).await;
         commit(&store, [create(&user(1, "ada"))]).await.unwrap();
@@ -179,8 +193,8 @@ fn another_store_at_the_same_place_is_noticed() {
         assert!(matches!(next_change(&mut changes).await, Change::Resync { .. }));
         // A dump that is restored has the same incarnation, in other tables.
         database.run(
-            "CREATE SCHEMA kept; ALTER TABLE portcullis.changes SET SCHEMA kept;
-             CREATE TABLE portcullis.changes (LIKE kept.changes INCLUDING ALL)",
+            "CREATE SCHEMA old; ALTER TABLE portcullis.changes SET SCHEMA old;
+             CREATE TABLE portcullis.changes (LIKE old.changes INCLUDING ALL)",
         );
         assert!(matches!(next_change(&mut changes).await, Change::Resync { .. }));
         commit(&store, [create(&user(2, "bob"))]).await.unwrap();
@@ -189,7 +203,7 @@ fn another_store_at_the_same_place_is_noticed() {
 }
 
 #[test]
-fn a_store_that_is_dropped_ends_its_streams() {
+fn dropping_a_store_ends_its_streams() {
     if server().is_none() {
         return;
     }
@@ -200,7 +214,7 @@ fn a_store_that_is_dropped_ends_its_streams() {
         let store = open(&database).await;
         let mut changes = watch(&store).await;
         drop(store);
-        let ended = async { while changes.next().await.is_some() {} };
-        tokio::time::timeout(crate::common::SOON, ended).await.unwrap();
+        let all = async { while changes.next().await.is_some() {} };
+        tokio::time::timeout(crate::common::DEADLINE, all).await.unwrap();
     });
 }
