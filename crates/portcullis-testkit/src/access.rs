@@ -1,4 +1,4 @@
-//! Shorthands for asking a store and for judging its answers.
+//! Calls a store, and checks its responses.
 
 use std::num::NonZeroUsize;
 
@@ -28,12 +28,12 @@ pub(crate) fn commit(
     async move {
         match committed.await {
             Ok(position) => position,
-            Err(error) => panic!("{caller}: a good batch was refused: {error:?}"),
+            Err(error) => panic!("{caller}: a valid batch was refused: {error:?}"),
         }
     }
 }
 
-/// Why a batch was refused.
+/// The reason why a batch was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Conflict(Kind, Id),
@@ -59,10 +59,10 @@ impl Refusal {
         Self::Taken(sample.kind, sample.id, Taken::UniqueKey)
     }
 
-    /// Reads the refusal from the answer; an error that is none fails the test.
+    /// Returns the refusal, if any; any other error fails the test.
     #[track_caller]
-    pub(crate) fn of(answer: Result<Position, StoreError>) -> Option<Self> {
-        match answer {
+    pub(crate) fn of(response: Result<Position, StoreError>) -> Option<Self> {
+        match response {
             Ok(_) => None,
             Err(StoreError::AlreadyExists { kind, id, taken }) => {
                 Some(Self::Taken(kind, id, taken))
@@ -70,12 +70,12 @@ impl Refusal {
             Err(StoreError::BatchTooLarge { .. }) => Some(Self::TooLarge),
             Err(StoreError::Conflict { kind, id }) => Some(Self::Conflict(kind, id)),
             Err(StoreError::Missing { kind, id }) => Some(Self::Missing(kind, id)),
-            Err(error) => panic!("neither done nor refused: {error:?}"),
+            Err(error) => panic!("neither committed nor refused: {error:?}"),
         }
     }
 }
 
-/// Commits the operations as one batch, which must be refused so.
+/// Commits the operations as one batch, which must be refused for this reason.
 #[track_caller]
 pub(crate) fn refused(
     store: &dyn Store,
@@ -86,7 +86,7 @@ pub(crate) fn refused(
     let committed = store.commit(operations.into_iter().collect());
     async move {
         let refusal = Refusal::of(committed.await);
-        assert_eq!(refusal, Some(expected), "{caller}: the answer to the batch");
+        assert_eq!(refusal, Some(expected), "{caller}: the result of the batch");
     }
 }
 
@@ -98,9 +98,9 @@ pub(crate) async fn get_by_key(store: &dyn Store, kind: Kind, key: &str) -> Opti
     store.get(Lookup::UniqueKey(kind, key)).await.expect("get by unique key")
 }
 
-/// Checks that the sample is there, by id and by unique key, exactly as it is.
+/// Checks that both id and unique key find exactly this sample.
 #[track_caller]
-pub(crate) fn assert_there<'a>(
+pub(crate) fn assert_exists<'a>(
     store: &'a dyn Store,
     sample: &'a Sample,
 ) -> impl Future<Output = ()> + Send + 'a {
@@ -114,9 +114,9 @@ pub(crate) fn assert_there<'a>(
     }
 }
 
-/// Checks that neither its id nor its unique key finds anything.
+/// Checks that neither id nor unique key finds a record.
 #[track_caller]
-pub(crate) fn assert_gone<'a>(
+pub(crate) fn assert_absent<'a>(
     store: &'a dyn Store,
     sample: &'a Sample,
 ) -> impl Future<Output = ()> + Send + 'a {
@@ -130,7 +130,7 @@ pub(crate) fn assert_gone<'a>(
     }
 }
 
-/// Checks that the store gave exactly this, and says which field differs: records hide theirs.
+/// Compares field by field, because the debug output of records omits values.
 fn assert_same(record: Option<Record>, sample: &Sample, what: &str) {
     let Some(record) = record else {
         panic!("{what} is not found");
@@ -155,7 +155,7 @@ fn assert_same(record: Option<Record>, sample: &Sample, what: &str) {
     );
 }
 
-/// The text as it can be shown in a message.
+/// Returns the text for a message.
 pub(crate) fn shown(text: &str) -> String {
     let beginning: String = text.chars().take(60).collect();
     // Escaped, because many of these texts look alike.
@@ -165,7 +165,7 @@ pub(crate) fn shown(text: &str) -> String {
 /// A limit that no list of these tests reaches.
 pub(crate) const ALL: usize = 1_000_000;
 
-/// Asks for one page and checks what holds for every page.
+/// Lists one page, and checks what holds for every page.
 pub(crate) async fn page(
     store: &dyn Store,
     index: Index,
@@ -190,7 +190,7 @@ pub(crate) async fn page(
     (page.records, page.next)
 }
 
-/// Goes through all pages.
+/// Lists all pages.
 pub(crate) async fn list(store: &dyn Store, index: Index, limit: usize) -> Vec<Record> {
     let mut records = Vec::new();
     let mut after = None;
@@ -204,7 +204,7 @@ pub(crate) async fn list(store: &dyn Store, index: Index, limit: usize) -> Vec<R
     }
 }
 
-/// Goes through all pages.
+/// Lists the ids of all pages.
 pub(crate) async fn list_ids(store: &dyn Store, index: Index, limit: usize) -> Vec<u64> {
     let records = list(store, index, limit).await;
     records.iter().map(|record| record.id.as_u64()).collect()

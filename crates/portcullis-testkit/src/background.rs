@@ -1,11 +1,11 @@
-//! Tasks beside the one that a rule looks at.
+//! Tasks that run beside the test of a rule.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::JoinHandle;
 
-/// Tasks that do the same again and again, until they are stopped.
+/// Tasks that repeat their work until they are stopped.
 #[derive(Default)]
 pub(crate) struct Background {
     stop: Arc<AtomicBool>,
@@ -13,7 +13,7 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    /// Starts a task that awaits one future after the other.
+    /// Starts a task that awaits one future after another.
     pub(crate) fn start<U>(&mut self, mut next: impl FnMut() -> U + Send + 'static)
     where
         U: Future<Output = ()> + Send,
@@ -22,13 +22,13 @@ impl Background {
         self.tasks.push(tokio::spawn(async move {
             while !stop.load(Ordering::Relaxed) {
                 next().await;
-                // Stores that never wait would keep the thread to themselves.
+                // A store that never waits would keep the thread otherwise.
                 tokio::task::yield_now().await;
             }
         }));
     }
 
-    /// Ends all tasks; what one of them panicked with is the test's panic.
+    /// Ends all tasks. A panic of a task becomes that of the test.
     pub(crate) async fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {

@@ -1,5 +1,4 @@
-//! Operations whose futures are dropped wherever they wait: none leaves anything in the way of the
-//! next.
+//! Futures of operations, dropped at each await: none may block the next operation.
 
 use std::future::{Future, poll_fn};
 use std::path::Path;
@@ -14,14 +13,14 @@ use portcullis::store::{
 use portcullis::verify::verify;
 use portcullis::{Name, Status, User, UserId};
 
-/// A bound for what must go on, so that a test fails instead of hanging.
-const SOON: Duration = Duration::from_secs(120);
+/// How long an operation may take before the test fails instead of hanging.
+const DEADLINE: Duration = Duration::from_secs(120);
 
-/// More waits than any operation has.
-const MOST_WAITS: u64 = 2_000;
+/// More awaits than any operation has.
+const MAX_AWAITS: u64 = 2_000;
 
-/// Polls when the future asks for it, at most so many times, and drops it then.
-pub(crate) async fn poll_when_asked<T>(future: impl Future<Output = T>, times: u64) -> Option<T> {
+/// Polls the future when it is woken, at most this often, and then drops it.
+pub(crate) async fn poll_when_woken<T>(future: impl Future<Output = T>, times: u64) -> Option<T> {
     let mut future = pin!(future);
     let mut left = times;
     poll_fn(|context| {
@@ -30,7 +29,7 @@ pub(crate) async fn poll_when_asked<T>(future: impl Future<Output = T>, times: u
         }
         left -= 1;
         match future.as_mut().poll(context) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Ready(response) => Poll::Ready(Some(response)),
             Poll::Pending if left == 0 => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
@@ -38,26 +37,26 @@ pub(crate) async fn poll_when_asked<T>(future: impl Future<Output = T>, times: u
     .await
 }
 
-/// Begins the operation again and again: dropped after its first wait, after its second and so on,
-/// until it ends by itself. After each time it is carried out in full, which must succeed. Operations
-/// are told how many there were before.
+/// Repeats the operation, dropped at its first await, then at its second, and so on, until it
+/// completes. After each drop it runs once in full, and must succeed. The operation's argument is the
+/// number of runs before.
 ///
 /// # Panics
 ///
-/// When it does not succeed within two minutes, or never ends by itself.
-pub async fn at_each_wait<T, E, F>(what: &str, operation: impl Fn(u64) -> F)
+/// If a full run fails or takes more than two minutes, or the operation never completes.
+pub async fn at_each_await<T, E, F>(what: &str, operation: impl Fn(u64) -> F)
 where
     E: std::fmt::Debug,
     F: Future<Output = Result<T, E>>,
 {
     let mut number = 0;
-    for polls in 1..=MOST_WAITS {
-        let dropped = poll_when_asked(operation(number), polls);
-        let dropped = tokio::time::timeout(SOON, dropped).await;
-        let dropped = dropped.unwrap_or_else(|_| panic!("{what} waits, after {polls} polls"));
-        let after = tokio::time::timeout(SOON, operation(number + 1)).await;
+    for polls in 1..=MAX_AWAITS {
+        let dropped = poll_when_woken(operation(number), polls);
+        let dropped = tokio::time::timeout(DEADLINE, dropped).await;
+        let dropped = dropped.unwrap_or_else(|_| panic!("{what} hangs, after {polls} polls"));
+        let after = tokio::time::timeout(DEADLINE, operation(number + 1)).await;
         let after =
-            after.unwrap_or_else(|_| panic!("{what} waits after one dropped at {polls} polls"));
+            after.unwrap_or_else(|_| panic!("{what} hangs after one dropped at {polls} polls"));
         after
             .unwrap_or_else(|error| panic!("{what} after one dropped at {polls} polls: {error:?}"));
         number += 2;
@@ -67,17 +66,17 @@ where
             Some(Err(error)) => panic!("{what} at {polls} polls: {error:?}"),
         }
     }
-    panic!("{what} waits more than {MOST_WAITS} times");
+    panic!("{what} has more than {MAX_AWAITS} awaits");
 }
 
-/// Checks that whatever the store offers for its maintenance may be dropped at every wait, and
-/// succeeds afterwards: verifying, making entries anew, reading them, and, where a directory is given,
-/// backups to it. `open` opens a backup.
+/// Checks that the store's maintenance may be dropped at each await and succeeds afterwards:
+/// verifying, rebuilding and reading entries, and, if a directory is given, backups into it. `open`
+/// opens a backup.
 ///
 /// # Panics
 ///
-/// When something does not succeed afterwards, or a backup is neither whole nor absent.
-pub async fn maintenance_survives_being_dropped(
+/// If an operation fails afterwards, or a backup is neither complete nor absent.
+pub async fn maintenance_can_be_dropped_at_any_await(
     store: Arc<dyn Maintain>,
     backups: Option<&Path>,
     open: impl AsyncFn(&Path) -> Arc<dyn Maintain>,
@@ -89,21 +88,24 @@ pub async fn maintenance_survives_being_dropped(
     let limit = std::num::NonZeroUsize::new(100).expect("a number");
     let begin = store.position().await.expect("a position");
 
-    at_each_wait("verify", move |_| async move { verify(store, |_| {}).await.map(drop) }).await;
-    at_each_wait("check_files", move |_| async move { store.check_files().await.map(drop) }).await;
-    at_each_wait("entries", move |_| async move { store.entries(None, limit).await.map(drop) })
+    at_each_await("verify", move |_| async move { verify(store, |_| {}).await.map(drop) }).await;
+    at_each_await("check_files", move |_| async move { store.check_files().await.map(drop) }).await;
+    at_each_await("entries", move |_| async move { store.entries(None, limit).await.map(drop) })
         .await;
-    at_each_wait("rebuild_entries", move |_| async move { store.rebuild_entries().await }).await;
-    at_each_wait("list", move |_| async move {
+    at_each_await("rebuild_entries", move |_| async move { store.rebuild_entries().await }).await;
+    at_each_await("list", move |_| async move {
         let page = PageRequest { after: None, limit: std::num::NonZeroUsize::MAX };
         store.list(Index::All(Kind::User), page).await.map(drop)
     })
     .await;
-    at_each_wait("watch", move |_| async move { store.watch(begin).await.map(drop) }).await;
-    at_each_wait("position", move |_| async move { store.position().await.map(drop) }).await;
+    at_each_await("watch", move |_| async move { store.watch(begin).await.map(drop) }).await;
+    at_each_await("position", move |_| async move { store.position().await.map(drop) }).await;
     if let Some(backups) = backups {
-        at_each_wait("back_up", move |number| async move { back_up(store, backups, number).await })
-            .await;
+        at_each_await(
+            "back_up",
+            move |number| async move { back_up(store, backups, number).await },
+        )
+        .await;
         for backup in std::fs::read_dir(backups).expect("the backups") {
             let path = backup.expect("a backup").path();
             let backup = open(&path).await;
@@ -125,16 +127,16 @@ fn create_user(id: u64) -> Operation {
     Operation::Put { record, grants: user.grants(), expect: Expect::Absent }
 }
 
-/// To the place where the one before was dropped: that one is there in full, or in the way of nothing.
+/// Backs up to the path of the previous, dropped backup, which is complete or does not block this one.
 async fn back_up(
     store: &dyn Maintain,
     backups: &Path,
     number: u64,
 ) -> Result<(), portcullis::store::StoreError> {
-    let place = backups.join(format!("backup-{}", number / 2));
-    match store.back_up(&place).await {
-        Err(_) if number % 2 == 1 && place.exists() => {
-            // Another one does not have to wait for it.
+    let test = backups.join(format!("backup-{}", number / 2));
+    match store.back_up(&test).await {
+        Err(_) if number % 2 == 1 && test.exists() => {
+            // The next backup need not wait for this one.
             store.back_up(&backups.join(format!("backup-{}-again", number / 2))).await
         }
         done => done,

@@ -1,5 +1,5 @@
-//! Engines for tests: passwords that cost next to nothing, a clock that is moved by hand, and
-//! randomness that is the same in every run.
+//! Parts of engines for tests: cheap password hashes, a clock that is set by hand, and reproducible
+//! randomness.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use portcullis::{Clock, Random, RandomUnavailable, Timestamp};
 
 use crate::random::Dice;
 
-/// Argon2id that costs next to nothing, by so many threads.
+/// Argon2id at the lowest cost, with this many threads.
 pub(crate) fn cheap_hashing(threads: usize) -> HashPoolConfig {
     HashPoolConfig::default()
         .params(HashParams::new(8, 1, 1).expect("the lowest bounds"))
@@ -18,7 +18,7 @@ pub(crate) fn cheap_hashing(threads: usize) -> HashPoolConfig {
         .queue(4_096)
 }
 
-/// A clock that stands still until it is moved. Clones are the same clock.
+/// A clock that only moves when it is set. Clones share the time.
 #[derive(Clone, Debug)]
 pub(crate) struct HandClock(Arc<AtomicI64>);
 
@@ -30,7 +30,7 @@ impl HandClock {
         Self(Arc::new(AtomicI64::new(Self::START_MILLIS)))
     }
 
-    /// Moves it by a millisecond.
+    /// Advances it by a millisecond.
     pub(crate) fn tick(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
@@ -50,10 +50,9 @@ impl Clock for HandClock {
     }
 }
 
-/// Randomness that follows from a seed. Clones draw from the same row.
+/// Reproducible randomness from a seed. Clones draw from the same sequence.
 ///
-/// What is drawn for an id has 8 values only, so that an engine draws taken ids often and must
-/// draw again.
+/// Values for ids have only 8 variants, so that an engine often draws a taken id and must draw again.
 #[derive(Clone, Debug)]
 pub(crate) struct SeededRandom(Arc<Mutex<Dice>>);
 
@@ -64,7 +63,7 @@ impl SeededRandom {
         Self(Arc::new(Mutex::new(Dice::new(seed))))
     }
 
-    /// Goes on with another row.
+    /// Continues with another sequence.
     pub(crate) fn reseed(&self, seed: u64) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Dice::new(seed);
     }
@@ -83,7 +82,7 @@ impl Random for SeededRandom {
     }
 }
 
-/// Reads a number from the environment; the default where there is none.
+/// Reads a number from the environment, or returns the default.
 pub(crate) fn number_from_env<T: std::str::FromStr>(variable: &str, default: T) -> T {
     match std::env::var(variable) {
         Ok(text) => match text.parse() {

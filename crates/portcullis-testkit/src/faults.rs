@@ -1,7 +1,6 @@
-//! Every operation of the engine, with every one of its calls to the store failing in turn, in
-//! every way.
+//! Every operation of the engine, with each of its calls to the store failing in turn, in every way.
 //!
-//! Hand [`every_call_fails_in_every_way`] to [`run`](crate::run), with a [`Harness`] of your store:
+//! Pass [`every_call_fails_in_every_way`] to [`run`](crate::run), with a [`Harness`] of your store:
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -26,22 +25,22 @@ use crate::harness::Harness;
 use operation::Operation;
 use world::{State, World, engine_on, the_same_engine_on};
 
-/// Runs every operation of the engine again and again; each time another of its calls to the
-/// store fails, in another [way](Fault), until it makes no more calls. Each time:
+/// Repeats every operation of the engine. Each time another of its calls to the store fails, in
+/// another [way](Fault), until no call is left. Each time:
 ///
-/// - It succeeds, or its error says that the store failed: it refuses nobody for it, and lets
-///   nobody in with a wrong password.
-/// - Success means done in full. After an error the records are as before or as after it; a
-///   deletion of a user or org may also be half way: nobody gets in by what is left, and the next
-///   engine finishes it.
+/// - The operation succeeds, or its error is one of the store: no credential is refused as wrong for
+///   it, and no wrong password is accepted.
+/// - After a success the operation is done in full. After an error the records are as before or as
+///   after the operation. The deletion of a user or org may also be half done: then its credentials
+///   are refused, and the next engine completes the deletion.
 /// - The engine works again as soon as the store does.
 ///
 /// # Panics
 ///
-/// When one of these does not hold.
+/// If one of these does not hold.
 pub async fn every_call_fails_in_every_way(harness: &Harness) {
-    let place = harness.place().await;
-    let inner = place.handle();
+    let test = harness.open().await;
+    let inner = test.handle();
     let world = World::build(&inner).await;
     let full = State::of(&*inner).await;
     let mut failures = 0;
@@ -56,7 +55,7 @@ pub async fn every_call_fails_in_every_way(harness: &Harness) {
                 before.restore(&*inner).await;
                 let trial = Trial { operation, fault, n, before: &before, after: &after };
                 if !trial.run(&inner, &world).await {
-                    assert!(n > 1, "{operation:?} does not ask the store");
+                    assert!(n > 1, "{operation:?} does not call the store");
                     break;
                 }
                 failures += 1;
@@ -67,7 +66,7 @@ pub async fn every_call_fails_in_every_way(harness: &Harness) {
     assert!(failures > Operation::ALL.len() * Fault::ALL.len(), "{failures}");
 }
 
-/// Carries the operation out and returns the state after it.
+/// Runs the operation without faults, and returns the state after it.
 async fn without_faults(
     operation: Operation,
     inner: &Arc<dyn portcullis::store::Store>,
@@ -78,7 +77,7 @@ async fn without_faults(
         Err(error) => Err(error),
     };
     match outcome {
-        Ok(()) => assert!(!operation.is_refused(), "{operation:?} was let in"),
+        Ok(()) => assert!(!operation.is_refused(), "{operation:?} was accepted"),
         Err(error) => assert!(
             operation.is_refused() && error.kind() == ErrorKind::Unauthorized,
             "{operation:?}: {error:?}"
@@ -87,7 +86,7 @@ async fn without_faults(
     State::of(&**inner).await
 }
 
-/// One operation, one of whose calls fails.
+/// One operation, with one call that fails.
 struct Trial<'a> {
     operation: Operation,
     fault: Fault,
@@ -130,11 +129,11 @@ impl Trial<'_> {
             assert!(now == *after, "{what}: succeeded and is not done: {}", now.compare(after));
         }
         if let Some(engine) = &engine {
-            assert_no_way_in(engine, world, &now, &what).await;
+            assert_invalid_logins_fail(engine, world, &now, &what).await;
         }
         if operation.may_stop_half_way() && now != *before && now != *after {
-            let next = engine_on(Arc::clone(inner), 99).await.expect("an engine that finishes");
-            assert_no_way_in(&next, world, &now, &what).await;
+            let next = engine_on(Arc::clone(inner), 99).await.expect("an engine that completes it");
+            assert_invalid_logins_fail(&next, world, &now, &what).await;
             now = State::of(&**inner).await;
         }
         let whole = now == *before || now == *after;
@@ -150,18 +149,18 @@ impl Trial<'_> {
 
     fn judge(&self, outcome: &Result<(), Error>, failed: bool, what: &str) {
         match outcome {
-            Ok(()) => assert!(!self.operation.is_refused(), "{what}: a wrong secret was let in"),
+            Ok(()) => assert!(!self.operation.is_refused(), "{what}: a wrong secret was accepted"),
             Err(error) => {
                 let by_the_store =
                     failed && matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Internal);
                 let as_wrong =
                     self.operation.is_refused() && error.kind() == ErrorKind::Unauthorized;
-                assert!(by_the_store || as_wrong, "{what}: not a clear error: {error:?}");
+                assert!(by_the_store || as_wrong, "{what}: not an error of the store: {error:?}");
             }
         }
     }
 
-    /// The engine that saw the failure works on.
+    /// Checks that the engine with the failure still works.
     async fn assert_works(&self, engine: &Engine, world: &World, done: bool, what: &str) {
         let operation = self.operation;
         if !done && !operation.is_the_start() {
@@ -170,16 +169,16 @@ impl Trial<'_> {
         }
         if !operation.starts_empty() {
             let witness = Credentials::password("witness", "witness-password");
-            let let_in = engine.authenticate(witness).await;
-            assert!(let_in.is_ok(), "{what}: the witness afterwards: {let_in:?}");
+            let login = engine.authenticate(witness).await;
+            assert!(login.is_ok(), "{what}: the witness afterwards: {login:?}");
         }
     }
 }
 
-/// Nobody gets in with a wrong password, nor with a right one when its user or org is gone.
-async fn assert_no_way_in(engine: &Engine, world: &World, now: &State, what: &str) {
+/// Checks that a wrong password is refused, and a right one if its user or org is deleted.
+async fn assert_invalid_logins_fail(engine: &Engine, world: &World, now: &State, what: &str) {
     let wrong = engine.authenticate(Credentials::password("telegraf", "a-wrong-password")).await;
-    assert!(wrong.is_err(), "{what}: a wrong password was let in");
+    assert!(wrong.is_err(), "{what}: a wrong password was accepted");
     let is_there = |kind, id| now.has(kind, id);
     if is_there(Kind::User, world.user.untyped()) && is_there(Kind::Org, world.org.untyped()) {
         return;
@@ -188,7 +187,7 @@ async fn assert_no_way_in(engine: &Engine, world: &World, now: &State, what: &st
         Credentials::password("telegraf", "telegraf-password"),
         Credentials::token(world.secret.expose()),
     ] {
-        let let_in = engine.authenticate(credentials).await;
-        assert!(let_in.is_err(), "{what}: let in without a user or org");
+        let login = engine.authenticate(credentials).await;
+        assert!(login.is_err(), "{what}: accepted without a user or org");
     }
 }

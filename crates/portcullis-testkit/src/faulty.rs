@@ -1,4 +1,4 @@
-//! A store that fails when it is told to.
+//! A store whose calls fail on request.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -35,14 +35,14 @@ use crate::method::Method;
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// [`StoreError::Unavailable`], without asking the inner store.
+    /// [`StoreError::Unavailable`]; the inner store is not called.
     Unavailable,
-    /// [`StoreError::Backend`], without asking the inner store.
+    /// [`StoreError::Backend`]; the inner store is not called.
     Backend,
-    /// The inner store does it, and the answer is lost: [`StoreError::Indeterminate`] for a
-    /// commit. Other calls do not know that error: [`StoreError::Unavailable`].
-    AnswerLost,
-    /// The inner store is not asked, and nobody knows that: [`StoreError::Indeterminate`] for a
+    /// The inner store is called, and its response is lost: [`StoreError::Indeterminate`] for a
+    /// commit, [`StoreError::Unavailable`] for other calls.
+    ResponseLost,
+    /// The inner store is not called, which the caller cannot detect: [`StoreError::Indeterminate`] for a
     /// commit, [`StoreError::Unavailable`] for other calls.
     RequestLost,
 }
@@ -50,21 +50,21 @@ pub enum Fault {
 impl Fault {
     /// Every fault.
     pub const ALL: [Self; 4] =
-        [Self::Unavailable, Self::Backend, Self::AnswerLost, Self::RequestLost];
+        [Self::Unavailable, Self::Backend, Self::ResponseLost, Self::RequestLost];
 
     fn error(self, method: Method) -> StoreError {
-        let told = format!("this {method} was told to fail");
+        let cause = format!("an injected fault of {method}");
         match (self, method) {
-            (Self::Backend, _) => StoreError::backend(told),
-            (Self::AnswerLost | Self::RequestLost, Method::Commit) => {
-                StoreError::indeterminate(told)
+            (Self::Backend, _) => StoreError::backend(cause),
+            (Self::ResponseLost | Self::RequestLost, Method::Commit) => {
+                StoreError::indeterminate(cause)
             }
-            _ => StoreError::unavailable(told),
+            _ => StoreError::unavailable(cause),
         }
     }
 }
 
-/// Which calls are meant. They are counted from 1, since the [`Faults`] were made or
+/// Selects calls. They are counted from 1, since the [`Faults`] were created or
 /// [reset](Faults::reset).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -74,7 +74,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// The n-th call of any method but those [of the feed](Method::is_of_feed).
+    /// The n-th call of any method except those [of the feed](Method::is_of_feed).
     pub const fn nth(n: u64) -> Self {
         Self { method: None, first: n, last: n }
     }
@@ -84,15 +84,15 @@ impl Call {
         Self { method: Some(method), first: n, last: n }
     }
 
-    /// The same, and every call after it.
+    /// Selects every later call as well.
     #[must_use]
     pub const fn and_later(self) -> Self {
         Self { last: u64::MAX, ..self }
     }
 }
 
-/// Decides which calls of a [`FaultyStore`] fail, and counts them. Cheap to clone; all clones are
-/// the same. One may belong to several stores: their calls are counted together.
+/// Decides which calls of a [`FaultyStore`] fail, and counts them. Clones share their state. Several
+/// stores can share it too: their calls are counted together.
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Mutex<State>>);
 
@@ -122,18 +122,18 @@ struct HeldSide {
 }
 
 impl Faults {
-    /// No faults.
+    /// Returns no faults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Has these calls fail. Of several faults for a call, the one told first decides.
+    /// Makes these calls fail. Of several faults for a call, the first one applies.
     pub fn fail(&self, call: Call, fault: Fault) {
         self.state().plans.push((call, Plan::Fail(fault)));
     }
 
-    /// Holds these calls, before the inner store is asked, until the gate is opened or dropped.
-    /// Faults come after that.
+    /// Holds these calls, before the inner store is called, until the gate is opened or dropped. Faults
+    /// apply after that.
     #[must_use = "dropping the gate opens it"]
     pub fn hold(&self, call: Call) -> Gate {
         let (held, is_held) = watch::channel(false);
@@ -142,12 +142,12 @@ impl Faults {
         Gate { is_held, release }
     }
 
-    /// Forgets every fault and begins to count anew. Calls that are held stay so.
+    /// Removes all faults and restarts the count. Calls that are held stay held.
     pub fn reset(&self) {
         *self.state() = State::default();
     }
 
-    /// Returns the number of calls, failed ones included, of all methods but those
+    /// Returns the number of calls, failed ones included, of all methods except those
     /// [of the feed](Method::is_of_feed).
     pub fn calls(&self) -> u64 {
         self.state().calls()
@@ -162,7 +162,7 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a call; returns what was planned for it.
+    /// Counts a call, and returns the plans for it.
     fn count(&self, method: Method) -> Vec<Plan> {
         let mut state = self.state();
         let of_method = state.calls.entry(method).or_default();
@@ -190,23 +190,23 @@ impl Faults {
                 Plan::Fail(planned) => fault = fault.or(Some(planned)),
                 Plan::Hold(HeldSide { held, mut released }) => {
                     held.send_replace(true);
-                    // An error says that the gate is gone, which opens it too.
+                    // An error means that the gate was dropped, which opens it too.
                     let _ = released.wait_for(|released| *released).await;
                 }
             }
         }
         match fault {
             None => call().await,
-            Some(Fault::AnswerLost) => {
+            Some(Fault::ResponseLost) => {
                 call().await?;
-                Err(Fault::AnswerLost.error(method))
+                Err(Fault::ResponseLost.error(method))
             }
             Some(fault) => Err(fault.error(method)),
         }
     }
 }
 
-/// Holds calls of a [`FaultyStore`]; opens when it is dropped.
+/// Holds calls of a [`FaultyStore`]. It opens when it is dropped.
 #[derive(Debug)]
 pub struct Gate {
     is_held: watch::Receiver<bool>,
@@ -218,19 +218,19 @@ impl Gate {
     ///
     /// # Panics
     ///
-    /// When none can be any more: the faults were reset before one came.
+    /// If no call can be held any more, because the faults were reset.
     pub async fn reached(&mut self) {
         self.is_held.wait_for(|held| *held).await.expect("a call that can be held");
     }
 
-    /// Lets go of every call that is held, and holds none from now on.
+    /// Releases all calls that are held, and holds no further ones.
     pub fn open(self) {
         self.release.send_replace(true);
     }
 }
 
-/// A store that does what the inner one does, except when its [`Faults`] say otherwise. Without
-/// any it passes the conformance suite wherever the inner one does.
+/// Forwards all calls to the inner store, except those that fail by its [`Faults`]. Without faults it
+/// passes the conformance suite if the inner store does.
 #[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn Store>,

@@ -1,4 +1,4 @@
-//! Records to test with.
+//! Records for tests.
 //!
 //! ```
 //! use portcullis::store::{Batch, MemoryStore, Store};
@@ -27,10 +27,10 @@ use portcullis::{
     Action, BucketId, GrantKey, Id, OrgId, Permission, Resource, ResourceType, Status, UserId,
 };
 
-/// A record as a test wants it, and the grant keys that it is put with.
+/// A record with its grant keys.
 ///
-/// Its [revision](Sample::revision) follows from its content, so that equal samples have the same
-/// one and different ones do not, in every run.
+/// Its [revision](Sample::revision) is computed from its content: equal samples have equal revisions,
+/// and different samples have different ones, in every run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sample {
     /// Its kind.
@@ -43,18 +43,18 @@ pub struct Sample {
     pub org: Option<OrgId>,
     /// The user it belongs to.
     pub user: Option<UserId>,
-    /// Whether it is in use.
+    /// Whether it is active.
     pub status: Status,
-    /// JSON that says nothing in particular.
+    /// JSON without a particular meaning.
     pub body: Arc<str>,
-    /// The grant keys it is put with.
+    /// Its grant keys.
     pub grants: Vec<GrantKey>,
     /// How often it was [revised](Sample::revised).
     pub generation: u64,
 }
 
 impl Sample {
-    /// A record of the kind with the id and a key of its own.
+    /// A record of the kind with the id and a unique key of its own.
     pub fn of(kind: Kind, id: u64) -> Self {
         Self {
             kind,
@@ -84,7 +84,7 @@ impl Sample {
         Self::of(Kind::Bucket, id)
     }
 
-    /// A deletion that goes on.
+    /// A deletion in progress.
     pub fn deletion(id: u64) -> Self {
         Self::of(Kind::Deletion, id)
     }
@@ -99,49 +99,49 @@ impl Sample {
         Self::of(Kind::User, id)
     }
 
-    /// With the unique key.
+    /// Sets the unique key.
     #[must_use]
     pub fn with_key(self, key: impl Into<Arc<str>>) -> Self {
         let key = key.into();
         Self { key, ..self }
     }
 
-    /// In the org.
+    /// Sets the org.
     #[must_use]
     pub fn in_org(self, org: u64) -> Self {
         let org = Some(OrgId::from_u64(org));
         Self { org, ..self }
     }
 
-    /// Belonging to the user.
+    /// Sets the user.
     #[must_use]
     pub fn of_user(self, user: u64) -> Self {
         let user = Some(UserId::from_u64(user));
         Self { user, ..self }
     }
 
-    /// Switched off.
+    /// Makes it inactive.
     #[must_use]
     pub fn inactive(self) -> Self {
         let status = Status::Inactive;
         Self { status, ..self }
     }
 
-    /// With the body.
+    /// Sets the body.
     #[must_use]
     pub fn with_body(self, body: impl Into<Arc<str>>) -> Self {
         let body = body.into();
         Self { body, ..self }
     }
 
-    /// Listed under these grant keys and no others.
+    /// Sets the grant keys.
     #[must_use]
     pub fn granting(self, grants: impl IntoIterator<Item = GrantKey>) -> Self {
         let grants = grants.into_iter().collect();
         Self { grants, ..self }
     }
 
-    /// The same with the next revision, to replace this one.
+    /// Returns the same record with the next revision, to replace this one.
     #[must_use]
     pub fn revised(&self) -> Self {
         let generation = self.generation + 1;
@@ -162,7 +162,7 @@ impl Sample {
     ///
     /// # Panics
     ///
-    /// When the key is empty or too long.
+    /// If the key is empty or too long.
     pub fn record(&self) -> Record {
         Record {
             kind: self.kind,
@@ -176,48 +176,48 @@ impl Sample {
         }
     }
 
-    /// Puts it where there is none.
+    /// Creates it.
     ///
     /// # Panics
     ///
-    /// When the key is empty or too long.
+    /// If the key is empty or too long.
     pub fn create(&self) -> Operation {
         self.put(Expect::Absent)
     }
 
-    /// Puts it in place of the other.
+    /// Replaces the other.
     ///
     /// # Panics
     ///
-    /// When the key is empty or too long.
+    /// If the key is empty or too long.
     pub fn replace(&self, other: &Self) -> Operation {
         self.put(Expect::Revision(other.revision()))
     }
 
-    /// Puts it.
+    /// Puts it with this expectation.
     ///
     /// # Panics
     ///
-    /// When the key is empty or too long.
+    /// If the key is empty or too long.
     pub fn put(&self, expect: Expect) -> Operation {
         Operation::Put { record: self.record(), grants: self.grants.clone(), expect }
     }
 
-    /// Deletes exactly this.
+    /// Deletes it with this revision.
     pub fn delete(&self) -> Operation {
         Operation::Delete { kind: self.kind, id: self.id, expect: self.revision() }
     }
 
-    /// Requires that there is one with its kind and id.
+    /// Requires a record with its kind and id.
     pub fn require(&self) -> Operation {
         Operation::Require { kind: self.kind, id: self.id }
     }
 }
 
-/// Returns the grant key with the number: every number below 100 has its own, of every shape.
+/// Returns the grant key with the number. Numbers below 100 have different keys, of every form.
 pub fn grant(number: u64) -> GrantKey {
     let action = Action::ALL[usize::from(number % 2 == 1)];
-    // Ids and orgs over the whole range, so that a store that takes them for signed shows it.
+    // Ids and orgs over the whole range detect a store that treats them as signed.
     let id = u64::MAX - number;
     let resource = match number / 2 % 5 {
         0 => Resource::bucket(OrgId::from_u64(1), BucketId::from_u64(id)),
@@ -233,8 +233,7 @@ pub fn grant(number: u64) -> GrantKey {
     GrantKey::of(Permission::new(action, resource))
 }
 
-/// Texts that somebody could take for one another, or for something else than a name. Each is a
-/// different name.
+/// Different names that could be confused with each other, or with something other than a name.
 pub fn names() -> Vec<String> {
     let mut names: Vec<String> = [
         // Case.
@@ -270,7 +269,7 @@ pub fn names() -> Vec<String> {
         "x2",
         "x\u{662}",
         "\u{ff41}",
-        // Blanks, and what looks like one or like nothing.
+        // Blanks, and characters that look like a blank or are invisible.
         " ",
         "  ",
         "\t",
@@ -361,7 +360,7 @@ pub fn names() -> Vec<String> {
     ]
     .map(String::from)
     .into();
-    // Around lengths that somebody could have thought enough, differing in the last byte only.
+    // Around likely limits of the length, differing in the last byte only.
     for length in [255, 256, 1_024, 2_704, 4_096, 8_191] {
         for end in ["", "a", "b"] {
             names.push("x".repeat(length) + end);
@@ -371,7 +370,7 @@ pub fn names() -> Vec<String> {
     names
 }
 
-/// Texts that nothing has for a unique key in these tests, and that may be asked for.
+/// Texts that are no unique key in these tests, for lookups.
 pub fn odd_texts() -> Vec<String> {
     let mut texts = names();
     texts.push(String::new());

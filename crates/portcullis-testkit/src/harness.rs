@@ -1,4 +1,4 @@
-//! How the suite gets at stores.
+//! Opens stores for the rules.
 
 use std::fmt;
 use std::future::Future;
@@ -14,35 +14,33 @@ use crate::watching::Watching;
 
 /// What a store offers beyond the contract of [`Store`].
 ///
-/// There is no default: whoever writes a store decides about each, and about each that is added.
+/// There is no default: the author of a store decides about each capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Records outlive the handle: [`Fixture::reopen`] gives a store that has them all.
+    /// Records outlive the handle: [`Fixture::reopen`] returns a store with all of them.
     pub survives_reopen: bool,
-    /// Several handles work on the same data at once, as several processes or machines do, and
-    /// each is told of the others' changes: [`Fixture::second_handle`] gives one.
+    /// Several handles share the data, like several processes or machines, and the feed of each
+    /// reports the changes of the others: [`Fixture::second_handle`] returns one.
     pub shared_between_handles: bool,
 }
 
-/// One place for the data of a store, without records at first. It lives as long as the test, so
-/// a temporary directory may be kept in it.
+/// The data of one store, empty at first. It lives as long as the test, so that it can hold a
+/// temporary directory.
 ///
-/// An `Arc` of a store is one for a store that offers no more than the contract.
+/// An `Arc` of a store is the fixture of a store without capabilities.
 #[async_trait]
 pub trait Fixture: Send + Sync + 'static {
     /// Opens the store; called once.
     async fn store(&self) -> Arc<dyn Store>;
 
-    /// Opens the store again after every handle was [closed](Store::close), which it may be
-    /// without having been dropped. `None` unless the store
-    /// [survives that](Capabilities::survives_reopen).
+    /// Opens the store again after all handles were [closed](Store::close), but not necessarily
+    /// dropped. `None` unless the store [outlives its handles](Capabilities::survives_reopen).
     async fn reopen(&self) -> Option<Arc<dyn Store>> {
         None
     }
 
-    /// Opens one more handle on the same data, as another process would: nothing in memory is
-    /// shared with the others. `None` unless the store
-    /// [can be shared](Capabilities::shared_between_handles).
+    /// Opens another handle on the same data, like another process: it shares nothing in memory with
+    /// the others. `None` unless the store [can be shared](Capabilities::shared_between_handles).
     async fn second_handle(&self) -> Option<Arc<dyn Store>> {
         None
     }
@@ -64,20 +62,20 @@ impl Fixture for Arc<dyn Store> {
 
 type Fresh = dyn Fn() -> BoxFuture<'static, Box<dyn Fixture>> + Send + Sync;
 
-/// What a rule needs to know of the store that it is run on.
+/// The store that a rule is run on, and its capabilities.
 pub struct Harness {
     capabilities: Capabilities,
     fresh: Box<Fresh>,
-    patience: Duration,
+    deadline: Duration,
     absent: Option<String>,
 }
 
 impl Harness {
-    /// How long a rule waits for what should happen at once, before it fails.
-    pub const PATIENCE: Duration = Duration::from_secs(20);
+    /// How long a rule waits for an event before it fails. A guard against hanging, no promise.
+    pub const DEADLINE: Duration = Duration::from_secs(20);
 
-    /// Makes one from a closure that makes places without records, each apart from the others.
-    /// One that captures something is to be written `move || async move { … }`.
+    /// Returns a harness from a closure that makes separate fixtures without records. A closure that
+    /// captures variables is written `move || async move { … }`.
     pub fn new<M, U, X>(capabilities: Capabilities, fresh: M) -> Self
     where
         M: Fn() -> U + Send + Sync + 'static,
@@ -90,46 +88,46 @@ impl Harness {
                 let fixture = fresh();
                 Box::pin(async { Box::new(fixture.await) as Box<dyn Fixture> })
             }),
-            patience: Self::PATIENCE,
+            deadline: Self::DEADLINE,
             absent: None,
         }
     }
 
-    /// Says why there is no store here to run anything on, if there is none: what the store needs
-    /// is not installed. Whatever is run on the harness then says so on standard error and ends.
+    /// Gives the reason why there is no store to run on, if there is none: something that it needs is
+    /// not installed. A rule that is run on the harness then reports this on standard error and ends.
     #[must_use]
     pub fn absent(self, reason: Option<String>) -> Self {
         Self { absent: reason, ..self }
     }
 
-    /// Tells whether there is no store to run the rule on, and says so.
+    /// Tells whether there is no store to run the rule on, and reports the reason.
     pub(crate) fn is_absent(&self) -> bool {
         if let Some(reason) = &self.absent {
-            // Past the test runner, which keeps what passing tests print to itself.
+            // Not through the test runner, which captures the output of passing tests.
             let _ = writeln!(std::io::stderr(), "SKIPPED, nothing was tested: {reason}");
         }
         self.absent.is_some()
     }
 
-    /// Waits so long instead of [`Harness::PATIENCE`].
+    /// Sets another limit than [`Harness::DEADLINE`].
     #[must_use]
-    pub fn with_patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 
-    /// Returns what the store is declared to offer.
+    /// Returns the declared capabilities of the store.
     pub const fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
 
-    /// Opens a store without records, apart from every other.
-    pub async fn place(&self) -> Place {
+    /// Opens a separate store without records.
+    pub async fn open(&self) -> TestStore {
         let fixture = (self.fresh)().await;
-        Place {
+        TestStore {
             store: fixture.store().await,
             fixture,
             capabilities: self.capabilities,
-            patience: self.patience,
+            deadline: self.deadline,
         }
     }
 }
@@ -138,49 +136,49 @@ impl fmt::Debug for Harness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Harness")
             .field("capabilities", &self.capabilities)
-            .field("patience", &self.patience)
+            .field("patience", &self.deadline)
             .finish_non_exhaustive()
     }
 }
 
-/// A store under test, and the place where its data is.
-pub struct Place {
-    // Before the fixture, so that the store is gone when its directory is deleted.
+/// A store under test, with its fixture.
+pub struct TestStore {
+    // Before the fixture, so that the store is dropped before its directory is deleted.
     store: Arc<dyn Store>,
     fixture: Box<dyn Fixture>,
     capabilities: Capabilities,
-    patience: Duration,
+    deadline: Duration,
 }
 
-impl Place {
+impl TestStore {
     /// Returns the first handle.
     pub fn store(&self) -> &dyn Store {
         &*self.store
     }
 
-    /// Returns the first handle, to give to a task.
+    /// Returns the first handle for a task.
     pub fn handle(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store)
     }
 
-    /// Closes the first handle and opens the store again. `None`, and said so, when the store
-    /// is declared not to survive that.
+    /// Closes the first handle and opens the store again. `None`, with a message on standard error,
+    /// if the store is declared not to survive that.
     ///
     /// # Panics
     ///
-    /// When the fixture does not do what the capabilities say.
+    /// If the fixture contradicts the capabilities.
     pub async fn reopen(&self) -> Option<Arc<dyn Store>> {
         self.store.close().await.expect("closing");
         let reopened = self.fixture.reopen().await;
         declared("survives_reopen", self.capabilities.survives_reopen, reopened)
     }
 
-    /// Opens one more handle on the same data. `None`, and said so, when the store is declared
-    /// not to be shared.
+    /// Opens another handle on the same data. `None`, with a message on standard error, if the store is
+    /// declared not to be shared.
     ///
     /// # Panics
     ///
-    /// When the fixture does not do what the capabilities say.
+    /// If the fixture contradicts the capabilities.
     pub async fn second_handle(&self) -> Option<Arc<dyn Store>> {
         let second = self.fixture.second_handle().await;
         declared("shared_between_handles", self.capabilities.shared_between_handles, second)
@@ -198,24 +196,28 @@ impl Place {
 
     /// Watches another handle from the position on.
     pub(crate) async fn watch_on(&self, store: &dyn Store, after: Position) -> Watching {
-        Watching::new(store, after, self.patience).await
+        Watching::new(store, after, self.deadline).await
     }
 
-    /// Returns how long to wait for what should happen at once.
-    pub(crate) const fn patience(&self) -> Duration {
-        self.patience
+    /// Returns how long to wait for an event.
+    pub(crate) const fn deadline(&self) -> Duration {
+        self.deadline
     }
 
-    /// Awaits what should happen at once.
-    pub(crate) async fn soon<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
-        match tokio::time::timeout(self.patience, future).await {
+    /// Awaits an event, and fails if it takes too long.
+    pub(crate) async fn within_deadline<T>(
+        &self,
+        what: &str,
+        future: impl Future<Output = T>,
+    ) -> T {
+        match tokio::time::timeout(self.deadline, future).await {
             Ok(done) => done,
-            Err(_) => panic!("not within {:?}: {what}", self.patience),
+            Err(_) => panic!("not within {:?}: {what}", self.deadline),
         }
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for TestStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place").field("store", &self.store).finish_non_exhaustive()
     }
@@ -223,7 +225,7 @@ impl fmt::Debug for Place {
 
 fn declared<T>(capability: &str, offered: bool, thing: Option<T>) -> Option<T> {
     match (offered, &thing) {
-        (true, None) => panic!("`{capability}` is declared, but the fixture gave nothing"),
+        (true, None) => panic!("`{capability}` is declared, but the fixture returned nothing"),
         (false, Some(_)) => panic!("the fixture offers what `{capability}: false` denies"),
         (false, None) => eprintln!("not offered: {capability}"),
         (true, Some(_)) => {}
@@ -235,20 +237,20 @@ fn declared<T>(capability: &str, offered: bool, thing: Option<T>) -> Option<T> {
 ///
 /// # Panics
 ///
-/// When the store breaks the rule, or the rule does not end.
+/// If the store breaks the rule, or the rule does not end.
 pub fn run(harness: &Harness, rule: impl AsyncFnOnce(&Harness)) {
     if harness.is_absent() {
         return;
     }
-    // A store that hangs fails the test instead of the whole run.
-    let limit = harness.patience * 6;
+    // A store that hangs fails the test instead of blocking the whole run.
+    let limit = harness.deadline * 6;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_all()
         .build()
         .expect("a runtime");
     let ended = runtime.block_on(async { tokio::time::timeout(limit, rule(harness)).await });
-    // Not waiting for whatever a broken store still has running.
+    // Without waiting for tasks of a broken store.
     runtime.shutdown_background();
     assert!(ended.is_ok(), "the rule did not end within {limit:?}");
 }

@@ -1,4 +1,4 @@
-//! A store whose calls are counted.
+//! A store that counts its calls.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +15,9 @@ use crate::method::Method;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// With an answer that is no error.
+    /// Success.
     Done,
-    /// Not at all: its future was dropped first.
+    /// The future was dropped.
     Dropped,
     /// With [`StoreError::AlreadyExists`].
     AlreadyExists,
@@ -35,13 +35,13 @@ pub enum Outcome {
     Missing,
     /// With [`StoreError::Unavailable`].
     Unavailable,
-    /// With an error that this version does not know.
+    /// With an error that this version does not list.
     OtherError,
 }
 
 impl Outcome {
-    fn of<T>(answer: &Result<T, StoreError>) -> Self {
-        match answer {
+    fn of<T>(response: &Result<T, StoreError>) -> Self {
+        match response {
             Ok(_) => Self::Done,
             Err(StoreError::AlreadyExists { .. }) => Self::AlreadyExists,
             Err(StoreError::Backend { .. }) => Self::Backend,
@@ -56,30 +56,30 @@ impl Outcome {
     }
 }
 
-/// How often each method was called and how that ended. Cheap to clone; all clones are the same.
-/// One may belong to several stores: their calls are counted together.
+/// Counts the calls of each method and their outcomes. Clones share the counts. Several stores can
+/// share them too: their calls are counted together.
 #[derive(Clone, Debug, Default)]
 pub struct Counts(Arc<Mutex<BTreeMap<(Method, Outcome), u64>>>);
 
 impl Counts {
-    /// Nothing counted.
+    /// Returns counts of zero.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Returns how many calls have ended, in whatever way.
+    /// Returns how many calls have ended, with any outcome.
     pub fn total(&self) -> u64 {
         self.counts().values().sum()
     }
 
-    /// Returns how many calls of the method have ended, in whatever way.
+    /// Returns how many calls of the method have ended, with any outcome.
     pub fn of(&self, method: Method) -> u64 {
         let counts = self.counts();
         let of_method = counts.iter().filter(|((counted, _), _)| *counted == method);
         of_method.map(|(_, count)| count).sum()
     }
 
-    /// Returns how many calls of the method ended so.
+    /// Returns how many calls of the method ended with this outcome.
     pub fn ended(&self, method: Method, outcome: Outcome) -> u64 {
         self.counts().get(&(method, outcome)).copied().unwrap_or_default()
     }
@@ -89,7 +89,7 @@ impl Counts {
         self.counts().clone()
     }
 
-    /// Begins to count anew.
+    /// Sets all counts to zero.
     pub fn reset(&self) {
         self.counts().clear();
     }
@@ -103,11 +103,11 @@ impl Counts {
         method: Method,
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        // Counted when it goes, which is also when the future is dropped.
+        // Counted when it is dropped, also if the future is dropped.
         let mut ending = Ending { counts: self, method, outcome: Outcome::Dropped };
-        let answer = call.await;
-        ending.outcome = Outcome::of(&answer);
-        answer
+        let response = call.await;
+        ending.outcome = Outcome::of(&response);
+        response
     }
 }
 
@@ -123,8 +123,8 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// A store that does what the inner one does and [counts](Counts) it. It passes the conformance
-/// suite wherever the inner one does. What streams of changes tell is not counted.
+/// Forwards all calls to the inner store and [counts](Counts) them. It passes the conformance suite if
+/// the inner store does. Events of the feed are not counted.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! The conformance suite: what every [`Store`] of Portcullis promises, as tests.
+//! The conformance suite: tests of what every [`Store`] of Portcullis promises.
 //!
 //! # Running it on your store
 //!
-//! One call of [`conformance!`] makes one `#[test]` per rule. Say how to make a store without
-//! records, and what your store offers beyond the contract:
+//! One call of [`conformance!`] makes one `#[test]` per rule. It takes a closure that opens a store
+//! without records, and the store's capabilities beyond the contract:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -18,8 +18,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! A store whose data outlives its handle, or that several handles share, implements [`Fixture`]:
-//! one empty place for data, a temporary directory for example, and ways to open it.
+//! A store whose data outlives its handle, or that several handles share, implements [`Fixture`]: it
+//! holds the data, a temporary directory for example, and opens the store.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -50,17 +50,22 @@
 //!     fresh: async || OnDisk(TempDir::new()),
 //! }
 //! # fn main() {}
-//! ```
+//! The tests are named `conformance::lists::the_cursor_is_exclusive` and so on. To run the suite on
+//! several stores, or on a wrapper as well, put each call into a module of its own.
 //!
-//! The tests are called `conformance::lists::the_cursor_is_exclusive` and so on. To run the suite
-//! on more than one store, or on a wrapper as well, put each call into a module of its own.
+//! Two more macros run whole engines on your store: [`engine_model!`] compares them with a model,
+//! request by request, and [`races!`] runs concurrent requests. Both take the same arguments as
+//! [`conformance!`].
 //!
+//! To test what is built on a store, wrap it: [`FaultyStore`] fails or holds chosen calls, and
+//! [`InstrumentedStore`] counts calls. [`faults`] lets every call of every operation of an engine fail
+//! in turn, [`dropping`] drops futures at each await, and [`fixtures`] has records to store.
 //! Two more calls run whole engines on your store: [`engine_model!`] compares them with a model,
-//! request by request, and [`races!`] lets them race. Both take the same as [`conformance!`].
+//! # Rules
 //!
-//! # How it is made
-//!
-//! A [rule](rules) is an `async fn` that gets a [`Harness`], asks it for one or more stores
+//! A [rule](rules) is an `async fn` that opens one or more stores of a [`Harness`] and panics if the
+//! store breaks the rule. [`RULES`] lists them for other test runners, and to run a part of them on
+//! something else:
 //! without records, and panics where the store breaks the rule. [`RULES`] lists them for other
 //! test runners, and to run some of them on something else:
 //!
@@ -73,11 +78,11 @@
 //! let harness = Harness::new(none, async || Arc::new(MemoryStore::new().unwrap()));
 //! for rule in RULES.iter().filter(|rule| rule.theme() == "uniqueness") {
 //!     rule.run(&harness);
-//! }
-//! ```
+//! The rules only use the [`Store`] trait, and allow what its contract allows: short pages, and
+//! changes that are reported twice.
 //!
-//! The rules use nothing but the [`Store`] trait, and only such freedom of it as the
-//! contract leaves: short pages, changes told twice.
+//! A missing capability is declared, never silently skipped: a rule about it then checks that the
+//! fixture does not offer it, and prints `not offered` on standard error.
 //!
 //! A capability that a store lacks is declared, never silently skipped: a rule about it then
 //! checks that the fixture does not offer it after all, and says `not offered` on standard error.
@@ -107,7 +112,7 @@ mod watching;
 pub use async_trait::async_trait;
 
 pub use faulty::{Call, Fault, Faults, FaultyStore, Gate};
-pub use harness::{Capabilities, Fixture, Harness, Place, run};
+pub use harness::{Capabilities, Fixture, Harness, TestStore, run};
 pub use instrumented::{Counts, InstrumentedStore, Outcome};
 pub use method::Method;
 pub use pinned::pinned_records;
@@ -116,8 +121,8 @@ pub use rules::{RULES, Rule};
 /// Makes one `#[test]` per rule of the suite, in a module `conformance`.
 ///
 /// Takes the [`Capabilities`] of the store, and a closure for [`Harness::new`] that makes
-/// [`Fixture`]s. Both are expressions of the place where the macro is called. A store that needs a
-/// server which may not be there says so with a third one, `absent`, for [`Harness::absent`].
+/// [`Fixture`]s. Both are evaluated where the macro is called. A store that needs a server passes a
+/// third argument, `absent`, for [`Harness::absent`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -134,7 +139,7 @@ pub use rules::{RULES, Rule};
 #[macro_export]
 macro_rules! conformance {
     (capabilities: $capabilities:expr, fresh: $fresh:expr $(,)?) => {
-        // Linters are to take both for the tests that they are.
+        // `cfg(test)` makes linters treat both as tests.
         #[cfg(test)]
         fn conformance_harness() -> $crate::Harness {
             $crate::Harness::new($capabilities, $fresh)

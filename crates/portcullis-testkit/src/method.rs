@@ -20,8 +20,8 @@ pub enum Method {
 }
 
 impl Method {
-    /// Tells whether it belongs to the feed, which an engine follows in the background: at no
-    /// time in particular.
+    /// Tells whether it belongs to the feed, which an engine polls in the background at
+    /// unpredictable times.
     pub const fn is_of_feed(self) -> bool {
         matches!(self, Self::Position | Self::Watch)
     }

@@ -1,4 +1,4 @@
-//! What a store should hold, in the plainest way, to compare with what it does hold.
+//! A plain model of a store's content, to compare with the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,14 +15,14 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// The rows with which a store should have these records.
+    /// Returns a model with these records.
     pub(crate) fn of(rows: impl IntoIterator<Item = (Record, Vec<GrantKey>)>) -> Self {
         let mut rows: Vec<_> = rows.into_iter().collect();
         rows.sort_by_key(|(record, _)| (record.kind, record.id));
         Self { rows }
     }
 
-    /// Carries out the batch, or says with which refusals it may be answered.
+    /// Applies the batch, or returns the refusals that are allowed.
     pub(crate) fn commit(&mut self, batch: &[Operation]) -> Result<(), Vec<Refusal>> {
         let mut after = self.clone();
         for operation in batch {
@@ -49,7 +49,7 @@ impl Model {
                     row.kind == kind && row.id != id && row.unique_key == record.unique_key
                 });
                 if taken {
-                    // Of two reasons within one operation, either may be told.
+                    // Of two reasons within one operation, either may be reported.
                     refusals.push(Refusal::Taken(kind, id, Taken::UniqueKey));
                 }
                 if !refusals.is_empty() {
@@ -71,7 +71,7 @@ impl Model {
                     return Err(vec![Refusal::Missing(*kind, *id)]);
                 }
             }
-            other => panic!("the suite does not know {other:?} yet"),
+            other => panic!("the suite does not support {other:?} yet"),
         }
         Ok(())
     }
@@ -100,7 +100,7 @@ impl Model {
     }
 }
 
-/// Under what a test has put records, and so where to look for them.
+/// The ids, keys and indexes under which a test has put records.
 #[derive(Clone, Default)]
 pub(crate) struct Universe {
     ids: BTreeSet<(Kind, Id)>,
@@ -136,47 +136,47 @@ impl Universe {
         })
     }
 
-    /// Everything that can be seen of the store.
-    pub(crate) async fn look(&self, store: &dyn Store) -> Sight {
-        let mut sight = Sight::default();
+    /// Reads everything that the store finds and lists.
+    pub(crate) async fn read(&self, store: &dyn Store) -> StoreView {
+        let mut view = StoreView::default();
         for (kind, id) in &self.ids {
             let found = get(store, *kind, *id).await;
-            sight.see(format!("{kind} {id}"), found);
+            view.insert(format!("{kind} {id}"), found);
         }
         for (kind, key) in &self.keys {
             let found = get_by_key(store, *kind, key).await;
-            sight.see(format!("{kind} {}", shown(key)), found);
+            view.insert(format!("{kind} {}", shown(key)), found);
         }
         for index in self.indexes() {
-            sight.see(format!("{index:?}"), list(store, index, ALL).await);
+            view.insert(format!("{index:?}"), list(store, index, ALL).await);
         }
-        sight
+        view
     }
 
-    /// What should be seen of it.
-    pub(crate) fn expect(&self, model: &Model) -> Sight {
-        let mut sight = Sight::default();
+    /// Returns what it should find and list.
+    pub(crate) fn expect(&self, model: &Model) -> StoreView {
+        let mut view = StoreView::default();
         for (kind, id) in &self.ids {
-            sight.see(format!("{kind} {id}"), model.find(*kind, *id).cloned());
+            view.insert(format!("{kind} {id}"), model.find(*kind, *id).cloned());
         }
         for (kind, key) in &self.keys {
             let mut all = model.list(Index::All(*kind)).into_iter();
             let found = all.find(|record| record.unique_key.as_str() == key);
-            sight.see(format!("{kind} {}", shown(key)), found);
+            view.insert(format!("{kind} {}", shown(key)), found);
         }
         for index in self.indexes() {
-            sight.see(format!("{index:?}"), model.list(index));
+            view.insert(format!("{index:?}"), model.list(index));
         }
-        sight
+        view
     }
 }
 
-/// What can be seen of a store: answers by the question.
+/// The results of all lookups and lists of a store.
 #[derive(Default)]
-pub(crate) struct Sight(BTreeMap<String, Vec<Record>>);
+pub(crate) struct StoreView(BTreeMap<String, Vec<Record>>);
 
-impl Sight {
-    fn see(&mut self, question: String, found: impl IntoIterator<Item = Record>) {
+impl StoreView {
+    fn insert(&mut self, question: String, found: impl IntoIterator<Item = Record>) {
         self.0.insert(question, found.into_iter().collect());
     }
 

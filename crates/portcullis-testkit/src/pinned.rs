@@ -1,10 +1,9 @@
-//! Records for files that are kept, so that later versions prove that they still open them.
+//! Records for files that later versions must still be able to open.
 
 use portcullis::store::{Kind, Record, Revision, UniqueKey};
 use portcullis::{GrantKey, Id, OrgId, Status, UserId};
 
-/// A record of each kind with the grant keys to put it with, as version 1 of the format has them.
-/// They say the same for ever, whatever becomes of core.
+/// Returns a record of each kind with its grant keys, in version 1 of the format. They never change.
 ///
 /// # Panics
 ///

@@ -1,14 +1,14 @@
-//! A PostgreSQL server for tests: one for each test process, gone with it.
+//! A PostgreSQL server for tests, one for each test process.
 //!
-//! It is started from what is installed, in a temporary directory, and listens on a socket there and
-//! on a free port of the loopback interface, without passwords. It does not wait for the disk: no
-//! test here cuts the power, and most of their time would be this. What cares gives `fsync = on`.
-//! A shell waits for the end of the test process, however that comes, stops the server and deletes
-//! the directory.
+//! The server uses the installed programs and a temporary directory. It listens on a socket in that
+//! directory and on a free port of the loopback interface, without passwords. `fsync` is off, because
+//! no test cuts the power and most of the time would be spent on it; a test that needs it sets `fsync =
+//! on`. A shell waits for the end of the test process, whatever its cause, stops the server and
+//! deletes the directory.
 //!
-//! `PORTCULLIS_TEST_POSTGRES_URL` names a server to be used instead, whose user may create
-//! databases. With `PORTCULLIS_TEST_POSTGRES=required` it is a failure if there is none;
-//! otherwise tests are to be [skipped](crate::Harness::absent).
+//! `PORTCULLIS_TEST_POSTGRES_URL` names another server to use, whose user may create databases. With
+//! `PORTCULLIS_TEST_POSTGRES=required`, a missing server is a failure; otherwise tests are
+//! [skipped](crate::Harness::absent).
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::TcpListener;
@@ -17,15 +17,15 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A server that takes connections.
+/// A running server.
 #[derive(Debug)]
 pub struct Server {
     url: String,
-    /// Where the server's programs are, if it is ours.
+    /// The directory of the server's programs, if this process started it.
     programs: PathBuf,
     directory: Option<PathBuf>,
     port: u16,
-    /// The server ends when this does.
+    /// The server stops when this is closed.
     _life: Option<ChildStdin>,
 }
 
@@ -37,22 +37,23 @@ pub struct Database {
     url: String,
 }
 
-/// Says why there is no server, unless there is one: for [`Harness::absent`](crate::Harness::absent).
+/// Returns why there is no server, for [`Harness::absent`](crate::Harness::absent); `None` if there is
+/// one.
 pub fn absent() -> Option<String> {
     shared().as_ref().err().cloned()
 }
 
-/// Returns the server of this process, and starts it if need be. `None` when there is none, which is
-/// said on standard error.
+/// Returns the server of this process, and starts it the first time. `None`, with a message on
+/// standard error, if there is none.
 ///
 /// # Panics
 ///
-/// When there is none and one is required.
+/// If there is none and one is required.
 pub fn server() -> Option<&'static Server> {
     match shared() {
         Ok(server) => Some(server),
         Err(reason) => {
-            // Past the test runner, which keeps what passing tests print to itself.
+            // Not through the test runner, which captures the output of passing tests.
             let _ = writeln!(std::io::stderr(), "SKIPPED, nothing was tested: {reason}");
             None
         }
@@ -81,7 +82,7 @@ fn shared() -> &'static Result<Server, String> {
     })
 }
 
-/// The directory of the newest server's programs.
+/// Returns the directory of the newest installed server.
 fn installed() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let mut found: Vec<(u32, PathBuf)> = versions
@@ -96,7 +97,7 @@ fn installed() -> Option<PathBuf> {
     found.pop().map(|(_, path)| path)
 }
 
-/// Starts the server, says so, and ends it when the other side is gone.
+/// Starts the server, reports it, and stops it when its input is closed.
 const SCRIPT: &str = r#"
 set -eu
 directory=$(mktemp -d /tmp/portcullis-pg-XXXXXX)
@@ -123,15 +124,15 @@ cat >/dev/null
 "#;
 
 impl Server {
-    /// Starts one more, with lines of settings of its own.
+    /// Starts another server with these lines of configuration.
     ///
     /// # Errors
     ///
-    /// Why there is none, in words.
+    /// The reason why it cannot start.
     pub fn start(settings: &[&str]) -> Result<Self, String> {
         let programs = installed().ok_or("no PostgreSQL server is installed")?;
         let mut refused = String::new();
-        // Another process may take a port between its being found free and its being used.
+        // Another process may take a free port before the server does.
         for _ in 0..5 {
             let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
             let port = free.map_err(|error| format!("there is no free port: {error}"))?.port();
@@ -144,7 +145,7 @@ impl Server {
     }
 
     fn start_at(programs: &Path, port: u16, settings: &[&str]) -> Result<Self, String> {
-        // It refuses to run as root.
+        // The server refuses to run as root.
         let id = Command::new("id").arg("-u").output().map_err(|error| error.to_string())?;
         let mut command = match id.stdout.as_slice() == b"0\n" {
             true => {
@@ -165,7 +166,7 @@ impl Server {
             .stderr(Stdio::null());
         #[cfg(unix)]
         {
-            // Not ended by an interrupt that is meant for the tests, before it has cleaned up.
+            // An interrupt for the tests must not end it before it has cleaned up.
             use std::os::unix::process::CommandExt as _;
             command.process_group(0);
         }
@@ -187,11 +188,11 @@ impl Server {
         })
     }
 
-    /// Returns the directory with its data, in `data`, and its socket.
+    /// Returns the directory of its data (in `data`) and its socket.
     ///
     /// # Panics
     ///
-    /// When it is not one that was started here.
+    /// If this process did not start it.
     pub fn directory(&self) -> &Path {
         self.directory.as_deref().expect("a server of our own")
     }
@@ -201,11 +202,11 @@ impl Server {
         self.port
     }
 
-    /// Makes an empty database.
+    /// Creates an empty database.
     ///
     /// # Panics
     ///
-    /// When it cannot.
+    /// If that fails.
     pub fn database(&'static self) -> Database {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -222,12 +223,11 @@ impl Server {
         format!("{}/{database}?{query}", &place[..end])
     }
 
-    /// Has `psql` carry out statements in the database with the URL, and returns what they answer,
-    /// a line for each row.
+    /// Executes statements in the database with the URL, and returns their rows, one per line.
     ///
     /// # Panics
     ///
-    /// When one fails.
+    /// If a statement fails.
     pub fn run(&self, url: &str, sql: &str) -> String {
         let done = Command::new(self.psql())
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql])
@@ -243,11 +243,11 @@ impl Server {
         self.programs.join("psql")
     }
 
-    /// Runs one of the server's programs on its data, such as `pg_ctl`, as who owns it.
+    /// Runs one of the server's programs, such as `pg_ctl`, as the owner of the data.
     ///
     /// # Panics
     ///
-    /// When it fails, or the server is not one that was started here.
+    /// If it fails, or this process did not start the server.
     pub fn program(&self, name: &str, arguments: &[&str]) {
         let id = Command::new("id").arg("-u").output().expect("id");
         let program = self.programs.join(name);
@@ -281,11 +281,11 @@ impl Database {
         &self.name
     }
 
-    /// Has `psql` carry out statements in it, and returns what they answer.
+    /// Executes statements in it, and returns their rows, one per line.
     ///
     /// # Panics
     ///
-    /// When one fails.
+    /// If a statement fails.
     pub fn run(&self, sql: &str) -> String {
         self.server.run(&self.url, sql)
     }
@@ -293,7 +293,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // Nothing is lost if it stays.
+        // A database that is left over does no harm.
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         let _ = Command::new(self.server.psql())
             .args(["-X", "-q", "-d", &self.server.url, "-c", &drop])

@@ -1,4 +1,4 @@
-//! Numbers that look random and are the same in every run, so that a failure comes again.
+//! Pseudorandom numbers that are the same in every run, so that a failure is reproducible.
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below the bound.
+    /// Returns a number below the bound.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.roll() % bound as u64).expect("below a usize")
     }

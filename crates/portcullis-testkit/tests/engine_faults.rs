@@ -1,4 +1,4 @@
-//! The engine over a store in memory that fails at every call in turn.
+//! The engine on a memory store, with a failure at every call in turn.
 
 use std::sync::Arc;
 

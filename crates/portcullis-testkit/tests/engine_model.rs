@@ -1,4 +1,4 @@
-//! The engine on a memory store answers as the model does.
+//! The engine on a memory store agrees with the model.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The engine model catches stores that make mistakes, each by another comparison.
+//! The engine model detects faulty stores, each by another comparison.
 
 #[expect(dead_code, reason = "most of its mistakes are for the conformance suite")]
 mod naive;
@@ -13,7 +13,7 @@ use portcullis::store::{
 use portcullis_testkit::engine_model::{Disagreement, Report, Settings, compare};
 use portcullis_testkit::{Capabilities, Fixture, Harness, async_trait};
 
-/// The same runs each time, and short ones once a mistake was found.
+/// The same runs each time, and a short search for a smaller failure.
 fn run(harness: &Harness) -> Result<Report, Disagreement> {
     compare(harness, &Settings::default().with_seed(7).with_shorter_runs(20))
 }
@@ -25,7 +25,7 @@ fn naive_store(fault: Option<Fault>) -> Harness {
 #[test]
 fn a_store_without_mistakes_agrees() {
     let report = run(&naive_store(None)).unwrap();
-    assert!(report.operations > 500 && report.answers > 50 * report.operations, "{report}");
+    assert!(report.operations > 500 && report.responses > 50 * report.operations, "{report}");
 }
 
 macro_rules! catches {
@@ -45,7 +45,7 @@ catches! {
     names_that_are_taken_for_one_another: CutsKeys, FoldsCase, NormalizesKeys, StopsAtNul, TrimsKeys;
     names_that_stay_taken: KeepsKeysOfDeleted;
     patterns_in_names: MatchesPatterns;
-    records_that_are_not_the_last: CachesReads, ReadsTheLastButOne;
+    records_that_are_not_the_last: CachesReads, ReadsAnOlderState;
     records_that_are_skipped: EndsAfterOnePage, SkipsOneRecord;
     deleted_records_that_are_listed: ListsDeleted;
     taken_ids_that_are_drawn_again: OverwritesTakenIds;
@@ -54,7 +54,7 @@ catches! {
     everything_gone_at_reopening: ForgetsEverything;
 }
 
-/// Loses the last commit when it is closed and opened again.
+/// Loses the last commit when it is closed and reopened.
 #[derive(Debug)]
 struct Forgetful {
     memory: MemoryStore,
@@ -129,7 +129,7 @@ fn a_write_that_is_lost_at_reopening() {
 fn a_failure_is_made_short() {
     let settings = Settings::default().with_seed(7);
     let disagreement = compare(&naive_store(Some(Fault::FoldsCase)), &settings).unwrap_err();
-    // `telegraf` is there from the beginning: one more that differs in case is enough.
+    // `telegraf` exists from the start: one more that differs in case is enough.
     let steps = disagreement.steps.matches("second_handle").count();
     assert!(steps <= 2, "{steps} steps are left: {disagreement}");
 }

@@ -1,4 +1,4 @@
-//! The races catch stores that get what happens at the same time wrong.
+//! The races detect stores with faults of concurrency.
 
 #[expect(dead_code, reason = "most of its mistakes are for the conformance suite")]
 mod naive;
@@ -8,12 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use naive::Fault;
 use portcullis_testkit::{Harness, races};
 
-/// Runs the race on a store with the mistake, where it must fail.
+/// Runs the race on a store with the fault, which must fail.
 fn assert_caught(fault: Fault, race: impl AsyncFnOnce(&Harness, u32)) {
     let harness =
         Harness::new(naive::CAPABILITIES, move || async move { naive::place(Some(fault)) });
     let outcome = catch_unwind(AssertUnwindSafe(|| races::run(&harness, race)));
-    assert!(outcome.is_err(), "{fault:?} was not caught");
+    assert!(outcome.is_err(), "{fault:?} was not detected");
 }
 
 macro_rules! catches {
@@ -29,16 +29,16 @@ catches! {
     a_deleted_authorization_never_comes_back in deletions: ChecksThenActs, PutsInPlaceOfNothing;
     nothing_usable_is_left_of_a_deleted_org in deletions: IgnoresRequirements;
     nothing_usable_is_left_of_a_deleted_user in deletions: IgnoresRequirements;
-    of_two_that_delete_one_succeeds in deletions: ChecksThenActs, DeletesNothing;
+    of_two_deletions_one_succeeds in deletions: ChecksThenActs, DeletesNothing;
     orgs_and_users_are_deleted_across_each_other in deletions: DeletesNothing;
-    a_switched_off_credential_lets_nobody_in_any_more in passwords: CachesReads, ReadsTheLastButOne;
-    of_two_new_passwords_one_stays in passwords: CachesReads, ReadsTheLastButOne;
-    the_old_password_works_until_the_new_one_does in passwords: CachesReads, ReadsTheLastButOne;
+    a_deactivated_credential_is_refused in passwords: CachesReads, ReadsAnOlderState;
+    of_two_new_passwords_one_stays in passwords: CachesReads, ReadsAnOlderState;
+    the_old_password_works_until_the_new_one_does in passwords: CachesReads, ReadsAnOlderState;
     a_name_of_an_org_a_user_or_a_bucket_has_one_holder in records:
         ChecksThenActs, SharesKeysBetweenKinds;
     an_import_is_all_or_nothing_beside_a_creation in records:
-        ChecksThenActs, KeepsWhatWasDoneBeforeARefusal;
+        ChecksThenActs, KeepsChangesBeforeARefusal;
     no_change_is_lost in records: ChecksThenActs, IgnoresRevisionOfPut;
-    of_many_that_create_one_username_one_wins in records: ChecksThenActs;
+    of_many_creations_of_a_username_one_wins in records: ChecksThenActs;
     the_same_import_twice_is_one in records: ChecksThenActs;
 }

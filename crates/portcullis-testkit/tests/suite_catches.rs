@@ -1,5 +1,4 @@
-//! The suite passes on a store without mistakes, and catches each of many mistakes by the rule
-//! that is about it.
+//! The suite passes on a store without faults, and detects each of many faults by the rule about it.
 
 mod naive;
 
@@ -16,13 +15,13 @@ mod without_mistakes {
     }
 }
 
-/// Runs the rule on a store with the mistake, where it must fail.
+/// Runs the rule on a store with the fault, which must fail.
 fn assert_caught(fault: Fault, rule: impl AsyncFnOnce(&Harness)) {
     let harness =
         Harness::new(naive::CAPABILITIES, move || async move { naive::place(Some(fault)) })
-            .with_patience(Duration::from_millis(1_500));
+            .with_deadline(Duration::from_millis(1_500));
     let outcome = catch_unwind(AssertUnwindSafe(|| run(&harness, rule)));
-    assert!(outcome.is_err(), "{fault:?} was not caught");
+    assert!(outcome.is_err(), "{fault:?} was not detected");
 }
 
 macro_rules! catches {
@@ -35,23 +34,23 @@ macro_rules! catches {
 }
 
 catches! {
-    a_batch_is_refused_for_any_of_its_operations in atomicity: KeepsWhatWasDoneBeforeARefusal;
-    a_refused_batch_changes_nothing in atomicity: KeepsWhatWasDoneBeforeARefusal;
-    keys_are_freed_and_taken_within_a_batch in atomicity: ChecksAgainstTheBeginning, StartsAtTheEnd;
-    large_batches_are_whole in atomicity: KeepsWhatWasDoneBeforeARefusal;
-    operations_see_those_before_them in atomicity: ChecksAgainstTheBeginning, StartsAtTheEnd;
-    random_batches_do_what_a_model_does in atomicity:
-        ChecksAgainstTheBeginning, FoldsCase, ForgetsRenames, IgnoresRequirements,
+    a_batch_is_refused_for_any_of_its_operations in atomicity: KeepsChangesBeforeARefusal;
+    a_refused_batch_changes_nothing in atomicity: KeepsChangesBeforeARefusal;
+    keys_are_freed_and_taken_within_a_batch in atomicity: ChecksAgainstTheStateBefore, StartsAtTheEnd;
+    large_batches_are_whole in atomicity: KeepsChangesBeforeARefusal;
+    operations_see_the_effects_of_earlier_ones in atomicity: ChecksAgainstTheStateBefore, StartsAtTheEnd;
+    random_batches_agree_with_a_model in atomicity:
+        ChecksAgainstTheStateBefore, FoldsCase, ForgetsRenames, IgnoresRequirements,
         IgnoresRevisionOfDelete, IgnoresRevisionOfPut, KeepsGrants, KeepsKeysOfDeleted, KeepsOrgs,
-        KeepsWhatWasDoneBeforeARefusal, OverwritesTakenIds, SharesKeysBetweenKinds, SignsIds,
-        StartsAtTheEnd, TellsIdForKey, TrimsKeys;
+        KeepsChangesBeforeARefusal, OverwritesTakenIds, SharesKeysBetweenKinds, SignsIds,
+        StartsAtTheEnd, ReportsIdForKey, TrimsKeys;
 
-    a_commit_may_be_dropped_wherever_it_waits in cancellation:
-        AnnouncesAfterAnAwait, HoldsTheDoorWhenDropped, StopsHalfWayWhenDropped;
+    a_commit_may_be_dropped_at_any_await in cancellation:
+        AnnouncesAfterAnAwait, KeepsTheLockWhenDropped, StopsHalfWayWhenDropped;
     a_dropped_commit_is_done_in_full_or_not_at_all in cancellation:
-        AnnouncesAfterAnAwait, HoldsTheDoorWhenDropped, StopsHalfWayWhenDropped;
+        AnnouncesAfterAnAwait, KeepsTheLockWhenDropped, StopsHalfWayWhenDropped;
     aborted_tasks_leave_whole_batches in cancellation:
-        AnnouncesAfterAnAwait, HoldsTheDoorWhenDropped, StopsHalfWayWhenDropped;
+        AnnouncesAfterAnAwait, KeepsTheLockWhenDropped, StopsHalfWayWhenDropped;
 
     a_freed_key_goes_to_one in concurrency: ChecksThenActs, ForgetsRenames, KeepsKeysOfDeleted;
     a_page_never_shows_half_a_batch in concurrency: WritesOneByOne;
@@ -60,45 +59,45 @@ catches! {
     of_a_put_and_a_delete_one_wins in concurrency: ChecksThenActs, IgnoresRevisionOfDelete;
     of_two_deletes_one_wins in concurrency: ChecksThenActs;
     of_two_renames_to_a_name_one_wins in concurrency: ChecksThenActs, ForgetsRenames;
-    one_wins_a_key in concurrency: ChecksThenActs, TellsIdForKey;
+    one_wins_a_key in concurrency: ChecksThenActs, ReportsIdForKey;
     one_wins_an_id in concurrency: ChecksThenActs, OverwritesTakenIds;
-    a_commit_is_read_by_everybody_at_once in concurrency: ReadsTheLastButOne;
-    reads_never_go_back in concurrency: ReadsTheLastButOne;
+    a_commit_is_visible_to_every_reader_at_once in concurrency: ReadsAnOlderState;
+    reads_never_go_back in concurrency: ReadsAnOlderState;
 
-    a_foreign_position_is_told_to_resync in feed: IgnoresTheIncarnation;
-    a_refused_batch_is_not_told in feed: AnnouncesRefused;
-    a_waiting_watcher_is_woken in feed: Silent;
-    a_watcher_is_told_soon_that_it_is_fresh in feed: IsNeverFresh;
-    dropped_watchers_do_no_harm in feed: Silent;
-    every_change_is_told_in_order in feed: AnnouncesBackwards, AnnouncesOnlyTheFirst, Resyncs, Silent;
-    every_position_is_one_to_go_on_from in feed: AnnouncesOnlyTheFirst, ComesBackOneLate, Resyncs;
-    every_watcher_is_told_everything in feed: Silent;
-    fresh_comes_after_all_that_was_committed_before_it in feed:
-        IsFreshBeforeItsTime, IsFreshBeforeTelling;
-    fresh_is_told_again_and_again in feed: IsFreshOnce;
-    fresh_is_told_while_others_write in feed: IsNeverFreshWhileWriting;
-    the_position_moves_with_changes_only in feed: MovesWithoutChange, Silent;
+    a_foreign_position_gets_a_resync in feed: IgnoresTheIncarnation;
+    a_refused_batch_is_not_reported in feed: AnnouncesRefused;
+    a_waiting_watcher_is_woken in feed: ReportsNothing;
+    a_watcher_of_an_idle_store_is_soon_fresh in feed: IsNeverFresh;
+    dropped_watchers_do_no_harm in feed: ReportsNothing;
+    every_change_is_reported_in_order in feed: AnnouncesBackwards, AnnouncesOnlyTheFirst, Resyncs, ReportsNothing;
+    every_position_can_be_watched_from in feed: AnnouncesOnlyTheFirst, ResumesOneLate, Resyncs;
+    every_watcher_gets_every_change in feed: ReportsNothing;
+    freshness_follows_every_earlier_commit in feed:
+        IsFreshBeforeItsTime, IsFreshBeforeChanges;
+    freshness_is_reported_repeatedly in feed: IsFreshOnce;
+    freshness_is_reported_during_writes in feed: IsNeverFreshWhileWriting;
+    the_position_changes_with_records_only in feed: MovesWithoutChange, ReportsNothing;
     watchers_end_when_the_store_is_closed in feed: DoesNotEndStreams;
-    whoever_comes_back_late_loses_nothing_unsaid in feed: ForgetsTheBacklog;
-    whoever_falls_behind_loses_nothing_unsaid in feed: ForgetsTheBacklog;
+    an_old_position_gets_every_change_or_a_resync in feed: ForgetsTheBacklog;
+    a_slow_watcher_gets_every_change_or_a_resync in feed: ForgetsTheBacklog;
 
     a_change_is_read_through_the_other_handle_at_once in handles: CachesReads;
-    a_change_is_told_to_the_other_handle_soon in handles: TellsOnlyItsOwn, TellsOthersLate;
+    a_change_is_reported_to_the_other_handle_soon in handles: ReportsOnlyItsOwn, ReportsOthersLate;
     an_id_and_a_key_have_one_holder_across_handles in handles: ChecksThenActs;
-    closing_one_handle_leaves_the_others in handles: ClosesAllHandles;
-    fresh_comes_after_the_other_handles_commits in handles: IsFreshBeforeTelling, TellsOnlyItsOwn;
+    closing_one_handle_leaves_the_others_open in handles: ClosesAllHandles;
+    freshness_follows_the_commits_of_other_handles in handles: IsFreshBeforeChanges, ReportsOnlyItsOwn;
     increments_through_several_handles_are_not_lost in handles: ChecksThenActs;
-    positions_are_good_for_the_other_handle in handles: TellsOnlyItsOwn;
+    positions_are_valid_on_the_other_handle in handles: ReportsOnlyItsOwn;
 
     names_are_compared_byte_by_byte in identity:
         CutsKeys, FoldsCase, NormalizesKeys, StopsAtNul, TrimsKeys;
-    names_that_look_alike_are_renamed_apart in identity: FoldsCase, ForgetsRenames;
-    the_longest_names_count_to_the_last_byte in identity: CutsKeys;
-    longer_names_are_refused_alike in identity: CutsKeys;
+    similar_names_can_be_renamed_into_each_other in identity: FoldsCase, ForgetsRenames;
+    the_longest_names_are_compared_to_the_last_byte in identity: CutsKeys;
+    names_over_the_bound_are_refused in identity: CutsKeys;
 
-    a_closed_store_refuses_everything in lifecycle: AnswersWhenClosed;
+    a_closed_store_refuses_everything in lifecycle: WorksWhenClosed;
     a_reopened_store_has_everything in lifecycle: ForgetsEverything, ForgetsGrants;
-    closing_finishes_what_was_begun in lifecycle: ForgetsEverything;
+    closing_finishes_commits_in_progress in lifecycle: ForgetsEverything;
     closing_twice_is_fine in lifecycle: ClosesOnlyOnce;
     positions_outlive_a_reopening_or_are_told_to_resync in lifecycle: ForgetsTheLog;
 
@@ -132,9 +131,9 @@ catches! {
 
     a_record_does_not_collide_with_itself in uniqueness: CollidesWithItself;
     a_rename_frees_the_old_name_and_takes_the_new_one in uniqueness: ForgetsRenames;
-    a_rename_onto_a_taken_name_changes_nothing in uniqueness: TellsIdForKey;
+    a_rename_onto_a_taken_name_changes_nothing in uniqueness: ReportsIdForKey;
     a_taken_id_is_refused in uniqueness: OverwritesTakenIds;
-    a_taken_key_is_refused in uniqueness: TellsIdForKey;
+    a_taken_key_is_refused in uniqueness: ReportsIdForKey;
     kinds_do_not_share_ids_or_keys in uniqueness: SharesKeysBetweenKinds;
     names_can_be_swapped_by_way_of_a_third in uniqueness: ForgetsRenames;
     what_was_deleted_is_free_again in uniqueness: KeepsKeysOfDeleted;

@@ -1,4 +1,4 @@
-//! The stores that wrap another one: they pass the suite, fail as told and count what they do.
+//! The stores that wrap another one: they pass the suite, fail as requested, and count calls.
 
 use std::sync::Arc;
 
@@ -54,12 +54,12 @@ async fn each_fault_is_what_it_says() {
         let as_told = match fault {
             Fault::Unavailable => matches!(error, StoreError::Unavailable { .. }),
             Fault::Backend => matches!(error, StoreError::Backend { .. }),
-            Fault::AnswerLost | Fault::RequestLost => {
+            Fault::ResponseLost | Fault::RequestLost => {
                 matches!(error, StoreError::Indeterminate { .. })
             }
         };
         assert!(as_told, "{fault:?}: {error:?}");
-        assert_eq!(is_there(&*inner, 2).await, fault == Fault::AnswerLost, "{fault:?}");
+        assert_eq!(is_there(&*inner, 2).await, fault == Fault::ResponseLost, "{fault:?}");
         store.commit(create(3)).await.unwrap();
         assert_eq!((faults.calls(), faults.calls_of(Method::Commit)), (3, 3));
     }
@@ -90,7 +90,7 @@ async fn a_refusal_of_the_inner_store_is_told_also_where_the_answer_was_to_be_lo
     let faults = Faults::new();
     let store = FaultyStore::new(memory(), &faults);
     store.commit(create(1)).await.unwrap();
-    faults.fail(Call::nth(2), Fault::AnswerLost);
+    faults.fail(Call::nth(2), Fault::ResponseLost);
     let error = store.commit(create(1)).await.unwrap_err();
     assert!(matches!(error, StoreError::AlreadyExists { .. }), "{error:?}");
 }
@@ -127,7 +127,7 @@ async fn calls_are_counted_by_how_they_end() {
     store.commit(Batch::new().with(Sample::user(2).delete())).await.unwrap_err();
     let other = Sample::user(1).revised();
     store.commit(Batch::new().with(other.delete())).await.unwrap_err();
-    for fault in [Fault::Unavailable, Fault::Backend, Fault::AnswerLost] {
+    for fault in [Fault::Unavailable, Fault::Backend, Fault::ResponseLost] {
         faults.reset();
         faults.fail(Call::nth(1), fault);
         store.commit(Batch::new()).await.unwrap_err();

@@ -137,7 +137,7 @@ mod tests {
     use portcullis::store::{Entity as _, MemoryStore, Revision};
     use portcullis::{Id, Name, Status, User};
     use portcullis_sqlite::SqliteStore;
-    use portcullis_testkit::dropping::at_each_wait;
+    use portcullis_testkit::dropping::at_each_await;
 
     use super::*;
 
@@ -181,7 +181,7 @@ mod tests {
             from.commit(put(number, revision(number), Expect::Absent)).await.unwrap();
         }
         let before = contents(&from).await.unwrap();
-        at_each_wait("copy", async |number| {
+        at_each_await("copy", async |number| {
             let to = open(&format!("{number}.db"));
             let copied = copy(&from, &to, |_| {}).await?;
             assert_eq!(copied, before);

@@ -238,7 +238,7 @@ async fn whatever_is_dropped_where_it_waits_is_in_the_way_of_nothing() {
         opened
     };
     let store = Arc::new(place.open());
-    portcullis_testkit::dropping::maintenance_survives_being_dropped(
+    portcullis_testkit::dropping::maintenance_can_be_dropped_at_any_await(
         store,
         Some(backups.path()),
         open,

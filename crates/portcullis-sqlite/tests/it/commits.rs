@@ -67,7 +67,7 @@ async fn a_taken_id_is_told_before_a_taken_key() {
 }
 
 #[tokio::test]
-async fn operations_see_those_before_them() {
+async fn operations_see_the_effects_of_earlier_ones() {
     let place = Place::new();
     let store = place.open();
     let (ada, bob) = (user(1, "ada"), user(2, "bob"));

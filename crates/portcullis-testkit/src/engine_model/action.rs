@@ -1,4 +1,4 @@
-//! What a step comes to when it is taken: the very ids and names, and what the engine answered.
+//! A step with its ids and names filled in, and the engine's response to it.
 
 use portcullis::{
     ApiTokenId, AuthorizationFilter, AuthorizationId, BucketId, ErrorKind, Identity, OrgId,
@@ -51,44 +51,44 @@ pub(super) struct Query {
     pub(super) filter: AuthorizationFilter,
     pub(super) after: Option<AuthorizationId>,
     pub(super) limit: usize,
-    /// What the caller holds; `None` for the host itself.
+    /// The permissions of the caller; `None` for the host itself.
     pub(super) caller: Option<Vec<Permission>>,
 }
 
-/// An authorization with the names that go with it.
+/// An authorization with the names of its resources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DescribedRow {
     pub(super) row: AuthorizationRow,
     pub(super) org: String,
     pub(super) user: String,
-    /// Of each permission, the name of its resource and that of its org.
+    /// The names of each permission's resource and org.
     pub(super) resources: Vec<(Option<String>, Option<String>)>,
 }
 
-/// What an engine answered.
+/// The response of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Response {
     Done,
     Org(OrgRow),
     User(UserRow),
     Bucket(BucketRow),
-    /// With the secret where it is told.
+    /// With the secret where it is returned.
     Token(TokenRow, Option<String>),
     Authorization(AuthorizationRow),
-    Principal(Somebody),
+    Principal(LoggedIn),
     Listed(Vec<AuthorizationRow>, Option<AuthorizationId>),
     Described(Vec<DescribedRow>, Option<AuthorizationId>),
     Imported(usize),
-    /// The first line with which the file contradicts itself.
+    /// The first line that contradicts an earlier line of the file.
     Contradicts(u64),
-    /// The lines that collide with what is there.
+    /// The lines that conflict with existing records.
     Collides(Vec<u64>),
     Refused(Refused),
 }
 
-/// Somebody who was let in.
+/// The principal of a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Somebody {
+pub(super) struct LoggedIn {
     pub(super) identity: Identity,
     pub(super) org: OrgId,
     pub(super) user: UserId,
@@ -102,7 +102,7 @@ pub(super) struct Refused {
     pub(super) refusal: Option<Refusal>,
 }
 
-impl From<portcullis::Error> for Answer {
+impl From<portcullis::Error> for Response {
     fn from(error: portcullis::Error) -> Self {
         let message = error.message().to_owned();
         Self::Refused(Refused { kind: error.kind(), message, refusal: error.refusal() })

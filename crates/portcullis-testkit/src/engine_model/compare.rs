@@ -1,11 +1,11 @@
-//! Reading everything that an engine has, and comparing it with the model.
+//! Reads everything that an engine has, and compares it with the model.
 
 use std::num::NonZeroUsize;
 
 use portcullis::{AuthorizationFilter, Engine, OrgId, PermissionSet};
 
 use super::Report;
-use super::action::{Action, Answer, Query};
+use super::action::{Action, Query, Response};
 use super::perform::{list, perform};
 use super::rows::{AuthorizationRow, BucketRow, OrgRow, TokenRow, UserRow, status};
 use super::rule;
@@ -15,7 +15,7 @@ use crate::random::Dice;
 
 const ALL: NonZeroUsize = NonZeroUsize::MAX;
 
-/// The fields of a filter, each of which is given or not.
+/// The fields of a filter, each of which may be set.
 const FILTER_FIELDS: usize = 6;
 
 pub(super) struct Comparison<'a> {
@@ -34,14 +34,14 @@ impl<'a> Comparison<'a> {
         expected: &T,
         got: Result<T, portcullis::Error>,
     ) -> Result<(), String> {
-        self.report.answers += 1;
+        self.report.responses += 1;
         match got {
             Ok(got) if got == *expected => Ok(()),
             got => Err(format!("{}: expected {expected:?}, got {got:?}", what())),
         }
     }
 
-    /// Compares the whole of each list, in pages of a length that differs from step to step.
+    /// Compares all lists, in pages of a length that differs from step to step.
     pub(super) async fn lists(&mut self, engine: &Engine, number: usize) -> Result<(), String> {
         let state = self.state;
         let limit = NonZeroUsize::MIN.saturating_add(number % 7);
@@ -96,7 +96,7 @@ impl<'a> Comparison<'a> {
         self.same(|| "authorizations".into(), &expected, Ok(found))
     }
 
-    /// Looks everything up, in every way.
+    /// Looks all records up, in every way.
     pub(super) async fn everything(
         &mut self,
         engine: &Engine,
@@ -110,7 +110,7 @@ impl<'a> Comparison<'a> {
         self.logins(engine).await
     }
 
-    /// Every id that is there, or was, or never was.
+    /// Every id that exists, existed, or never existed.
     async fn ids(&mut self, engine: &Engine) -> Result<(), String> {
         let (state, directory) = (self.state, engine.directory());
         for id in state.ever.authorizations.iter().copied().chain([NEVER.into()]) {
@@ -140,7 +140,7 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    /// Every name of the pools, in use or not.
+    /// Every name of the pools, used or not.
     async fn names(&mut self, engine: &Engine) -> Result<(), String> {
         let (state, directory) = (self.state, engine.directory());
         for username in usernames() {
@@ -187,8 +187,8 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    /// A filter with the fields whose bits are set: mostly of things that are there, and half of
-    /// the time of the same authorization.
+    /// Returns a filter with the fields whose bits are set: mostly of existing records, and half of the
+    /// time of the same authorization.
     fn draw_filter(&self, fields: usize, dice: &mut Dice) -> AuthorizationFilter {
         let state = self.state;
         let one = state.authorizations.get(&state.authorization(draw_pick(dice)));
@@ -234,20 +234,20 @@ impl<'a> Comparison<'a> {
         filter
     }
 
-    /// Compiled permissions against the rule.
+    /// Compares compiled permissions with the rule.
     fn permission_sets(&mut self) -> Result<(), String> {
         for row in self.state.authorizations.values() {
             let set: PermissionSet = row.permissions.iter().copied().collect();
             for request in rule::requests(&row.permissions) {
-                self.report.answers += 1;
+                self.report.responses += 1;
                 rule::compare(&set, &row.permissions, &request)?;
             }
         }
         Ok(())
     }
 
-    /// Everybody logs in, with the right password, every one that was right once, a wrong one and
-    /// none.
+    /// Logs in as every authorization, with the right password, every earlier one, a wrong one and the
+    /// empty one.
     pub(super) async fn logins(&mut self, engine: &Engine) -> Result<(), String> {
         let mut attempts: Vec<(String, Vec<u8>)> = Vec::new();
         for row in self.state.authorizations.values() {
@@ -258,10 +258,10 @@ impl<'a> Comparison<'a> {
             attempts.extend(tried.into_iter().map(|password| (row.username.clone(), password)));
         }
         for password in passwords().into_iter().take(3) {
-            attempts.push(("nobody".to_owned(), password));
+            attempts.push(("missing".to_owned(), password));
         }
         let secrets: Vec<String> = self.state.ever.secrets.iter().cloned().collect();
-        attempts.extend(secrets.iter().map(|s| ("nobody".to_owned(), s.clone().into_bytes())));
+        attempts.extend(secrets.iter().map(|s| ("missing".to_owned(), s.clone().into_bytes())));
         let logins = attempts
             .into_iter()
             .map(|(username, password)| Action::Authenticate { username, password });
@@ -271,13 +271,13 @@ impl<'a> Comparison<'a> {
                 Action::AuthenticateCaller { secret },
             ]
         });
-        // These change nothing, so a copy is as good.
+        // These change nothing, so that a copy of the model is enough.
         let mut state = self.state.clone();
         let now = portcullis::Timestamp::UNIX_EPOCH;
         for action in logins.chain(tokens) {
-            self.report.answers += 1;
-            let answer: Answer = perform(engine, &action).await;
-            state.take(&action, &answer, now).map_err(|what| format!("{action:?}: {what}"))?;
+            self.report.responses += 1;
+            let response: Response = perform(engine, &action).await;
+            state.take(&action, &response, now).map_err(|what| format!("{action:?}: {what}"))?;
         }
         Ok(())
     }

@@ -9,21 +9,21 @@ use portcullis::store::{MemoryStore, Store};
 use portcullis::{CacheConfig, Clock, Engine};
 
 use super::Report;
-use super::action::{Action, Answer};
+use super::action::{Action, Response};
 use super::compare::Comparison;
 use super::perform::perform;
 use super::state::State;
 use super::step::{CreateStep, Grant, Op, Pick, Run, Scope, Step};
 use crate::engines::{HandClock, SeededRandom, cheap_hashing};
-use crate::harness::{Harness, Place};
+use crate::harness::{Harness, TestStore};
 
-/// After how many steps everything is looked up, in every way.
+/// How many steps there are between full lookups.
 const LOOK_EVERY: usize = 12;
 
-/// How many steps are taken in the same millisecond: fewer than there are ids of it.
+/// How many steps share a millisecond: fewer than it has ids.
 const STEPS_OF_A_MILLISECOND: usize = 6;
 
-/// Engines over one store. They draw from the same row of numbers.
+/// Engines on one store. They draw from the same sequence of random numbers.
 struct Subject {
     name: &'static str,
     stores: Vec<Arc<dyn Store>>,
@@ -31,7 +31,7 @@ struct Subject {
     clock: HandClock,
     random: SeededRandom,
     strong: bool,
-    /// Whether its engines answer from memory what they can.
+    /// Whether its engines use their caches.
     remembers: bool,
 }
 
@@ -62,7 +62,7 @@ impl Subject {
         let cache = match (self.remembers, &stores[..]) {
             (false, _) => CacheConfig::off(),
             (true, [_]) => CacheConfig::default(),
-            // Each is to know at once what the others have changed.
+            // Each must see the changes of the others at once.
             (true, _) => CacheConfig::default().max_staleness(Duration::ZERO),
         };
         let policy = if self.strong { PasswordPolicy::strong() } else { PasswordPolicy::default() };
@@ -74,7 +74,7 @@ impl Subject {
                 .random(self.random.clone())
                 .cache(cache)
                 .no_throttle()
-                // It would happen at some time or other.
+                // It would happen at an unpredictable time.
                 .rehash_on_login(false)
                 .build()
                 .await
@@ -102,7 +102,7 @@ impl Subject {
 
 pub(super) struct Machine<'a> {
     harness: &'a Harness,
-    place: Place,
+    test: TestStore,
     clock: HandClock,
     subject: Subject,
     twin: Subject,
@@ -111,10 +111,10 @@ pub(super) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// Takes the steps, and says where answers differ.
+    /// Takes the steps, and reports the first difference.
     pub(super) async fn run(harness: &'a Harness, run: &Run) -> Result<Report, String> {
         let mut machine = Self::start(harness, run.strong).await?;
-        // Something to begin with, so that what is left of a failure is about the failure.
+        // Initial records, so that a reduced failure only has steps about the failure.
         let begin = [
             Op::CreateOrg { name: 0 },
             Op::CreateUser { name: 0 },
@@ -140,24 +140,24 @@ impl<'a> Machine<'a> {
     }
 
     async fn start(harness: &'a Harness, strong: bool) -> Result<Self, String> {
-        let place = harness.place().await;
+        let test = harness.open().await;
         let clock = HandClock::new();
-        let mut stores = vec![place.handle()];
+        let mut stores = vec![test.handle()];
         if harness.capabilities().shared_between_handles {
-            stores.extend(place.second_handle().await);
+            stores.extend(test.second_handle().await);
         }
         let subject = Subject::start("the store", stores, &clock, strong, true).await?;
         let memory: Arc<dyn Store> = Arc::new(MemoryStore::new().map_err(|e| e.to_string())?);
         let twin = Subject::start("the memory store", vec![memory], &clock, strong, false).await?;
         let state = State { strong, ..State::default() };
-        Ok(Self { harness, place, clock, subject, twin, state, report: Report::default() })
+        Ok(Self { harness, test, clock, subject, twin, state, report: Report::default() })
     }
 
     async fn step(&mut self, number: usize, step: &Step) -> Result<(), String> {
         if number.is_multiple_of(STEPS_OF_A_MILLISECOND) {
             self.clock.tick();
         }
-        // Engines draw in vain at times, and stores may differ in how often.
+        // Engines may draw a taken id, on one store more often than on the other.
         self.subject.random.reseed(number as u64);
         self.twin.random.reseed(number as u64);
         self.report.operations += 1;
@@ -176,16 +176,16 @@ impl<'a> Machine<'a> {
     }
 
     async fn act(&mut self, action: &Action, second_handle: bool) -> Result<(), String> {
-        let answer = perform(self.subject.engine(second_handle), action).await;
+        let response = perform(self.subject.engine(second_handle), action).await;
         let twin = perform(self.twin.engine(false), action).await;
-        self.report.answers += 2;
-        if answer != twin {
-            return Err(format!("{action:?}: the store: {answer:?}; the memory store: {twin:?}"));
+        self.report.responses += 2;
+        if response != twin {
+            return Err(format!("{action:?}: the store: {response:?}; the memory store: {twin:?}"));
         }
-        let taken = self.state.take(action, &answer, self.clock.now());
+        let taken = self.state.take(action, &response, self.clock.now());
         taken.map_err(|what| format!("{action:?}: {what}"))?;
-        if let (Action::SetPassword { authorization, .. }, Answer::Done) = (action, &answer) {
-            // The hash is random: whatever it is, it is to stay until the next one is set.
+        if let (Action::SetPassword { authorization, .. }, Response::Done) = (action, &response) {
+            // The hash is random: it must stay until the next password is set.
             let found = self.subject.engine(second_handle).authorization(*authorization).await;
             let found = found.map_err(|error| error.to_string())?;
             let hash = found.and_then(|found| found.password_hash);
@@ -209,7 +209,7 @@ impl<'a> Machine<'a> {
 
     async fn same_export(&mut self) -> Result<Vec<u8>, String> {
         let (bytes, twin) = (self.subject.export().await?, self.twin.export().await?);
-        self.report.answers += 1;
+        self.report.responses += 1;
         if bytes == twin {
             return Ok(bytes);
         }
@@ -218,16 +218,16 @@ impl<'a> Machine<'a> {
         Err(format!("the exports of the store and the memory store differ: {differing:?}"))
     }
 
-    /// Exports, and imports into a fresh store, which then exports the same.
+    /// Exports, and imports into an empty store, whose export must be the same.
     async fn move_to_another_store(&mut self) -> Result<(), String> {
         let bytes = self.same_export().await?;
         let snapshot = Snapshot::read(bytes.as_slice()).map_err(|error| error.to_string())?;
         let count = snapshot.len();
-        let other = self.harness.place().await;
+        let other = self.harness.open().await;
         let clock = self.clock.clone();
         let strong = self.state.strong;
         let moved =
-            Subject::start("a fresh store", vec![other.handle()], &clock, strong, true).await?;
+            Subject::start("an empty store", vec![other.handle()], &clock, strong, true).await?;
         for (dry_run, expected) in [(true, count), (false, count), (false, 0)] {
             let imported = moved.engine(false).import(snapshot.clone(), dry_run).await;
             let imported = imported.map_err(|error| format!("an import: {error:?}"))?;
@@ -236,9 +236,9 @@ impl<'a> Machine<'a> {
             }
         }
         if moved.export().await? != bytes {
-            return Err("what was exported and imported is exported otherwise".to_owned());
+            return Err("the export of the import differs from the first export".to_owned());
         }
-        self.report.answers += 4;
+        self.report.responses += 4;
         let mut comparison = Comparison::new(&self.state, &mut self.report);
         comparison.lists(moved.engine(false), count).await?;
         comparison.logins(moved.engine(false)).await
@@ -253,9 +253,9 @@ impl<'a> Machine<'a> {
                 for store in self.subject.stores.drain(..) {
                     store.close().await.map_err(|error| format!("closing: {error}"))?;
                 }
-                let mut handles: Vec<_> = self.place.reopen().await.into_iter().collect();
+                let mut handles: Vec<_> = self.test.reopen().await.into_iter().collect();
                 if self.harness.capabilities().shared_between_handles {
-                    handles.extend(self.place.second_handle().await);
+                    handles.extend(self.test.second_handle().await);
                 }
                 handles
             }
@@ -263,7 +263,7 @@ impl<'a> Machine<'a> {
         self.subject.restart(handles).await?;
         self.twin.restart(self.twin.stores.clone()).await?;
         if self.same_export().await? != before {
-            return Err("something has changed while the store was closed".to_owned());
+            return Err("records changed while the store was closed".to_owned());
         }
         self.look_everywhere(self.report.operations as usize).await
     }

@@ -1,16 +1,16 @@
-//! The engine on your store against a model of it: random requests, equal answers.
+//! Compares the engine on your store with a model of it: random requests, equal responses.
 //!
-//! A run makes an engine on an empty store, another one on a [`MemoryStore`] with the same clock
-//! and the same randomness, and a model in plain collections that knows only what the behaviour
-//! reference says. Then it takes random steps: creates, changes and deletes users, orgs, buckets,
-//! API tokens and authorizations, sets passwords and logs in, lists with every filter, imports,
-//! exports into another store, closes the store and opens it again. Names and ids come from small
-//! pools, so that they collide, are stale, or differ in the case of one letter only.
+//! A run starts an engine on an empty store, another one on a [`MemoryStore`] with the same clock and
+//! the same randomness, and a model in plain collections, written from the behaviour reference alone.
+//! Then it takes random steps: it creates, changes and deletes users, orgs, buckets, API tokens and
+//! authorizations, sets passwords and logs in, lists with every filter, imports, exports into another
+//! store, and closes and reopens the store. Names and ids come from small pools, so that they collide,
+//! are outdated, or differ only in the case of one letter.
 //!
-//! After each step the answer is compared, and a list of everything; every few steps each record
-//! is looked up in each way, every combination of a filter's fields is compared with "check every
-//! record", compiled permissions with the rule, and everybody logs in with every password they
-//! ever had. The export of both stores must be the same to the last byte.
+//! After each step the response and a list of everything are compared. Every few steps each record is
+//! looked up in each way, every combination of a filter's fields is compared with "check every
+//! record", compiled permissions with the rule, and logins are tried with every password that an
+//! authorization ever had. The exports of both stores must be the same to the last byte.
 //!
 //! # Running it on your store
 //!
@@ -32,13 +32,13 @@
 //! | variable | default | what it sets |
 //! |---|---|---|
 //! | `PROPTEST_CASES` | 48 | runs |
-//! | `PORTCULLIS_MODEL_STEPS` | 60 | steps of a run at the most, and half of them on average |
+//! | `PORTCULLIS_MODEL_STEPS` | 60 | the most steps of a run; the average is half of them |
 //!
 //! # When it fails
 //!
-//! The run is made as short as it goes and printed, and its seed is written to
-//! `proptest-regressions/engine_model.txt` in your crate: commit it. Seeds in that file are run
-//! before all others.
+//! The run is reduced as far as possible and printed, and its seed is written to
+//! `proptest-regressions/engine_model.txt` in your crate: commit it. Seeds in that file run before
+//! all others.
 //!
 //! [`MemoryStore`]: portcullis::store::MemoryStore
 
@@ -63,18 +63,18 @@ use proptest::test_runner::{
 use crate::harness::Harness;
 use machine::Machine;
 
-/// How much is tried, and where failures are kept.
+/// The amount of runs and steps, and the file of failures.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// How many runs. Default: 48.
+    /// The number of runs. Default: 48.
     pub runs: u32,
-    /// How many steps a run has at the most; half of them on average. Default: 60.
+    /// The most steps of a run; the average is half of them. Default: 60.
     pub steps: usize,
-    /// The file with the seeds of earlier failures, to which new ones are added. `None`, the
-    /// default, keeps none.
+    /// The file with the seeds of earlier failures, to which new ones are added. Default: `None`, no
+    /// file.
     pub regressions: Option<&'static str>,
-    /// Where the randomness begins. `None`, the default, is somewhere else each time.
+    /// The seed of the randomness. Default: `None`, another one each time.
     pub seed: Option<u64>,
     /// How many shorter runs are tried after a failure. Default: 500.
     pub shorter_runs: u32,
@@ -87,11 +87,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Takes runs and steps from the environment, where it has them, and the defaults otherwise.
+    /// Reads the numbers of runs and steps from the environment, with their defaults.
     ///
     /// # Panics
     ///
-    /// When a variable is not a number.
+    /// If a variable is not a number.
     pub fn from_env() -> Self {
         let default = Self::default();
         Self {
@@ -101,57 +101,56 @@ impl Settings {
         }
     }
 
-    /// Keeps the seeds of failures in the file.
+    /// Sets the file for the seeds of failures.
     #[must_use]
     pub const fn with_regressions(self, file: &'static str) -> Self {
         Self { regressions: Some(file), ..self }
     }
 
-    /// Makes the same runs each time.
+    /// Sets the seed, so that the runs are the same each time.
     #[must_use]
     pub const fn with_seed(self, seed: u64) -> Self {
         Self { seed: Some(seed), ..self }
     }
 
-    /// Makes so many runs.
+    /// Sets the number of runs.
     #[must_use]
     pub const fn with_runs(self, runs: u32) -> Self {
         Self { runs, ..self }
     }
 
-    /// Tries so many shorter runs after a failure.
+    /// Sets how many shorter runs are tried after a failure.
     #[must_use]
     pub const fn with_shorter_runs(self, shorter_runs: u32) -> Self {
         Self { shorter_runs, ..self }
     }
 }
 
-/// What was compared.
+/// The amount that was compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Runs, those of earlier failures among them.
+    /// Runs, including those of earlier failures.
     pub runs: u64,
-    /// Operations that were carried out on the store under test, each on a memory store and on
-    /// the model as well.
+    /// Operations on the store under test, each also on a memory store and on the model.
     pub operations: u64,
-    /// Answers that were compared: of operations, lists, lookups, logins and permissions.
-    pub answers: u64,
+    /// Compared responses: of operations, lists, lookups, logins and permissions.
+    pub responses: u64,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { runs, operations, answers } = self;
-        write!(f, "{runs} runs, {operations} operations, {answers} answers compared")
+        let Self { runs, operations, responses } = self;
+        write!(f, "{runs} runs, {operations} operations, {responses} responses compared")
     }
 }
 
-/// Says that the store or the engine answers otherwise than the model.
+/// A difference between the engine and the model.
 #[derive(Clone, Debug)]
 pub struct Disagreement {
-    /// What was asked, what was expected and what the answer was.
+    /// The request, the expected response and the actual one.
     pub what: String,
-    /// The steps that lead there, as few as were found.
+    /// The steps that lead there, reduced as far as possible.
     pub steps: String,
 }
 
@@ -167,11 +166,11 @@ impl std::error::Error for Disagreement {}
 ///
 /// # Errors
 ///
-/// [`Disagreement`], the smallest that was found, when an answer is another than the model's.
+/// [`Disagreement`], reduced as far as possible, if a response differs from the model's.
 ///
 /// # Panics
 ///
-/// When the fixture does not do what the capabilities say, or there is no runtime.
+/// If the fixture contradicts the capabilities, or there is no runtime.
 pub fn compare(harness: &Harness, settings: &Settings) -> Result<Report, Disagreement> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -190,8 +189,8 @@ pub fn compare(harness: &Harness, settings: &Settings) -> Result<Report, Disagre
     let total = Cell::new(Report::default());
     let mut runner = TestRunner::new(config);
     let outcome = runner.run(&step::runs(settings.steps), |run| {
-        // A store that hangs fails the test instead of the whole run.
-        let limit = Harness::PATIENCE * 6 + Duration::from_millis(20) * settings.steps as u32;
+        // A store that hangs fails the test instead of blocking the whole run.
+        let limit = Harness::DEADLINE * 6 + Duration::from_millis(20) * settings.steps as u32;
         let running = async { tokio::time::timeout(limit, Machine::run(harness, &run)).await };
         let report = match runtime.block_on(running) {
             Ok(outcome) => outcome.map_err(TestCaseError::fail)?,
@@ -201,11 +200,11 @@ pub fn compare(harness: &Harness, settings: &Settings) -> Result<Report, Disagre
         total.set(Report {
             runs: so_far.runs + 1,
             operations: so_far.operations + report.operations,
-            answers: so_far.answers + report.answers,
+            responses: so_far.responses + report.responses,
         });
         Ok(())
     });
-    // Not waiting for whatever a broken store still has running.
+    // Without waiting for tasks of a broken store.
     runtime.shutdown_background();
     match outcome {
         Ok(()) => Ok(total.get()),
@@ -218,12 +217,12 @@ pub fn compare(harness: &Harness, settings: &Settings) -> Result<Report, Disagre
     }
 }
 
-/// Compares with settings from the environment, says how much on standard error, and fails where
-/// answers differ. What [`engine_model!`](crate::engine_model!) calls.
+/// Compares with settings from the environment, and prints the amount on standard error. Used by
+/// [`engine_model!`](crate::engine_model!).
 ///
 /// # Panics
 ///
-/// When an answer is another than the model's.
+/// If a response differs from the model's.
 pub fn assert_agrees(harness: &Harness, regressions: &'static str) {
     if harness.is_absent() {
         return;
@@ -236,9 +235,9 @@ pub fn assert_agrees(harness: &Harness, regressions: &'static str) {
 
 /// Makes a `#[test]` that compares the engine on your store with the [model](mod@crate::engine_model).
 ///
-/// Takes what [`conformance!`](crate::conformance!) takes. The test is called
-/// `engine_model::agrees`. Seeds of failures are kept in `proptest-regressions/engine_model.txt`
-/// of your crate, or in the file of that directory that is named with `regressions`.
+/// Takes the same arguments as [`conformance!`](crate::conformance!). The test is named
+/// `engine_model::agrees`. Seeds of failures are kept in `proptest-regressions/engine_model.txt` of your
+/// crate, or in the file of that directory that `regressions` names.
 #[macro_export]
 macro_rules! engine_model {
     (capabilities: $capabilities:expr, fresh: $fresh:expr $(,)?) => {

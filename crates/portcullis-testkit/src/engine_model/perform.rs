@@ -1,4 +1,4 @@
-//! Doing to an engine what an action says.
+//! Performs actions on an engine.
 
 use std::num::NonZeroUsize;
 
@@ -8,38 +8,38 @@ use portcullis::{
     ImportError, Name, NewApiToken, OrgId, Permission, Principal, UncheckedPermission, UserId,
 };
 
-use super::action::{Action, Answer, Creation, DescribedRow, Query, Somebody};
+use super::action::{Action, Creation, DescribedRow, LoggedIn, Query, Response};
 use super::rows::{AuthorizationRow, BucketRow, OrgRow, Row, TokenRow, UserRow, status};
 
-/// Asks the engine, and returns its answer, a refusal too.
-pub(super) async fn perform(engine: &Engine, action: &Action) -> Answer {
+/// Calls the engine, and returns its response, which may be a refusal.
+pub(super) async fn perform(engine: &Engine, action: &Action) -> Response {
     match ask(engine, action).await {
-        Ok(answer) => answer,
+        Ok(response) => response,
         Err(error) => error.into(),
     }
 }
 
-async fn ask(engine: &Engine, action: &Action) -> Result<Answer, Error> {
+async fn ask(engine: &Engine, action: &Action) -> Result<Response, Error> {
     Ok(match action {
         Action::CreateOrg { name } => {
             let name = Name::new(name.as_str())?;
-            Answer::Org(OrgRow::from(&engine.create_org(name).await?))
+            Response::Org(OrgRow::from(&engine.create_org(name).await?))
         }
         Action::CreateUser { name } => {
             let name = Name::new(name.as_str())?;
-            Answer::User(UserRow::from(&engine.create_user(name).await?))
+            Response::User(UserRow::from(&engine.create_user(name).await?))
         }
         Action::CreateBucket { org, name } => {
             let name = Name::new(name.as_str())?;
-            Answer::Bucket(BucketRow::from(&engine.create_bucket(*org, name).await?))
+            Response::Bucket(BucketRow::from(&engine.create_bucket(*org, name).await?))
         }
         Action::SetOrgStatus { org, active } => {
             let changed = engine.set_org_status(*org, status(*active)).await?;
-            Answer::Org(OrgRow::from(&changed))
+            Response::Org(OrgRow::from(&changed))
         }
         Action::SetUserStatus { user, active } => {
             let changed = engine.set_user_status(*user, status(*active)).await?;
-            Answer::User(UserRow::from(&changed))
+            Response::User(UserRow::from(&changed))
         }
         Action::DeleteOrg { org } => done(engine.delete_org(*org).await?),
         Action::DeleteUser { user } => done(engine.delete_user(*user).await?),
@@ -52,17 +52,17 @@ async fn ask(engine: &Engine, action: &Action) -> Result<Answer, Error> {
                 description: String::new(),
             };
             let (token, secret) = engine.create_api_token(new).await?;
-            Answer::Token(TokenRow::from(&token), Some(secret.expose().to_owned()))
+            Response::Token(TokenRow::from(&token), Some(secret.expose().to_owned()))
         }
         Action::SetTokenStatus { token, active } => {
             let changed = engine.set_api_token_status(*token, status(*active)).await?;
-            Answer::Token(TokenRow::from(&changed), None)
+            Response::Token(TokenRow::from(&changed), None)
         }
         Action::RevokeToken { token } => done(engine.revoke_api_token(*token).await?),
         Action::Create(creation) => {
             let new = draft(creation).validate()?.for_user(creation.user);
             let created = engine.create_authorization(new).await?;
-            Answer::Authorization(AuthorizationRow::from(&created))
+            Response::Authorization(AuthorizationRow::from(&created))
         }
         Action::Patch { authorization, active, description } => {
             let update = AuthorizationUpdate {
@@ -70,11 +70,11 @@ async fn ask(engine: &Engine, action: &Action) -> Result<Answer, Error> {
                 description: description.clone(),
             };
             let changed = engine.update_authorization(*authorization, update).await?;
-            Answer::Authorization(AuthorizationRow::from(&changed))
+            Response::Authorization(AuthorizationRow::from(&changed))
         }
         Action::SetPermissions { authorization, permissions } => {
             let changed = engine.set_permissions(*authorization, permissions.clone()).await?;
-            Answer::Authorization(AuthorizationRow::from(&changed))
+            Response::Authorization(AuthorizationRow::from(&changed))
         }
         Action::SetPassword { authorization, password } => {
             done(engine.set_password(*authorization, password).await?)
@@ -83,28 +83,30 @@ async fn ask(engine: &Engine, action: &Action) -> Result<Answer, Error> {
             done(engine.delete_authorization(*authorization).await?)
         }
         Action::Authenticate { username, password } => {
-            somebody(&engine.authenticate(Credentials::password(username, password)).await?)
+            logged_in(&engine.authenticate(Credentials::password(username, password)).await?)
         }
         Action::AuthenticateToken { secret } => {
-            somebody(&engine.authenticate(Credentials::token(secret)).await?)
+            logged_in(&engine.authenticate(Credentials::token(secret)).await?)
         }
         Action::AuthenticateCaller { secret } => {
-            somebody(&engine.authenticate_caller(Credentials::token(secret)).await?)
+            logged_in(&engine.authenticate_caller(Credentials::token(secret)).await?)
         }
-        Action::ResolveOrg { text } => Answer::Org(OrgRow::from(&engine.resolve_org(text).await?)),
+        Action::ResolveOrg { text } => {
+            Response::Org(OrgRow::from(&engine.resolve_org(text).await?))
+        }
         Action::ResolveUser { text } => {
-            Answer::User(UserRow::from(&engine.resolve_user(text).await?))
+            Response::User(UserRow::from(&engine.resolve_user(text).await?))
         }
         Action::ResolveBucket { org, text } => {
-            Answer::Bucket(BucketRow::from(&engine.resolve_bucket(*org, text).await?))
+            Response::Bucket(BucketRow::from(&engine.resolve_bucket(*org, text).await?))
         }
         Action::List(query) => list(engine, query).await?,
         Action::Import { rows, dry_run } => import(engine, rows, *dry_run).await?,
     })
 }
 
-fn done((): ()) -> Answer {
-    Answer::Done
+fn done((): ()) -> Response {
+    Response::Done
 }
 
 fn draft(creation: &Creation) -> AuthorizationDraft {
@@ -122,8 +124,8 @@ fn draft(creation: &Creation) -> AuthorizationDraft {
     }
 }
 
-fn somebody(principal: &Principal) -> Answer {
-    Answer::Principal(Somebody {
+fn logged_in(principal: &Principal) -> Response {
+    Response::Principal(LoggedIn {
         identity: principal.identity().clone(),
         org: principal.org(),
         user: principal.user(),
@@ -131,13 +133,13 @@ fn somebody(principal: &Principal) -> Answer {
     })
 }
 
-pub(super) async fn list(engine: &Engine, query: &Query) -> Result<Answer, Error> {
+pub(super) async fn list(engine: &Engine, query: &Query) -> Result<Response, Error> {
     let Query { filter, after, limit, caller } = query;
     let limit = NonZeroUsize::new(*limit).unwrap_or(NonZeroUsize::MIN);
     let Some(held) = caller else {
         let AuthorizationPage { items, next, .. } =
             engine.list_authorizations(filter, *after, limit).await?;
-        return Ok(Answer::Listed(items.iter().map(AuthorizationRow::from).collect(), next));
+        return Ok(Response::Listed(items.iter().map(AuthorizationRow::from).collect(), next));
     };
     let (org, user) = (OrgId::from_u64(1), UserId::from_u64(1));
     let caller = Principal::trusted(org, user, held.iter().copied());
@@ -156,22 +158,22 @@ pub(super) async fn list(engine: &Engine, query: &Query) -> Result<Answer, Error
             })
             .collect(),
     };
-    Ok(Answer::Described(items.iter().map(row).collect(), next))
+    Ok(Response::Described(items.iter().map(row).collect(), next))
 }
 
-async fn import(engine: &Engine, rows: &[Row], dry_run: bool) -> Result<Answer, Error> {
+async fn import(engine: &Engine, rows: &[Row], dry_run: bool) -> Result<Response, Error> {
     let text: String = rows.iter().map(|row| row.to_line() + "\n").collect();
     let snapshot = match Snapshot::read(text.as_bytes()) {
         Ok(snapshot) => snapshot,
         Err(InvalidSnapshot::Lines(lines)) => {
-            return Ok(Answer::Contradicts(lines.first().map_or(0, |line| line.line)));
+            return Ok(Response::Contradicts(lines.first().map_or(0, |line| line.line)));
         }
         Err(error) => panic!("memory could not be read: {error}"),
     };
     match engine.import(snapshot, dry_run).await {
-        Ok(new) => Ok(Answer::Imported(new)),
+        Ok(new) => Ok(Response::Imported(new)),
         Err(ImportError::Lines(lines)) => {
-            Ok(Answer::Collides(lines.iter().map(|line| line.line).collect()))
+            Ok(Response::Collides(lines.iter().map(|line| line.line).collect()))
         }
         Err(ImportError::Engine(error)) => Err(error),
         Err(error) => panic!("{error}"),

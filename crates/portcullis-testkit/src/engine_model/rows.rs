@@ -1,5 +1,4 @@
-//! Records as the model has them: plain fields, compared with the engine's and written as lines of
-//! a snapshot.
+//! Records of the model: plain fields, compared with the engine's and written as lines of a snapshot.
 
 use portcullis::password::PasswordHash;
 use portcullis::{
@@ -134,8 +133,7 @@ fn permissions(permissions: &[Permission]) -> Value {
 }
 
 impl Row {
-    /// Writes it as a line of a snapshot. What has the value that a missing member means is left
-    /// out.
+    /// Writes it as a line of a snapshot, without members that have their default.
     pub(super) fn to_line(&self) -> String {
         let mut line = match self {
             Self::Org(org) => json!({
@@ -187,5 +185,5 @@ impl Row {
     }
 }
 
-/// The time of records from before times were kept.
+/// The time of records without times.
 pub(super) const YEAR_ONE: &str = "0001-01-01T00:00:00Z";

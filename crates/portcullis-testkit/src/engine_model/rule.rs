@@ -1,9 +1,9 @@
-//! The rule for permissions, one after another as `docs/spec/permissions.md`, tells it, and
-//! what a set of them must say.
+//! The rule for permissions, one after another as in `docs/spec/permissions.md`, and what a set of them
+//! must decide.
 
 use portcullis::{Action, Decision, Denial, Permission, PermissionSet, Resource, ResourceType};
 
-/// Does what is granted allow what is requested? The first line that applies decides.
+/// Tells whether the granted permission allows the requested one. The first line that applies decides.
 pub(super) fn allows(granted: &Permission, requested: &Permission) -> bool {
     if granted.action != requested.action {
         return false;
@@ -23,12 +23,12 @@ pub(super) fn allows(granted: &Permission, requested: &Permission) -> bool {
     true
 }
 
-/// Does one of them alone allow it?
+/// Tells whether one of them alone allows it.
 pub(super) fn any_allows(granted: &[Permission], requested: &Permission) -> bool {
     granted.iter().any(|granted| allows(granted, requested))
 }
 
-/// Compares what the set says to the request with what its permissions say, and why.
+/// Compares the decision of the set, and its reason, with those of its permissions.
 pub(super) fn compare(
     set: &PermissionSet,
     granted: &[Permission],
@@ -49,11 +49,11 @@ pub(super) fn compare(
     Err(format!("{granted:?} asked for {requested}: {decision:?}"))
 }
 
-/// A grant is told as it was given. What is held on the instance is one thing, whatever it names
+/// A reason names the grant as it was given. Permissions on the instance are equal, whatever they name
 /// besides.
-fn same_grant(held: &Permission, told: &Permission) -> bool {
+fn same_grant(held: &Permission, reason: &Permission) -> bool {
     let instance = |p: &Permission| p.resource.resource_type == ResourceType::Instance;
-    held == told || instance(held) && instance(told) && held.action == told.action
+    held == reason || instance(held) && instance(reason) && held.action == reason.action
 }
 
 fn expected_denial(granted: &[Permission], requested: &Permission) -> Denial {
@@ -76,7 +76,7 @@ fn expected_denial(granted: &[Permission], requested: &Permission) -> Denial {
     }
 }
 
-/// Requests about everything that the permissions name, and about what they do not.
+/// Requests about everything that the permissions name, and about other resources.
 pub(super) fn requests(granted: &[Permission]) -> Vec<Permission> {
     let mut types = vec![ResourceType::Instance, ResourceType::Dashboards, ResourceType::Buckets];
     let (mut ids, mut orgs) = (vec![None], vec![None]);

@@ -1,6 +1,6 @@
-//! The model: what an engine has and must answer, in plain collections.
+//! The model: the records of an engine and its responses, in plain collections.
 //!
-//! It is written after `docs/spec` and looks at every record each time.
+//! It is written from `docs/spec`, and checks every record each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,9 +27,9 @@ pub(super) struct State {
     pub(super) authorizations: BTreeMap<AuthorizationId, AuthorizationRow>,
     /// The secret of each API token.
     pub(super) secrets: BTreeMap<ApiTokenId, String>,
-    /// The passwords that each authorization has had, the present one last.
+    /// All passwords of each authorization, the current one last.
     pub(super) passwords: BTreeMap<AuthorizationId, Vec<Vec<u8>>>,
-    /// Every id that ever was.
+    /// All ids that were ever used.
     pub(super) ever: Ever,
 }
 
@@ -89,7 +89,7 @@ impl State {
         match which {
             WhichUsername::Of(which) => match self.authorizations.get(&self.authorization(which)) {
                 Some(row) => row.username.clone(),
-                None => "nobody".to_owned(),
+                None => "missing".to_owned(),
             },
             WhichUsername::Pool(number) => of_pool(&usernames(), number),
         }
@@ -98,7 +98,7 @@ impl State {
     fn secret(&self, which: Pick) -> String {
         match self.secrets.get(&self.token(which)) {
             Some(secret) => secret.clone(),
-            // Of one that was there once, or nobody's.
+            // Of an earlier authorization, or of none.
             None => self.ever.secrets.first().cloned().unwrap_or_default(),
         }
     }
@@ -156,7 +156,7 @@ impl State {
         grants.iter().map(|grant| self.permission(grant, own_org)).collect()
     }
 
-    /// Says what the step comes to now; `None` for the steps that are no requests.
+    /// Returns the action of the step; `None` for steps that are no requests.
     pub(super) fn action(&self, op: &Op, now: Timestamp) -> Option<Action> {
         Some(match op {
             Op::CreateOrg { name } => Action::CreateOrg { name: of_pool(&names(), *name) },
@@ -241,7 +241,7 @@ impl State {
         })
     }
 
-    /// A name of the pool, or an id of anything.
+    /// A name of the pool, or any id.
     fn name_or_id(&self, number: u8) -> String {
         let mut texts = names();
         texts.extend(self.ever.orgs.iter().map(ToString::to_string));

@@ -1,15 +1,15 @@
-//! What is done to an engine: steps as they are drawn, and the pools that they draw from.
+//! Steps of a run as they are drawn, and the pools that they draw from.
 //!
-//! A step names things by where they stand in what there is ("the third of the users"), so that
-//! most steps are about something, and still are after others were left out while a failure is
-//! made smaller. Names come from small pools, so that they collide.
+//! A step names a record by its index among the existing ones ("the third user"), so that most steps
+//! have a subject, also after earlier steps were removed to reduce a failure. Names come from small
+//! pools, so that they collide.
 
 use portcullis::ResourceType;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Usernames, of which every two are different: by case, by Unicode form, by blanks, by NUL, by
-/// the last byte of the longest. The last two are none.
+/// Usernames, all different: by case, by Unicode form, by blanks, by NUL, by the last byte of the
+/// longest. The last two are invalid.
 pub(super) fn usernames() -> Vec<String> {
     let mut names: Vec<String> =
         ["telegraf", "Telegraf", "caf\u{e9}", "cafe\u{301}", "a", "a\0", "a\0b", "telegraf ", "%"]
@@ -23,10 +23,10 @@ pub(super) fn usernames() -> Vec<String> {
     names
 }
 
-/// How many of the [`usernames`] are none, at the end of them.
+/// How many of the [`usernames`] are invalid, at the end of them.
 pub(super) const NO_USERNAMES: usize = 2;
 
-/// Names of users, orgs and buckets; the last two are none. One looks like an id.
+/// Names of users, orgs and buckets; the last two are invalid. One looks like an id.
 pub(super) fn names() -> Vec<String> {
     let mut names: Vec<String> =
         ["acme", "Acme", "caf\u{e9}", "cafe\u{301}", "a", "a\0b", "0000000000000001"]
@@ -38,7 +38,7 @@ pub(super) fn names() -> Vec<String> {
     names
 }
 
-/// Passwords, around every bound; the last ones are of the [`hashes`].
+/// Passwords around every bound; the last ones belong to the [`hashes`].
 pub(super) fn passwords() -> Vec<Vec<u8>> {
     let texts = ["password-one", "password-two", "Passw0rd!", "Pass\0w0rd!", "seven77", ""];
     let mut passwords: Vec<Vec<u8>> = texts.map(|text| text.as_bytes().to_vec()).into();
@@ -51,8 +51,8 @@ pub(super) fn passwords() -> Vec<Vec<u8>> {
     passwords
 }
 
-/// Hashes to import, each with its password: bcrypt, Argon2id, and one whose password is too short
-/// to be set.
+/// Hashes to import, each with its password: bcrypt, Argon2id, and one whose password is too short to
+/// be set.
 pub(super) const HASHES: [(&str, &str); 3] = [
     ("imported", "$2b$04$abcdefghijklmnopqrstuu2P8xRWSX2.OqyvLaDeHDR4HSDjn3vSi"),
     (
@@ -70,7 +70,7 @@ pub(super) const SECRETS: [&str; 3] = ["secret-one", "secret-two", "Secret-one"]
 
 pub(super) const DESCRIPTIONS: [&str; 4] = ["", "first", "second\0\u{e9}", "{\"v\":1}"];
 
-/// What permissions are about here.
+/// The resources of permissions.
 pub(super) const TYPES: [ResourceType; 5] = [
     ResourceType::Buckets,
     ResourceType::Tasks,
@@ -79,21 +79,21 @@ pub(super) const TYPES: [ResourceType; 5] = [
     ResourceType::Authorizations,
 ];
 
-/// One thing of a kind.
+/// A record of a kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pick {
-    /// One that is there, counted from the first and round again.
+    /// One that exists, counted cyclically from the first.
     There(u8),
-    /// One that was there once.
+    /// One that was deleted.
     Gone(u8),
-    /// One that never was.
+    /// One that never existed.
     Never,
 }
 
 /// A username.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum WhichUsername {
-    /// That of an authorization.
+    /// The username of an authorization.
     Of(Pick),
     /// One of the pool.
     Pool(u8),
@@ -104,7 +104,7 @@ pub(super) enum WhichUsername {
 pub(super) enum Guess {
     /// The right one, if there is one.
     Right,
-    /// One that was right once.
+    /// An earlier one.
     Old(u8),
     /// One of the pool.
     Pool(u8),
@@ -144,14 +144,14 @@ pub(super) struct FilterStep {
     pub(super) permits: Option<Grant>,
 }
 
-/// Who asks for a list.
+/// The caller of a list.
 #[derive(Clone, Debug)]
 pub(super) enum Asking {
     /// The host itself.
     Host,
-    /// Somebody who may read everything.
+    /// A caller that may read everything.
     Operator,
-    /// Somebody who holds this.
+    /// A caller with this permission.
     Holder(Vec<Grant>),
 }
 
@@ -182,7 +182,7 @@ pub(super) enum LineStep {
         grants: Vec<Grant>,
     },
     Authorization(AuthorizationLine),
-    /// An authorization as it is there.
+    /// An existing authorization.
     Same(Pick),
 }
 
@@ -209,7 +209,7 @@ pub(super) struct CreateStep {
     pub(super) description: u8,
 }
 
-/// What is done.
+/// The operation of a step.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
     CreateOrg {
@@ -298,20 +298,20 @@ pub(super) enum Op {
         lines: Vec<LineStep>,
         dry_run: bool,
     },
-    /// Export, and import into a fresh store.
+    /// Export, and import into an empty store.
     Move,
-    /// Close and open again; where the store does not survive that, start a new engine on it.
+    /// Close and reopen; if the store does not survive that, start another engine on it.
     Reopen,
 }
 
-/// A step: what is done, and through which handle where there are several.
+/// A step: its operation, and the handle that it uses.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) second_handle: bool,
     pub(super) op: Op,
 }
 
-/// A run: at most so many steps, on an engine with or without strong mode.
+/// A run: a bounded number of steps, on an engine with or without strong mode.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) strong: bool,
@@ -320,7 +320,7 @@ pub(super) struct Run {
 
 pub(super) fn runs(max_steps: usize) -> impl Strategy<Value = Run> {
     let strong = prop::bool::weighted(0.2);
-    // A lower bound of the length would also be one for what is left of a failure.
+    // A lower bound of the length would also apply to reduced failures.
     (strong, prop::collection::vec(step(), 0..=max_steps))
         .prop_map(|(strong, steps)| Run { strong, steps })
 }

@@ -89,22 +89,22 @@ impl Operation {
         Self::SwitchUser,
     ];
 
-    /// Whether it wants a store without records.
+    /// Tells whether it needs a store without records.
     pub(super) fn starts_empty(self) -> bool {
         matches!(self, Self::Import | Self::Setup)
     }
 
-    /// Whether it is the start of an engine.
+    /// Tells whether it starts an engine.
     pub(super) fn is_the_start(self) -> bool {
         self == Self::StartAfterABrokenDeletion
     }
 
-    /// Whether it may leave something to the next engine.
+    /// Tells whether it may leave work for the next engine.
     pub(super) fn may_stop_half_way(self) -> bool {
         matches!(self, Self::DeleteOrg | Self::DeleteUser | Self::StartAfterABrokenDeletion)
     }
 
-    /// Whether its credentials are wrong, or of a user or org that is switched off.
+    /// Tells whether its credentials are wrong, or of an inactive user or org.
     pub(super) fn is_refused(self) -> bool {
         matches!(
             self,
@@ -117,7 +117,7 @@ impl Operation {
         )
     }
 
-    /// Makes of the world what it begins with.
+    /// Prepares the records that it begins with.
     pub(super) async fn prepare(self, store: &Arc<dyn Store>, world: &World) {
         match self {
             Self::LoginOfInactiveUser => return Self::SwitchUser.carry_out(store, world).await,
@@ -127,7 +127,7 @@ impl Operation {
             Self::StartAfterABrokenDeletion => {}
             _ => return,
         }
-        // What a deletion has done when it breaks off after its first commit.
+        // The state of a deletion that broke off after its first commit.
         let (deletion, user) = (Id::from_u64(77), world.user.untyped());
         let there = portcullis::store::Lookup::Id(portcullis::store::Kind::User, user);
         let there = store.get(there).await.expect("get").expect("the user");
@@ -208,7 +208,7 @@ impl Operation {
                 Ok(())
             }
             Self::Login | Self::LoginOfInactiveUser => login("telegraf", "telegraf-password").await,
-            Self::LoginUnknown => login("nobody", "telegraf-password").await,
+            Self::LoginUnknown => login("missing", "telegraf-password").await,
             Self::LoginWithToken | Self::LoginWithTokenOfInactiveOrg => {
                 with_token(world.secret.expose()).await.map(drop)
             }
@@ -234,7 +234,7 @@ impl Operation {
                 let setup = Setup { org: name("first"), user: name("first"), buckets };
                 engine.setup(setup).await.map(drop)
             }
-            // Done by starting.
+            // Done by the start.
             Self::StartAfterABrokenDeletion => Ok(()),
             Self::SwitchApiToken => {
                 engine.set_api_token_status(world.token, Status::Inactive).await.map(drop)

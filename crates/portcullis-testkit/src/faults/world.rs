@@ -1,4 +1,4 @@
-//! Records for the operations, how they are compared and put back.
+//! Records for the operations, and how they are compared and restored.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use portcullis::{
 use crate::access::{ALL, list};
 use crate::random::Dice;
 
-/// The same bytes in every run, so that an operation does exactly the same again.
+/// The same bytes in every run, so that an operation is repeated exactly.
 #[derive(Debug)]
 struct SameBytes(Mutex<Dice>);
 
@@ -29,7 +29,7 @@ impl Random for SameBytes {
     }
 }
 
-/// A time of day that stands still.
+/// A clock that does not move.
 #[derive(Debug)]
 struct SameTime;
 
@@ -43,7 +43,7 @@ impl Clock for SameTime {
     }
 }
 
-/// An engine that draws the numbers of the seed, and hashes at next to no cost.
+/// Starts an engine with the randomness of the seed and cheap hashes.
 pub(super) async fn engine_on(store: Arc<dyn Store>, seed: u64) -> Result<Engine, Error> {
     let hashing =
         HashPoolConfig::default().params(HashParams::new(8, 1, 1).expect("parameters")).threads(1);
@@ -56,7 +56,7 @@ pub(super) async fn engine_on(store: Arc<dyn Store>, seed: u64) -> Result<Engine
     })
 }
 
-/// An engine that does what every other one from here does.
+/// Starts an engine with the same configuration as every other one here.
 pub(super) async fn the_same_engine_on(store: Arc<dyn Store>) -> Result<Engine, Error> {
     engine_on(store, 2).await
 }
@@ -65,7 +65,7 @@ pub(super) fn name(text: &str) -> Name {
     Name::new(text).expect("a name")
 }
 
-/// What there is before an operation.
+/// The records before an operation.
 pub(super) struct World {
     pub(super) org: OrgId,
     pub(super) user: UserId,
@@ -73,12 +73,13 @@ pub(super) struct World {
     pub(super) authorization: AuthorizationId,
     pub(super) token: ApiTokenId,
     pub(super) secret: TokenSecret,
-    /// All of it.
+    /// All of them, as a snapshot.
     pub(super) snapshot: Vec<u8>,
 }
 
 impl World {
-    /// Two orgs with a user, a bucket and credentials each; one of them is only to be left alone.
+    /// Creates two orgs with a user, a bucket and credentials each. The operation must not change one of
+    /// them.
     pub(super) async fn build(store: &Arc<dyn Store>) -> Self {
         let engine = engine_on(Arc::clone(store), 1).await.expect("an engine");
         let witness = Self::part(&engine, "witness").await;
@@ -89,10 +90,10 @@ impl World {
         engine.export(&mut world.snapshot).await.expect("an export");
         for (name, part) in [("witness", &witness), ("telegraf", &world)] {
             let password = format!("{name}-password");
-            let let_in = engine.authenticate(Credentials::password(name, password.as_str())).await;
-            assert!(let_in.is_ok(), "{let_in:?}");
-            let let_in = engine.authenticate(Credentials::token(part.secret.expose())).await;
-            assert!(let_in.is_ok(), "{let_in:?}");
+            let login = engine.authenticate(Credentials::password(name, password.as_str())).await;
+            assert!(login.is_ok(), "{login:?}");
+            let login = engine.authenticate(Credentials::token(part.secret.expose())).await;
+            assert!(login.is_ok(), "{login:?}");
         }
         world
     }
@@ -129,7 +130,7 @@ impl World {
     }
 }
 
-/// Every record.
+/// All records.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct State(BTreeMap<(Kind, Id), Record>);
 
@@ -147,20 +148,20 @@ impl State {
         self.0.contains_key(&(kind, id))
     }
 
-    /// Has the store hold exactly these records again.
+    /// Restores exactly these records in the store.
     pub(super) async fn restore(&self, store: &dyn Store) {
         let there = Self::of(store).await;
         let mut batch = Batch::new();
-        // Deletes first: what comes back may need a name that one of them has.
+        // Deletes first: a restored record may need a name that one of them has.
         for ((kind, id), record) in &there.0 {
             if self.0.get(&(*kind, *id)) != Some(record) {
                 let expect = record.revision;
                 batch.push(Operation::Delete { kind: *kind, id: *id, expect });
             }
         }
-        for (place, record) in &self.0 {
-            if there.0.get(place) != Some(record) {
-                let grants = grants_of(record).expect("a sound record");
+        for (test, record) in &self.0 {
+            if there.0.get(test) != Some(record) {
+                let grants = grants_of(record).expect("a valid record");
                 batch.push(Operation::Put {
                     record: record.clone(),
                     grants,
@@ -169,19 +170,19 @@ impl State {
             }
         }
         if !batch.is_empty() {
-            store.commit(batch).await.expect("the records of before");
+            store.commit(batch).await.expect("the earlier records");
         }
     }
 
-    /// Names the records in which the two differ; bodies are not shown.
+    /// Names the records that differ, without their bodies.
     pub(super) fn compare(&self, other: &Self) -> String {
         let places = self.0.keys().chain(other.0.keys());
         let mut differ: Vec<_> = places
-            .filter(|place| self.0.get(place) != other.0.get(place))
+            .filter(|test| self.0.get(test) != other.0.get(test))
             .map(|(kind, id)| format!("{kind} {id}"))
             .collect();
         differ.sort();
         differ.dedup();
-        format!("{} differ from what it does without failures", differ.join(", "))
+        format!("{} differ from the result without failures", differ.join(", "))
     }
 }

@@ -1,4 +1,4 @@
-//! Engines over one store, and runners that start at once.
+//! Engines on one store, and concurrent tasks that start together.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,10 +17,10 @@ use tokio::sync::Barrier;
 use tokio::task::JoinHandle;
 
 use crate::engines::cheap_hashing;
-use crate::harness::{Harness, Place};
+use crate::harness::{Harness, TestStore};
 use crate::random::Dice;
 
-/// The store, where each call lets others go first at random.
+/// A store whose calls yield to other tasks at random.
 #[derive(Debug)]
 struct Polite {
     store: Arc<dyn Store>,
@@ -79,7 +79,7 @@ impl Store for Polite {
     }
 }
 
-/// Two engines, and what authorizations refer to.
+/// Two engines, and the records that authorizations refer to.
 pub(super) struct Arena {
     engines: Vec<Engine>,
     stores: Vec<Arc<dyn Store>>,
@@ -87,31 +87,31 @@ pub(super) struct Arena {
     pub(super) org: Org,
     pub(super) user: User,
     pub(super) bucket: Bucket,
-    // The last, so that the store is gone when its directory is deleted.
-    _place: Place,
+    // The last field, so that the store is dropped before its directory is deleted.
+    _place: TestStore,
 }
 
 impl Arena {
-    /// An engine on each handle; two on the only one. Neither answers from what it has read
-    /// before: each is to know at once what the other one has changed.
+    /// One engine on each handle, or two on the only handle. Their caches are off, because each must see
+    /// the changes of the other at once.
     pub(super) async fn new(harness: &Harness) -> Arc<Self> {
         let exact = CacheConfig::default().max_staleness(Duration::ZERO);
         Self::build(harness, 2, exact).await
     }
 
-    /// One engine, which answers from memory what it can.
+    /// One engine, with its cache.
     pub(super) async fn of_one_engine(harness: &Harness) -> Arc<Self> {
         Self::build(harness, 1, CacheConfig::default()).await
     }
 
     async fn build(harness: &Harness, count: usize, cache: CacheConfig) -> Arc<Self> {
-        let place = harness.place().await;
+        let test = harness.open().await;
         let second = match harness.capabilities().shared_between_handles {
-            true => place.second_handle().await,
+            true => test.second_handle().await,
             false => None,
         };
-        let second = second.unwrap_or_else(|| place.handle());
-        let stores = vec![place.handle(), second];
+        let second = second.unwrap_or_else(|| test.handle());
+        let stores = vec![test.handle(), second];
         let mut engines = Vec::new();
         for (number, store) in (0..).zip(&stores).take(count) {
             engines.push(start(Arc::clone(store), number, cache).await);
@@ -120,21 +120,21 @@ impl Arena {
         let user = engines[0].create_user(name("ada")).await.expect("a user");
         let bucket = engines[0].create_bucket(org.id, name("telemetry")).await.expect("a bucket");
         let next = AtomicUsize::new(0);
-        Arc::new(Self { engines, stores, next, org, user, bucket, _place: place })
+        Arc::new(Self { engines, stores, next, org, user, bucket, _place: test })
     }
 
-    /// One engine after the other.
+    /// Returns the engines in turn.
     pub(super) fn engine(&self) -> &Engine {
         let next = self.next.fetch_add(1, Ordering::Relaxed);
         &self.engines[next % self.engines.len()]
     }
 
-    /// Starts another engine, as another process would.
+    /// Starts another engine, like another process.
     pub(super) async fn start_another(&self) -> Engine {
         start(Arc::clone(&self.stores[1]), 7, CacheConfig::default()).await
     }
 
-    /// Runs all at once; each begins after it has let the others go first at random.
+    /// Runs all tasks together; each yields to the others at random first.
     pub(super) fn at_once<T, R>(
         self: &Arc<Self>,
         round: u32,
@@ -158,7 +158,7 @@ impl Arena {
         runners.into_iter().map(start).collect()
     }
 
-    /// What may be granted in the org.
+    /// Returns the permissions that can be granted in the org.
     pub(super) fn grant(&self) -> Permission {
         Permission::write(Resource::bucket(self.org.id, self.bucket.id))
     }
@@ -179,7 +179,7 @@ impl Arena {
         created
     }
 
-    /// Logs in; whatever is no refusal fails.
+    /// Logs in; an error that is no refusal fails.
     pub(super) async fn login(&self, username: &str, password: &str) -> Result<Principal, Refusal> {
         let credentials = Credentials::password(username, password);
         match self.engine().authenticate(credentials).await {
@@ -188,7 +188,7 @@ impl Arena {
         }
     }
 
-    /// Everything that both engines list.
+    /// Lists all authorizations through both engines.
     pub(super) async fn authorizations(&self) -> Vec<Authorization> {
         let mut lists = Vec::new();
         for engine in &self.engines {
@@ -200,8 +200,8 @@ impl Arena {
         lists.remove(0)
     }
 
-    /// Nothing finds it: neither its id, nor its username, nor a list.
-    pub(super) async fn assert_gone(&self, gone: &Authorization) {
+    /// Checks that neither its id, nor its username, nor a list finds it.
+    pub(super) async fn assert_absent(&self, gone: &Authorization) {
         for engine in &self.engines {
             let by_id = engine.authorization(gone.id).await.expect("a lookup");
             assert_eq!(by_id, None, "it is found by its id");

@@ -1,4 +1,4 @@
-//! What is deleted stays deleted, and takes along what belongs to it.
+//! A deletion is final, and includes all records that belong to the deleted one.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use portcullis::{
 use super::arena::{Arena, finish, name};
 use crate::harness::Harness;
 
-/// A deletion succeeds, whatever else is done at the same time; the others succeed before it or
-/// find nothing. Afterwards nothing finds the record, and its name is free.
+/// A deletion succeeds, whatever happens concurrently; the other operations succeed before it or find
+/// no record. Afterwards nothing finds the record, and its name is free.
 pub async fn a_deleted_authorization_never_comes_back(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     for round in 0..rounds {
@@ -44,12 +44,12 @@ pub async fn a_deleted_authorization_never_comes_back(harness: &Harness, rounds:
         for error in outcomes.filter_map(Result::err) {
             assert_eq!(error, gone);
         }
-        arena.assert_gone(&victim).await;
+        arena.assert_absent(&victim).await;
     }
 }
 
-/// One of two deletions succeeds, the other finds nothing.
-pub async fn of_two_that_delete_one_succeeds(harness: &Harness, rounds: u32) {
+/// Of two deletions one succeeds, and the other finds no record.
+pub async fn of_two_deletions_one_succeeds(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     for round in 0..rounds {
         let victim = arena.create("telegraf").await;
@@ -61,12 +61,12 @@ pub async fn of_two_that_delete_one_succeeds(harness: &Harness, rounds: u32) {
         let mut outcomes = finish(arena.at_once(round, deleting)).await;
         outcomes.sort_unstable_by_key(Result::is_err);
         assert_eq!(outcomes, [Ok(()), Err(ErrorKind::NotFound)]);
-        arena.assert_gone(&victim).await;
+        arena.assert_absent(&victim).await;
     }
 }
 
-/// While one is deleted and another one of its name is created, what is done to the old one never
-/// reaches the new one: it has its own permissions and no password, and the old id is gone.
+/// While one is deleted and another one with its name is created, no operation on the old one changes
+/// the new one: it has its own permissions and no password, and the old id finds nothing.
 pub async fn a_new_authorization_has_nothing_of_the_old_one_of_its_name(
     harness: &Harness,
     rounds: u32,
@@ -105,7 +105,7 @@ pub async fn a_new_authorization_has_nothing_of_the_old_one_of_its_name(
         });
         let outcomes = finish(arena.at_once(round, racing)).await;
         let created = outcomes.into_iter().flatten().next().expect("a new one");
-        arena.assert_gone(&old).await;
+        arena.assert_absent(&old).await;
         assert_eq!(arena.authorizations().await, std::slice::from_ref(&created));
         assert_eq!(created.password_hash, None);
         for password in ["the old password", "the late password"] {
@@ -113,14 +113,14 @@ pub async fn a_new_authorization_has_nothing_of_the_old_one_of_its_name(
             assert_eq!(refusal, Some(Refusal::NoPassword));
         }
         arena.engine().set_password(created.id, "the new password").await.expect("setting");
-        let somebody = arena.login("telegraf", "the new password").await.expect("the right one");
-        assert!(somebody.permissions().iter().eq([Permission::read(every)]));
+        let principal = arena.login("telegraf", "the new password").await.expect("the right one");
+        assert!(principal.permissions().iter().eq([Permission::read(every)]));
         assert!(arena.login("telegraf", "the old password").await.is_err());
         arena.engine().delete_authorization(created.id).await.expect("deleting");
     }
 }
 
-/// Permissions on a bucket are granted before it is deleted, or refused.
+/// Permissions on a bucket are granted before its deletion, or refused.
 pub async fn a_bucket_is_granted_before_it_is_gone_or_not_at_all(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     let id = arena.create("telegraf").await.id;
@@ -161,14 +161,14 @@ pub async fn a_bucket_is_granted_before_it_is_gone_or_not_at_all(harness: &Harne
         if let Some(created) = created {
             arena.engine().delete_authorization(created.id).await.expect("deleting");
         }
-        // For good: no grant on it is accepted any more.
+        // Permanently: no grant on it is accepted any more.
         let late = arena.engine().set_permissions(id, vec![grant]).await.map_err(|e| e.kind());
         assert_eq!(late.err(), Some(ErrorKind::NotFound));
     }
 }
 
-/// While an org is deleted, creations in it succeed before it or are refused. Afterwards there is
-/// no record of it, no login works, and usernames are free.
+/// While an org is deleted, creations in it succeed before the deletion or are refused. Afterwards no
+/// record of it is left, its logins are refused, and its usernames are free.
 pub async fn nothing_usable_is_left_of_a_deleted_org(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     for round in 0..rounds {
@@ -177,7 +177,7 @@ pub async fn nothing_usable_is_left_of_a_deleted_org(harness: &Harness, rounds: 
     }
 }
 
-/// So for a user.
+/// The same for a user.
 pub async fn nothing_usable_is_left_of_a_deleted_user(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     for round in 0..rounds {
@@ -216,7 +216,7 @@ async fn delete_and_create(arena: &Arc<Arena>, round: u32, gone: Gone, org: OrgI
                     assert_eq!(refusal, Some(Refusal::UnknownUsername));
                 }
                 1 | 2 => {
-                    // One after the other until the first refusal; then there is no way back.
+                    // One after another until the first refusal, after which all are refused.
                     let mut refused = false;
                     for i in 0..4 {
                         match engine.create_authorization(new(&format!("late-{number}-{i}"))).await
@@ -272,8 +272,8 @@ async fn assert_left(arena: &Arena, kind: Kind, expected: usize) {
     assert_eq!(listed.records.len(), expected, "{kind} is left");
 }
 
-/// Two delete the org and two delete the user of the same authorizations: one of each succeeds,
-/// and all that belonged to either is gone.
+/// Two tasks delete the org and two delete the user of the same authorizations: one of each succeeds,
+/// and no record of either is left.
 pub async fn orgs_and_users_are_deleted_across_each_other(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     for round in 0..rounds {
@@ -306,9 +306,12 @@ pub async fn orgs_and_users_are_deleted_across_each_other(harness: &Harness, rou
     }
 }
 
-/// An engine that starts while an org is deleted finishes what it finds: the deletion succeeds all
-/// the same, and what belongs to others stays.
-pub async fn an_engine_that_starts_helps_and_does_no_harm(harness: &Harness, rounds: u32) {
+/// An engine that starts during the deletion of an org completes what it finds: the deletion succeeds
+/// all the same, and records of others stay.
+pub async fn a_starting_engine_finishes_deletions_and_changes_nothing_else(
+    harness: &Harness,
+    rounds: u32,
+) {
     let arena = Arena::new(harness).await;
     let other = arena.with_password("other", "of the other").await;
     for round in 0..rounds {

@@ -1,9 +1,9 @@
-//! Requests to engines on your store at the same time: races with one outcome each, or a few that
-//! are all named, for thousands of rounds.
+//! Concurrent requests to engines on your store: races with one outcome each, or a few defined ones,
+//! for thousands of rounds.
 //!
-//! Several engines work on the store; where several handles share its data, each handle has one.
-//! Between an engine and the store stands a wrapper that lets others go first at random, so that
-//! what an engine reads is often old when it writes.
+//! Several engines use the store, one for each handle if several handles share its data. A wrapper
+//! between engine and store yields to other tasks at random, so that what an engine has read is often
+//! outdated when it writes.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -30,22 +30,21 @@ use std::time::Duration;
 
 use crate::harness::Harness;
 
-/// How many rounds a race has, where the environment does not say.
+/// The number of rounds of a race by default.
 const ROUNDS: u32 = 200;
 
-/// Runs the race on a runtime of its own, with several threads and as many rounds as the
-/// environment says.
+/// Runs the race on a runtime with several threads, for the number of rounds from the environment.
 ///
 /// # Panics
 ///
-/// When the outcome is another than it must be, or the race does not end.
+/// If the outcome is wrong, or the race does not end.
 pub fn run(harness: &Harness, race: impl AsyncFnOnce(&Harness, u32)) {
     if harness.is_absent() {
         return;
     }
     let rounds = crate::engines::number_from_env("PORTCULLIS_RACE_ROUNDS", ROUNDS);
-    // A store that hangs fails the test instead of the whole run.
-    let limit = Harness::PATIENCE * 6 + Duration::from_millis(500) * rounds;
+    // A store that hangs fails the test instead of blocking the whole run.
+    let limit = Harness::DEADLINE * 6 + Duration::from_millis(500) * rounds;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_all()
@@ -53,14 +52,14 @@ pub fn run(harness: &Harness, race: impl AsyncFnOnce(&Harness, u32)) {
         .expect("a runtime");
     let ended =
         runtime.block_on(async { tokio::time::timeout(limit, race(harness, rounds)).await });
-    // Not waiting for whatever a broken store still has running.
+    // Without waiting for tasks of a broken store.
     runtime.shutdown_background();
     assert!(ended.is_ok(), "the race did not end within {limit:?}");
 }
 
 /// Makes one `#[test]` per [race](mod@crate::races), in a module `races`.
 ///
-/// Takes what [`conformance!`](crate::conformance!) takes.
+/// Takes the same arguments as [`conformance!`](crate::conformance!).
 #[macro_export]
 macro_rules! races {
     (capabilities: $capabilities:expr, fresh: $fresh:expr $(,)?) => {
@@ -79,23 +78,23 @@ macro_rules! races {
                     a_bucket_is_granted_before_it_is_gone_or_not_at_all,
                     a_deleted_authorization_never_comes_back,
                     a_new_authorization_has_nothing_of_the_old_one_of_its_name,
-                    an_engine_that_starts_helps_and_does_no_harm,
+                    a_starting_engine_finishes_deletions_and_changes_nothing_else,
                     nothing_usable_is_left_of_a_deleted_org,
                     nothing_usable_is_left_of_a_deleted_user,
-                    of_two_that_delete_one_succeeds,
+                    of_two_deletions_one_succeeds,
                     orgs_and_users_are_deleted_across_each_other,
                 }
                 passwords {
-                    a_switched_off_credential_lets_nobody_in_any_more,
+                    a_deactivated_credential_is_refused,
                     of_two_new_passwords_one_stays,
                     the_old_password_works_until_the_new_one_does,
-                    what_has_changed_counts_at_once_in_one_engine,
+                    a_change_applies_at_once_in_one_engine,
                 }
                 records {
                     a_name_of_an_org_a_user_or_a_bucket_has_one_holder,
                     an_import_is_all_or_nothing_beside_a_creation,
                     no_change_is_lost,
-                    of_many_that_create_one_username_one_wins,
+                    of_many_creations_of_a_username_one_wins,
                     the_same_import_twice_is_one,
                 }
             }

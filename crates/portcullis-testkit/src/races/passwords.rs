@@ -1,4 +1,4 @@
-//! Logins while passwords and states change.
+//! Logins during changes of passwords and statuses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +8,8 @@ use portcullis::{AuthorizationId, AuthorizationUpdate, Refusal, Status};
 use super::arena::{Arena, finish};
 use crate::harness::Harness;
 
-/// While the password is changed, whoever finds that the old one works no more finds that the new
-/// one does, and the other way round. Once the change has returned the old one never works.
+/// While the password is changed, a login that finds the old one refused finds the new one accepted,
+/// and vice versa. Once the change has returned, the old one is always refused.
 pub async fn the_old_password_works_until_the_new_one_does(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     let mut old = "password number 0".to_owned();
@@ -43,11 +43,10 @@ pub async fn the_old_password_works_until_the_new_one_does(harness: &Harness, ro
     }
 }
 
-/// While some log in with the old password all the time, so that it is read, computed and kept at
-/// every moment, it is changed: from the moment at which that has returned it never works again.
-/// So for a credential that is switched off or deleted, and for one whose user or org is switched
-/// off. One engine, which answers from memory what it can.
-pub async fn what_has_changed_counts_at_once_in_one_engine(harness: &Harness, rounds: u32) {
+/// Continuous logins with the old password keep it being read, hashed and cached while it is changed:
+/// from the moment at which the change returns, it is refused. The same holds for a credential that is
+/// deactivated or deleted, and for one whose user or org is deactivated. One engine, with its cache.
+pub async fn a_change_applies_at_once_in_one_engine(harness: &Harness, rounds: u32) {
     let arena = Arena::of_one_engine(harness).await;
     let mut id = arena.with_password("telegraf", "password 0").await.id;
     for round in 0..rounds {
@@ -69,9 +68,9 @@ pub async fn what_has_changed_counts_at_once_in_one_engine(harness: &Harness, ro
                 while after < 3 {
                     let was_changed = changed.load(Ordering::SeqCst);
                     let works = arena.login("telegraf", &old).await.is_ok();
-                    assert!(!(was_changed && works), "it counts on after the change");
+                    assert!(!(was_changed && works), "it works after the change");
                     after += u32::from(was_changed);
-                    // What is answered from memory lets nobody else go first.
+                    // A cache hit does not yield to other tasks.
                     tokio::task::yield_now().await;
                 }
             }
@@ -89,7 +88,7 @@ pub async fn what_has_changed_counts_at_once_in_one_engine(harness: &Harness, ro
     }
 }
 
-/// Of two passwords that are set at once one works in the end, and none from before.
+/// Of two passwords that are set concurrently one works afterwards, and none from before.
 pub async fn of_two_new_passwords_one_stays(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     let mut before = vec!["password before".to_owned()];
@@ -115,9 +114,9 @@ pub async fn of_two_new_passwords_one_stays(harness: &Harness, rounds: u32) {
     }
 }
 
-/// Once the credential, its user or its org was switched off, nobody logs in with it; once all are
-/// on again, everybody does.
-pub async fn a_switched_off_credential_lets_nobody_in_any_more(harness: &Harness, rounds: u32) {
+/// Once the credential, its user or its org was deactivated, its logins are refused; once all are
+/// active again, they succeed.
+pub async fn a_deactivated_credential_is_refused(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     let password = "the only password";
     let id = arena.with_password("telegraf", password).await.id;
@@ -132,7 +131,7 @@ pub async fn a_switched_off_credential_lets_nobody_in_any_more(harness: &Harness
                     assert_eq!(refusal, Some(expected));
                 } else if let Err(refusal) = arena.login("telegraf", password).await {
                     assert_eq!(refusal, expected);
-                    // Off once, off for good.
+                    // Inactive once, inactive for good.
                     let refusal = arena.login("telegraf", password).await.err();
                     assert_eq!(refusal, Some(expected));
                 }
@@ -144,7 +143,7 @@ pub async fn a_switched_off_credential_lets_nobody_in_any_more(harness: &Harness
     }
 }
 
-/// Switches the credential, its user or its org.
+/// Changes the status of the credential, its user or its org.
 async fn switch(arena: &Arena, id: AuthorizationId, what: u32, status: Status) {
     let engine = arena.engine();
     let switched = match what {

@@ -1,4 +1,4 @@
-//! Who gets a name, and whose change stays.
+//! Concurrent creations of a name, and concurrent changes of a record.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use portcullis::{AuthorizationUpdate, ErrorKind, ImportError, Status};
 use super::arena::{Arena, finish, name};
 use crate::harness::Harness;
 
-/// One creation succeeds, each other one is a conflict, and there is one record.
-pub async fn of_many_that_create_one_username_one_wins(harness: &Harness, rounds: u32) {
+/// One creation succeeds, all others are conflicts, and one record exists.
+pub async fn of_many_creations_of_a_username_one_wins(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     for round in 0..rounds {
         let username = format!("name-{round}");
@@ -37,7 +37,7 @@ pub async fn of_many_that_create_one_username_one_wins(harness: &Harness, rounds
     }
 }
 
-/// So for users and orgs, and for buckets in their org.
+/// The same for users and orgs, and for buckets in their org.
 pub async fn a_name_of_an_org_a_user_or_a_bucket_has_one_holder(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     for round in 0..rounds {
@@ -64,7 +64,7 @@ pub async fn a_name_of_an_org_a_user_or_a_bucket_has_one_holder(harness: &Harnes
     }
 }
 
-/// Status, description, permissions and password, changed at once, are all changed.
+/// Concurrent changes of status, description, permissions and password are all applied.
 pub async fn no_change_is_lost(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     let id = arena.with_password("telegraf", "the first password").await.id;
@@ -121,8 +121,8 @@ fn snapshot(round: u32, usernames: &[String]) -> Snapshot {
     Snapshot::read(lines.as_bytes()).expect("a snapshot")
 }
 
-/// An import and a creation want the same username: one gets it. An import that does not get it
-/// leaves nothing behind.
+/// Of an import and a creation with the same username one succeeds. A refused import leaves no record
+/// behind.
 pub async fn an_import_is_all_or_nothing_beside_a_creation(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     for round in 0..rounds {
@@ -159,8 +159,7 @@ pub async fn an_import_is_all_or_nothing_beside_a_creation(harness: &Harness, ro
     }
 }
 
-/// Of two imports of the same file one brings all of it; the other finds it there, or is refused
-/// because it has just been taken.
+/// Of two imports of the same file one creates all records; the other finds them, or is a conflict.
 pub async fn the_same_import_twice_is_one(harness: &Harness, rounds: u32) {
     let arena = Arena::new(harness).await;
     for round in 0..rounds {

@@ -1,23 +1,23 @@
-//! A batch is carried out in order, and all or not at all.
+//! A batch is applied in order, and in full or not at all.
 
 use portcullis::store::{Batch, Expect, Index, Kind, Operation, Revision, Store};
 
-use crate::access::{ALL, Refusal, assert_gone, assert_there, commit, list_ids, refused};
+use crate::access::{ALL, Refusal, assert_absent, assert_exists, commit, list_ids, refused};
 use crate::fixtures::{self, Sample};
 use crate::harness::Harness;
 use crate::model::{Model, Universe};
 use crate::random::Dice;
 
-/// An operation that fails at the end undoes the puts, deletes, renames and index changes before
-/// it, whatever it fails for.
+/// A failing operation at the end of a batch undoes the puts, deletes, renames and index changes before
+/// it, whatever the reason.
 pub async fn a_refused_batch_changes_nothing(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let (there, doomed, stays, new) = cast();
     let changed = changed(&there);
     commit(store, [there.create(), doomed.create(), stays.create()]).await;
     let universe = Universe::of([&there, &doomed, &stays, &new, &changed]);
-    let before = universe.look(store).await;
+    let before = universe.read(store).await;
 
     let never = Sample::user(77);
     let on_key = Sample::authorization(88).with_key(&*stays.key);
@@ -30,51 +30,51 @@ pub async fn a_refused_batch_changes_nothing(harness: &Harness) {
         (never.replace(&never), Refusal::missing(&never)),
         (never.delete(), Refusal::missing(&never)),
         (never.require(), Refusal::missing(&never)),
-        // What was there before the batch and is gone within it.
+        // What existed before the batch and is deleted within it.
         (doomed.require(), Refusal::missing(&doomed)),
         (doomed.delete(), Refusal::missing(&doomed)),
     ];
     for (operation, refusal) in last {
-        let when = format!("after a batch with {operation:?} at its end");
+        let when = format!("after a batch that ends with {operation:?}");
         let batch = [new.create(), changed.replace(&there), doomed.delete(), operation];
         refused(store, batch, refusal).await;
-        universe.look(store).await.assert_same(&before, &when);
+        universe.read(store).await.assert_same(&before, &when);
     }
-    // Nothing of it lies around that would be in the way.
+    // Nothing of the batch is left that could conflict.
     commit(store, [new.create(), changed.replace(&there), doomed.delete(), stays.require()]).await;
     for sample in [&new, &changed, &stays] {
-        assert_there(store, sample).await;
+        assert_exists(store, sample).await;
     }
-    assert_gone(store, &doomed).await;
+    assert_absent(store, &doomed).await;
 }
 
-/// It does not matter where in the batch the operation is that fails.
+/// A failing operation refuses the batch at every position in it.
 pub async fn a_batch_is_refused_for_any_of_its_operations(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let (there, doomed, stays, new) = cast();
     let changed = changed(&there);
     commit(store, [there.create(), doomed.create(), stays.create()]).await;
     let universe = Universe::of([&there, &doomed, &stays, &new, &changed]);
-    let before = universe.look(store).await;
+    let before = universe.read(store).await;
     let good = [new.create(), changed.replace(&there), doomed.delete()];
     let never = Sample::user(77);
     for at in 0..=good.len() {
         let mut batch = good.to_vec();
         batch.insert(at, never.require());
         refused(store, batch, Refusal::missing(&never)).await;
-        let when = format!("after a batch with a bad operation in place {at}");
-        universe.look(store).await.assert_same(&before, &when);
+        let when = format!("after a batch with an invalid operation at {at}");
+        universe.read(store).await.assert_same(&before, &when);
     }
-    // Of two, the first one decides.
+    // Of two failing operations, the first one decides.
     let batch = [never.require(), stays.create()];
     refused(store, batch, Refusal::missing(&never)).await;
     let batch = [stays.create(), never.require()];
     refused(store, batch, Refusal::id_taken(&stays)).await;
 }
 
-/// One record that is there and changes, one that is there and goes, one that is there and stays,
-/// and one that is new.
+/// Four records: one that exists and changes, one that exists and is deleted, one that exists and
+/// stays, and one that is created.
 fn cast() -> (Sample, Sample, Sample, Sample) {
     let grants = [fixtures::grant(1), fixtures::grant(2)];
     let there = Sample::authorization(1).in_org(1).of_user(1);
@@ -93,10 +93,10 @@ fn changed(there: &Sample) -> Sample {
         .granting([fixtures::grant(2), fixtures::grant(3)])
 }
 
-/// Each operation finds what those before it in the batch have done.
-pub async fn operations_see_those_before_them(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+/// Each operation sees the effects of the earlier ones in its batch.
+pub async fn operations_see_the_effects_of_earlier_ones(harness: &Harness) {
+    let test = harness.open().await;
+    let store = test.store();
     let sample = Sample::bucket(1).in_org(1);
     let next = sample.revised().in_org(2);
     let refused_later = [
@@ -109,55 +109,55 @@ pub async fn operations_see_those_before_them(harness: &Harness) {
     ];
     for (batch, refusal) in refused_later {
         refused(store, batch, refusal).await;
-        assert_gone(store, &sample).await;
+        assert_absent(store, &sample).await;
     }
 
     commit(store, [sample.create(), sample.require(), sample.delete()]).await;
-    assert_gone(store, &sample).await;
+    assert_absent(store, &sample).await;
     commit(
         store,
         [sample.create(), next.replace(&sample), next.require(), next.delete(), sample.create()],
     )
     .await;
-    assert_there(store, &sample).await;
+    assert_exists(store, &sample).await;
     commit(store, [sample.delete(), next.create(), next.require()]).await;
-    assert_there(store, &next).await;
+    assert_exists(store, &next).await;
     for (org, listed) in [(1, vec![]), (2, vec![1])] {
         let index = Index::Org(Kind::Bucket, portcullis::OrgId::from_u64(org));
         assert_eq!(list_ids(store, index, ALL).await, listed, "{index:?}");
     }
 }
 
-/// A unique key that an operation frees can be taken by a later one of the same batch, and one
-/// that it takes cannot.
+/// A unique key that an operation frees can be taken later in the same batch, and one that it takes
+/// cannot.
 pub async fn keys_are_freed_and_taken_within_a_batch(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let one = Sample::user(1).with_key("name");
     let two = Sample::user(2).with_key("name");
     refused(store, [one.create(), two.create()], Refusal::key_taken(&two)).await;
-    assert_gone(store, &one).await;
+    assert_absent(store, &one).await;
     commit(store, [one.create()]).await;
     commit(store, [one.delete(), two.create()]).await;
-    assert_there(store, &two).await;
+    assert_exists(store, &two).await;
     let renamed = two.revised().with_key("another");
     commit(store, [renamed.replace(&two), one.create()]).await;
-    assert_there(store, &renamed).await;
-    assert_there(store, &one).await;
+    assert_exists(store, &renamed).await;
+    assert_exists(store, &one).await;
     let batch = [one.create(), two.create()];
     refused(store, batch, Refusal::id_taken(&one)).await;
     let three = Sample::user(3).with_key("another");
     let batch = [renamed.delete(), three.create(), two.create()];
     refused(store, batch, Refusal::key_taken(&two)).await;
-    assert_there(store, &renamed).await;
-    assert_there(store, &one).await;
-    assert_gone(store, &Sample::user(3)).await;
+    assert_exists(store, &renamed).await;
+    assert_exists(store, &one).await;
+    assert_absent(store, &Sample::user(3)).await;
 }
 
-/// A batch of some thousand operations is carried out as a whole, or not at all.
+/// A batch of several thousand operations is applied in full, or not at all.
 pub async fn large_batches_are_whole(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     const SIZE: u64 = 5_000;
     let samples: Vec<_> = (1..=SIZE).map(|id| Sample::bucket(id).in_org(1)).collect();
     let last = samples.last().expect("a sample");
@@ -171,13 +171,13 @@ pub async fn large_batches_are_whole(harness: &Harness) {
     for index in [all, org] {
         assert!(list_ids(store, index, ALL).await.into_iter().eq(1..=SIZE));
     }
-    assert_there(store, last).await;
+    assert_exists(store, last).await;
 }
 
-/// A batch over the bound is refused as that, and nothing of it is done.
+/// A batch over the bound is refused, and changes nothing.
 pub async fn a_batch_over_the_bound_is_refused(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let sample = Sample::user(1);
     let new = Sample::user(2);
     commit(store, [sample.create()]).await;
@@ -187,16 +187,16 @@ pub async fn a_batch_over_the_bound_is_refused(harness: &Harness) {
     assert_eq!(batch.len(), Batch::MAX_OPERATIONS + 1);
     let refusal = Refusal::of(store.commit(batch).await);
     assert_eq!(refusal, Some(Refusal::TooLarge));
-    assert_gone(store, &new).await;
-    assert_there(store, &sample).await;
+    assert_absent(store, &new).await;
+    assert_exists(store, &sample).await;
 }
 
-/// Random batches of every operation, good and bad, have the outcome that a plain model has.
-pub async fn random_batches_do_what_a_model_does(harness: &Harness) {
+/// Random batches of all operations, valid and invalid, have the same outcome as in a plain model.
+pub async fn random_batches_agree_with_a_model(harness: &Harness) {
     const BATCHES: usize = 250;
     for seed in [1, 2, 3] {
-        let place = harness.place().await;
-        let store = place.store();
+        let test = harness.open().await;
+        let store = test.store();
         let mut dice = Dice::new(seed);
         let mut model = Model::default();
         let mut universe = Universe::default();
@@ -209,29 +209,29 @@ pub async fn random_batches_do_what_a_model_does(harness: &Harness) {
             match (&expected, refusal) {
                 (Ok(()), None) => done += 1,
                 (Err(expected), Some(refusal)) if expected.contains(&refusal) => {}
-                _ => panic!("{when}: answered with {refusal:?} instead of {expected:?}"),
+                _ => panic!("{when}: the result is {refusal:?} instead of {expected:?}"),
             }
             if number % 10 == 9 || expected.is_err() {
-                look(store, &universe, &model, &when).await;
+                read(store, &universe, &model, &when).await;
             }
         }
-        // Else the dice are to blame.
-        assert!((BATCHES / 10..BATCHES * 9 / 10).contains(&done), "{done} done");
-        look(store, &universe, &model, "in the end").await;
+        // Otherwise the random batches are unsuitable.
+        assert!((BATCHES / 10..BATCHES * 9 / 10).contains(&done), "{done} committed");
+        read(store, &universe, &model, "at the end").await;
     }
 }
 
-async fn look(store: &dyn Store, universe: &Universe, model: &Model, when: &str) {
-    let sight = universe.look(store).await;
-    sight.assert_same(&universe.expect(model), when);
+async fn read(store: &dyn Store, universe: &Universe, model: &Model, when: &str) {
+    let view = universe.read(store).await;
+    view.assert_same(&universe.expect(model), when);
 }
 
 fn random_batch(dice: &mut Dice, model: &Model, universe: &mut Universe) -> Vec<Operation> {
-    // So few of each that operations meet.
+    // So few of each that operations collide.
     const KINDS: [Kind; 2] = [Kind::Authorization, Kind::User];
     const IDS: [u64; 6] = [1, 2, 3, 1 << 63, (1 << 63) + 1, u64::MAX];
     const KEYS: [&str; 8] = ["a", "A", "b", "b ", "\u{e9}", "e\u{301}", "\0", "%"];
-    // What those before it in the batch make of the model, as far as they are good.
+    // The model with the valid operations of the batch so far.
     let mut scratch = model.clone();
     let mut batch = Vec::new();
     for _ in 0..=dice.below(4) {
@@ -251,7 +251,7 @@ fn random_batch(dice: &mut Dice, model: &Model, universe: &mut Universe) -> Vec<
         let grant = |dice: &mut Dice| fixtures::grant(dice.below(5) as u64);
         sample = sample.granting((0..grants).map(|_| grant(dice)));
         universe.add(&sample);
-        // Mostly the revision that is there.
+        // Mostly the current revision.
         let revision = match scratch.find(kind, sample.id) {
             Some(there) if !dice.one_in(8) => there.revision,
             _ => Revision::from_u128(u128::from(dice.roll())),

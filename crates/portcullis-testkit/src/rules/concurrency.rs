@@ -1,4 +1,4 @@
-//! Of several that want the same, one wins; and nobody sees half of what another one does.
+//! Of several conflicting commits one succeeds, and no reader sees a part of a commit.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use portcullis::{GrantKey, Id, Name, OrgId, Status, SystemRandom, User, UserId};
 use tokio::sync::Barrier;
 
 use crate::access::{
-    ALL, Refusal, assert_gone, assert_there, commit, get, get_by_key, list, list_ids, page,
+    ALL, Refusal, assert_absent, assert_exists, commit, get, get_by_key, list, list_ids, page,
     try_commit,
 };
 use crate::background::Background;
@@ -22,8 +22,8 @@ use crate::harness::Harness;
 use crate::model::{Model, Universe};
 use crate::random::Dice;
 
-/// Commits all batches at the same time, through the handles in turn. The turn is another one in
-/// each round, since those that come first are not equally fast.
+/// Commits all batches concurrently, through the handles in turn. The order rotates in each round,
+/// because the first ones are faster.
 pub(super) async fn race(
     round: u64,
     handles: &[Arc<dyn Store>],
@@ -43,22 +43,22 @@ pub(super) async fn race(
             })
         })
         .collect();
-    let answers = join_all(racers).await.into_iter();
-    let mut answers: Vec<_> = answers.map(|answer| answer.expect("a racer")).collect();
-    answers.rotate_right(turn);
-    answers
+    let responses = join_all(racers).await.into_iter();
+    let mut responses: Vec<_> = responses.map(|response| response.expect("a racer")).collect();
+    responses.rotate_right(turn);
+    responses
 }
 
-/// Checks that one has won, and that the others were refused as expected; returns which one.
+/// Checks that one racer has won, and the others were refused as expected; returns the winner.
 pub(super) fn one_winner(
-    answers: Vec<Result<Position, StoreError>>,
+    responses: Vec<Result<Position, StoreError>>,
     refusal: impl Fn(usize) -> Refusal,
 ) -> usize {
     let mut winners = Vec::new();
-    for (racer, answer) in answers.into_iter().enumerate() {
-        match Refusal::of(answer) {
+    for (racer, response) in responses.into_iter().enumerate() {
+        match Refusal::of(response) {
             None => winners.push(racer),
-            Some(told) => assert_eq!(told, refusal(racer), "of racer {racer}"),
+            Some(reported) => assert_eq!(reported, refusal(racer), "of racer {racer}"),
         }
     }
     assert_eq!(winners.len(), 1, "winners: {winners:?}");
@@ -67,8 +67,8 @@ pub(super) fn one_winner(
 
 /// Of many new records with the same unique key, one gets it.
 pub async fn one_wins_a_key(harness: &Harness) {
-    let place = harness.place().await;
-    one_of_many_wins(&[place.handle()], 20, |round, racer| {
+    let test = harness.open().await;
+    one_of_many_wins(&[test.handle()], 20, |round, racer| {
         let id = round * 100 + racer + 1;
         Sample::authorization(id).with_key(format!("round {round}"))
     })
@@ -77,14 +77,14 @@ pub async fn one_wins_a_key(harness: &Harness) {
 
 /// Of many new records with the same id, one gets it.
 pub async fn one_wins_an_id(harness: &Harness) {
-    let place = harness.place().await;
-    one_of_many_wins(&[place.handle()], 20, |round, racer| {
+    let test = harness.open().await;
+    one_of_many_wins(&[test.handle()], 20, |round, racer| {
         Sample::authorization(round + 1).with_key(format!("{round}, {racer}"))
     })
     .await;
 }
 
-/// Lets 16 race in every round to create what is made of round and racer.
+/// In every round, lets 16 racers create the samples that `make` returns.
 pub(super) async fn one_of_many_wins(
     handles: &[Arc<dyn Store>],
     rounds: u64,
@@ -92,14 +92,14 @@ pub(super) async fn one_of_many_wins(
 ) {
     for round in 0..rounds {
         let samples: Vec<_> = (0..16).map(|racer| make(round, racer)).collect();
-        let answers = race(round, handles, samples.iter().map(|it| vec![it.create()])).await;
+        let responses = race(round, handles, samples.iter().map(|it| vec![it.create()])).await;
         let same_id = samples[0].id == samples[1].id;
-        let winner = one_winner(answers, |racer| match same_id {
+        let winner = one_winner(responses, |racer| match same_id {
             true => Refusal::id_taken(&samples[racer]),
             false => Refusal::key_taken(&samples[racer]),
         });
         for store in handles {
-            assert_there(&**store, &samples[winner]).await;
+            assert_exists(&**store, &samples[winner]).await;
             let ids = list_ids(&**store, Index::All(Kind::Authorization), ALL).await;
             assert_eq!(ids.len() as u64, round + 1, "records after {round} rounds");
         }
@@ -108,8 +108,8 @@ pub(super) async fn one_of_many_wins(
 
 /// Of many records that are renamed to the same name, one gets it and the others keep theirs.
 pub async fn of_two_renames_to_a_name_one_wins(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     for round in 0..20 {
         let samples: Vec<_> = (1..=8).map(|id| Sample::user(round * 10 + id)).collect();
         commit(store, samples.iter().map(Sample::create)).await;
@@ -119,24 +119,23 @@ pub async fn of_two_renames_to_a_name_one_wins(harness: &Harness) {
             .collect();
         let batches = renamed.iter().zip(&samples);
         let batches = batches.map(|(new, old)| vec![new.replace(old)]);
-        let answers = race(round, &[place.handle()], batches).await;
-        let winner = one_winner(answers, |racer| Refusal::key_taken(&renamed[racer]));
+        let responses = race(round, &[test.handle()], batches).await;
+        let winner = one_winner(responses, |racer| Refusal::key_taken(&renamed[racer]));
         for (racer, sample) in samples.iter().enumerate() {
             if racer == winner {
-                assert_there(store, &renamed[racer]).await;
+                assert_exists(store, &renamed[racer]).await;
                 assert!(get_by_key(store, Kind::User, &sample.key).await.is_none());
             } else {
-                assert_there(store, sample).await;
+                assert_exists(store, sample).await;
             }
         }
     }
 }
 
-/// Five workers that each add one ten times, starting over when another one was faster, make
-/// fifty together.
+/// Five workers that each increment a counter ten times, and retry on conflicts, reach fifty.
 pub async fn increments_are_not_lost(harness: &Harness) {
-    let place = harness.place().await;
-    increments_total(&[place.handle()]).await;
+    let test = harness.open().await;
+    increments_total(&[test.handle()]).await;
 }
 
 /// Lets five workers increment, through the handles in turn.
@@ -182,11 +181,11 @@ pub(super) async fn increments_total(handles: &[Arc<dyn Store>]) {
     }
 }
 
-/// Of a put and a delete of the same revision one wins, and the record is then either there in
-/// full or gone in full.
+/// Of a put and a delete of the same revision one wins, and the record then exists or is deleted in
+/// full.
 pub async fn of_a_put_and_a_delete_one_wins(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let mut model = Model::default();
     let mut universe = Universe::default();
     for round in 1..=40 {
@@ -196,46 +195,46 @@ pub async fn of_a_put_and_a_delete_one_wins(harness: &Harness) {
         universe.add(&old);
         universe.add(&new);
         commit(store, [old.create()]).await;
-        let answers =
-            race(round, &[place.handle()], [vec![new.replace(&old)], vec![old.delete()]]).await;
-        let winner = one_winner(answers, |racer| match racer {
+        let responses =
+            race(round, &[test.handle()], [vec![new.replace(&old)], vec![old.delete()]]).await;
+        let winner = one_winner(responses, |racer| match racer {
             0 => Refusal::missing(&new),
             _ => Refusal::conflict(&old),
         });
         if winner == 0 {
-            model.commit(&[new.create()]).expect("a good batch");
+            model.commit(&[new.create()]).expect("a valid batch");
         }
     }
-    let sight = universe.look(store).await;
-    sight.assert_same(&universe.expect(&model), "after the races");
+    let view = universe.read(store).await;
+    view.assert_same(&universe.expect(&model), "after the races");
 }
 
 /// Of many deletes of a record, one succeeds.
 pub async fn of_two_deletes_one_wins(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     for round in 1..=40 {
         let sample = Sample::user(round).in_org(1);
         commit(store, [sample.create()]).await;
         let batches = (0..2 + round % 3).map(|_| vec![sample.delete()]);
-        let answers = race(round, &[place.handle()], batches).await;
-        one_winner(answers, |_| Refusal::missing(&sample));
-        assert_gone(store, &sample).await;
+        let responses = race(round, &[test.handle()], batches).await;
+        one_winner(responses, |_| Refusal::missing(&sample));
+        assert_absent(store, &sample).await;
     }
     assert_eq!(list_ids(store, Index::All(Kind::User), ALL).await, [0; 0]);
 }
 
-/// A unique key that is freed while others want it goes to one of them.
+/// A unique key that is freed while several records request it goes to one of them.
 pub async fn a_freed_key_goes_to_one(harness: &Harness) {
-    let place = harness.place().await;
+    let test = harness.open().await;
     for round in 0..20 {
         let key = format!("round {round}");
         let holder = Sample::user(round * 10 + 1).with_key(key.as_str());
-        commit(place.store(), [holder.create()]).await;
+        commit(test.store(), [holder.create()]).await;
         let freed = Arc::new(AtomicBool::new(false));
         let heirs = (2..6).map(|number| {
             let heir = Sample::user(round * 10 + number).with_key(key.as_str());
-            let (store, freed) = (place.handle(), Arc::clone(&freed));
+            let (store, freed) = (test.handle(), Arc::clone(&freed));
             tokio::spawn(async move {
                 loop {
                     let last = freed.load(Ordering::Acquire);
@@ -259,26 +258,26 @@ pub async fn a_freed_key_goes_to_one(harness: &Harness) {
                 renamed.replace(&holder)
             }
         };
-        commit(place.store(), [free]).await;
+        commit(test.store(), [free]).await;
         freed.store(true, Ordering::Release);
         let heirs = join_all(heirs).await.into_iter();
         let winners: Vec<_> = heirs.filter_map(|heir| heir.expect("an heir")).collect();
         assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
-        assert_there(place.store(), &winners[0]).await;
+        assert_exists(test.store(), &winners[0]).await;
     }
 }
 
-/// Once a commit is acknowledged, every reader sees it, in every way of reading.
-pub async fn a_commit_is_read_by_everybody_at_once(harness: &Harness) {
-    let place = harness.place().await;
+/// Once a commit is acknowledged, every way of reading returns it.
+pub async fn a_commit_is_visible_to_every_reader_at_once(harness: &Harness) {
+    let test = harness.open().await;
     let grant = fixtures::grant(1);
     for round in 1..=30 {
         let sample = Sample::authorization(round).in_org(round).of_user(round).granting([grant]);
-        commit(place.store(), [sample.create()]).await;
+        commit(test.store(), [sample.create()]).await;
         let readers = (0..6).map(|_| {
-            let (store, sample) = (place.handle(), sample.clone());
+            let (store, sample) = (test.handle(), sample.clone());
             tokio::spawn(async move {
-                assert_there(&*store, &sample).await;
+                assert_exists(&*store, &sample).await;
                 for index in [
                     Index::All(sample.kind),
                     Index::Org(sample.kind, OrgId::from_u64(round)),
@@ -294,18 +293,19 @@ pub async fn a_commit_is_read_by_everybody_at_once(harness: &Harness) {
             reader.expect("a reader");
         }
         if round % 3 == 0 {
-            commit(place.store(), [sample.delete()]).await;
-            assert_gone(place.store(), &sample).await;
+            commit(test.store(), [sample.delete()]).await;
+            assert_absent(test.store(), &sample).await;
         }
     }
 }
 
-/// Who reads a record that others change sees it grow newer, by id, by unique key and in lists.
+/// Reads of a record that changes never return an older revision than before, by id, by unique key or
+/// in lists.
 pub async fn reads_never_go_back(harness: &Harness) {
     const LAST: u64 = 150;
-    let place = harness.place().await;
+    let test = harness.open().await;
     let mut now = Sample::user(1).in_org(1).with_key("it");
-    commit(place.store(), [now.create()]).await;
+    commit(test.store(), [now.create()]).await;
     let versions =
         std::iter::successors(Some(now.clone()), |it| (it.generation < LAST).then(|| it.revised()));
     let generations: HashMap<_, _> = versions.map(|it| (it.revision(), it.generation)).collect();
@@ -313,7 +313,7 @@ pub async fn reads_never_go_back(harness: &Harness) {
     let mut readers = Background::default();
     for way in 0..4 {
         let newest = Arc::new(AtomicU64::new(0));
-        let (store, generations) = (place.handle(), Arc::clone(&generations));
+        let (store, generations) = (test.handle(), Arc::clone(&generations));
         readers.start(move || {
             let (store, generations) = (Arc::clone(&store), Arc::clone(&generations));
             let newest = Arc::clone(&newest);
@@ -335,20 +335,20 @@ pub async fn reads_never_go_back(harness: &Harness) {
     }
     while now.generation < LAST {
         let next = now.revised();
-        commit(place.store(), [next.replace(&now)]).await;
+        commit(test.store(), [next.replace(&now)]).await;
         now = next;
         tokio::task::yield_now().await;
     }
     readers.stop().await;
 }
 
-/// Records that are always changed together are never seen apart on one page.
+/// Records that are always changed together are never listed on one page in different states.
 pub async fn a_page_never_shows_half_a_batch(harness: &Harness) {
     const LAST: u64 = 100;
-    let place = harness.place().await;
+    let test = harness.open().await;
     let grant = fixtures::grant(1);
     let make = |generation: u64| -> Vec<Sample> {
-        // The third comes and goes.
+        // The third is created and deleted.
         let ids = [1, 2].into_iter().chain(generation.is_multiple_of(2).then_some(3));
         ids.chain([4])
             .map(|id| Sample {
@@ -361,20 +361,20 @@ pub async fn a_page_never_shows_half_a_batch(harness: &Harness) {
         (0..=LAST).flat_map(make).map(|it| (it.revision(), it.generation)).collect();
     let generations = Arc::new(generations);
     let mut now = make(0);
-    commit(place.store(), now.iter().map(Sample::create)).await;
+    commit(test.store(), now.iter().map(Sample::create)).await;
     let mut readers = Background::default();
     for index in [
         Index::All(Kind::Authorization),
         Index::Org(Kind::Authorization, OrgId::from_u64(1)),
         Index::Grant(Kind::Authorization, grant),
     ] {
-        let (store, generations) = (place.handle(), Arc::clone(&generations));
+        let (store, generations) = (test.handle(), Arc::clone(&generations));
         readers.start(move || {
             let (store, generations) = (Arc::clone(&store), Arc::clone(&generations));
             async move {
                 let (records, next) = page(&*store, index, None, ALL).await;
                 if next.is_some() {
-                    // Fewer than asked for, which a store may return at any time.
+                    // A short page, which a store may return at any time.
                     return;
                 }
                 let seen: Vec<_> = records.iter().map(|it| generations[&it.revision]).collect();
@@ -396,23 +396,23 @@ pub async fn a_page_never_shows_half_a_batch(harness: &Harness) {
         }
         let gone = now.iter().filter(|old| next.iter().all(|it| it.id != old.id));
         batch.extend(gone.map(Sample::delete));
-        commit(place.store(), batch).await;
+        commit(test.store(), batch).await;
         now = next;
         tokio::task::yield_now().await;
     }
     readers.stop().await;
 }
 
-/// After many writers have put, renamed, moved and deleted the same few records, every lookup
-/// and every list tells the same; and while they do, no list shows a record that is not there.
+/// After many writers have put, renamed, moved and deleted the same few records, all lookups and lists
+/// agree; and meanwhile no list returns a record that does not belong there.
 pub async fn a_storm_leaves_records_and_indexes_in_agreement(harness: &Harness) {
-    let place = harness.place().await;
+    let test = harness.open().await;
     let kinds = [Kind::Authorization, Kind::User];
     let grants_of: Grants = Arc::default();
     let universe = Arc::new(Mutex::new(Universe::default()));
     let mut readers = Background::default();
     for number in 0..3 {
-        let (store, grants_of) = (place.handle(), Arc::clone(&grants_of));
+        let (store, grants_of) = (test.handle(), Arc::clone(&grants_of));
         readers.start(move || {
             let (store, grants_of) = (Arc::clone(&store), Arc::clone(&grants_of));
             async move {
@@ -425,7 +425,7 @@ pub async fn a_storm_leaves_records_and_indexes_in_agreement(harness: &Harness) 
     let mut done = 0;
     for round in 0..8 {
         let writers = (0..6).map(|number| {
-            let (store, grants_of) = (place.handle(), Arc::clone(&grants_of));
+            let (store, grants_of) = (test.handle(), Arc::clone(&grants_of));
             let universe = Arc::clone(&universe);
             tokio::spawn(async move {
                 let mut dice = Dice::new(round * 6 + number);
@@ -439,7 +439,7 @@ pub async fn a_storm_leaves_records_and_indexes_in_agreement(harness: &Harness) 
                         grants_of.lock().unwrap().insert(sample.revision(), grants);
                         batch.push(random_change(&mut dice, &*store, &sample).await);
                     }
-                    // Any refusal is fine, another error is not.
+                    // Any refusal is expected, but no other error.
                     if Refusal::of(try_commit(&*store, batch).await).is_none() {
                         done += 1;
                     }
@@ -452,17 +452,17 @@ pub async fn a_storm_leaves_records_and_indexes_in_agreement(harness: &Harness) 
         }
         let mut rows = Vec::new();
         for kind in kinds {
-            for record in list(place.store(), Index::All(kind), ALL).await {
+            for record in list(test.store(), Index::All(kind), ALL).await {
                 let grants = grants_of.lock().unwrap()[&record.revision].clone();
                 rows.push((record, grants));
             }
         }
         let universe = universe.lock().unwrap().clone();
-        let sight = universe.look(place.store()).await;
-        sight.assert_same(&universe.expect(&Model::of(rows)), "after the storm");
+        let view = universe.read(test.store()).await;
+        view.assert_same(&universe.expect(&Model::of(rows)), "after the storm");
     }
     readers.stop().await;
-    assert!(done > 40, "of 480 batches, {done} were done");
+    assert!(done > 40, "of 480 batches, {done} were committed");
 }
 
 type Grants = Arc<Mutex<HashMap<Revision, Vec<GrantKey>>>>;
@@ -477,12 +477,12 @@ fn random_sample(dice: &mut Dice, kinds: &[Kind]) -> Sample {
     if dice.one_in(2) {
         sample = sample.of_user(dice.below(3) as u64);
     }
-    // Else two of them could have the same revision for another change.
+    // Otherwise two of them could have the same revision for different changes.
     sample.generation = dice.roll();
     sample
 }
 
-/// Puts the sample, or deletes what has its id, as seems right now.
+/// Puts the sample, or deletes the record with its id, depending on what exists.
 async fn random_change(dice: &mut Dice, store: &dyn Store, sample: &Sample) -> Operation {
     match get(store, sample.kind, sample.id).await {
         None => sample.create(),
@@ -496,7 +496,7 @@ async fn random_change(dice: &mut Dice, store: &dyn Store, sample: &Sample) -> O
 async fn listed_where_it_belongs(store: &dyn Store, kind: Kind, number: u64, grants_of: &Grants) {
     let (records, _) = page(store, Index::All(kind), None, ALL).await;
     let keys: HashSet<_> = records.iter().map(|it| &it.unique_key).collect();
-    assert_eq!(keys.len(), records.len(), "two have one name: {records:?}");
+    assert_eq!(keys.len(), records.len(), "two records have one name: {records:?}");
     let (org, user) = (OrgId::from_u64(number), UserId::from_u64(number));
     for record in list(store, Index::Org(kind, org), 4).await {
         assert_eq!(record.org, Some(org), "{record:?} in the list of an org");

@@ -1,4 +1,4 @@
-//! Lists: which records, in which order, on which pages.
+//! Lists: which records they have, in which order, on which pages.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use crate::harness::Harness;
 use crate::model::{Model, Universe};
 use crate::random::Dice;
 
-/// Sixty authorizations with ids over the whole range, in three orgs, of three users, with three
-/// grants, and as many users that share their ids.
+/// Returns sixty authorizations with ids over the whole range, in three orgs, of three users and with
+/// three grants, and as many users with the same ids.
 fn crowd() -> Vec<Sample> {
     let mut samples = Vec::new();
     for number in 0..60_u64 {
@@ -36,7 +36,7 @@ fn crowd() -> Vec<Sample> {
     samples
 }
 
-/// Puts the samples in an order that is none.
+/// Shuffles the samples, reproducibly.
 async fn put_shuffled(store: &dyn Store, samples: &[Sample]) {
     let mut shuffled: Vec<_> = samples.iter().collect();
     Dice::new(5).shuffle(&mut shuffled);
@@ -45,7 +45,7 @@ async fn put_shuffled(store: &dyn Store, samples: &[Sample]) {
     }
 }
 
-/// Every index of the crowd.
+/// Returns every index of the crowd.
 fn indexes(kind: Kind) -> Vec<Index> {
     let mut indexes = vec![Index::All(kind)];
     for number in 0..3 {
@@ -58,8 +58,8 @@ fn indexes(kind: Kind) -> Vec<Index> {
 
 /// Lists ascend by id, in whatever order the records were put.
 pub async fn lists_ascend_by_id(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     put_shuffled(store, &crowd()).await;
     for index in indexes(Kind::Authorization) {
         let ids = list_ids(store, index, ALL).await;
@@ -68,25 +68,25 @@ pub async fn lists_ascend_by_id(harness: &Harness) {
     }
 }
 
-/// Each index lists exactly the records that belong there, as they are.
+/// Each index lists exactly the records that belong there, with their content.
 pub async fn an_index_lists_exactly_its_records(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let samples = crowd();
     put_shuffled(store, &samples).await;
     let model = Model::of(samples.iter().map(|it| (it.record(), it.grants.clone())));
-    // With indexes that have no records, and kinds that have none.
+    // With indexes without records, and kinds without records.
     let mut universe = Universe::of(&samples);
     universe.add(&Sample::bucket(1).in_org(9).of_user(9));
     universe.add(&Sample::bucket(1).granting((3..50).map(fixtures::grant)));
-    let sight = universe.look(store).await;
-    sight.assert_same(&universe.expect(&model), "a crowd");
+    let view = universe.read(store).await;
+    view.assert_same(&universe.expect(&model), "a crowd");
 }
 
-/// Kinds are listed apart, also when their records share ids, orgs, users and grants.
+/// Kinds are listed separately, even if their records share ids, orgs, users and grants.
 pub async fn kinds_are_listed_apart(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let grant = fixtures::grant(0);
     for (number, kind) in (0..).zip(Kind::ALL) {
         let samples = [10, 20 + number].map(|id| {
@@ -110,10 +110,10 @@ pub async fn kinds_are_listed_apart(harness: &Harness) {
     }
 }
 
-/// A page begins after the id that it is asked to begin after, whether a record has it or not.
+/// A page begins after the id of the request, whether a record has that id or not.
 pub async fn the_cursor_is_exclusive(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let samples = crowd();
     put_shuffled(store, &samples).await;
     for index in indexes(Kind::Authorization) {
@@ -132,10 +132,10 @@ pub async fn the_cursor_is_exclusive(harness: &Harness) {
     }
 }
 
-/// Pages hold at most as many records as asked for, up to any number.
+/// Pages hold at most the requested number of records, for any number.
 pub async fn a_page_is_no_longer_than_asked_for(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     put_shuffled(store, &crowd()).await;
     for index in indexes(Kind::User) {
         for limit in [1, 2, 3, 5, 59, 60, 61, 1_000, usize::MAX >> 1, usize::MAX] {
@@ -148,13 +148,13 @@ pub async fn a_page_is_no_longer_than_asked_for(harness: &Harness) {
 
 /// Every record is on exactly one page, whatever the length of the pages.
 pub async fn pages_hold_every_record_once(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let samples = crowd();
     put_shuffled(store, &samples).await;
     let model = Model::of(samples.iter().map(|it| (it.record(), it.grants.clone())));
     let universe = Universe::of(&samples);
-    universe.look(store).await.assert_same(&universe.expect(&model), "a crowd");
+    universe.read(store).await.assert_same(&universe.expect(&model), "a crowd");
     for index in indexes(Kind::Authorization) {
         let all = list(store, index, ALL).await;
         for limit in [1, 2, 3, 7, 15, 30, 59, 60, 61, usize::MAX] {
@@ -166,8 +166,8 @@ pub async fn pages_hold_every_record_once(harness: &Harness) {
 
 /// A list of many thousands is complete, by pages of any length.
 pub async fn ten_thousand_records_are_listed_once(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let mut ids: Vec<u64> = (1..=10_000).collect();
     Dice::new(7).shuffle(&mut ids);
     for some in ids.chunks(1_000) {
@@ -195,8 +195,8 @@ pub async fn ten_thousand_records_are_listed_once(harness: &Harness) {
 /// A list of a hundred thousand is complete.
 pub async fn a_hundred_thousand_records_are_listed_once(harness: &Harness) {
     const COUNT: u64 = 100_000;
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let mut ids: Vec<u64> = (1..=COUNT).collect();
     Dice::new(11).shuffle(&mut ids);
     for some in ids.chunks(5_000) {
@@ -207,15 +207,15 @@ pub async fn a_hundred_thousand_records_are_listed_once(harness: &Harness) {
     let listed = list_ids(store, Index::All(kind), 3_000).await;
     assert!(listed.into_iter().eq(1..=COUNT), "all");
     let listed = list_ids(store, Index::Org(kind, OrgId::from_u64(1)), 3_000).await;
-    assert!(listed.into_iter().eq((1..=COUNT).step_by(2)), "those in the org");
+    assert!(listed.into_iter().eq((1..=COUNT).step_by(2)), "the records in the org");
 }
 
-/// A record that is put anew with another org, user or grants is listed there and no longer where
-/// it was.
+/// A record that is replaced with another org, user or grants is listed under these, and no longer
+/// under the old ones.
 pub async fn a_changed_record_moves_between_lists(harness: &Harness) {
     for kind in Kind::ALL {
-        let place = harness.place().await;
-        let store = place.store();
+        let test = harness.open().await;
+        let store = test.store();
         let first = Sample::of(kind, 5)
             .in_org(1)
             .of_user(1)
@@ -241,23 +241,23 @@ pub async fn a_changed_record_moves_between_lists(harness: &Harness) {
         commit(store, [first.create(), bystander.create()]).await;
         let mut model = Model::default();
         let create = [first.create(), bystander.create()];
-        model.commit(&create).expect("a good batch");
+        model.commit(&create).expect("a valid batch");
         let mut now = first;
         for step in steps {
             commit(store, [step.replace(&now)]).await;
             model.commit(&[step.replace(&now)]).expect("a good batch");
             let when = format!("after {now:?} became {step:?}");
-            let sight = universe.look(store).await;
-            sight.assert_same(&universe.expect(&model), &when);
+            let view = universe.read(store).await;
+            view.assert_same(&universe.expect(&model), &when);
             now = step;
         }
     }
 }
 
-/// A record under several grant keys is listed once under each, also when one was given twice.
+/// A record with several grant keys is listed once under each, even if a key was given twice.
 pub async fn a_record_is_listed_once_under_each_of_its_grants(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let grants: Vec<GrantKey> = (0..50).map(fixtures::grant).collect();
     let all = Sample::authorization(1).granting(grants.iter().copied());
     let twice = Sample::authorization(2).granting([grants[3], grants[4], grants[3]]);
@@ -278,10 +278,10 @@ pub async fn a_record_is_listed_once_under_each_of_its_grants(harness: &Harness)
     }
 }
 
-/// Deleted records vanish from every list, and from the pages that come.
+/// Deleted records vanish from all lists, and from later pages.
 pub async fn deleted_records_vanish_from_lists(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let samples = crowd();
     put_shuffled(store, &samples).await;
     let universe = Universe::of(&samples);
@@ -289,12 +289,12 @@ pub async fn deleted_records_vanish_from_lists(harness: &Harness) {
     commit(store, deleted.iter().map(|(_, sample)| sample.delete())).await;
     let rows = left.iter().map(|(_, sample)| (sample.record(), sample.grants.clone()));
     let model = Model::of(rows);
-    let sight = universe.look(store).await;
-    sight.assert_same(&universe.expect(&model), "after deletes");
+    let view = universe.read(store).await;
+    view.assert_same(&universe.expect(&model), "after deletes");
 }
 
-/// While others come and go between the pages, before the cursor, at it and after it, a record
-/// that is there all the time is listed exactly once.
+/// While other records are created and deleted before, at and after the cursor, a record that exists
+/// all the time is listed exactly once.
 pub async fn what_stays_is_listed_once_while_others_come_and_go(harness: &Harness) {
     let kind = Kind::Authorization;
     for index in [
@@ -304,13 +304,13 @@ pub async fn what_stays_is_listed_once_while_others_come_and_go(harness: &Harnes
         Index::Grant(kind, fixtures::grant(1)),
     ] {
         for limit in [1, 2, 3, 10] {
-            let place = harness.place().await;
-            let store = place.store();
+            let test = harness.open().await;
+            let store = test.store();
             let make = |id: u64| {
                 let sample = Sample::of(kind, id).in_org(1).of_user(1);
                 sample.granting([fixtures::grant(1)])
             };
-            // Multiples of four stay; the others come and go.
+            // Multiples of four stay; the others are created and deleted.
             let mut there: BTreeSet<u64> = (4..=200).step_by(2).collect();
             commit(store, there.iter().map(|id| make(*id).create())).await;
             let mut dice = Dice::new(limit as u64);

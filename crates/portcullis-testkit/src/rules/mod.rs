@@ -1,4 +1,4 @@
-//! The rules, by theme. Each panics where the store breaks it.
+//! The rules, by theme. Each panics if the store breaks it.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub mod lists;
 pub mod reads_and_writes;
 pub mod uniqueness;
 
-/// Gives the names of all rules to another macro: the one list of them.
+/// Passes the names of all rules to another macro: the one list of them.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __each_rule {
@@ -29,20 +29,20 @@ macro_rules! __each_rule {
                 a_refused_batch_changes_nothing,
                 keys_are_freed_and_taken_within_a_batch,
                 large_batches_are_whole,
-                operations_see_those_before_them,
-                random_batches_do_what_a_model_does,
+                operations_see_the_effects_of_earlier_ones,
+                random_batches_agree_with_a_model,
             }
             cancellation {
-                a_commit_may_be_dropped_wherever_it_waits,
+                a_commit_may_be_dropped_at_any_await,
                 a_dropped_commit_is_done_in_full_or_not_at_all,
-                a_dropped_question_for_changes_loses_none,
+                a_dropped_read_of_the_feed_loses_no_change,
                 aborted_tasks_leave_whole_batches,
-                an_engine_goes_on_after_dropped_operations,
-                a_set_up_that_is_dropped_is_done_in_full_or_not_at_all,
+                an_engine_continues_after_dropped_operations,
+                a_dropped_setup_is_done_in_full_or_not_at_all,
                 dropped_reads_do_no_harm,
             }
             concurrency {
-                a_commit_is_read_by_everybody_at_once,
+                a_commit_is_visible_to_every_reader_at_once,
                 a_freed_key_goes_to_one,
                 a_page_never_shows_half_a_batch,
                 a_storm_leaves_records_and_indexes_in_agreement,
@@ -55,41 +55,41 @@ macro_rules! __each_rule {
                 reads_never_go_back,
             }
             feed {
-                a_foreign_position_is_told_to_resync,
-                a_refused_batch_is_not_told,
+                a_foreign_position_gets_a_resync,
+                a_refused_batch_is_not_reported,
                 a_waiting_watcher_is_woken,
-                a_watcher_is_told_soon_that_it_is_fresh,
+                a_watcher_of_an_idle_store_is_soon_fresh,
                 dropped_watchers_do_no_harm,
-                every_change_is_told_in_order,
-                every_position_is_one_to_go_on_from,
-                every_watcher_is_told_everything,
-                fresh_comes_after_all_that_was_committed_before_it,
-                fresh_is_told_again_and_again,
-                fresh_is_told_while_others_write,
-                the_position_moves_with_changes_only,
+                every_change_is_reported_in_order,
+                every_position_can_be_watched_from,
+                every_watcher_gets_every_change,
+                freshness_follows_every_earlier_commit,
+                freshness_is_reported_repeatedly,
+                freshness_is_reported_during_writes,
+                the_position_changes_with_records_only,
                 watchers_end_when_the_store_is_closed,
-                whoever_comes_back_late_loses_nothing_unsaid,
-                whoever_falls_behind_loses_nothing_unsaid,
+                an_old_position_gets_every_change_or_a_resync,
+                a_slow_watcher_gets_every_change_or_a_resync,
             }
             handles {
                 a_change_is_read_through_the_other_handle_at_once,
-                a_change_is_told_to_the_other_handle_soon,
+                a_change_is_reported_to_the_other_handle_soon,
                 an_id_and_a_key_have_one_holder_across_handles,
-                closing_one_handle_leaves_the_others,
-                fresh_comes_after_the_other_handles_commits,
+                closing_one_handle_leaves_the_others_open,
+                freshness_follows_the_commits_of_other_handles,
                 increments_through_several_handles_are_not_lost,
-                positions_are_good_for_the_other_handle,
+                positions_are_valid_on_the_other_handle,
             }
             identity {
-                longer_names_are_refused_alike,
+                names_over_the_bound_are_refused,
                 names_are_compared_byte_by_byte,
-                names_that_look_alike_are_renamed_apart,
-                the_longest_names_count_to_the_last_byte,
+                similar_names_can_be_renamed_into_each_other,
+                the_longest_names_are_compared_to_the_last_byte,
             }
             lifecycle {
                 a_closed_store_refuses_everything,
                 a_reopened_store_has_everything,
-                closing_finishes_what_was_begun,
+                closing_finishes_commits_in_progress,
                 closing_twice_is_fine,
                 positions_outlive_a_reopening_or_are_told_to_resync,
             }
@@ -137,7 +137,7 @@ macro_rules! __each_rule {
     };
 }
 
-/// A rule by name, for other test runners than the one that comes with Rust.
+/// A rule with its name, for other test runners than Rust's.
 pub struct Rule {
     theme: &'static str,
     name: &'static str,
@@ -145,7 +145,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Returns the name of the module that it is in.
+    /// Returns the name of its module.
     pub const fn theme(&self) -> &'static str {
         self.theme
     }
@@ -155,11 +155,11 @@ impl Rule {
         self.name
     }
 
-    /// Runs it, on a runtime of its own.
+    /// Runs it on a runtime of its own.
     ///
     /// # Panics
     ///
-    /// When the store breaks it.
+    /// If the store breaks it.
     pub fn run(&self, harness: &Harness) {
         run(harness, self.check);
     }
@@ -181,7 +181,7 @@ macro_rules! listed {
     };
 }
 
-/// Every rule.
+/// All rules.
 pub const RULES: &[Rule] = crate::__each_rule!(listed);
 
 #[cfg(test)]

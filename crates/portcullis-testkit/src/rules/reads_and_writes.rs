@@ -1,20 +1,20 @@
-//! What is put is what is got, and a batch does what its operations say.
+//! Reads return what was put, and a batch does what its operations state.
 
 use portcullis::store::{Batch, Index, Kind, Lookup, Revision, Store};
 use portcullis::{Id, OrgId, UserId};
 
 use crate::access::{
-    ALL, Refusal, assert_gone, assert_there, commit, get, get_by_key, list, list_ids, refused,
+    ALL, Refusal, assert_absent, assert_exists, commit, get, get_by_key, list, list_ids, refused,
     shown,
 };
 use crate::fixtures::{self, Sample};
 use crate::harness::Harness;
 use crate::model::{Model, Universe};
 
-/// An empty store finds nothing, whatever it is asked for.
+/// No lookup or list of an empty store finds anything.
 pub async fn nothing_is_found_where_nothing_was_put(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     for kind in Kind::ALL {
         for id in [0, 1, 1 << 63, u64::MAX] {
             assert!(get(store, kind, Id::from_u64(id)).await.is_none());
@@ -31,11 +31,11 @@ pub async fn nothing_is_found_where_nothing_was_put(harness: &Harness) {
     find_no_odd_text(store).await;
 }
 
-/// A unique key that nothing has finds nothing: empty, longer than any key may be, or such as
-/// means something to the store's own language.
+/// A text that no record has as its unique key finds nothing: the empty text, one over the bound, or
+/// one with a meaning in the store's query language.
 pub async fn texts_that_are_no_key_find_nothing(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let there: Vec<_> = (1..)
         .zip(Kind::ALL)
         .map(|(id, kind)| Sample::of(kind, id).with_key("tele'graf%_"))
@@ -43,7 +43,7 @@ pub async fn texts_that_are_no_key_find_nothing(harness: &Harness) {
     commit(store, there.iter().map(Sample::create)).await;
     find_no_odd_text(store).await;
     for sample in &there {
-        assert_there(store, sample).await;
+        assert_exists(store, sample).await;
     }
 }
 
@@ -57,10 +57,10 @@ async fn find_no_odd_text(store: &dyn Store) {
     }
 }
 
-/// A record of every kind, with every combination of the optional fields, comes back equal.
+/// Records of every kind, with every combination of the optional fields, are read as they were put.
 pub async fn a_record_comes_back_as_it_was_put(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let mut samples = Vec::new();
     for kind in Kind::ALL {
         for combination in 0..16 {
@@ -78,12 +78,12 @@ pub async fn a_record_comes_back_as_it_was_put(harness: &Harness) {
                 sample = sample.granting((0..combination).map(fixtures::grant));
             }
             commit(store, [sample.create()]).await;
-            assert_there(store, &sample).await;
+            assert_exists(store, &sample).await;
             samples.push(sample);
         }
     }
     for sample in &samples {
-        assert_there(store, sample).await;
+        assert_exists(store, sample).await;
     }
     for kind in Kind::ALL {
         let of_kind = samples.iter().filter(|sample| sample.kind == kind);
@@ -93,10 +93,10 @@ pub async fn a_record_comes_back_as_it_was_put(harness: &Harness) {
     }
 }
 
-/// Ids, of records and of what they belong to, have 64 bits and no sign.
+/// Ids of records, orgs and users have 64 bits and no sign.
 pub async fn ids_have_64_bits_and_no_sign(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let ids = [
         1,
         (1 << 31) - 1,
@@ -114,7 +114,7 @@ pub async fn ids_have_64_bits_and_no_sign(harness: &Harness) {
     // Not in the order in which they are listed.
     commit(store, samples.iter().rev().map(Sample::create)).await;
     for sample in &samples {
-        assert_there(store, sample).await;
+        assert_exists(store, sample).await;
         let kind = sample.kind;
         for index in [
             Index::Org(kind, sample.org.expect("an org")),
@@ -128,10 +128,10 @@ pub async fn ids_have_64_bits_and_no_sign(harness: &Harness) {
     assert_eq!(listed, ids);
 }
 
-/// Revisions have 128 bits and no sign, and count bit by bit.
+/// Revisions have 128 bits and no sign, and every bit is compared.
 pub async fn revisions_have_128_bits(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let revisions =
         [0, 1, 1 << 63, u128::from(u64::MAX), 1 << 64, 1 << 127, (1 << 127) + 1, u128::MAX]
             .map(Revision::from_u128);
@@ -143,7 +143,7 @@ pub async fn revisions_have_128_bits(harness: &Harness) {
         portcullis::store::Operation::Put { record, grants, expect }
     };
     commit(store, [put(revisions[0], portcullis::store::Expect::Absent)]).await;
-    for (place, now) in revisions.iter().enumerate() {
+    for (test, now) in revisions.iter().enumerate() {
         let there = get(store, sample.kind, sample.id).await.expect("it");
         assert_eq!(there.revision, *now);
         for other in revisions {
@@ -152,17 +152,17 @@ pub async fn revisions_have_128_bits(harness: &Harness) {
                 refused(store, [replace], Refusal::conflict(&sample)).await;
             }
         }
-        if let Some(next) = revisions.get(place + 1) {
+        if let Some(next) = revisions.get(test + 1) {
             let replace = put(*next, portcullis::store::Expect::Revision(*now));
             commit(store, [replace]).await;
         }
     }
 }
 
-/// Bodies come back byte by byte, whatever JSON they are.
+/// Bodies are returned byte by byte, for all JSON.
 pub async fn bodies_come_back_byte_by_byte(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let bodies = [
         "{}".into(),
         " { } \r\n\t".into(),
@@ -179,14 +179,14 @@ pub async fn bodies_come_back_byte_by_byte(harness: &Harness) {
     for (id, body) in (1..).zip(&bodies) {
         let sample = Sample::authorization(id).with_body(body.as_str());
         commit(store, [sample.create()]).await;
-        assert_there(store, &sample).await;
+        assert_exists(store, &sample).await;
     }
-    // And in place of one another.
+    // And as replacements of one another.
     let mut now = Sample::authorization(1).with_body(bodies[0].as_str());
     for body in bodies.iter().rev() {
         let next = now.revised().with_body(body.as_str());
         commit(store, [next.replace(&now)]).await;
-        assert_there(store, &next).await;
+        assert_exists(store, &next).await;
         now = next;
     }
     let listed = list(store, Index::All(Kind::Authorization), ALL).await;
@@ -196,10 +196,10 @@ pub async fn bodies_come_back_byte_by_byte(harness: &Harness) {
     }
 }
 
-/// A put replaces the record whose revision it expects, in every field.
+/// A put replaces all fields of the record whose revision it expects.
 pub async fn a_put_replaces_what_it_expects(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     for kind in Kind::ALL {
         let first = Sample::of(kind, 5).in_org(1).of_user(1);
         let second = first
@@ -214,16 +214,16 @@ pub async fn a_put_replaces_what_it_expects(harness: &Harness) {
         (third.org, third.user) = (None, None);
         commit(store, [first.create()]).await;
         commit(store, [second.replace(&first)]).await;
-        assert_there(store, &second).await;
+        assert_exists(store, &second).await;
         commit(store, [third.replace(&second)]).await;
-        assert_there(store, &third).await;
+        assert_exists(store, &third).await;
     }
 }
 
 /// A put that expects a revision is a conflict when the record has another one.
 pub async fn a_put_in_place_of_another_revision_is_a_conflict(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let first = Sample::user(5);
     let second = first.revised();
     let third = second.revised();
@@ -232,35 +232,35 @@ pub async fn a_put_in_place_of_another_revision_is_a_conflict(harness: &Harness)
     refused(store, [third.replace(&first)], Refusal::conflict(&third)).await;
     refused(store, [second.replace(&first)], Refusal::conflict(&second)).await;
     refused(store, [third.replace(&third)], Refusal::conflict(&third)).await;
-    assert_there(store, &second).await;
-    // Deleted and created again is another one as well.
+    assert_exists(store, &second).await;
+    // A record that was deleted and created again has another revision as well.
     let again = third.revised();
     commit(store, [second.delete()]).await;
     commit(store, [again.create()]).await;
     refused(store, [third.replace(&second)], Refusal::conflict(&third)).await;
-    assert_there(store, &again).await;
+    assert_exists(store, &again).await;
 }
 
-/// A put that expects a revision is refused where no record has the id.
+/// A put that expects a revision is refused if no record has the id.
 pub async fn a_put_in_place_of_nothing_is_missing(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let never = Sample::bucket(5);
     refused(store, [never.revised().replace(&never)], Refusal::missing(&never)).await;
-    assert_gone(store, &never).await;
-    // One of another kind is none.
+    assert_absent(store, &never).await;
+    // A record of another kind does not count.
     let other = Sample::user(5);
     commit(store, [other.create()]).await;
     refused(store, [never.revised().replace(&other)], Refusal::missing(&never)).await;
     commit(store, [other.delete()]).await;
     refused(store, [other.revised().replace(&other)], Refusal::missing(&other)).await;
-    assert_gone(store, &other).await;
+    assert_absent(store, &other).await;
 }
 
-/// A delete takes the record, its unique key and its index entries, and leaves the others.
+/// A delete removes the record, its unique key and its index entries, and no others.
 pub async fn a_delete_leaves_nothing_behind(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let full = |kind, id| {
         let grants = [fixtures::grant(1), fixtures::grant(2)];
         Sample::of(kind, id).in_org(1).of_user(2).granting(grants)
@@ -272,44 +272,44 @@ pub async fn a_delete_leaves_nothing_behind(harness: &Harness) {
     let universe = Universe::of(&samples);
     let mut model = Model::default();
     let create: Vec<_> = samples.iter().map(Sample::create).collect();
-    model.commit(&create).expect("a good batch");
+    model.commit(&create).expect("a valid batch");
     commit(store, create).await;
     while let Some(sample) = samples.pop() {
         model.commit(&[sample.delete()]).expect("a good batch");
         commit(store, [sample.delete()]).await;
-        assert_gone(store, &sample).await;
-        let sight = universe.look(store).await;
-        sight.assert_same(&universe.expect(&model), "after a delete");
+        assert_absent(store, &sample).await;
+        let view = universe.read(store).await;
+        view.assert_same(&universe.expect(&model), "after a delete");
     }
     for kind in Kind::ALL {
-        // Ids and keys of the deleted, put together in another way.
+        // Ids and keys of deleted records, in other combinations.
         let again = Sample::of(kind, 1).with_key(full(kind, 2).key);
         let new = Sample::of(kind, 4).with_key(full(kind, 3).key);
         commit(store, [again.create(), new.create()]).await;
-        assert_there(store, &again).await;
-        assert_there(store, &new).await;
+        assert_exists(store, &again).await;
+        assert_exists(store, &new).await;
     }
 }
 
 /// A delete that expects another revision is a conflict.
 pub async fn a_delete_of_another_revision_is_a_conflict(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let first = Sample::api_token(5);
     let second = first.revised();
     commit(store, [first.create()]).await;
     refused(store, [second.delete()], Refusal::conflict(&first)).await;
     commit(store, [second.replace(&first)]).await;
     refused(store, [first.delete()], Refusal::conflict(&first)).await;
-    assert_there(store, &second).await;
+    assert_exists(store, &second).await;
     commit(store, [second.delete()]).await;
-    assert_gone(store, &second).await;
+    assert_absent(store, &second).await;
 }
 
-/// A delete is refused where no record has the id.
+/// A delete is refused if no record has the id.
 pub async fn a_delete_of_nothing_is_missing(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     let never = Sample::org(5);
     refused(store, [never.delete()], Refusal::missing(&never)).await;
     let other = Sample::user(5);
@@ -319,19 +319,19 @@ pub async fn a_delete_of_nothing_is_missing(harness: &Harness) {
     refused(store, [other.delete()], Refusal::missing(&other)).await;
 }
 
-/// A requirement is met by a record of the kind with the id, whatever its revision and status.
+/// A requirement is met by a record with the kind and id, whatever its revision and status.
 pub async fn a_requirement_is_met_by_what_is_there(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     for kind in Kind::ALL {
         let sample = Sample::of(kind, 5).inactive();
         let dependant = Sample::of(kind, 6);
         let batch = [sample.require(), dependant.create()];
         refused(store, batch.clone(), Refusal::missing(&sample)).await;
-        assert_gone(store, &dependant).await;
+        assert_absent(store, &dependant).await;
         commit(store, [sample.create()]).await;
         commit(store, batch).await;
-        assert_there(store, &dependant).await;
+        assert_exists(store, &dependant).await;
         commit(store, [sample.delete()]).await;
         refused(store, [sample.require()], Refusal::missing(&sample)).await;
     }
@@ -339,14 +339,14 @@ pub async fn a_requirement_is_met_by_what_is_there(harness: &Harness) {
 
 /// A batch without operations, or only with requirements, changes nothing.
 pub async fn an_empty_batch_changes_nothing(harness: &Harness) {
-    let place = harness.place().await;
-    let store = place.store();
+    let test = harness.open().await;
+    let store = test.store();
     store.commit(Batch::new()).await.expect("an empty batch");
     let sample = Sample::user(1);
     commit(store, [sample.create()]).await;
     store.commit(Batch::new()).await.expect("an empty batch");
     commit(store, [sample.require(), sample.require()]).await;
-    assert_there(store, &sample).await;
+    assert_exists(store, &sample).await;
     assert_eq!(list_ids(store, Index::All(Kind::User), ALL).await, [1]);
     assert!(get_by_key(store, Kind::User, "").await.is_none());
 }

@@ -1,5 +1,4 @@
-//! A store that is as simple as can be, survives being closed, has several handles, and makes one
-//! mistake on demand.
+//! A very simple store that survives being closed, has several handles, and has one fault on request.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +14,7 @@ use portcullis::{GrantKey, Id, OrgId, SystemRandom};
 use portcullis_testkit::{Capabilities, Fixture, async_trait};
 use tokio::sync::{Semaphore, watch};
 
-/// A mistake that a store can make.
+/// A fault of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     // Reading.
@@ -27,7 +26,7 @@ pub(crate) enum Fault {
     ForgetsUsers,
     MatchesPatterns,
     NormalizesKeys,
-    ReadsTheLastButOne,
+    ReadsAnOlderState,
     StopsAtNul,
     TrimsBodies,
     TrimsKeys,
@@ -43,7 +42,7 @@ pub(crate) enum Fault {
     SignsIds,
     SkipsOneRecord,
     // Writing.
-    ChecksAgainstTheBeginning,
+    ChecksAgainstTheStateBefore,
     ChecksThenActs,
     CollidesWithItself,
     DeletesNothing,
@@ -52,52 +51,52 @@ pub(crate) enum Fault {
     IgnoresRevisionOfDelete,
     IgnoresRevisionOfPut,
     KeepsKeysOfDeleted,
-    KeepsWhatWasDoneBeforeARefusal,
+    KeepsChangesBeforeARefusal,
     OverwritesTakenIds,
     PutsInPlaceOfNothing,
     RefusesEmptyBatches,
     SharesKeysBetweenKinds,
     StartsAtTheEnd,
-    TellsIdForKey,
+    ReportsIdForKey,
     WritesOneByOne,
     // Being dropped.
     AnnouncesAfterAnAwait,
-    HoldsTheDoorWhenDropped,
+    KeepsTheLockWhenDropped,
     StopsHalfWayWhenDropped,
-    // Telling.
+    // Reporting.
     AnnouncesBackwards,
     AnnouncesOnlyTheFirst,
     AnnouncesRefused,
-    ComesBackOneLate,
+    ResumesOneLate,
     ForgetsTheBacklog,
     IgnoresTheIncarnation,
     IsFreshBeforeItsTime,
-    IsFreshBeforeTelling,
+    IsFreshBeforeChanges,
     IsFreshOnce,
     IsNeverFresh,
     IsNeverFreshWhileWriting,
     MovesWithoutChange,
     Resyncs,
-    Silent,
+    ReportsNothing,
     // Being closed.
-    AnswersWhenClosed,
+    WorksWhenClosed,
     ClosesOnlyOnce,
     DoesNotEndStreams,
     ForgetsEverything,
     ForgetsGrants,
     ForgetsTheLog,
-    // Having other handles.
+    // With other handles.
     CachesReads,
     ClosesAllHandles,
-    TellsOnlyItsOwn,
-    TellsOthersLate,
+    ReportsOnlyItsOwn,
+    ReportsOthersLate,
 }
 
-/// What the store offers.
+/// The capabilities of the store.
 pub(crate) const CAPABILITIES: Capabilities =
     Capabilities { survives_reopen: true, shared_between_handles: true };
 
-/// A place for a store with the mistake, or without any.
+/// The fixture of a store with the fault, or without one.
 pub(crate) fn place(fault: Option<Fault>) -> Place {
     let incarnation = Position::new_incarnation(&SystemRandom).unwrap();
     let data = Data { incarnation, ..Data::default() };
@@ -111,17 +110,17 @@ pub(crate) fn place(fault: Option<Fault>) -> Place {
     }))
 }
 
-/// Where the data is.
+/// The data.
 pub(crate) struct Place(Arc<Disk>);
 
-/// What the handles have in common.
+/// What the handles share.
 struct Disk {
     data: Mutex<Data>,
     /// One writer at a time.
     turn: Semaphore,
     wake: watch::Sender<()>,
     handles: AtomicU64,
-    /// Only for handles that close all.
+    /// Only for handles that close all others.
     closed: watch::Sender<bool>,
     fault: Option<Fault>,
 }
@@ -131,7 +130,7 @@ struct Data {
     incarnation: u128,
     rows: BTreeMap<(Kind, Id), Row>,
     keys: HashMap<(Kind, String), Id>,
-    /// What has changed, and through which handle.
+    /// Each change, and the handle that made it.
     log: Vec<(Kind, Id, u64)>,
     created: u64,
     deleted: Vec<Row>,
@@ -213,29 +212,29 @@ impl Naive {
         self.disk.fault == Some(fault)
     }
 
-    /// Locks the data of a store that is open.
+    /// Locks the data of an open store.
     fn data(&self) -> Result<MutexGuard<'_, Data>, StoreError> {
         let data = self.disk.data.lock().unwrap();
-        if *self.closed.borrow() && !self.has(Fault::AnswersWhenClosed) {
+        if *self.closed.borrow() && !self.has(Fault::WorksWhenClosed) {
             return Err(StoreError::closed());
         }
         Ok(data)
     }
 
-    /// Carries out the batch, in one step or with pauses.
+    /// Applies the batch, in one step or with pauses.
     async fn write(self, operations: Vec<Operation>) -> Result<Position, StoreError> {
         let turn = match self.disk.fault {
             Some(Fault::ChecksThenActs) => None,
             _ => Some(self.disk.turn.acquire().await.unwrap()),
         };
         tokio::task::yield_now().await;
-        if let (Some(_), true) = (&turn, self.has(Fault::HoldsTheDoorWhenDropped)) {
+        if let (Some(_), true) = (&turn, self.has(Fault::KeepsTheLockWhenDropped)) {
             turn.unwrap().forget();
             pause().await;
             self.disk.turn.add_permits(1);
         }
         let before = self.data()?.clone_if(&[
-            self.has(Fault::ChecksAgainstTheBeginning),
+            self.has(Fault::ChecksAgainstTheStateBefore),
             self.has(Fault::ChecksThenActs),
         ]);
         if self.has(Fault::ChecksThenActs) {
@@ -245,7 +244,7 @@ impl Naive {
             return self.act_all(&operations);
         }
         if self.has(Fault::WritesOneByOne) || self.has(Fault::StopsHalfWayWhenDropped) {
-            // The refusals are right at least.
+            // The refusals are correct at least.
             let mut scratch = self.data()?.clone();
             scratch.apply_all(operations.clone(), None, None)?;
             for operation in &operations {
@@ -268,11 +267,11 @@ impl Naive {
         operations: &[Operation],
         before: Option<&Data>,
     ) -> Result<Position, StoreError> {
-        let answer = data.apply_all(operations.to_vec(), self.disk.fault, before);
-        if answer.is_err() && self.has(Fault::AnnouncesRefused) {
+        let response = data.apply_all(operations.to_vec(), self.disk.fault, before);
+        if response.is_err() && self.has(Fault::AnnouncesRefused) {
             self.announce(data, operations);
         }
-        answer?;
+        response?;
         Ok(self.announce(data, operations))
     }
 
@@ -294,7 +293,7 @@ impl Naive {
             })
             .collect();
         match self.disk.fault {
-            Some(Fault::Silent) => changes.clear(),
+            Some(Fault::ReportsNothing) => changes.clear(),
             Some(Fault::AnnouncesBackwards) => changes.reverse(),
             Some(Fault::AnnouncesOnlyTheFirst) => changes.truncate(1),
             _ => {}
@@ -305,7 +304,7 @@ impl Naive {
     }
 }
 
-/// Long enough for others to come in between, so that the mistakes show every time.
+/// Long enough for other tasks to intervene, so that the faults show every time.
 async fn pause() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
@@ -319,7 +318,7 @@ impl Data {
         Position::new(self.incarnation, self.log.len() as u128)
     }
 
-    /// Carries out all operations, or none.
+    /// Applies all operations, or none.
     fn apply_all(
         &mut self,
         mut operations: Vec<Operation>,
@@ -332,7 +331,7 @@ impl Data {
         let mut undo = Vec::new();
         for operation in operations {
             if let Err(error) = look_at.unwrap_or(self).check(&operation, fault) {
-                if fault != Some(Fault::KeepsWhatWasDoneBeforeARefusal) {
+                if fault != Some(Fault::KeepsChangesBeforeARefusal) {
                     for (place, row) in undo.into_iter().rev() {
                         self.set(place, row, fault);
                     }
@@ -369,7 +368,7 @@ impl Data {
                     .is_some_and(|holder| *holder != id || fault == Some(Fault::CollidesWithItself))
                 {
                     let taken = match fault {
-                        Some(Fault::TellsIdForKey) => Taken::Id,
+                        Some(Fault::ReportsIdForKey) => Taken::Id,
                         _ => Taken::UniqueKey,
                     };
                     return Err(StoreError::AlreadyExists { kind, id, taken });
@@ -401,7 +400,7 @@ impl Data {
         Ok(())
     }
 
-    /// Carries out an operation; returns what was there.
+    /// Applies an operation; returns the previous record.
     fn act(
         &mut self,
         operation: Operation,
@@ -468,7 +467,7 @@ impl Data {
     }
 }
 
-/// What two keys must have in common to be the same.
+/// Returns what two keys have in common if the store confuses them.
 fn key_of(kind: Kind, key: &str, fault: Option<Fault>) -> (Kind, String) {
     let key = match fault {
         Some(Fault::CutsKeys) => key.chars().take(2_704).collect(),
@@ -511,8 +510,7 @@ impl Store for Naive {
         };
         let Some(place) = place else { return Ok(None) };
         let found = data.rows.get(&place).map(|row| row.record.clone());
-        if self.has(Fault::ReadsTheLastButOne)
-            && self.reads.fetch_add(1, Ordering::Relaxed) % 4 == 3
+        if self.has(Fault::ReadsAnOlderState) && self.reads.fetch_add(1, Ordering::Relaxed) % 4 == 3
         {
             return Ok(data.rows.get(&place).and_then(|row| row.before.clone()));
         }
@@ -576,10 +574,10 @@ impl Store for Naive {
         }
         let written = self.clone().write(operations);
         match self.disk.fault {
-            // In the future of whoever asked, and gone with it.
+            // In the caller's future, and dropped with it.
             Some(
                 Fault::AnnouncesAfterAnAwait
-                | Fault::HoldsTheDoorWhenDropped
+                | Fault::KeepsTheLockWhenDropped
                 | Fault::StopsHalfWayWhenDropped,
             ) => written.await,
             _ => tokio::spawn(written).await.unwrap(),
@@ -603,7 +601,7 @@ impl Store for Naive {
         if self.has(Fault::ForgetsTheLog) {
             cursor = cursor.map(|cursor| cursor.min(data.log.len()));
         }
-        if self.has(Fault::ComesBackOneLate) {
+        if self.has(Fault::ResumesOneLate) {
             cursor = cursor.map(|cursor| (cursor + 1).min(data.log.len()));
         }
         let own = after.incarnation() == data.incarnation || self.has(Fault::IgnoresTheIncarnation);
@@ -650,12 +648,12 @@ impl Watcher {
             if *self.closed.borrow_and_update() && fault != Some(Fault::DoesNotEndStreams) {
                 return None;
             }
-            let told = self.look();
-            if !told.is_empty() {
-                return Some(told);
+            let events = self.poll();
+            if !events.is_empty() {
+                return Some(events);
             }
             match fault {
-                Some(Fault::TellsOthersLate) => {
+                Some(Fault::ReportsOthersLate) => {
                     tokio::time::sleep(Duration::from_millis(1_500)).await;
                 }
                 _ => tokio::select! {
@@ -667,7 +665,7 @@ impl Watcher {
         }
     }
 
-    fn look(&mut self) -> Vec<Change> {
+    fn poll(&mut self) -> Vec<Change> {
         let fault = self.store.disk.fault;
         let now = Instant::now();
         let data = self.store.disk.data.lock().unwrap();
@@ -676,10 +674,10 @@ impl Watcher {
             let position = data.position();
             return vec![Change::Resync { position }];
         };
-        let mut told: Vec<_> = (cursor + 1..)
+        let mut events: Vec<_> = (cursor + 1..)
             .zip(data.log.iter().skip(cursor).take(100))
             .filter(|(_, (.., handle))| {
-                fault != Some(Fault::TellsOnlyItsOwn) || *handle == self.store.number
+                fault != Some(Fault::ReportsOnlyItsOwn) || *handle == self.store.number
             })
             .map(|(place, &(kind, id, _))| {
                 let position = Position::new(data.incarnation, place as u128);
@@ -690,7 +688,7 @@ impl Watcher {
         self.cursor = Some(cursor + behind.min(100));
         if behind > 10_000 && fault == Some(Fault::ForgetsTheBacklog) {
             self.cursor = Some(data.log.len());
-            told.clear();
+            events.clear();
         }
         let due = match self.fresh {
             None => true,
@@ -702,13 +700,13 @@ impl Watcher {
             Some(Fault::IsNeverFreshWhileWriting) => {
                 data.log.len() < 5
                     || behind == 0 && {
-                        // As a store that looks for a pause between two commits.
+                        // Like a store that waits for a pause between two commits.
                         self.fresh.is_none_or(|fresh| now.duration_since(fresh).as_secs() > 60)
                     }
             }
             _ => true,
         };
-        // Also behind changes, as a store that is busy all the time must.
+        // After changes as well, like a store under constant load.
         if (due || behind > 0) && tells && behind <= 100 {
             self.fresh = Some(now);
             let as_of = match fault {
@@ -716,10 +714,10 @@ impl Watcher {
                 _ => now,
             };
             match fault {
-                Some(Fault::IsFreshBeforeTelling) => told.insert(0, Change::Fresh { as_of }),
-                _ => told.push(Change::Fresh { as_of }),
+                Some(Fault::IsFreshBeforeChanges) => events.insert(0, Change::Fresh { as_of }),
+                _ => events.push(Change::Fresh { as_of }),
             }
         }
-        told
+        events
     }
 }

@@ -88,7 +88,7 @@ async fn a_creation_that_fails_anywhere_stores_nothing() {
 async fn an_ambiguous_commit_is_resolved_by_its_revision() {
     let world = World::new().await;
     let commits = Call::nth_of(Method::Commit, 1).and_later();
-    let forgetful = failing(&world.store, commits, Fault::AnswerLost);
+    let forgetful = failing(&world.store, commits, Fault::ResponseLost);
     let engine = builder(forgetful).build().await.unwrap();
     let created = engine.create_authorization(world.new_authorization("telegraf")).await.unwrap();
     engine.set_password(created.id, "long-enough").await.unwrap();
@@ -105,7 +105,7 @@ async fn an_ambiguous_commit_is_resolved_by_its_revision() {
 async fn an_ambiguous_setup_returns_its_token() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
     let commits = Call::nth_of(Method::Commit, 1).and_later();
-    let forgetful = failing(&store, commits, Fault::AnswerLost);
+    let forgetful = failing(&store, commits, Fault::ResponseLost);
     let engine = builder(forgetful).build().await.unwrap();
     let name = |text| Name::new(text).unwrap();
     let setup = Setup { org: name("acme"), user: name("ada"), buckets: vec![name("telemetry")] };

@@ -173,7 +173,7 @@ async fn who_is_let_in_in_each_state() {
         (GRACE, fails, until + MILLISECOND, Grace, let_in),
         (GRACE, fails, until + GRACE, Grace, let_in),
         (GRACE, fails, until + GRACE + MILLISECOND, Unavailable, unavailable),
-        (GRACE, Reads::Say(Fault::AnswerLost), until + GRACE, Grace, let_in),
+        (GRACE, Reads::Say(Fault::ResponseLost), until + GRACE, Grace, let_in),
         (GRACE, Reads::Hang, until + MILLISECOND, Grace, let_in),
         // A store that is broken has answered.
         (GRACE, Reads::Say(Fault::Backend), until + MILLISECOND, Stale, internal),
@@ -300,7 +300,7 @@ async fn what_this_engine_has_changed_never_works_again_in_grace() {
 #[tokio::test]
 async fn what_this_engine_has_tried_to_change_does_not_work_in_grace() {
     for number in 0..CHANGES {
-        for fault in [Fault::Unavailable, Fault::RequestLost, Fault::AnswerLost] {
+        for fault in [Fault::Unavailable, Fault::RequestLost, Fault::ResponseLost] {
             let world = World::new().await;
             world.clock.pass(3 * SECOND);
             world.faults.reset();

@@ -1,6 +1,6 @@
-//! What an import takes, and what it refuses.
+//! What an import accepts and refuses.
 
-use super::super::action::Answer;
+use super::super::action::Response;
 use super::super::rows::Row;
 use super::super::state::State;
 use super::same;
@@ -10,26 +10,26 @@ impl State {
         &mut self,
         rows: &[Row],
         dry_run: bool,
-        answer: &Answer,
+        response: &Response,
     ) -> Result<(), String> {
         for (position, row) in rows.iter().enumerate() {
             if rows.iter().take(position).any(|before| same_place(before, row)) {
-                return same(Answer::Contradicts(position as u64 + 1), answer);
+                return same(Response::Contradicts(position as u64 + 1), response);
             }
         }
         let mut new = Vec::new();
         let mut refused = Vec::new();
         for (number, row) in (1..).zip(rows) {
             match self.holder(row) {
-                Holder::Nobody => new.push(row),
+                Holder::Free => new.push(row),
                 Holder::Itself => {}
                 Holder::Another => refused.push(number),
             }
         }
         if !refused.is_empty() {
-            return same(Answer::Collides(refused), answer);
+            return same(Response::Collides(refused), response);
         }
-        same(Answer::Imported(new.len()), answer)?;
+        same(Response::Imported(new.len()), response)?;
         if !dry_run {
             new.into_iter().for_each(|row| self.insert(row.clone()));
         }
@@ -68,7 +68,7 @@ impl State {
         match (there, differs, taken) {
             (true, false, _) => Holder::Itself,
             (true, true, _) | (false, _, true) => Holder::Another,
-            (false, _, false) => Holder::Nobody,
+            (false, _, false) => Holder::Free,
         }
     }
 
@@ -101,15 +101,15 @@ impl State {
     }
 }
 
-/// Who has the id or the name of a record.
+/// The record that has an id or a name.
 enum Holder {
-    Nobody,
-    /// The very same record.
+    Free,
+    /// The same record.
     Itself,
     Another,
 }
 
-/// Do two records of a file want the same id or the same name?
+/// Tells whether two records of a file have the same id or the same name.
 fn same_place(one: &Row, other: &Row) -> bool {
     match (one, other) {
         (Row::Org(a), Row::Org(b)) => a.id == b.id || a.name == b.name,

@@ -1,14 +1,14 @@
-//! What a list shows.
+//! The results of lists.
 
 use portcullis::{Permission, ResourceType};
 
-use super::super::action::{Answer, DescribedRow, Query};
+use super::super::action::{DescribedRow, Query, Response};
 use super::super::rows::AuthorizationRow;
 use super::super::rule::{allows, any_allows};
 use super::super::state::State;
 
 impl State {
-    /// Is the authorization one that the filter means? Every field given must match.
+    /// Tells whether the authorization matches the filter: every given field must match.
     pub(in crate::engine_model) fn is_meant(
         filter: &portcullis::AuthorizationFilter,
         row: &AuthorizationRow,
@@ -22,7 +22,7 @@ impl State {
     }
 
     /// Checks every record.
-    pub(in crate::engine_model) fn list(&self, query: &Query) -> Answer {
+    pub(in crate::engine_model) fn list(&self, query: &Query) -> Response {
         let mut meant: Vec<&AuthorizationRow> = Vec::new();
         for row in self.authorizations.values() {
             let shown = match &query.caller {
@@ -38,14 +38,14 @@ impl State {
         meant.truncate(query.limit);
         let next = if more { meant.last().map(|row| row.id) } else { None };
         match query.caller {
-            None => Answer::Listed(meant.into_iter().cloned().collect(), next),
+            None => Response::Listed(meant.into_iter().cloned().collect(), next),
             Some(_) => {
-                Answer::Described(meant.into_iter().map(|row| self.describe(row)).collect(), next)
+                Response::Described(meant.into_iter().map(|row| self.describe(row)).collect(), next)
             }
         }
     }
 
-    /// May somebody who holds this read it, and are its user and org there?
+    /// Tells whether a caller with these permissions may read it, and its user and org exist.
     fn may_see(&self, held: &[Permission], row: &AuthorizationRow) -> bool {
         use portcullis::Resource;
 

@@ -1,9 +1,9 @@
-//! Who is let in.
+//! The results of logins.
 
 use portcullis::ErrorKind::{Forbidden, Unauthorized};
 use portcullis::{Identity, OrgId, Refusal, UserId};
 
-use super::super::action::{Answer, Somebody};
+use super::super::action::{LoggedIn, Response};
 use super::super::rows::TokenRow;
 use super::super::state::State;
 use super::{No, has_three_classes, no, refused, same};
@@ -18,7 +18,7 @@ impl State {
         self.tokens.values().find(has_it)
     }
 
-    /// What stands against a credential of the user in the org.
+    /// Returns why a credential of the user in the org is refused, if it is.
     pub(super) fn standing(&self, user: UserId, org: OrgId) -> Option<Refusal> {
         if !self.users.get(&user).is_some_and(|user| user.active) {
             return Some(Refusal::User);
@@ -29,17 +29,17 @@ impl State {
         None
     }
 
-    /// "Logging in", the six lines of the decision.
+    /// The six lines of the decision in the specification's "Logging in".
     pub(super) fn check_login(
         &self,
         username: &str,
         password: &[u8],
-        answer: &Answer,
+        response: &Response,
     ) -> Result<(), String> {
         let Some(row) = self.by_username(username) else {
             return match self.by_secret(password) {
-                Some(token) => self.check_token(token, answer),
-                None => refused(Refusal::UnknownUsername).check(answer),
+                Some(token) => self.check_token(token, response),
+                None => refused(Refusal::UnknownUsername).check(response),
             };
         };
         let right = row.hash.as_ref().and(self.passwords.get(&row.id)).and_then(|had| had.last());
@@ -53,7 +53,7 @@ impl State {
             Some(_) => match self.standing(row.user, row.org) {
                 Some(refusal) => refusal,
                 None => {
-                    let expected = Somebody {
+                    let expected = LoggedIn {
                         identity: Identity::Authorization(
                             row.id,
                             portcullis::Username::new(username).map_err(|e| e.to_string())?,
@@ -62,28 +62,28 @@ impl State {
                         user: row.user,
                         permissions: row.permissions.iter().copied().collect(),
                     };
-                    return same(Answer::Principal(expected), answer);
+                    return same(Response::Principal(expected), response);
                 }
             },
         };
-        refused(refusal).check(answer)
+        refused(refusal).check(response)
     }
 
-    pub(super) fn check_token(&self, token: &TokenRow, answer: &Answer) -> Result<(), String> {
+    pub(super) fn check_token(&self, token: &TokenRow, response: &Response) -> Result<(), String> {
         if !token.active {
-            return refused(Refusal::Inactive).check(answer);
+            return refused(Refusal::Inactive).check(response);
         }
         match self.standing(token.user, token.org) {
-            Some(refusal) => refused(refusal).check(answer),
-            None => same(principal_of(token), answer),
+            Some(refusal) => refused(refusal).check(response),
+            None => same(principal_of(token), response),
         }
     }
 
-    /// "HTTP", "Callers".
-    pub(super) fn check_caller(&self, secret: &str, answer: &Answer) -> Result<(), String> {
+    /// Callers, as in the specification.
+    pub(super) fn check_caller(&self, secret: &str, response: &Response) -> Result<(), String> {
         let Some(token) = self.by_secret(secret.as_bytes()) else {
             let refusal = Some(Refusal::UnknownToken);
-            return No { refusal, ..no(Unauthorized, "unauthorized access") }.check(answer);
+            return No { refusal, ..no(Unauthorized, "unauthorized access") }.check(response);
         };
         match self.standing(token.user, token.org) {
             Some(refusal) => {
@@ -91,15 +91,15 @@ impl State {
                     Refusal::Org => "Organization is inactive",
                     _ => "User is inactive",
                 };
-                No { refusal: Some(refusal), ..no(Forbidden, message) }.check(answer)
+                No { refusal: Some(refusal), ..no(Forbidden, message) }.check(response)
             }
-            None => same(principal_of(token), answer),
+            None => same(principal_of(token), response),
         }
     }
 }
 
-fn principal_of(token: &TokenRow) -> Answer {
-    Answer::Principal(Somebody {
+fn principal_of(token: &TokenRow) -> Response {
+    Response::Principal(LoggedIn {
         identity: Identity::ApiToken(token.id),
         org: token.org,
         user: token.user,

@@ -1,4 +1,4 @@
-//! What an engine must answer, and what it has then.
+//! The responses that an engine must give, and its records afterwards.
 
 mod import;
 mod list;
@@ -9,11 +9,11 @@ use portcullis::{
     AuthorizationId, BucketId, Id, OrgId, Permission, Refusal, ResourceType, Timestamp, UserId,
 };
 
-use super::action::{Action, Answer, Creation, Refused};
+use super::action::{Action, Creation, Refused, Response};
 use super::rows::{AuthorizationRow, BucketRow, OrgRow, TokenRow, UserRow};
 use super::state::{State, digest};
 
-/// An answer that is no success: its kind, and its message where the behaviour reference says it.
+/// A failure: its kind, and its message where the specification has one.
 struct No {
     kind: ErrorKind,
     message: Option<String>,
@@ -29,28 +29,28 @@ fn refused(refusal: Refusal) -> No {
 }
 
 impl No {
-    fn fits(&self, answer: &Answer) -> bool {
-        let Answer::Refused(Refused { kind, message, refusal }) = answer else { return false };
+    fn fits(&self, response: &Response) -> bool {
+        let Response::Refused(Refused { kind, message, refusal }) = response else { return false };
         self.kind == *kind
             && self.message.as_ref().is_none_or(|expected| expected == message)
             && self.refusal == *refusal
     }
 
-    fn check(self, answer: &Answer) -> Result<(), String> {
-        if self.fits(answer) {
+    fn check(self, response: &Response) -> Result<(), String> {
+        if self.fits(response) {
             return Ok(());
         }
         let Self { kind, message, refusal } = self;
-        Err(format!("expected {kind:?} {message:?} {refusal:?}, got {answer:?}"))
+        Err(format!("expected {kind:?} {message:?} {refusal:?}, got {response:?}"))
     }
 }
 
-/// The answer that is expected, where the model knows all of it.
-fn same(expected: Answer, answer: &Answer) -> Result<(), String> {
-    if expected == *answer {
+/// Compares the response with the expected one, if the model knows all of it.
+fn same(expected: Response, response: &Response) -> Result<(), String> {
+    if expected == *response {
         return Ok(());
     }
-    Err(format!("expected {expected:?}, got {answer:?}"))
+    Err(format!("expected {expected:?}, got {response:?}"))
 }
 
 fn name_refusal(name: &str) -> Option<No> {
@@ -59,7 +59,7 @@ fn name_refusal(name: &str) -> Option<No> {
     (!(1..=4_096).contains(&length)).then(|| no(Invalid, message))
 }
 
-/// An id that was drawn: roughly the time, then 22 random bits.
+/// Checks an id that was drawn: roughly the time, then 22 random bits.
 fn drawn(id: impl Into<Id>, now: Timestamp) -> Result<(), String> {
     let id: Id = id.into();
     let since_2020 = now.as_unix_millis() - 1_577_836_800_000;
@@ -70,115 +70,115 @@ fn drawn(id: impl Into<Id>, now: Timestamp) -> Result<(), String> {
 }
 
 impl State {
-    /// Compares the answer with what the model says, and does to the model what was done.
+    /// Compares the response with the model's, and applies the action to the model.
     pub(super) fn take(
         &mut self,
         action: &Action,
-        answer: &Answer,
+        response: &Response,
         now: Timestamp,
     ) -> Result<(), String> {
         match action {
-            Action::CreateOrg { name } => self.create_org(name, answer, now),
-            Action::CreateUser { name } => self.create_user(name, answer, now),
-            Action::CreateBucket { org, name } => self.create_bucket(*org, name, answer, now),
+            Action::CreateOrg { name } => self.create_org(name, response, now),
+            Action::CreateUser { name } => self.create_user(name, response, now),
+            Action::CreateBucket { org, name } => self.create_bucket(*org, name, response, now),
             Action::SetOrgStatus { org, active } => match self.orgs.get_mut(org) {
-                None => no(NotFound, "organization not found").check(answer),
+                None => no(NotFound, "organization not found").check(response),
                 Some(row) => {
                     row.active = *active;
-                    same(Answer::Org(row.clone()), answer)
+                    same(Response::Org(row.clone()), response)
                 }
             },
             Action::SetUserStatus { user, active } => match self.users.get_mut(user) {
-                None => no(NotFound, "user not found").check(answer),
+                None => no(NotFound, "user not found").check(response),
                 Some(row) => {
                     row.active = *active;
-                    same(Answer::User(row.clone()), answer)
+                    same(Response::User(row.clone()), response)
                 }
             },
             Action::DeleteOrg { org } => {
                 if self.orgs.remove(org).is_none() {
-                    return no(NotFound, "organization not found").check(answer);
+                    return no(NotFound, "organization not found").check(response);
                 }
                 self.authorizations.retain(|_, row| row.org != *org);
                 self.tokens.retain(|_, row| row.org != *org);
                 self.buckets.retain(|_, row| row.org != *org);
-                same(Answer::Done, answer)
+                same(Response::Done, response)
             }
             Action::DeleteUser { user } => {
                 if self.users.remove(user).is_none() {
-                    return no(NotFound, "user not found").check(answer);
+                    return no(NotFound, "user not found").check(response);
                 }
                 self.authorizations.retain(|_, row| row.user != *user);
                 self.tokens.retain(|_, row| row.user != *user);
-                same(Answer::Done, answer)
+                same(Response::Done, response)
             }
             Action::DeleteBucket { bucket } => match self.buckets.remove(bucket) {
-                None => no(NotFound, "bucket not found").check(answer),
-                Some(_) => same(Answer::Done, answer),
+                None => no(NotFound, "bucket not found").check(response),
+                Some(_) => same(Response::Done, response),
             },
             Action::CreateToken { org, user, permissions } => {
-                self.create_token(*org, *user, permissions, answer, now)
+                self.create_token(*org, *user, permissions, response, now)
             }
             Action::SetTokenStatus { token, active } => match self.tokens.get_mut(token) {
-                None => no(NotFound, "API token not found").check(answer),
+                None => no(NotFound, "API token not found").check(response),
                 Some(row) => {
                     row.active = *active;
-                    same(Answer::Token(row.clone(), None), answer)
+                    same(Response::Token(row.clone(), None), response)
                 }
             },
             Action::RevokeToken { token } => match self.tokens.remove(token) {
-                None => no(NotFound, "API token not found").check(answer),
-                Some(_) => same(Answer::Done, answer),
+                None => no(NotFound, "API token not found").check(response),
+                Some(_) => same(Response::Done, response),
             },
-            Action::Create(creation) => self.create(creation, answer, now),
+            Action::Create(creation) => self.create(creation, response, now),
             Action::Patch { authorization, active, description } => {
                 let Some(row) = self.authorizations.get_mut(authorization) else {
-                    return no(NotFound, "authorization not found").check(answer);
+                    return no(NotFound, "authorization not found").check(response);
                 };
                 row.active = active.unwrap_or(row.active);
                 if let Some(description) = description {
                     row.description.clone_from(description);
                 }
                 row.updated = now;
-                same(Answer::Authorization(row.clone()), answer)
+                same(Response::Authorization(row.clone()), response)
             }
             Action::SetPermissions { authorization, permissions } => {
-                self.set_permissions(*authorization, permissions, answer, now)
+                self.set_permissions(*authorization, permissions, response, now)
             }
             Action::SetPassword { authorization, password } => {
                 if !self.authorizations.contains_key(authorization) {
-                    return no(NotFound, "authorization not found").check(answer);
+                    return no(NotFound, "authorization not found").check(response);
                 }
                 if let Some(weak) = self.weakness(password) {
-                    return no(Invalid, weak).check(answer);
+                    return no(Invalid, weak).check(response);
                 }
                 self.passwords.entry(*authorization).or_default().push(password.clone());
-                same(Answer::Done, answer)
+                same(Response::Done, response)
             }
             Action::Delete { authorization } => match self.authorizations.remove(authorization) {
-                None => no(NotFound, "authorization not found").check(answer),
+                None => no(NotFound, "authorization not found").check(response),
                 Some(_) => {
                     self.passwords.remove(authorization);
-                    same(Answer::Done, answer)
+                    same(Response::Done, response)
                 }
             },
             Action::Authenticate { username, password } => {
-                self.check_login(username, password, answer)
+                self.check_login(username, password, response)
             }
             Action::AuthenticateToken { secret } => match self.by_secret(secret.as_bytes()) {
-                Some(token) => self.check_token(token, answer),
-                None => refused(Refusal::UnknownToken).check(answer),
+                Some(token) => self.check_token(token, response),
+                None => refused(Refusal::UnknownToken).check(response),
             },
-            Action::AuthenticateCaller { secret } => self.check_caller(secret, answer),
+            Action::AuthenticateCaller { secret } => self.check_caller(secret, response),
             Action::ResolveOrg { text } => {
                 let by_id =
                     self.orgs.values().find(|row| row.id.to_string() == text.to_lowercase());
                 let found = by_id.or_else(|| self.orgs.values().find(|row| row.name == *text));
                 match found {
-                    Some(row) => same(Answer::Org(row.clone()), answer),
+                    Some(row) => same(Response::Org(row.clone()), response),
                     None => {
                         let message = format!("organization name \"{text}\" not found");
-                        no(NotFound, message).check(answer)
+                        no(NotFound, message).check(response)
                     }
                 }
             }
@@ -187,33 +187,38 @@ impl State {
                     self.users.values().find(|row| row.id.to_string() == text.to_lowercase());
                 let found = by_id.or_else(|| self.users.values().find(|row| row.name == *text));
                 match found {
-                    Some(row) => same(Answer::User(row.clone()), answer),
-                    None => no(NotFound, "user not found").check(answer),
+                    Some(row) => same(Response::User(row.clone()), response),
+                    None => no(NotFound, "user not found").check(response),
                 }
             }
             Action::ResolveBucket { org, text } => {
                 let mut own = self.buckets.values().filter(|row| row.org == *org);
                 let by_id = own.clone().find(|row| row.id.to_string() == text.to_lowercase());
                 match by_id.or_else(|| own.find(|row| row.name == *text)) {
-                    Some(row) => same(Answer::Bucket(row.clone()), answer),
-                    None => no(NotFound, "bucket not found").check(answer),
+                    Some(row) => same(Response::Bucket(row.clone()), response),
+                    None => no(NotFound, "bucket not found").check(response),
                 }
             }
-            Action::List(query) => same(self.list(query), answer),
-            Action::Import { rows, dry_run } => self.import(rows, *dry_run, answer),
+            Action::List(query) => same(self.list(query), response),
+            Action::Import { rows, dry_run } => self.import(rows, *dry_run, response),
         }
     }
 
-    fn create_org(&mut self, name: &str, answer: &Answer, now: Timestamp) -> Result<(), String> {
+    fn create_org(
+        &mut self,
+        name: &str,
+        response: &Response,
+        now: Timestamp,
+    ) -> Result<(), String> {
         if let Some(refusal) = name_refusal(name) {
-            return refusal.check(answer);
+            return refusal.check(response);
         }
         if self.orgs.values().any(|row| row.name == name) {
             let message = format!("organization with name {name} already exists");
-            return no(Conflict, message).check(answer);
+            return no(Conflict, message).check(response);
         }
-        let Answer::Org(created) = answer else {
-            return Err(format!("expected an org, got {answer:?}"));
+        let Response::Org(created) = response else {
+            return Err(format!("expected an org, got {response:?}"));
         };
         drawn(created.id, now)?;
         let row = OrgRow { id: created.id, name: name.to_owned(), active: true };
@@ -221,19 +226,24 @@ impl State {
             return Err(format!("the id {} was taken", created.id));
         }
         self.ever.orgs.insert(row.id);
-        same(Answer::Org(row), answer)
+        same(Response::Org(row), response)
     }
 
-    fn create_user(&mut self, name: &str, answer: &Answer, now: Timestamp) -> Result<(), String> {
+    fn create_user(
+        &mut self,
+        name: &str,
+        response: &Response,
+        now: Timestamp,
+    ) -> Result<(), String> {
         if let Some(refusal) = name_refusal(name) {
-            return refusal.check(answer);
+            return refusal.check(response);
         }
         if self.users.values().any(|row| row.name == name) {
             let message = format!("user with name {name} already exists");
-            return no(Conflict, message).check(answer);
+            return no(Conflict, message).check(response);
         }
-        let Answer::User(created) = answer else {
-            return Err(format!("expected a user, got {answer:?}"));
+        let Response::User(created) = response else {
+            return Err(format!("expected a user, got {response:?}"));
         };
         drawn(created.id, now)?;
         let row = UserRow { id: created.id, name: name.to_owned(), active: true };
@@ -241,28 +251,28 @@ impl State {
             return Err(format!("the id {} was taken", created.id));
         }
         self.ever.users.insert(row.id);
-        same(Answer::User(row), answer)
+        same(Response::User(row), response)
     }
 
     fn create_bucket(
         &mut self,
         org: OrgId,
         name: &str,
-        answer: &Answer,
+        response: &Response,
         now: Timestamp,
     ) -> Result<(), String> {
         if let Some(refusal) = name_refusal(name) {
-            return refusal.check(answer);
+            return refusal.check(response);
         }
         if !self.orgs.contains_key(&org) {
-            return no(NotFound, "organization not found").check(answer);
+            return no(NotFound, "organization not found").check(response);
         }
         if self.buckets.values().any(|row| row.org == org && row.name == name) {
             let message = format!("bucket with name {name} already exists");
-            return no(Conflict, message).check(answer);
+            return no(Conflict, message).check(response);
         }
-        let Answer::Bucket(created) = answer else {
-            return Err(format!("expected a bucket, got {answer:?}"));
+        let Response::Bucket(created) = response else {
+            return Err(format!("expected a bucket, got {response:?}"));
         };
         drawn(created.id, now)?;
         let row = BucketRow { id: created.id, org, name: name.to_owned() };
@@ -270,7 +280,7 @@ impl State {
             return Err(format!("the id {} was taken", created.id));
         }
         self.ever.buckets.insert(row.id);
-        same(Answer::Bucket(row), answer)
+        same(Response::Bucket(row), response)
     }
 
     fn create_token(
@@ -278,7 +288,7 @@ impl State {
         org: OrgId,
         user: UserId,
         permissions: &[Permission],
-        answer: &Answer,
+        response: &Response,
         now: Timestamp,
     ) -> Result<(), String> {
         let instance =
@@ -292,8 +302,8 @@ impl State {
         } else if !self.orgs.contains_key(&org) {
             no(NotFound, "organization not found")
         } else {
-            let Answer::Token(created, Some(secret)) = answer else {
-                return Err(format!("expected a token and its secret, got {answer:?}"));
+            let Response::Token(created, Some(secret)) = response else {
+                return Err(format!("expected a token and its secret, got {response:?}"));
             };
             drawn(created.id, now)?;
             let row = TokenRow {
@@ -313,22 +323,22 @@ impl State {
             }
             self.ever.tokens.insert(row.id);
             self.secrets.insert(row.id, secret.clone());
-            return same(Answer::Token(row, Some(secret.clone())), answer);
+            return same(Response::Token(row, Some(secret.clone())), response);
         };
-        refusal.check(answer)
+        refusal.check(response)
     }
 
     fn create(
         &mut self,
         creation: &Creation,
-        answer: &Answer,
+        response: &Response,
         now: Timestamp,
     ) -> Result<(), String> {
         if let Some(refusal) = self.creation_refusal(creation) {
-            return refusal.check(answer);
+            return refusal.check(response);
         }
-        let Answer::Authorization(created) = answer else {
-            return Err(format!("expected an authorization, got {answer:?}"));
+        let Response::Authorization(created) = response else {
+            return Err(format!("expected an authorization, got {response:?}"));
         };
         drawn(created.id, now)?;
         let row = AuthorizationRow {
@@ -336,7 +346,7 @@ impl State {
             username: creation.username.clone(),
             active: creation.status != "inactive",
             description: creation.description.clone(),
-            org: creation.org.expect("there is one where it is not refused"),
+            org: creation.org.expect("an accepted creation has one"),
             user: creation.user,
             permissions: creation.permissions.clone(),
             hash: None,
@@ -348,10 +358,10 @@ impl State {
         }
         self.ever.authorizations.insert(row.id);
         self.passwords.remove(&row.id);
-        same(Answer::Authorization(row), answer)
+        same(Response::Authorization(row), response)
     }
 
-    /// The first line of the table in "Create" that applies.
+    /// Returns the first line of the table in "Create" that applies.
     fn creation_refusal(&self, creation: &Creation) -> Option<No> {
         let Creation { username, org, user, permissions, status, .. } = creation;
         if permissions.is_empty() {
@@ -398,29 +408,29 @@ impl State {
         &mut self,
         id: AuthorizationId,
         permissions: &[Permission],
-        answer: &Answer,
+        response: &Response,
         now: Timestamp,
     ) -> Result<(), String> {
         if permissions.is_empty() {
-            return no(Invalid, "authorization must include permissions").check(answer);
+            return no(Invalid, "authorization must include permissions").check(response);
         }
         if let Some(refusal) = zeros(permissions) {
-            return refusal.check(answer);
+            return refusal.check(response);
         }
         let Some(row) = self.authorizations.get(&id) else {
-            return no(NotFound, "authorization not found").check(answer);
+            return no(NotFound, "authorization not found").check(response);
         };
         let refusal = grant_refusal(permissions, row.org);
         if let Some(refusal) = refusal.or_else(|| self.bucket_refusal(permissions)) {
-            return refusal.check(answer);
+            return refusal.check(response);
         }
-        let row = self.authorizations.get_mut(&id).expect("it was there");
+        let row = self.authorizations.get_mut(&id).expect("it exists");
         row.permissions = permissions.to_vec();
         row.updated = now;
-        same(Answer::Authorization(row.clone()), answer)
+        same(Response::Authorization(row.clone()), response)
     }
 
-    /// Every rule that a new password breaks, a line for each.
+    /// Returns every rule that a new password violates, a line for each.
     fn weakness(&self, password: &[u8]) -> Option<String> {
         let mut broken = Vec::new();
         if !(8..=72).contains(&password.len()) {
@@ -437,7 +447,7 @@ impl State {
     }
 }
 
-/// The first zero for an id: in a permission the org's comes before its own.
+/// Returns the first zero for an id: in a permission the org's comes before its own.
 fn zeros(permissions: &[Permission]) -> Option<No> {
     for permission in permissions {
         if permission.resource.org.is_some_and(|org| org.as_u64() == 0) {
@@ -450,7 +460,7 @@ fn zeros(permissions: &[Permission]) -> Option<No> {
     None
 }
 
-/// What must not be granted in the org, whoever grants it.
+/// Returns what must not be granted in the org, by any caller.
 fn grant_refusal(permissions: &[Permission], org: OrgId) -> Option<No> {
     if permissions.iter().any(|p| p.resource.resource_type == ResourceType::Instance) {
         return Some(No { kind: Forbidden, message: None, refusal: None });
@@ -459,7 +469,7 @@ fn grant_refusal(permissions: &[Permission], org: OrgId) -> Option<No> {
     Some(no(Invalid, format!("permission {other} is not for org id {org}")))
 }
 
-/// Three of four classes, of the ASCII that passwords have here.
+/// Tells whether it has three of four classes, of the ASCII characters of passwords here.
 fn has_three_classes(password: &[u8]) -> bool {
     let classes = [
         password.iter().any(u8::is_ascii_digit),
