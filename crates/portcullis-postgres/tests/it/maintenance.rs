@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis::store::{Maintain, Page, PageRequest, Store};
 use portcullis::verify::verify;
-use portcullis_testkit::dropping::maintenance_survives_being_dropped;
+use portcullis_testkit::dropping::maintenance_can_be_dropped_at_any_await;
 
 use crate::common::{commit, create, open, user, with_database};
 
@@ -53,7 +53,7 @@ fn maintenance_dropped_at_any_await_blocks_nothing() {
         let store = Arc::new(open(database).await);
         let no_backups =
             async |_: &Path| -> Arc<dyn Maintain> { panic!("the store makes no backups") };
-        maintenance_survives_being_dropped(store, None, no_backups).await;
+        maintenance_can_be_dropped_at_any_await(store, None, no_backups).await;
     });
 }
 
