@@ -50,6 +50,8 @@
 //!     fresh: async || OnDisk(TempDir::new()),
 //! }
 //! # fn main() {}
+//! ```
+//!
 //! The tests are named `conformance::lists::the_cursor_is_exclusive` and so on. To run the suite on
 //! several stores, or on a wrapper as well, put each call into a module of its own.
 //!
@@ -57,17 +59,16 @@
 //! request by request, and [`races!`] runs concurrent requests. Both take the same arguments as
 //! [`conformance!`].
 //!
-//! To test what is built on a store, wrap it: [`FaultyStore`] fails or holds chosen calls, and
-//! [`InstrumentedStore`] counts calls. [`faults`] lets every call of every operation of an engine fail
-//! in turn, [`dropping`] drops futures at each await, and [`fixtures`] has records to store.
-//! Two more calls run whole engines on your store: [`engine_model!`] compares them with a model,
+//! # Testing what uses a store
+//!
+//! [`FaultyStore`] wraps a store and fails or holds chosen calls; [`InstrumentedStore`] counts calls.
+//! [`faults`] lets every call of every operation of an engine fail in turn, [`dropping`] drops futures
+//! at each await, and [`fixtures`] has records to store.
+//!
 //! # Rules
 //!
-//! A [rule](rules) is an `async fn` that opens one or more stores of a [`Harness`] and panics if the
-//! store breaks the rule. [`RULES`] lists them for other test runners, and to run a part of them on
-//! something else:
-//! without records, and panics where the store breaks the rule. [`RULES`] lists them for other
-//! test runners, and to run some of them on something else:
+//! A [rule](rules) is an `async fn` that opens one or more stores of a [`Harness`], and panics if the
+//! store breaks the rule. [`RULES`] lists them for other test runners, and to run a part of them:
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -78,14 +79,14 @@
 //! let harness = Harness::new(none, async || Arc::new(MemoryStore::new().unwrap()));
 //! for rule in RULES.iter().filter(|rule| rule.theme() == "uniqueness") {
 //!     rule.run(&harness);
+//! }
+//! ```
+//!
 //! The rules only use the [`Store`] trait, and allow what its contract allows: short pages, and
 //! changes that are reported twice.
 //!
 //! A missing capability is declared, never silently skipped: a rule about it then checks that the
 //! fixture does not offer it, and prints `not offered` on standard error.
-//!
-//! A capability that a store lacks is declared, never silently skipped: a rule about it then
-//! checks that the fixture does not offer it after all, and says `not offered` on standard error.
 //!
 //! [`Store`]: portcullis::store::Store
 
