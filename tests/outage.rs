@@ -25,12 +25,12 @@ use shown::Shown;
 
 /// A clock that the test moves, and that stands still otherwise. The feed's clock goes on.
 #[derive(Clone, Debug)]
-struct Hand {
+struct ManualClock {
     began: Instant,
     passed: Arc<Mutex<Duration>>,
 }
 
-impl Clock for Hand {
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
@@ -44,7 +44,7 @@ struct World {
     engine: Engine,
     api: Router,
     faults: Faults,
-    clock: Hand,
+    clock: ManualClock,
     log: Shown,
     metrics: PrometheusHandle,
 }
@@ -75,7 +75,7 @@ impl World {
         engine.set_password(id, "telegraf-password").await.unwrap();
 
         let faults = Faults::new();
-        let clock = Hand { began: Instant::now(), passed: Arc::default() };
+        let clock = ManualClock { began: Instant::now(), passed: Arc::default() };
         let engine = Engine::builder(FaultyStore::new(inner, &faults))
             .hashing(hashing)
             .clock(clock.clone())

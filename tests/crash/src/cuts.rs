@@ -13,7 +13,7 @@ use crate::check::check;
 use crate::child::Orders;
 use crate::disk::{Damage, Disk, Image, Model, write_image};
 use crate::ledger::{Broken, Ledger, Loss};
-use crate::process::{Teller, Told, fast_directory};
+use crate::process::{ScriptedStore, Teller, fast_directory};
 use crate::strace::{self, Call};
 
 /// How to cut.
@@ -296,8 +296,8 @@ fn record(
     let last = if orders.close { "closed" } else { "done" };
     loop {
         match child.next() {
-            Told::Line(line) if line == last => break,
-            Told::Line(_) => {}
+            ScriptedStore::Line(line) if line == last => break,
+            ScriptedStore::Line(_) => {}
             other => anyhow::bail!("the recorded child: {other:?}"),
         }
     }

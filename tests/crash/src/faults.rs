@@ -15,7 +15,7 @@ use crate::child::Orders;
 use crate::cuts::{Recording, open};
 use crate::disk::{Damage, Disk, Image, Model};
 use crate::ledger::{Broken, Ledger, Loss, Tally};
-use crate::process::{Teller, Told, fast_directory};
+use crate::process::{ScriptedStore, Teller, fast_directory};
 use crate::strace;
 
 /// How to fail.
@@ -236,7 +236,7 @@ impl Run {
         let mut lines = Vec::new();
         let ended = loop {
             match child.next() {
-                Told::Line(line) => {
+                ScriptedStore::Line(line) => {
                     let last = match line.split(' ').next() {
                         Some("unopened") => true,
                         Some("closed" | "unclosed") => close,
@@ -248,8 +248,8 @@ impl Run {
                         break Ended::Done;
                     }
                 }
-                Told::End => break Ended::Died,
-                Told::Hangs => break Ended::Hung,
+                ScriptedStore::End => break Ended::Died,
+                ScriptedStore::Hangs => break Ended::Hung,
             }
         };
         let process = lines.first().and_then(|line| line.strip_prefix("start "));

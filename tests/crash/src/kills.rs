@@ -7,7 +7,7 @@ use crate::backend::Backend;
 use crate::check::{Bookmark, check};
 use crate::child::Orders;
 use crate::ledger::{Broken, Ledger, Loss};
-use crate::process::{Teller, Told, fast_directory};
+use crate::process::{ScriptedStore, Teller, fast_directory};
 
 /// How to kill.
 #[derive(Debug, clap::Args)]
@@ -132,17 +132,17 @@ fn kill_once(
     let mut heard = Ok(());
     for _ in 0..lines {
         match child.next() {
-            Told::Line(line) => {
+            ScriptedStore::Line(line) => {
                 heard = heard.and_then(|()| ledger.take(&line));
                 if line == "closing" {
                     break;
                 }
             }
-            Told::End => {
+            ScriptedStore::End => {
                 heard = heard.and(Err(Broken::new(Loss::Misbehaved, "the child has ended")));
                 break;
             }
-            Told::Hangs => {
+            ScriptedStore::Hangs => {
                 heard = heard.and(Err(Broken::new(Loss::Misbehaved, "the child hangs")));
                 break;
             }

@@ -29,7 +29,7 @@ pub(crate) struct Teller {
 
 /// The next event of a child.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum ScriptedStore {
     Line(String),
     /// It has ended, or has closed its output.
     End,
@@ -61,11 +61,11 @@ impl Teller {
         Ok(Self { child, lines })
     }
 
-    pub(crate) fn next(&self) -> Told {
+    pub(crate) fn next(&self) -> ScriptedStore {
         match self.lines.recv_timeout(PATIENCE) {
-            Ok(line) => Told::Line(line),
-            Err(RecvTimeoutError::Disconnected) => Told::End,
-            Err(RecvTimeoutError::Timeout) => Told::Hangs,
+            Ok(line) => ScriptedStore::Line(line),
+            Err(RecvTimeoutError::Disconnected) => ScriptedStore::End,
+            Err(RecvTimeoutError::Timeout) => ScriptedStore::Hangs,
         }
     }
 

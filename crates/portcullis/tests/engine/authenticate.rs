@@ -1,4 +1,4 @@
-//! Who is let in, who is not, and what it costs.
+//! The results of logins, and their costs.
 
 use portcullis::password::{HashParams, HashPool, Password, PasswordPolicy};
 use portcullis::store::{Batch, Entity, Expect, Operation};
@@ -16,7 +16,7 @@ async fn refusal(world: &World, username: &str, password: &str) -> Refusal {
 }
 
 #[tokio::test]
-async fn the_right_password_is_let_in_with_its_permissions() {
+async fn the_right_password_is_admitted_with_its_permissions() {
     let world = World::new().await;
     world.with_password("telegraf").await;
     let principal = world.login("telegraf", "telegraf-password").await.unwrap();
@@ -26,10 +26,10 @@ async fn the_right_password_is_let_in_with_its_permissions() {
 }
 
 #[tokio::test]
-async fn every_refusal_has_its_reason_for_the_operator_and_one_answer_for_the_client() {
+async fn every_refusal_has_its_reason_for_the_operator_and_one_response_for_the_client() {
     let world = World::new().await;
     world.with_password("telegraf").await;
-    world.authorization("nobody").await;
+    world.authorization("passwordless").await;
     let inactive = world.with_password("inactive").await;
     let off = AuthorizationUpdate::status(Status::Inactive);
     world.engine.update_authorization(inactive.id, off).await.unwrap();
@@ -37,7 +37,7 @@ async fn every_refusal_has_its_reason_for_the_operator_and_one_answer_for_the_cl
     assert_eq!(refusal(&world, "telegraf", "wrong").await, Refusal::WrongPassword);
     assert_eq!(refusal(&world, "Telegraf", "telegraf-password").await, Refusal::UnknownUsername);
     assert_eq!(refusal(&world, "telegraf ", "telegraf-password").await, Refusal::UnknownUsername);
-    assert_eq!(refusal(&world, "nobody", "whatever-1").await, Refusal::NoPassword);
+    assert_eq!(refusal(&world, "passwordless", "whatever-1").await, Refusal::NoPassword);
     assert_eq!(refusal(&world, "inactive", "inactive-password").await, Refusal::Inactive);
     world.engine.set_user_status(world.user.id, Status::Inactive).await.unwrap();
     assert_eq!(refusal(&world, "telegraf", "telegraf-password").await, Refusal::User);
@@ -50,7 +50,7 @@ async fn every_refusal_has_its_reason_for_the_operator_and_one_answer_for_the_cl
 async fn every_login_by_name_costs_exactly_one_hash() {
     let world = World::new().await;
     world.with_password("telegraf").await;
-    world.authorization("nobody").await;
+    world.authorization("passwordless").await;
     let inactive = world.with_password("inactive").await;
     let off = AuthorizationUpdate::status(Status::Inactive);
     world.engine.update_authorization(inactive.id, off).await.unwrap();
@@ -64,7 +64,7 @@ async fn every_login_by_name_costs_exactly_one_hash() {
         ("unknown", ""),
         ("unknown", &too_long),
         ("", "whatever"),
-        ("nobody", "whatever"),
+        ("passwordless", "whatever"),
         ("inactive", "inactive-password"),
         ("inactive", "wrong"),
     ] {
@@ -78,7 +78,7 @@ async fn every_login_by_name_costs_exactly_one_hash() {
 #[tokio::test]
 async fn an_empty_or_unset_password_key_or_hash_never_authenticates() {
     let world = World::with_policy(PasswordPolicy::strong()).await;
-    // A record whose hash is of the empty password, as only an import could bring it.
+    // A record with the hash of the empty password, which only an import could bring.
     let pool = HashPool::start(cheap_hashing(), std::sync::Arc::new(portcullis::SystemRandom));
     let empty = pool.unwrap().hash(&Password::new("").unwrap()).await.unwrap();
     let authorization = world.authorization("empty").await;
@@ -105,7 +105,7 @@ async fn a_username_and_a_password_authenticate_no_caller() {
     assert_eq!((error.kind(), error.message()), (ErrorKind::Unauthorized, "unauthorized access"));
 }
 
-/// Puts the authorization in place of the one that is stored, past all rules.
+/// Replaces the stored authorization, without the engine's checks.
 async fn replace(world: &World, authorization: Authorization) {
     use portcullis::store::{Revision, StoreExt};
 
@@ -131,7 +131,7 @@ async fn an_api_token_is_a_password_for_unknown_names_only_and_costs_no_hash() {
     world.with_password("telegraf").await;
     let (token, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
     let before = world.engine.hash_pool().computations();
-    for username in ["", "whoever"] {
+    for username in ["", "unknown"] {
         assert!(world.login(username, secret.expose()).await.is_ok());
     }
     assert!(world.engine.authenticate(Credentials::token(secret.expose())).await.is_ok());
@@ -139,10 +139,10 @@ async fn an_api_token_is_a_password_for_unknown_names_only_and_costs_no_hash() {
     assert!(world.login("telegraf", secret.expose()).await.is_err());
 
     world.engine.set_api_token_status(token.id, Status::Inactive).await.unwrap();
-    assert_eq!(refusal(&world, "whoever", secret.expose()).await, Refusal::Inactive);
+    assert_eq!(refusal(&world, "unknown", secret.expose()).await, Refusal::Inactive);
     world.engine.set_api_token_status(token.id, Status::Active).await.unwrap();
     world.engine.revoke_api_token(token.id).await.unwrap();
-    assert_eq!(refusal(&world, "whoever", secret.expose()).await, Refusal::UnknownUsername);
+    assert_eq!(refusal(&world, "unknown", secret.expose()).await, Refusal::UnknownUsername);
 }
 
 #[tokio::test]
@@ -193,7 +193,7 @@ async fn a_deleted_authorization_leaves_nothing_to_a_new_one_of_its_name() {
 }
 
 #[tokio::test]
-async fn many_at_once_are_refused_with_a_time_to_come_back_not_as_wrong() {
+async fn many_logins_at_once_are_refused_with_a_retry_time_and_not_as_wrong() {
     let world = World::new().await;
     world.with_password("telegraf").await;
     let hashing =
@@ -211,7 +211,7 @@ async fn many_at_once_are_refused_with_a_time_to_come_back_not_as_wrong() {
 }
 
 #[tokio::test]
-async fn nothing_that_is_printed_holds_a_secret() {
+async fn no_debug_output_holds_a_secret() {
     let world = World::new().await;
     let authorization = world.with_password("telegraf").await;
     let (token, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();

@@ -1,5 +1,4 @@
-//! What is remembered: nothing of what was given up half way, and nothing for long when the store
-//! cannot be asked.
+//! The cache and dropped futures, and its limits during an outage.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -17,22 +16,22 @@ use portcullis::{
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore, async_trait};
 
 use crate::authenticate::operator_token;
-use crate::support::{HandClock, World, builder};
+use crate::support::{ManualClock, World, builder};
 
-/// What a feed of changes does.
+/// How a change feed behaves.
 #[derive(Clone, Copy, Debug)]
 enum FeedIs {
-    /// It tells everything.
+    /// It reports everything.
     Good,
-    /// It says nothing and does not end.
+    /// It reports nothing and does not end.
     Silent,
     /// It ends at once.
     Short,
-    /// It cannot be had.
+    /// It cannot be opened.
     Broken,
 }
 
-/// A store where each call lets others go first, before and after, and with another feed.
+/// A store that yields before and after each call, with another feed.
 #[derive(Debug)]
 pub(crate) struct Hesitant {
     store: Arc<dyn Store>,
@@ -91,7 +90,7 @@ impl Store for Hesitant {
     }
 }
 
-/// Polls when the future asks for it, at most so many times, and drops it then.
+/// Polls the future whenever it wakes, at most `polls` times, and drops it then.
 async fn give_up_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
     let mut future = Box::pin(future);
     let mut left = polls;
@@ -109,7 +108,7 @@ async fn give_up_after<T>(polls: u32, future: impl Future<Output = T>) -> Option
     .await
 }
 
-/// Credentials of every kind, and an engine on a store that gives way.
+/// Credentials of every kind, and an engine on a store that yields.
 struct Trial {
     world: World,
     engine: Engine,
@@ -132,7 +131,7 @@ impl Trial {
         self.engine.authenticate(Credentials::password("telegraf", password)).await
     }
 
-    /// Asserts that the right secrets let in with what is stored, and others do not.
+    /// Asserts that the right secrets are admitted with the stored permissions, and others are not.
     async fn assert_right(&self, polls: u32) {
         for time in 0..2 {
             let what = format!("after {polls} polls, time {time}");
@@ -149,12 +148,12 @@ impl Trial {
 }
 
 #[tokio::test]
-async fn a_login_that_is_given_up_wherever_it_waits_leaves_nothing_half_done() {
+async fn a_login_that_is_dropped_at_any_await_leaves_nothing_half_done() {
     let logins = [("telegraf", true), ("telegraf", false), ("unknown", true), ("unknown", false)];
     for (username, right) in logins {
         let mut ended = false;
         for polls in 1..60 {
-            // Everything is cold again.
+            // The cache is empty again.
             let trial = Trial::new().await;
             let password = match (username, right) {
                 (_, false) => "wrong",
@@ -167,7 +166,7 @@ async fn a_login_that_is_given_up_wherever_it_waits_leaves_nothing_half_done() {
                 assert_eq!(outcome.is_ok(), right, "{username}");
             }
             trial.assert_right(polls).await;
-            // What has changed since counts, whatever was read before.
+            // A change since then takes effect, whatever was read before.
             let off = AuthorizationUpdate::status(Status::Inactive);
             let id = trial.engine.authorization_by_username("telegraf").await.unwrap().unwrap().id;
             trial.engine.update_authorization(id, off).await.unwrap();
@@ -182,10 +181,10 @@ async fn a_login_that_is_given_up_wherever_it_waits_leaves_nothing_half_done() {
     }
 }
 
-/// The engine remembers; a change that is given up has been made or not, and logins agree with
-/// what is stored from that moment on.
+/// A change that is dropped has been made or not, and logins agree with the stored record from that
+/// moment on.
 #[tokio::test]
-async fn a_change_that_is_given_up_wherever_it_waits_is_not_missed() {
+async fn a_change_that_is_dropped_at_any_await_is_not_missed() {
     for change in 0..4 {
         let mut ended = false;
         for polls in 1..60 {
@@ -234,17 +233,17 @@ async fn a_change_that_is_given_up_wherever_it_waits_is_not_missed() {
 }
 
 #[tokio::test]
-async fn an_outage_lets_nobody_in_from_memory_for_longer_than_max_staleness() {
+async fn in_an_outage_no_cache_entry_is_valid_for_longer_than_max_staleness() {
     for feed in [FeedIs::Good, FeedIs::Silent, FeedIs::Short, FeedIs::Broken] {
         let world = World::new().await;
         let authorization = world.with_password("telegraf").await;
         let (_, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
         let faults = Faults::new();
         let faulty: Arc<dyn Store> = Arc::new(FaultyStore::new(world.store.clone(), &faults));
-        let clock = HandClock::new();
+        let clock = ManualClock::new();
         let store = Hesitant::with_feed(&faulty, feed);
         let engine = builder(store).clock(clock.clone()).build().await.unwrap();
-        let everybody = async || {
+        let login_all = async || {
             let token = Credentials::token(secret.expose());
             [
                 engine.authenticate(Credentials::password("telegraf", RIGHT)).await,
@@ -253,26 +252,26 @@ async fn an_outage_lets_nobody_in_from_memory_for_longer_than_max_staleness() {
                 engine.authenticate_caller(Credentials::token(secret.expose())).await,
             ]
         };
-        for outcome in everybody().await {
+        for outcome in login_all().await {
             assert!(outcome.is_ok(), "{feed:?}");
         }
         faults.fail(Call::nth(1).and_later(), Fault::Unavailable);
-        // Somebody else changes it meanwhile, which is not known here.
+        // Another process changes it meanwhile, without an event here.
         let off = AuthorizationUpdate::status(Status::Inactive);
         world.engine.update_authorization(authorization.id, off).await.unwrap();
 
-        // Where the feed says that nothing else has changed, the time to live is the bound.
-        clock.passes(match feed {
+        // If the feed reports that nothing else has changed, the time to live is the bound.
+        clock.advance_past(match feed {
             FeedIs::Good => Duration::from_secs(60),
             FeedIs::Silent | FeedIs::Short | FeedIs::Broken => Duration::from_secs(2),
         });
-        for outcome in everybody().await {
+        for outcome in login_all().await {
             assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable, "{feed:?}");
         }
         let wrong = engine.authenticate(Credentials::password("telegraf", "wrong")).await;
         assert_eq!(wrong.unwrap_err().kind(), ErrorKind::Unavailable, "{feed:?}");
         faults.reset();
-        let [telegraf, others @ ..] = everybody().await;
+        let [telegraf, others @ ..] = login_all().await;
         assert_eq!(telegraf.unwrap_err().kind(), ErrorKind::Unauthorized, "{feed:?}");
         assert!(others.iter().all(Result::is_ok), "{feed:?}");
     }

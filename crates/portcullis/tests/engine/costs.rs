@@ -1,4 +1,4 @@
-//! What a login costs tells nothing about the name, and never more than there is.
+//! The cost of a login reveals nothing about the name, and is bounded.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,13 @@ use portcullis::{AuthorizationUpdate, CacheConfig, Credentials, Engine, ErrorKin
 use crate::authenticate::operator_token;
 use crate::support::{Salts, World, cheap_hashing};
 
-/// A world with a name of each kind: `telegraf`, `inactive`, `nobody` without a password.
+/// A world with a name of each kind: `telegraf`, `inactive`, `passwordless`.
 async fn with_every_kind(cache: CacheConfig) -> World {
     let world = World::with(|builder| builder.cache(cache).no_throttle()).await;
     world.with_password("telegraf").await;
-    world.authorization("nobody").await;
+    world.authorization("passwordless").await;
     let inactive = world.with_password("inactive").await;
-    // Remembered from the time when it was active.
+    // Cached while it was active.
     world.login("inactive", "inactive-password").await.unwrap();
     let off = AuthorizationUpdate::status(Status::Inactive);
     world.engine.update_authorization(inactive.id, off).await.unwrap();
@@ -31,14 +31,14 @@ async fn unknown_wrong_inactive_and_password_less_cost_one_hash_with_caches_warm
         for warm in [false, true] {
             if warm {
                 world.login("telegraf", "telegraf-password").await.unwrap();
-                // With an API token as the password: it is remembered that there is no such name.
+                // With an API token as the password: the missing name is cached.
                 world.login("unknown", secret.expose()).await.unwrap();
             }
             for (username, password) in [
                 ("telegraf", "wrong"),
                 ("inactive", "wrong"),
                 ("inactive", "inactive-password"),
-                ("nobody", "whatever"),
+                ("passwordless", "whatever"),
                 ("unknown", "whatever"),
                 ("never seen", "whatever"),
             ] {
@@ -63,8 +63,9 @@ async fn the_dummy_hash_is_made_with_the_parameters_of_the_engine() {
     let new = world.authorization("new").await;
     engine.set_password(new.id, "long-enough").await.unwrap();
 
-    // The shortest of some times, taken in turn: whatever else this machine does hits all alike.
-    let names = ["new", "unknown", "nobody", "inactive"];
+    // The promise is that the dummy hash has the cost of this engine's parameters. The shortest of some
+    // times, taken in turn: other work on the machine slows all alike, and the bounds are factors of 4.
+    let names = ["new", "unknown", "passwordless", "inactive"];
     let mut shortest = [Duration::MAX; 4];
     let mut cheap = Duration::MAX;
     for number in 0..8 {
@@ -80,15 +81,15 @@ async fn the_dummy_hash_is_made_with_the_parameters_of_the_engine() {
         }
         cheap = time(&world.engine, "unknown").await.min(cheap);
     }
-    let [wrong, in_vain @ ..] = shortest;
-    assert!(wrong > 5 * cheap, "{wrong:?} and {cheap:?} cannot be told apart");
-    for vain in in_vain {
-        assert!(vain > wrong / 4 && vain < 4 * wrong, "{vain:?}, wrong: {wrong:?}");
+    let [wrong, dummies @ ..] = shortest;
+    assert!(wrong > 5 * cheap, "{wrong:?} and {cheap:?} are too close");
+    for dummy in dummies {
+        assert!(dummy > wrong / 4 && dummy < 4 * wrong, "{dummy:?}, wrong: {wrong:?}");
     }
 }
 
 #[tokio::test]
-async fn a_login_that_leaves_before_its_turn_makes_room_and_costs_nothing() {
+async fn a_login_that_is_dropped_before_its_turn_frees_its_place_and_costs_nothing() {
     let salts = Salts::default();
     let hashing = cheap_hashing().threads(1).queue(8);
     let settings = |builder: portcullis::EngineBuilder| {
@@ -96,14 +97,14 @@ async fn a_login_that_leaves_before_its_turn_makes_room_and_costs_nothing() {
     };
     let world = World::with(settings).await;
     salts.shut(true);
-    // It has begun when it leaves, and is computed to its end.
+    // It has begun when it is dropped, and is computed to its end.
     let mut first = Box::pin(world.login("first", "whatever"));
     assert!(poll!(&mut first).is_pending());
     salts.wait_until_waiting(1);
     drop(first);
     let names: Vec<_> = (0..40).map(|number| format!("unknown-{number}")).collect();
     for name in &names {
-        // It comes, waits and leaves.
+        // It waits, and is dropped.
         let mut login = Box::pin(world.login(name, "whatever"));
         assert!(poll!(&mut login).is_pending());
     }
@@ -124,10 +125,10 @@ async fn a_login_that_leaves_before_its_turn_makes_room_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_thousand_logins_at_once_are_all_answered() {
+async fn a_thousand_logins_at_once_all_get_a_result() {
     let world = with_every_kind(CacheConfig::default()).await;
     let passwords: Vec<_> = (0..1_000).map(|number| format!("wrong-{number}")).collect();
-    let names = ["telegraf", "unknown", "nobody", "inactive"];
+    let names = ["telegraf", "unknown", "passwordless", "inactive"];
     let logins = passwords
         .iter()
         .enumerate()

@@ -1,4 +1,4 @@
-//! What is no credential, whatever is stored and whatever is remembered.
+//! Secrets that never authenticate, whatever is stored and whatever is cached.
 
 use portcullis::Credentials;
 use portcullis::password::PasswordHash;
@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::authenticate::operator_token;
 use crate::support::World;
 
-/// Hashes as an import brings them, with their passwords.
+/// Imported hashes, with their passwords.
 const BCRYPT: (&str, &str) =
     ("imported", "$2b$04$abcdefghijklmnopqrstuu2P8xRWSX2.OqyvLaDeHDR4HSDjn3vSi");
 const ARGON2ID: (&str, &str) = (
@@ -17,8 +17,8 @@ const ARGON2ID: (&str, &str) = (
     "$argon2id$v=19$m=8,t=1,p=1$c2l4dGVlbiBieXRlcyBvZg$3YChb7TO9RHOmRBXqY9EgE5voqCE8orTpQtdpvKElh4",
 );
 
-/// A world with an API token and authorizations that have a password, an imported hash, or none;
-/// everything that can be remembered of them is.
+/// A world with an API token and authorizations that have a password, an imported hash, or none; all of
+/// them are cached as far as they can be.
 struct Warm {
     world: World,
     token: String,
@@ -29,7 +29,7 @@ impl Warm {
     async fn new() -> Self {
         let world = World::with(|builder| builder.no_throttle().rehash_on_login(false)).await;
         world.with_password("telegraf").await;
-        world.authorization("nobody").await;
+        world.authorization("passwordless").await;
         for (id, username, hash) in [
             ("1", "argon2id", Some(ARGON2ID.1)),
             ("2", "bcrypt", Some(BCRYPT.1)),
@@ -56,8 +56,8 @@ impl Warm {
         Self { world, token, digest }
     }
 
-    /// Tells whether anybody is let in with it: as a password, or as a token in either way.
-    async fn lets_in(&self, username: &str, secret: &[u8]) -> bool {
+    /// Whether the secret authenticates: as a password, or as a token in either way.
+    async fn authenticates(&self, username: &str, secret: &[u8]) -> bool {
         let engine = &self.world.engine;
         let mut outcomes = vec![engine.authenticate(Credentials::password(username, secret)).await];
         if let Ok(secret) = std::str::from_utf8(secret) {
@@ -72,7 +72,13 @@ impl Warm {
 fn usernames() -> impl Strategy<Value = String> {
     prop_oneof![
         prop::sample::select(vec![
-            "telegraf", "nobody", "argon2id", "bcrypt", "null", "", "unknown"
+            "telegraf",
+            "passwordless",
+            "argon2id",
+            "bcrypt",
+            "null",
+            "",
+            "unknown"
         ])
         .prop_map(str::to_owned),
         "\\PC{0,20}",
@@ -80,12 +86,12 @@ fn usernames() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn an_empty_secret_authenticates_nobody_whatever_is_known() {
+fn an_empty_secret_never_authenticates_whatever_is_cached() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let warm = runtime.block_on(Warm::new());
     TestRunner::new(Config::with_cases(200))
         .run(&usernames(), |username| {
-            prop_assert!(!runtime.block_on(warm.lets_in(&username, b"")));
+            prop_assert!(!runtime.block_on(warm.authenticates(&username, b"")));
             Ok(())
         })
         .unwrap();
@@ -108,7 +114,7 @@ fn without_a_password_no_password_authenticates() {
     ];
     TestRunner::new(Config::with_cases(200))
         .run(&secrets, |secret| {
-            for username in ["nobody", "null"] {
+            for username in ["passwordless", "null"] {
                 let credentials = Credentials::password(username, &secret);
                 let outcome = runtime.block_on(warm.world.engine.authenticate(credentials));
                 prop_assert!(outcome.is_err(), "{username}");
@@ -132,8 +138,8 @@ async fn a_stored_hash_or_digest_is_no_password_and_no_token() {
     let parts = hashes.iter().flat_map(|hash| hash.split('$'));
     let texts = hashes.into_iter().chain(parts).chain([digest, hexadecimal, &upper, "telegraf"]);
     for secret in texts.map(str::as_bytes).chain([bytes.as_slice()]) {
-        for username in ["telegraf", "argon2id", "bcrypt", "nobody", "unknown", ""] {
-            assert!(!warm.lets_in(username, secret).await, "{username} {secret:?}");
+        for username in ["telegraf", "argon2id", "bcrypt", "passwordless", "unknown", ""] {
+            assert!(!warm.authenticates(username, secret).await, "{username} {secret:?}");
         }
     }
     // The hashes are good ones.
@@ -151,7 +157,7 @@ async fn passwords_that_differ_past_byte_72_are_different_ones() {
     for _ in 0..2 {
         assert!(warm.world.login("long", &right).await.is_ok());
         for longer in [format!("{right}x"), format!("{right}\0"), right.repeat(2)] {
-            assert!(!warm.lets_in("long", longer.as_bytes()).await);
+            assert!(!warm.authenticates("long", longer.as_bytes()).await);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is answered from memory, and what calls it into question.
+//! Cache hits, and what invalidates an entry.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,18 +19,18 @@ use portcullis::{
 use portcullis_testkit::{Counts, InstrumentedStore, Method};
 use tokio::sync::watch;
 
-use crate::support::{builder, name};
+use crate::support::{ManualClock, builder, name};
 
 /// A store whose feed the test writes.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct ScriptedStore {
     store: MemoryStore,
     feed: Arc<Feed>,
     followers: Followers,
 }
 
-impl Told {
-    pub(crate) fn by(feed: &Arc<Feed>) -> Self {
+impl ScriptedStore {
+    pub(crate) fn new(feed: &Arc<Feed>) -> Self {
         let followers = Followers(Arc::new(watch::Sender::default()));
         Self { store: MemoryStore::new().unwrap(), feed: Arc::clone(feed), followers }
     }
@@ -86,7 +86,7 @@ impl Drop for Follower {
 }
 
 #[async_trait]
-impl Store for Told {
+impl Store for ScriptedStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         self.store.get(lookup).await
     }
@@ -115,42 +115,15 @@ impl Store for Told {
     }
 }
 
-/// Time that the test moves.
-#[derive(Clone, Debug)]
-pub(crate) struct Hand {
-    began: Instant,
-    passed: Arc<Mutex<Duration>>,
-}
-
-impl Hand {
-    pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), passed: Arc::default() }
-    }
-
-    pub(crate) fn pass(&self, time: Duration) {
-        *self.passed.lock().unwrap() += time;
-    }
-}
-
-impl Clock for Hand {
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-
-    fn instant(&self) -> Instant {
-        self.began + *self.passed.lock().unwrap()
-    }
-}
-
-/// An engine that knows somebody, over a store whose calls are counted.
+/// An engine with one cached login, on a store whose calls are counted.
 struct World {
     engine: Engine,
-    /// The same store, for somebody else to change.
+    /// The engine of another process on the same store.
     other: Engine,
     store: Arc<dyn Store>,
     feed: Arc<Feed>,
     followers: Followers,
-    clock: Hand,
+    clock: ManualClock,
     counts: Counts,
     org: Org,
     user: User,
@@ -163,12 +136,12 @@ const PASSWORD: &str = "telegraf-password";
 impl World {
     async fn new() -> Self {
         let feed = Feed::of_shared_store(7, 0);
-        let store = Told::by(&feed);
+        let store = ScriptedStore::new(&feed);
         let followers = store.followers();
         let store: Arc<dyn Store> = Arc::new(store);
         let counts = Counts::new();
         let counted = Arc::new(InstrumentedStore::new(Arc::clone(&store), &counts));
-        let clock = Hand::new();
+        let clock = ManualClock::new();
         let engine = builder(counted).clock(clock.clone()).build().await.unwrap();
         let other = builder(Arc::clone(&store)).cache(CacheConfig::off()).build().await.unwrap();
         let org = other.create_org(name("acme")).await.unwrap();
@@ -193,7 +166,7 @@ impl World {
         self.login(password).await.unwrap_err().refusal().unwrap()
     }
 
-    /// What a login with the right password costs: reads of the store, and hashes.
+    /// The cost of a login with the right password: reads of the store, and hashes.
     async fn cost(&self) -> (u64, u64) {
         let reads = self.counts.of(Method::Get) + self.counts.of(Method::List);
         let hashes = self.engine.hash_pool().computations();
@@ -220,7 +193,7 @@ impl World {
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn who_is_known_costs_no_read_and_no_hash() {
+async fn a_cache_hit_costs_no_read_and_no_hash() {
     let world = World::new().await;
     for _ in 0..100 {
         assert_eq!(world.cost().await, (0, 0));
@@ -229,17 +202,17 @@ async fn who_is_known_costs_no_read_and_no_hash() {
     let principal = world.login(PASSWORD).await.unwrap();
     assert!(principal.check(portcullis::Action::Write, &write).is_allowed());
     assert_eq!(world.refusal("another-password").await, Refusal::WrongPassword);
-    assert_eq!(world.cost().await, (0, 0), "a wrong password drove out the right one");
+    assert_eq!(world.cost().await, (0, 0), "a wrong password evicted the right one");
 }
 
 #[tokio::test]
-async fn an_edited_entry_costs_one_read_and_no_hash() {
+async fn an_edited_authorization_costs_one_read_and_no_hash() {
     let world = World::new().await;
     let update = AuthorizationUpdate::description("changed");
     world.engine.update_authorization(world.id, update).await.unwrap();
     assert_eq!(world.cost().await, (1, 0));
     assert_eq!(world.cost().await, (0, 0));
-    // The same by somebody else, as soon as the feed tells.
+    // The same after a change by another process, as soon as the feed reports it.
     let update = AuthorizationUpdate::description("changed again");
     world.other.update_authorization(world.id, update).await.unwrap();
     let changed = (Kind::Authorization, world.id.untyped());
@@ -249,7 +222,7 @@ async fn an_edited_entry_costs_one_read_and_no_hash() {
 }
 
 #[tokio::test]
-async fn a_record_that_was_edited_by_hand_counts_although_its_revision_is_the_same() {
+async fn a_record_edited_by_hand_takes_effect_although_its_revision_is_the_same() {
     for change in [
         (|authorization: &mut Authorization| authorization.status = Status::Inactive) as fn(&mut _),
         |authorization| authorization.permissions.clear(),
@@ -308,49 +281,49 @@ async fn a_resync_costs_one_read_each_and_no_hash() {
 #[tokio::test]
 async fn a_feed_that_is_behind_costs_a_read_every_two_seconds_and_no_hash() {
     let world = World::new().await;
-    world.clock.pass(2 * SECOND);
+    world.clock.advance(2 * SECOND);
     assert_eq!(world.cost().await, (0, 0), "it was read two seconds ago");
-    world.clock.pass(SECOND);
-    // With the user and the org.
+    world.clock.advance(SECOND);
+    // The user and the org are read as well.
     assert_eq!(world.cost().await, (3, 0));
     assert_eq!(world.cost().await, (0, 0));
     // The feed is back: no read until the time to live ends.
     for _ in 0..57 {
-        world.clock.pass(SECOND);
+        world.clock.advance(SECOND);
         world.fresh().await;
         assert_eq!(world.cost().await, (0, 0));
     }
-    world.clock.pass(5 * SECOND);
+    world.clock.advance(5 * SECOND);
     world.fresh().await;
     assert_eq!(world.cost().await, (3, 0));
 }
 
 #[tokio::test]
-async fn what_others_change_counts_within_the_staleness_that_is_allowed() {
+async fn changes_of_other_processes_take_effect_within_max_staleness() {
     let world = World::new().await;
     world.other.set_password(world.id, "a-new-password").await.unwrap();
-    // Nobody has told, and no more time has passed than may.
-    world.clock.pass(2 * SECOND);
+    // There was no event, and no more time has passed than `max_staleness`.
+    world.clock.advance(2 * SECOND);
     assert!(world.login(PASSWORD).await.is_ok());
-    world.clock.pass(Duration::from_millis(1));
+    world.clock.advance(Duration::from_millis(1));
     assert_eq!(world.refusal(PASSWORD).await, Refusal::WrongPassword);
     assert!(world.login("a-new-password").await.is_ok());
     assert_eq!(world.refusal(PASSWORD).await, Refusal::WrongPassword);
 }
 
 #[tokio::test]
-async fn without_a_store_nobody_is_let_in_once_what_is_known_is_too_old() {
+async fn without_a_store_no_login_is_admitted_once_its_cache_entry_is_stale() {
     let world = World::new().await;
     world.store.close().await.unwrap();
-    world.clock.pass(2 * SECOND);
+    world.clock.advance(2 * SECOND);
     assert!(world.login(PASSWORD).await.is_ok());
-    world.clock.pass(SECOND);
+    world.clock.advance(SECOND);
     let error = world.login(PASSWORD).await.unwrap_err();
     assert_eq!((error.kind(), error.refusal()), (portcullis::ErrorKind::Unavailable, None));
 }
 
 #[tokio::test]
-async fn the_state_of_user_and_org_counts_at_once() {
+async fn the_status_of_user_and_org_takes_effect_at_once() {
     let world = World::new().await;
     world.engine.set_user_status(world.user.id, Status::Inactive).await.unwrap();
     assert_eq!(world.refusal(PASSWORD).await, Refusal::User);
@@ -364,7 +337,7 @@ async fn the_state_of_user_and_org_counts_at_once() {
 }
 
 #[tokio::test]
-async fn permissions_that_were_replaced_count_at_once() {
+async fn replaced_permissions_take_effect_at_once() {
     let world = World::new().await;
     let bucket = Resource::bucket(world.org.id, world.bucket.id);
     let read = vec![Permission::read(bucket)];
@@ -374,7 +347,7 @@ async fn permissions_that_were_replaced_count_at_once() {
 }
 
 #[tokio::test]
-async fn an_api_token_is_known_and_forgotten_like_a_password() {
+async fn an_api_token_is_cached_and_invalidated_like_a_password() {
     let world = World::new().await;
     let permissions = portcullis::presets::operator();
     let (org, user) = (world.org.id, world.user.id);
@@ -383,7 +356,7 @@ async fn an_api_token_is_known_and_forgotten_like_a_password() {
     let secret = secret.expose();
     let in_three_ways = async || {
         let alone = world.engine.authenticate(Credentials::token(secret)).await;
-        let as_password = Credentials::password("nobody", secret);
+        let as_password = Credentials::password("other", secret);
         let as_password = world.engine.authenticate(as_password).await;
         (
             alone.is_ok(),
@@ -396,9 +369,9 @@ async fn an_api_token_is_known_and_forgotten_like_a_password() {
     assert_eq!(in_three_ways().await, (true, true, true));
     assert_eq!(world.counts.of(Method::Get), 0);
 
-    // Somebody gets the username: the token is no password for it any more.
+    // The username is taken: the token is no password for it any more.
     let new = NewAuthorization::new(
-        Username::new("nobody").unwrap(),
+        Username::new("other").unwrap(),
         org,
         [Permission::read(Resource::bucket(org, world.bucket.id))],
     );
@@ -416,7 +389,7 @@ async fn an_api_token_is_known_and_forgotten_like_a_password() {
 }
 
 #[tokio::test]
-async fn a_bucket_is_known_by_its_name_until_a_bucket_changes() {
+async fn a_bucket_name_is_cached_until_a_bucket_changes() {
     let world = World::new().await;
     let (org, bucket) = (world.org.id, world.bucket.id);
     let named = async |name| world.engine.bucket_id(org, name).await.unwrap();
@@ -435,7 +408,7 @@ async fn a_bucket_is_known_by_its_name_until_a_bucket_changes() {
     assert_eq!(named("telemetry").await, Some(again));
 }
 
-/// A host that may switch its only user off.
+/// A host that may disable its only user.
 #[derive(Debug)]
 struct Host {
     directory: StaticDirectory,
@@ -496,7 +469,7 @@ impl portcullis::Directory for Host {
 }
 
 #[tokio::test]
-async fn what_a_host_forgot_to_tell_counts_when_the_time_to_live_ends() {
+async fn a_change_that_a_host_did_not_report_takes_effect_when_the_time_to_live_ends() {
     let (org, user) = (OrgId::from_u64(1), UserId::from_u64(2));
     let directory = StaticDirectory::new()
         .with_user(User { id: user, name: name("ada"), status: Status::Active })
@@ -504,9 +477,9 @@ async fn what_a_host_forgot_to_tell_counts_when_the_time_to_live_ends() {
     let off = Arc::new(AtomicU64::new(0));
     let host = Host { directory, off: Arc::clone(&off) };
     let feed = Feed::of_shared_store(7, 0);
-    let store = Told::by(&feed);
+    let store = ScriptedStore::new(&feed);
     let followers = store.followers();
-    let clock = Hand::new();
+    let clock = ManualClock::new();
     let engine =
         builder(Arc::new(store)).directory(host).clock(clock.clone()).build().await.unwrap();
     let grant = Permission::read(Resource::all(portcullis::ResourceType::Buckets));
@@ -519,9 +492,9 @@ async fn what_a_host_forgot_to_tell_counts_when_the_time_to_live_ends() {
     };
     assert!(works().await);
     off.store(1, Ordering::SeqCst);
-    clock.pass(60 * SECOND);
+    clock.advance(60 * SECOND);
     assert!(works().await);
-    clock.pass(SECOND);
+    clock.advance(SECOND);
     assert!(!works().await);
     off.store(0, Ordering::SeqCst);
     assert!(!works().await);
@@ -533,7 +506,7 @@ async fn what_a_host_forgot_to_tell_counts_when_the_time_to_live_ends() {
 }
 
 #[tokio::test]
-async fn nothing_is_kept_where_that_was_switched_off() {
+async fn nothing_is_cached_if_the_cache_is_off() {
     let world = World::new().await;
     let engine = builder(Arc::clone(&world.store)).cache(CacheConfig::off()).build().await.unwrap();
     for expected in 1..=3 {
@@ -543,9 +516,9 @@ async fn nothing_is_kept_where_that_was_switched_off() {
 }
 
 #[tokio::test]
-async fn who_logs_in_at_once_with_the_same_password_shares_one_hash() {
+async fn equal_logins_at_once_share_one_hash() {
     let world = World::new().await;
-    // It takes long enough for all to come meanwhile.
+    // It takes long enough for all to arrive meanwhile.
     let dear = portcullis::password::HashParams::default();
     let engine = builder(Arc::clone(&world.store)).hash_params(dear).build().await.unwrap();
     let new = "a-dear-password";
@@ -582,7 +555,7 @@ mod rehash {
         world
     }
 
-    /// Waits until the hash is another one; panics when it stays.
+    /// Waits until the hash was replaced; panics if it stays.
     async fn replaced(world: &World) -> Authorization {
         for _ in 0..10_000 {
             let stored = world.stored().await;
@@ -609,7 +582,7 @@ mod rehash {
         assert!(hash.expose().starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{}", hash.expose());
         after.password_hash.clone_from(&before.password_hash);
         assert_eq!(after, before);
-        // Two were computed: to verify and to replace. The new one is known.
+        // Two were computed: to verify and to replace. The new one is cached.
         login().await;
         assert_eq!(engine.hash_pool().computations(), 2);
     }
@@ -628,7 +601,7 @@ mod rehash {
     }
 
     #[tokio::test]
-    async fn a_hash_stays_where_replacing_was_switched_off() {
+    async fn a_hash_stays_if_rehashing_is_off() {
         let world = with_bcrypt().await;
         let engine =
             builder(Arc::clone(&world.store)).rehash_on_login(false).build().await.unwrap();

@@ -13,7 +13,7 @@ use portcullis::{
 };
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore};
 
-/// Argon2id that costs next to nothing.
+/// Argon2id at the lowest cost.
 pub(crate) fn cheap_hashing() -> HashPoolConfig {
     HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap()).threads(2).queue(4_096)
 }
@@ -22,7 +22,7 @@ pub(crate) fn builder(store: Arc<dyn Store>) -> EngineBuilder {
     Engine::builder(store).hashing(cheap_hashing())
 }
 
-/// An engine, and the things that authorizations refer to.
+/// An engine, and the records that authorizations refer to.
 pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) store: Arc<dyn Store>,
@@ -84,49 +84,52 @@ pub(crate) fn permission(text: &str) -> Permission {
     text.parse().unwrap()
 }
 
-/// The store, of which these calls fail.
+/// The store, with a fault on these calls.
 pub(crate) fn failing(store: &Arc<dyn Store>, call: Call, fault: Fault) -> Arc<dyn Store> {
     let faults = Faults::new();
     faults.fail(call, fault);
     Arc::new(FaultyStore::new(Arc::clone(store), &faults))
 }
 
-/// The store, which is gone after so many calls.
+/// The store, which is unavailable after `calls` calls.
 pub(crate) fn gone_after(store: &Arc<dyn Store>, calls: u64) -> Arc<dyn Store> {
     failing(store, Call::nth(calls + 1).and_later(), Fault::Unavailable)
 }
 
 /// A clock whose monotonic time stands still until it is moved. Clones are the same clock.
 #[derive(Clone, Debug)]
-pub(crate) struct HandClock {
+pub(crate) struct ManualClock {
     began: Instant,
-    passed_millis: Arc<AtomicU64>,
+    passed: Arc<Mutex<Duration>>,
 }
 
-impl HandClock {
+impl ManualClock {
     pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), passed_millis: Arc::default() }
+        Self { began: Instant::now(), passed: Arc::default() }
     }
 
-    pub(crate) fn passes(&self, time: Duration) {
-        // Up to the millisecond that is not over yet.
-        let millis = u64::try_from(time.as_millis()).unwrap() + 1;
-        self.passed_millis.fetch_add(millis, Ordering::SeqCst);
+    pub(crate) fn advance(&self, time: Duration) {
+        *self.passed.lock().unwrap() += time;
+    }
+
+    /// Moves the clock past the time, by a millisecond.
+    pub(crate) fn advance_past(&self, time: Duration) {
+        self.advance(time + Duration::from_millis(1));
     }
 }
 
-impl Clock for HandClock {
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
 
     fn instant(&self) -> Instant {
-        self.began + Duration::from_millis(self.passed_millis.load(Ordering::SeqCst))
+        self.began + *self.passed.lock().unwrap()
     }
 }
 
-/// Randomness that the threads which hash wait for while it is shut: so nobody's hash is begun
-/// behind one that needs a salt. Clones are the same.
+/// Randomness that blocks the hash threads while it is shut: no later hash begins while the first one
+/// waits for its salt. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Salts(Arc<(Mutex<Gate>, Condvar)>);
 
@@ -142,7 +145,7 @@ impl Salts {
         self.0.1.notify_all();
     }
 
-    /// Returns when so many threads wait.
+    /// Returns when `threads` threads wait.
     pub(crate) fn wait_until_waiting(&self, threads: usize) {
         let gate = self.0.0.lock().unwrap();
         drop(self.0.1.wait_while(gate, |gate| gate.waiting < threads).unwrap());

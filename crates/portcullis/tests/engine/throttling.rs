@@ -1,4 +1,4 @@
-//! Whoever guesses passwords is slowed down, and nobody learns or loses anything by it.
+//! Guesses at passwords are throttled; the throttle reveals nothing, and costs other logins nothing.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use portcullis::{
     AuthorizationUpdate, CacheConfig, Credentials, EngineBuilder, ErrorKind, Refusal, Status,
 };
 
-use crate::support::{HandClock, Salts, World, cheap_hashing};
+use crate::support::{ManualClock, Salts, World, cheap_hashing};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What came of a login.
+/// The result of a login.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Outcome {
     LetIn,
@@ -34,18 +34,18 @@ fn owner() -> Option<IpAddr> {
     Some("198.51.100.7".parse().unwrap())
 }
 
-fn somebody(number: usize) -> Option<IpAddr> {
+fn address(number: usize) -> Option<IpAddr> {
     Some(format!("203.0.113.{number}").parse().unwrap())
 }
 
-/// A world with one name of each kind, and a clock that is moved by hand.
+/// A world with one name of each kind, and a manual clock.
 struct Door {
     world: World,
-    clock: HandClock,
+    clock: ManualClock,
 }
 
-/// Names that exist and may be logged in with, that may not, and that do not exist.
-const KINDS: [&str; 4] = ["telegraf", "inactive", "nobody", "unknown"];
+/// Names with a password, of an inactive authorization, without a password, and that do not exist.
+const KINDS: [&str; 4] = ["telegraf", "inactive", "passwordless", "unknown"];
 
 impl Door {
     async fn new() -> Self {
@@ -53,10 +53,10 @@ impl Door {
     }
 
     async fn with(settings: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
-        let clock = HandClock::new();
+        let clock = ManualClock::new();
         let world = World::with(|builder| settings(builder.clock(clock.clone()))).await;
         world.with_password("telegraf").await;
-        world.authorization("nobody").await;
+        world.authorization("passwordless").await;
         let inactive = world.with_password("inactive").await;
         let off = AuthorizationUpdate::status(Status::Inactive);
         world.engine.update_authorization(inactive.id, off).await.unwrap();
@@ -84,7 +84,7 @@ impl Door {
         self.tries("telegraf", "telegraf-password", source).await
     }
 
-    /// Fails until it has to wait.
+    /// Fails until it is throttled.
     async fn fails_until_it_waits(&self, username: &str, source: Option<IpAddr>) {
         for number in 0..1_000 {
             if self.tries(username, &format!("wrong-{number}"), source).await.waits() {
@@ -104,7 +104,7 @@ async fn a_hundred_guesses_at_once_stay_within_the_limit_whether_the_name_exists
         let tries = passwords
             .iter()
             .enumerate()
-            .map(|(number, password)| door.tries(username, password, somebody(number)));
+            .map(|(number, password)| door.tries(username, password, address(number)));
         let outcomes = join_all(tries).await;
         let admitted = outcomes.iter().filter(|outcome| !outcome.waits()).count();
         assert_eq!(admitted, 10, "{username}");
@@ -112,8 +112,8 @@ async fn a_hundred_guesses_at_once_stay_within_the_limit_whether_the_name_exists
     }
 }
 
-/// Those who try the same at the same time share a computation: as much for a name that does not
-/// exist, or it would show.
+/// Equal logins at the same time share a hash, for a name that does not exist as well: otherwise the
+/// difference would reveal it.
 #[tokio::test]
 async fn a_hundred_equal_guesses_at_once_cost_alike_whether_the_name_exists_or_not() {
     for username in KINDS {
@@ -123,9 +123,9 @@ async fn a_hundred_equal_guesses_at_once_cost_alike_whether_the_name_exists_or_n
         let door = Door::with(settings).await;
         let before = door.world.engine.hash_pool().computations();
         salts.shut(true);
-        // Something to wait behind, so that all come while nothing has ended.
-        let first = door.tries("somebody else", "wrong", somebody(200));
-        let all = join_all((0..100).map(|number| door.tries(username, "guess", somebody(number))));
+        // A hash to wait behind, so that all arrive before the first has ended.
+        let first = door.tries("another-name", "wrong", address(200));
+        let all = join_all((0..100).map(|number| door.tries(username, "guess", address(number))));
         let open = async {
             tokio::task::yield_now().await;
             salts.shut(false);
@@ -137,14 +137,14 @@ async fn a_hundred_equal_guesses_at_once_cost_alike_whether_the_name_exists_or_n
 }
 
 #[tokio::test]
-async fn a_wait_tells_nothing_about_the_name() {
+async fn a_wait_reveals_nothing_about_the_name() {
     let mut told = Vec::new();
     for username in KINDS {
         let door = Door::new().await;
         let mut outcomes = Vec::new();
         for number in 0..30 {
             outcomes.push(door.tries(username, &format!("wrong-{number}"), stranger()).await);
-            door.clock.passes(SECOND);
+            door.clock.advance_past(SECOND);
         }
         assert!(outcomes.iter().any(|outcome| outcome.waits()));
         told.push(outcomes);
@@ -170,13 +170,13 @@ async fn other_spellings_of_a_name_are_no_further_tries_at_it() {
         "telegra\u{0131}f",
     ];
     for spelling in spellings {
-        // The right password of the other name: it is not even looked at.
+        // The right password of the other name is not verified either.
         let credentials = Credentials::password(spelling, "telegraf-password");
         let error = door.world.engine.authenticate(credentials).await.unwrap_err();
         assert_eq!(error.refusal(), Some(Refusal::UnknownUsername), "{spelling:?}");
     }
     assert!(door.tries("telegraf", "wrong", None).await.waits());
-    // Nor is there an end of names to try from one source.
+    // A source does not get more tries by using more names.
     let mut admitted = 0;
     for number in 0..300 {
         let spelling = format!("telegraf{}", " ".repeat(number + 2));
@@ -187,43 +187,43 @@ async fn other_spellings_of_a_name_are_no_further_tries_at_it() {
 
 #[tokio::test]
 async fn a_flood_from_one_source_does_not_lock_the_owner_out_for_ever() {
-    // Nothing is remembered of a password, so that each login counts as the first.
+    // Without a cache and a history, so that each login counts as the first.
     let door = Door::with(|builder| builder.cache(CacheConfig::off())).await;
     let flood = async |ticks: u32| {
         for number in 0..ticks {
             door.tries("telegraf", &format!("wrong-{number}"), stranger()).await;
-            door.clock.passes(SECOND / 10);
+            door.clock.advance_past(SECOND / 10);
         }
     };
-    // For ten minutes, and on while the owner waits as told.
+    // For ten minutes, and on while the owner waits for its retry time.
     flood(6_000).await;
     let mut waited = Duration::ZERO;
     while let Outcome::Wait(wait) = door.knows_the_password(owner()).await {
-        // So is somebody who does not come at the very first moment.
+        // A try a little later than the retry time is enough.
         flood(u32::try_from(wait.as_millis() / 100).unwrap().min(3_000)).await;
         waited += wait;
         assert!(waited <= 60 * SECOND, "kept out for {waited:?}");
     }
-    // From where somebody has logged in with the name, strangers do not count.
+    // At an address that has logged in with the name, failures of other addresses do not count.
     flood(6_000).await;
     assert_eq!(door.knows_the_password(owner()).await, Outcome::LetIn);
     assert!(door.knows_the_password(stranger()).await.waits());
 }
 
 #[tokio::test]
-async fn a_warm_correct_password_is_never_refused_for_the_failures_of_others() {
+async fn a_cached_right_password_is_never_refused_for_the_failures_of_others() {
     let door = Door::new().await;
     assert_eq!(door.knows_the_password(owner()).await, Outcome::LetIn);
     for source in [stranger(), owner(), None] {
         door.fails_until_it_waits("telegraf", source).await;
     }
-    // Where it has logged in before, where it has not failed, and where it is not known from where.
-    for source in [owner(), somebody(1), None] {
+    // From an address that has logged in, from one without failures, and from an unknown one.
+    for source in [owner(), address(1), None] {
         assert_eq!(door.knows_the_password(source).await, Outcome::LetIn, "{source:?}");
-        assert!(door.tries("telegraf", "wrong", source).await.waits() || source == somebody(1));
+        assert!(door.tries("telegraf", "wrong", source).await.waits() || source == address(1));
     }
-    // What is known of the credential has grown old; of the password it never does.
-    door.clock.passes(100 * SECOND);
+    // The cache entry is stale; the proof of the password never is.
+    door.clock.advance_past(100 * SECOND);
     let before = door.world.engine.hash_pool().computations();
     door.fails_until_it_waits("telegraf", stranger()).await;
     let failed = door.world.engine.hash_pool().computations();
@@ -232,8 +232,8 @@ async fn a_warm_correct_password_is_never_refused_for_the_failures_of_others() {
     assert_eq!(door.world.engine.hash_pool().computations(), failed);
 }
 
-/// A password that is in the cache, as it is of every client at work, cannot be guessed faster than
-/// another: the right one is not told apart from wrong ones.
+/// A cached password, as of every active client, cannot be guessed faster than another: while the
+/// guesses are throttled, the right one is refused like wrong ones.
 #[tokio::test]
 async fn a_password_in_the_cache_cannot_be_guessed_faster_than_another() {
     let door = Door::new().await;
@@ -248,24 +248,24 @@ async fn a_password_in_the_cache_cannot_be_guessed_faster_than_another() {
     }
     assert_eq!(door.knows_the_password(owner()).await, Outcome::LetIn);
     let Outcome::Wait(wait) = door.knows_the_password(stranger()).await else { panic!("let in") };
-    door.clock.passes(wait);
+    door.clock.advance_past(wait);
     assert_eq!(door.knows_the_password(stranger()).await, Outcome::LetIn);
-    // From then on it has logged in from there.
+    // From then on that address is in its history.
     assert_eq!(door.tries("telegraf", "wrong", stranger()).await, Outcome::Refused);
 }
 
 #[tokio::test]
 async fn setting_a_password_clears_the_count_of_its_name() {
     let door = Door::new().await;
-    // The owner has logged in from there before, and forgotten the password.
+    // The owner has logged in from there before, and has lost the password.
     assert_eq!(door.knows_the_password(owner()).await, Outcome::LetIn);
     for source in [owner(), stranger()] {
         door.fails_until_it_waits("telegraf", source).await;
     }
-    door.clock.passes(SECOND / 2);
+    door.clock.advance_past(SECOND / 2);
     let id = door.world.engine.authorization_by_username("telegraf").await.unwrap().unwrap().id;
     door.world.engine.set_password(id, "another-password").await.unwrap();
-    for source in [somebody(1), owner()] {
+    for source in [address(1), owner()] {
         assert_eq!(
             door.tries("telegraf", "mistyped", source).await,
             Outcome::Refused,
@@ -276,7 +276,7 @@ async fn setting_a_password_clears_the_count_of_its_name() {
 }
 
 #[tokio::test]
-async fn whoever_waits_as_told_may_try_again() {
+async fn a_try_after_the_retry_time_is_admitted() {
     let door = Door::new().await;
     door.fails_until_it_waits("telegraf", stranger()).await;
     for _ in 0..20 {
@@ -284,14 +284,14 @@ async fn whoever_waits_as_told_may_try_again() {
             panic!("not slowed down");
         };
         assert!(wait <= Duration::from_secs(300), "{wait:?}");
-        door.clock.passes(wait / 2);
+        door.clock.advance_past(wait / 2);
         let early = door.tries("telegraf", "wrong", stranger()).await;
         assert!(early.waits(), "{wait:?}");
-        door.clock.passes(wait / 2);
+        door.clock.advance_past(wait / 2);
         assert_eq!(door.tries("telegraf", "wrong", stranger()).await, Outcome::Refused);
     }
     let Outcome::Wait(wait) = door.knows_the_password(stranger()).await else { panic!("let in") };
-    door.clock.passes(wait);
+    door.clock.advance_past(wait);
     assert_eq!(door.knows_the_password(stranger()).await, Outcome::LetIn);
 }
 
@@ -310,13 +310,13 @@ async fn guessing_api_tokens_is_slowed_down_by_source() {
     };
     for number in 0..100 {
         assert_eq!(guess(number, stranger()).await, Outcome::Refused, "{number}");
-        // Fading gives no more tries, if they come soon after each other.
-        door.clock.passes(Duration::from_millis(10));
+        // The decay of the counter gives no more tries if they follow each other closely.
+        door.clock.advance_past(Duration::from_millis(10));
     }
     for number in 0..10 {
         assert!(guess(number, stranger()).await.waits());
         assert_eq!(guess(number, owner()).await, Outcome::Refused);
     }
-    // As passwords of no name they are counted as well.
+    // As passwords of unknown names they count as well.
     assert!(door.tries("unknown", "token-1", stranger()).await.waits());
 }

@@ -1,5 +1,5 @@
-//! Who is let in when the feed is behind and the store does not answer: nobody, or for a stated
-//! time those who are known, and never anybody by what is known to have changed.
+//! Logins while the feed lags and the store does not respond: none is admitted, or for a configured time
+//! those with a cache entry, and never by an entry that is known to be out of date.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,16 +15,16 @@ use portcullis::{
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore, Method};
 
 use crate::audit::Kept;
-use crate::memory::{Followers, Hand, Told};
-use crate::support::{builder, name};
+use crate::memory::{Followers, ScriptedStore};
+use crate::support::{ManualClock, builder, name};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const GRACE: Duration = Duration::from_secs(10);
 const PASSWORD: &str = "telegraf-password";
 
-/// An engine with a grace of ten seconds that knows everybody, as of the feed's last word, which is
-/// now.
+/// An engine with a grace of ten seconds, with every credential in its cache, as of the feed's last
+/// event, which is now.
 struct World {
     engine: Engine,
     /// The same store, for another process to change.
@@ -32,7 +32,7 @@ struct World {
     faults: Faults,
     feed: Arc<Feed>,
     followers: Followers,
-    clock: Hand,
+    clock: ManualClock,
     audit: Kept,
     org: Org,
     user: User,
@@ -49,7 +49,7 @@ impl World {
 
     async fn with_grace(grace: Duration) -> Self {
         let feed = Feed::of_shared_store(7, 0);
-        let store = Told::by(&feed);
+        let store = ScriptedStore::new(&feed);
         let followers = store.followers();
         let store: Arc<dyn Store> = Arc::new(store);
         let other = builder(Arc::clone(&store)).cache(CacheConfig::off()).build().await.unwrap();
@@ -68,12 +68,12 @@ impl World {
         let telegraf = other.create_authorization(new.for_user(user.id)).await.unwrap();
         other.set_password(telegraf.id, PASSWORD).await.unwrap();
 
-        let (faults, clock, audit) = (Faults::new(), Hand::new(), Kept::default());
+        let (faults, clock, audit) = (Faults::new(), ManualClock::new(), Kept::default());
         let config = CacheConfig::default().stale_if_error(grace);
         let engine = builder(Arc::new(FaultyStore::new(store, &faults)));
         let engine = engine.clock(clock.clone()).cache(config).audit(audit.clone());
         let engine = engine.build().await.unwrap();
-        clock.pass(SECOND);
+        clock.advance(SECOND);
         let world = Self {
             engine,
             other,
@@ -89,7 +89,7 @@ impl World {
             token,
             secret,
         };
-        for outcome in world.everybody().await {
+        for outcome in world.login_all().await {
             outcome.unwrap();
         }
         world.bucket_id().await.unwrap();
@@ -105,12 +105,12 @@ impl World {
         self.engine.bucket_id(self.org.id, "telemetry").await
     }
 
-    /// Whoever is known: with a password, with an API token as password, with an API token.
-    async fn everybody(&self) -> [Result<Principal, Error>; 3] {
+    /// Logs in with each cached credential: a password, an API token as password, an API token.
+    async fn login_all(&self) -> [Result<Principal, Error>; 3] {
         let secret = self.secret.expose();
         [
             self.login(PASSWORD).await,
-            self.engine.authenticate(Credentials::password("nobody", secret)).await,
+            self.engine.authenticate(Credentials::password("unknown", secret)).await,
             self.engine.authenticate(Credentials::token(secret)).await,
         ]
     }
@@ -130,9 +130,9 @@ impl World {
         self.faults.fail(Call::nth(1).and_later(), fault);
     }
 
-    /// Beyond what an answer may be old anyway, with a store that does not answer.
+    /// Beyond `max_staleness`, with a store that does not respond.
     fn outage(&self) {
-        self.clock.pass(3 * SECOND);
+        self.clock.advance(3 * SECOND);
         self.fail(Fault::Unavailable);
     }
 
@@ -142,17 +142,17 @@ impl World {
     }
 }
 
-/// What a store does when it is read.
+/// How a store responds to reads.
 #[derive(Clone, Copy, Debug)]
 enum Reads {
     Answer,
     Say(Fault),
-    /// Nothing at all.
+    /// Never.
     Hang,
 }
 
 #[tokio::test]
-async fn who_is_let_in_in_each_state() {
+async fn the_result_of_a_login_in_each_trust_state() {
     use TrustState::{Fresh, Grace, Stale, Unavailable};
 
     let none = Duration::ZERO;
@@ -175,13 +175,13 @@ async fn who_is_let_in_in_each_state() {
         (GRACE, fails, until + GRACE + MILLISECOND, Unavailable, unavailable),
         (GRACE, Reads::Say(Fault::ResponseLost), until + GRACE, Grace, let_in),
         (GRACE, Reads::Hang, until + MILLISECOND, Grace, let_in),
-        // A store that is broken has answered.
+        // An error of a broken store is a response.
         (GRACE, Reads::Say(Fault::Backend), until + MILLISECOND, Stale, internal),
     ] {
         let what = format!("grace {grace:?}, {reads:?}, {age:?}");
         let world = World::with_grace(grace).await;
         let hashes = world.engine.hash_pool().computations();
-        world.clock.pass(age);
+        world.clock.advance(age);
         let _gate = match reads {
             Reads::Answer => None,
             Reads::Say(fault) => {
@@ -193,7 +193,7 @@ async fn who_is_let_in_in_each_state() {
                 Some(world.faults.hold(Call::nth_of(Method::Get, 1).and_later()))
             }
         };
-        for outcome in world.everybody().await {
+        for outcome in world.login_all().await {
             assert_eq!(outcome.err().map(|error| error.kind()), expected, "{what}");
         }
         let found = world.bucket_id().await;
@@ -201,7 +201,7 @@ async fn who_is_let_in_in_each_state() {
         assert!(found.is_err() || found.unwrap() == Some(world.bucket.id), "{what}");
         assert_eq!(world.engine.trust_state(), state, "{what}");
         assert_eq!(world.engine.feed_age(), Some(age), "{what}");
-        // `/ready` asks the store, also while who is known is let in from memory anyway.
+        // `/ready` reads the store, even while cache hits need no read.
         let is_ready = matches!(reads, Reads::Answer) || world.engine.trust_state() == Grace;
         let is_ready = is_ready || (state == Fresh && grace > none);
         assert_eq!(world.engine.ready().await.is_ok(), is_ready, "{what}");
@@ -210,12 +210,12 @@ async fn who_is_let_in_in_each_state() {
 }
 
 #[tokio::test]
-async fn grace_is_for_those_who_are_known_with_the_right_secret() {
+async fn grace_is_for_cached_credentials_with_the_right_secret() {
     let world = World::new().await;
     world.outage();
     let secret = world.secret.expose();
     for (username, password) in
-        [("telegraf", "wrong"), ("telegraf", ""), ("telegraf", secret), ("nobody", PASSWORD)]
+        [("telegraf", "wrong"), ("telegraf", ""), ("telegraf", secret), ("unknown", PASSWORD)]
     {
         let outcome = world.engine.authenticate(Credentials::password(username, password)).await;
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable, "{username} {password}");
@@ -224,10 +224,10 @@ async fn grace_is_for_those_who_are_known_with_the_right_secret() {
         let outcome = world.engine.authenticate(Credentials::token(token)).await;
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable, "{token}");
     }
-    // A caller of the management API could do nothing.
+    // A caller of the management API could not do anything.
     let caller = world.engine.authenticate_caller(Credentials::token(secret)).await;
     assert_eq!(caller.unwrap_err().kind(), ErrorKind::Unavailable);
-    // And what is answered without waiting rests on the feed alone.
+    // `authenticate_cached` relies on the feed alone.
     let right = Credentials::password("telegraf", PASSWORD);
     assert!(world.engine.authenticate_cached(right).is_none());
     let other = world.engine.bucket_id(world.org.id, "another").await;
@@ -236,7 +236,7 @@ async fn grace_is_for_those_who_are_known_with_the_right_secret() {
 }
 
 #[tokio::test]
-async fn the_store_counts_as_soon_as_it_answers() {
+async fn the_store_decides_as_soon_as_it_responds() {
     let world = World::new().await;
     world.outage();
     world.login(PASSWORD).await.unwrap();
@@ -247,12 +247,12 @@ async fn the_store_counts_as_soon_as_it_answers() {
     let refused = world.login(PASSWORD).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unauthorized);
     assert_eq!(world.engine.trust_state(), TrustState::Stale);
-    // And stays so when it does not answer again.
+    // It stays so when the store fails again.
     world.fail(Fault::Unavailable);
     world.assert_unavailable("after it was refused").await;
 }
 
-/// What is changed through the engine itself.
+/// A change through the engine itself.
 async fn change(world: &World, change: u8) -> Result<(), Error> {
     let (engine, id) = (&world.engine, world.telegraf.id);
     match change {
@@ -276,7 +276,7 @@ async fn change(world: &World, change: u8) -> Result<(), Error> {
 const CHANGES: u8 = 8;
 
 #[tokio::test]
-async fn what_this_engine_has_changed_never_works_again_in_grace() {
+async fn a_change_of_this_engine_takes_effect_in_grace() {
     for number in 0..CHANGES {
         let world = World::new().await;
         change(&world, number).await.unwrap();
@@ -286,7 +286,7 @@ async fn what_this_engine_has_changed_never_works_again_in_grace() {
     let world = World::new().await;
     world.engine.revoke_api_token(world.token.id).await.unwrap();
     world.outage();
-    let [telegraf, as_password, token] = world.everybody().await;
+    let [telegraf, as_password, token] = world.login_all().await;
     assert!(telegraf.is_ok() && as_password.is_err() && token.is_err());
     // A bucket, too.
     world.faults.reset();
@@ -296,16 +296,16 @@ async fn what_this_engine_has_changed_never_works_again_in_grace() {
     assert!(world.bucket_id().await.is_err());
 }
 
-/// Of a commit that was not answered nobody knows. Whoever tried to revoke something is safe.
+/// The outcome of an ambiguous commit is unknown. A revocation takes effect in either case.
 #[tokio::test]
-async fn what_this_engine_has_tried_to_change_does_not_work_in_grace() {
+async fn an_ambiguous_change_of_this_engine_takes_effect_in_grace() {
     for number in 0..CHANGES {
         for fault in [Fault::Unavailable, Fault::RequestLost, Fault::ResponseLost] {
             let world = World::new().await;
-            world.clock.pass(3 * SECOND);
+            world.clock.advance(3 * SECOND);
             world.faults.reset();
             world.faults.fail(Call::nth_of(Method::Commit, 1).and_later(), fault);
-            // It may find out by its revision that it was made.
+            // The engine may resolve it by the revision.
             let _ = change(&world, number).await;
             world.fail(Fault::Unavailable);
             world.assert_unavailable(&format!("change {number}, {fault:?}")).await;
@@ -314,7 +314,7 @@ async fn what_this_engine_has_tried_to_change_does_not_work_in_grace() {
 }
 
 #[tokio::test]
-async fn what_the_feed_has_told_never_works_again_in_grace() {
+async fn a_change_that_the_feed_has_reported_takes_effect_in_grace() {
     let (user, org) = (Kind::User, Kind::Org);
     for told in 0..4 {
         let world = World::new().await;
@@ -333,12 +333,12 @@ async fn what_the_feed_has_told_never_works_again_in_grace() {
     }
 }
 
-/// The feed has told nothing, but somebody was refused or let in by what was read.
+/// The feed has reported nothing, but a login read the change and was refused or admitted by it.
 #[tokio::test]
-async fn what_a_login_has_found_out_counts_in_grace() {
+async fn a_change_that_a_login_has_found_takes_effect_in_grace() {
     for found in 0..4 {
         let world = World::new().await;
-        world.clock.pass(3 * SECOND);
+        world.clock.advance(3 * SECOND);
         match found {
             0 => {
                 world.other.set_password(world.telegraf.id, "a-new-password").await.unwrap();
@@ -354,7 +354,7 @@ async fn what_a_login_has_found_out_counts_in_grace() {
             }
             _ => {
                 world.other.set_user_status(world.user.id, Status::Inactive).await.unwrap();
-                // With another credential of the user's.
+                // With another credential of the same user.
                 let token = Credentials::token(world.secret.expose());
                 world.engine.authenticate(token).await.unwrap_err();
             }
@@ -364,7 +364,7 @@ async fn what_a_login_has_found_out_counts_in_grace() {
     }
     for found in 0..3 {
         let world = World::new().await;
-        world.clock.pass(3 * SECOND);
+        world.clock.advance(3 * SECOND);
         match found {
             0 => world.other.revoke_api_token(world.token.id).await.unwrap(),
             1 => {
@@ -382,20 +382,20 @@ async fn what_a_login_has_found_out_counts_in_grace() {
     }
 }
 
-/// The time to live is the bound for what a host forgot to tell; grace does not do away with it.
+/// The time to live bounds changes that a host did not report, in grace as well.
 #[tokio::test]
-async fn who_was_too_old_at_the_feeds_last_word_is_not_let_in_in_grace() {
+async fn an_entry_that_had_expired_at_the_feeds_last_event_is_not_valid_in_grace() {
     let world = World::new().await;
-    world.clock.pass(61 * SECOND);
+    world.clock.advance(61 * SECOND);
     world.fresh().await;
     world.fail(Fault::Unavailable);
     world.assert_unavailable("read 61 seconds before").await;
 }
 
 #[tokio::test]
-async fn a_change_while_the_store_is_waited_for_counts() {
+async fn a_change_while_a_login_waits_for_the_store_takes_effect() {
     let world = World::new().await;
-    world.clock.pass(3 * SECOND);
+    world.clock.advance(3 * SECOND);
     world.faults.reset();
     let first = Call::nth_of(Method::Get, 1);
     let mut gate = world.faults.hold(first);
@@ -414,7 +414,7 @@ async fn a_password_that_was_changed_here_is_refused_from_then_on_however_the_st
 {
     for round in 0..30 {
         let world = Arc::new(World::new().await);
-        world.clock.pass(3 * SECOND);
+        world.clock.advance(3 * SECOND);
         world.faults.reset();
         for call in (round % 3..3_000).step_by(3) {
             world.faults.fail(Call::nth_of(Method::Get, call + 1), Fault::Unavailable);
@@ -447,11 +447,11 @@ async fn a_password_that_was_changed_here_is_refused_from_then_on_however_the_st
     }
 }
 
-/// Nobody who is let in without the store waits for it for long, and one does from time to time.
+/// Cached logins do not wait long for a store that hangs; one waits from time to time to try it again.
 #[tokio::test]
-async fn a_store_that_hangs_holds_up_only_some_of_those_who_are_known() {
+async fn a_store_that_hangs_delays_only_some_cache_hits() {
     let world = World::new().await;
-    world.clock.pass(3 * SECOND);
+    world.clock.advance(3 * SECOND);
     world.faults.reset();
     let _gate = world.faults.hold(Call::nth_of(Method::Get, 1).and_later());
     let waited = async || {
@@ -464,12 +464,12 @@ async fn a_store_that_hangs_holds_up_only_some_of_those_who_are_known() {
     for _ in 0..3 {
         assert!(waited().await < SECOND);
     }
-    world.clock.pass(SECOND);
+    world.clock.advance(SECOND);
     assert!(waited().await >= SECOND);
 }
 
 #[tokio::test]
-async fn the_audit_is_told_once_in_each_outage_who_was_let_in_without_the_store() {
+async fn the_audit_gets_one_event_for_each_cached_login_in_each_outage() {
     let world = World::new().await;
     let in_grace = || {
         let events = world.audit.take();
@@ -480,7 +480,7 @@ async fn the_audit_is_told_once_in_each_outage_who_was_let_in_without_the_store(
         world.fresh().await;
         world.outage();
         for _ in 0..3 {
-            for outcome in world.everybody().await {
+            for outcome in world.login_all().await {
                 outcome.unwrap();
             }
         }
@@ -491,14 +491,14 @@ async fn the_audit_is_told_once_in_each_outage_who_was_let_in_without_the_store(
         assert_eq!(record["id"], world.telegraf.id.to_string());
         assert_eq!(reported[1].1["id"], world.token.id.to_string());
         world.faults.reset();
-        for outcome in world.everybody().await {
+        for outcome in world.login_all().await {
             outcome.unwrap();
         }
         assert!(in_grace().is_empty());
     }
 }
 
-/// A host's own directory that does not answer is no outage of the store.
+/// A host's own directory that does not respond is no outage of the store.
 mod host_directory {
     use std::num::NonZeroUsize;
 
@@ -574,10 +574,10 @@ mod host_directory {
             .with_org(world.org.clone())
             .with_bucket(world.bucket.clone());
         let (is_gone, faults, clock) =
-            (Arc::new(AtomicBool::new(false)), Faults::new(), Hand::new());
-        // The records of the other engine, behind faults of their own.
+            (Arc::new(AtomicBool::new(false)), Faults::new(), ManualClock::new());
+        // A store of its own, with faults of its own.
         let feed = Feed::of_shared_store(7, 0);
-        let inner = Told::by(&feed);
+        let inner = ScriptedStore::new(&feed);
         let followers = inner.followers();
         let engine = builder(Arc::new(FaultyStore::new(Arc::new(inner), &faults)))
             .directory(Gone(known, Arc::clone(&is_gone)))
@@ -592,16 +592,16 @@ mod host_directory {
         engine.set_password(id, PASSWORD).await.unwrap();
         let login = async || engine.authenticate(Credentials::password("telegraf", PASSWORD)).await;
         let bucket = async || engine.bucket_id(world.org.id, "telemetry").await;
-        clock.pass(SECOND);
+        clock.advance(SECOND);
         login().await.unwrap();
         bucket().await.unwrap();
         followers.apply(|| feed.fresh(clock.instant())).await;
-        clock.pass(3 * SECOND);
+        clock.advance(3 * SECOND);
 
         is_gone.store(true, Ordering::SeqCst);
         assert_eq!(login().await.unwrap_err().kind(), ErrorKind::Unavailable);
         assert_eq!(bucket().await.unwrap_err().kind(), ErrorKind::Unavailable);
-        // The record itself cannot be read: that is one.
+        // The record itself cannot be read: that is an outage.
         faults.fail(Call::nth(1).and_later(), Fault::Unavailable);
         login().await.unwrap();
     }

@@ -1,5 +1,5 @@
-//! Logins that wait for their hash: fair among each other, and never answered with what was true
-//! before they waited.
+//! Logins that wait for their hash: the queue is fair, and no login is admitted by a state from before
+//! it waited.
 
 use std::net::IpAddr;
 use std::task::Poll;
@@ -14,7 +14,7 @@ use portcullis::{
     NewApiToken, Permission, Principal, Refusal, Resource, Status, presets,
 };
 
-use crate::support::{HandClock, Salts, World, builder, cheap_hashing};
+use crate::support::{ManualClock, Salts, World, builder, cheap_hashing};
 
 const PASSWORD: &str = "telegraf-password";
 
@@ -30,7 +30,7 @@ fn attacker(number: usize) -> Option<IpAddr> {
     address(&format!("203.0.{}.{}", 113 + number / 250, number % 250))
 }
 
-/// One thread, which waits behind a gate while a login is revoked.
+/// A hash thread that waits behind a gate while a credential is revoked.
 async fn revoked_while_it_waits<F>(
     revoke: impl FnOnce(Engine, portcullis::Authorization) -> F,
 ) -> Result<Principal, portcullis::Error>
@@ -51,7 +51,7 @@ where
         assert!(poll!(&mut login).is_pending());
         tokio::task::yield_now().await;
     }
-    // When this returns, the credential as it was lets nothing in any more.
+    // When this returns, the former credential is not admitted any more.
     revoke(world.engine.clone(), authorization).await;
     salts.shut(false);
     before_it.await.unwrap_err();
@@ -59,7 +59,7 @@ where
 }
 
 #[tokio::test]
-async fn a_credential_that_is_deleted_while_its_login_waits_lets_nothing_in() {
+async fn a_credential_that_is_deleted_while_its_login_waits_is_not_admitted() {
     let outcome = revoked_while_it_waits(async |engine: Engine, authorization| {
         engine.delete_authorization(authorization.id).await.unwrap();
     });
@@ -67,7 +67,7 @@ async fn a_credential_that_is_deleted_while_its_login_waits_lets_nothing_in() {
 }
 
 #[tokio::test]
-async fn a_credential_that_is_switched_off_while_its_login_waits_lets_nothing_in() {
+async fn a_credential_that_is_disabled_while_its_login_waits_is_not_admitted() {
     let outcome = revoked_while_it_waits(async |engine: Engine, authorization| {
         let off = AuthorizationUpdate::status(Status::Inactive);
         engine.update_authorization(authorization.id, off).await.unwrap();
@@ -76,7 +76,7 @@ async fn a_credential_that_is_switched_off_while_its_login_waits_lets_nothing_in
 }
 
 #[tokio::test]
-async fn a_password_that_is_replaced_while_its_login_waits_lets_nothing_in() {
+async fn a_password_that_is_replaced_while_its_login_waits_is_not_admitted() {
     let outcome = revoked_while_it_waits(async |engine: Engine, authorization| {
         // Another engine computes the hash, since the thread of this one waits.
         let other = builder(std::sync::Arc::new(portcullis::store::MemoryStore::new().unwrap()));
@@ -91,7 +91,7 @@ async fn a_password_that_is_replaced_while_its_login_waits_lets_nothing_in() {
 }
 
 #[tokio::test]
-async fn a_user_or_org_that_is_switched_off_while_a_login_waits_counts() {
+async fn a_login_is_not_admitted_if_its_user_or_org_is_disabled_while_it_waits() {
     let outcome = revoked_while_it_waits(async |engine: Engine, authorization| {
         engine.set_user_status(authorization.user, Status::Inactive).await.unwrap();
     });
@@ -126,8 +126,7 @@ async fn replace(engine: &Engine, changed: &portcullis::Authorization) {
     store.commit(Batch::new().with(put)).await.unwrap();
 }
 
-/// Right passwords from addresses of their own, while sixteen addresses have filled the queue with
-/// guesses.
+/// Right passwords from other addresses, while sixteen addresses have filled the queue with guesses.
 #[tokio::test]
 async fn a_flood_of_guesses_takes_no_place_from_right_passwords() {
     let salts = Salts::default();
@@ -166,7 +165,7 @@ async fn a_flood_of_guesses_takes_no_place_from_right_passwords() {
 }
 
 #[tokio::test]
-async fn an_owner_that_logged_in_before_a_restart_is_not_kept_out_by_a_distributed_attack() {
+async fn an_owner_that_logged_in_before_a_restart_is_not_locked_out_by_a_distributed_attack() {
     let world = World::new().await;
     world.with_password("telegraf").await;
     let before = Credentials::password("telegraf", PASSWORD);
@@ -174,7 +173,7 @@ async fn an_owner_that_logged_in_before_a_restart_is_not_kept_out_by_a_distribut
     let saved = world.engine.login_history().to_bytes();
 
     let restart = async |history: Option<LoginHistory>| {
-        let clock = HandClock::new();
+        let clock = ManualClock::new();
         let mut restarted = builder(world.store.clone()).clock(clock.clone());
         if let Some(history) = history {
             restarted = restarted.login_history(history);
@@ -208,7 +207,7 @@ async fn a_right_api_token_is_never_refused_for_the_failures_of_others() {
     let throttled = |result: Result<Principal, portcullis::Error>| {
         result.err().is_some_and(|error| error.refusal() == Some(Refusal::Throttled))
     };
-    // From the owner's address, as behind a proxy that is not trusted.
+    // From the owner's address, as behind an untrusted proxy.
     for number in 0..=100 {
         let guess = format!("token-{number}");
         let outcome = world.engine.authenticate(Credentials::token(&guess).source(owner())).await;
@@ -226,7 +225,7 @@ async fn a_right_api_token_is_never_refused_for_the_failures_of_others() {
         engine.authenticate_caller(Credentials::token(&caller).source(owner())).await.unwrap();
         let as_password = Credentials::password("no-such-name", &as_password);
         engine.authenticate(as_password.source(owner())).await.unwrap();
-        // Where the name exists, it is no password for it.
+        // It is no password of a name that exists.
         let of_another = token().await;
         let of_another = Credentials::password("telegraf", &of_another);
         assert!(throttled(engine.authenticate(of_another.source(attacker(0))).await));
@@ -234,7 +233,7 @@ async fn a_right_api_token_is_never_refused_for_the_failures_of_others() {
 }
 
 #[tokio::test]
-async fn the_throttle_does_not_tell_that_a_password_is_right() {
+async fn the_throttle_does_not_reveal_that_a_password_is_right() {
     for (right, who) in [(true, Refusal::User), (false, Refusal::WrongPassword)] {
         let world = World::new().await;
         world.with_password("telegraf").await;
@@ -253,7 +252,7 @@ async fn the_throttle_does_not_tell_that_a_password_is_right() {
 #[tokio::test]
 async fn new_passwords_of_one_caller_leave_half_of_the_hashes_to_logins() {
     let salts = Salts::default();
-    // As slow as usual, so that few are computed between an answer and its count.
+    // At the default cost, so that few hashes are computed between a result and its count.
     let hashing = cheap_hashing().params(HashParams::default()).threads(1);
     // On a busy machine a hundred hashes take longer than the default.
     let hashing = hashing.max_wait(Duration::from_secs(60));
@@ -291,7 +290,7 @@ async fn new_passwords_of_one_caller_leave_half_of_the_hashes_to_logins() {
 }
 
 #[tokio::test]
-async fn what_waits_too_long_is_told_when_to_come_again_and_not_that_it_is_wrong() {
+async fn a_login_that_waits_too_long_gets_a_retry_time_and_is_not_refused() {
     let salts = Salts::default();
     let hashing = cheap_hashing().threads(1).max_wait(Duration::from_millis(100));
     let settings = |builder: EngineBuilder| builder.random(salts.clone()).hashing(hashing);
@@ -305,7 +304,7 @@ async fn what_waits_too_long_is_told_when_to_come_again_and_not_that_it_is_wrong
     assert_eq!((error.kind(), error.refusal()), (ErrorKind::Unavailable, None));
     assert!(error.retry_after().is_some());
     salts.shut(false);
-    // It was not counted as a failure, however often.
+    // It does not count as a failure, however often.
     for _ in 0..20 {
         world.login("telegraf", PASSWORD).await.unwrap();
     }
@@ -313,7 +312,7 @@ async fn what_waits_too_long_is_told_when_to_come_again_and_not_that_it_is_wrong
 
 /// A client or proxy with a timeout that is shorter than a hash does not lock itself out.
 #[tokio::test]
-async fn right_passwords_whose_clients_leave_are_not_counted_as_failures() {
+async fn right_passwords_of_clients_that_disconnect_are_not_counted_as_failures() {
     let hashing = cheap_hashing().params(HashParams::default()).threads(1);
     let world = World::with(|builder| builder.hashing(hashing)).await;
     world.with_password("telegraf").await;
@@ -321,7 +320,7 @@ async fn right_passwords_whose_clients_leave_are_not_counted_as_failures() {
         let before = world.engine.hash_pool().computations();
         let source = attacker(0);
         let credentials = Credentials::password("telegraf", PASSWORD);
-        // The cache must not answer: nothing was kept of those before.
+        // No cache hit: a dropped login has inserted no entry.
         let mut login = Box::pin(world.engine.authenticate(credentials.source(source)));
         while world.engine.hash_pool().computations() == before {
             assert!(poll!(&mut login).is_pending(), "{number}");
