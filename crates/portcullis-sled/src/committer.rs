@@ -8,61 +8,62 @@ use portcullis::Id;
 use portcullis::store::{Kind, Operation, Position, StoreError};
 use portcullis::toolkit::{Committer, Feed};
 
-use crate::edits::{Draft, Edits};
 use crate::error::{Failure, guarded};
 use crate::open::Location;
 use crate::shared::{Shared, State};
+use crate::write_set::{WriteBuilder, WriteSet};
 
-/// Writes, and tells the feed what was written.
+/// Commits groups of batches, and announces their changes.
 pub(crate) struct SledCommitter {
     location: Location,
     shared: Arc<Shared>,
     feed: Arc<Feed>,
-    /// What has changed since a backup began, if one is being made.
-    noted: Option<Noted>,
+    /// What has changed since the current backup began.
+    changed_during_backup: Option<ChangedDuringBackup>,
 }
 
-/// What has changed since a backup began.
-struct Noted {
-    /// Gone when the backup is given up.
+struct ChangedDuringBackup {
+    /// Dangling once the backup is cancelled.
     backup: Weak<()>,
-    changed: BTreeSet<(Kind, Id)>,
+    records: BTreeSet<(Kind, Id)>,
 }
 
-/// What a batch changes, or why it is refused.
-type Drafted = Result<Vec<(Kind, Id)>, StoreError>;
+/// The records that a batch changes, or why it is refused.
+type BatchOutcome = Result<Vec<(Kind, Id)>, StoreError>;
 
 impl SledCommitter {
     pub(crate) fn new(location: Location, shared: Arc<Shared>, feed: Arc<Feed>) -> Self {
-        Self { location, shared, feed, noted: None }
+        Self { location, shared, feed, changed_during_backup: None }
     }
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
 
-    /// Notes from now on what changes, for a backup, until that is given up. One at a time.
-    pub(crate) fn begin_to_note(&mut self, backup: Weak<()>) {
-        self.noted = Some(Noted { backup, changed: BTreeSet::new() });
+    /// Collects changed records from now on, until the backup ends or is cancelled. There is one
+    /// backup at a time.
+    pub(crate) fn begin_backup(&mut self, backup: Weak<()>) {
+        let records = BTreeSet::new();
+        self.changed_during_backup = Some(ChangedDuringBackup { backup, records });
     }
 
-    /// Returns what has changed since then.
-    pub(crate) fn end_noting(&mut self) -> BTreeSet<(Kind, Id)> {
-        self.noted.take().map(|noted| noted.changed).unwrap_or_default()
+    /// Returns the records that have changed since the backup began.
+    pub(crate) fn end_backup(&mut self) -> BTreeSet<(Kind, Id)> {
+        self.changed_during_backup.take().map(|changed| changed.records).unwrap_or_default()
     }
 
-    fn draft(&self, group: &[Vec<Operation>]) -> Result<(Vec<Drafted>, Edits), StoreError> {
+    fn build(&self, group: &[Vec<Operation>]) -> Result<(Vec<BatchOutcome>, WriteSet), StoreError> {
         self.shared.read(|state| {
-            let mut draft = Draft::on(state.trees()?);
-            let drafted = guarded(|| Ok(group.iter().map(|batch| draft.add(batch)).collect()))?;
-            Ok((drafted, draft.into_edits()))
+            let mut builder = WriteBuilder::on(state.trees()?);
+            let outcomes = guarded(|| Ok(group.iter().map(|batch| builder.add(batch)).collect()))?;
+            Ok((outcomes, builder.into_write_set()))
         })
     }
 
-    fn write(&self, edits: &Edits) -> Result<(), Failure> {
+    fn write(&self, write_set: &WriteSet) -> Result<(), Failure> {
         // Readers wait while it is applied, not while it is made durable.
         self.shared.write(|state| match state {
-            State::Open(trees) => guarded(|| trees.write(edits)),
+            State::Open(trees) => guarded(|| trees.write(write_set)),
             _ => Err(Failure::Broken("it was closed meanwhile".into())),
         })?;
         self.make_durable()
@@ -75,10 +76,10 @@ impl SledCommitter {
         })
     }
 
-    /// Opens the database anew, since nobody knows what a failure has left of it in memory.
+    /// Opens the database again: after a failure its state in memory is undefined.
     pub(crate) fn reopen(&mut self) {
         let opened = self.shared.write(|state| {
-            // sled lets go of its files when the last handle is gone.
+            // sled releases its files when the last handle is dropped.
             *state = State::Broken("it is being opened".into());
             match self.location.trees() {
                 Ok(trees) => {
@@ -109,37 +110,35 @@ impl Committer for SledCommitter {
 
     fn commit(&mut self, group: &[Vec<Operation>]) -> Vec<Result<Position, StoreError>> {
         self.reopen_if_broken();
-        let (drafted, edits) = match self.draft(group) {
-            Ok(drafted) => drafted,
+        let (outcomes, write_set) = match self.build(group) {
+            Ok(built) => built,
             Err(error) => {
-                let again =
+                let others =
                     group.iter().skip(1).map(|_| Err(StoreError::unavailable("sled failed")));
-                return std::iter::once(Err(error)).chain(again).collect();
+                return std::iter::once(Err(error)).chain(others).collect();
             }
         };
-        if !edits.is_empty()
-            && let Err(failure) = self.write(&edits)
+        if !write_set.is_empty()
+            && let Err(failure) = self.write(&write_set)
         {
             tracing::error!(error = %failure, "a commit failed: the database is opened again");
             self.reopen();
-            return drafted
-                .into_iter()
-                .map(|drafted| match drafted {
-                    Ok(_) => Err(StoreError::indeterminate(failure.clone())),
-                    // It was not applied, and why it was refused is in doubt as well.
-                    Err(_) => Err(failure.clone().into()),
-                })
-                .collect();
+            let ambiguous = outcomes.into_iter().map(|outcome| match outcome {
+                Ok(_) => Err(StoreError::indeterminate(failure.clone())),
+                // It was not applied, and the reason for its refusal may be ambiguous as well.
+                Err(_) => Err(failure.clone().into()),
+            });
+            return ambiguous.collect();
         }
-        self.noted.take_if(|noted| noted.backup.strong_count() == 0);
-        let tell = |drafted: Drafted| {
-            let changed = drafted?;
-            if let Some(noted) = &mut self.noted {
-                noted.changed.extend(changed.iter().copied());
+        self.changed_during_backup.take_if(|changed| changed.backup.strong_count() == 0);
+        let announce = |outcome: BatchOutcome| {
+            let records = outcome?;
+            if let Some(changed) = &mut self.changed_during_backup {
+                changed.records.extend(records.iter().copied());
             }
-            Ok(self.feed.announce(changed))
+            Ok(self.feed.announce(records))
         };
-        drafted.into_iter().map(tell).collect()
+        outcomes.into_iter().map(announce).collect()
     }
 
     fn idle(&mut self) {}

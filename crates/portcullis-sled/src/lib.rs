@@ -43,18 +43,19 @@
 //! `portcullis import` does so.
 
 mod committer;
-mod edits;
+mod create;
 mod error;
 mod keys;
 mod maintain;
-mod making;
 mod open;
 mod options;
+mod read_only_copy;
 mod rows;
 mod shared;
-mod still;
 mod trees;
+mod unfinished;
 mod value;
+mod write_set;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -91,7 +92,7 @@ pub struct SledStore {
     /// Held by the backup that is being made.
     backups: Arc<Mutex<()>>,
     /// Whether it is a copy of a store that cannot be written.
-    still: bool,
+    read_only: bool,
 }
 
 impl SledStore {
@@ -121,8 +122,8 @@ impl SledStore {
         &self.path
     }
 
-    fn refuse_if_still(&self) -> Result<(), StoreError> {
-        match self.still {
+    fn refuse_if_read_only(&self) -> Result<(), StoreError> {
+        match self.read_only {
             true => Err(StoreError::ReadOnly),
             false => Ok(()),
         }
@@ -155,7 +156,7 @@ impl Store for SledStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
-        self.refuse_if_still()?;
+        self.refuse_if_read_only()?;
         self.writer.commit(batch.into_operations()?).await
     }
 

@@ -1,9 +1,8 @@
 //! Verifying, repairing, backing up.
 
-use std::fs;
 use std::num::NonZeroUsize;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
@@ -15,40 +14,41 @@ use portcullis::toolkit::{pages, run_blocking};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::committer::SledCommitter;
-use crate::edits::{Draft, index_entries};
 use crate::error::Failure;
 use crate::open::Location;
 use crate::shared::{Shared, State};
-use crate::trees::{Trees, Which, sync_directory};
+use crate::trees::{TreeId, Trees};
+use crate::unfinished::Unfinished;
+use crate::write_set::{WriteBuilder, index_entries};
 use crate::{SledStore, keys, rows};
 
-/// How many complaints are returned.
-const COMPLAINTS: usize = 100;
+/// The most problems that are returned.
+const MAX_PROBLEMS: usize = 100;
 
 /// How many records are copied at a time.
 const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 #[async_trait]
 impl Maintain for SledStore {
-    /// Reads every page of every tree; each has a checksum. A key that no record has is a complaint
-    /// as well.
+    /// Reads every page of every tree; each has a checksum. A key that is not that of a record is
+    /// reported as well.
     async fn check_files(&self) -> Result<Vec<String>, StoreError> {
         self.shared
             .read_blocking(|trees| {
-                let pairs = Which::ALL
+                let pairs = TreeId::ALL
                     .into_iter()
-                    .flat_map(|which| trees.of(which).iter().map(move |pair| (which, pair)));
-                let complaints = pairs.filter_map(|(which, pair)| match pair {
-                    Err(error) => Some(format!("tree {which:?}: {error}")),
-                    // No list would ever come across it.
+                    .flat_map(|tree| trees.of(tree).iter().map(move |pair| (tree, pair)));
+                let problems = pairs.filter_map(|(tree, pair)| match pair {
+                    Err(error) => Some(format!("tree {tree:?}: {error}")),
+                    // No list contains it.
                     Ok((key, _))
-                        if which == Which::Records && keys::parse_record(&key).is_none() =>
+                        if tree == TreeId::Records && keys::parse_record(&key).is_none() =>
                     {
                         Some("a record has a key that cannot be read".to_owned())
                     }
                     Ok(_) => None,
                 });
-                Ok(complaints.take(COMPLAINTS).collect())
+                Ok(problems.take(MAX_PROBLEMS).collect())
             })
             .await
     }
@@ -63,28 +63,28 @@ impl Maintain for SledStore {
 
     /// Commits wait meanwhile, reads do not.
     async fn rebuild_entries(&self) -> Result<(), StoreError> {
-        self.refuse_if_still()?;
+        self.refuse_if_read_only()?;
         self.writer.call(rebuild).await
     }
 
-    /// The copy is a directory. Commits wait only while what changed during the copying is copied
-    /// again. One backup is made at a time, others wait for it. One whose future is dropped is made in
-    /// full or not at all.
+    /// The copy is a directory. Commits wait only while records that changed during the copying are
+    /// copied again. Backups are made one at a time. A backup whose future is dropped is made in full
+    /// or not at all.
     async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
         let to = std::path::absolute(to).map_err(Failure::from)?;
         if to.symlink_metadata().is_ok() {
             return Err(StoreError::backend(format!("there is something at `{}`", to.display())));
         }
-        // Goes from hand to hand with the copy: the next backup begins when this one is done, or
-        // given up and removed.
+        // Moves along with the copy: the next backup begins when this one is done, or is cancelled
+        // and its files are removed.
         let turn = Arc::clone(&self.backups).lock_owned().await;
-        // Dropped with this future, which tells the others that it is not wanted any more.
-        let wanted = Arc::new(());
-        let backup = Arc::downgrade(&wanted);
-        let noted_for = Weak::clone(&backup);
+        // Dropped with this future, which cancels the backup.
+        let alive = Arc::new(());
+        let backup = Arc::downgrade(&alive);
+        let collect_for = Weak::clone(&backup);
         self.writer
             .call(move |committer| {
-                committer.begin_to_note(noted_for);
+                committer.begin_backup(collect_for);
                 Ok(())
             })
             .await?;
@@ -95,60 +95,45 @@ impl Maintain for SledStore {
         })
         .await;
         // On the writer's thread, where nothing changes meanwhile.
-        let finished = self
+        let caught_up = self
             .writer
             .call(move |committer| {
-                let noted = committer.end_noting();
+                let changed = committer.end_backup();
                 let begun = copied?;
-                // First all of them out of the way: names may have passed from one to another.
-                for (kind, id) in &noted {
+                // All of them are removed first: a name may have passed from one to another.
+                for (kind, id) in &changed {
                     begun.copy.remove(*kind, *id)?;
                 }
-                for (kind, id) in &noted {
-                    begun.copy.take_again(committer.shared(), *kind, *id)?;
+                for (kind, id) in &changed {
+                    begun.copy.copy_record(committer.shared(), *kind, *id)?;
                 }
                 Ok(begun)
             })
             .await;
         let done = run_blocking(move || {
-            let Begun { copy, turn } = finished?;
+            let Begun { copy, turn } = caught_up?;
             let done = copy.finish();
             drop(turn);
             done
         })
         .await;
-        drop(wanted);
+        drop(alive);
         done
     }
 }
 
-/// A copy whose backup is not done. It is removed before the turn goes to the next.
+/// An unfinished backup. Its files are removed before the next backup begins.
 struct Begun {
     copy: Copy,
     turn: OwnedMutexGuard<()>,
 }
 
-/// A copy that is being made, in a directory beside its place.
+/// A copy in a directory beside its final path.
 struct Copy {
     unfinished: Unfinished,
     location: Location,
     trees: Trees,
-}
-
-/// Removed with what is in it, unless it has got its name.
-struct Unfinished {
-    path: std::path::PathBuf,
-    place: std::path::PathBuf,
-    done: bool,
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if !self.done {
-            // It has a name that nobody takes for a backup.
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
+    to: PathBuf,
 }
 
 impl Copy {
@@ -160,17 +145,16 @@ impl Copy {
     ) -> Result<Self, StoreError> {
         let mut name = to.file_name().unwrap_or_default().to_owned();
         name.push(".unfinished");
-        let unfinished =
-            Unfinished { path: to.with_file_name(name), place: to.to_owned(), done: false };
-        let opened = Location::open(&unfinished.path, true, cache_bytes);
+        let unfinished = Unfinished(to.with_file_name(name));
+        let opened = Location::open(&unfinished.0, true, cache_bytes);
         let (location, trees, created) = opened.map_err(StoreError::backend)?;
         if !created {
             return Err(StoreError::backend(format!(
                 "`{}` is left over from a backup that failed: delete it",
-                location.place().display()
+                location.display_path().display()
             )));
         }
-        let copy = Self { unfinished, location, trees };
+        let copy = Self { unfinished, location, trees, to: to.to_owned() };
         for kind in Kind::ALL {
             let read = |request| {
                 shared.read(|state| rows::list(state.trees()?, Index::All(kind), request))
@@ -179,59 +163,52 @@ impl Copy {
                 if backup.strong_count() == 0 {
                     return Err(StoreError::unavailable("the backup was given up"));
                 }
-                copy.take(page?)?;
+                copy.copy_page(page?)?;
             }
         }
         Ok(copy)
     }
 
-    fn take(&self, page: Page) -> Result<(), StoreError> {
+    fn copy_page(&self, page: Page) -> Result<(), StoreError> {
         if page.unreadable > 0 {
             return Err(StoreError::backend(
                 "there are records that cannot be read, and a backup without them would be none: \
                  verify the store",
             ));
         }
-        let mut draft = Draft::on(&self.trees);
+        let mut builder = WriteBuilder::on(&self.trees);
         for record in &page.records {
-            draft.put(record, &grants_of(record).unwrap_or_default())?;
+            builder.put(record, &grants_of(record).unwrap_or_default())?;
         }
-        Ok(self.trees.write(&draft.into_edits())?)
+        Ok(self.trees.write(&builder.into_write_set())?)
     }
 
     fn remove(&self, kind: Kind, id: Id) -> Result<(), StoreError> {
-        let mut draft = Draft::on(&self.trees);
-        draft.remove(kind, id)?;
-        Ok(self.trees.write(&draft.into_edits())?)
+        let mut builder = WriteBuilder::on(&self.trees);
+        builder.remove(kind, id)?;
+        Ok(self.trees.write(&builder.into_write_set())?)
     }
 
-    /// Copies what has become of the record.
-    fn take_again(&self, shared: &Shared, kind: Kind, id: Id) -> Result<(), StoreError> {
+    /// Copies the record as it is now, if it still exists.
+    fn copy_record(&self, shared: &Shared, kind: Kind, id: Id) -> Result<(), StoreError> {
         let record = shared.read(|state| rows::by_id(state.trees()?, kind, id))?;
-        let mut draft = Draft::on(&self.trees);
+        let mut builder = WriteBuilder::on(&self.trees);
         if let Some(record) = record {
-            draft.put(&record, &grants_of(&record).unwrap_or_default())?;
+            builder.put(&record, &grants_of(&record).unwrap_or_default())?;
         }
-        Ok(self.trees.write(&draft.into_edits())?)
+        Ok(self.trees.write(&builder.into_write_set())?)
     }
 
     fn finish(self) -> Result<(), StoreError> {
-        let Self { mut unfinished, location, trees } = self;
+        let Self { unfinished, location, trees, to } = self;
         trees.make_durable()?;
         drop(trees);
         drop(location);
-        let give_name = || -> Result<(), Failure> {
-            // Renaming over a directory that is not empty fails, and an empty one is no loss.
-            fs::rename(&unfinished.path, &unfinished.place)?;
-            Ok(unfinished.place.parent().map_or(Ok(()), sync_directory)?)
-        };
-        give_name()?;
-        unfinished.done = true;
-        Ok(())
+        Ok(unfinished.rename_to(&to).map_err(Failure::from)?)
     }
 }
 
-/// Makes new trees of entries beside those in use, and takes them at one blow.
+/// Builds new trees of entries beside those in use, and switches to them in one step.
 fn rebuild(committer: &mut SledCommitter) -> Result<(), StoreError> {
     let (unique, index) = committer.shared().read(|state| {
         let trees = state.trees()?;
@@ -240,7 +217,7 @@ fn rebuild(committer: &mut SledCommitter) -> Result<(), StoreError> {
             for page in pages(PAGE, |page| rows::list(trees, Index::All(kind), page)) {
                 for record in &page?.records {
                     let key = keys::unique(kind, record.unique_key.as_str());
-                    // The one that has it already has the lower id.
+                    // A record that has the key already has the lower id.
                     if unique.get(&key).map_err(Failure::from)?.is_none() {
                         let id = record.id.as_u64().to_be_bytes();
                         unique.insert(key, &id).map_err(Failure::from)?;
@@ -260,24 +237,25 @@ fn rebuild(committer: &mut SledCommitter) -> Result<(), StoreError> {
     })
 }
 
-/// First the unique keys, then the others. A cursor is the number of the tree and the last key.
+/// Returns a page of entries: first unique keys, then the others. A cursor is the number of the tree and
+/// the last key.
 fn entries(
     trees: &Trees,
     after: Option<EntryCursor>,
     limit: usize,
 ) -> Result<EntryPage, StoreError> {
-    let (mut which, mut from) = match after.as_ref().and_then(|at| at.as_bytes().split_first()) {
-        None => (Which::Unique, Bound::Unbounded),
-        Some((0, key)) => (Which::Unique, Bound::Excluded(key.to_vec())),
-        Some((_, key)) => (Which::Index, Bound::Excluded(key.to_vec())),
+    let (mut tree, mut from) = match after.as_ref().and_then(|at| at.as_bytes().split_first()) {
+        None => (TreeId::Unique, Bound::Unbounded),
+        Some((0, key)) => (TreeId::Unique, Bound::Excluded(key.to_vec())),
+        Some((_, key)) => (TreeId::Index, Bound::Excluded(key.to_vec())),
     };
     let mut page = EntryPage::default();
     let mut seen = 0;
     loop {
-        for pair in trees.of(which).range::<Vec<u8>, _>((from, Bound::Unbounded)) {
+        for pair in trees.of(tree).range::<Vec<u8>, _>((from, Bound::Unbounded)) {
             let (key, value) = pair.map_err(Failure::from)?;
-            let entry = match which {
-                Which::Unique => keys::parse_unique(&key).and_then(|(kind, text)| {
+            let entry = match tree {
+                TreeId::Unique => keys::parse_unique(&key).and_then(|(kind, text)| {
                     let key = EntryKey::UniqueKey(text.into());
                     Some(Entry { kind, key, id: keys::parse_id(&value)? })
                 }),
@@ -289,15 +267,15 @@ fn entries(
             }
             seen += 1;
             if seen == limit {
-                let mut cursor = vec![u8::from(which == Which::Index)];
+                let mut cursor = vec![u8::from(tree == TreeId::Index)];
                 cursor.extend(key.as_ref());
                 page.next = Some(EntryCursor::new(cursor));
                 return Ok(page);
             }
         }
-        if which == Which::Index {
+        if tree == TreeId::Index {
             return Ok(page);
         }
-        (which, from) = (Which::Index, Bound::Unbounded);
+        (tree, from) = (TreeId::Index, Bound::Unbounded);
     }
 }

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use thiserror::Error;
 
 use crate::error::{Failure, guarded};
-use crate::trees::{self, FORMAT, Found, Trees, sync_directory};
-use crate::{making, still};
+use crate::trees::{self, DatabaseContents, FORMAT, Trees, sync_directory};
+use crate::{create, read_only_copy};
 
 /// Says why a store could not be opened. Nothing was changed in what is not a store.
 #[derive(Debug, Error)]
@@ -100,7 +100,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(5);
 pub(crate) struct Location {
     path: PathBuf,
     /// Where the store is to be, or what it is a copy of.
-    shown: PathBuf,
+    display_path: PathBuf,
     cache_bytes: u64,
     lock: File,
     /// What it is in, if that is to go with it.
@@ -120,9 +120,9 @@ impl Location {
         let open_error =
             |source: io::Error| OpenError::Open { path: path.clone(), source: source.into() };
         match contents(&path).map_err(open_error)? {
-            Contents::Nothing if !create => return Err(OpenError::Missing { path }),
-            Contents::Nothing => {
-                if let Some(lock) = making::make(&path, cache_bytes)? {
+            DirectoryContents::Nothing if !create => return Err(OpenError::Missing { path }),
+            DirectoryContents::Nothing => {
+                if let Some(lock) = create::make(&path, cache_bytes)? {
                     let location = Self::new(path.clone(), path, cache_bytes, lock);
                     let (trees, _) = location.first_trees(false, true)?;
                     return Ok((location, trees, true));
@@ -130,8 +130,8 @@ impl Location {
                 let created = create_directory(&path);
                 created.map_err(|source| OpenError::Create { path: path.clone(), source })?;
             }
-            Contents::Foreign => return Err(OpenError::Foreign { path }),
-            Contents::Database => {}
+            DirectoryContents::Foreign => return Err(OpenError::Foreign { path }),
+            DirectoryContents::Database => {}
         }
         let lock = take_lock(&path, &path)?;
         let is_established = lock.metadata().map_err(open_error)?.len() > 0;
@@ -140,8 +140,8 @@ impl Location {
         Ok((location, trees, created))
     }
 
-    pub(crate) fn new(path: PathBuf, shown: PathBuf, cache_bytes: u64, lock: File) -> Self {
-        Self { path, shown, cache_bytes, lock, _copy: None }
+    pub(crate) fn new(path: PathBuf, display_path: PathBuf, cache_bytes: u64, lock: File) -> Self {
+        Self { path, display_path, cache_bytes, lock, _copy: None }
     }
 
     /// Opens a copy of the store at the path, which goes with the location.
@@ -149,18 +149,27 @@ impl Location {
         path: &Path,
         cache_bytes: u64,
     ) -> Result<(Self, Trees, bool), OpenError> {
-        let shown = std::path::absolute(path)
+        let display_path = std::path::absolute(path)
             .map_err(|source| OpenError::Open { path: path.to_owned(), source: source.into() })?;
-        match contents(&shown) {
-            Ok(Contents::Database) => {}
-            Ok(Contents::Nothing) => return Err(OpenError::Missing { path: shown }),
-            Ok(Contents::Foreign) => return Err(OpenError::Foreign { path: shown }),
-            Err(error) => return Err(OpenError::Open { path: shown, source: error.into() }),
+        match contents(&display_path) {
+            Ok(DirectoryContents::Database) => {}
+            Ok(DirectoryContents::Nothing) => {
+                return Err(OpenError::Missing { path: display_path });
+            }
+            Ok(DirectoryContents::Foreign) => {
+                return Err(OpenError::Foreign { path: display_path });
+            }
+            Err(error) => return Err(OpenError::Open { path: display_path, source: error.into() }),
         }
-        let copy = still::copy(&shown)?;
-        let lock = take_lock(copy.path(), &shown)?;
-        let location =
-            Self { path: copy.path().to_owned(), shown, cache_bytes, lock, _copy: Some(copy) };
+        let copy = read_only_copy::copy(&display_path)?;
+        let lock = take_lock(copy.path(), &display_path)?;
+        let location = Self {
+            path: copy.path().to_owned(),
+            display_path,
+            cache_bytes,
+            lock,
+            _copy: Some(copy),
+        };
         let (trees, _) = location.first_trees(false, false)?;
         Ok((location, trees, false))
     }
@@ -171,7 +180,7 @@ impl Location {
         let (trees, _created) = self.first_trees(true, false)?;
         drop(trees);
         self.wait_until_let_go()
-            .map_err(|source| OpenError::Create { path: self.shown.clone(), source })?;
+            .map_err(|source| OpenError::Create { path: self.display_path.clone(), source })?;
         Ok(self.lock)
     }
 
@@ -190,7 +199,7 @@ impl Location {
     }
 
     fn first_trees(&self, create: bool, is_established: bool) -> Result<(Trees, bool), OpenError> {
-        let path = || self.shown.clone();
+        let path = || self.display_path.clone();
         let lost = || {
             let source = "its records are gone".into();
             Err(OpenError::Corrupt { path: path(), source })
@@ -201,29 +210,29 @@ impl Location {
         }
         let opened = guarded(|| {
             let db = self.database()?;
-            let found = trees::look_at(&db)?;
+            let found = trees::identify(&db)?;
             match found {
-                Found::Format(FORMAT) => {
+                DatabaseContents::Format(FORMAT) => {
                     let trees = Trees::open(db, &self.path)?;
                     if !is_established {
                         self.mark()?;
                     }
                     Ok(Ok((trees, false)))
                 }
-                Found::Nothing if is_established => Ok(lost()),
-                Found::Nothing if create => {
+                DatabaseContents::Nothing if is_established => Ok(lost()),
+                DatabaseContents::Nothing if create => {
                     let trees = Trees::open(db, &self.path)?;
                     trees.establish()?;
                     make_private(&self.path)?;
                     self.mark()?;
                     Ok(Ok((trees, true)))
                 }
-                Found::Nothing => Ok(Err(OpenError::Missing { path: path() })),
-                Found::Format(found) => {
+                DatabaseContents::Nothing => Ok(Err(OpenError::Missing { path: path() })),
+                DatabaseContents::Format(found) => {
                     let supported = FORMAT;
                     Ok(Err(OpenError::Newer { path: path(), found, supported }))
                 }
-                Found::Foreign => Ok(Err(OpenError::Foreign { path: path() })),
+                DatabaseContents::Foreign => Ok(Err(OpenError::Foreign { path: path() })),
             }
         });
         match opened {
@@ -267,8 +276,8 @@ impl Location {
     }
 
     /// Where the store is, or is to be.
-    pub(crate) fn place(&self) -> &Path {
-        &self.shown
+    pub(crate) fn display_path(&self) -> &Path {
+        &self.display_path
     }
 }
 
@@ -291,7 +300,7 @@ fn is_locked(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
 
-enum Contents {
+enum DirectoryContents {
     /// Nothing is there, or not more than a creation that did not come to its end.
     Nothing,
     /// What looks like a database of sled.
@@ -299,11 +308,15 @@ enum Contents {
     Foreign,
 }
 
-fn contents(path: &Path) -> io::Result<Contents> {
+fn contents(path: &Path) -> io::Result<DirectoryContents> {
     let mut entries = match fs::read_dir(path) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Contents::Nothing),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(Contents::Foreign),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(DirectoryContents::Nothing);
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Ok(DirectoryContents::Foreign);
+        }
         Err(error) => return Err(error),
     };
     let only_lock = entries.try_fold(true, |only, entry| -> io::Result<bool> {
@@ -311,18 +324,20 @@ fn contents(path: &Path) -> io::Result<Contents> {
     })?;
     // sled writes `conf` before `db`.
     Ok(match path.join("conf").try_exists()? {
-        _ if only_lock => Contents::Nothing,
+        _ if only_lock => DirectoryContents::Nothing,
         true if path.join(LOCK).try_exists()? || path.join("db").try_exists()? => {
-            Contents::Database
+            DirectoryContents::Database
         }
-        _ => Contents::Foreign,
+        _ => DirectoryContents::Foreign,
     })
 }
 
 /// Takes the lock in the directory, or makes it.
-pub(crate) fn take_lock(directory: &Path, shown: &Path) -> Result<File, OpenError> {
-    let open_error =
-        |source: io::Error| OpenError::Open { path: shown.to_owned(), source: source.into() };
+pub(crate) fn take_lock(directory: &Path, display_path: &Path) -> Result<File, OpenError> {
+    let open_error = |source: io::Error| OpenError::Open {
+        path: display_path.to_owned(),
+        source: source.into(),
+    };
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -331,7 +346,7 @@ pub(crate) fn take_lock(directory: &Path, shown: &Path) -> Result<File, OpenErro
         .map_err(open_error)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: shown.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: display_path.to_owned() }),
         Err(TryLockError::Error(error)) => Err(open_error(error)),
     }
 }

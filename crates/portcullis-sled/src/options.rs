@@ -10,8 +10,8 @@ use portcullis::toolkit::{Feed, GroupWriter};
 use crate::SledStore;
 use crate::committer::SledCommitter;
 use crate::open::{Location, OpenError};
+use crate::read_only_copy;
 use crate::shared::Shared;
-use crate::still;
 
 /// How to open a [`SledStore`].
 ///
@@ -73,13 +73,13 @@ impl SledOptions {
     /// See [`OpenError`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<SledStore, OpenError> {
         let path = path.as_ref();
-        let still = self.unwritable && still::is_unwritable(path);
-        let (location, trees, created) = if still {
+        let read_only = self.unwritable && read_only_copy::is_unwritable(path);
+        let (location, trees, created) = if read_only {
             Location::open_copy(path, self.cache_bytes)?
         } else {
             Location::open(path, self.create, self.cache_bytes)?
         };
-        let path = location.place().to_owned();
+        let path = location.display_path().to_owned();
         let unusable = |source| OpenError::Open { path: path.clone(), source };
         let incarnation =
             Position::new_incarnation(&SystemRandom).map_err(|error| unusable(error.into()))?;
@@ -89,6 +89,6 @@ impl SledOptions {
         let writer = GroupWriter::start("portcullis-sled", committer)
             .map_err(|error| unusable(error.into()))?;
         let (cache_bytes, backups) = (self.cache_bytes, Arc::default());
-        Ok(SledStore { path, created, cache_bytes, feed, shared, writer, backups, still })
+        Ok(SledStore { path, created, cache_bytes, feed, shared, writer, backups, read_only })
     }
 }

@@ -5,7 +5,7 @@ use portcullis::store::{Index, Kind, Lookup, Page, PageRequest, Record, StoreErr
 use sled::IVec;
 
 use crate::error::{Failure, unreadable};
-use crate::trees::{Trees, Which};
+use crate::trees::{TreeId, Trees};
 use crate::{keys, value};
 
 /// Returns the record, if there is one.
@@ -13,7 +13,7 @@ pub(crate) fn get(trees: &Trees, lookup: Lookup<'_>) -> Result<Option<Record>, S
     match lookup {
         Lookup::Id(kind, id) => by_id(trees, kind, id),
         Lookup::UniqueKey(kind, key) => {
-            match trees.of(Which::Unique).get(keys::unique(kind, key)).map_err(Failure::from)? {
+            match trees.of(TreeId::Unique).get(keys::unique(kind, key)).map_err(Failure::from)? {
                 None => Ok(None),
                 Some(id) => match keys::parse_id(&id) {
                     Some(id) => by_id(trees, kind, id),
@@ -26,7 +26,7 @@ pub(crate) fn get(trees: &Trees, lookup: Lookup<'_>) -> Result<Option<Record>, S
 }
 
 pub(crate) fn by_id(trees: &Trees, kind: Kind, id: Id) -> Result<Option<Record>, StoreError> {
-    match trees.of(Which::Records).get(keys::record(kind, id)).map_err(Failure::from)? {
+    match trees.of(TreeId::Records).get(keys::record(kind, id)).map_err(Failure::from)? {
         None => Ok(None),
         Some(value) => match value::read_record(kind, id, &value) {
             Some(record) => Ok(Some(record)),
@@ -42,14 +42,14 @@ pub(crate) fn list(trees: &Trees, index: Index, request: PageRequest) -> Result<
     let kind = index.kind();
     // No record has the id 0, so a list from the beginning begins after it.
     let after = request.after.unwrap_or(Id::from_u64(0));
-    let (which, prefix) = match keys::entries_of(index) {
-        None => (Which::Records, keys::records(kind)),
-        Some(prefix) => (Which::Index, prefix),
+    let (tree, prefix) = match keys::entries_of(index) {
+        None => (TreeId::Records, keys::records(kind)),
+        Some(prefix) => (TreeId::Index, prefix),
     };
     let (from, to) =
         (keys::entry(prefix.clone(), after), keys::entry(prefix, Id::from_u64(u64::MAX)));
     // The first one is the cursor itself, if it is there.
-    let found = trees.of(which).range(from.as_slice()..=to.as_slice());
+    let found = trees.of(tree).range(from.as_slice()..=to.as_slice());
     let mut page = Page::default();
     let mut bytes = 0;
     for found in found {
@@ -58,8 +58,8 @@ pub(crate) fn list(trees: &Trees, index: Index, request: PageRequest) -> Result<
             continue;
         }
         let Some(id) = keys::id_of_entry(&key) else { continue };
-        let record = match which {
-            Which::Records => value::read_record(kind, id, &value),
+        let record = match tree {
+            TreeId::Records => value::read_record(kind, id, &value),
             _ => match by_id(trees, kind, id) {
                 Ok(record) => record,
                 Err(StoreError::Corrupt { .. }) => None,

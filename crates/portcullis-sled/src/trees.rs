@@ -13,12 +13,12 @@ use std::sync::{Mutex, PoisonError};
 use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
 use sled::{Db, Transactional as _, Tree};
 
-use crate::edits::Edits;
 use crate::error::{Failure, guarded};
+use crate::write_set::WriteSet;
 
 /// In which tree something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Which {
+pub(crate) enum TreeId {
     /// Kind and id → record.
     Records,
     /// Kind and unique key → id.
@@ -27,7 +27,7 @@ pub(crate) enum Which {
     Index,
 }
 
-impl Which {
+impl TreeId {
     pub(crate) const ALL: [Self; 3] = [Self::Records, Self::Unique, Self::Index];
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Trees {
 
 /// What the database says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum DatabaseContents {
     /// Nothing: there is no store in it, and nothing else either.
     Nothing,
     /// A store of this format.
@@ -64,16 +64,16 @@ pub(crate) enum Found {
 }
 
 /// Looks what is in the database.
-pub(crate) fn look_at(db: &Db) -> Result<Found, Failure> {
+pub(crate) fn identify(db: &Db) -> Result<DatabaseContents, Failure> {
     Ok(match db.get(FORMAT_KEY)? {
-        Some(format) => number(&format).map_or(Found::Foreign, Found::Format),
-        None if db.is_empty() && db.tree_names().len() == 1 => Found::Nothing,
-        None => Found::Foreign,
+        Some(format) => number(&format).map_or(DatabaseContents::Foreign, DatabaseContents::Format),
+        None if db.is_empty() && db.tree_names().len() == 1 => DatabaseContents::Nothing,
+        None => DatabaseContents::Foreign,
     })
 }
 
 impl Trees {
-    /// Opens the trees of a database that is a store or [is to become one](look_at).
+    /// Opens the trees of a database that is a store or [is to become one](identify).
     pub(crate) fn open(db: Db, directory: &Path) -> Result<Self, Failure> {
         let generation = db.get(GENERATION_KEY)?.as_deref().and_then(number).unwrap_or(1);
         let trees = Self {
@@ -106,20 +106,20 @@ impl Trees {
         Ok(())
     }
 
-    pub(crate) fn of(&self, which: Which) -> &Tree {
-        match which {
-            Which::Records => &self.records,
-            Which::Unique => &self.unique,
-            Which::Index => &self.index,
+    pub(crate) fn of(&self, tree: TreeId) -> &Tree {
+        match tree {
+            TreeId::Records => &self.records,
+            TreeId::Unique => &self.unique,
+            TreeId::Index => &self.index,
         }
     }
 
     /// Writes the edits in one transaction over all trees.
-    pub(crate) fn write(&self, edits: &Edits) -> Result<(), Failure> {
+    pub(crate) fn write(&self, write_set: &WriteSet) -> Result<(), Failure> {
         let trees = [&self.records, &self.unique, &self.index];
         let written = trees.as_slice().transaction(|views: &Vec<TransactionalTree>| {
-            for (view, which) in views.iter().zip(Which::ALL) {
-                for (key, value) in edits.of(which) {
+            for (view, tree) in views.iter().zip(TreeId::ALL) {
+                for (key, value) in write_set.of(tree) {
                     match value {
                         Some(value) => view.insert(key.as_slice(), value.as_slice())?,
                         None => view.remove(key.as_slice())?,

@@ -12,7 +12,7 @@ use crate::tables::Table;
 
 /// How many changes the file keeps, at least: as many as a [`Feed`], which no watcher needs more
 /// of.
-pub(crate) const KEPT: i64 = Feed::CAPACITY as i64;
+pub(crate) const RETAINED: i64 = Feed::CAPACITY as i64;
 
 /// How many too many there are when they are deleted, so that not every commit deletes some.
 const TRIM_AT_ONCE: i64 = 1_024;
@@ -25,7 +25,7 @@ const TRIM: &str = "DELETE FROM changes WHERE seq <= ?1";
 
 /// What was committed after a place.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct News {
+pub(crate) struct NewChanges {
     /// The changes, in order; `None` when some of them can no longer be told.
     pub(crate) changes: Option<Vec<(Kind, Id)>>,
     /// Place of the last one.
@@ -33,7 +33,7 @@ pub(crate) struct News {
 }
 
 /// Notes that the row was inserted. Updates and deletions are noted by triggers.
-pub(crate) fn note(connection: &Connection, table: &Table, id: &str) -> rusqlite::Result<()> {
+pub(crate) fn log_insert(connection: &Connection, table: &Table, id: &str) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(NOTE)?;
     insert.execute([table.name, id]).map(drop)
 }
@@ -45,11 +45,11 @@ pub(crate) fn last(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// Reads what was committed after the place.
-pub(crate) fn after(connection: &Connection, place: i64) -> rusqlite::Result<News> {
+pub(crate) fn after(connection: &Connection, sequence: i64) -> rusqlite::Result<NewChanges> {
     let mut statement = connection.prepare_cached(AFTER)?;
-    let mut rows = statement.query([place])?;
+    let mut rows = statement.query([sequence])?;
     let mut changes = Some(Vec::new());
-    let mut last = place;
+    let mut last = sequence;
     while let Some(row) = rows.next()? {
         let seq: i64 = row.get(0)?;
         changes = match (changes, change(row)) {
@@ -61,13 +61,13 @@ pub(crate) fn after(connection: &Connection, place: i64) -> rusqlite::Result<New
         };
         last = seq;
     }
-    Ok(News { changes, last })
+    Ok(NewChanges { changes, last })
 }
 
 /// Returns the latest changes that follow each other without a gap, in order, and the last place.
 pub(crate) fn recent(connection: &Connection) -> rusqlite::Result<(Vec<(Kind, Id)>, i64)> {
     let mut statement = connection.prepare_cached(RECENT)?;
-    let mut rows = statement.query([KEPT])?;
+    let mut rows = statement.query([RETAINED])?;
     let mut changes = Vec::new();
     let mut last: Option<i64> = None;
     let mut next = None;
@@ -89,7 +89,7 @@ pub(crate) fn recent(connection: &Connection) -> rusqlite::Result<(Vec<(Kind, Id
 pub(crate) fn trim(connection: &Connection, before: i64, last: i64) -> rusqlite::Result<()> {
     if before / TRIM_AT_ONCE != last / TRIM_AT_ONCE {
         let mut delete = connection.prepare_cached(TRIM)?;
-        delete.execute([last.saturating_sub(KEPT)])?;
+        delete.execute([last.saturating_sub(RETAINED)])?;
     }
     Ok(())
 }
@@ -98,11 +98,11 @@ pub(crate) fn trim(connection: &Connection, before: i64, last: i64) -> rusqlite:
 /// was restored while it was open.
 ///
 /// The entry names no table, so that every process that reads it resyncs.
-pub(crate) fn count_on_from(connection: &Connection, place: i64) -> rusqlite::Result<()> {
-    if last(connection)? < place {
+pub(crate) fn continue_from(connection: &Connection, sequence: i64) -> rusqlite::Result<()> {
+    if last(connection)? < sequence {
         let mut skip = connection
             .prepare_cached("INSERT INTO changes (seq, kind, id) VALUES (?1, 'restored', '')")?;
-        skip.execute([place.saturating_add(1)])?;
+        skip.execute([sequence.saturating_add(1)])?;
     }
     Ok(())
 }
@@ -124,8 +124,8 @@ mod tests {
         connection.execute_batch(table).unwrap();
         let insert = "INSERT INTO changes (seq, kind, id) VALUES (?1, 'users', ?2)";
         let mut insert = connection.prepare(insert).unwrap();
-        for place in places {
-            insert.execute(rusqlite::params![place, format!("{place:016x}")]).unwrap();
+        for sequence in places {
+            insert.execute(rusqlite::params![sequence, format!("{sequence:016x}")]).unwrap();
         }
         drop(insert);
         connection
@@ -136,14 +136,14 @@ mod tests {
         users.collect()
     }
 
-    fn news(changes: Option<Vec<(Kind, Id)>>, last: i64) -> News {
-        News { changes, last }
+    fn news(changes: Option<Vec<(Kind, Id)>>, last: i64) -> NewChanges {
+        NewChanges { changes, last }
     }
 
     #[test]
     fn news_are_what_follows_the_place_without_a_gap() {
         let connection = connection([5, 6, 7, 9]);
-        let after = |place| after(&connection, place).unwrap();
+        let after = |sequence| after(&connection, sequence).unwrap();
         assert_eq!(after(3), news(None, 9));
         assert_eq!(after(6), news(None, 9));
         assert_eq!(after(8), news(Some(users([9])), 9));
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn trimming_keeps_what_a_feed_keeps_and_always_the_last() {
-        let places = KEPT + TRIM_AT_ONCE;
+        let places = RETAINED + TRIM_AT_ONCE;
         let connection = connection(1..=places);
         let count = || -> i64 {
             connection.query_row("SELECT count(*) FROM changes", [], |row| row.get(0)).unwrap()
@@ -179,7 +179,7 @@ mod tests {
         trim(&connection, places, places + 1).unwrap();
         assert_eq!(count(), places);
         trim(&connection, places - 1, places).unwrap();
-        assert_eq!(count(), KEPT);
+        assert_eq!(count(), RETAINED);
         assert_eq!(last(&connection).unwrap(), places);
     }
 
@@ -199,9 +199,9 @@ mod tests {
     #[test]
     fn an_older_state_counts_on_from_the_newer_one() {
         let connection = connection([1, 2]);
-        count_on_from(&connection, 2).unwrap();
+        continue_from(&connection, 2).unwrap();
         assert_eq!(after(&connection, 2).unwrap(), news(Some(vec![]), 2));
-        count_on_from(&connection, 7).unwrap();
+        continue_from(&connection, 7).unwrap();
         assert_eq!(after(&connection, 7).unwrap(), news(None, 8));
     }
 }

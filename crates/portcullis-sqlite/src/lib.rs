@@ -63,15 +63,17 @@
 //! ```
 
 mod changes;
+mod checkpoint;
+mod committer;
 mod error;
 mod files;
-mod group;
 mod maintain;
 mod open;
 mod operations;
 mod options;
-mod place;
+
 mod readers;
+mod row_cluster;
 mod rows;
 mod schema;
 mod tables;
@@ -92,7 +94,7 @@ use tokio::sync::Mutex;
 pub use open::OpenError;
 pub use options::SqliteOptions;
 
-use group::Committer;
+use committer::Committer;
 use open::Location;
 use readers::Readers;
 
@@ -141,8 +143,8 @@ impl SqliteStore {
         self.location.path()
     }
 
-    fn refuse_if_still(&self) -> Result<(), StoreError> {
-        match self.location.is_still() {
+    fn refuse_if_read_only(&self) -> Result<(), StoreError> {
+        match self.location.is_immutable() {
             true => Err(StoreError::ReadOnly),
             false => Ok(()),
         }
@@ -182,7 +184,7 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
-        self.refuse_if_still()?;
+        self.refuse_if_read_only()?;
         self.writer.commit(batch.into_operations()?).await
     }
 

@@ -44,7 +44,7 @@ impl Maintain for SqliteStore {
     /// SQLite's own indexes are made anew as well, and those indexes and triggers of the schema
     /// that are not there. Commits wait meanwhile, reads do not.
     async fn rebuild_entries(&self) -> Result<(), StoreError> {
-        self.refuse_if_still()?;
+        self.refuse_if_read_only()?;
         self.writer.call(|committer| committer.in_transaction(rebuild)).await
     }
 

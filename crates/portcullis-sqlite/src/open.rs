@@ -11,6 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use thiserror::Error;
 
+use crate::checkpoint;
 use crate::error::is_busy;
 use crate::files::{self, Files};
 use crate::schema::{self, FORMAT, Found};
@@ -129,14 +130,6 @@ const RETRY_AFTER: Duration = Duration::from_millis(5);
 /// The longest timeout that SQLite can be given.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// With how many pages in it the write-ahead log is copied into the file. Pages that many changes
-/// touch are copied once; with a fourth of it one create in a hundred waited for 12 ms.
-const LOG_PAGES: u32 = 4_000;
-
-/// How much of the write-ahead log stays on the disk once it has been copied into the file: all that
-/// it grows to, as a sync of a file that grows takes longer.
-const LOG_BYTES: u32 = 20 << 20;
-
 /// How much memory the writer may use for pages; large batches are several times as fast with it.
 const WRITER_CACHE_KIB: u32 = 16 << 10;
 
@@ -150,7 +143,7 @@ pub(crate) struct Location {
     path: PathBuf,
     busy_timeout: Duration,
     /// The file cannot be written, and nothing else writes it.
-    still: bool,
+    immutable: bool,
 }
 
 impl Location {
@@ -159,7 +152,7 @@ impl Location {
         // the same when the process changes its directory.
         let absolute = std::path::absolute(path)
             .map_err(|source| OpenError::Open { path: path.to_owned(), source: source.into() })?;
-        Ok(Self { path: absolute, busy_timeout: busy_timeout.min(LONGEST), still: false })
+        Ok(Self { path: absolute, busy_timeout: busy_timeout.min(LONGEST), immutable: false })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -171,8 +164,8 @@ impl Location {
     }
 
     /// Tells whether it is only read, as something that does not change.
-    pub(crate) fn is_still(&self) -> bool {
-        self.still
+    pub(crate) fn is_immutable(&self) -> bool {
+        self.immutable
     }
 
     /// Opens the file, migrates it if it is older, and returns a connection to write with, and
@@ -206,10 +199,10 @@ impl Location {
 
     /// Opens a file that cannot be written, in a place where it does not change: without a lock,
     /// and without files beside it. From then on all connections are like this.
-    pub(crate) fn open_still(&mut self) -> Result<Connection, OpenError> {
+    pub(crate) fn open_immutable(&mut self) -> Result<Connection, OpenError> {
         self.check_file()?;
         Files::of(&self.path).refuse_if_in_use()?;
-        self.still = true;
+        self.immutable = true;
         let mut connection = self.connect().map_err(|error| self.error(error))?;
         let found = schema::identify(&mut connection).map_err(|error| self.error(error))?;
         match self.refuse_unfit(found, false)? {
@@ -241,7 +234,7 @@ impl Location {
 
     /// Opens a connection that is not set up for anything.
     pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
-        let connection = if self.still {
+        let connection = if self.immutable {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
             let uri = files::immutable_uri(&self.path);
             Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?
@@ -264,8 +257,7 @@ impl Location {
         connection.pragma_update(None, "synchronous", "FULL")?;
         // What is deleted is overwritten: a password hash must not stay behind in the file.
         connection.pragma_update(None, "secure_delete", true)?;
-        connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
-        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+        checkpoint::set_limits(connection)?;
         connection.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))
     }
 

@@ -7,43 +7,31 @@ use portcullis::{GrantKey, Id};
 use rusqlite::{Connection, Row, ffi, params};
 
 use crate::changes;
-use crate::error::Failure;
-use crate::place::Region;
+use crate::error::CommitError;
+use crate::row_cluster::RowCluster;
 use crate::tables::{TABLES, Table};
 
-/// Why a batch was not applied.
-#[derive(Debug)]
-pub(crate) enum Rejection {
-    /// SQLite failed.
-    Failed(Failure),
-    /// An operation asks for what is not so.
-    Refused(StoreError),
-}
-
-impl From<rusqlite::Error> for Rejection {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-impl From<StoreError> for Rejection {
-    fn from(error: StoreError) -> Self {
-        Self::Refused(error)
-    }
-}
-
-/// Tells whether nothing of the batch is written before its last operation. An operation is refused
-/// before it has written anything, so then there is nothing to undo when the batch is.
-pub(crate) fn is_written_at_once(batch: &[Operation]) -> bool {
+/// Tells whether a refused batch leaves nothing to undo: an operation is refused before it writes
+/// anything, and only the last operation of this batch writes.
+pub(crate) fn has_nothing_to_undo(batch: &[Operation]) -> bool {
     let before = batch.split_last().map_or(batch, |(_last, before)| before);
     before.iter().all(|operation| matches!(operation, Operation::Require { .. }))
 }
 
-/// Carries out the operation in the open transaction. If it is refused nothing was changed.
+/// Applies the operations of a batch, up to the first one that fails.
 ///
-/// The triggers of the schema note what is updated or deleted, and delete the grants of a record
-/// that is deleted.
-pub(crate) fn apply(connection: &Connection, operation: &Operation) -> Result<(), Rejection> {
+/// # Errors
+///
+/// [`CommitError::Refused`] and [`CommitError::Failed`].
+pub(crate) fn apply_all(connection: &Connection, batch: &[Operation]) -> Result<(), CommitError> {
+    batch.iter().try_for_each(|operation| apply(connection, operation))
+}
+
+/// Applies the operation in the open transaction. If it is refused, it changes nothing.
+///
+/// The triggers of the schema log updates and deletions in `changes`, and delete the grants of a
+/// deleted record.
+fn apply(connection: &Connection, operation: &Operation) -> Result<(), CommitError> {
     match operation {
         Operation::Put { record, grants, expect } => put(connection, record, grants, *expect),
         Operation::Delete { kind, id, expect } => {
@@ -67,7 +55,7 @@ fn put(
     record: &Record,
     grants: &[GrantKey],
     expect: Expect,
-) -> Result<(), Rejection> {
+) -> Result<(), CommitError> {
     let table = TABLES.of(record.kind);
     let id = record.id.to_string();
     let revision = bytes(record.revision);
@@ -77,24 +65,24 @@ fn put(
     let status = record.status.as_str();
     match expect {
         Expect::Absent => {
-            let region = Region::of(org.as_deref(), user.as_deref());
-            let (first, last) = (region.map(|it| it.first), region.map(|it| it.last));
+            let cluster = RowCluster::of(org.as_deref(), user.as_deref());
+            let (first, last) = (cluster.map(|it| it.first), cluster.map(|it| it.last));
             let columns = params![id, revision, key, org, user, status, &*record.body, first, last];
             let inserted = connection.prepare_cached(&table.insert)?.execute(columns);
             if let Err(error) = inserted {
                 return Err(match is_taken(&error) {
-                    // Both may be, and the id is told first.
+                    // Both may be taken; the id is reported first.
                     true if exists(connection, table, record.id)? => taken(record, Taken::Id),
                     true => taken(record, Taken::UniqueKey),
                     false => error.into(),
                 });
             }
-            changes::note(connection, table, &id)?;
+            changes::log_insert(connection, table, &id)?;
         }
         Expect::Revision(expected) => {
             let expected = bytes(expected);
             let columns = params![id, revision, key, org, user, status, &*record.body, expected];
-            // Most changes leave alone by what the record is found.
+            // Most changes leave the indexed columns as they are.
             let updated = connection.prepare_cached(&table.update_in_place)?.execute(columns)?;
             if updated == 0 {
                 let updated = connection.prepare_cached(&table.update)?.execute(columns);
@@ -110,19 +98,18 @@ fn put(
     put_grants(connection, table, &id, grants, expect)
 }
 
-/// Makes the grants of the record these ones. They are read before they are written: hardly any
-/// change changes them.
+/// Replaces the grants of the record. They are read first, as hardly any change affects them.
 fn put_grants(
     connection: &Connection,
     table: &Table,
     id: &str,
     grants: &[GrantKey],
     expect: Expect,
-) -> Result<(), Rejection> {
+) -> Result<(), CommitError> {
     let grants: BTreeSet<String> = grants.iter().map(GrantKey::to_string).collect();
     if expect != Expect::Absent {
         let mut held = connection.prepare_cached(&table.grants)?;
-        // One that somebody broke is none that is wanted.
+        // A value that is no text equals no grant.
         let text = |row: &Row<'_>| Ok(row.get_ref(0)?.as_str().unwrap_or_default().to_owned());
         let held = held.query_map([id], text)?;
         let held: BTreeSet<String> = held.collect::<rusqlite::Result<_>>()?;
@@ -140,13 +127,13 @@ fn put_grants(
     Ok(())
 }
 
-/// Tells by the constraint that something is taken. Looking before writing would be a race between
-/// processes, and slower.
+/// Tells whether the error is a violated constraint of uniqueness. Reading before writing would be a
+/// race between processes, and slower.
 fn is_taken(error: &rusqlite::Error) -> bool {
     error.sqlite_extended_error_code() == Some(ffi::SQLITE_CONSTRAINT_UNIQUE)
 }
 
-fn taken(record: &Record, taken: Taken) -> Rejection {
+fn taken(record: &Record, taken: Taken) -> CommitError {
     let (kind, id) = (record.kind, record.id);
     StoreError::AlreadyExists { kind, id, taken }.into()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use portcullis::toolkit::{Feed, GroupWriter};
 
-use crate::group::Committer;
+use crate::committer::Committer;
 use crate::open::{Location, OpenError};
 use crate::readers::Readers;
 use crate::{SqliteStore, changes, schema};
@@ -86,7 +86,9 @@ impl SqliteOptions {
     pub fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore, OpenError> {
         let mut location = Location::new(path.as_ref(), self.busy_timeout)?;
         let (connection, created) = match location.open(self.create) {
-            Err(OpenError::ReadOnly { .. }) if self.unwritable => (location.open_still()?, false),
+            Err(OpenError::ReadOnly { .. }) if self.unwritable => {
+                (location.open_immutable()?, false)
+            }
             opened => opened?,
         };
         let readers = (0..self.readers.get())
@@ -98,8 +100,10 @@ impl SqliteOptions {
         let incarnation = schema::incarnation(&connection)
             .map_err(|error| location.error(error))?
             .ok_or_else(|| location.incomplete("its incarnation cannot be read"))?;
-        let (recent, told) = changes::recent(&connection).map_err(|error| location.error(error))?;
-        let before_recent = u128::try_from(told).unwrap_or(0).saturating_sub(recent.len() as u128);
+        let (recent, announced) =
+            changes::recent(&connection).map_err(|error| location.error(error))?;
+        let before_recent =
+            u128::try_from(announced).unwrap_or(0).saturating_sub(recent.len() as u128);
         let feed = Feed::of_shared_store(incarnation, before_recent);
         feed.announce(recent);
 
@@ -108,9 +112,9 @@ impl SqliteOptions {
             connection,
             Arc::clone(&readers),
             Arc::clone(&feed),
-            told,
+            announced,
         );
-        committer.look();
+        committer.poll();
         let writer = GroupWriter::start("portcullis-sqlite", committer)
             .map_err(|error| location.unusable(error))?;
         let backups = Arc::default();

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::place;
+use crate::row_cluster;
 
 /// Marks a file as ours: "Port" in ASCII. `file` shows it.
 pub(crate) const APPLICATION_ID: i64 = 0x506f_7274;
@@ -51,7 +51,7 @@ pub(crate) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Resul
     if format(&transaction)? != from {
         return Ok(false);
     }
-    place::teach(&transaction)?;
+    row_cluster::register_function(&transaction)?;
     transaction.execute_batch(migration)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", from + 1)?;

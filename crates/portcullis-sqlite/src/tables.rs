@@ -62,7 +62,7 @@ impl Table {
                 "INSERT INTO {name} \
                  (place, id, revision, unique_key, org_id, user_id, status, body) \
                  VALUES ({next}, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                next = next_place(name),
+                next = next_rowid(name),
             ),
             update: format!(
                 "UPDATE {name} SET revision = ?2, unique_key = ?3, org_id = ?4, user_id = ?5, \
@@ -88,7 +88,7 @@ impl Table {
 
 /// The place behind the last one of the region from `?8` to `?9`. There is none in a region that is
 /// full, nor in no region: then SQLite finds a place.
-fn next_place(name: &str) -> String {
+fn next_rowid(name: &str) -> String {
     format!(
         "nullif(coalesce((SELECT place FROM {name} WHERE place BETWEEN ?8 AND ?9 \
          ORDER BY place DESC LIMIT 1), ?8), ?9) + 1"
@@ -169,8 +169,8 @@ mod tests {
                 ]
             );
             let insert = plan(&connection, &table.insert);
-            let place = format!("SEARCH {name} USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)");
-            assert_eq!(insert, ["SCALAR SUBQUERY 1".to_owned(), place]);
+            let sequence = format!("SEARCH {name} USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)");
+            assert_eq!(insert, ["SCALAR SUBQUERY 1".to_owned(), sequence]);
             assert_eq!(plan(&connection, &table.grant), [""; 0]);
             assert_eq!(
                 plan(&connection, &table.grants),

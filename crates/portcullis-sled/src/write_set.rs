@@ -10,38 +10,38 @@ use portcullis::{GrantKey, Id};
 
 use crate::error::Failure;
 use crate::keys;
-use crate::trees::{Trees, Which};
+use crate::trees::{TreeId, Trees};
 use crate::value::{self, Stored};
 
 /// New values by tree and key; `None` where there is to be none.
 #[derive(Debug, Default)]
-pub(crate) struct Edits {
-    records: Edited,
-    unique: Edited,
-    index: Edited,
+pub(crate) struct WriteSet {
+    records: TreeWrites,
+    unique: TreeWrites,
+    index: TreeWrites,
 }
 
-pub(crate) type Edited = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub(crate) type TreeWrites = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-impl Edits {
-    pub(crate) fn of(&self, which: Which) -> &Edited {
-        match which {
-            Which::Records => &self.records,
-            Which::Unique => &self.unique,
-            Which::Index => &self.index,
+impl WriteSet {
+    pub(crate) fn of(&self, tree: TreeId) -> &TreeWrites {
+        match tree {
+            TreeId::Records => &self.records,
+            TreeId::Unique => &self.unique,
+            TreeId::Index => &self.index,
         }
     }
 
-    fn of_mut(&mut self, which: Which) -> &mut Edited {
-        match which {
-            Which::Records => &mut self.records,
-            Which::Unique => &mut self.unique,
-            Which::Index => &mut self.index,
+    fn of_mut(&mut self, tree: TreeId) -> &mut TreeWrites {
+        match tree {
+            TreeId::Records => &mut self.records,
+            TreeId::Unique => &mut self.unique,
+            TreeId::Index => &mut self.index,
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        Which::ALL.into_iter().all(|which| self.of(which).is_empty())
+        TreeId::ALL.into_iter().all(|tree| self.of(tree).is_empty())
     }
 
     /// Adds those that were made after these.
@@ -54,58 +54,61 @@ impl Edits {
 
 /// What a group changes.
 #[derive(Debug)]
-pub(crate) struct Draft<'a> {
+pub(crate) struct WriteBuilder<'a> {
     trees: &'a Trees,
-    edits: Edits,
+    write_set: WriteSet,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> WriteBuilder<'a> {
     pub(crate) fn on(trees: &'a Trees) -> Self {
-        Self { trees, edits: Edits::default() }
+        Self { trees, write_set: WriteSet::default() }
     }
 
-    pub(crate) fn into_edits(self) -> Edits {
-        self.edits
+    pub(crate) fn into_write_set(self) -> WriteSet {
+        self.write_set
     }
 
     /// Adds what the batch changes, and returns which records; or nothing, and says why.
     pub(crate) fn add(&mut self, batch: &[Operation]) -> Result<Vec<(Kind, Id)>, StoreError> {
-        let mut step = Step { before: self, edits: Edits::default(), changed: Vec::new() };
+        let mut step =
+            SingleBatch { before: self, write_set: WriteSet::default(), changed: Vec::new() };
         for operation in batch {
             step.apply(operation)?;
         }
-        let Step { edits, changed, .. } = step;
-        self.edits.extend(edits);
+        let SingleBatch { write_set, changed, .. } = step;
+        self.write_set.extend(write_set);
         Ok(changed)
     }
 
     /// Adds a record as it is, over whatever is there.
     pub(crate) fn put(&mut self, record: &Record, grants: &[GrantKey]) -> Result<(), StoreError> {
-        let mut step = Step { before: self, edits: Edits::default(), changed: Vec::new() };
+        let mut step =
+            SingleBatch { before: self, write_set: WriteSet::default(), changed: Vec::new() };
         step.replace(record.kind, record.id, Some((record, grants)))?;
-        let edits = step.edits;
-        self.edits.extend(edits);
+        let write_set = step.write_set;
+        self.write_set.extend(write_set);
         Ok(())
     }
 
     /// Removes the record with the id, if there is one.
     pub(crate) fn remove(&mut self, kind: Kind, id: Id) -> Result<(), StoreError> {
-        let mut step = Step { before: self, edits: Edits::default(), changed: Vec::new() };
+        let mut step =
+            SingleBatch { before: self, write_set: WriteSet::default(), changed: Vec::new() };
         step.replace(kind, id, None)?;
-        let edits = step.edits;
-        self.edits.extend(edits);
+        let write_set = step.write_set;
+        self.write_set.extend(write_set);
         Ok(())
     }
 }
 
 /// What one batch changes.
-struct Step<'d, 'a> {
-    before: &'d Draft<'a>,
-    edits: Edits,
+struct SingleBatch<'d, 'a> {
+    before: &'d WriteBuilder<'a>,
+    write_set: WriteSet,
     changed: Vec<(Kind, Id)>,
 }
 
-impl Step<'_, '_> {
+impl SingleBatch<'_, '_> {
     fn apply(&mut self, operation: &Operation) -> Result<(), StoreError> {
         match operation {
             Operation::Put { record, grants, expect } => {
@@ -117,7 +120,7 @@ impl Step<'_, '_> {
                     Expect::Absent => {}
                     Expect::Revision(revision) => self.expect(kind, id, *revision)?,
                 }
-                let holder = self.get(Which::Unique, &keys::unique(kind, key_of(record)))?;
+                let holder = self.get(TreeId::Unique, &keys::unique(kind, key_of(record)))?;
                 if holder.is_some_and(|holder| holder != id.as_u64().to_be_bytes()) {
                     return Err(StoreError::AlreadyExists { kind, id, taken: Taken::UniqueKey });
                 }
@@ -131,7 +134,7 @@ impl Step<'_, '_> {
             }
             Operation::Require { kind, id } => {
                 let (kind, id) = (*kind, *id);
-                if self.get(Which::Records, &keys::record(kind, id))?.is_none() {
+                if self.get(TreeId::Records, &keys::record(kind, id))?.is_none() {
                     return Err(StoreError::Missing { kind, id });
                 }
             }
@@ -162,54 +165,54 @@ impl Step<'_, '_> {
         }
         let mut gone = BTreeSet::new();
         if let Some(Stored { record, grants }) = self.stored(kind, id)? {
-            gone.insert((Which::Unique, keys::unique(kind, key_of(&record))));
+            gone.insert((TreeId::Unique, keys::unique(kind, key_of(&record))));
             let entries = index_entries(&record, &grants);
-            gone.extend(entries.into_iter().map(|entry| (Which::Index, entry)));
+            gone.extend(entries.into_iter().map(|entry| (TreeId::Index, entry)));
         }
         if let Some((record, grants)) = new {
-            let unique = (Which::Unique, keys::unique(kind, key_of(record)));
+            let unique = (TreeId::Unique, keys::unique(kind, key_of(record)));
             let entries = index_entries(record, grants).into_iter();
-            for (which, key) in entries.map(|entry| (Which::Index, entry)).chain([unique]) {
+            for (tree, key) in entries.map(|entry| (TreeId::Index, entry)).chain([unique]) {
                 // Most changes leave alone by what the record is found.
-                if gone.remove(&(which, key.clone())) {
+                if gone.remove(&(tree, key.clone())) {
                     continue;
                 }
-                let value = match which {
-                    Which::Unique => id.as_u64().to_be_bytes().to_vec(),
+                let value = match tree {
+                    TreeId::Unique => id.as_u64().to_be_bytes().to_vec(),
                     _ => Vec::new(),
                 };
-                self.edit(which, key, Some(value));
+                self.put_value(tree, key, Some(value));
             }
         }
-        for (which, key) in gone {
-            self.edit(which, key, None);
+        for (tree, key) in gone {
+            self.put_value(tree, key, None);
         }
         let value = new.map(|(record, grants)| value::write(record, grants));
-        self.edit(Which::Records, keys::record(kind, id), value);
+        self.put_value(TreeId::Records, keys::record(kind, id), value);
         Ok(())
     }
 
     fn stored(&self, kind: Kind, id: Id) -> Result<Option<Stored>, StoreError> {
-        let Some(value) = self.get(Which::Records, &keys::record(kind, id))? else {
+        let Some(value) = self.get(TreeId::Records, &keys::record(kind, id))? else {
             return Ok(None);
         };
         let stored = value::read(kind, id, &value);
         stored.map(Some).ok_or_else(|| crate::error::unreadable(kind, id))
     }
 
-    fn get(&self, which: Which, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let edited = self.edits.of(which).get(key);
-        match edited.or_else(|| self.before.edits.of(which).get(key)) {
+    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let edited = self.write_set.of(tree).get(key);
+        match edited.or_else(|| self.before.write_set.of(tree).get(key)) {
             Some(value) => Ok(value.clone()),
             None => {
-                let value = self.before.trees.of(which).get(key).map_err(Failure::from)?;
+                let value = self.before.trees.of(tree).get(key).map_err(Failure::from)?;
                 Ok(value.map(|value| value.to_vec()))
             }
         }
     }
 
-    fn edit(&mut self, which: Which, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.edits.of_mut(which).insert(key, value);
+    fn put_value(&mut self, tree: TreeId, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.write_set.of_mut(tree).insert(key, value);
     }
 }
 

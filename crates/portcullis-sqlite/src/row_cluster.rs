@@ -19,12 +19,12 @@ const ORG_BITS: u32 = 20;
 
 /// The places that rows of an org and a user are given; the first one is never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Region {
+pub(crate) struct RowCluster {
     pub(crate) first: i64,
     pub(crate) last: i64,
 }
 
-impl Region {
+impl RowCluster {
     /// `None` for rows that have neither: SQLite counts them up.
     pub(crate) fn of(org: Option<&str>, user: Option<&str>) -> Option<Self> {
         if (org, user) == (None, None) {
@@ -49,14 +49,14 @@ fn hash(text: &str, bits: u32) -> u64 {
 }
 
 /// Lets migrations say `portcullis_region(org_id, user_id)`: the place before the first one.
-pub(crate) fn teach(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn register_function(connection: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     connection.create_scalar_function("portcullis_region", 2, flags, |context| {
         let text = |index| match context.get_raw(index) {
             ValueRef::Text(text) => std::str::from_utf8(text).ok(),
             _ => None,
         };
-        Ok(Region::of(text(0), text(1)).map(|region| region.first))
+        Ok(RowCluster::of(text(0), text(1)).map(|cluster| cluster.first))
     })
 }
 
@@ -67,30 +67,30 @@ mod tests {
     #[test]
     fn an_org_and_a_user_have_a_region_of_their_own_and_users_of_an_org_are_neighbours() {
         let id = |number: u64| format!("{number:016x}");
-        let of = |org, user| Region::of(Some(&id(org)), Some(&id(user))).unwrap();
+        let of = |org, user| RowCluster::of(Some(&id(org)), Some(&id(user))).unwrap();
         assert_eq!(of(1, 2), of(1, 2));
         assert_ne!(of(1, 2), of(1, 3));
         assert_ne!(of(1, 2), of(2, 2));
-        let org_of = |region: Region| region.first >> (PLACE_BITS + USER_BITS);
+        let org_of = |cluster: RowCluster| cluster.first >> (PLACE_BITS + USER_BITS);
         assert_eq!(org_of(of(1, 2)), org_of(of(1, 3)));
         assert_ne!(org_of(of(1, 2)), org_of(of(2, 2)));
-        assert_eq!(Region::of(None, None), None);
+        assert_eq!(RowCluster::of(None, None), None);
         for org in 0..1_000 {
-            let region = of(org, org);
-            assert!(region.first >= 0 && region.first < region.last, "{region:?}");
-            assert_eq!(region.last - region.first, (1 << PLACE_BITS) - 1);
+            let cluster = of(org, org);
+            assert!(cluster.first >= 0 && cluster.first < cluster.last, "{cluster:?}");
+            assert_eq!(cluster.last - cluster.first, (1 << PLACE_BITS) - 1);
         }
     }
 
     #[test]
     fn sql_says_the_same() {
         let connection = Connection::open_in_memory().unwrap();
-        teach(&connection).unwrap();
-        let place = |sql: &str| -> Option<i64> {
+        register_function(&connection).unwrap();
+        let sequence = |sql: &str| -> Option<i64> {
             connection.query_row(&format!("SELECT {sql}"), [], |row| row.get(0)).unwrap()
         };
-        let region = Region::of(Some("a"), Some("b")).unwrap();
-        assert_eq!(place("portcullis_region('a', 'b')"), Some(region.first));
-        assert_eq!(place("portcullis_region(NULL, NULL)"), None);
+        let cluster = RowCluster::of(Some("a"), Some("b")).unwrap();
+        assert_eq!(sequence("portcullis_region('a', 'b')"), Some(cluster.first));
+        assert_eq!(sequence("portcullis_region(NULL, NULL)"), None);
     }
 }

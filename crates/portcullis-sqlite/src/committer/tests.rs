@@ -10,14 +10,14 @@ use crate::rows;
 use portcullis::toolkit::Committer as _;
 
 /// The committer of a new file, and another connection to it.
-struct Setting {
+struct Fixture {
     committer: Committer,
     feed: Arc<Feed>,
     other: Connection,
     _directory: TempDir,
 }
 
-impl Setting {
+impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("portcullis.db");
@@ -49,7 +49,7 @@ impl Setting {
     }
 
     /// Makes the creation of the org `boom` fail.
-    fn booby_trap(&self, action: &str) {
+    fn set_trap(&self, action: &str) {
         self.other
             .execute_batch(&format!(
                 "CREATE TABLE trap (x REFERENCES meta (name) DEFERRABLE INITIALLY DEFERRED);
@@ -66,13 +66,13 @@ impl Setting {
     }
 
     /// The ids of what was announced after the place, `None` for a resync.
-    fn announced_after(&self, place: u128) -> Vec<Option<u64>> {
-        told(&mut self.feed.watch(Position::new(7, place)))
+    fn announced_after(&self, sequence: u128) -> Vec<Option<u64>> {
+        announced(&mut self.feed.watch(Position::new(7, sequence)))
     }
 }
 
 /// The ids of what the stream tells by now, `None` for a resync.
-fn told(changes: &mut BoxStream<'static, Result<Change, StoreError>>) -> Vec<Option<u64>> {
+fn announced(changes: &mut BoxStream<'static, Result<Change, StoreError>>) -> Vec<Option<u64>> {
     let mut ids = Vec::new();
     while let Some(Some(Ok(change))) = changes.next().now_or_never() {
         match change {
@@ -98,7 +98,7 @@ fn org(id: u64, name: &str) -> Operation {
     Operation::Put { record, grants: Vec::new(), expect: Expect::Absent }
 }
 
-fn display_url(outcome: &Result<Position, StoreError>) -> u128 {
+fn sequence_of(outcome: &Result<Position, StoreError>) -> u128 {
     outcome.as_ref().unwrap().sequence()
 }
 
@@ -108,8 +108,8 @@ fn require(id: u64) -> Operation {
 
 #[test]
 fn a_refusal_undoes_its_own_batch_only_and_leaves_no_gap() {
-    let mut setting = Setting::new();
-    let [ada, taken_key, key_alone, taken_id, id_alone, bob] = setting.commit([
+    let mut fixture = Fixture::new();
+    let [ada, taken_key, key_alone, taken_id, id_alone, bob] = fixture.commit([
         vec![org(1, "ada")],
         vec![org(2, "bob"), org(3, "ada")],
         vec![require(1), org(3, "ada")],
@@ -117,7 +117,7 @@ fn a_refusal_undoes_its_own_batch_only_and_leaves_no_gap() {
         vec![org(1, "joe")],
         vec![org(5, "bob")],
     ]);
-    assert_eq!((display_url(&ada), display_url(&bob)), (1, 2));
+    assert_eq!((sequence_of(&ada), sequence_of(&bob)), (1, 2));
     for (outcome, expected) in [
         (taken_key, (3, Taken::UniqueKey)),
         (key_alone, (3, Taken::UniqueKey)),
@@ -131,7 +131,7 @@ fn a_refusal_undoes_its_own_batch_only_and_leaves_no_gap() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(setting.announced_after(0), [Some(1), Some(5)]);
+    assert_eq!(fixture.announced_after(0), [Some(1), Some(5)]);
 }
 
 #[test]
@@ -146,34 +146,34 @@ fn a_batch_that_fails_takes_nobody_with_it() {
     for (action, batch) in
         actions.iter().flat_map(|action| batches.iter().map(move |it| (action, it)))
     {
-        let mut setting = Setting::new();
-        setting.booby_trap(action);
-        let [a, boom, taken, c] = setting.commit([
+        let mut fixture = Fixture::new();
+        fixture.set_trap(action);
+        let [a, boom, taken, c] = fixture.commit([
             vec![org(1, "a")],
             batch.clone(),
             vec![org(4, "a")],
             vec![org(5, "c")],
         ]);
-        assert_eq!((display_url(&a), display_url(&c)), (1, 2), "{action}");
+        assert_eq!((sequence_of(&a), sequence_of(&c)), (1, 2), "{action}");
         match boom {
             Err(StoreError::Backend { source }) => assert_eq!(source.to_string(), "boom"),
             other => panic!("{action}: {other:?}"),
         }
         assert!(matches!(taken, Err(StoreError::AlreadyExists { .. })));
-        assert!(!setting.has(2) && !setting.has(3), "{action}");
-        assert_eq!(setting.announced_after(0), [Some(1), Some(5)], "{action}");
+        assert!(!fixture.has(2) && !fixture.has(3), "{action}");
+        assert_eq!(fixture.announced_after(0), [Some(1), Some(5)], "{action}");
     }
 }
 
 #[test]
 fn a_failed_commit_is_indeterminate_for_all_and_resyncs() {
-    let mut setting = Setting::new();
-    setting.commit([vec![org(1, "a")]])[0].as_ref().unwrap();
-    let mut changes = setting.feed.watch(setting.feed.position());
-    assert_eq!(told(&mut changes), []);
-    setting.booby_trap("INSERT INTO trap VALUES ('missing')");
+    let mut fixture = Fixture::new();
+    fixture.commit([vec![org(1, "a")]])[0].as_ref().unwrap();
+    let mut changes = fixture.feed.watch(fixture.feed.position());
+    assert_eq!(announced(&mut changes), []);
+    fixture.set_trap("INSERT INTO trap VALUES ('missing')");
     let [b, boom, taken] =
-        setting.commit([vec![org(2, "b")], vec![org(3, "boom")], vec![org(4, "a")]]);
+        fixture.commit([vec![org(2, "b")], vec![org(3, "boom")], vec![org(4, "a")]]);
     for unknown in [b, boom] {
         match unknown {
             Err(StoreError::Indeterminate { source }) => {
@@ -184,73 +184,73 @@ fn a_failed_commit_is_indeterminate_for_all_and_resyncs() {
     }
     // It was not applied either way, and why not is not certain any more.
     assert!(matches!(taken, Err(StoreError::Backend { .. })), "{taken:?}");
-    assert_eq!(told(&mut changes), [None]);
-    assert!(!setting.has(2));
+    assert_eq!(announced(&mut changes), [None]);
+    assert!(!fixture.has(2));
 
-    let [d] = setting.commit([vec![org(6, "d")]]);
-    assert_eq!(display_url(&d), 2);
-    assert_eq!(told(&mut changes), [Some(6)]);
+    let [d] = fixture.commit([vec![org(6, "d")]]);
+    assert_eq!(sequence_of(&d), 2);
+    assert_eq!(announced(&mut changes), [Some(6)]);
 }
 
 #[test]
 fn a_full_disk_fails_the_batch_and_passes() {
-    let mut setting = Setting::new();
-    let pages = |setting: &Setting, pages: i64| {
-        let connection = setting.committer.connection.as_ref().unwrap();
+    let mut fixture = Fixture::new();
+    let pages = |fixture: &Fixture, pages: i64| {
+        let connection = fixture.committer.connection.as_ref().unwrap();
         let set = format!("PRAGMA max_page_count = {pages}");
         connection.query_row(&set, [], |row| row.get::<_, i64>(0)).unwrap()
     };
     // No fewer than the file has.
-    pages(&setting, 1);
+    pages(&fixture, 1);
     let many = (1_000..2_000).map(|id| org(id, &id.to_string()));
     let [small, large, after] =
-        setting.commit([vec![org(1, "a")], many.collect(), vec![org(2, "b")]]);
-    assert_eq!((display_url(&small), display_url(&after)), (1, 2));
+        fixture.commit([vec![org(1, "a")], many.collect(), vec![org(2, "b")]]);
+    assert_eq!((sequence_of(&small), sequence_of(&after)), (1, 2));
     match large {
         Err(StoreError::Unavailable { source }) => {
             assert_eq!(source.to_string(), "database or disk is full");
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(setting.announced_after(0), [Some(1), Some(2)]);
-    pages(&setting, 1_000_000);
+    assert_eq!(fixture.announced_after(0), [Some(1), Some(2)]);
+    pages(&fixture, 1_000_000);
     let many = (1_000..2_000).map(|id| org(id, &id.to_string()));
-    let [large] = setting.commit([many.collect()]);
-    assert_eq!(display_url(&large), 1_002);
+    let [large] = fixture.commit([many.collect()]);
+    assert_eq!(sequence_of(&large), 1_002);
 }
 
 #[test]
 fn behind_another_writer_nothing_is_done_and_the_connection_is_kept() {
-    let mut setting = Setting::new();
-    setting.other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    for outcome in setting.commit([vec![org(1, "a")], vec![org(2, "b")]]) {
+    let mut fixture = Fixture::new();
+    fixture.other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for outcome in fixture.commit([vec![org(1, "a")], vec![org(2, "b")]]) {
         assert!(matches!(outcome, Err(StoreError::Unavailable { .. })), "{outcome:?}");
     }
-    assert!(setting.committer.connection.is_some());
-    setting.other.execute_batch("ROLLBACK").unwrap();
-    let [a] = setting.commit([vec![org(1, "a")]]);
-    assert_eq!(display_url(&a), 1);
+    assert!(fixture.committer.connection.is_some());
+    fixture.other.execute_batch("ROLLBACK").unwrap();
+    let [a] = fixture.commit([vec![org(1, "a")]]);
+    assert_eq!(sequence_of(&a), 1);
 }
 
 #[test]
 fn a_group_announces_what_others_have_committed_before() {
-    let mut setting = Setting::new();
-    setting.commit([vec![org(1, "a")]])[0].as_ref().unwrap();
-    setting.other.execute_batch("DELETE FROM orgs").unwrap();
-    let [b] = setting.commit([vec![org(2, "b")]]);
-    assert_eq!(display_url(&b), 3);
-    assert_eq!(setting.announced_after(1), [Some(1), Some(2)]);
+    let mut fixture = Fixture::new();
+    fixture.commit([vec![org(1, "a")]])[0].as_ref().unwrap();
+    fixture.other.execute_batch("DELETE FROM orgs").unwrap();
+    let [b] = fixture.commit([vec![org(2, "b")]]);
+    assert_eq!(sequence_of(&b), 3);
+    assert_eq!(fixture.announced_after(1), [Some(1), Some(2)]);
 }
 
 #[test]
 fn the_log_is_emptied_when_nobody_reads_from_it() {
-    let mut setting = Setting::new();
-    setting.commit([vec![org(1, "a")]])[0].as_ref().unwrap();
+    let mut fixture = Fixture::new();
+    fixture.commit([vec![org(1, "a")]])[0].as_ref().unwrap();
     let read = "BEGIN; SELECT count(*) FROM orgs";
-    setting.other.execute_batch(read).unwrap();
-    setting.commit([vec![org(2, "b")]])[0].as_ref().unwrap();
-    assert!(!setting.committer.tidy());
-    setting.other.execute_batch("COMMIT").unwrap();
-    assert!(setting.committer.tidy());
-    setting.commit([vec![org(3, "c")]])[0].as_ref().unwrap();
+    fixture.other.execute_batch(read).unwrap();
+    fixture.commit([vec![org(2, "b")]])[0].as_ref().unwrap();
+    assert!(!fixture.committer.truncate_log());
+    fixture.other.execute_batch("COMMIT").unwrap();
+    assert!(fixture.committer.truncate_log());
+    fixture.commit([vec![org(3, "c")]])[0].as_ref().unwrap();
 }
