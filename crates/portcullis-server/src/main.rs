@@ -9,7 +9,6 @@ mod commands;
 mod context;
 mod failure;
 mod logging;
-mod name_cache;
 mod output;
 mod passwords;
 mod permissions;

@@ -1,12 +1,11 @@
 //! Records as commands show them: with the names of the API, and without secrets.
 
 use portcullis::{
-    ApiToken, Authorization, Bucket, Engine, Error, Org, Permission, Status, Timestamp,
-    TokenSecret, User,
+    ApiToken, Authorization, Bucket, Engine, Error, NameResolver, Org, OrgId, Permission,
+    ResourceType, Status, Timestamp, TokenSecret, User, UserId,
 };
 use serde::Serialize;
 
-use crate::name_cache::NameCache;
 use crate::output::Record;
 
 /// The most permissions that a row of a table spells out.
@@ -52,11 +51,11 @@ pub(crate) struct BucketView {
 }
 
 impl BucketView {
-    pub(crate) async fn new(names: &mut NameCache<'_>, bucket: &Bucket) -> Result<Self, Error> {
+    pub(crate) async fn new(names: &mut NameResolver, bucket: &Bucket) -> Result<Self, Error> {
         Ok(Self {
             id: bucket.id.to_string(),
             org_id: bucket.org.to_string(),
-            org: names.org(bucket.org).await?,
+            org: org_name(names, bucket.org).await?,
             name: bucket.name.to_string(),
         })
     }
@@ -94,10 +93,10 @@ struct ResourceView {
 }
 
 impl PermissionView {
-    async fn new(names: &mut NameCache<'_>, permission: &Permission) -> Result<Self, Error> {
+    async fn new(names: &mut NameResolver, permission: &Permission) -> Result<Self, Error> {
         let resource = &permission.resource;
         let org = match resource.org {
-            Some(org) => names.org(org).await?,
+            Some(org) => org_name(names, org).await?,
             None => None,
         };
         Ok(Self {
@@ -106,17 +105,14 @@ impl PermissionView {
                 resource_type: resource.resource_type.as_str(),
                 id: resource.id.map(|id| id.to_string()),
                 org_id: resource.org.map(|org| org.to_string()),
-                name: names.resource(permission).await?,
+                name: resource_name(names, permission).await?,
                 org,
             },
             text: permission.to_string(),
         })
     }
 
-    async fn all(
-        names: &mut NameCache<'_>,
-        permissions: &[Permission],
-    ) -> Result<Vec<Self>, Error> {
+    async fn all(names: &mut NameResolver, permissions: &[Permission]) -> Result<Vec<Self>, Error> {
         let mut views = Vec::with_capacity(permissions.len());
         for permission in permissions {
             views.push(Self::new(names, permission).await?);
@@ -157,7 +153,7 @@ pub(crate) struct AuthorizationView {
 
 impl AuthorizationView {
     pub(crate) async fn new(
-        names: &mut NameCache<'_>,
+        names: &mut NameResolver,
         authorization: &Authorization,
     ) -> Result<Self, Error> {
         Ok(Self {
@@ -166,9 +162,9 @@ impl AuthorizationView {
             status: authorization.status,
             description: authorization.description.clone(),
             org_id: authorization.org.to_string(),
-            org: names.org(authorization.org).await?,
+            org: org_name(names, authorization.org).await?,
             user_id: authorization.user.to_string(),
-            user: names.user(authorization.user).await?,
+            user: user_name(names, authorization.user).await?,
             permissions: PermissionView::all(names, &authorization.permissions).await?,
             has_password: authorization.password_hash.is_some(),
             created_at: authorization.created_at,
@@ -178,7 +174,7 @@ impl AuthorizationView {
 
     /// Returns the view of a single authorization.
     pub(crate) async fn of(engine: &Engine, authorization: &Authorization) -> Result<Self, Error> {
-        Self::new(&mut NameCache::new(engine), authorization).await
+        Self::new(&mut engine.name_resolver(), authorization).await
     }
 }
 
@@ -235,16 +231,16 @@ pub(crate) struct ApiTokenView {
 }
 
 impl ApiTokenView {
-    pub(crate) async fn new(names: &mut NameCache<'_>, token: &ApiToken) -> Result<Self, Error> {
+    pub(crate) async fn new(names: &mut NameResolver, token: &ApiToken) -> Result<Self, Error> {
         Ok(Self {
             id: token.id.to_string(),
             secret: None,
             status: token.status,
             description: token.description.clone(),
             org_id: token.org.to_string(),
-            org: names.org(token.org).await?,
+            org: org_name(names, token.org).await?,
             user_id: token.user.to_string(),
-            user: names.user(token.user).await?,
+            user: user_name(names, token.user).await?,
             permissions: PermissionView::all(names, &token.permissions).await?,
         })
     }
@@ -287,6 +283,29 @@ impl Record for ApiTokenView {
     }
 }
 
+async fn org_name(names: &mut NameResolver, id: OrgId) -> Result<Option<String>, Error> {
+    Ok(names.org(id).await?.map(|org| org.name.to_string()))
+}
+
+async fn user_name(names: &mut NameResolver, id: UserId) -> Result<Option<String>, Error> {
+    Ok(names.user(id).await?.map(|user| user.name.to_string()))
+}
+
+/// Returns the name of the one resource to which a permission applies.
+async fn resource_name(
+    names: &mut NameResolver,
+    permission: &Permission,
+) -> Result<Option<String>, Error> {
+    match (permission.resource.resource_type, permission.resource.id) {
+        (ResourceType::Buckets, Some(id)) => {
+            Ok(names.bucket(id.into()).await?.map(|bucket| bucket.name.to_string()))
+        }
+        (ResourceType::Orgs, Some(id)) => org_name(names, id.into()).await,
+        (ResourceType::Users, Some(id)) => user_name(names, id.into()).await,
+        _ => Ok(None),
+    }
+}
+
 fn password(has_password: bool) -> String {
     if has_password { "set" } else { "none" }.to_owned()
 }
@@ -299,7 +318,7 @@ fn name_or_id(name: Option<&str>, id: &str) -> String {
 fn name_and_id(name: Option<&str>, id: &str) -> String {
     match name {
         Some(name) => format!("{name} ({id})"),
-        None => format!("{id} (gone)"),
+        None => format!("{id} (does not exist)"),
     }
 }
 

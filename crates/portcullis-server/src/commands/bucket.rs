@@ -1,11 +1,10 @@
 //! `portcullis bucket`.
 
-use portcullis::{Bucket, Engine, Name};
+use portcullis::{Bucket, Engine, Name, NameResolver};
 
 use super::{PAGE, read_pages};
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::name_cache::NameCache;
 use crate::output::Answer;
 use crate::passwords::PolicyArgs;
 use crate::record_views::BucketView;
@@ -50,9 +49,9 @@ pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome>
 
 impl Command {
     async fn run(self, engine: &Engine) -> anyhow::Result<Answer<BucketView>> {
-        let mut names = NameCache::new(engine);
+        let mut names = engine.name_resolver();
         let bucket = match self {
-            Self::List { org } => return Ok(Answer::Many(list(&mut names, org).await?)),
+            Self::List { org } => return Ok(Answer::Many(list(engine, &mut names, org).await?)),
             Self::Create { org, name } => {
                 let org = resolve::org(engine, &org).await?;
                 engine.create_bucket(org.id, name).await?
@@ -68,8 +67,11 @@ impl Command {
     }
 }
 
-async fn list(names: &mut NameCache<'_>, org: Option<String>) -> anyhow::Result<Vec<BucketView>> {
-    let engine = names.engine();
+async fn list(
+    engine: &Engine,
+    names: &mut NameResolver,
+    org: Option<String>,
+) -> anyhow::Result<Vec<BucketView>> {
     let org = match org {
         Some(org) => Some(resolve::org(engine, &org).await?.id),
         None => None,

@@ -196,7 +196,7 @@ async fn without_password(
     match inactive_reason(engine, &authorization).await? {
         Some(reason) => {
             finding.reason = Some(reason);
-            finding.explanation = Some(format!("but for that: {explanation}"));
+            finding.explanation = Some(format!("apart from that: {explanation}"));
         }
         None => finding.decide(&explanation),
     }
@@ -212,7 +212,7 @@ async fn inactive_reason(
         return Ok(Some("the authorization is inactive".to_owned()));
     }
     let reason = |what: &str, status: Option<portcullis::Status>| match status {
-        None => Some(format!("its {what} is gone")),
+        None => Some(format!("its {what} does not exist")),
         Some(status) if status.is_active() => None,
         Some(_) => Some(format!("its {what} is inactive")),
     };

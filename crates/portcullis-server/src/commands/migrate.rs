@@ -81,9 +81,7 @@ pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Out
     })?;
     drop(backup);
     if damages > 0 {
-        bail!(
-            "the backup is damaged: `portcullis verify --store {from}` says more, and may repair it"
-        );
+        bail!("the backup is damaged: run `portcullis verify --store {from}` for details");
     }
     let contents = audited(AuditAction::Restore, || {
         copy_to_new(&PersistentStore::File(from.clone()), &persistent)

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::name_cache::NameCache;
 use crate::passwords::PolicyArgs;
 use crate::record_views::{BucketView, TenantView};
 use crate::resolve;
@@ -60,7 +59,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     let setup = Setup { org, user, buckets };
     let work = async |engine: &Engine| {
         let done = engine.setup(setup).await?;
-        let mut names = NameCache::new(engine);
+        let mut names = engine.name_resolver();
         let mut buckets = Vec::new();
         for bucket in &done.buckets {
             buckets.push(BucketView::new(&mut names, bucket).await?);

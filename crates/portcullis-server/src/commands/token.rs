@@ -7,7 +7,6 @@ use portcullis::{ApiToken, ApiTokenId, Engine, NewApiToken, OrgId, Permission, p
 use super::{PAGE, read_pages};
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::name_cache::NameCache;
 use crate::output::Answer;
 use crate::passwords::PolicyArgs;
 use crate::permissions::PermissionArg;
@@ -124,13 +123,13 @@ impl CreateArgs {
         let new =
             NewApiToken { org: org.id, user: user.id, permissions, description: self.description };
         let (token, secret) = engine.create_api_token(new).await?;
-        let view = ApiTokenView::new(&mut NameCache::new(engine), &token).await?;
+        let view = ApiTokenView::new(&mut engine.name_resolver(), &token).await?;
         Ok(view.with_secret(&secret))
     }
 }
 
 async fn list(engine: &Engine) -> anyhow::Result<Vec<ApiTokenView>> {
-    let mut names = NameCache::new(engine);
+    let mut names = engine.name_resolver();
     let page = async |last: Option<&ApiToken>| {
         engine.list_api_tokens(last.map(|last| last.id), PAGE).await
     };
@@ -144,7 +143,7 @@ async fn list(engine: &Engine) -> anyhow::Result<Vec<ApiTokenView>> {
 async fn revoke(engine: &Engine, id: ApiTokenId) -> anyhow::Result<ApiTokenView> {
     let found = engine.store().find::<ApiToken>(id.untyped()).await?;
     let (token, _) = found.ok_or_else(|| anyhow!("there is no API token {id}"))?;
-    let view = ApiTokenView::new(&mut NameCache::new(engine), &token).await?;
+    let view = ApiTokenView::new(&mut engine.name_resolver(), &token).await?;
     engine.revoke_api_token(id).await?;
     Ok(view)
 }

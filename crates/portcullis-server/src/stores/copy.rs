@@ -58,7 +58,7 @@ async fn read_all(
             let page = page.context("could not read the store")?;
             if page.unreadable > 0 {
                 bail!(
-                    "{} records of kind {kind} cannot be read: `portcullis verify` says more",
+                    "{} records of kind {kind} cannot be read: run `portcullis verify` for details",
                     page.unreadable
                 );
             }

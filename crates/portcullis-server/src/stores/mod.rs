@@ -17,7 +17,7 @@ pub(crate) use lifecycle::{OpenMode, close};
 pub(crate) use persistent::PersistentStore;
 pub(crate) use url::StoreUrl;
 
-/// Creates a store that is gone when this process ends.
+/// Creates a store in the memory of this process.
 pub(crate) fn in_memory() -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(MemoryStore::new().context("could not create a store in memory")?))
 }

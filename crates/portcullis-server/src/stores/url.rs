@@ -57,7 +57,7 @@ impl StoreUrl {
         match Self::parse(text)? {
             Self::Persistent(store) => Ok(store),
             Self::Memory => bail!(
-                "a store in memory is gone when this command ends: give the server's store with \
+                "a store in memory does not outlive this command: give the server's store with \
                  --store sqlite:PATH"
             ),
         }

@@ -24,8 +24,8 @@ fn allowed_exits_with_0_and_names_the_grant() {
     let org = sandbox.json("org list")[0]["id"].as_str().unwrap().to_owned();
     let bucket = sandbox.bucket("telemetry");
     let grant = format!("write:orgs/{org}/buckets/{bucket}");
-    for asked in [format!("write:buckets/{bucket}"), grant.clone()] {
-        let check = format!("check telegraf --permission {asked} --json");
+    for permission in [format!("write:buckets/{bucket}"), grant.clone()] {
+        let check = format!("check telegraf --permission {permission} --json");
         let without = found(&sandbox.run(&check), 0);
         assert_eq!(without["passwordChecked"], false);
         let with = found(&sandbox.run_with_password(&check, PASSWORD), 0);
@@ -52,11 +52,11 @@ fn a_bucket_is_checked_by_name_or_id() {
     let org = sandbox.json("org list")[0]["id"].as_str().unwrap().to_owned();
     let bucket = sandbox.bucket("telemetry");
     for named in ["telemetry", bucket.as_str()] {
-        for (asked, code, permission) in [
+        for (action, code, permission) in [
             ("write", 0, format!("write:orgs/{org}/buckets/{bucket}")),
             ("read", 1, format!("read:orgs/{org}/buckets/{bucket}")),
         ] {
-            let check = format!("check telegraf --{asked}-bucket {named} --json");
+            let check = format!("check telegraf --{action}-bucket {named} --json");
             for ran in [sandbox.run(&check), sandbox.run_with_password(&check, PASSWORD)] {
                 assert_eq!(found(&ran, code)["permission"], permission);
             }
@@ -147,7 +147,7 @@ fn a_denial_is_explained_by_the_closest_grants() {
     let write = check(&format!("write:buckets/{telemetry} --json"));
     let finding = found(&sandbox.run(&write), 1);
     let explanation = finding["explanation"].as_str().unwrap();
-    assert!(explanation.starts_with("but for that: allowed: "), "{finding}");
+    assert!(explanation.starts_with("apart from that: allowed: "), "{finding}");
     // A refused login has no permissions to explain.
     let finding = found(&sandbox.run_with_password(&write, PASSWORD), 1);
     assert_eq!(finding["explanation"], Value::Null);
@@ -190,7 +190,7 @@ fn a_check_that_cannot_be_decided_exits_with_2() {
         sandbox.fails(2, &arguments);
     }
     assert!(!sandbox.path("nowhere.db").exists());
-    sandbox.write("portcullis.db", "not a database, and long enough to be looked at ".repeat(50));
+    sandbox.write("portcullis.db", "not a database, and as long as a database ".repeat(50));
     sandbox.fails(2, check);
 }
 

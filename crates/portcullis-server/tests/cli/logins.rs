@@ -14,10 +14,11 @@ fn lines(sandbox: &Sandbox, text: &str) -> usize {
 fn temporary_refusals_are_logged_and_not_once_for_each_request() {
     let sandbox = Sandbox::new();
     let server = Server::start(&sandbox, "--store memory: --login-queue 1 --login-wait 1");
-    let ask = |name: usize| server.get("/forward-auth?check=none", &format!("name-{name}:guess")).0;
+    let login =
+        |name: usize| server.get("/forward-auth?check=none", &format!("name-{name}:guess")).0;
     let began = std::time::Instant::now();
     let statuses: Vec<u16> = std::thread::scope(|scope| {
-        let requests: Vec<_> = (0..60).map(|name| scope.spawn(move || ask(name))).collect();
+        let requests: Vec<_> = (0..60).map(|name| scope.spawn(move || login(name))).collect();
         requests.into_iter().map(|request| request.join().unwrap()).collect()
     });
     let count = |status| statuses.iter().filter(|found| **found == status).count();
@@ -27,7 +28,7 @@ fn temporary_refusals_are_logged_and_not_once_for_each_request() {
     let logged = lines(&sandbox, "503: too many logins at once");
     assert!((1..=seconds).contains(&logged), "{logged} lines in {seconds} s");
 
-    let throttled = (0..30).map(|_| ask(1_000)).filter(|status| *status == 429).count();
+    let throttled = (0..30).map(|_| login(1_000)).filter(|status| *status == 429).count();
     assert!(throttled >= 10);
     let logged = lines(&sandbox, "429: too many failed logins");
     assert!((1..throttled).contains(&logged), "{logged} lines of {throttled}");
@@ -67,8 +68,8 @@ fn the_login_history_outlives_a_restart_in_a_file_of_its_owner() {
     let store = fs::read(sandbox.path("portcullis.db")).unwrap();
     for other in ["notes.txt", "portcullis.db", "."] {
         let arguments = format!("serve --listen 127.0.0.1:0 --login-history {other}");
-        let said = sandbox.fails(1, &arguments);
-        assert!(said.contains("--login-history: `"), "{said}");
+        let error = sandbox.fails(1, &arguments);
+        assert!(error.contains("--login-history: `"), "{error}");
     }
     assert_eq!(sandbox.read("notes.txt"), "notes");
     assert_eq!(fs::read(sandbox.path("portcullis.db")).unwrap(), store);
@@ -84,8 +85,8 @@ fn the_login_queue_has_bounds() {
     let sandbox = Sandbox::with_store();
     for arguments in ["--login-queue 0", "--login-queue 65537", "--login-wait 0", "--login-wait 61"]
     {
-        let said = sandbox.fails(2, &format!("serve {arguments}"));
-        assert!(said.contains("invalid value"), "{said}");
+        let error = sandbox.fails(2, &format!("serve {arguments}"));
+        assert!(error.contains("invalid value"), "{error}");
     }
 }
 

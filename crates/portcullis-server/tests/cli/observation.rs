@@ -19,13 +19,13 @@ fn metrics_are_served_on_an_address_of_their_own() {
     let server = Server::start(&sandbox, "--store memory: --metrics-listen 127.0.0.1:0");
     assert_eq!(server.lines.len(), 2, "{:?}", server.lines);
     let address = metrics_address(&sandbox);
-    let ask = |path| get(TcpStream::connect(&address).unwrap(), path, "");
+    let get_metrics = |path| get(TcpStream::connect(&address).unwrap(), path, "");
     assert_eq!(server.get("/legacy/authorizations/secret-1", "wrong-2").0, 401);
     assert_eq!(server.get("/secret-3?p=secret-4", "").0, 404);
     assert_eq!(server.get("/ping", "").0, 204);
     assert_eq!(server.get("/metrics", "").0, 404);
 
-    let (status, text) = ask("/metrics");
+    let (status, text) = get_metrics("/metrics");
     assert_eq!(status, 200);
     for line in [
         "# TYPE portcullis_http_requests_total counter",
@@ -40,7 +40,7 @@ fn metrics_are_served_on_an_address_of_their_own() {
     }
     assert!(!text.contains("secret-") && !text.contains("wrong-2"), "{text}");
     for path in ["/", "/metrics/", "/legacy/authorizations", "/debug/pprof"] {
-        assert_eq!(ask(path).0, 404, "{path}");
+        assert_eq!(get_metrics(path).0, 404, "{path}");
     }
     server.stop();
 }
@@ -56,8 +56,8 @@ fn the_cache_has_a_size_and_a_time_to_live_with_bounds() {
         "--cache-ttl=1",
         "--cache-ttl=86401",
     ] {
-        let said = sandbox.fails(2, &format!("serve {arguments}"));
-        assert!(said.contains("invalid value"), "{said}");
+        let error = sandbox.fails(2, &format!("serve {arguments}"));
+        assert!(error.contains("invalid value"), "{error}");
     }
     let create = "auth create --org acme --user ada telegraf --write-bucket telemetry \
                   --password-stdin";
@@ -138,9 +138,9 @@ fn changes_by_commands_are_audited_beside_those_by_a_server() {
     run("restore --store sqlite:restored.db monday.db");
     run("verify --repair");
     let lines = audit_lines(&sandbox, "audit.jsonl");
-    let said: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap()).collect();
+    let actions: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap()).collect();
     assert_eq!(
-        said,
+        actions,
         ["create", "create", "setPassword", "setPassword", "create", "backUp", "restore", "repair"],
         "{lines:?}"
     );
@@ -155,9 +155,9 @@ fn changes_by_commands_are_audited_beside_those_by_a_server() {
 
     let before = sandbox.ok("export");
     let nowhere = "token create --org acme --user ada --operator --audit-log missing/audit.jsonl";
-    let said = sandbox.fails(1, nowhere);
-    assert!(said.contains("--audit-log: cannot open `missing/audit.jsonl`"), "{said}");
-    assert!(said.contains("nothing was changed"), "{said}");
+    let error = sandbox.fails(1, nowhere);
+    assert!(error.contains("--audit-log: cannot open `missing/audit.jsonl`"), "{error}");
+    assert!(error.contains("nothing was changed"), "{error}");
     assert_eq!(sandbox.ok("export"), before);
 }
 
@@ -166,11 +166,11 @@ fn an_audit_log_that_is_no_file_is_refused_and_does_not_hang() {
     let sandbox = Sandbox::new();
     let pipe = sandbox.path("pipe");
     assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
-    let said = sandbox.fails(1, "serve --listen 127.0.0.1:0 --audit-log pipe");
-    assert!(said.contains("`pipe`: it is not a regular file"), "{said}");
+    let error = sandbox.fails(1, "serve --listen 127.0.0.1:0 --audit-log pipe");
+    assert!(error.contains("`pipe`: it is not a regular file"), "{error}");
     assert_eq!(sandbox.files(), ["pipe"]);
-    let said = sandbox.fails(1, "serve --listen 127.0.0.1:0 --audit-required");
-    assert!(said.contains("give --audit-log PATH"), "{said}");
+    let error = sandbox.fails(1, "serve --listen 127.0.0.1:0 --audit-required");
+    assert!(error.contains("give --audit-log PATH"), "{error}");
 }
 
 #[test]

@@ -78,8 +78,8 @@ fn give(path: &Path, user: u32, mode: u32) {
 fn a_command_of_a_user_who_may_only_read_leaves_nothing_behind() {
     let Some(shared) = Shared::new() else { return };
     for arguments in ["org create other", "org list", "serve --listen 127.0.0.1:0"] {
-        let said = shared.run(OTHER, arguments).fails(1, arguments);
-        assert!(said.contains("portcullis.db` cannot be written"), "{arguments}: {said}");
+        let error = shared.run(OTHER, arguments).fails(1, arguments);
+        assert!(error.contains("portcullis.db` cannot be written"), "{arguments}: {error}");
         assert_eq!(shared.sandbox.files(), ["portcullis.db"], "{arguments}");
     }
     shared.run(OWNER, "org create other").ok("org create");
@@ -93,18 +93,18 @@ fn serve_names_the_file_that_cannot_be_written() {
         let path = shared.sandbox.path(&name);
         fs::write(&path, "").unwrap();
         give(&path, OTHER, 0o644);
-        let said = shared.run(OWNER, "serve --listen 127.0.0.1:0").fails(1, suffix);
-        assert!(said.contains(&format!("{name}` cannot be written")), "{said}");
+        let error = shared.run(OWNER, "serve --listen 127.0.0.1:0").fails(1, suffix);
+        assert!(error.contains(&format!("{name}` cannot be written")), "{error}");
         fs::remove_file(path).unwrap();
     }
     set_mode(&shared.sandbox.path("portcullis.db"), 0o444);
-    let said = shared.run(OWNER, "serve --listen 127.0.0.1:0").fails(1, "serve");
-    assert!(said.contains("portcullis.db` cannot be written"), "{said}");
+    let error = shared.run(OWNER, "serve --listen 127.0.0.1:0").fails(1, "serve");
+    assert!(error.contains("portcullis.db` cannot be written"), "{error}");
     give(&shared.sandbox.path("portcullis.db"), OWNER, 0o600);
     give(shared.sandbox.root(), OTHER, 0o755);
-    let said = shared.run(OWNER, "serve --listen 127.0.0.1:0").fails(1, "serve");
+    let error = shared.run(OWNER, "serve --listen 127.0.0.1:0").fails(1, "serve");
     let directory = shared.sandbox.root().display().to_string();
-    assert!(said.contains(&format!("`{directory}` cannot be written")), "{said}");
+    assert!(error.contains(&format!("`{directory}` cannot be written")), "{error}");
     assert_eq!(shared.sandbox.files(), ["portcullis.db"]);
 }
 
@@ -149,8 +149,11 @@ fn a_backup_in_a_read_only_directory_can_be_read() {
         for copy in [format!("{scheme}:restored-{number}"), format!("sqlite:migrated-{number}")] {
             assert_eq!(sandbox.ok(&format!("export --store {copy}")), snapshot, "{copy}");
         }
-        let said = shared.run(OWNER, &format!("org create --store {store} x")).fails(1, &store);
-        assert!(said.contains("` cannot be written") || said.contains("cannot open `"), "{said}");
+        let error = shared.run(OWNER, &format!("org create --store {store} x")).fails(1, &store);
+        assert!(
+            error.contains("` cannot be written") || error.contains("cannot open `"),
+            "{error}"
+        );
     }
     assert_eq!(listing(&sandbox.path("backups")), before);
 }
@@ -192,9 +195,9 @@ fn no_command_deletes_the_log_of_a_store_whose_file_is_gone() {
         if empty {
             sandbox.write("portcullis.db", "");
         }
-        let said = sandbox.fails(1, command);
-        assert!(said.contains("portcullis.db-wal` is left over"), "{command}: {said}");
-        assert!(said.contains("put that store back"), "{command}: {said}");
+        let error = sandbox.fails(1, command);
+        assert!(error.contains("portcullis.db-wal` is left over"), "{command}: {error}");
+        assert!(error.contains("put that store back"), "{command}: {error}");
         assert_eq!(fs::read(sandbox.path("portcullis.db-wal")).unwrap(), log, "{command}");
         if empty {
             fs::remove_file(sandbox.path("portcullis.db")).unwrap();
@@ -274,10 +277,10 @@ fn a_store_that_cannot_be_written_is_503_for_changes_and_ready_says_so() {
     }
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.head.to_lowercase().contains("retry-after: "), "{refused:?}");
-    let (status, said) = ready();
+    let (status, body) = ready();
     assert_eq!(status, 200);
-    assert!(said.contains("\"changesFail\": true"), "{said}");
-    assert!(said.contains("changes are refused"), "{said}");
+    assert!(body.contains("\"changesFail\": true"), "{body}");
+    assert!(body.contains("changes are refused"), "{body}");
     let log = sandbox.read("serve.log");
     assert!(log.contains("the store takes no changes"), "{log}");
 

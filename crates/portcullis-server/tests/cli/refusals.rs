@@ -38,7 +38,7 @@ fn an_unsupported_store_is_refused_without_quoting_its_url() {
     }
     for command in ["setup --org a --user b", "auth list", "import -", "export"] {
         let error = sandbox.fails(1, &format!("{command} --store memory:"));
-        assert!(error.contains("a store in memory is gone"), "{error}");
+        assert!(error.contains("a store in memory does not outlive this command"), "{error}");
     }
     assert_eq!(sandbox.files(), [""; 0]);
 }
@@ -46,7 +46,7 @@ fn an_unsupported_store_is_refused_without_quoting_its_url() {
 #[test]
 fn a_file_that_is_no_store_is_not_changed() {
     let sandbox = Sandbox::new();
-    let text = "not a database, and long enough to be looked at ".repeat(50);
+    let text = "not a database, and as long as a database ".repeat(50);
     sandbox.write("notes.txt", &text);
     let foreign = rusqlite::Connection::open(sandbox.path("foreign.db")).unwrap();
     foreign.execute_batch("CREATE TABLE songs (title TEXT)").unwrap();

@@ -250,8 +250,8 @@ fn a_reverse_proxy_gets_decisions_and_refusals_name_the_client() {
     assert!(!log.contains("telegraf-password"), "{log}");
 
     for arguments in ["--trusted-proxy proxy", "--forward-auth-uri-header a:b"] {
-        let said = sandbox.fails(2, &format!("serve {arguments}"));
-        assert!(said.contains("invalid value"), "{said}");
+        let error = sandbox.fails(2, &format!("serve {arguments}"));
+        assert!(error.contains("invalid value"), "{error}");
     }
 }
 

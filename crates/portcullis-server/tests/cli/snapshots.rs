@@ -46,7 +46,7 @@ fn an_import_restores_everything_and_a_second_one_changes_nothing() {
     }
 }
 
-/// Each bad snapshot, and what is said about it.
+/// Returns invalid snapshots with their names and errors.
 fn bad_snapshots(good: &str) -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let bytes = |text: String| text.into_bytes();
     let lines: Vec<_> = good.lines().collect();
@@ -163,8 +163,8 @@ fn nothing_is_imported_beside_the_files_of_an_earlier_store() {
     sandbox.write("snapshot.jsonl", &snapshot);
     for left_over in ["new.db-wal", "new.db-shm", "new.db-journal"] {
         sandbox.write(left_over, "what an earlier store left");
-        let said = sandbox.fails(1, "import --store sqlite:new.db snapshot.jsonl");
-        assert!(said.contains(left_over) && said.contains("left over"), "{said}");
+        let error = sandbox.fails(1, "import --store sqlite:new.db snapshot.jsonl");
+        assert!(error.contains(left_over) && error.contains("left over"), "{error}");
         assert!(!sandbox.path("new.db").exists());
         assert_eq!(sandbox.read(left_over), "what an earlier store left");
         std::fs::remove_file(sandbox.path(left_over)).unwrap();
@@ -186,8 +186,8 @@ fn an_export_fails_at_a_record_that_cannot_be_read() {
         file.execute(&format!("UPDATE authorizations SET {broken}"), []).unwrap();
         let ran = sandbox.run("export");
         assert_eq!(ran.code, 1, "{broken}");
-        let said = &ran.stderr;
-        assert!(said.contains("cannot be read") || said.contains("corrupt"), "{broken}: {said}");
+        let error = &ran.stderr;
+        assert!(error.contains("cannot be read") || error.contains("corrupt"), "{broken}: {error}");
         // What was written so far is no whole snapshot.
         assert!(!ran.stdout.contains("\"type\":\"end\""), "{broken}");
         let restore = "UPDATE authorizations SET org_id = ?1, body = ?2";

@@ -4,7 +4,6 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use portcullis::{AuthorizationFilter, AuthorizationId, Engine, Status};
 
 use crate::commands::PAGE;
-use crate::name_cache::NameCache;
 use crate::permissions::PermissionArg;
 use crate::record_views::AuthorizationView;
 use crate::resolve;
@@ -44,7 +43,7 @@ pub(crate) struct Args {
 impl Args {
     pub(super) async fn run(self, engine: &Engine) -> anyhow::Result<Vec<AuthorizationView>> {
         let filter = self.filter(engine).await?;
-        let mut names = NameCache::new(engine);
+        let mut names = engine.name_resolver();
         let mut views = Vec::new();
         let mut after = None;
         loop {

@@ -48,11 +48,7 @@ const BATCH: usize = 16;
 impl NameResolver {
     /// Looks up everything that the views of these authorizations show, many at once.
     pub(super) async fn prefetch(&mut self, authorizations: &[Authorization]) -> Result<(), Error> {
-        if self.users.recent() + self.orgs.recent() + self.buckets.recent() > CAPACITY / 2 {
-            self.users.age();
-            self.orgs.age();
-            self.buckets.age();
-        }
+        self.make_room();
         let (mut users, mut orgs, mut buckets) = (Vec::new(), Vec::new(), Vec::new());
         for Authorization { user, org, permissions, .. } in authorizations {
             users.push(*user);
@@ -74,22 +70,49 @@ impl NameResolver {
         fill(&mut self.buckets, buckets, |id| directory.bucket(id)).await
     }
 
-    pub(super) async fn user(&mut self, id: UserId) -> Result<Option<&User>, Error> {
+    /// Removes what was not used lately, when the caches are full.
+    fn make_room(&mut self) {
+        if self.users.recent() + self.orgs.recent() + self.buckets.recent() > CAPACITY / 2 {
+            self.users.age();
+            self.orgs.age();
+            self.buckets.age();
+        }
+    }
+
+    /// Returns the user with the id, `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Directory::user`].
+    pub async fn user(&mut self, id: UserId) -> Result<Option<&User>, Error> {
         if !self.users.contains(id) {
+            self.make_room();
             self.users.insert(id, self.directory.user(id).await?);
         }
         Ok(self.users.get(id))
     }
 
-    pub(super) async fn org(&mut self, id: OrgId) -> Result<Option<&Org>, Error> {
+    /// Returns the org with the id, `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Directory::org`].
+    pub async fn org(&mut self, id: OrgId) -> Result<Option<&Org>, Error> {
         if !self.orgs.contains(id) {
+            self.make_room();
             self.orgs.insert(id, self.directory.org(id).await?);
         }
         Ok(self.orgs.get(id))
     }
 
-    pub(super) async fn bucket(&mut self, id: BucketId) -> Result<Option<&Bucket>, Error> {
+    /// Returns the bucket with the id, `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Directory::bucket`].
+    pub async fn bucket(&mut self, id: BucketId) -> Result<Option<&Bucket>, Error> {
         if !self.buckets.contains(id) {
+            self.make_room();
             self.buckets.insert(id, self.directory.bucket(id).await?);
         }
         Ok(self.buckets.get(id))
