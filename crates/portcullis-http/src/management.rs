@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post, put};
-use portcullis::Engine;
+use portcullis::{Bucket, Engine, Org, User};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
@@ -29,7 +29,7 @@ const DOCUMENTED_PREFIX: &str = "/legacy/authorizations";
 /// addresses of the callers.
 ///
 /// ```
-/// use portcullis::Engine;
+/// use portcullis::{Bucket, Engine, Org, User};
 /// use portcullis_http::ManagementApi;
 ///
 /// fn app(engine: Engine) -> axum::Router {
@@ -104,12 +104,12 @@ const MIN_COMPRESSED_BYTES: u64 = 1_024;
 
 fn lookup_routes() -> Router<Api> {
     let router = Router::new();
-    let router = route(router, "/api/v2/orgs", get(lookups::orgs));
-    let router = route(router, "/api/v2/orgs/{id}", get(lookups::org));
-    let router = route(router, "/api/v2/users", get(lookups::users));
-    let router = route(router, "/api/v2/users/{id}", get(lookups::user));
-    let router = route(router, "/api/v2/buckets", get(lookups::buckets));
-    let router = route(router, "/api/v2/buckets/{id}", get(lookups::bucket));
+    let router = route(router, "/api/v2/orgs", get(lookups::list::<Org>));
+    let router = route(router, "/api/v2/orgs/{id}", get(lookups::get::<Org>));
+    let router = route(router, "/api/v2/users", get(lookups::list::<User>));
+    let router = route(router, "/api/v2/users/{id}", get(lookups::get::<User>));
+    let router = route(router, "/api/v2/buckets", get(lookups::list::<Bucket>));
+    let router = route(router, "/api/v2/buckets/{id}", get(lookups::get::<Bucket>));
     route(router, "/api/v2/me", get(lookups::me))
 }
 

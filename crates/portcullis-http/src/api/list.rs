@@ -21,30 +21,24 @@ use tracing::Instrument;
 
 use crate::api::wire::{self, PREFIX};
 use crate::extract::caller::Caller;
-use crate::extract::id::query_id;
+use crate::extract::id::parse_id;
 use crate::extract::query::{Query, UNRESERVED, parse_limit};
 use crate::json;
 use crate::respond::ErrorBody;
 use crate::state::Api;
 
-/// The most authorizations on a page that was asked for.
+/// The most authorizations on a page that `limit` selects.
 const MAX_LIMIT: usize = 1_000;
 
-/// How many authorizations are read and written at a time when no page was asked for. With the one more
-/// that tells whether there is a rest it is two of the parts that stores read at once.
+/// How many authorizations are read and written at a time without `limit`. With the one more that
+/// shows whether there is a next page, it is two of the parts that stores read at once.
 const CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2 * InlineReadGate::SHORT - 2);
 
-/// Room for so many, as most of them are.
-const PART_BYTES: usize = 256 * 1_024;
+/// The capacity for the JSON of a chunk, which suffices for most.
+const CHUNK_BYTES: usize = 256 * 1_024;
 
-/// Every parameter of a list.
-const PARAMETERS: [&str; 11] = [
-    "id", "authID", "token", "orgID", "org", "userID", "user", "status", "permits", "limit",
-    "after",
-];
-
-/// What a list was asked for. Names are not looked up yet.
-#[derive(Debug, Default)]
+/// The parameters of a list. The names of users and orgs are not looked up yet.
+#[derive(Debug, PartialEq)]
 struct ListRequest {
     id: Option<AuthorizationId>,
     auth_id: Option<AuthorizationId>,
@@ -57,43 +51,61 @@ struct ListRequest {
     permits: Option<Permission>,
     limit: Option<NonZeroUsize>,
     after: Option<AuthorizationId>,
+    /// The text of every filter that was read, for the link to the next page.
+    filters: Filters,
+}
+
+/// Reads filters from a query, and keeps the text of each.
+///
+/// A filter cannot be read in another way. The link to the next page repeats all of them, so none
+/// can be lost from the second page on.
+#[derive(Debug, Default, PartialEq)]
+struct Filters(Vec<(&'static str, String)>);
+
+impl Filters {
+    /// Returns the first value of the filter; an empty one is none.
+    fn read(&mut self, query: &Query, name: &'static str) -> Result<Option<String>, ErrorBody> {
+        let text = query.readable_text(name)?;
+        self.0.extend(text.clone().map(|text| (name, text)));
+        Ok(text)
+    }
 }
 
 impl ListRequest {
     fn parse(query: &Query) -> Result<Self, ErrorBody> {
-        // A filter that cannot be read must not become a list of everything.
-        if let Some(name) = PARAMETERS.iter().find(|name| query.is_malformed(name)) {
-            return Err(ErrorBody::invalid(format!(
-                "`{name}` cannot be read: encode it for a URL"
-            )));
-        }
+        let mut filters = Filters::default();
+        let mut filter = |name| filters.read(query, name);
+        let (id, auth_id, token) = (filter("id")?, filter("authID")?, filter("token")?);
+        let (user_id, user) = (filter("userID")?, filter("user")?);
+        let (org_id, org) = (filter("orgID")?, filter("org")?);
+        let (status, permits) = (filter("status")?, filter("permits")?);
+        let (limit, after) = (query.readable_text("limit")?, query.readable_text("after")?);
         if query.bytes("token").is_some_and(<[u8]>::is_empty) {
             return Err(ErrorBody::invalid("`token` must not be empty: leave it out to list all"));
         }
         Ok(Self {
-            user_id: query_id(query, "userID")?,
-            org_id: query_id(query, "orgID")?,
-            id: query_id(query, "id")?,
-            auth_id: query_id(query, "authID")?,
-            token: query.text("token"),
-            user: query.text("user"),
-            org: query.text("org"),
-            status: query.text("status").map(|text| parse_status(&text)).transpose()?,
-            permits: query
-                .text("permits")
-                .map(|text| text.parse().map_err(|e| ErrorBody::invalid(format!("`permits`: {e}"))))
-                .transpose()?,
-            limit: query.text("limit").map(|text| parse_limit(&text, MAX_LIMIT)).transpose()?,
-            after: query_id(query, "after")?,
+            user_id: parse_id(user_id)?,
+            org_id: parse_id(org_id)?,
+            id: parse_id(id)?,
+            auth_id: parse_id(auth_id)?,
+            token,
+            user,
+            org,
+            status: status.map(|text| parse_status(&text)).transpose()?,
+            permits: permits.map(|text| parse_permits(&text)).transpose()?,
+            limit: limit.map(|text| parse_limit(&text, MAX_LIMIT)).transpose()?,
+            after: parse_id(after)?,
+            filters,
         })
     }
 
-    /// Tells whether one authorization is asked for, which makes nothing a 404.
-    fn wants_one(&self) -> bool {
+    /// Returns whether the filters select one authorization, so that an empty list is a 404.
+    fn selects_one(&self) -> bool {
         self.id.is_some() || self.auth_id.is_some() || self.token.is_some()
     }
 
-    /// Looks the names up; `None` when the filter contradicts itself and so means nothing.
+    /// Looks the names up. Returns `None` if the filters contradict each other, so that no
+    /// authorization matches.
     async fn filter(&self, engine: &Engine) -> Result<Option<AuthorizationFilter>, Error> {
         let directory = engine.directory();
         let mut user = self.user_id;
@@ -123,23 +135,13 @@ impl ListRequest {
         }))
     }
 
-    /// The link to the page after this one: the same filter, further on.
+    /// Returns the link to the next page: the same filters, after this authorization.
     fn next_link(&self, after: AuthorizationId, limit: NonZeroUsize) -> String {
-        let parameters = [
-            ("userID", self.user_id.map(|id| id.to_string())),
-            ("user", self.user.clone()),
-            ("orgID", self.org_id.map(|id| id.to_string())),
-            ("org", self.org.clone()),
-            ("status", self.status.map(|status| status.to_string())),
-            ("permits", self.permits.map(|permits| permits.to_string())),
-            ("limit", Some(limit.to_string())),
-            ("after", Some(after.to_string())),
-        ];
-        let parameters: Vec<String> = parameters
-            .into_iter()
-            .filter_map(|(name, value)| {
-                Some(format!("{name}={}", utf8_percent_encode(&value?, UNRESERVED)))
-            })
+        let filters = self.filters.0.iter().map(|(name, text)| (*name, text.clone()));
+        let paging = [("limit", limit.to_string()), ("after", after.to_string())];
+        let parameters: Vec<String> = filters
+            .chain(paging)
+            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value, UNRESERVED)))
             .collect();
         format!("{PREFIX}?{}", parameters.join("&"))
     }
@@ -147,6 +149,10 @@ impl ListRequest {
 
 fn parse_status(text: &str) -> Result<Status, ErrorBody> {
     text.parse().map_err(|_| ErrorBody::invalid("`status` must be active or inactive"))
+}
+
+fn parse_permits(text: &str) -> Result<Permission, ErrorBody> {
+    text.parse().map_err(|error| ErrorBody::invalid(format!("`permits`: {error}")))
 }
 
 #[derive(Serialize)]
@@ -166,7 +172,7 @@ pub(crate) async fn list(
     caller.engine_for(&api.engine).require_active()?;
     let not_found = || Error::new(ErrorKind::NotFound, "authorization not found");
     let Some(filter) = request.filter(&api.engine).await? else {
-        if request.wants_one() {
+        if request.selects_one() {
             return Err(not_found().into());
         }
         return Ok(respond(Body::from(document(None, &[]))));
@@ -182,7 +188,7 @@ pub(crate) async fn list(
             on_behalf.list_authorization_pages(&filter, after, CHUNK, &mut lookups).await?
         }
     };
-    if first.items.is_empty() && request.wants_one() {
+    if first.items.is_empty() && request.selects_one() {
         return Err(not_found().into());
     }
     let body = match (first.next, request.limit) {
@@ -199,7 +205,7 @@ fn respond(body: Body) -> Response {
     ([(header::CONTENT_TYPE, json::CONTENT_TYPE)], body).into_response()
 }
 
-/// The whole document at once.
+/// Returns the whole document.
 fn document(next: Option<String>, items: &[AuthorizationView]) -> Vec<u8> {
     let mut out = begin(next);
     write_items(&mut out, items, true);
@@ -207,8 +213,9 @@ fn document(next: Option<String>, items: &[AuthorizationView]) -> Vec<u8> {
     out
 }
 
-/// The document in parts, each written when the one before has been taken, so that memory stays
-/// flat however long the list is. A failure on the way ends the connection, not the document.
+/// Returns the document as a stream of parts. Each is written when the one before has been sent, so
+/// that memory stays flat however long the list is. A failure breaks the connection off, so that
+/// what was sent is not taken for the whole list.
 fn stream_from(
     first: AuthorizationPage<AuthorizationView>,
     engine: Engine,
@@ -218,14 +225,14 @@ fn stream_from(
 ) -> Body {
     let mut out = begin(None);
     write_items(&mut out, &first.items, true);
-    let rest = Rest { after: first.next, engine, caller, filter, lookups }.read_ahead();
+    let rest = RemainingPages { after: first.next, engine, caller, filter, lookups }.read_ahead();
     let first = stream::once(async { Ok(out) });
-    // Fused: what compresses it asks once more after the end.
-    Body::from_stream(first.chain(stream::unfold(rest, part)).fuse())
+    // Fused: the compression polls the stream once more after its end.
+    Body::from_stream(first.chain(stream::unfold(rest, next_part)).fuse())
 }
 
-/// What of a list is not read yet.
-struct Rest {
+/// The pages of a list that are not read yet.
+struct RemainingPages {
     after: Option<AuthorizationId>,
     engine: Engine,
     caller: Caller,
@@ -233,17 +240,17 @@ struct Rest {
     lookups: NameResolver,
 }
 
-/// The parts that are read while others are written and sent. Given up where it is dropped.
-struct Ahead {
+/// The pages that a task reads while others are written and sent. Dropping it ends the task.
+struct ReadAhead {
     engine: Engine,
     caller: Caller,
-    parts: mpsc::Receiver<Result<AuthorizationPage<AuthorizationView>, Error>>,
+    pages: mpsc::Receiver<Result<AuthorizationPage<AuthorizationView>, Error>>,
     _reading: AbortOnDropHandle<()>,
 }
 
-impl Rest {
-    /// Reads the next part, if the caller may still read.
-    async fn next_part(
+impl RemainingPages {
+    /// Reads the next page, if the caller may still read.
+    async fn read_page(
         &mut self,
         after: AuthorizationId,
     ) -> Result<AuthorizationPage<AuthorizationView>, Error> {
@@ -253,39 +260,42 @@ impl Rest {
         on_behalf.list_authorization_pages(filter, Some(after), CHUNK, lookups).await
     }
 
-    /// Begins to read the parts that are left, if there are any. Of those that are not taken yet one
-    /// waits, and one is being read.
-    fn read_ahead(mut self) -> Option<Ahead> {
+    /// Starts to read the remaining pages, if there are any. At most two are ahead of the response:
+    /// one waits, and one is being read.
+    fn read_ahead(mut self) -> Option<ReadAhead> {
         let mut next = Some(self.after?);
-        let (sender, parts) = mpsc::channel(1);
+        let (sender, pages) = mpsc::channel(1);
         let (engine, caller) = (self.engine.clone(), self.caller.clone());
         let reading = async move {
             while let Some(after) = next {
-                let part = self.next_part(after).await;
-                next = part.as_ref().ok().and_then(|part| part.next);
-                if sender.send(part).await.is_err() {
+                let page = self.read_page(after).await;
+                next = page.as_ref().ok().and_then(|page| page.next);
+                if sender.send(page).await.is_err() {
                     return;
                 }
             }
         };
         let _reading = AbortOnDropHandle::new(tokio::spawn(reading.in_current_span()));
-        Some(Ahead { engine, caller, parts, _reading })
+        Some(ReadAhead { engine, caller, pages, _reading })
     }
 }
 
-/// Returns the next part that was read.
+/// Receives the next page from the reading task.
 async fn next_page(
-    parts: &mut mpsc::Receiver<Result<AuthorizationPage<AuthorizationView>, Error>>,
+    pages: &mut mpsc::Receiver<Result<AuthorizationPage<AuthorizationView>, Error>>,
 ) -> Result<AuthorizationPage<AuthorizationView>, Error> {
-    // The reading task has panicked, or the server ends: the last part has not come.
-    let broken = || Err(Error::new(ErrorKind::Internal, "an internal error has occurred"));
-    parts.recv().await.unwrap_or_else(broken)
+    // The task has ended before the last page: it panicked, or the server shuts down.
+    let ended = || Err(Error::new(ErrorKind::Internal, "an internal error has occurred"));
+    pages.recv().await.unwrap_or_else(ended)
 }
 
-async fn part(ahead: Option<Ahead>) -> Option<(Result<Vec<u8>, Error>, Option<Ahead>)> {
+/// Returns the next part of the document, and the rest of the pages.
+async fn next_part(
+    ahead: Option<ReadAhead>,
+) -> Option<(Result<Vec<u8>, Error>, Option<ReadAhead>)> {
     let mut ahead = ahead?;
-    let mut page = next_page(&mut ahead.parts).await;
-    // A part may have waited for a slow reader since it was read.
+    let mut page = next_page(&mut ahead.pages).await;
+    // The page may have waited for a slow client since it was read.
     if page.is_ok()
         && let Err(refused) = ahead.caller.revalidate(&ahead.engine).await
     {
@@ -293,7 +303,7 @@ async fn part(ahead: Option<Ahead>) -> Option<(Result<Vec<u8>, Error>, Option<Ah
     }
     let is_last = page.as_ref().map_or(true, |page| page.next.is_none());
     let part = page.map(|page| {
-        let mut out = Vec::with_capacity(PART_BYTES);
+        let mut out = Vec::with_capacity(CHUNK_BYTES);
         write_items(&mut out, &page.items, false);
         if is_last {
             end(&mut out, false);
@@ -329,31 +339,54 @@ fn end(out: &mut Vec<u8>, empty: bool) {
 mod tests {
     use super::*;
 
-    /// A filter that a link forgets would be lost from the second page on.
     #[test]
-    fn the_next_link_keeps_every_parameter_of_the_list() {
+    fn the_next_link_keeps_every_filter() {
         let id = "0000000000000001";
-        for name in PARAMETERS {
-            let value = match name {
-                "id" | "authID" | "orgID" | "userID" | "after" => id,
-                "status" => "inactive",
-                "permits" => "write:buckets",
-                "limit" => "7",
-                _ => "a name",
-            };
-            let value = utf8_percent_encode(value, UNRESERVED).to_string();
-            let asked = ListRequest::parse(&Query::parse(&format!("{name}={value}"))).unwrap();
-            let link = asked.next_link(AuthorizationId::from_u64(1), NonZeroUsize::new(7).unwrap());
-            // One authorization has no next page.
-            let is_kept = link.contains(&format!("{name}={value}"));
-            assert_eq!(is_kept, !asked.wants_one(), "{name}: {link}");
-        }
+        let query = format!(
+            "id={id}&authID={id}&token=a%20name&orgID={id}&org=%C3%A4%26b&userID={id}&user=c%3Dd\
+             &status=inactive&permits=write%3Abuckets&limit=7&after={id}"
+        );
+        let first = ListRequest::parse(&Query::parse(&query)).unwrap();
+        let after = AuthorizationId::from_u64(2);
+        let link = first.next_link(after, first.limit.unwrap());
+        let (_, query) = link.split_once('?').unwrap();
+        let next = ListRequest::parse(&Query::parse(query)).unwrap();
+        assert_eq!(next, ListRequest { after: Some(after), ..first });
+        // Without `..`, so that a field that is added has to be in the query above.
+        let ListRequest {
+            id,
+            auth_id,
+            token,
+            org_id,
+            org,
+            user_id,
+            user,
+            status,
+            permits,
+            limit,
+            after,
+            filters,
+        } = next;
+        let are_given = [
+            id.is_some(),
+            auth_id.is_some(),
+            token.is_some(),
+            org_id.is_some(),
+            org.is_some(),
+            user_id.is_some(),
+            user.is_some(),
+            status.is_some(),
+            permits.is_some(),
+        ];
+        assert_eq!(are_given, [true; 9]);
+        assert_eq!(filters.0.len(), are_given.len());
+        assert!(limit.is_some() && after.is_some());
     }
 
     #[tokio::test]
-    async fn a_reader_that_is_gone_breaks_the_list_off_and_does_not_end_it() {
-        let (sender, mut parts) = mpsc::channel(1);
+    async fn a_reading_task_that_ends_early_breaks_the_list_off_and_does_not_end_it() {
+        let (sender, mut pages) = mpsc::channel(1);
         drop(sender);
-        assert_eq!(next_page(&mut parts).await.unwrap_err().kind(), ErrorKind::Internal);
+        assert_eq!(next_page(&mut pages).await.unwrap_err().kind(), ErrorKind::Internal);
     }
 }

@@ -1,14 +1,22 @@
-//! Lookups of orgs, users and buckets in the shapes of the v2 API: what existing clients ask
-//! around the management of authorizations. What the caller may not read is not there.
+//! Lookups of orgs, users and buckets in the shapes of the v2 API, which existing clients use while
+//! they manage authorizations. What the caller may not read is as if it did not exist.
 
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
+use async_trait::async_trait;
 use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
-use portcullis::{BucketId, Error, ErrorKind, OrgId, UserId};
-use serde::Serialize;
+use portcullis::{
+    Bucket, BucketId, Directory, Error, ErrorKind, Id, OnBehalfOf, Org, OrgId, ParseIdError, User,
+    UserId,
+};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
-use crate::api::page::{PageLinks, PageQuery};
+use crate::api::page::{Listed, Page, PageLinks, PageQuery};
 use crate::api::wire::{BucketView, OrgView, UserView};
 use crate::extract::caller::Caller;
 use crate::extract::id::{PathId, path_id, query_id};
@@ -16,112 +24,61 @@ use crate::extract::query::Query;
 use crate::respond::{ErrorBody, json_response};
 use crate::state::Api;
 
-fn not_found(message: impl Into<String>) -> ErrorBody {
-    Error::new(ErrorKind::NotFound, message.into()).into()
+/// An entity of the directory that has routes for lookups.
+#[async_trait]
+pub(crate) trait LookedUp: Listed {
+    type Id: FromStr<Err = ParseIdError> + Send;
+    /// How the v2 API shows it.
+    type View: From<Self> + Serialize;
+
+    /// The path of the list.
+    const PATH: &'static str;
+    /// The member of a page that holds the entities.
+    const MEMBER: &'static str;
+    /// The parameters that select entities. Links to other pages repeat all of them.
+    const FILTERS: &'static [&'static str];
+
+    /// Returns the entity, if the caller may read it.
+    async fn get(on_behalf: &OnBehalfOf<'_>, id: Self::Id) -> Result<Self, Error>;
+
+    /// Returns the page of the entities that the filters select and the caller may read.
+    async fn page(
+        page: &PageQuery,
+        query: &Query,
+        on_behalf: &OnBehalfOf<'_>,
+        directory: &dyn Directory,
+    ) -> Result<Page<Self>, ErrorBody>;
 }
 
-#[derive(Serialize)]
-struct Orgs {
-    links: PageLinks,
-    orgs: Vec<OrgView>,
-}
-
-#[derive(Serialize)]
-struct Users {
-    links: PageLinks,
-    users: Vec<UserView>,
-}
-
-#[derive(Serialize)]
-struct Buckets {
-    links: PageLinks,
-    buckets: Vec<BucketView>,
-}
-
-const ORGS: (&str, &[&str]) = ("/api/v2/orgs", &["org", "orgID"]);
-const USERS: (&str, &[&str]) = ("/api/v2/users", &["name", "id"]);
-const BUCKETS: (&str, &[&str]) = ("/api/v2/buckets", &["name", "id", "org", "orgID"]);
-
-pub(crate) async fn orgs(
+/// `GET` of the list.
+pub(crate) async fn list<T: LookedUp>(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ErrorBody> {
-    let (path, filters) = ORGS;
-    let raw = query.unwrap_or_default();
-    let query = Query::parse(&raw);
+    let query = query.unwrap_or_default();
     let on_behalf = caller.engine_for(&api.engine);
     on_behalf.require_active()?;
+    let page = PageQuery::parse(&query, T::FILTERS)?;
     let directory = api.engine.directory();
-    let page = PageQuery::parse(&raw, filters)?;
-    let by_id: Option<OrgId> = query_id(&query, "orgID")?;
-    let found = if let Some(name) = query.text("org") {
-        let found = directory.org_by_name(&name).await?;
-        let found = found
-            .filter(|org| on_behalf.may_read_org(org) && by_id.is_none_or(|id| id == org.id))
-            .ok_or_else(|| not_found(format!("organization name \"{name}\" not found")))?;
-        page.of_one(Some(found))
-    } else if let Some(id) = by_id {
-        let found = directory.org(id).await?.filter(|org| on_behalf.may_read_org(org));
-        page.of_one(Some(found.ok_or_else(|| not_found("organization not found"))?))
-    } else {
-        page.of(directory, None, |org| on_behalf.may_read_org(org)).await?
-    };
-    let links = page.links(path, &raw, filters, &found);
-    let orgs = found.items.into_iter().map(OrgView::from).collect();
-    Ok(json_response(StatusCode::OK, &Orgs { links, orgs }))
+    let found = T::page(&page, &Query::parse(&query), &on_behalf, directory).await?;
+    let links = page.links(T::PATH, &query, T::FILTERS, &found);
+    let views: Vec<T::View> = found.items.into_iter().map(T::View::from).collect();
+    Ok(json_response(StatusCode::OK, &PageBody { links, member: T::MEMBER, views }))
 }
 
-pub(crate) async fn org(
+/// `GET` of one entity by id.
+pub(crate) async fn get<T: LookedUp>(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     path: PathId,
 ) -> Result<Response, ErrorBody> {
-    let id: OrgId = path_id(path)?;
-    let found = caller.engine_for(&api.engine).org(id).await?;
-    Ok(json_response(StatusCode::OK, &OrgView::from(found)))
+    let id = path_id(path)?;
+    let found = T::get(&caller.engine_for(&api.engine), id).await?;
+    Ok(json_response(StatusCode::OK, &T::View::from(found)))
 }
 
-pub(crate) async fn users(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ErrorBody> {
-    let (path, filters) = USERS;
-    let raw = query.unwrap_or_default();
-    let query = Query::parse(&raw);
-    let on_behalf = caller.engine_for(&api.engine);
-    on_behalf.require_active()?;
-    let directory = api.engine.directory();
-    let page = PageQuery::parse(&raw, filters)?;
-    let by_id: Option<UserId> = query_id(&query, "id")?;
-    let found = if let Some(name) = query.text("name") {
-        let found = directory.user_by_name(&name).await?;
-        let found = found
-            .filter(|user| on_behalf.may_read_user(user) && by_id.is_none_or(|id| id == user.id))
-            .ok_or_else(|| not_found("user not found"))?;
-        page.of_one(Some(found))
-    } else if let Some(id) = by_id {
-        let found = directory.user(id).await?.filter(|user| on_behalf.may_read_user(user));
-        page.of_one(Some(found.ok_or_else(|| not_found("user not found"))?))
-    } else {
-        page.of(directory, None, |user| on_behalf.may_read_user(user)).await?
-    };
-    let links = page.links(path, &raw, filters, &found);
-    let users = found.items.into_iter().map(UserView::from).collect();
-    Ok(json_response(StatusCode::OK, &Users { links, users }))
-}
-
-pub(crate) async fn user(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    path: PathId,
-) -> Result<Response, ErrorBody> {
-    let id: UserId = path_id(path)?;
-    let found = caller.engine_for(&api.engine).user(id).await?;
-    Ok(json_response(StatusCode::OK, &UserView::from(found)))
-}
-
+/// `GET` of the caller's user.
 pub(crate) async fn me(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -130,65 +87,198 @@ pub(crate) async fn me(
     Ok(json_response(StatusCode::OK, &UserView::from(me)))
 }
 
-pub(crate) async fn buckets(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ErrorBody> {
-    let (path, filters) = BUCKETS;
-    let raw = query.unwrap_or_default();
-    let query = Query::parse(&raw);
-    let on_behalf = caller.engine_for(&api.engine);
-    on_behalf.require_active()?;
-    let directory = api.engine.directory();
-    let page = PageQuery::parse(&raw, filters)?;
-    let mut org: Option<OrgId> = query_id(&query, "orgID")?;
-    let by_id: Option<BucketId> = query_id(&query, "id")?;
-    if let Some(name) = query.text("org") {
-        let found = directory.org_by_name(&name).await?;
-        // An org that is not there has no buckets: the answer is that of one that may not be read.
-        let none = OrgId::from_u64(0);
-        org = Some(found.map_or(none, |found| match org {
-            Some(org) if org != found.id => none,
-            _ => found.id,
-        }));
-    }
-    let name = query.text("name");
-    let wanted = |bucket: &portcullis::Bucket| {
-        on_behalf.may_read_bucket(bucket)
-            && by_id.is_none_or(|id| id == bucket.id)
-            && org.is_none_or(|org| org == bucket.org)
-            && name.as_deref().is_none_or(|name| name == bucket.name.as_str())
-    };
-    // What is named is not there, or it is on another page.
-    let mut is_there = true;
-    let found = if let (Some(org), Some(name)) = (org, &name) {
-        let found = directory.bucket_by_name(org, name).await?.filter(wanted);
-        is_there = found.is_some();
-        page.of_one(found)
-    } else if let Some(id) = by_id {
-        let found = directory.bucket(id).await?.filter(wanted);
-        is_there = found.is_some();
-        page.of_one(found)
-    } else {
-        let found = page.of(directory, org, wanted).await?;
-        is_there &= !found.items.is_empty();
-        found
-    };
-    if let (Some(name), false) = (&name, is_there) {
-        return Err(not_found(format!("bucket \"{name}\" not found")));
-    }
-    let links = page.links(path, &raw, filters, &found);
-    let buckets = found.items.into_iter().map(BucketView::from).collect();
-    Ok(json_response(StatusCode::OK, &Buckets { links, buckets }))
+/// The JSON of a page.
+struct PageBody<V> {
+    links: PageLinks,
+    member: &'static str,
+    views: Vec<V>,
 }
 
-pub(crate) async fn bucket(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    path: PathId,
-) -> Result<Response, ErrorBody> {
-    let id: BucketId = path_id(path)?;
-    let found = caller.engine_for(&api.engine).bucket(id).await?;
-    Ok(json_response(StatusCode::OK, &BucketView::from(found)))
+impl<V: Serialize> Serialize for PageBody<V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut body = serializer.serialize_map(Some(2))?;
+        body.serialize_entry("links", &self.links)?;
+        body.serialize_entry(self.member, &self.views)?;
+        body.end()
+    }
+}
+
+fn not_found(message: impl Into<String>) -> ErrorBody {
+    Error::new(ErrorKind::NotFound, message.into()).into()
+}
+
+#[async_trait]
+impl Listed for Org {
+    async fn read(
+        directory: &dyn Directory,
+        _: Option<OrgId>,
+        after: Option<Id>,
+        limit: NonZeroUsize,
+    ) -> Result<Vec<Self>, Error> {
+        directory.orgs(after.map(Into::into), limit).await
+    }
+
+    fn id(&self) -> Id {
+        self.id.untyped()
+    }
+}
+
+#[async_trait]
+impl LookedUp for Org {
+    type Id = OrgId;
+    type View = OrgView;
+
+    const PATH: &'static str = "/api/v2/orgs";
+    const MEMBER: &'static str = "orgs";
+    const FILTERS: &'static [&'static str] = &["org", "orgID"];
+
+    async fn get(on_behalf: &OnBehalfOf<'_>, id: OrgId) -> Result<Self, Error> {
+        on_behalf.org(id).await
+    }
+
+    async fn page(
+        page: &PageQuery,
+        query: &Query,
+        on_behalf: &OnBehalfOf<'_>,
+        directory: &dyn Directory,
+    ) -> Result<Page<Self>, ErrorBody> {
+        let id: Option<OrgId> = query_id(query, "orgID")?;
+        let name = query.text("org");
+        let may_read = |org: &Self| on_behalf.may_read_org(org);
+        let found = match (&name, id) {
+            (Some(name), _) => directory.org_by_name(name).await?,
+            (None, Some(id)) => directory.org(id).await?,
+            (None, None) => return Ok(page.read(directory, None, may_read).await?),
+        };
+        let found = found.filter(|org| may_read(org) && id.is_none_or(|id| id == org.id));
+        match (found, name) {
+            (Some(found), _) => Ok(page.of_one(Some(found))),
+            (None, Some(name)) => Err(not_found(format!("organization name \"{name}\" not found"))),
+            (None, None) => Err(not_found("organization not found")),
+        }
+    }
+}
+
+#[async_trait]
+impl Listed for User {
+    async fn read(
+        directory: &dyn Directory,
+        _: Option<OrgId>,
+        after: Option<Id>,
+        limit: NonZeroUsize,
+    ) -> Result<Vec<Self>, Error> {
+        directory.users(after.map(Into::into), limit).await
+    }
+
+    fn id(&self) -> Id {
+        self.id.untyped()
+    }
+}
+
+#[async_trait]
+impl LookedUp for User {
+    type Id = UserId;
+    type View = UserView;
+
+    const PATH: &'static str = "/api/v2/users";
+    const MEMBER: &'static str = "users";
+    const FILTERS: &'static [&'static str] = &["name", "id"];
+
+    async fn get(on_behalf: &OnBehalfOf<'_>, id: UserId) -> Result<Self, Error> {
+        on_behalf.user(id).await
+    }
+
+    async fn page(
+        page: &PageQuery,
+        query: &Query,
+        on_behalf: &OnBehalfOf<'_>,
+        directory: &dyn Directory,
+    ) -> Result<Page<Self>, ErrorBody> {
+        let id: Option<UserId> = query_id(query, "id")?;
+        let may_read = |user: &Self| on_behalf.may_read_user(user);
+        let found = match (query.text("name"), id) {
+            (Some(name), _) => directory.user_by_name(&name).await?,
+            (None, Some(id)) => directory.user(id).await?,
+            (None, None) => return Ok(page.read(directory, None, may_read).await?),
+        };
+        let found = found.filter(|user| may_read(user) && id.is_none_or(|id| id == user.id));
+        let found = found.ok_or_else(|| not_found("user not found"))?;
+        Ok(page.of_one(Some(found)))
+    }
+}
+
+#[async_trait]
+impl Listed for Bucket {
+    async fn read(
+        directory: &dyn Directory,
+        org: Option<OrgId>,
+        after: Option<Id>,
+        limit: NonZeroUsize,
+    ) -> Result<Vec<Self>, Error> {
+        directory.buckets(org, after.map(Into::into), limit).await
+    }
+
+    fn id(&self) -> Id {
+        self.id.untyped()
+    }
+}
+
+#[async_trait]
+impl LookedUp for Bucket {
+    type Id = BucketId;
+    type View = BucketView;
+
+    const PATH: &'static str = "/api/v2/buckets";
+    const MEMBER: &'static str = "buckets";
+    const FILTERS: &'static [&'static str] = &["name", "id", "org", "orgID"];
+
+    async fn get(on_behalf: &OnBehalfOf<'_>, id: BucketId) -> Result<Self, Error> {
+        on_behalf.bucket(id).await
+    }
+
+    async fn page(
+        page: &PageQuery,
+        query: &Query,
+        on_behalf: &OnBehalfOf<'_>,
+        directory: &dyn Directory,
+    ) -> Result<Page<Self>, ErrorBody> {
+        let mut org: Option<OrgId> = query_id(query, "orgID")?;
+        let id: Option<BucketId> = query_id(query, "id")?;
+        if let Some(name) = query.text("org") {
+            let found = directory.org_by_name(&name).await?;
+            // An org that does not exist has no buckets: the response is that for an org that may
+            // not be read.
+            let none = OrgId::from_u64(0);
+            org = Some(found.map_or(none, |found| match org {
+                Some(org) if org != found.id => none,
+                _ => found.id,
+            }));
+        }
+        let name = query.text("name");
+        let matches = |bucket: &Self| {
+            on_behalf.may_read_bucket(bucket)
+                && id.is_none_or(|id| id == bucket.id)
+                && org.is_none_or(|org| org == bucket.org)
+                && name.as_deref().is_none_or(|name| name == bucket.name.as_str())
+        };
+        // A bucket that exists may be on another page.
+        let exists;
+        let found = if let (Some(org), Some(name)) = (org, &name) {
+            let found = directory.bucket_by_name(org, name).await?.filter(matches);
+            exists = found.is_some();
+            page.of_one(found)
+        } else if let Some(id) = id {
+            let found = directory.bucket(id).await?.filter(matches);
+            exists = found.is_some();
+            page.of_one(found)
+        } else {
+            let found = page.read(directory, org, matches).await?;
+            exists = !found.items.is_empty();
+            found
+        };
+        match name {
+            Some(name) if !exists => Err(not_found(format!("bucket \"{name}\" not found"))),
+            _ => Ok(found),
+        }
+    }
 }

@@ -1,27 +1,27 @@
-//! Pages of lookups, as the v2 API has them: `limit` with `offset` or `after`, in both directions.
+//! Pages of lookups, as in the v2 API: `limit` with `offset` or `after`, in both directions.
 
 use std::num::NonZeroUsize;
 
 use async_trait::async_trait;
 use percent_encoding::utf8_percent_encode;
-use portcullis::{Bucket, Directory, Error, Id, Org, OrgId, User};
+use portcullis::{Directory, Error, Id, OrgId};
 use serde::Serialize;
 
 use crate::extract::id::query_id;
 use crate::extract::query::{self, PercentEncoded, Query, UNRESERVED, parse_limit};
 use crate::respond::ErrorBody;
 
-/// The page size of the v2 API when none is asked for, and the largest.
+/// The page size of the v2 API without `limit`, and the largest.
 const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
 const MAX_LIMIT: usize = 100;
 
-/// How many are read at a time to fill a page, however small.
+/// How many entities are read at a time to fill a page, however small the page.
 const CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(499);
 
 /// The parameters of every page.
 const PARAMETERS: [&str; 4] = ["limit", "offset", "after", "descending"];
 
-/// The page that is asked for.
+/// The parameters that select a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PageQuery {
     limit: NonZeroUsize,
@@ -32,22 +32,23 @@ pub(crate) struct PageQuery {
 /// Where a page begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
-    /// After so many.
+    /// After this many entities.
     Offset(usize),
-    /// After the one with this id.
+    /// After the entity with this id.
     After(Id),
 }
 
-/// A page, and whether there is more after it.
-pub(crate) struct Found<T> {
+/// A page, and whether there are entities after it.
+pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
     more: bool,
 }
 
-/// What can be looked up in pages.
+/// An entity that is listed in pages.
 #[async_trait]
 pub(crate) trait Listed: Sized + Send {
-    /// Reads so many with ids after this one, ascending; of one org, where they have one.
+    /// Reads up to `limit` entities with ids after `after`, ascending. Where the entities have an
+    /// org, only those of `org` are read.
     async fn read(
         directory: &dyn Directory,
         org: Option<OrgId>,
@@ -59,13 +60,13 @@ pub(crate) trait Listed: Sized + Send {
 }
 
 impl PageQuery {
-    /// Reads the parameters of a list with these filters. Every other parameter is refused: it
-    /// would be taken for a filter that is not there.
+    /// Parses the parameters of a list with these filters. Every other parameter is refused: the
+    /// client may take it for a filter, and the list would not be filtered by it.
     pub(crate) fn parse(query: &str, filters: &[&str]) -> Result<Self, ErrorBody> {
         let mut given = Vec::new();
         for parameter in query::parameters(query) {
-            let known = filters.iter().chain(&PARAMETERS).find(|name| parameter.is(name));
-            let Some(name) = known else {
+            let known = filters.iter().chain(&PARAMETERS);
+            let Some(name) = known.copied().find(|name| parameter.is(name)) else {
                 let known = [filters, &PARAMETERS].concat().join("`, `");
                 return Err(ErrorBody::invalid(format!(
                     "{} is no parameter here: there are `{known}`",
@@ -81,10 +82,10 @@ impl PageQuery {
                     "`{name}` cannot be read: encode it for a URL"
                 )));
             }
-            if given.contains(name) {
-                return Err(ErrorBody::invalid(format!("`{name}` stands twice: give it once")));
+            if given.contains(&name) {
+                return Err(ErrorBody::invalid(format!("`{name}` is given twice: give it once")));
             }
-            given.push(*name);
+            given.push(name);
         }
         let query = Query::parse(query);
         let limit =
@@ -104,56 +105,57 @@ impl PageQuery {
         Ok(Self { limit, start, descending: descending.unwrap_or(false) })
     }
 
-    /// Takes the page out of everything that is wanted.
-    pub(crate) async fn of<T: Listed>(
+    /// Reads the page of the entities that match.
+    pub(crate) async fn read<T: Listed>(
         &self,
         directory: &dyn Directory,
         org: Option<OrgId>,
-        wanted: impl Fn(&T) -> bool + Send + Sync,
-    ) -> Result<Found<T>, Error> {
+        matches: impl Fn(&T) -> bool + Send + Sync,
+    ) -> Result<Page<T>, Error> {
         let limit = self.limit.get();
         if !self.descending {
             let (after, skip) = match self.start {
                 Start::Offset(offset) => (None, offset),
                 Start::After(id) => (Some(id), 0),
             };
-            return read(directory, org, after, &wanted, None, skip, limit).await;
+            return read(directory, org, after, &matches, None, skip, limit).await;
         }
-        // Directories list upwards alone: it is counted first how many there are, so that memory
+        // Directories list in ascending order only. The entities are counted first, so that memory
         // stays flat.
         let (before, offset) = match self.start {
             Start::Offset(offset) => (None, offset),
             Start::After(id) => (Some(id), 0),
         };
-        let count = count(directory, org, &wanted, before).await?;
+        let count = count(directory, org, &matches, before).await?;
         let end = count.saturating_sub(offset);
         let begin = end.saturating_sub(limit);
-        let mut found = read(directory, org, None, &wanted, before, begin, end - begin).await?;
-        found.items.reverse();
-        Ok(Found { more: begin > 0, ..found })
+        let mut page = read(directory, org, None, &matches, before, begin, end - begin).await?;
+        page.items.reverse();
+        Ok(Page { more: begin > 0, ..page })
     }
 
-    /// Takes the page out of what was found by a name or an id.
-    pub(crate) fn of_one<T: Listed>(&self, one: Option<T>) -> Found<T> {
+    /// Returns the page of what was found by a name or an id.
+    pub(crate) fn of_one<T: Listed>(&self, one: Option<T>) -> Page<T> {
         let is_after = |item: &T| match (self.start, self.descending) {
             (Start::Offset(offset), _) => offset == 0,
             (Start::After(id), false) => item.id() > id,
             (Start::After(id), true) => item.id() < id,
         };
-        Found { items: one.into_iter().filter(is_after).collect(), more: false }
+        Page { items: one.into_iter().filter(is_after).collect(), more: false }
     }
 
-    /// The links of the page: to itself, and to those before and after it.
+    /// Returns the links of a page: to itself, and to the pages before and after it.
     pub(crate) fn links<T: Listed>(
         &self,
         path: &str,
         query: &str,
         filters: &[&str],
-        found: &Found<T>,
+        page: &Page<T>,
     ) -> PageLinks {
-        let page = |start: Start| {
+        let link = |start: Start| {
             let query = Query::parse(query);
-            // One place for all filters: a page without one of them would be one of another list.
+            // Every filter that `parse` accepts is repeated here: a link without one of them would
+            // lead to a page of another list.
             let filters = filters.iter().filter_map(|name| Some((*name, query.text(name)?)));
             let (name, value) = match start {
                 Start::Offset(offset) => ("offset", offset.to_string()),
@@ -171,7 +173,7 @@ impl PageQuery {
             format!("{path}?{}", parameters.join("&"))
         };
         let limit = self.limit.get();
-        let next = match (self.start, found.items.last()) {
+        let next = match (self.start, page.items.last()) {
             (Start::Offset(offset), Some(_)) => Some(Start::Offset(offset.saturating_add(limit))),
             (Start::After(_), Some(last)) => Some(Start::After(last.id())),
             (_, None) => None,
@@ -183,58 +185,58 @@ impl PageQuery {
             _ => None,
         };
         PageLinks {
-            this: if query.is_empty() { path.to_owned() } else { page(self.start) },
-            next: next.filter(|_| found.more).map(page),
-            prev: prev.map(page),
+            this: if query.is_empty() { path.to_owned() } else { link(self.start) },
+            next: next.filter(|_| page.more).map(link),
+            prev: prev.map(link),
         }
     }
 }
 
-/// Reads upwards; skips so many of what is wanted, and takes so many.
+/// Reads in ascending order; of the entities that match, skips `skip` and takes up to `limit`.
 async fn read<T: Listed>(
     directory: &dyn Directory,
     org: Option<OrgId>,
     mut after: Option<Id>,
-    wanted: &(impl Fn(&T) -> bool + Sync),
+    matches: &(impl Fn(&T) -> bool + Sync),
     before: Option<Id>,
     mut skip: usize,
     limit: usize,
-) -> Result<Found<T>, Error> {
+) -> Result<Page<T>, Error> {
     let mut items = Vec::new();
     loop {
         let chunk = T::read(directory, org, after, CHUNK).await?;
         let Some(last) = chunk.last().map(T::id) else {
-            return Ok(Found { items, more: false });
+            return Ok(Page { items, more: false });
         };
         after = Some(last);
-        for item in chunk.into_iter().filter(wanted) {
+        for item in chunk.into_iter().filter(matches) {
             if before.is_some_and(|before| item.id() >= before) {
-                return Ok(Found { items, more: false });
+                return Ok(Page { items, more: false });
             } else if skip > 0 {
                 skip -= 1;
             } else if items.len() == limit {
-                return Ok(Found { items, more: true });
+                return Ok(Page { items, more: true });
             } else {
                 items.push(item);
             }
         }
-        // However many parts are ready at once, others go on.
+        // A directory in memory never waits: other tasks must run between chunks.
         tokio::task::yield_now().await;
     }
 }
 
-/// Counts what is wanted, with ids below this one.
+/// Counts the entities that match, with ids below `before`.
 async fn count<T: Listed>(
     directory: &dyn Directory,
     org: Option<OrgId>,
-    wanted: &(impl Fn(&T) -> bool + Sync),
+    matches: &(impl Fn(&T) -> bool + Sync),
     before: Option<Id>,
 ) -> Result<usize, Error> {
     let (mut count, mut after) = (0, None);
     loop {
         let chunk = T::read(directory, org, after, CHUNK).await?;
         let is_before = |item: &&T| before.is_none_or(|before| item.id() < before);
-        count += chunk.iter().take_while(is_before).filter(|item| wanted(item)).count();
+        count += chunk.iter().take_while(is_before).filter(|item| matches(item)).count();
         let Some(last) = chunk.last().map(T::id) else { return Ok(count) };
         if before.is_some_and(|before| last >= before) {
             return Ok(count);
@@ -272,52 +274,4 @@ pub(crate) struct PageLinks {
     next: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prev: Option<String>,
-}
-
-#[async_trait]
-impl Listed for Org {
-    async fn read(
-        directory: &dyn Directory,
-        _: Option<OrgId>,
-        after: Option<Id>,
-        limit: NonZeroUsize,
-    ) -> Result<Vec<Self>, Error> {
-        directory.orgs(after.map(Into::into), limit).await
-    }
-
-    fn id(&self) -> Id {
-        self.id.untyped()
-    }
-}
-
-#[async_trait]
-impl Listed for User {
-    async fn read(
-        directory: &dyn Directory,
-        _: Option<OrgId>,
-        after: Option<Id>,
-        limit: NonZeroUsize,
-    ) -> Result<Vec<Self>, Error> {
-        directory.users(after.map(Into::into), limit).await
-    }
-
-    fn id(&self) -> Id {
-        self.id.untyped()
-    }
-}
-
-#[async_trait]
-impl Listed for Bucket {
-    async fn read(
-        directory: &dyn Directory,
-        org: Option<OrgId>,
-        after: Option<Id>,
-        limit: NonZeroUsize,
-    ) -> Result<Vec<Self>, Error> {
-        directory.buckets(org, after.map(Into::into), limit).await
-    }
-
-    fn id(&self) -> Id {
-        self.id.untyped()
-    }
 }

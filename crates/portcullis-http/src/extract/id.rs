@@ -9,10 +9,10 @@ use portcullis::ParseIdError;
 use crate::extract::query::Query;
 use crate::respond::ErrorBody;
 
-/// The last part of the path that should be an id, not yet looked at.
+/// The last part of the path, which has to be an id and is not parsed yet.
 pub(crate) type PathId = Result<Path<String>, PathRejection>;
 
-/// Reads the id. A path that is not UTF-8 holds none.
+/// Reads the id in a path. A path that is not UTF-8 has none.
 pub(crate) fn path_id<T>(path: PathId) -> Result<T, ErrorBody>
 where
     T: FromStr<Err = ParseIdError>,
@@ -21,12 +21,19 @@ where
     text.parse().map_err(|error: ParseIdError| ErrorBody::invalid(error.to_string()))
 }
 
-/// Reads an id; one that is empty was not given.
+/// Reads the id in a parameter of a query; an empty value is none.
 pub(crate) fn query_id<T>(query: &Query, name: &str) -> Result<Option<T>, ErrorBody>
 where
     T: FromStr<Err = ParseIdError>,
 {
-    let text = query.text(name);
+    parse_id(query.text(name))
+}
+
+/// Reads an id, if there is one.
+pub(crate) fn parse_id<T>(text: Option<String>) -> Result<Option<T>, ErrorBody>
+where
+    T: FromStr<Err = ParseIdError>,
+{
     text.map(|text| text.parse())
         .transpose()
         .map_err(|error: ParseIdError| ErrorBody::invalid(error.to_string()))

@@ -148,7 +148,7 @@ pub(crate) fn u_and_p(query: &str) -> [Option<PercentEncoded<'_>>; 2] {
 pub(crate) struct Query {
     parameters: Vec<(String, Zeroizing<Vec<u8>>)>,
     /// Names of parameters that were left out.
-    broken: Vec<String>,
+    malformed: Vec<String>,
 }
 
 impl Query {
@@ -157,7 +157,7 @@ impl Query {
     /// `+` is a blank. A parameter with a broken escape or a `;` is left out, as the reference
     /// does; so is one whose name is not UTF-8.
     pub(crate) fn parse(query: &str) -> Self {
-        let mut found = Self { parameters: Vec::new(), broken: Vec::new() };
+        let mut found = Self { parameters: Vec::new(), malformed: Vec::new() };
         for parameter in parameters(query) {
             let name = PercentEncoded::read(parameter.name).map(PercentEncoded::decode);
             let Some(Ok(name)) = name.map(String::from_utf8) else {
@@ -167,15 +167,10 @@ impl Query {
                 Some(value) => {
                     found.parameters.push((name, Zeroizing::new(value.decode())));
                 }
-                None => found.broken.push(name),
+                None => found.malformed.push(name),
             }
         }
         found
-    }
-
-    /// Tells whether the parameter was given with a value that cannot be read.
-    pub(crate) fn is_malformed(&self, name: &str) -> bool {
-        self.broken.iter().any(|broken| broken == name)
     }
 
     /// Returns the first value of the parameter, as bytes.
@@ -188,6 +183,17 @@ impl Query {
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         let value = self.bytes(name).filter(|value| !value.is_empty())?;
         Some(String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// Does what [`Query::text`] does, and refuses a parameter whose value is malformed: without the
+    /// error, the filter would be ignored, and the list would hold everything.
+    pub(crate) fn readable_text(&self, name: &str) -> Result<Option<String>, ErrorBody> {
+        match self.malformed.iter().any(|malformed| malformed == name) {
+            true => {
+                Err(ErrorBody::invalid(format!("`{name}` cannot be read: encode it for a URL")))
+            }
+            false => Ok(self.text(name)),
+        }
     }
 }
 

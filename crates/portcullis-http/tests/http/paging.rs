@@ -154,7 +154,7 @@ async fn what_is_unknown_or_contradicts_itself_is_refused() {
             "`offset` and `after` both say where the page begins: leave one out",
         ),
         ("limit=%zz", "`limit` cannot be read: encode it for a URL"),
-        ("limit=5&limit=6", "`limit` stands twice: give it once"),
+        ("limit=5&limit=6", "`limit` is given twice: give it once"),
     ] {
         for path in ["/api/v2/orgs", "/api/v2/users", "/api/v2/buckets"] {
             let answer = server.get(&format!("{path}?{query}")).await;
