@@ -7,7 +7,7 @@ use portcullis::{Credentials, Engine, Error, ErrorKind, Principal};
 
 use crate::client_address::source;
 
-/// Finds out on whose behalf a management request is made.
+/// Authenticates the callers of the management API.
 ///
 /// By default callers present an API token ([`ApiTokenCallers`]). A server with a login of its
 /// own implements this to let its users manage credentials:
@@ -30,12 +30,13 @@ use crate::client_address::source;
 /// ```
 #[async_trait]
 pub trait Callers: std::fmt::Debug + Send + Sync + 'static {
-    /// Returns the caller.
+    /// Returns the caller of a request, on whose behalf the operation runs.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unauthorized`] for nobody, [`ErrorKind::Forbidden`] for somebody who may not
-    /// call at all, any other kind for a failure. Its message is shown to the client.
+    /// [`ErrorKind::Unauthorized`] if the request is not authenticated, [`ErrorKind::Forbidden`] if
+    /// its caller may not use the API at all, any other kind for a failure. The message is part of
+    /// the response.
     async fn caller(&self, request: &Parts) -> Result<Principal, Error>;
 }
 
@@ -46,7 +47,7 @@ pub struct ApiTokenCallers {
 }
 
 impl ApiTokenCallers {
-    /// Looks the tokens up in the engine.
+    /// Authenticates tokens with the engine.
     pub fn new(engine: Engine) -> Self {
         Self { engine }
     }
@@ -69,11 +70,11 @@ impl Callers for ApiTokenCallers {
     }
 }
 
-/// Returns the token of a header: after the scheme, in any case, exactly one blank is taken.
+/// Returns the token in a header. The scheme is read in any case; exactly one blank follows it.
 fn token(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
-    let known = ["token", "bearer"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    (known && !token.is_empty()).then_some(token)
+    let is_token = ["token", "bearer"].iter().any(|name| scheme.eq_ignore_ascii_case(name));
+    (is_token && !token.is_empty()).then_some(token)
 }
 
 #[cfg(test)]

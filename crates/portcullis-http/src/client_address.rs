@@ -1,4 +1,4 @@
-//! Where a request comes from, with proxies in between.
+//! The address that a request comes from, with proxies in between.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -21,20 +21,20 @@ const MAPPED_PREFIX: u8 = 96;
 
 /// Extension of a request: the address of the client, as [`ClientAddressLayer`] finds it.
 ///
-/// The management API, [`V1CredentialLayer`](crate::V1CredentialLayer) and forward-auth tell it to
-/// the engine, and it stands in the log of refused logins. A host that knows it in another way
-/// inserts it itself. Nothing needs it to be there.
+/// The management API, [`V1CredentialLayer`](crate::V1CredentialLayer) and forward-auth pass it to
+/// the engine, and log it with refused logins. A host that determines it in another way inserts it
+/// itself. It is optional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 
-/// Extension of a request: who is at the other end of the connection, a proxy or the client.
+/// Extension of a request: the address at the other end of the connection, of a proxy or the client.
 ///
-/// A server made with axum has `ConnectInfo<SocketAddr>` in its place
-/// (`into_make_service_with_connect_info`); others insert this.
+/// A server of axum has `ConnectInfo<SocketAddr>` instead (`into_make_service_with_connect_info`);
+/// other servers insert this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddress(pub IpAddr);
 
-/// A proxy, or a network of proxies, whose word on a client's address is taken.
+/// A proxy, or a network of proxies, whose `X-Forwarded-For` is trusted.
 ///
 /// As text it is an IP address, or a network in CIDR notation:
 ///
@@ -63,8 +63,8 @@ impl FromStr for TrustedProxy {
 }
 
 impl TrustedProxy {
-    /// Tells whether it is so large that clients are in it as well, and may then call themselves what
-    /// they like: larger than a /8 of IPv4, which is the largest private network, or a /7 of IPv6.
+    /// Returns whether the network is so large that it contains clients, which could then forge
+    /// their addresses: larger than a /8 of IPv4, the largest private network, or a /7 of IPv6.
     pub fn is_too_wide(&self) -> bool {
         match self.0 {
             IpNet::V4(network) => network.prefix_len() < 8,
@@ -79,7 +79,7 @@ impl fmt::Display for TrustedProxy {
     }
 }
 
-/// Takes a network of IPv4 addresses for what it is, also where it is written as one of IPv6.
+/// Returns a network of IPv4 addresses that is written as one of IPv6 as one of IPv4.
 fn canonical(network: IpNet) -> Option<IpNet> {
     let IpAddr::V4(address) = network.addr().to_canonical() else {
         return Some(network);
@@ -91,7 +91,7 @@ fn canonical(network: IpNet) -> Option<IpNet> {
     }
 }
 
-/// Says that a text is neither an IP address nor a network.
+/// The error for a text that is neither an IP address nor a network.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("`{text}` is neither an IP address nor a network such as 10.0.0.0/8")]
 pub struct ParseTrustedProxyError {
@@ -101,13 +101,13 @@ pub struct ParseTrustedProxyError {
 /// Finds the client's address and puts it into the request's extensions, as [`ClientAddress`].
 ///
 /// It is the peer's ([`PeerAddress`], or axum's `ConnectInfo<SocketAddr>`), unless the peer is a
-/// trusted proxy: then it is the right-most address of `X-Forwarded-For` that is not one, over all
-/// lines of the header; where all of them are trusted, the left-most. What stands further left was
-/// written by somebody who is not trusted. An entry that is reached and is not an address makes it
-/// the peer's. No other header is looked at: `Forwarded` is not, as a proxy that sets one of the
-/// two lets the client's own version of the other pass.
+/// trusted proxy: then it is the right-most address of `X-Forwarded-For`, over all lines of the
+/// header, that is not a trusted proxy; if all are trusted, the left-most. Entries further left are
+/// not trustworthy. If an entry that is reached is not an address, it is the peer's. No other header
+/// is read, `Forwarded` neither: a proxy that sets one of the two passes on the client's own version
+/// of the other.
 ///
-/// Where the peer is not known, nothing is inserted.
+/// Without an address of the peer, nothing is inserted.
 ///
 /// ```no_run
 /// use axum::Router;
@@ -128,12 +128,12 @@ pub struct ClientAddressLayer {
 }
 
 impl ClientAddressLayer {
-    /// Takes the word of these proxies, of nobody if there are none.
+    /// Trusts these proxies, and no others.
     pub fn new(trusted: impl IntoIterator<Item = TrustedProxy>) -> Self {
         Self { trusted: trusted.into_iter().collect(), has_warned: Arc::default() }
     }
 
-    /// Returns the client's address, where the peer's is known.
+    /// Returns the client's address, if the request has the peer's.
     pub(crate) fn find(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
         peer(extensions).map(|peer| self.client(peer, headers))
     }
@@ -149,10 +149,10 @@ impl ClientAddressLayer {
             return peer;
         }
         let mut client = peer;
-        let mut told = forwarded_for(headers);
-        // Nothing is read of what a peer says that is not trusted.
+        let mut entries = forwarded_for(headers);
+        // An entry counts only if the hop that has added it is trusted.
         while self.trusts(client) {
-            match told.next() {
+            match entries.next() {
                 Some(Some(address)) => client = address,
                 Some(None) => return peer,
                 None => break,
@@ -163,33 +163,33 @@ impl ClientAddressLayer {
 }
 
 impl ClientAddressLayer {
-    /// Tells the operator of a proxy that is not named as trusted. Its clients are one source.
+    /// Warns of a proxy that is not configured as trusted: all of its clients count as one source.
     fn warn_once(&self, peer: IpAddr, headers: &HeaderMap) {
         if headers.contains_key(X_FORWARDED_FOR) && !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 %peer,
                 "`X-Forwarded-For` is ignored, as it comes from an address that is no trusted proxy: \
-                 if this is your proxy, name it as trusted, or all of its clients count as one source. \
-                 This is told once"
+                 if this is your proxy, configure it as trusted, or all of its clients count as one \
+                 source. This is logged once"
             );
         }
     }
 }
 
-/// Returns who is at the other end of the connection.
+/// Returns the address at the other end of the connection.
 fn peer(extensions: &Extensions) -> Option<IpAddr> {
-    let known = extensions.get::<PeerAddress>().map(|peer| peer.0);
-    known.or_else(|| Some(extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip()))
+    let peer = extensions.get::<PeerAddress>().map(|peer| peer.0);
+    peer.or_else(|| Some(extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip()))
 }
 
-/// Returns what `X-Forwarded-For` tells, from right to left. Empty entries do not count.
+/// Returns the entries of `X-Forwarded-For` from right to left, without empty ones.
 fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> + '_ {
     let lines = headers.get_all(X_FORWARDED_FOR).into_iter().rev();
     let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
     entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()).map(address)
 }
 
-/// Reads an address, with or without a port.
+/// Parses an address, with or without a port.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?;
     let bare = || text.parse::<IpAddr>().ok();
@@ -209,7 +209,7 @@ impl<S> Layer<S> for ClientAddressLayer {
     }
 }
 
-/// The service that [`ClientAddressLayer`] makes.
+/// The service of [`ClientAddressLayer`].
 #[derive(Clone, Debug)]
 pub struct ClientAddressService<S> {
     inner: S,
@@ -233,7 +233,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for ClientAddressService<S> 
     }
 }
 
-/// Returns the client's address, where it is known.
+/// Returns the client's address, if the request has one.
 pub(crate) fn source(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<ClientAddress>().map(|client| client.0)
 }
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_untrusted_peer_is_the_client_whatever_it_says() {
+    fn an_untrusted_peer_is_the_client_whatever_it_sends() {
         for lines in [&["6.6.6.6"][..], &["10.0.0.1"], &["6.6.6.6", "10.0.0.1"], &["nonsense"]] {
             assert_eq!(found(&[], "192.0.2.1", lines), ip("192.0.2.1"), "{lines:?}");
             assert_eq!(found(&["10.0.0.0/8"], "192.0.2.1", lines), ip("192.0.2.1"), "{lines:?}");
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_makes_it_the_peer() {
+    fn a_malformed_entry_makes_the_peer_the_client() {
         for entry in
             ["unknown", "_hidden", "192.0.2", "192.0.2.1.1", "fe80::1%eth0", "ä", "1.2.3.4:x"]
         {
@@ -357,13 +357,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_first_untrusted_from_the_right_or_the_last(
+        fn the_client_is_the_first_untrusted_from_the_right_or_the_last(
             hops in prop::collection::vec(hop(), 1..40),
             breaks in prop::collection::vec(any::<bool>(), 40),
         ) {
-            let (peer, told) = hops.split_last().unwrap();
+            let (peer, forwarded) = hops.split_last().unwrap();
             let mut lines = vec![String::new()];
-            for (hop, fresh) in told.iter().zip(breaks) {
+            for (hop, fresh) in forwarded.iter().zip(breaks) {
                 if fresh {
                     lines.push(String::new());
                 }
@@ -377,7 +377,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_left_of_the_client_changes_nothing(forged in "[!-~ ]{0,60}") {
+        fn entries_left_of_the_client_change_nothing(forged in "[!-~ ]{0,60}") {
             let lines = [forged.as_str(), "192.0.2.1, 10.2.2.2"];
             prop_assert_eq!(found(&["10.0.0.0/8"], "10.1.1.1", &lines), ip("192.0.2.1"));
         }

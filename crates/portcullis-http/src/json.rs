@@ -1,4 +1,4 @@
-//! JSON as this API writes it: indented with tabs, and with `<`, `>` and `&` escaped.
+//! JSON in the form of this API: indented with tabs, and with `<`, `>` and `&` escaped.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use http::HeaderValue;
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
-/// The content type of every answer with a body.
+/// The content type of every response with a body.
 pub(crate) const CONTENT_TYPE: HeaderValue =
     HeaderValue::from_static("application/json; charset=utf-8");
 
@@ -18,7 +18,7 @@ pub(crate) fn pretty(value: &impl Serialize) -> Vec<u8> {
     out
 }
 
-/// Writes the value as it stands inside a document, so many levels deep.
+/// Writes the value as a part of a document, `level` levels deep.
 pub(crate) fn pretty_at(out: &mut Vec<u8>, level: usize, value: &impl Serialize) {
     write(out, TabFormatter { level, has_value: false }, value);
 }
@@ -33,14 +33,14 @@ pub(crate) fn compact(value: &impl Serialize) -> Vec<u8> {
 fn write(out: &mut Vec<u8>, formatter: impl Formatter, value: &impl Serialize) {
     let mut serializer = serde_json::Serializer::with_formatter(out, formatter);
     if let Err(error) = value.serialize(&mut serializer) {
-        // Our types have string keys only and a vector takes everything.
-        tracing::error!(%error, "an answer could not be written as JSON");
+        // Unreachable for our types, which have string keys only: a vector accepts every write.
+        tracing::error!(%error, "a response could not be written as JSON");
     }
 }
 
-/// Writes a part of a string; what a browser could take for markup is escaped.
+/// Writes a part of a string, with the characters of markup escaped.
 fn write_fragment<W: ?Sized + io::Write>(writer: &mut W, fragment: &str) -> io::Result<()> {
-    // Most have none of them, and bytes are found faster than characters.
+    // Most fragments have none of them, and a search for bytes is faster than for characters.
     if !fragment.bytes().any(|byte| matches!(byte, b'<' | b'>' | b'&' | 0xe2)) {
         return writer.write_all(fragment.as_bytes());
     }
@@ -71,7 +71,7 @@ impl Formatter for EscapingFormatter {
 
 struct TabFormatter {
     level: usize,
-    /// Whether the innermost array or object holds something.
+    /// Whether the innermost array or object has an element.
     has_value: bool,
 }
 
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_what_a_browser_could_take_for_markup() {
+    fn the_characters_of_markup_are_escaped() {
         let text = String::from_utf8(compact(&"<a href=\"&\">ä\u{2028}")).unwrap();
         assert_eq!(text, r#""\u003ca href=\"\u0026\"\u003eä\u2028""#);
         assert_eq!(serde_json::from_str::<String>(&text).unwrap(), "<a href=\"&\">ä\u{2028}");
@@ -190,7 +190,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn every_text_comes_back(text in "\\PC*[<>&]?\\PC*") {
+        fn every_text_survives_a_round_trip(text in "\\PC*[<>&]?\\PC*") {
             let compact: String = serde_json::from_slice(&compact(&text)).unwrap();
             let pretty: String = serde_json::from_slice(&pretty(&text)).unwrap();
             proptest::prop_assert_eq!(&compact, &text);

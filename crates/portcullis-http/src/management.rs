@@ -71,7 +71,7 @@ pub(crate) fn routes(api: Api) -> Router {
 }
 
 fn legacy_authorizations(prefix: &str) -> Router<Api> {
-    // The list alone: everything else is short.
+    // Only the list is compressed: every other response is short.
     let collection = get(list::list).layer(compression()).post(authorizations::create);
     let item =
         get(authorizations::get).patch(authorizations::update).delete(authorizations::delete);
@@ -85,21 +85,21 @@ fn legacy_authorizations(prefix: &str) -> Router<Api> {
         &format!("{prefix}/{{id}}/permissions"),
         put(authorizations::set_permissions),
     );
-    // Below the prefix nothing is the host's, so that unknown paths get the envelope as well.
+    // Every path below the prefix belongs to the API, so unknown ones have the error envelope too.
     router
         .route(&format!("{prefix}/{{id}}/{{*rest}}"), axum::routing::any(path_not_found))
         .route(&format!("{prefix}//"), axum::routing::any(path_not_found))
 }
 
-/// Compresses what is long for whoever asks for it. At the lowest level: the worker's time is dear,
-/// and a list is a tenth of its size all the same.
+/// Compresses long responses for clients that accept it. The lowest level costs the worker least,
+/// and still makes a list ten times smaller.
 fn compression() -> CompressionLayer<SizeAbove> {
     CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES))
 }
 
-/// The shortest answer that is compressed.
+/// The shortest response that is compressed.
 const MIN_COMPRESSED_BYTES: u64 = 1_024;
 
 fn lookup_routes() -> Router<Api> {

@@ -10,19 +10,19 @@ use serde::Serialize;
 use crate::json;
 use crate::log::failures::log_failure;
 
-/// When to come again, where nothing says so.
+/// The `Retry-After` of errors that have none of their own.
 pub(crate) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The header that repeats the envelope's code.
+/// The header that repeats the code in the body.
 pub(crate) const ERROR_CODE: HeaderName = HeaderName::from_static("x-platform-error-code");
 
-/// Answers with the value as JSON.
+/// Returns the value as JSON.
 pub(crate) fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
     let content_type: (_, HeaderValue) = (header::CONTENT_TYPE, json::CONTENT_TYPE);
     (status, [content_type], json::pretty(value)).into_response()
 }
 
-/// An answer that is not 2xx.
+/// A response that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ErrorBody {
     pub(crate) status: StatusCode,
@@ -48,7 +48,7 @@ struct V1Body<'a> {
 /// The one place where a kind of error becomes a status and a code.
 fn status_and_code(kind: ErrorKind) -> (StatusCode, &'static str) {
     match kind {
-        // The API answers conflicts with 422, not 409.
+        // A conflict is 422 in this API, not 409.
         ErrorKind::Conflict => (StatusCode::UNPROCESSABLE_ENTITY, "conflict"),
         ErrorKind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
         ErrorKind::Invalid => (StatusCode::BAD_REQUEST, "invalid"),
@@ -100,17 +100,17 @@ impl ErrorBody {
         }
     }
 
-    /// Says when to come again.
+    /// Sets `Retry-After`.
     pub(crate) fn retry_after(self, after: Option<Duration>) -> Self {
         Self { retry_after: after.map(seconds), ..self }
     }
 
-    /// The body without indentation, as authentication errors have it.
+    /// Returns the body without indentation, as authentication errors have it.
     fn compact_body(&self) -> Vec<u8> {
         json::compact(&Body { code: self.code, message: &self.message })
     }
 
-    /// The body for v1 clients, which show what is in `error`.
+    /// Returns the body for v1 clients, which show the member `error`.
     pub(crate) fn v1_body(&self) -> Vec<u8> {
         let (code, message) = (self.code, self.message.as_str());
         json::compact(&V1Body { code, message, error: message })
@@ -127,13 +127,13 @@ impl ErrorBody {
         }
     }
 
-    /// The answer without indentation.
+    /// Returns the response without indentation.
     pub(crate) fn into_compact_response(self) -> Response {
         let body = self.compact_body();
         self.respond(body)
     }
 
-    /// The answer with a body of its own, in which the code and the message are.
+    /// Returns the response with another body, which must hold the code and the message.
     pub(crate) fn with_body(self, body: &impl Serialize) -> Response {
         let body = json::pretty(body);
         self.respond(body)
@@ -152,18 +152,18 @@ impl From<Error> for ErrorBody {
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             log_failure(&error);
         }
-        // What may pass says when to come again.
-        let again = error.kind().is_retryable().then_some(DEFAULT_RETRY_AFTER);
+        // An error that may pass has a `Retry-After`.
+        let default = error.kind().is_retryable().then_some(DEFAULT_RETRY_AFTER);
         Self {
             status,
             code,
             message: error.message().to_owned(),
-            retry_after: error.retry_after().or(again).map(seconds),
+            retry_after: error.retry_after().or(default).map(seconds),
         }
     }
 }
 
-/// Whole seconds, never too few.
+/// Rounds up to whole seconds, at least one.
 fn seconds(after: Duration) -> u64 {
     let whole = after.as_secs();
     if after.subsec_nanos() > 0 { whole.saturating_add(1) } else { whole.max(1) }

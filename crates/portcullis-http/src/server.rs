@@ -68,7 +68,7 @@ impl ServerApi {
     }
 }
 
-/// Where the API lives, who calls is asked before whether there is anything.
+/// Below the prefixes of the API, the caller is authenticated before an unknown path is a 404.
 async fn require_caller_below_api(
     State(api): State<Api>,
     request: Request,

@@ -1,5 +1,4 @@
-//! A tracing span around each request. What is in the query or in a header with credentials is
-//! not in it.
+//! A tracing span around each request, without its query and without headers that hold credentials.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -26,13 +25,13 @@ const ZAP_TRACE_SPAN: HeaderName = HeaderName::from_static("zap-trace-span");
 /// The header of W3C Trace Context.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// How much of a path is shown, in bytes. Paths are ASCII.
+/// The longest part of a path that is logged, in bytes. Paths are ASCII.
 const MAX_PATH_BYTES: usize = 256;
 
 /// The longest trace context that is taken from a header, in bytes.
 const MAX_CONTEXT_BYTES: usize = 256;
 
-/// Puts the span around what the service does, and answers 500 where it panics.
+/// Runs the service inside the span, and responds with 500 if it panics.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TraceLayer;
 
@@ -44,12 +43,12 @@ impl<S> Layer<S> for TraceLayer {
     }
 }
 
-/// The service that [`TraceLayer`] makes. Its future needs no allocation of its own: this is on the
-/// way of every request.
+/// The service of [`TraceLayer`]. Its future needs no allocation of its own, as every request passes
+/// here.
 #[derive(Clone, Debug)]
 pub(crate) struct Traced<S>(S);
 
-type Answer = Result<Response, Infallible>;
+type Outcome = Result<Response, Infallible>;
 
 impl<S> Service<Request> for Traced<S>
 where
@@ -58,7 +57,7 @@ where
     type Response = Response;
     type Error = Infallible;
     type Future = Instrumented<
-        Map<CatchUnwind<AssertUnwindSafe<S::Future>>, fn(thread::Result<Answer>) -> Answer>,
+        Map<CatchUnwind<AssertUnwindSafe<S::Future>>, fn(thread::Result<Outcome>) -> Outcome>,
     >;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
@@ -68,9 +67,9 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         mark_sensitive(request.headers_mut());
         let span = span(&request);
-        let answer = span.in_scope(|| self.0.call(request));
-        let answered: fn(thread::Result<Answer>) -> Answer = answered;
-        AssertUnwindSafe(answer).catch_unwind().map(answered).instrument(span)
+        let future = span.in_scope(|| self.0.call(request));
+        let finish: fn(thread::Result<Outcome>) -> Outcome = finish;
+        AssertUnwindSafe(future).catch_unwind().map(finish).instrument(span)
     }
 }
 
@@ -78,7 +77,7 @@ fn span(request: &Request) -> Span {
     let span = tracing::info_span!(
         "request",
         method = %request.method(),
-        path = shown(request.uri().path()),
+        path = shorten(request.uri().path()),
         zap_trace_span = zap_trace_span(request.headers()),
         trace_id = tracing::field::Empty,
         parent_id = tracing::field::Empty,
@@ -91,24 +90,25 @@ fn span(request: &Request) -> Span {
     span
 }
 
-fn answered(answer: thread::Result<Answer>) -> Answer {
-    let response = answer.unwrap_or_else(|_| {
+/// Turns a panic into a response, and logs the status.
+fn finish(outcome: thread::Result<Outcome>) -> Outcome {
+    let response = outcome.unwrap_or_else(|_| {
         tracing::error!("a handler panicked");
         let error = Error::new(ErrorKind::Internal, "an internal error has occurred");
         Ok(ErrorBody::from(error).into_response())
     });
     if let Ok(response) = &response {
-        tracing::debug!(status = response.status().as_u16(), "answered");
+        tracing::debug!(status = response.status().as_u16(), "response");
     }
     response
 }
 
-/// The beginning of a path that is too long for a log.
-fn shown(path: &str) -> &str {
+/// Returns the beginning of a path that is too long for the log.
+fn shorten(path: &str) -> &str {
     path.get(..MAX_PATH_BYTES).unwrap_or(path)
 }
 
-/// Visible ASCII only: a header must not write lines into a log.
+/// Returns the header if it is visible ASCII: a client must not write lines into the log.
 fn zap_trace_span(headers: &HeaderMap) -> Option<&str> {
     headers.get(ZAP_TRACE_SPAN)?.to_str().ok().filter(|text| text.len() <= MAX_CONTEXT_BYTES)
 }
@@ -119,7 +119,7 @@ struct TraceParent<'a> {
     parent_id: &'a str,
 }
 
-/// Reads `00-TRACE-PARENT-FLAGS`; anything else is as if it were not there, as W3C has it.
+/// Parses `00-TRACE-PARENT-FLAGS`; anything else is ignored, as W3C Trace Context requires.
 fn trace_parent(headers: &HeaderMap) -> Option<TraceParent<'_>> {
     let text = headers.get(TRACEPARENT)?.to_str().ok()?;
     let mut parts = text.split('-');
@@ -129,8 +129,9 @@ fn trace_parent(headers: &HeaderMap) -> Option<TraceParent<'_>> {
         text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
     let ids = |text: &str, length| hex(text, length) && text.bytes().any(|b| b != b'0');
-    let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
-    let valid = known && ids(trace_id, 32) && ids(parent_id, 16) && hex(flags, 2);
+    let is_version =
+        hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+    let valid = is_version && ids(trace_id, 32) && ids(parent_id, 16) && hex(flags, 2);
     valid.then_some(TraceParent { trace_id, parent_id })
 }
 
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_trace_parent() {
+    fn a_trace_parent_is_parsed() {
         assert_eq!(
             parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
             Some(("4bf92f3577b34da6a3ce929d0e0e4736".into(), "00f067aa0ba902b7".into()))
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn ignores_what_is_not_one() {
+    fn an_invalid_trace_parent_is_ignored() {
         for text in [
             "",
             "00",

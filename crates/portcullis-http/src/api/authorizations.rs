@@ -1,6 +1,6 @@
 //! The operations on one authorization.
 //!
-//! Each checks the size of the body, then the id, then what is in the body: the order of the API.
+//! Each checks the size of the body, then the id, then the content of the body: the API's order.
 
 use axum::Extension;
 use axum::extract::State;

@@ -1,4 +1,4 @@
-//! For those who operate the server: is it there, is it well?
+//! Routes for operators and load balancers: does the server respond, and are logins possible?
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -23,14 +23,14 @@ struct Health {
     version: &'static str,
 }
 
-/// Whether logins are answered, and on what they rest.
+/// Whether logins are possible, and what they rest on.
 #[derive(Serialize)]
 struct Readiness {
     #[serde(flatten)]
     health: Health,
-    /// The word for the [`TrustState`].
+    /// The name of the [`TrustState`].
     state: &'static str,
-    /// Of the store's feed of changes; `None` before its first word.
+    /// Seconds since the change feed's last event; `None` before its first.
     #[serde(rename = "feedAgeSeconds")]
     feed_age_seconds: Option<f64>,
     /// Whether the last change could not be written.
@@ -38,7 +38,7 @@ struct Readiness {
     changes_fail: bool,
 }
 
-/// The same as an error envelope.
+/// The same with the code of an error.
 #[derive(Serialize)]
 struct NotReady<'a> {
     code: &'a str,
@@ -46,7 +46,7 @@ struct NotReady<'a> {
     readiness: Readiness,
 }
 
-/// The routes that nobody needs to authenticate for.
+/// The routes that need no authentication.
 pub(crate) fn router(api: Api, influxdb: Option<InfluxdbVersion>) -> Router {
     Router::new()
         .route("/ping", get(async move || ping(influxdb.as_ref())))
@@ -56,7 +56,7 @@ pub(crate) fn router(api: Api, influxdb: Option<InfluxdbVersion>) -> Router {
         .with_state(api)
 }
 
-/// The process answers.
+/// 204: the process responds.
 fn ping(influxdb: Option<&InfluxdbVersion>) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     if let Some(influxdb) = influxdb {
@@ -65,7 +65,7 @@ fn ping(influxdb: Option<&InfluxdbVersion>) -> Response {
     response
 }
 
-/// The process answers, and says what it is.
+/// 200: the process responds, with its version.
 async fn health() -> Response {
     let health = Health {
         name: "portcullis",
@@ -76,7 +76,7 @@ async fn health() -> Response {
     json_response(StatusCode::OK, &health)
 }
 
-/// Logins are answered: requests may be sent here.
+/// 200 if logins are possible, so that a load balancer may send requests here.
 async fn ready(State(api): State<Api>) -> Response {
     let outcome = api.engine.ready().await;
     let state = api.engine.trust_state();
@@ -89,7 +89,9 @@ async fn ready(State(api): State<Api>) -> Response {
     match outcome {
         Ok(()) => {
             let message = match state {
-                TrustState::Grace => "the store does not answer, who is known is let in without it",
+                TrustState::Grace => {
+                    "the store does not respond, logins are admitted from the cache"
+                }
                 _ if api.engine.changes_fail() => {
                     "logins are answered, changes are refused: the last one could not be written"
                 }
@@ -108,7 +110,7 @@ async fn ready(State(api): State<Api>) -> Response {
     }
 }
 
-/// To the millisecond.
+/// Rounds down to the millisecond.
 fn in_seconds(age: Duration) -> f64 {
     age.as_millis() as f64 / 1_000.0
 }

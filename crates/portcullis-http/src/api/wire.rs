@@ -1,4 +1,4 @@
-//! What goes over the wire. Member names and their order are the API's.
+//! The JSON of requests and responses. Member names and their order are the API's.
 
 use std::fmt::Display;
 
@@ -10,10 +10,10 @@ use serde::{Serialize, Serializer};
 
 use crate::extract::body::{InvalidJson, Members};
 
-/// The prefix that links show, whichever one the request had.
+/// The prefix in links, whichever of the two the request had.
 pub(crate) const PREFIX: &str = "/private/legacy/authorizations";
 
-/// An authorization as the API shows it. There is no password and no hash in it.
+/// An authorization in a response, without password and hash.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Authorization<'a> {
@@ -40,7 +40,7 @@ struct AuthorizationLinks {
     user: Link<UserId>,
 }
 
-/// The path of the thing with the id.
+/// The path of the entity with this id.
 struct Link<I> {
     prefix: &'static str,
     id: I,
@@ -113,7 +113,7 @@ impl<'a> From<(&'a Permission, &'a ResourceNames)> for PermissionWithNames<'a> {
     }
 }
 
-/// Reads the body of a creation.
+/// Parses the body of a creation.
 pub(crate) fn authorization_draft(body: &[u8]) -> Result<AuthorizationDraft, InvalidJson> {
     let mut members = Members::parse(body)?;
     Ok(AuthorizationDraft {
@@ -126,7 +126,7 @@ pub(crate) fn authorization_draft(body: &[u8]) -> Result<AuthorizationDraft, Inv
     })
 }
 
-/// Reads the body of a change.
+/// Parses the body of an update.
 pub(crate) fn update_draft(body: &[u8]) -> Result<AuthorizationUpdateDraft, InvalidJson> {
     let mut members = Members::parse(body)?;
     Ok(AuthorizationUpdateDraft {
@@ -135,12 +135,12 @@ pub(crate) fn update_draft(body: &[u8]) -> Result<AuthorizationUpdateDraft, Inva
     })
 }
 
-/// Reads the body of a replacement of permissions.
+/// Parses the body that replaces permissions.
 pub(crate) fn permissions_body(body: &[u8]) -> Result<Vec<UncheckedPermission>, InvalidJson> {
     permissions(&mut Members::parse(body)?)
 }
 
-/// Reads the body that sets a password; missing is the same as empty.
+/// Parses the body that sets a password; a missing password is an empty one.
 pub(crate) fn password_body(body: &[u8]) -> Result<zeroize::Zeroizing<String>, InvalidJson> {
     let password = Members::parse(body)?.string("password")?;
     Ok(zeroize::Zeroizing::new(password.unwrap_or_default()))
@@ -157,7 +157,7 @@ fn permissions(members: &mut Members) -> Result<Vec<UncheckedPermission>, Invali
     members.objects("permissions")?.into_iter().map(permission).collect()
 }
 
-/// A link to the thing itself.
+/// A link of an entity to itself.
 #[derive(Serialize)]
 pub(crate) struct SelfLink {
     #[serde(rename = "self")]

@@ -1,4 +1,4 @@
-//! Request bodies: bounded, and read member by member.
+//! Request bodies: bounded in size and time, and parsed member by member.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,7 +27,7 @@ impl<S: Send + Sync> FromRequest<S> for LimitedBody {
     type Rejection = ErrorBody;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ErrorBody> {
-        // Who may do nothing has nothing to send: they hold neither memory nor a connection.
+        // The body of an inactive caller is not read: it would hold memory and a connection.
         if let Some(caller) = request.extensions().get::<Caller>() {
             caller.require_active()?;
         }
@@ -50,7 +50,7 @@ impl<S: Send + Sync> FromRequest<S> for LimitedBody {
     }
 }
 
-/// As much of a JSON value as the API may ask for.
+/// A JSON value, as far as the API uses it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
     Null,
@@ -61,36 +61,37 @@ pub(crate) enum Json {
     Object(Members),
 }
 
-/// The members of an object that the API knows, at the place where it stands.
+/// Those members of an object that the API defines for its place in the body.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Members(Vec<(&'static str, Json)>);
 
-/// The most elements of an array. So many permissions do not fit into a body.
+/// The most elements of an array. More permissions do not fit into a body.
 const MAX_ELEMENTS: usize = 32_768;
 
-/// Where in a body a value stands, and so what of it is kept.
+/// The place of a value in a body, which determines what of the value is kept.
 ///
-/// In no object a member stands twice, whether it is kept or not: two parsers may take different
-/// ones of two equal members, and an authorization server must not be one of them.
+/// A member that is given twice is refused, whether it is kept or not: of two equal members, two
+/// parsers may use different ones.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Body,
     Permissions,
     Permission,
     Resource,
-    /// A string, a number: an object or array has its type here and is empty.
+    /// A string or a number. Of an object or array here, only the type is kept.
     Plain,
     /// Nothing of it is kept.
     Unknown,
 }
 
 impl Place {
-    /// The member that is kept of an object at this place, and the place of its value.
+    /// Returns the name of a member that is kept of an object at this place, and the place of its
+    /// value.
     fn member(self, name: &str) -> Option<(&'static str, Self)> {
         const BODY: [&str; 6] = ["token", "orgID", "userID", "status", "description", "password"];
         const RESOURCE: [&str; 3] = ["type", "id", "orgID"];
         let plain = |names: &[&'static str]| {
-            names.iter().find(|known| **known == name).map(|known| (*known, Self::Plain))
+            names.iter().find(|kept| **kept == name).map(|kept| (*kept, Self::Plain))
         };
         match (self, name) {
             (Self::Body, "permissions") => Some(("permissions", Self::Permissions)),
@@ -103,7 +104,7 @@ impl Place {
     }
 }
 
-/// Says what is wrong with a body. Never quotes a value: it may be a password.
+/// What is wrong with a body. It never quotes a value, which may be a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InvalidJson(String);
 
@@ -114,14 +115,14 @@ impl fmt::Display for InvalidJson {
 }
 
 impl InvalidJson {
-    /// The answer as most operations give it.
+    /// Returns the response of most operations.
     pub(crate) fn into_error_body(self) -> ErrorBody {
         ErrorBody::invalid(format!("invalid json structure: {self}"))
     }
 }
 
 impl Members {
-    /// Reads a body that must be an object; `null` is an object without members.
+    /// Parses a body that must be an object; `null` is an object without members.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, InvalidJson> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(InvalidJson("EOF".to_owned()));
@@ -133,7 +134,7 @@ impl Members {
     }
 
     fn take(&mut self, name: &str) -> Option<Json> {
-        let position = self.0.iter().position(|(known, _)| *known == name)?;
+        let position = self.0.iter().position(|(member, _)| *member == name)?;
         Some(self.0.swap_remove(position).1)
     }
 
@@ -185,7 +186,7 @@ impl Json {
     }
 }
 
-/// Says where the syntax is wrong. serde_json's own messages quote no values for the type above.
+/// Describes a syntax error. serde_json's own messages quote no values for [`Json`].
 fn describe(error: &serde_json::Error) -> InvalidJson {
     if error.is_eof() {
         return InvalidJson("unexpected EOF".to_owned());
@@ -254,7 +255,7 @@ impl<'de> Visitor<'de> for Place {
         let mut names: Vec<Cow<'de, str>> = Vec::new();
         while let Some(name) = entries.next_key_seed(MemberName)? {
             match self.member(&name) {
-                Some((known, place)) => members.push((known, entries.next_value_seed(place)?)),
+                Some((kept, place)) => members.push((kept, entries.next_value_seed(place)?)),
                 None => drop(entries.next_value_seed(Self::Unknown)?),
             }
             names.push(name);
@@ -264,11 +265,11 @@ impl<'de> Visitor<'de> for Place {
             members.shrink_to_fit();
             return Ok(Json::Object(Members(members)));
         }
-        Err(serde::de::Error::custom("a member stands twice in an object"))
+        Err(serde::de::Error::custom("a member is given twice in an object"))
     }
 }
 
-/// Reads the name of a member, where it stands if it stands for itself.
+/// Reads the name of a member, borrowed from the body if it has no escapes.
 struct MemberName;
 
 impl<'de> DeserializeSeed<'de> for MemberName {
@@ -323,7 +324,7 @@ mod tests {
         for body in
             ["{\"a\":1,\"a\":1}", "{\"x\":[{\"a\":1,\"b\":2,\"a\":3}]}", "{\"a\":1,\"\\u0061\":2}"]
         {
-            assert!(error(body).starts_with("a member stands twice"), "{body}");
+            assert!(error(body).starts_with("a member is given twice"), "{body}");
         }
         assert!(Members::parse(b"\xff").is_err());
         assert!(Members::parse("[".repeat(100_000).as_bytes()).is_err());

@@ -12,7 +12,7 @@ use crate::log::refusals::log_refusal;
 use crate::respond::ErrorBody;
 use crate::state::Api;
 
-/// Extension of a management request: its caller, and where they are.
+/// Extension of a management request: its caller, and the address it comes from.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     principal: Principal,
@@ -28,8 +28,8 @@ impl Caller {
         }
     }
 
-    /// Checks that the caller's credential still counts and permits what it did. It is read again if
-    /// it may have been changed since.
+    /// Checks that the caller's credential is still valid and has the same permissions. The
+    /// credential is read again if it may have changed.
     pub(crate) async fn revalidate(&mut self, engine: &Engine) -> Result<(), Error> {
         let now = engine.revalidate(&self.principal).await?;
         let before = std::mem::replace(&mut self.principal, now);
@@ -40,13 +40,13 @@ impl Caller {
         Err(Error::new(ErrorKind::Unauthorized, "the caller's permissions have been changed"))
     }
 
-    /// The engine's operations on the caller's behalf.
+    /// Returns the engine's operations on the caller's behalf.
     pub(crate) fn engine_for<'a>(&'a self, engine: &'a Engine) -> OnBehalfOf<'a> {
         engine.on_behalf_of(&self.principal).source(self.source)
     }
 }
 
-/// Lets the request through with its caller, or answers it.
+/// Middleware that authenticates the caller: passes the request on with its [`Caller`], or refuses it.
 pub(crate) async fn require_caller(
     State(api): State<Api>,
     request: Request,

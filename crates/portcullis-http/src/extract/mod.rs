@@ -1,4 +1,4 @@
-//! What handlers take out of a request.
+//! What handlers extract from a request.
 
 pub(crate) mod body;
 pub(crate) mod caller;

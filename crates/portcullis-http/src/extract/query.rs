@@ -1,4 +1,4 @@
-//! Query strings, as the reference reads them.
+//! Query strings, parsed as the reference does.
 
 use std::cmp::Ordering;
 use std::num::NonZeroUsize;
@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 
 use crate::respond::ErrorBody;
 
-/// What is not encoded where a text stands in a query or a header.
+/// The characters that are not percent-encoded in a query or a header.
 pub(crate) const UNRESERVED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// One parameter as it stands in a query string, not decoded.
+/// One parameter of a query string, not decoded.
 #[derive(Clone, Copy)]
 pub(crate) struct Parameter<'a> {
     name: &'a str,
@@ -39,42 +39,41 @@ pub(crate) fn parameters(query: &str) -> impl Iterator<Item = Parameter<'_>> {
     })
 }
 
-/// Returns what is before the first such byte, which is ASCII, and the rest with it.
+/// Splits the text before the first byte for which `is_end` is true, which must be ASCII.
 pub(crate) fn split_before(text: &str, is_end: impl Fn(u8) -> bool) -> (&str, &str) {
-    // A plain loop: what is looked for is a few bytes away.
+    // A plain loop: the byte is usually near the beginning.
     let end = text.bytes().position(is_end).unwrap_or(text.len());
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
 impl<'a> Parameter<'a> {
-    /// Tells whether this is its name, decoded. A name that cannot be read is none.
-    ///
-    /// The name that is asked for has nothing in it that would have to be encoded.
+    /// Returns whether the decoded name is `name`, which must need no encoding. A malformed name
+    /// equals none.
     pub(crate) fn is(self, name: &str) -> bool {
-        // What is encoded is longer, and nothing else stands for what need not be.
+        // An encoded name is longer, and a name of the same length is not encoded.
         match self.name.len().cmp(&name.len()) {
             Ordering::Less => false,
             Ordering::Equal => self.name == name,
             Ordering::Greater => {
                 self.name.as_bytes().contains(&b'%')
-                    && PercentEncoded::read(self.name)
-                        .is_some_and(|its| its.decode() == name.as_bytes())
+                    && PercentEncoded::parse(self.name)
+                        .is_some_and(|own| own.decode() == name.as_bytes())
             }
         }
     }
 
-    /// Returns the beginning of the name as it stands, for a message.
+    /// Returns the beginning of the name, not decoded, for a message.
     pub(crate) fn shown_name(self) -> String {
         format!("`{}`", self.name.escape_debug().take(64).collect::<String>())
     }
 
-    /// Returns the value, if it can be read.
+    /// Returns the value, unless it is malformed.
     pub(crate) fn value(self) -> Option<PercentEncoded<'a>> {
-        PercentEncoded::read(self.value)
+        PercentEncoded::parse(self.value)
     }
 }
 
-/// A text as it stands in a query, which can be read: `+` is a blank, `%` and two digits are a byte.
+/// A well-formed text of a query: `+` is a blank, `%` and two hexadecimal digits are a byte.
 #[derive(Clone, Copy)]
 pub(crate) struct PercentEncoded<'a> {
     text: &'a str,
@@ -82,9 +81,9 @@ pub(crate) struct PercentEncoded<'a> {
 }
 
 impl<'a> PercentEncoded<'a> {
-    /// Reads it, unless it holds a broken escape or a `;`: the reference leaves such parameters
-    /// out.
-    fn read(text: &'a str) -> Option<Self> {
+    /// Checks the text. One with a broken escape or a `;` is malformed: the reference ignores such
+    /// parameters.
+    fn parse(text: &'a str) -> Option<Self> {
         if !text.bytes().any(|byte| matches!(byte, b'%' | b'+' | b';')) {
             return Some(Self { text, is_plain: true });
         }
@@ -98,24 +97,24 @@ impl<'a> PercentEncoded<'a> {
         Some(Self { text, is_plain: false })
     }
 
-    /// Returns how many bytes it takes; decoded it takes as many at the most.
+    /// Returns the length in bytes. The decoded text is at most as long.
     pub(crate) const fn len(self) -> usize {
         self.text.len()
     }
 
-    /// Returns the text, if it stands for itself.
+    /// Returns the text if nothing in it is encoded.
     pub(crate) const fn plain(self) -> Option<&'a str> {
         if self.is_plain { Some(self.text) } else { None }
     }
 
-    /// Returns what it stands for.
+    /// Returns the decoded bytes.
     pub(crate) fn decode(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len());
         self.decode_into(&mut bytes);
         bytes
     }
 
-    /// Appends what it stands for.
+    /// Appends the decoded bytes.
     pub(crate) fn decode_into(self, bytes: &mut Vec<u8>) {
         if let Some(text) = self.plain() {
             return bytes.extend_from_slice(text.as_bytes());
@@ -129,11 +128,11 @@ impl<'a> PercentEncoded<'a> {
     }
 }
 
-/// Returns the first values of `u` and of `p` that can be read.
+/// Returns the first well-formed values of `u` and `p`.
 pub(crate) fn u_and_p(query: &str) -> [Option<PercentEncoded<'_>>; 2] {
     let [mut username, mut password] = [None; 2];
     for parameter in parameters(query) {
-        // As in `Parameter::is`, in fewer steps: everybody comes here.
+        // As in `Parameter::is`, in fewer steps: every login passes here.
         let value = match parameter.name {
             "u" | "%75" => &mut username,
             "p" | "%70" => &mut password,
@@ -144,22 +143,22 @@ pub(crate) fn u_and_p(query: &str) -> [Option<PercentEncoded<'_>>; 2] {
     [username, password]
 }
 
-/// The parameters of a query string, decoded. They may hold a password, so they are not shown.
+/// The decoded parameters of a query string. They may hold a password, so there is no `Debug`.
 pub(crate) struct Query {
     parameters: Vec<(String, Zeroizing<Vec<u8>>)>,
-    /// Names of parameters that were left out.
+    /// Names of parameters with malformed values.
     malformed: Vec<String>,
 }
 
 impl Query {
-    /// Reads the part of a URL after the `?`.
+    /// Parses the part of a URL after the `?`.
     ///
-    /// `+` is a blank. A parameter with a broken escape or a `;` is left out, as the reference
-    /// does; so is one whose name is not UTF-8.
+    /// A parameter with a broken escape or a `;` is ignored, as the reference does; so is one whose
+    /// name is not UTF-8.
     pub(crate) fn parse(query: &str) -> Self {
         let mut found = Self { parameters: Vec::new(), malformed: Vec::new() };
         for parameter in parameters(query) {
-            let name = PercentEncoded::read(parameter.name).map(PercentEncoded::decode);
+            let name = PercentEncoded::parse(parameter.name).map(PercentEncoded::decode);
             let Some(Ok(name)) = name.map(String::from_utf8) else {
                 continue;
             };
@@ -178,8 +177,8 @@ impl Query {
         self.parameters.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_slice())
     }
 
-    /// Returns the first value of the parameter unless it is empty. What is not UTF-8 cannot name
-    /// anything, and is read with replacement characters.
+    /// Returns the first value of the parameter, unless it is empty. Bytes that are not UTF-8 are
+    /// replaced: no name has the replacement character.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         let value = self.bytes(name).filter(|value| !value.is_empty())?;
         Some(String::from_utf8_lossy(value).into_owned())
@@ -208,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_value_counts_and_escapes_are_read() {
+    fn the_first_value_counts_and_escapes_are_decoded() {
         let query = Query::parse("a=1&a=2&b=x+y%20z%2B&c&d=&e=%C3%A4&&=f");
         assert_eq!(query.text("a").as_deref(), Some("1"));
         assert_eq!(query.text("b").as_deref(), Some("x y z+"));
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_parameters_are_left_out() {
+    fn malformed_parameters_are_ignored() {
         let query = Query::parse("a=100%&b=%zz&c=1;d=2&e=%e&f=ok&g;=1&%=1");
         for name in ["a", "b", "c", "d", "e", "g", "g;", "%"] {
             assert_eq!(query.bytes(name), None, "{name}");
@@ -232,7 +231,7 @@ mod tests {
         assert_eq!(Query::parse("p=a%00b%ff").bytes("p"), Some(&b"a\0b\xff"[..]));
     }
 
-    /// What a text in a query stands for, byte by byte.
+    /// Decodes a text of a query, byte by byte.
     fn plainly(text: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut rest = text.as_bytes();
@@ -263,9 +262,9 @@ mod tests {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
                 let next = found.next().unwrap();
                 proptest::prop_assert_eq!((next.name, next.value), (name, value));
-                for asked in ["a", "b", "ab", "ba", "aaa", "abab"] {
-                    let is = plainly(name).is_some_and(|name| name == asked.as_bytes());
-                    proptest::prop_assert_eq!(next.is(asked), is);
+                for other in ["a", "b", "ab", "ba", "aaa", "abab"] {
+                    let is = plainly(name).is_some_and(|name| name == other.as_bytes());
+                    proptest::prop_assert_eq!(next.is(other), is);
                 }
                 proptest::prop_assert_eq!(next.value().map(PercentEncoded::decode), plainly(value));
                 let as_it_stands = next.value().and_then(PercentEncoded::plain);
@@ -276,7 +275,7 @@ mod tests {
         }
 
         #[test]
-        fn the_first_that_can_be_read_is_what_the_whole_query_says(
+        fn u_and_p_are_what_a_parse_of_the_whole_query_finds(
             query in "([up]|%7[05]|%7|[+;])?=?([a-z]|%7[05]|%[0-9a-f]{2}|[&=+%;]){0,12}",
         ) {
             let whole = Query::parse(&query);

@@ -6,7 +6,7 @@ use portcullis::OrgId;
 use crate::v1::buckets::UpstreamSemantics;
 use crate::v1::influxdb_version::InfluxdbVersion;
 
-/// How forward-auth and the proxy work together.
+/// The configuration of forward-auth: how it and the proxy work together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct ForwardAuthConfig {

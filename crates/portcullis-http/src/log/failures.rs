@@ -1,4 +1,4 @@
-//! What operators are told of requests that could not be decided, not more than once a second.
+//! The log of failures: requests without a decision, each kind at most once a second.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use portcullis::{Error, ErrorKind, Refusal};
 
-/// How often each state is told.
+/// The interval in which each kind is logged once.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is told apart from each other.
+/// The limits of the kinds, each on its own.
 struct Lines {
     internal: Limit,
     throttled: Limit,
@@ -23,8 +23,8 @@ static LINES: LazyLock<Lines> = LazyLock::new(|| Lines {
     unavailable: Limit::default(),
 });
 
-/// Tells the operator what the client is not told. Of many in a second the first is told, and how
-/// many there were with the next one.
+/// Logs for the operator what the response does not show. The first failure of a kind in an interval
+/// is logged; the next line has the number of those that were not, as `others`.
 pub(crate) fn log_failure(error: &Error) {
     match error.kind() {
         ErrorKind::Unavailable => {
@@ -45,7 +45,7 @@ pub(crate) fn log_failure(error: &Error) {
     }
 }
 
-/// Lets one through in each interval, and counts the others.
+/// Admits one line in each interval, and counts the others.
 #[derive(Default)]
 struct Limit {
     last: Mutex<Option<Instant>>,
@@ -53,7 +53,7 @@ struct Limit {
 }
 
 impl Limit {
-    /// Returns how many were not let through since the last one that was, if this one is.
+    /// Returns the number of lines that were not admitted since the last one, if this one is.
     fn admit(&self, now: Instant) -> Option<u64> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_some_and(|last| now.saturating_duration_since(last) < INTERVAL) {
@@ -65,7 +65,7 @@ impl Limit {
     }
 }
 
-/// The sources of an error, one after the other.
+/// The sources of an error, joined by colons.
 struct Causes<'a>(&'a Error);
 
 impl fmt::Display for Causes<'_> {
@@ -73,7 +73,7 @@ impl fmt::Display for Causes<'_> {
         let mut cause = std::error::Error::source(self.0);
         let mut separator = "";
         while let Some(error) = cause {
-            // The reason of a refusal is in the line of the refusal.
+            // The reason of a refusal is in the line about the refusal.
             if !error.is::<Refusal>() {
                 write!(f, "{separator}{error}")?;
                 separator = ": ";
@@ -89,10 +89,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_in_a_second_is_told_and_the_others_are_counted() {
+    fn one_failure_a_second_is_logged_and_the_others_are_counted() {
         let limit = Limit::default();
-        let began = Instant::now();
-        let admit = |millis| limit.admit(began + Duration::from_millis(millis));
+        let start = Instant::now();
+        let admit = |millis| limit.admit(start + Duration::from_millis(millis));
         assert_eq!(admit(0), Some(0));
         assert_eq!([1, 500, 999].map(admit), [None; 3]);
         assert_eq!(admit(1_000), Some(3));

@@ -1,15 +1,15 @@
-//! How many lines of the log refusals may fill, of which anyone can cause as many as they like.
+//! The limit of log lines about refusals, of which any client can cause as many as it likes.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-/// Lines a second, and at once: of one source, and of all.
+/// Lines of one source, and of all sources: per second, and in a burst.
 const PER_SOURCE: Rate = Rate { per_second: 1.0, burst: 20.0 };
 const IN_TOTAL: Rate = Rate { per_second: 50.0, burst: 500.0 };
 
-/// Sources that are told apart. Those that share a place share its lines.
+/// The number of token buckets for sources. Sources with the same bucket share its lines.
 const SLOTS: usize = 1_024;
 
 #[derive(Clone, Copy)]
@@ -32,7 +32,7 @@ impl Bucket {
     }
 }
 
-/// Which lines are written, and how many were not.
+/// Decides which lines are written, and counts the others.
 pub(crate) struct LineLimit {
     hasher: RandomState,
     state: Mutex<State>,
@@ -52,20 +52,20 @@ impl LineLimit {
         Self { hasher: RandomState::new(), state: Mutex::new(state) }
     }
 
-    /// The one of this process.
+    /// Returns the limit of this process.
     pub(crate) fn of_this_process() -> &'static Self {
         static LIMIT: OnceLock<LineLimit> = OnceLock::new();
         LIMIT.get_or_init(|| Self::new(Instant::now()))
     }
 
-    /// Tells whether a line of the source may be written; if so, how many were left out since the last
-    /// one.
+    /// Returns the number of lines that were suppressed since the last one, if a line of the source
+    /// may be written now.
     pub(crate) fn take(&self, source: Option<IpAddr>, now: Instant) -> Option<u64> {
-        let place = self.hasher.hash_one(source) % SLOTS as u64;
+        let slot = self.hasher.hash_one(source) % SLOTS as u64;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { all, slots, suppressed } = &mut *state;
         all.fill(IN_TOTAL, now);
-        let own = slots.get_mut(usize::try_from(place).unwrap_or(0))?;
+        let own = slots.get_mut(usize::try_from(slot).unwrap_or(0))?;
         own.fill(PER_SOURCE, now);
         if all.lines < 1.0 || own.lines < 1.0 {
             *suppressed += 1;
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_has_so_many_lines_and_leaves_those_of_others() {
+    fn a_source_has_twenty_lines_and_leaves_those_of_others() {
         let begin = Instant::now();
         let limit = LineLimit::new(begin);
         let flood = Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 1)));
@@ -96,13 +96,13 @@ mod tests {
         let written = (0..100_000).filter(|_| limit.take(flood, later).is_some()).count();
         assert_eq!(written, 2);
         let other = Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 2)));
-        let same_place =
+        let same_slot =
             limit.hasher.hash_one(other) % 1_024 == limit.hasher.hash_one(flood) % 1_024;
-        assert!(same_place || limit.take(other, later).is_some());
+        assert!(same_slot || limit.take(other, later).is_some());
     }
 
     #[test]
-    fn all_sources_together_have_so_many_lines() {
+    fn all_sources_together_have_five_hundred_lines() {
         let begin = Instant::now();
         let limit = LineLimit::new(begin);
         let sources = (0..100_000_u32).map(|number| Some(IpAddr::from(Ipv4Addr::from(number))));

@@ -1,4 +1,4 @@
-//! What is logged of a login that was refused.
+//! The log line about a refused login.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,11 +13,11 @@ const MAX_NAME: usize = 128;
 
 /// Logs a refusal, in the one line that `docs/fail2ban/portcullis.conf` matches.
 ///
-/// It is in no span, so that nothing a client has sent stands before the address, and the
-/// username, escaped and cut, comes last.
+/// The line is in no span, so that nothing that a client has sent precedes the address. The username
+/// comes last, escaped and cut.
 ///
-/// Of one source at most 20 lines at once and one a second, of all 500 at once and 50 a second; how many
-/// were left out is logged before the next.
+/// One source has a burst of 20 lines and one line a second; all sources together have a burst of
+/// 500 and 50 a second. The number of suppressed lines is logged before the next line.
 pub(crate) fn log_refusal(
     address: Option<IpAddr>,
     scheme: &'static str,
@@ -32,7 +32,7 @@ pub(crate) fn log_refusal(
             target: "portcullis::login",
             parent: None,
             lines = suppressed,
-            "refused logins were not logged, for there were too many"
+            "refused logins were not logged: there were too many"
         );
     }
     tracing::info!(
@@ -57,7 +57,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Returns the beginning of the text, at most so many characters.
+/// Returns the first `characters` characters of the text.
 pub(crate) fn cut(text: &str, characters: usize) -> &str {
     let end = text.char_indices().nth(characters).map(|(end, _)| end);
     end.and_then(|end| text.get(..end)).unwrap_or(text)

@@ -1,4 +1,4 @@
-//! The principal, as an argument of a handler.
+//! The principal of an admitted request, as an argument of a handler.
 
 use std::convert::Infallible;
 
@@ -9,11 +9,12 @@ use portcullis::Principal;
 
 use crate::v1::rejection::V1Rejection;
 
-/// Extractor for axum: whom [`V1CredentialLayer`](crate::V1CredentialLayer) has let in.
+/// Extractor for axum: the principal that [`V1CredentialLayer`](crate::V1CredentialLayer) has
+/// authenticated.
 ///
-/// A route that nobody was let in to, because no such layer is around it or the path is `/ping`,
-/// is answered with 401 as if there were no credentials, and a warning is logged: a route that was
-/// left unprotected by mistake stays closed. `Option<Authenticated>` is `None` there.
+/// If there is none, because the route is not inside such a layer or the path is `/ping`, the
+/// response is 401, as without credentials, and a warning is logged: a route that was left
+/// unprotected by mistake stays closed. `Option<Authenticated>` is `None` there.
 ///
 /// ```
 /// use axum::http::StatusCode;
@@ -39,7 +40,9 @@ impl<S: Sync> FromRequestParts<S> for Authenticated {
         if let Some(principal) = parts.extensions.get() {
             return Ok(Self(Principal::clone(principal)));
         }
-        tracing::warn!("nobody was authenticated: is there a V1CredentialLayer around the route?");
+        tracing::warn!(
+            "the request is not authenticated: is there a V1CredentialLayer around the route?"
+        );
         Err(NotAuthenticated)
     }
 }
@@ -52,7 +55,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for Authenticated {
     }
 }
 
-/// Says that nobody was let in to a route: 401 `unauthorized access`.
+/// The rejection of a request that is not authenticated: 401 `unauthorized access`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAuthenticated;
 

@@ -1,4 +1,4 @@
-//! Which bucket a database and a retention policy lead to.
+//! The bucket that a database and a retention policy select.
 
 use portcullis::{BucketId, Engine, Error, OrgId};
 
@@ -9,8 +9,8 @@ pub enum UpstreamSemantics {
     /// `DB` covers it.
     #[default]
     V1,
-    /// It is a bucket of its own, as in InfluxDB 2.x: it is refused. So is a `bucket` that could be
-    /// read as an id.
+    /// The retention policy is a bucket of its own, as in InfluxDB 2.x, so the request is denied. So is
+    /// one for a `bucket` whose name could be read as an id.
     V2,
 }
 

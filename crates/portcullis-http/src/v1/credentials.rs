@@ -1,4 +1,4 @@
-//! The credentials of a v1 client: where in a request they are, and which count.
+//! The credentials of a v1 client: where a request holds them, and which take precedence.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::extract::query::{self, PercentEncoded};
 
-/// How v1 credentials were presented.
+/// The form in which v1 credentials were presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Scheme {
@@ -36,7 +36,7 @@ impl Scheme {
 
 /// The credentials of a v1 client, as a request holds them (`docs/spec/login.md`).
 ///
-/// In this order, the first that is there counts: `u` and `p` in the URL, both not empty;
+/// The first of these that is present counts: `u` and `p` in the URL, both not empty;
 /// `Authorization: Token USERNAME:PASSWORD` or `Token TOKEN`, in which `Bearer` stands for `Token`;
 /// `Authorization: Basic`. Schemes are read in any case.
 #[derive(Clone)]
@@ -51,11 +51,11 @@ impl V1Credentials {
     ///
     /// # Errors
     ///
-    /// [`NoCredentials`] when there are none, or none that can be read.
+    /// [`NoCredentials`] if there are none, or none that can be parsed.
     pub fn parse(uri: &Uri, headers: &HeaderMap) -> Result<Self, NoCredentials> {
-        let mut decoded = DecodeBuffer::default();
+        let mut buffer = DecodeBuffer::default();
         let authorization = headers.get(header::AUTHORIZATION);
-        let found = RawCredentials::find(uri, authorization, &mut decoded).ok_or(NoCredentials)?;
+        let found = RawCredentials::find(uri, authorization, &mut buffer).ok_or(NoCredentials)?;
         Ok(Self {
             scheme: found.scheme,
             username: Zeroizing::new(found.username.to_owned()),
@@ -63,7 +63,7 @@ impl V1Credentials {
         })
     }
 
-    /// Returns how they were presented.
+    /// Returns the form in which they were presented.
     pub const fn scheme(&self) -> Scheme {
         self.scheme
     }
@@ -78,7 +78,7 @@ impl V1Credentials {
         &self.secret
     }
 
-    /// Returns them in the engine's terms.
+    /// Returns the credentials for [`Engine::authenticate`](portcullis::Engine::authenticate).
     pub fn as_credentials(&self) -> Credentials<'_> {
         let (username, secret) = (self.username(), self.expose_secret());
         RawCredentials { scheme: self.scheme, username, secret }.as_credentials()
@@ -94,12 +94,12 @@ impl fmt::Debug for V1Credentials {
     }
 }
 
-/// Says that a request holds no v1 credentials.
+/// The error for a request without v1 credentials.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("unable to parse authentication credentials")]
 pub struct NoCredentials;
 
-/// The same credentials where they stand: most are readable there, and need no copy.
+/// Credentials that are borrowed from the request: most need no decoding, and so no copy.
 #[derive(Clone, Copy)]
 pub(crate) struct RawCredentials<'a> {
     pub(crate) scheme: Scheme,
@@ -112,15 +112,15 @@ pub(crate) struct RawCredentials<'a> {
 const BASIC: &[u8] = b"Basic ";
 const TOKEN: [&[u8]; 2] = [b"Token ", b"Bearer "];
 
-/// Where credentials are written to that cannot be read where they stand.
+/// A buffer for credentials that have to be decoded. It is wiped when it is dropped.
 ///
-/// Nothing before, rather than an empty vector: to wipe one costs some processors 100 ns.
+/// `None` until it is used, rather than an empty vector: to wipe one costs some processors 100 ns.
 #[derive(Default)]
 pub(crate) struct DecodeBuffer(Option<Zeroizing<Vec<u8>>>);
 
 impl DecodeBuffer {
-    /// Room for so many bytes, so that nothing is moved and left behind.
-    fn room(&mut self, bytes: usize) -> &mut Vec<u8> {
+    /// Allocates the whole buffer at once: a vector that grows would leave copies in freed memory.
+    fn allocate(&mut self, bytes: usize) -> &mut Vec<u8> {
         self.0.insert(Zeroizing::new(Vec::with_capacity(bytes)))
     }
 }
@@ -130,10 +130,10 @@ impl<'a> RawCredentials<'a> {
     pub(crate) fn find(
         uri: &'a Uri,
         authorization: Option<&'a HeaderValue>,
-        decoded: &'a mut DecodeBuffer,
+        buffer: &'a mut DecodeBuffer,
     ) -> Option<Self> {
         let [username, password] = query::u_and_p(uri.query().unwrap_or_default());
-        Self::find_in(username, password, authorization, decoded)
+        Self::find_in(username, password, authorization, buffer)
     }
 
     /// Finds the credentials in the values of `u` and `p` and in a header.
@@ -141,28 +141,28 @@ impl<'a> RawCredentials<'a> {
         username: Option<PercentEncoded<'a>>,
         password: Option<PercentEncoded<'a>>,
         authorization: Option<&'a HeaderValue>,
-        decoded: &'a mut DecodeBuffer,
+        buffer: &'a mut DecodeBuffer,
     ) -> Option<Self> {
         if let (Some(username), Some(password)) = (username, password)
             && username.len() > 0
             && password.len() > 0
         {
-            return Some(Self::of_query(username, password, decoded));
+            return Some(Self::of_query(username, password, buffer));
         }
         let header = authorization?.as_bytes();
-        Self::of_token(header).or_else(|| Self::of_basic(header, decoded))
+        Self::of_token(header).or_else(|| Self::of_basic(header, buffer))
     }
 
     fn of_query(
         username: PercentEncoded<'a>,
         secret: PercentEncoded<'a>,
-        decoded: &'a mut DecodeBuffer,
+        buffer: &'a mut DecodeBuffer,
     ) -> Self {
         let scheme = Scheme::Url;
         if let (Some(username), Some(secret)) = (username.plain(), secret.plain()) {
             return Self { scheme, username, secret: secret.as_bytes() };
         }
-        let decoded = decoded.room(username.len() + secret.len());
+        let decoded = buffer.allocate(username.len() + secret.len());
         username.decode_into(decoded);
         let end = decoded.len();
         secret.decode_into(decoded);
@@ -185,19 +185,19 @@ impl<'a> RawCredentials<'a> {
     }
 
     /// Reads `Basic …`: the scheme in any case, everything after the first colon is the password.
-    fn of_basic(header: &[u8], decoded: &'a mut DecodeBuffer) -> Option<Self> {
+    fn of_basic(header: &[u8], buffer: &'a mut DecodeBuffer) -> Option<Self> {
         let (scheme, encoded) = header.split_at_checked(BASIC.len())?;
         if !scheme.eq_ignore_ascii_case(BASIC) {
             return None;
         }
-        let decoded = decoded.room(base64::decoded_len_estimate(encoded.len()));
+        let decoded = buffer.allocate(base64::decoded_len_estimate(encoded.len()));
         BASE64_STANDARD.decode_vec(encoded, decoded).ok()?;
         let colon = decoded.iter().position(|byte| *byte == b':')?;
         let (username, secret) = decoded.split_at(colon);
         Some(Self { scheme: Scheme::Basic, username: name(username), secret: secret.get(1..)? })
     }
 
-    /// Returns them in the engine's terms.
+    /// Returns the credentials for the engine.
     pub(crate) fn as_credentials(self) -> Credentials<'a> {
         if self.scheme == Scheme::Token
             && self.username.is_empty()
@@ -209,7 +209,8 @@ impl<'a> RawCredentials<'a> {
     }
 }
 
-/// A name that is not UTF-8 is nobody's, and must not be read as if it were another.
+/// Returns the name, or an empty one if it is not UTF-8: no credential has such a name, and replacement
+/// characters could make it the name of another.
 fn name(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_utf8_is_nobodys() {
+    fn a_name_that_is_not_utf8_matches_no_credential() {
         let (_, username, secret) = parse("u=%ff&p=%ff", None).unwrap();
         assert_eq!((username.as_str(), secret.as_slice()), ("", &b"\xff"[..]));
     }
@@ -267,7 +268,7 @@ mod tests {
         assert_eq!(shown, "V1Credentials { scheme: Url, username: \"ada\", .. }");
     }
 
-    /// What [`V1Credentials::parse`] is to find, with a copy at each step.
+    /// What [`V1Credentials::parse`] has to find, with a copy at each step.
     fn plainly(query: &str, header: Option<&[u8]>) -> Option<(Scheme, Vec<u8>, Vec<u8>)> {
         let query = query::Query::parse(query);
         let value = |name| query.bytes(name).filter(|value| !value.is_empty()).map(<[u8]>::to_vec);
@@ -300,7 +301,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_in_place_is_what_is_there(
+        fn credentials_that_are_borrowed_are_those_of_a_parser_that_copies(
             query in "(([up]|%75|%70|q)?=?([a-c]|%[0-9a-f]{2}|[+;=%]){0,4}&){0,3}",
             header in header(),
         ) {

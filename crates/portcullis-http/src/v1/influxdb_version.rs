@@ -6,16 +6,17 @@ use thiserror::Error;
 const VERSION: HeaderName = HeaderName::from_static("x-influxdb-version");
 const BUILD: HeaderName = HeaderName::from_static("x-influxdb-build");
 
-/// What v1 clients are told of the database: `X-Influxdb-Version` and `X-Influxdb-Build`.
+/// The version of the database in responses to v1 clients: `X-Influxdb-Version` and
+/// `X-Influxdb-Build`.
 ///
-/// Clients show `unknown` without them, and some choose what they send by them.
+/// Without them clients show `unknown`. Some choose by the version what they send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InfluxdbVersion {
     version: HeaderValue,
     build: Option<HeaderValue>,
 }
 
-/// Says that a text is no value of a header.
+/// The error for a text that cannot be the value of a header.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{0:?} is not visible ASCII, which the value of a header must be")]
 pub struct InvalidInfluxdbVersion(String);
@@ -25,7 +26,7 @@ impl InfluxdbVersion {
     ///
     /// # Errors
     ///
-    /// [`InvalidInfluxdbVersion`] when it is empty or holds anything but visible ASCII.
+    /// [`InvalidInfluxdbVersion`] if it is empty or holds anything but visible ASCII.
     pub fn new(version: &str) -> Result<Self, InvalidInfluxdbVersion> {
         Ok(Self { version: value(version)?, build: None })
     }

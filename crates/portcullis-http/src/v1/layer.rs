@@ -1,4 +1,4 @@
-//! A tower layer that lets only v1 clients with valid credentials through.
+//! A tower layer that admits only requests with valid v1 credentials.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -23,24 +23,24 @@ use crate::v1::rejection::{V1Rejection, without_unreadable_retry_after};
 
 /// Protects a server's own v1 routes, such as `/write` and `/query`.
 ///
-/// A request with valid v1 credentials goes through, with its
-/// [`Principal`] in the request's extensions ([`Authenticated`](crate::Authenticated) takes it
-/// from there); what it may do is for the route to ask. Every other request is answered with the
-/// error envelope, in which v1 clients find the reason as `error`: 401 and 403 for what is refused,
-/// 429 and 503 with `Retry-After` for what may pass. The path `/ping` goes through without credentials (`docs/spec/login.md`).
+/// A request with valid v1 credentials is passed on, with its [`Principal`] in the extensions, from
+/// where [`Authenticated`](crate::Authenticated) extracts it; the route checks what it may do. Every
+/// other request is refused with the error envelope, in which v1 clients find the reason as `error`:
+/// with 401 or 403 for a refusal, with 429 or 503 and `Retry-After` for what may pass. The path
+/// `/ping` needs no credentials (`docs/spec/login.md`).
 ///
-/// What lies behind the layer sees no credentials, so that it cannot log them: `Authorization` is
-/// taken out of the request, and in the query the value of `p` is replaced, as
-/// [`redact_uri`](crate::redact_uri) does. Layers around this one still see them. A host that needs
-/// them, to pass them on for instance, says so with [`V1CredentialLayer::keep_credentials`].
+/// The inner service receives no credentials, so that it cannot log them: `Authorization` is removed
+/// from the request, and in the query the value of `p` is replaced, as
+/// [`redact_uri`](crate::redact_uri) does. Layers around this one still receive them. A host that
+/// needs them, for instance to pass them on, uses [`V1CredentialLayer::keep_credentials`].
 ///
 /// With a [`ClientAddressLayer`](crate::ClientAddressLayer) around it, the engine and the log of
-/// refused logins are told where the client is.
+/// refused logins have the client's address.
 ///
-/// [`Router::layer`](axum::Router::layer) puts it around each route. Where all of them are protected
-/// it can be put around the whole router instead, which costs a request less: it is routed only when it
-/// is known whose it is. A `ClientAddressLayer` belongs around this one then, and of a nested router's
-/// `/ping` the whole path is looked at.
+/// [`Router::layer`](axum::Router::layer) puts the layer around each route. If all routes are
+/// protected, it can be put around the whole router instead, which costs less, as a request is
+/// authenticated before it is routed. A `ClientAddressLayer` must then be around this one, and in a
+/// nested router only the whole path `/ping` is exempt.
 ///
 /// ```no_run
 /// use axum::extract::Request;
@@ -69,27 +69,27 @@ pub struct V1CredentialLayer {
 }
 
 impl V1CredentialLayer {
-    /// Lets in whom the engine lets in.
+    /// Authenticates requests with the engine.
     pub const fn new(engine: Engine) -> Self {
         Self { engine, keep_credentials: false, influxdb: None, preflight: false }
     }
 
-    /// Leaves the credentials in the request. `Authorization` is marked as sensitive, so that
-    /// printing the headers does not print it; the URI is as it came.
+    /// Leaves the credentials in the request. `Authorization` is marked as sensitive, so that `Debug`
+    /// of the headers does not print it; the URI is unchanged. Default: credentials are removed.
     #[must_use]
     pub fn keep_credentials(self) -> Self {
         Self { keep_credentials: true, ..self }
     }
 
-    /// Lets CORS preflights through without credentials, which browsers never send with one: an
+    /// Passes CORS preflights on without credentials, which browsers never send with one: an
     /// `OPTIONS` with `Origin` and `Access-Control-Request-Method`. Default: no.
     #[must_use]
     pub fn allow_preflight(self) -> Self {
         Self { preflight: true, ..self }
     }
 
-    /// Tells v1 clients a version of the database, on `/ping` and on every answer of the layer's
-    /// own. Default: none, and clients show `unknown`.
+    /// Adds the version of the database to the responses of `/ping` and to refusals. Default: none,
+    /// and clients show `unknown`.
     #[must_use]
     pub fn influxdb_version(self, version: InfluxdbVersion) -> Self {
         Self { influxdb: Some(version), ..self }
@@ -104,7 +104,7 @@ impl<S> Layer<S> for V1CredentialLayer {
     }
 }
 
-/// The service that [`V1CredentialLayer`] makes.
+/// The service of [`V1CredentialLayer`].
 #[derive(Clone, Debug)]
 pub struct V1CredentialService<S> {
     inner: S,
@@ -132,14 +132,14 @@ where
         let is_ping = request.uri().path() == "/ping";
         if let (true, Some(influxdb)) = (is_ping, self.layer.influxdb.clone()) {
             self.layer.hide_credentials(&mut request);
-            let answer = self.inner.call(request);
+            let response = self.inner.call(request);
             return Either::Right(Box::pin(async move {
-                let mut answer = answer.await?;
-                influxdb.apply_to(answer.headers_mut());
-                Ok(answer)
+                let mut response = response.await?;
+                influxdb.apply_to(response.headers_mut());
+                Ok(response)
             }));
         }
-        // A cache hit, which most requests are, goes on at once.
+        // A cache hit, as most requests are, is passed on without a boxed future.
         if is_ping
             || self.layer.admits_preflight(&request, authorization.as_ref())
             || self.layer.admit_cached(&mut request, authorization.as_ref())
@@ -147,14 +147,14 @@ where
             self.layer.hide_credentials(&mut request);
             return Either::Left(self.inner.call(request));
         }
-        // The one that is ready is called, its clone waits for the next request.
+        // The service that `poll_ready` has made ready is called; its clone is for the next request.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let layer = self.layer.clone();
         let (mut parts, body) = request.into_parts();
         Either::Right(Box::pin(async move {
             let admitted = admit(&layer.engine, &parts, authorization.as_ref()).await;
-            // What lies behind may take its time.
+            // The inner service may take long, and the secret must not stay in memory meanwhile.
             drop(authorization);
             match admitted {
                 Ok(principal) => drop(parts.extensions.insert(principal)),
@@ -185,7 +185,7 @@ impl V1CredentialLayer {
             && u_and_p(request.uri().query().unwrap_or_default()).iter().all(Option::is_none)
     }
 
-    /// Returns the first `Authorization`. What lies behind sees it only if it is to be kept.
+    /// Returns the first `Authorization`, and removes it from the headers unless credentials are kept.
     fn take_authorization(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
         if self.keep_credentials {
             mark_sensitive(headers);
@@ -194,26 +194,26 @@ impl V1CredentialLayer {
         headers.remove(header::AUTHORIZATION)
     }
 
-    /// Adds who it is to the request, if that is known.
+    /// Adds the principal to the request and returns true, if the login is a cache hit.
     fn admit_cached<B>(
         &self,
         request: &mut Request<B>,
         authorization: Option<&HeaderValue>,
     ) -> bool {
-        let mut decoded = DecodeBuffer::default();
-        let found = RawCredentials::find(request.uri(), authorization, &mut decoded);
+        let mut buffer = DecodeBuffer::default();
+        let found = RawCredentials::find(request.uri(), authorization, &mut buffer);
         let source = source(request.extensions());
-        let known = found.and_then(|found| {
+        let principal = found.and_then(|found| {
             self.engine.authenticate_cached(found.as_credentials().source(source))
         });
-        let is_known = known.is_some();
-        if let Some(principal) = known {
+        let is_hit = principal.is_some();
+        if let Some(principal) = principal {
             request.extensions_mut().insert(principal);
         }
-        is_known
+        is_hit
     }
 
-    /// Keeps the passwords in the URI from what lies behind.
+    /// Removes the passwords from the URI, unless credentials are kept.
     fn hide_credentials<B>(&self, request: &mut Request<B>) {
         if !self.keep_credentials {
             remove_passwords(request);
@@ -226,13 +226,13 @@ async fn admit(
     parts: &Parts,
     authorization: Option<&HeaderValue>,
 ) -> Result<Principal, V1Rejection> {
-    let mut decoded = DecodeBuffer::default();
-    let found = RawCredentials::find(&parts.uri, authorization, &mut decoded);
+    let mut buffer = DecodeBuffer::default();
+    let found = RawCredentials::find(&parts.uri, authorization, &mut buffer);
     let credentials = found.ok_or_else(V1Rejection::unauthorized_access)?;
     authenticate(engine, credentials, source(&parts.extensions)).await.map_err(V1Rejection::from)
 }
 
-/// Lets a client in, or logs why not.
+/// Authenticates a v1 client, and logs a refusal.
 pub(crate) async fn authenticate(
     engine: &Engine,
     credentials: RawCredentials<'_>,

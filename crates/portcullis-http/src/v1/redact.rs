@@ -1,4 +1,4 @@
-//! Keeping passwords out of what others log.
+//! Removal of passwords from URIs that others log.
 
 use axum::extract::OriginalUri;
 use bytes::Bytes;
@@ -7,16 +7,16 @@ use http::{HeaderMap, Request, Uri, header};
 
 use crate::extract::query::split_before;
 
-/// What stands in the place of a password.
+/// The replacement of a password.
 const REDACTED: &[u8] = b"redacted";
 
-/// Returns the URI as it may be logged: without passwords.
+/// Returns the URI without passwords, fit for a log.
 ///
-/// The value of every parameter `p` of the query is replaced, also where the name is encoded or in
-/// another case, and what stands before an `@` in the authority is left out. Usernames are no
-/// secrets and stay. What a host puts into other parameters is the host's: the text of a query may
-/// hold a password as well. Where the word would make path and query longer than `http` allows, nothing
-/// stands in the place of passwords.
+/// The value of every parameter `p` of the query is replaced by `redacted`, also where the name is
+/// encoded or in upper case, and the part before an `@` in the authority is removed. Usernames are
+/// no secrets and stay. Other parameters stay as well, although the text of a query may hold a
+/// password. If the replacement would make path and query longer than `http` allows, passwords are
+/// replaced by nothing.
 ///
 /// ```
 /// use portcullis_http::redact_uri;
@@ -29,11 +29,11 @@ pub fn redact_uri(uri: &Uri) -> Uri {
     without_passwords(uri).unwrap_or_else(|| uri.clone())
 }
 
-/// Takes the passwords out of the URIs of a request that goes on to others.
+/// Removes the passwords from the URIs of a request that is passed on.
 pub(crate) fn remove_passwords<B>(request: &mut Request<B>) {
     let uri = without_passwords(request.uri());
     let original = match request.extensions().get() {
-        // They differ where routers are nested, and are the same elsewhere.
+        // The two URIs differ only in nested routers.
         Some(OriginalUri(original)) if uri.is_some() && original == request.uri() => uri.clone(),
         Some(OriginalUri(original)) => without_passwords(original),
         None => None,
@@ -48,15 +48,15 @@ pub(crate) fn remove_passwords<B>(request: &mut Request<B>) {
     }
 }
 
-/// Marks credentials, so that what prints headers does not print them.
+/// Marks `Authorization` as sensitive, so that `Debug` of the headers does not print it.
 pub(crate) fn mark_sensitive(headers: &mut HeaderMap) {
     if let header::Entry::Occupied(mut entry) = headers.entry(header::AUTHORIZATION) {
         entry.iter_mut().for_each(|value| value.set_sensitive(true));
     }
 }
 
-/// Returns the URI without passwords, and without who a client says it is in the authority, unless
-/// there are none.
+/// Returns the URI without passwords and without credentials in the authority, or `None` if it has
+/// neither.
 fn without_passwords(uri: &Uri) -> Option<Uri> {
     let authority = uri.authority().and_then(|authority| authority.as_str().rsplit_once('@'));
     // A part of what was valid is valid.
@@ -64,7 +64,7 @@ fn without_passwords(uri: &Uri) -> Option<Uri> {
     let path_and_query = uri.path_and_query().and_then(redact);
     match (host, path_and_query) {
         (None, None) => None,
-        // There is no more to the URI of most requests.
+        // The URI of most requests has no more parts.
         (None, Some(path_and_query)) if uri.authority().is_none() => Some(path_and_query.into()),
         (host, path_and_query) => {
             let mut parts = uri.clone().into_parts();
@@ -78,20 +78,20 @@ fn without_passwords(uri: &Uri) -> Option<Uri> {
 /// Returns the path and query without passwords, if there are any.
 fn redact(whole: &PathAndQuery) -> Option<PathAndQuery> {
     let cut = cut_at_password(whole.query()?)?;
-    // With the word it may be too long, which it is not with nothing in the place of passwords.
+    // With the replacement it may be too long; without, it is not longer than before.
     let redacted = write(whole, cut, REDACTED).or_else(|_| write(whole, cut, b""));
     Some(redacted.unwrap_or_else(|_| PathAndQuery::from_static("/")))
 }
 
-/// Writes the word in the place of the first password, which is between the two parts of the query,
-/// and of all that follow.
+/// Writes `word` in place of the first password, which is between the two parts of the query, and of
+/// every other password in the second part.
 fn write(
     whole: &PathAndQuery,
     (before, mut rest): (&str, &str),
     word: &[u8],
 ) -> Result<PathAndQuery, InvalidUri> {
     let path = whole.path().as_bytes();
-    // As much as one password needs, since nearly never there are two.
+    // Enough for one password: there are hardly ever two.
     let length = path.len() + b"?".len() + before.len() + word.len() + rest.len();
     let mut out = Vec::with_capacity(length);
     for part in [path, b"?", before.as_bytes(), word] {
@@ -106,7 +106,7 @@ fn write(
     PathAndQuery::from_maybe_shared(Bytes::from(out))
 }
 
-/// Returns what is before the value of the first password, and what is after it.
+/// Returns the parts of the query before and after the value of the first password.
 fn cut_at_password(query: &str) -> Option<(&str, &str)> {
     let mut rest = query;
     loop {
@@ -114,7 +114,7 @@ fn cut_at_password(query: &str) -> Option<(&str, &str)> {
         let value = after.strip_prefix('=')?;
         let before = query.get(..query.len() - after.len())?;
         if ends_in_password(before.as_bytes()) {
-            // To some a `;` begins the next parameter, to others it is a part of the password.
+            // Some parsers split parameters at `;`, for others it is a part of the password.
             let (_, after) = split_before(value, |byte| byte == b'&');
             return Some((query.get(..=before.len())?, after));
         }
@@ -122,9 +122,9 @@ fn cut_at_password(query: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// Tells whether the last name in the query is the password's.
+/// Returns whether the query ends with the name of the password's parameter.
 fn ends_in_password(query: &[u8]) -> bool {
-    // Nothing else is decoded to this letter.
+    // No other encoding decodes to this letter.
     let ([before @ .., b'p' | b'P'] | [before @ .., b'%', b'5' | b'7', b'0']) = query else {
         return false;
     };
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_replaced_however_they_are_written() {
+    fn passwords_are_replaced_in_every_spelling() {
         for (uri, expected) in [
             ("/write?u=ada&p=s3cret", "/write?u=ada&p=redacted"),
             ("/write?p=s3cret", "/write?p=redacted"),
@@ -163,8 +163,8 @@ mod tests {
     }
 
     #[test]
-    fn no_password_is_left_where_there_is_no_room_for_the_word() {
-        // What `http` allows.
+    fn no_password_is_left_where_the_replacement_is_too_long() {
+        // The longest path and query that `http` allows.
         const LONGEST: usize = 65_534;
         for (room, passwords, expected) in [
             (2, "p=s3cret", "p=redacted"),
@@ -230,7 +230,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_uris_of_a_request_are_what_each_is_by_itself(
+        fn both_uris_of_a_request_are_redacted_alike(
             (uri, plain) in uri(),
             other in prop::option::of(uri()),
             is_axums in any::<bool>(),
@@ -248,7 +248,7 @@ mod tests {
         }
 
         #[test]
-        fn no_password_that_a_client_logs_in_with_is_shown(
+        fn no_password_of_a_login_is_left_in_a_uri(
             query in "([aup]|%70|%7|[&;=+])?=?([a-z]|%[0-9a-f]{2}|[&=+%;]){0,20}",
         ) {
             let uri: Uri = format!("/write?{query}").parse().unwrap();

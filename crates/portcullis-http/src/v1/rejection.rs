@@ -1,4 +1,4 @@
-//! Answers to v1 clients that are not let in.
+//! Responses to v1 clients that are refused.
 
 use axum::response::IntoResponse;
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use portcullis::{Error, ErrorKind};
 use crate::respond::{DEFAULT_RETRY_AFTER, ErrorBody};
 use crate::v1::influxdb_version::InfluxdbVersion;
 
-/// What a browser or a 1.x client is told to present.
+/// The challenge for browsers and 1.x clients.
 const CHALLENGE: HeaderValue =
     HeaderValue::from_static("Basic realm=\"portcullis\", charset=\"UTF-8\"");
 
@@ -30,14 +30,14 @@ const CHALLENGE: HeaderValue =
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct V1Rejection {
-    envelope: ErrorBody,
+    body: ErrorBody,
     influxdb: Option<InfluxdbVersion>,
 }
 
 impl V1Rejection {
     /// A refusal of credentials that are missing or cannot be read: 401.
     pub(crate) fn unauthorized_access() -> Self {
-        Self { envelope: ErrorBody::unauthorized_access(), influxdb: None }
+        Self { body: ErrorBody::unauthorized_access(), influxdb: None }
     }
 
     /// Adds the version of the database to the headers. Default: none.
@@ -48,23 +48,23 @@ impl V1Rejection {
 
     /// Returns the status of the response.
     pub const fn status(&self) -> StatusCode {
-        self.envelope.status
+        self.body.status
     }
 
     /// Returns the code in the body and in `X-Platform-Error-Code`.
     pub const fn code(&self) -> &'static str {
-        self.envelope.code
+        self.body.code
     }
 
     /// Returns the message in the body.
     pub fn message(&self) -> &str {
-        &self.envelope.message
+        &self.body.message
     }
 
     /// Returns the response, with the reason as `error` in the body, where v1 clients look for it.
     pub fn to_response<R: From<Bytes>>(&self) -> Response<R> {
-        let mut response = Response::new(R::from(Bytes::from(self.envelope.v1_body())));
-        self.envelope.apply_to(&mut response);
+        let mut response = Response::new(R::from(Bytes::from(self.body.v1_body())));
+        self.body.apply_to(&mut response);
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status() == StatusCode::UNAUTHORIZED {
@@ -79,23 +79,24 @@ impl V1Rejection {
 
 impl From<Error> for V1Rejection {
     fn from(error: Error) -> Self {
-        let envelope = match error.kind() {
+        let body = match error.kind() {
             ErrorKind::Forbidden
             | ErrorKind::Unauthorized
             | ErrorKind::TooManyRequests
             | ErrorKind::Unavailable => error.into(),
             // It may pass, like an outage, and must not cost the client its data.
             ErrorKind::Internal => {
-                let again = error.retry_after().unwrap_or(DEFAULT_RETRY_AFTER);
+                let retry_after = error.retry_after().unwrap_or(DEFAULT_RETRY_AFTER);
                 let status = StatusCode::SERVICE_UNAVAILABLE;
-                ErrorBody { status, code: "unavailable", ..error.into() }.retry_after(Some(again))
+                ErrorBody { status, code: "unavailable", ..error.into() }
+                    .retry_after(Some(retry_after))
             }
             // Credentials are wrong, whatever is wrong with them.
             ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound => {
                 ErrorBody::unauthorized_access()
             }
         };
-        Self { envelope, influxdb: None }
+        Self { body, influxdb: None }
     }
 }
 
@@ -105,10 +106,10 @@ impl IntoResponse for V1Rejection {
     }
 }
 
-/// Takes `Retry-After` away from a client that cannot read it.
+/// Removes `Retry-After` from the response to a client that misreads it.
 ///
-/// InfluxDB's JavaScript client takes the seconds for milliseconds: after a moment it has no try left,
-/// and drops what it was to write. Without the header it waits, longer each time.
+/// InfluxDB's JavaScript client reads the seconds as milliseconds, has soon used up its retries, and
+/// drops what it was to write. Without the header it backs off exponentially.
 pub(crate) fn without_unreadable_retry_after<R>(
     client: &HeaderMap,
     mut response: Response<R>,
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_pass_is_503_or_429_with_a_time_and_only_a_refusal_is_401_or_403() {
+    fn what_may_pass_is_503_or_429_with_retry_after_and_only_a_refusal_is_401_or_403() {
         for (kind, status, code, retry_after) in [
             (ErrorKind::Conflict, 401, "unauthorized", None),
             (ErrorKind::Forbidden, 403, "forbidden", None),
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_to_come_again_is_told_in_whole_seconds_and_never_too_few() {
+    fn retry_after_is_rounded_up_to_whole_seconds() {
         for kind in [ErrorKind::TooManyRequests, ErrorKind::Unavailable, ErrorKind::Internal] {
             let error = Error::new(kind, "m").with_retry_after(Duration::from_millis(41_001));
             let response: Response<Bytes> = V1Rejection::from(error).to_response();
