@@ -23,7 +23,8 @@ fn status(name: &str) -> usize {
     line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
 }
 
-/// Waits until the process has no more than that, in bytes.
+/// Waits until the process has no more than that, in bytes. The promise is that the memory is returned,
+/// not when: the limit only ends a test that would never end.
 async fn comes_down_to(most: usize) {
     let begin = Instant::now();
     while status("VmRSS:") > most {

@@ -119,6 +119,7 @@ impl World {
             assert!(shown.lines().any(|shown| shown == line), "no {line} in {shown}");
         }
         let Some(line) = line else { return };
+        // The state is logged by a timer. The limit of ten seconds only ends a test that would never end.
         for _ in 0..200 {
             if self.lines(line) > 0 {
                 return;

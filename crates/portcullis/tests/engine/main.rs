@@ -22,6 +22,7 @@ mod management;
 mod memory;
 mod races;
 mod read_only;
+mod shared_store;
 mod snapshots;
 mod support;
 mod throttling;

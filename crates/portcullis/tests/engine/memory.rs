@@ -1,119 +1,20 @@
 //! Cache hits, and what invalidates an entry.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::Context;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
-use portcullis::store::{
-    Batch, BoxStream, Change, Entity, Expect, Index, Kind, Lookup, MemoryStore, Operation, Page,
-    PageRequest, Position, Record, Store, StoreError, StoreExt,
-};
+use portcullis::store::{Entity, Expect, Kind, Operation, Store, StoreExt};
 use portcullis::toolkit::Feed;
 use portcullis::{
     Authorization, AuthorizationUpdate, Bucket, CacheConfig, Clock, Credentials, Engine, Error,
     NewApiToken, NewAuthorization, Org, OrgId, Permission, Principal, Refusal, Resource,
-    StaticDirectory, Status, Timestamp, User, UserId, Username, async_trait,
+    StaticDirectory, Status, User, UserId, Username, async_trait,
 };
 use portcullis_testkit::{Counts, InstrumentedStore, Method};
-use tokio::sync::watch;
 
+use crate::shared_store::{Followers, ScriptedStore, SharedStore};
 use crate::support::{ManualClock, builder, name};
-
-/// A store whose feed the test writes.
-#[derive(Debug)]
-pub(crate) struct ScriptedStore {
-    store: MemoryStore,
-    feed: Arc<Feed>,
-    followers: Followers,
-}
-
-impl ScriptedStore {
-    pub(crate) fn new(feed: &Arc<Feed>) -> Self {
-        let followers = Followers(Arc::new(watch::Sender::default()));
-        Self { store: MemoryStore::new().unwrap(), feed: Arc::clone(feed), followers }
-    }
-
-    pub(crate) fn followers(&self) -> Followers {
-        self.followers.clone()
-    }
-}
-
-/// The engines that follow a feed: for each stream, how often it was polled without having an event.
-/// An engine polls again only when it has applied the event before.
-#[derive(Clone, Debug)]
-pub(crate) struct Followers(Arc<watch::Sender<Vec<u64>>>);
-
-impl Followers {
-    /// Adds events, and waits until every follower has applied them.
-    pub(crate) async fn apply(&self, add: impl FnOnce()) {
-        let mut idle = self.0.subscribe();
-        let before = idle.borrow_and_update().clone();
-        add();
-        let applied = |now: &Vec<u64>| before.iter().zip(now).all(|(before, now)| before < now);
-        idle.wait_for(applied).await.unwrap();
-    }
-
-    fn follow(
-        &self,
-        mut changes: BoxStream<'static, Result<Change, StoreError>>,
-    ) -> BoxStream<'static, Result<Change, StoreError>> {
-        let number = self.0.borrow().len();
-        self.0.send_modify(|idle| idle.push(0));
-        let follower = Follower { followers: self.clone(), number };
-        let next = move |context: &mut Context<'_>| {
-            let next = changes.poll_next_unpin(context);
-            if next.is_pending() {
-                follower.followers.0.send_modify(|idle| idle[follower.number] += 1);
-            }
-            next
-        };
-        stream::poll_fn(next).boxed()
-    }
-}
-
-/// One stream; it is not waited for once it was dropped.
-struct Follower {
-    followers: Followers,
-    number: usize,
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.followers.0.send_modify(|idle| idle[self.number] = u64::MAX);
-    }
-}
-
-#[async_trait]
-impl Store for ScriptedStore {
-    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
-        self.store.get(lookup).await
-    }
-
-    async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        self.store.list(index, page).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
-        self.store.commit(batch).await
-    }
-
-    async fn position(&self) -> Result<Position, StoreError> {
-        Ok(self.feed.position())
-    }
-
-    async fn watch(
-        &self,
-        after: Position,
-    ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
-        Ok(self.followers.follow(self.feed.watch(after)))
-    }
-
-    async fn close(&self) -> Result<(), StoreError> {
-        self.store.close().await
-    }
-}
 
 /// An engine with one cached login, on a store whose calls are counted.
 struct World {
@@ -135,22 +36,11 @@ const PASSWORD: &str = "telegraf-password";
 
 impl World {
     async fn new() -> Self {
-        let feed = Feed::of_shared_store(7, 0);
-        let store = ScriptedStore::new(&feed);
-        let followers = store.followers();
-        let store: Arc<dyn Store> = Arc::new(store);
-        let counts = Counts::new();
+        let shared = SharedStore::new(PASSWORD).await;
+        let SharedStore { store, feed, followers, other, org, user, bucket, telegraf } = shared;
+        let (counts, clock, id) = (Counts::new(), ManualClock::new(), telegraf.id);
         let counted = Arc::new(InstrumentedStore::new(Arc::clone(&store), &counts));
-        let clock = ManualClock::new();
         let engine = builder(counted).clock(clock.clone()).build().await.unwrap();
-        let other = builder(Arc::clone(&store)).cache(CacheConfig::off()).build().await.unwrap();
-        let org = other.create_org(name("acme")).await.unwrap();
-        let user = other.create_user(name("ada")).await.unwrap();
-        let bucket = other.create_bucket(org.id, name("telemetry")).await.unwrap();
-        let permissions = [Permission::write(Resource::bucket(org.id, bucket.id))];
-        let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org.id, permissions);
-        let id = other.create_authorization(new.for_user(user.id)).await.unwrap().id;
-        other.set_password(id, PASSWORD).await.unwrap();
         let world =
             Self { engine, other, store, feed, followers, clock, counts, org, user, bucket, id };
         world.login(PASSWORD).await.unwrap();

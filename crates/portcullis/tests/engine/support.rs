@@ -1,6 +1,5 @@
 //! An engine with an org, a user and buckets, and stores that fail.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 

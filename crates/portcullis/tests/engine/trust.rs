@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use portcullis::store::{Kind, Store};
+use portcullis::store::Kind;
 use portcullis::toolkit::Feed;
 use portcullis::{
     Authorization, AuthorizationUpdate, Bucket, CacheConfig, Clock, Credentials, Engine, Error,
@@ -15,8 +15,8 @@ use portcullis::{
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore, Method};
 
 use crate::audit::Kept;
-use crate::memory::{Followers, ScriptedStore};
-use crate::support::{ManualClock, builder, name};
+use crate::shared_store::{Followers, ScriptedStore, SharedStore};
+use crate::support::{ManualClock, builder};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -48,14 +48,8 @@ impl World {
     }
 
     async fn with_grace(grace: Duration) -> Self {
-        let feed = Feed::of_shared_store(7, 0);
-        let store = ScriptedStore::new(&feed);
-        let followers = store.followers();
-        let store: Arc<dyn Store> = Arc::new(store);
-        let other = builder(Arc::clone(&store)).cache(CacheConfig::off()).build().await.unwrap();
-        let org = other.create_org(name("acme")).await.unwrap();
-        let user = other.create_user(name("ada")).await.unwrap();
-        let bucket = other.create_bucket(org.id, name("telemetry")).await.unwrap();
+        let SharedStore { store, feed, followers, other, org, user, bucket, telegraf } =
+            SharedStore::new(PASSWORD).await;
         let token = portcullis::NewApiToken {
             org: org.id,
             user: user.id,
@@ -63,10 +57,6 @@ impl World {
             description: String::new(),
         };
         let (token, secret) = other.create_api_token(token).await.unwrap();
-        let permissions = [Permission::write(Resource::bucket(org.id, bucket.id))];
-        let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org.id, permissions);
-        let telegraf = other.create_authorization(new.for_user(user.id)).await.unwrap();
-        other.set_password(telegraf.id, PASSWORD).await.unwrap();
 
         let (faults, clock, audit) = (Faults::new(), ManualClock::new(), Kept::default());
         let config = CacheConfig::default().stale_if_error(grace);
