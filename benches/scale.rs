@@ -275,7 +275,12 @@ async fn warm(url: &str) {
                 let asked = known.iter().cycle().take(ASKED);
                 let warm = asked.filter(|one| one.asks(&engines[which])).count();
                 taken[which].push(began.elapsed().as_nanos() as f64 / ASKED as f64);
-                assert_eq!(warm, ASKED, "feeds: {:?}", engines.each_ref().map(Engine::feed_age));
+                assert_eq!(
+                    warm,
+                    ASKED,
+                    "feeds: {:?}",
+                    engines.each_ref().map(Engine::change_feed_lag)
+                );
             }
         }
         let mut ratios: Vec<f64> = taken[0].iter().zip(&taken[1]).map(|(a, b)| b / a).collect();

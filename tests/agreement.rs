@@ -189,10 +189,10 @@ impl World {
         let [(metric, 1)] = counted[..] else { panic!("{step:?}: {counted:?}") };
         match &answer {
             Ok(_) => {
-                let path = metric.strip_prefix("portcullis_logins_total{path=\"");
-                let path = path.unwrap_or_else(|| panic!("{step:?}: let in, and {metric}"));
-                // Those that are answered from memory are not told.
-                let is_told = path.starts_with("cold");
+                let source = metric.strip_prefix("portcullis_logins_total{result=\"ok\",source=\"");
+                let source = source.unwrap_or_else(|| panic!("{step:?}: admitted, and {metric}"));
+                // A login that the cache answers is no event.
+                let is_told = source.starts_with("verified");
                 assert_eq!(told.len(), usize::from(is_told), "{step:?} {metric} {told:?}");
                 assert!(told.iter().all(|event| event["outcome"] == "done"), "{told:?}");
             }
@@ -200,11 +200,14 @@ impl World {
                 let [event] = &told[..] else { panic!("{step:?}: {told:?}") };
                 let (expected, outcome) = match (error.refusal(), error.kind()) {
                     (Some(refusal), _) => (
-                        format!("portcullis_logins_refused_total{{reason=\"{}\"}}", label(refusal)),
+                        format!(
+                            "portcullis_logins_total{{result=\"refused\",reason=\"{}\"}}",
+                            label(refusal)
+                        ),
                         "refused",
                     ),
                     (None, ErrorKind::Unavailable) => {
-                        ("portcullis_logins_unavailable_total".to_owned(), "failed")
+                        ("portcullis_logins_total{result=\"unavailable\"}".to_owned(), "failed")
                     }
                     (None, kind) => panic!("{step:?}: {kind:?}"),
                 };

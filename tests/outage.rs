@@ -83,7 +83,7 @@ impl World {
             .build()
             .await
             .unwrap();
-        while engine.feed_age().is_none() {
+        while engine.change_feed_lag().is_none() {
             tokio::task::yield_now().await;
         }
         let api = portcullis_http::ServerApi::new(engine.clone()).into_router();
@@ -113,7 +113,7 @@ impl World {
         let told = json["feedAgeSeconds"].as_f64().unwrap();
         assert!(age - 60.0 < told && told <= age, "{json}");
         let shown = self.metrics();
-        for other in ["fresh", "stale", "grace", "unavailable"] {
+        for other in ["fresh", "stale", "stale_if_error", "unavailable"] {
             let is = u8::from(other == state);
             let line = format!("portcullis_trust_state{{state=\"{other}\"}} {is}");
             assert!(shown.lines().any(|shown| shown == line), "no {line} in {shown}");
@@ -149,16 +149,16 @@ impl World {
     }
 }
 
-const STALE: &str = "the store's changes are not known";
-const GRACE: &str = "who is known is let in without it, as";
+const STALE: &str = "the change feed lags";
+const STALE_IF_ERROR: &str = "cached logins are admitted without it";
 const UNAVAILABLE: &str = "logins are refused as unavailable";
-const FRESH: &str = "the store's changes are known again";
+const FRESH: &str = "the change feed is complete again";
 
 #[tokio::test]
 async fn every_state_of_an_outage_is_shown_and_logged_once() {
     let world = World::new().await;
-    let grace = "portcullis_logins_total{path=\"grace\"}";
-    let unavailable = "portcullis_logins_unavailable_total";
+    let stale = "portcullis_logins_total{result=\"ok\",source=\"stale\"}";
+    let unavailable = "portcullis_logins_total{result=\"unavailable\"}";
     assert_eq!(world.login().await, None);
     world.assert_state(200, "fresh", 2.0, None).await;
 
@@ -173,8 +173,8 @@ async fn every_state_of_an_outage_is_shown_and_logged_once() {
     for _ in 0..100 {
         assert_eq!(world.login().await, None);
     }
-    world.assert_state(200, "grace", 400.0, Some(GRACE)).await;
-    assert_eq!((world.counted(grace), world.counted(unavailable)), (100, 0));
+    world.assert_state(200, "stale_if_error", 400.0, Some(STALE_IF_ERROR)).await;
+    assert_eq!((world.counted(stale), world.counted(unavailable)), (100, 0));
 
     // For longer than is allowed.
     world.pass(300);
@@ -184,13 +184,13 @@ async fn every_state_of_an_outage_is_shown_and_logged_once() {
     world.assert_state(503, "unavailable", 700.0, Some(UNAVAILABLE)).await;
     let (_, json) = world.ready().await;
     assert_eq!((&json["code"], &json["status"]), (&"unavailable".into(), &"fail".into()));
-    assert_eq!((world.counted(grace), world.counted(unavailable)), (100, 100));
+    assert_eq!((world.counted(stale), world.counted(unavailable)), (100, 100));
 
     // The feed's own time.
     world.faults.reset();
     *world.clock.passed.lock().unwrap() = world.clock.began.elapsed();
     assert_eq!(world.login().await, None);
     world.assert_state(200, "fresh", 2.0, Some(FRESH)).await;
-    let times = [STALE, GRACE, UNAVAILABLE, FRESH].map(|line| world.lines(line));
+    let times = [STALE, STALE_IF_ERROR, UNAVAILABLE, FRESH].map(|line| world.lines(line));
     assert_eq!(times, [1; 4], "{}", world.logged());
 }

@@ -140,7 +140,7 @@ pub enum AuditAction {
     Login,
     /// A cached login was accepted while the store was unavailable, as the operator allows for a
     /// time. Reported once for each credential in each outage.
-    LoginInGrace,
+    LoginStaleIfError,
     /// An inactive credential became active again, by an update that has an event of its own.
     Reactivate,
     /// A read of a record was refused. Successful reads are not reported.

@@ -21,18 +21,20 @@ mod permission;
 mod principal;
 mod refusal;
 pub mod snapshot;
+mod stamp;
 pub mod store;
 mod sync;
 mod throttle;
 mod time;
 pub mod toolkit;
+mod trust_state;
 pub mod verify;
 
 /// For implementing [`Directory`] and [`store::Store`].
 pub use async_trait::async_trait;
 
 pub use audit::{Actor, AuditAction, AuditEvent, AuditOutcome, AuditRecord, AuditSink};
-pub use cache::{CacheConfig, TrustState};
+pub use cache::CacheConfig;
 pub use config::InvalidConfig;
 pub use credentials::Credentials;
 pub use directory::{Directory, StaticDirectory};
@@ -59,6 +61,7 @@ pub use throttle::ThrottleConfig;
 pub use time::{
     Clock, ParseTimestampError, Random, RandomUnavailable, SystemClock, SystemRandom, Timestamp,
 };
+pub use trust_state::TrustState;
 
 /// The usual sets of permissions.
 pub mod presets {

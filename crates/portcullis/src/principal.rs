@@ -1,28 +1,28 @@
-//! The outcome of authenticating.
+//! The result of a login.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::cache::Memory;
 use crate::metrics::{ALLOWED, DENIED};
+use crate::stamp::CacheStamp;
 use crate::{
     Action, ApiToken, ApiTokenId, Authorization, AuthorizationId, Decision, Denial, Explanation,
     Id, OrgId, Permission, PermissionSet, Resource, Status, UserId, Username,
 };
 
-/// Who was let in, and what they may do. Cheap to clone, cheap to ask.
+/// The result of a login: an identity and its permissions. Cheap to clone and to check.
 #[derive(Clone)]
-pub struct Principal(Arc<Facts>);
+pub struct Principal(Arc<PrincipalInner>);
 
-/// What is known of a principal. It is also what an engine keeps to know them again, so that one
-/// look into memory finds whether it is them, whether that still counts, and what they may do.
+/// The content of a principal. The cache holds the same allocation, so that one lookup finds the
+/// entry, whether it is valid, and what it permits.
 ///
-/// Laid out in the order in which a look asks, so that it waits for few cache lines.
+/// The fields are in the order in which a lookup reads them, so that it waits for few cache lines.
 #[derive(Clone)]
 #[repr(C)]
-pub(crate) struct Facts {
-    /// By what an engine knows them again; nothing of those whom the host knows.
-    memory: Option<Memory>,
+pub(crate) struct PrincipalInner {
+    /// How the cache finds and checks it; `None` for [`Principal::trusted`].
+    stamp: Option<CacheStamp>,
     org: OrgId,
     user: UserId,
     identity: Identity,
@@ -30,15 +30,15 @@ pub(crate) struct Facts {
     permissions: PermissionSet,
 }
 
-/// As what a [`Principal`] was let in.
+/// The credential that a [`Principal`] was authenticated with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Identity {
-    /// With an API token.
+    /// An API token.
     ApiToken(ApiTokenId),
-    /// With a username and a password.
+    /// An authorization, by its username and password.
     Authorization(AuthorizationId, Username),
-    /// By the embedding program, which knows them from its own login.
+    /// None: the embedding program has authenticated it ([`Principal::trusted`]).
     Host,
 }
 
@@ -50,8 +50,8 @@ impl Principal {
         user: UserId,
         permissions: impl IntoIterator<Item = Permission>,
     ) -> Self {
-        Self(Arc::new(Facts {
-            memory: None,
+        Self(Arc::new(PrincipalInner {
+            stamp: None,
             identity: Identity::Host,
             org,
             user,
@@ -60,9 +60,9 @@ impl Principal {
         }))
     }
 
-    pub(crate) fn of_authorization(authorization: &Authorization, memory: Memory) -> Self {
-        Self(Arc::new(Facts {
-            memory: Some(memory),
+    pub(crate) fn from_authorization(authorization: &Authorization, stamp: CacheStamp) -> Self {
+        Self(Arc::new(PrincipalInner {
+            stamp: Some(stamp),
             identity: Identity::Authorization(authorization.id, authorization.username.clone()),
             org: authorization.org,
             user: authorization.user,
@@ -71,9 +71,9 @@ impl Principal {
         }))
     }
 
-    pub(crate) fn of_api_token(token: &ApiToken, memory: Memory) -> Self {
-        Self(Arc::new(Facts {
-            memory: Some(memory),
+    pub(crate) fn from_api_token(token: &ApiToken, stamp: CacheStamp) -> Self {
+        Self(Arc::new(PrincipalInner {
+            stamp: Some(stamp),
             identity: Identity::ApiToken(token.id),
             org: token.org,
             user: token.user,
@@ -82,29 +82,29 @@ impl Principal {
         }))
     }
 
-    /// The same, to be known again by something else.
-    pub(crate) fn with_memory(&self, memory: Memory) -> Self {
-        Self(Arc::new(Facts { memory: Some(memory), ..Facts::clone(&self.0) }))
+    /// The same principal with another stamp.
+    pub(crate) fn with_stamp(&self, stamp: CacheStamp) -> Self {
+        Self(Arc::new(PrincipalInner { stamp: Some(stamp), ..PrincipalInner::clone(&self.0) }))
     }
 
-    /// By what an engine knows them again.
-    pub(crate) fn memory(&self) -> Option<&Memory> {
-        self.0.memory()
+    /// How the cache finds and checks it.
+    pub(crate) fn stamp(&self) -> Option<&CacheStamp> {
+        self.0.stamp()
     }
 
-    pub(crate) const fn of_facts(facts: Arc<Facts>) -> Self {
-        Self(facts)
+    pub(crate) const fn from_inner(inner: Arc<PrincipalInner>) -> Self {
+        Self(inner)
     }
 
-    pub(crate) fn facts(&self) -> &Facts {
+    pub(crate) fn inner(&self) -> &PrincipalInner {
         &self.0
     }
 
-    pub(crate) fn into_facts(self) -> Arc<Facts> {
+    pub(crate) fn into_inner(self) -> Arc<PrincipalInner> {
         self.0
     }
 
-    /// Tells whether they may do this, and why (not).
+    /// Decides whether the principal may do this.
     ///
     /// ```
     /// # use portcullis::{Action, BucketId, OrgId, Permission, Principal, Resource, UserId};
@@ -127,15 +127,15 @@ impl Principal {
         decision
     }
 
-    /// Tells whether the credential is switched on. One that is not may do nothing; only callers
-    /// of the management API are let in with one, to be told so.
+    /// Returns whether the credential is active. Every check of an inactive one is denied; only
+    /// [`Engine::authenticate_caller`](crate::Engine::authenticate_caller) returns such a principal.
     pub fn is_active(&self) -> bool {
         self.0.status.is_active()
     }
 
-    /// Tells it for many at once: a decision for each permission that is asked for, in their order.
+    /// Decides about many permissions at once, in their order.
     ///
-    /// Each is what [`Self::check`] says at the time when the iterator is asked for it.
+    /// Each decision is made by [`Self::check`] when the iterator reaches it.
     ///
     /// ```
     /// # use portcullis::{OrgId, Permission, Principal, UserId};
@@ -158,8 +158,8 @@ impl Principal {
         requested.into_iter().map(|asked| self.check(asked.action, &asked.resource))
     }
 
-    /// Explains in words what [`Self::check`] says, for operators and never for clients: it names
-    /// what the credential holds.
+    /// Explains in words how [`Self::check`] decides, for operators and never for clients: it names
+    /// the permissions that the credential holds.
     pub fn explain(&self, action: Action, resource: &Resource) -> Explanation {
         let explanation = self.0.permissions.explain(action, resource);
         match self.check(action, resource) {
@@ -168,7 +168,7 @@ impl Principal {
         }
     }
 
-    /// Returns as what they were let in.
+    /// Returns the credential that it was authenticated with.
     pub fn identity(&self) -> &Identity {
         &self.0.identity
     }
@@ -183,16 +183,16 @@ impl Principal {
         self.0.user
     }
 
-    /// Returns everything they may do while the credential is active.
+    /// Returns the permissions, which apply while the credential is active.
     pub fn permissions(&self) -> &PermissionSet {
         &self.0.permissions
     }
 }
 
-impl Facts {
-    /// By what an engine knows them again.
-    pub(crate) const fn memory(&self) -> Option<&Memory> {
-        self.memory.as_ref()
+impl PrincipalInner {
+    /// How the cache finds and checks it.
+    pub(crate) const fn stamp(&self) -> Option<&CacheStamp> {
+        self.stamp.as_ref()
     }
 
     /// Returns the id of the authorization or API token.
@@ -212,7 +212,7 @@ impl Facts {
         self.user
     }
 
-    /// About how many bytes it takes with everything it owns.
+    /// The approximate size in bytes, with everything it owns.
     pub(crate) fn bytes(&self) -> usize {
         let name = match &self.identity {
             Identity::Authorization(_, username) => username.as_str().len() + COUNTS,
@@ -222,7 +222,7 @@ impl Facts {
     }
 }
 
-/// What an `Arc` takes besides its content.
+/// The bytes of the reference counts of an `Arc`.
 const COUNTS: usize = 16;
 
 impl fmt::Debug for Principal {
@@ -250,8 +250,8 @@ mod tests {
             asked in prop::collection::vec(permission(), 0..12),
             status in prop::sample::select(vec![Status::Active, Status::Inactive]),
         ) {
-            let principal = Principal(Arc::new(Facts {
-                memory: None,
+            let principal = Principal(Arc::new(PrincipalInner {
+                stamp: None,
                 identity: Identity::Host,
                 org: OrgId::from_u64(1),
                 user: UserId::from_u64(1),

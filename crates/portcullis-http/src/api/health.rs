@@ -83,13 +83,13 @@ async fn ready(State(api): State<Api>) -> Response {
     let readiness = |status, message: Cow<'static, str>| Readiness {
         health: Health { name: "portcullis", message, status, version: env!("CARGO_PKG_VERSION") },
         state: state.as_str(),
-        feed_age_seconds: api.engine.feed_age().map(in_seconds),
+        feed_age_seconds: api.engine.change_feed_lag().map(in_seconds),
         changes_fail: api.engine.changes_fail(),
     };
     match outcome {
         Ok(()) => {
             let message = match state {
-                TrustState::Grace => {
+                TrustState::StaleIfError => {
                     "the store does not respond, logins are admitted from the cache"
                 }
                 _ if api.engine.changes_fail() => {

@@ -109,7 +109,7 @@ async fn health_says_what_answers() {
 #[tokio::test]
 async fn ready_says_on_what_logins_rest() {
     let server = Server::new().await;
-    while server.engine.feed_age().is_none() {
+    while server.engine.change_feed_lag().is_none() {
         tokio::task::yield_now().await;
     }
     let answer = server.get("/ready").await;

@@ -134,12 +134,13 @@ fn without_its_database_a_server_refuses_logins_unless_stale_ones_are_allowed() 
     wait_until_ready_is(&refusing, 503, "unavailable");
     // An entry that was read after the feed's last event is valid for two seconds.
     wait_until("logins are refused", || login(&refusing, "telegraf:s3cret-enough") == 503);
-    wait_until_ready_is(&stale, 200, "grace");
+    wait_until_ready_is(&stale, 200, "stale_if_error");
     assert_eq!(login(&stale, "telegraf:s3cret-enough"), 204);
     for others in ["telegraf:wrong", "uncached:s3cret-enough", "unknown:s3cret-enough"] {
         assert_eq!(login(&stale, others), 503, "{others}");
     }
-    for (sandbox, line) in [(&with, "let in without it"), (&without, "are refused as unavailable")]
+    for (sandbox, line) in
+        [(&with, "cached logins are admitted without it"), (&without, "are refused as unavailable")]
     {
         wait_until(line, || sandbox.read("serve.log").matches(line).count() == 1);
     }

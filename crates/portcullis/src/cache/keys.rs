@@ -1,13 +1,12 @@
 //! Keyed digests: what stands for a password and for a hash in memory.
 
-use std::fmt;
 use std::hash::Hasher as _;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::password::PasswordHash;
+use crate::stamp::Mac;
 use crate::store::Record;
 use crate::{OrgId, Random, RandomUnavailable, UserId};
 
@@ -20,63 +19,6 @@ pub(crate) struct Keys {
 }
 
 type Key = Zeroizing<[u8; 16]>;
-
-/// Stands for a username with a password, or for a hash: SipHash-2-4 with 128 bits under a random
-/// key.
-///
-/// It is a pseudo-random function: without the key nobody can tell which other text has the same
-/// digest, and whoever can read the key can read passwords in the same memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Mac(u128);
-
-impl Mac {
-    /// Compares in constant time.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-
-    /// The number to look it up by, where it is a key of a table.
-    pub(crate) const fn to_bits(self) -> u128 {
-        self.0
-    }
-}
-
-impl fmt::Debug for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Mac(<redacted>)")
-    }
-}
-
-/// Says that a password, presented with a username, once matched a hash. It is never wrong: whoever
-/// presents the same two for the same hash need not compute it again.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Proof {
-    password: Mac,
-    hash: Mac,
-}
-
-impl Proof {
-    /// Returns what stands for the username and the password.
-    pub(crate) const fn password(&self) -> &Mac {
-        &self.password
-    }
-
-    /// Tells whether it is about this username and password.
-    pub(crate) fn is_of(&self, password: &Mac) -> bool {
-        self.password.is(password)
-    }
-
-    /// Tells whether it is about this username and password, and this hash.
-    pub(crate) fn holds(&self, password: &Mac, hash: &Mac) -> bool {
-        // Not `&&`: which one differs must not show in the time.
-        self.password.is(password) & self.hash.is(hash)
-    }
-
-    /// The pair, for whoever shares a computation.
-    pub(crate) const fn to_bits(self) -> (u128, u128) {
-        (self.password.to_bits(), self.hash.to_bits())
-    }
-}
 
 impl Keys {
     /// Draws the keys.
@@ -125,11 +67,6 @@ impl Keys {
         ];
         mac(&self.records, &parts)
     }
-
-    /// Joins the two.
-    pub(crate) const fn proof(password: Mac, hash: Mac) -> Proof {
-        Proof { password, hash }
-    }
 }
 
 fn mac(key: &Key, parts: &[&[u8]]) -> Mac {
@@ -137,7 +74,7 @@ fn mac(key: &Key, parts: &[&[u8]]) -> Mac {
     for part in parts {
         hasher.write(part);
     }
-    Mac(hasher.finish128().as_u128())
+    Mac::from_bits(hasher.finish128().as_u128())
 }
 
 #[cfg(test)]
@@ -170,7 +107,7 @@ mod tests {
         let key = Zeroizing::new(std::array::from_fn(|i| i as u8));
         let input: [u8; 15] = std::array::from_fn(|i| i as u8);
         let expected = 0x5493_e999_33b0_a811_7e08_ec0f_97cf_c3d9_u128.swap_bytes();
-        assert_eq!(mac(&key, &[&input]).0, expected);
-        assert_eq!(mac(&key, &[&input[..4], &input[4..]]).0, expected);
+        assert_eq!(mac(&key, &[&input]).to_bits(), expected);
+        assert_eq!(mac(&key, &[&input[..4], &input[4..]]).to_bits(), expected);
     }
 }

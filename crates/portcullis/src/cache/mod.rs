@@ -1,30 +1,30 @@
-//! What was read and computed before, kept so that the next request is answered from memory.
+//! The cache of logins: what was read and computed before, so that the next request needs neither.
 //!
-//! Two kinds of knowledge are kept, which can be wrong in different ways. A [`Proof`] says that
-//! this password once matched that very hash: it is never wrong, only useless once the hash is
-//! another one. A principal says what the store and the directory said: it is [trusted](Trust) as
-//! long as the store's feed of changes shows that nothing about it has changed, or for a moment
-//! after it was read; and in grace, while the store does not answer, where the operator has said so.
+//! It holds two kinds of facts. A [`Proof`](crate::stamp::Proof) states that this password once
+//! matched that hash: it never becomes wrong, only useless once the hash is another one. A principal
+//! states what the store and the directory held: it is [valid](Freshness) while the change feed
+//! reports no change of it, or for a short time after it was read. With
+//! [stale-if-error](CacheConfig::stale_if_error) it stays usable for longer while the store does not
+//! respond.
 
-mod changes;
+mod commit_health;
 mod config;
-mod follow;
+mod epochs;
+mod feed_follower;
+mod freshness;
+mod invalidating_store;
 mod keys;
-mod known;
-mod stamps;
-mod state;
-mod store;
+mod login_cache;
+mod observer;
 mod sync;
 mod table;
-mod trust;
 
 pub use config::CacheConfig;
-pub use state::TrustState;
 
-pub(crate) use changes::Changes;
-pub(crate) use follow::Follower;
-pub(crate) use keys::{Keys, Mac, Proof};
-pub(crate) use known::{Known, KnownBy, Look, Memory, Standing};
-pub(crate) use state::Observer;
-pub(crate) use store::ForgettingStore;
-pub(crate) use trust::{Moment, Seen, Trust};
+pub(crate) use commit_health::CommitHealth;
+pub(crate) use feed_follower::Follower;
+pub(crate) use freshness::Freshness;
+pub(crate) use invalidating_store::InvalidatingStore;
+pub(crate) use keys::Keys;
+pub(crate) use login_cache::{LoginCache, Lookup, Tenant, TenantStatus};
+pub(crate) use observer::StateObserver;

@@ -1,4 +1,4 @@
-//! Atomics, which a test of every order of events replaces by its own.
+//! Atomics, which the shuttle tests replace by their own.
 
 #[cfg(not(shuttle))]
 pub(super) use std::sync::atomic::{AtomicU64, Ordering};

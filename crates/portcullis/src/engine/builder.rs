@@ -6,10 +6,12 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-use super::rehash::Rehashing;
-use super::token_login::THROTTLED_READS;
+use super::login::{Rehashing, ReportedOnce, THROTTLED_READS};
 use super::{Engine, Inner};
-use crate::cache::{CacheConfig, Changes, Follower, ForgettingStore, Keys, Known, Observer, Trust};
+use crate::cache::{
+    CacheConfig, CommitHealth, Follower, Freshness, InvalidatingStore, Keys, LoginCache,
+    StateObserver,
+};
 use crate::config::InvalidConfig;
 use crate::directory::{HostDirectory, StoreDirectory};
 use crate::login_history::FamiliarSources;
@@ -163,14 +165,14 @@ impl EngineBuilder {
         let throttle = throttle.map(Arc::new);
         let familiar = FamiliarSources::new(self.login_history, self.random.as_ref())?;
         let metrics = Metrics::new();
-        let trust = Arc::new(Trust::new(&self.cache, began));
-        let changes = Arc::new(Changes::default());
+        let freshness = Arc::new(Freshness::new(&self.cache, began));
+        let commit_health = Arc::new(CommitHealth::default());
         let owns_directory = self.directory.is_none();
         let store: Arc<dyn Store> = Arc::new(
-            ForgettingStore::new(
+            InvalidatingStore::new(
                 self.store,
-                Arc::clone(&trust),
-                Arc::clone(&changes),
+                Arc::clone(&freshness),
+                Arc::clone(&commit_health),
                 metrics.store.clone(),
             )
             .read_only(self.read_only),
@@ -183,18 +185,18 @@ impl EngineBuilder {
             verifications: SharedVerifications::default(),
             rehashing: (self.rehash_on_login && !self.read_only).then(Rehashing::default),
             keys: Keys::generate(self.random.as_ref())?,
-            known: Known::new(&self.cache, Arc::clone(&trust)),
+            cache: LoginCache::new(&self.cache, Arc::clone(&freshness)),
             throttle,
             familiar,
             flows: RandomState::new(),
             throttled_reads: Semaphore::new(THROTTLED_READS),
             audit: self.audit,
-            reported: super::grace::Reported::default(),
+            reported: ReportedOnce::default(),
             metrics,
-            _observer: Observer::start(Arc::clone(&trust), Arc::clone(&self.clock)),
-            _follower: Follower::start(&store, Arc::clone(&trust)).await,
-            trust,
-            changes,
+            _observer: StateObserver::start(Arc::clone(&freshness), Arc::clone(&self.clock)),
+            _follower: Follower::start(&store, Arc::clone(&freshness)).await,
+            freshness,
+            commit_health,
             store,
             clock: self.clock,
             random: self.random,

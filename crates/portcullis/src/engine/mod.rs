@@ -1,16 +1,10 @@
 //! The engine: every operation of Portcullis, over any store.
 
-mod authenticate;
 mod builder;
-mod grace;
 mod login;
 mod manage;
 mod records;
-mod rehash;
 mod report;
-mod revalidate;
-mod token_login;
-mod verification;
 
 use std::fmt;
 use std::hash::RandomState;
@@ -22,11 +16,12 @@ pub use manage::{
     OnBehalfOf, ResourceNames, Setup, SetupDone,
 };
 
+use login::ReadLimit;
 use tokio::sync::Semaphore;
 
-use crate::cache::{Changes, Follower, Keys, Known, Observer, Trust};
+use crate::cache::{CommitHealth, Follower, Freshness, Keys, LoginCache, StateObserver};
 use crate::login_history::FamiliarSources;
-use crate::metrics::{Levels, Metrics};
+use crate::metrics::{Gauges, Metrics};
 use crate::password::{HashPool, PasswordPolicy, SharedVerifications};
 use crate::store::{Kind, Lookup, Store, StoreError};
 use crate::throttle::Throttle;
@@ -64,23 +59,23 @@ struct Inner {
     random: Arc<dyn Random>,
     policy: PasswordPolicy,
     hashes: HashPool,
-    verifications: SharedVerifications<verification::Verified>,
-    /// By what logins take turns in the queue of the hash pool.
+    verifications: SharedVerifications<login::Verified>,
+    /// Hashes usernames and addresses for the fair queue of the hash pool.
     flows: RandomState,
     familiar: FamiliarSources,
     throttled_reads: Semaphore,
-    rehashing: Option<rehash::Rehashing>,
+    rehashing: Option<login::Rehashing>,
     keys: Keys,
-    trust: Arc<Trust>,
-    changes: Arc<Changes>,
-    known: Known,
+    freshness: Arc<Freshness>,
+    commit_health: Arc<CommitHealth>,
+    cache: LoginCache,
     throttle: Option<Arc<Throttle>>,
     audit: Option<Arc<dyn AuditSink>>,
-    reported: grace::Reported,
+    reported: login::ReportedOnce,
     metrics: Metrics,
-    /// Logs when what is remembered begins or ceases to be used.
-    _observer: Observer,
-    /// Listens to the store's changes for as long as the engine is there.
+    /// Logs every change of the [`TrustState`](crate::TrustState).
+    _observer: StateObserver,
+    /// Follows the store's change feed for as long as the engine exists.
     _follower: Follower,
 }
 
@@ -100,29 +95,30 @@ impl Engine {
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when they cannot.
     pub async fn ready(&self) -> Result<(), Error> {
         let any = Lookup::Id(Kind::Org, Id::from_u64(1));
-        let is_in_grace = || self.0.trust.grace_left(self.moment()).is_some();
-        match self.patiently(!is_in_grace(), self.0.store.get(any)).await {
-            Err(StoreError::Unavailable { .. }) if is_in_grace() => Ok(()),
-            answer => answer.map(drop).map_err(Error::from),
+        let has_fallback = || self.0.freshness.stale_time_left(self.moment()).is_some();
+        let limit = ReadLimit::with_fallback(has_fallback());
+        match self.read_within(limit, self.0.store.get(any)).await {
+            Err(StoreError::Unavailable { .. }) if has_fallback() => Ok(()),
+            result => result.map(drop).map_err(Error::from),
         }
     }
 
     /// Tells whether the last change failed because the store was unavailable or read-only. Logins may
     /// still work.
     pub fn changes_fail(&self) -> bool {
-        self.0.changes.are_failing()
+        self.0.commit_health.is_failing()
     }
 
     /// Invalidates the cached status of the user: the next login with one of its credentials reads
     /// the user again. A host with a [`Directory`] of its own calls this whenever one of its users is
     /// switched off or deleted.
     pub fn invalidate_user(&self, id: UserId) {
-        self.0.trust.forget(Kind::User, id.untyped());
+        self.0.freshness.invalidate(Kind::User, id.untyped());
     }
 
     /// Invalidates the cached status of the org, as [`Engine::invalidate_user`] does.
     pub fn invalidate_org(&self, id: OrgId) {
-        self.0.trust.forget(Kind::Org, id.untyped());
+        self.0.freshness.invalidate(Kind::Org, id.untyped());
     }
 
     /// Returns the id of the org's bucket with the name, compared byte by byte. It is cached, so a
@@ -134,24 +130,24 @@ impl Engine {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal).
     pub async fn bucket_id(&self, org: OrgId, name: &str) -> Result<Option<BucketId>, Error> {
-        if let Some(known) = self.0.known.bucket(org, name, self.moment()) {
-            return Ok(Some(known));
+        if let Some(cached) = self.0.cache.bucket(org, name, self.moment()) {
+            return Ok(Some(cached));
         }
-        let seen = self.before_read();
-        let in_grace = || self.bucket_in_grace(org, name);
-        let is_needed = in_grace().is_none();
-        let read = self.patiently(is_needed, self.0.directory.bucket_by_name(org, name));
-        let found = match read.await {
+        let read = self.before_read();
+        let stale = || self.stale_bucket(org, name);
+        let limit = ReadLimit::with_fallback(stale().is_some());
+        let found = self.read_within(limit, self.0.directory.bucket_by_name(org, name)).await;
+        let found = match found {
             Ok(found) => found.filter(|bucket| bucket.org == org).map(|bucket| bucket.id),
             Err(error) if error.kind() == ErrorKind::Unavailable => {
-                return in_grace().map(Some).ok_or(error);
+                return stale().map(Some).ok_or(error);
             }
             Err(error) => return Err(error),
         };
         match found {
-            Some(id) => self.0.known.keep_bucket(org, name, id, seen),
+            Some(id) => self.0.cache.insert_bucket(org, name, id, read),
             // The bucket may have been renamed without an event, so its cached name must go.
-            None if in_grace().is_some() => self.invalidate_buckets(),
+            None if stale().is_some() => self.invalidate_buckets(),
             None => {}
         }
         Ok(found)
@@ -160,7 +156,7 @@ impl Engine {
     /// Invalidates the cached names of all buckets. A host with a [`Directory`] of its own calls this
     /// whenever one of its buckets is renamed or deleted.
     pub fn invalidate_buckets(&self) {
-        self.0.trust.forget(Kind::Bucket, Id::from_u64(0));
+        self.0.freshness.invalidate(Kind::Bucket, Id::from_u64(0));
     }
 
     /// Passes the engine's own counters to the recorder of the `metrics` crate. Call it before the
@@ -168,12 +164,12 @@ impl Engine {
     ///
     /// The recorder must have been installed before the engine was built.
     pub fn publish_metrics(&self) {
-        let age = self.feed_age();
-        self.0.metrics.publish(&Levels {
+        let lag = self.change_feed_lag();
+        self.0.metrics.publish(&Gauges {
             hashes: self.0.hashes.computations(),
-            hashes_waiting: self.0.hashes.waiting(),
-            cache_bytes: self.0.known.bytes(),
-            feed_age: age.map_or(f64::INFINITY, |age| age.as_secs_f64()),
+            hash_queue_length: self.0.hashes.waiting(),
+            cache_bytes: self.0.cache.bytes(),
+            change_feed_lag: lag.map_or(f64::INFINITY, |lag| lag.as_secs_f64()),
             trust_state: self.trust_state(),
         });
     }

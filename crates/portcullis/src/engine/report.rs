@@ -76,7 +76,7 @@ impl Engine {
         }
     }
 
-    /// Reports and counts a login of somebody who was not known.
+    /// Counts a login that the cache did not answer, or refused, and reports it to the audit sink.
     pub(super) fn report_login(
         &self,
         username: Option<&str>,
@@ -84,8 +84,8 @@ impl Engine {
         result: &Result<Principal, Error>,
     ) {
         match result {
-            Ok(_) => self.0.metrics.cold.increment(1),
-            Err(error) => self.0.metrics.refused(error),
+            Ok(_) => self.0.metrics.verified.increment(1),
+            Err(error) => self.0.metrics.login_failed(error),
         }
         let presented = username.map(|name| AuditRecord::named(Kind::Authorization, name));
         let record = match result.as_ref().map(Principal::identity) {

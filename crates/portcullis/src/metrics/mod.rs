@@ -1,8 +1,8 @@
-//! What is measured, for whatever recorder the program has installed.
+//! Metrics, for the recorder that the program has installed.
 //!
-//! Names and labels are fixed: nothing that a client says becomes a label.
+//! Names and labels are fixed: nothing that a client sends becomes a label.
 
-mod striped;
+mod striped_counter;
 
 use std::time::Instant;
 
@@ -11,40 +11,41 @@ use metrics::{
     gauge, histogram,
 };
 
-pub(crate) use striped::Striped;
+pub(crate) use striped_counter::StripedCounter;
 
 use crate::password::Overloaded;
-use crate::{Error, ErrorKind, Refusal, TrustState};
+use crate::trust_state::TrustState;
+use crate::{Error, ErrorKind, Refusal};
 
-/// Permission checks of principals, in the whole process: a principal does not know its engine.
-pub(crate) static ALLOWED: Striped = Striped::new();
-pub(crate) static DENIED: Striped = Striped::new();
+/// Permission checks of principals, in the whole process: a principal belongs to no engine.
+pub(crate) static ALLOWED: StripedCounter = StripedCounter::new();
+pub(crate) static DENIED: StripedCounter = StripedCounter::new();
 
-/// The handles of an engine, looked up once.
+/// The handles of an engine, created once.
 pub(crate) struct Metrics {
-    /// Logins that were answered from memory.
-    pub(crate) warm: Striped,
-    warm_counter: Counter,
+    /// Logins that the cache answered.
+    pub(crate) cached: StripedCounter,
+    cached_counter: Counter,
     /// Logins for which the store was read and no hash computed.
-    pub(crate) lukewarm: Counter,
+    pub(crate) revalidated: Counter,
     /// Logins for which a hash was computed, or an API token read.
-    pub(crate) cold: Counter,
-    /// Logins that were answered without the store, which did not answer.
-    pub(crate) grace: Counter,
+    pub(crate) verified: Counter,
+    /// Logins that stale-if-error admitted.
+    pub(crate) stale: Counter,
     allowed: Counter,
     denied: Counter,
     refused: Vec<(Refusal, Counter)>,
     busy: Counter,
     unavailable: Counter,
     hashes: Counter,
-    hashes_waiting: Gauge,
+    hash_queue_length: Gauge,
     cache_bytes: Gauge,
-    feed_age: Gauge,
+    change_feed_lag: Gauge,
     trust_states: [(TrustState, Gauge); TrustState::ALL.len()],
     pub(crate) store: StoreMetrics,
 }
 
-/// How long the store takes.
+/// Durations and failures of calls of the store.
 #[derive(Clone)]
 pub(crate) struct StoreMetrics {
     pub(crate) get: Histogram,
@@ -53,50 +54,48 @@ pub(crate) struct StoreMetrics {
     failures: Counter,
 }
 
-/// What is read at the moment at which metrics are shown.
-pub(crate) struct Levels {
+/// Values that are read when metrics are rendered.
+pub(crate) struct Gauges {
     pub(crate) hashes: u64,
-    pub(crate) hashes_waiting: usize,
+    pub(crate) hash_queue_length: usize,
     pub(crate) cache_bytes: usize,
-    /// In seconds; infinite before the first word.
-    pub(crate) feed_age: f64,
+    /// In seconds; infinite before the first event.
+    pub(crate) change_feed_lag: f64,
     pub(crate) trust_state: TrustState,
 }
 
 const LOGINS: &str = "portcullis_logins_total";
-const REFUSED: &str = "portcullis_logins_refused_total";
-const BUSY: &str = "portcullis_logins_busy_total";
-const UNAVAILABLE: &str = "portcullis_logins_unavailable_total";
 const CHECKS: &str = "portcullis_checks_total";
 const HASHES: &str = "portcullis_hashes_total";
-const HASHES_WAITING: &str = "portcullis_hashes_waiting";
+const HASH_QUEUE_LENGTH: &str = "portcullis_hash_queue_length";
 const CACHE_BYTES: &str = "portcullis_cache_bytes";
-const FEED_AGE: &str = "portcullis_feed_age_seconds";
+const CHANGE_FEED_LAG: &str = "portcullis_change_feed_lag_seconds";
 const TRUST_STATE: &str = "portcullis_trust_state";
-const STORE: &str = "portcullis_store_seconds";
+const STORE_DURATION: &str = "portcullis_store_duration_seconds";
 const STORE_FAILURES: &str = "portcullis_store_failures_total";
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         describe();
-        let store = |operation| histogram!(STORE, "operation" => operation);
+        let ok = |source| counter!(LOGINS, "result" => "ok", "source" => source);
+        let refused =
+            |refusal: Refusal| counter!(LOGINS, "result" => "refused", "reason" => refusal.label());
+        let store = |operation| histogram!(STORE_DURATION, "operation" => operation);
         Self {
-            warm: Striped::new(),
-            warm_counter: counter!(LOGINS, "path" => "warm"),
-            lukewarm: counter!(LOGINS, "path" => "lukewarm"),
-            cold: counter!(LOGINS, "path" => "cold"),
-            grace: counter!(LOGINS, "path" => "grace"),
+            cached: StripedCounter::new(),
+            cached_counter: ok("cache"),
+            revalidated: ok("revalidated"),
+            verified: ok("verified"),
+            stale: ok("stale"),
             allowed: counter!(CHECKS, "decision" => "allowed"),
             denied: counter!(CHECKS, "decision" => "denied"),
-            refused: Refusal::ALL
-                .map(|refusal| (refusal, counter!(REFUSED, "reason" => refusal.label())))
-                .into(),
-            busy: counter!(BUSY),
-            unavailable: counter!(UNAVAILABLE),
+            refused: Refusal::ALL.map(|refusal| (refusal, refused(refusal))).into(),
+            busy: counter!(LOGINS, "result" => "busy"),
+            unavailable: counter!(LOGINS, "result" => "unavailable"),
             hashes: counter!(HASHES),
-            hashes_waiting: gauge!(HASHES_WAITING),
+            hash_queue_length: gauge!(HASH_QUEUE_LENGTH),
             cache_bytes: gauge!(CACHE_BYTES),
-            feed_age: gauge!(FEED_AGE),
+            change_feed_lag: gauge!(CHANGE_FEED_LAG),
             trust_states: TrustState::ALL
                 .map(|state| (state, gauge!(TRUST_STATE, "state" => state.as_str()))),
             store: StoreMetrics {
@@ -108,8 +107,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a login that was not answered with a principal.
-    pub(crate) fn refused(&self, error: &Error) {
+    /// Counts a login that failed.
+    pub(crate) fn login_failed(&self, error: &Error) {
         if let Some(refusal) = error.refusal() {
             let counter = self.refused.iter().find(|(of, _)| *of == refusal);
             counter.iter().for_each(|(_, counter)| counter.increment(1));
@@ -132,17 +131,17 @@ impl Metrics {
         }
     }
 
-    /// Hands over what is counted or read apart from the recorder.
-    pub(crate) fn publish(&self, levels: &Levels) {
-        self.warm_counter.absolute(self.warm.sum());
+    /// Publishes what is counted or read apart from the recorder.
+    pub(crate) fn publish(&self, gauges: &Gauges) {
+        self.cached_counter.absolute(self.cached.sum());
         self.allowed.absolute(ALLOWED.sum());
         self.denied.absolute(DENIED.sum());
-        self.hashes.absolute(levels.hashes);
-        self.hashes_waiting.set(levels.hashes_waiting as f64);
-        self.cache_bytes.set(levels.cache_bytes as f64);
-        self.feed_age.set(levels.feed_age);
+        self.hashes.absolute(gauges.hashes);
+        self.hash_queue_length.set(gauges.hash_queue_length as f64);
+        self.cache_bytes.set(gauges.cache_bytes as f64);
+        self.change_feed_lag.set(gauges.change_feed_lag);
         for (state, gauge) in &self.trust_states {
-            gauge.set(if *state == levels.trust_state { 1.0 } else { 0.0 });
+            gauge.set(if *state == gauges.trust_state { 1.0 } else { 0.0 });
         }
     }
 }
@@ -155,38 +154,40 @@ impl StoreMetrics {
         call: impl Future<Output = Result<T, crate::store::StoreError>>,
     ) -> Result<T, crate::store::StoreError> {
         let began = Instant::now();
-        let answer = call.await;
+        let result = call.await;
         histogram.record(began.elapsed());
-        if let Err(error) = &answer
+        if let Err(error) = &result
             && error.is_failure()
         {
             self.failures.increment(1);
         }
-        answer
+        result
     }
 }
 
 fn describe() {
     describe_counter!(
         LOGINS,
-        "Logins that succeeded: answered from memory (`warm`), after a read of the store \
-         (`lukewarm`), after a password hash or the first look at an API token (`cold`), or from \
-         memory as the store did not answer (`grace`)"
+        "Logins by `result`: `ok` by `source` (`cache`, `revalidated` after a read of the store, \
+         `verified` after a password hash or the first read of an API token, `stale` from the cache \
+         while the store did not respond), `refused` by `reason`, `busy` when the password hash would \
+         have waited too long, `unavailable` when the store did not respond"
     );
-    describe_counter!(REFUSED, "Logins that were refused, by reason");
-    describe_counter!(BUSY, "Logins that would have waited too long for their password hash");
-    describe_counter!(UNAVAILABLE, "Logins that were refused as the store did not answer");
     describe_counter!(CHECKS, "Permission checks of principals");
-    describe_counter!(HASHES, "Password hashes that were computed, of every purpose");
-    describe_gauge!(HASHES_WAITING, "Password hashes that wait for a thread");
-    describe_gauge!(CACHE_BYTES, Unit::Bytes, "What is kept of those who have logged in");
-    describe_gauge!(FEED_AGE, Unit::Seconds, "How old the store's last word on changes is");
+    describe_counter!(HASHES, "Password hashes that were computed, for any purpose");
+    describe_gauge!(HASH_QUEUE_LENGTH, "Password hashes that wait for a thread");
+    describe_gauge!(CACHE_BYTES, Unit::Bytes, "Memory of the cached logins");
+    describe_gauge!(
+        CHANGE_FEED_LAG,
+        Unit::Seconds,
+        "Time since the store's change feed was complete"
+    );
     describe_gauge!(
         TRUST_STATE,
-        "1 for the state that it is in: who is known is let in from memory (`fresh`), credentials \
-         are read again (`stale`), the store does not answer and who is known is let in without it \
-         (`grace`) or refused (`unavailable`)"
+        "1 for the present state: logins are answered from the cache (`fresh`), credentials are read \
+         again (`stale`), the store does not respond and cached logins are admitted \
+         (`stale_if_error`) or refused (`unavailable`)"
     );
-    describe_histogram!(STORE, Unit::Seconds, "How long the store takes");
+    describe_histogram!(STORE_DURATION, Unit::Seconds, "Durations of calls of the store");
     describe_counter!(STORE_FAILURES, "Calls of the store that failed");
 }

@@ -58,7 +58,7 @@ struct Table {
 
 /// A login: with which name, and from where.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Attempt {
+pub(crate) struct ThrottleKeys {
     /// Whether the name has logged in from the source before.
     familiar: bool,
     name: Option<u64>,
@@ -76,7 +76,7 @@ pub(crate) struct Attempt {
 /// What was counted of an attempt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Charge {
-    attempt: Attempt,
+    keys: ThrottleKeys,
     newcomer: bool,
 }
 
@@ -110,12 +110,12 @@ impl Throttle {
 
     /// A login with a username, or with an API token alone; `familiar` if the username has logged
     /// in from the source before.
-    pub(crate) fn attempt(
+    pub(crate) fn keys(
         &self,
         name: Option<&str>,
         source: Option<IpAddr>,
         familiar: bool,
-    ) -> Attempt {
+    ) -> ThrottleKeys {
         let both = name.zip(source);
         // Begun anew with each new password.
         let cleared = name.and_then(|name| self.cleared.counted_at(self.cleared_key(name)));
@@ -123,7 +123,7 @@ impl Throttle {
             let both = both.map(|(name, source)| (name, network(source)));
             both.map(|both| self.hasher.hash_one((of, both, cleared)))
         };
-        Attempt {
+        ThrottleKeys {
             familiar,
             name: name.map(|name| self.name_key(name)),
             source: source.map(|source| self.hasher.hash_one(("source", network(source)))),
@@ -147,13 +147,13 @@ impl Throttle {
     }
 
     /// Tells whether the name, the source or both have failed lately.
-    pub(crate) fn is_suspect(&self, attempt: &Attempt, now: Instant) -> bool {
+    pub(crate) fn is_suspect(&self, keys: &ThrottleKeys, now: Instant) -> bool {
         let failed = |table: &Table, key: Option<u64>| {
             key.is_some_and(|key| table.counters.count(key, now) >= 0.5)
         };
-        failed(&self.pairs, attempt.pair)
-            || !attempt.familiar
-                && (failed(&self.names, attempt.name) || failed(&self.sources, attempt.source))
+        failed(&self.pairs, keys.pair)
+            || !keys.familiar
+                && (failed(&self.names, keys.name) || failed(&self.sources, keys.source))
     }
 
     /// Tells whether the name may have failed lately: never wrong where it has.
@@ -164,12 +164,12 @@ impl Throttle {
     }
 
     /// Says how long the source has to wait for its own failures with the name, if it has to.
-    pub(crate) fn own_wait(&self, attempt: &Attempt, now: Instant) -> Option<Duration> {
-        self.pairs.wait(attempt.pair, now)
+    pub(crate) fn own_wait(&self, keys: &ThrottleKeys, now: Instant) -> Option<Duration> {
+        self.pairs.wait(keys.pair, now)
     }
 
-    fn note_failure(&self, attempt: &Attempt, now: Instant) {
-        if let Some(until) = attempt.failed.and_then(|place| self.failed.get(place)) {
+    fn note_failure(&self, keys: &ThrottleKeys, now: Instant) {
+        if let Some(until) = keys.failed.and_then(|place| self.failed.get(place)) {
             until.fetch_max(self.elapsed(now).saturating_add(self.fades_after), Ordering::Relaxed);
         }
     }
@@ -179,20 +179,20 @@ impl Throttle {
     }
 
     /// Says how long the attempt has to wait, if it has to.
-    pub(crate) fn wait(&self, attempt: &Attempt, now: Instant) -> Option<Duration> {
-        let pair = self.pairs.wait(attempt.pair, now);
-        if attempt.familiar {
+    pub(crate) fn wait(&self, keys: &ThrottleKeys, now: Instant) -> Option<Duration> {
+        let pair = self.pairs.wait(keys.pair, now);
+        if keys.familiar {
             return pair;
         }
         let is_newcomer =
-            attempt.first.is_some_and(|first| self.pairs.counters.count(first, now) == 0.0);
+            keys.first.is_some_and(|first| self.pairs.counters.count(first, now) == 0.0);
         let name = if is_newcomer {
             let names = &self.names.counters;
-            attempt.newcomers.and_then(|key| names.wait(key, self.newcomers, now))
+            keys.newcomers.and_then(|key| names.wait(key, self.newcomers, now))
         } else {
-            self.names.wait(attempt.name, now)
+            self.names.wait(keys.name, now)
         };
-        let source = self.sources.wait(attempt.source, now);
+        let source = self.sources.wait(keys.source, now);
         [pair, name, source].into_iter().flatten().max()
     }
 
@@ -201,12 +201,12 @@ impl Throttle {
     /// # Errors
     ///
     /// How long it has to wait.
-    pub(crate) fn charge(&self, attempt: &Attempt, now: Instant) -> Result<Charge, Duration> {
-        let Attempt { name, source, pair, first, newcomers, familiar, .. } = *attempt;
+    pub(crate) fn charge(&self, keys: &ThrottleKeys, now: Instant) -> Result<Charge, Duration> {
+        let ThrottleKeys { name, source, pair, first, newcomers, familiar, .. } = *keys;
         self.pairs.charge(pair, now)?;
-        self.note_failure(attempt, now);
+        self.note_failure(keys, now);
         if familiar {
-            return Ok(Charge { attempt: *attempt, newcomer: false });
+            return Ok(Charge { keys: *keys, newcomer: false });
         }
         let undo = |wait, done: &[(&Table, Option<u64>)]| {
             for (table, key) in done {
@@ -224,7 +224,7 @@ impl Throttle {
         } else {
             self.names.charge(name, now).map_err(|wait| undo(wait, &pairs))?;
         }
-        let charge = Charge { attempt: *attempt, newcomer };
+        let charge = Charge { keys: *keys, newcomer };
         if let Err(wait) = self.sources.charge(source, now) {
             self.refund_name(&charge, now);
             return Err(undo(wait, &pairs));
@@ -234,7 +234,7 @@ impl Throttle {
 
     /// Takes back what was counted.
     pub(crate) fn refund(&self, charge: &Charge, now: Instant) {
-        let Attempt { source, pair, first, familiar, .. } = charge.attempt;
+        let ThrottleKeys { source, pair, first, familiar, .. } = charge.keys;
         self.pairs.refund(pair, now);
         if !familiar {
             self.pairs.refund(first, now);
@@ -244,9 +244,9 @@ impl Throttle {
     }
 
     fn refund_name(&self, charge: &Charge, now: Instant) {
-        self.names.refund(charge.attempt.name, now);
+        self.names.refund(charge.keys.name, now);
         if charge.newcomer {
-            self.names.refund(charge.attempt.newcomers, now);
+            self.names.refund(charge.keys.newcomers, now);
         }
     }
 

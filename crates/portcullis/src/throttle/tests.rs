@@ -19,18 +19,18 @@ impl World {
         Self { throttle, familiar: Mutex::default(), now }
     }
 
-    fn attempt(&self, name: &str, source: &str) -> Attempt {
+    fn keys(&self, name: &str, source: &str) -> ThrottleKeys {
         let familiar =
             self.familiar.lock().unwrap().contains(&(name.to_owned(), source.to_owned()));
-        self.throttle.attempt(Some(name), Some(source.parse().unwrap()), familiar)
+        self.throttle.keys(Some(name), Some(source.parse().unwrap()), familiar)
     }
 
     fn fails(&self, name: &str, source: &str) -> Result<(), Duration> {
-        self.throttle.charge(&self.attempt(name, source), self.now).map(drop)
+        self.throttle.charge(&self.keys(name, source), self.now).map(drop)
     }
 
     fn succeeds(&self, name: &str, source: &str) -> Result<(), Duration> {
-        let charge = self.throttle.charge(&self.attempt(name, source), self.now)?;
+        let charge = self.throttle.charge(&self.keys(name, source), self.now)?;
         self.throttle.refund(&charge, self.now);
         self.familiar.lock().unwrap().insert((name.to_owned(), source.to_owned()));
         Ok(())
@@ -118,8 +118,8 @@ fn a_familiar_source_does_not_wait_for_the_failures_of_others() {
         assert_eq!(world.fails(&format!("name-{name}"), STRANGER), Ok(()));
     }
     assert!(world.fails("another", STRANGER).is_err());
-    assert!(world.throttle.is_suspect(&world.attempt("another", STRANGER), world.now));
-    assert!(!world.throttle.is_suspect(&world.attempt("telegraf", STRANGER), world.now));
+    assert!(world.throttle.is_suspect(&world.keys("another", STRANGER), world.now));
+    assert!(!world.throttle.is_suspect(&world.keys("telegraf", STRANGER), world.now));
     assert_eq!(world.succeeds("telegraf", STRANGER), Ok(()));
     for _ in 0..10 {
         assert_eq!(world.fails("telegraf", STRANGER), Ok(()));
@@ -133,7 +133,7 @@ fn the_wait_of_one_source_at_one_name_grows_faster_than_that_of_the_name() {
     let mut waits = Vec::new();
     for _ in 0..15 {
         while let Err(wait) = world.fails("telegraf", STRANGER) {
-            waits.push((wait, world.throttle.wait(&world.attempt("telegraf", OWNER), world.now)));
+            waits.push((wait, world.throttle.wait(&world.keys("telegraf", OWNER), world.now)));
             world.passes(wait);
         }
     }
@@ -142,7 +142,7 @@ fn the_wait_of_one_source_at_one_name_grows_faster_than_that_of_the_name() {
     assert!(of_others < Some(15 * SECOND), "{waits:?}");
     // For most of the time others need not wait at all.
     let total = last;
-    while world.throttle.wait(&world.attempt("telegraf", OWNER), world.now).is_some() {
+    while world.throttle.wait(&world.keys("telegraf", OWNER), world.now).is_some() {
         world.passes(SECOND);
         last -= SECOND;
     }
@@ -258,9 +258,9 @@ fn a_success_is_not_counted_and_a_new_password_clears_the_name() {
     world.passes(SECOND);
     world.fails("grafana", OWNER).unwrap();
     assert!(world.fails("grafana", STRANGER).is_err());
-    assert!(world.throttle.wait(&world.attempt("grafana", OWNER), world.now).is_some());
+    assert!(world.throttle.wait(&world.keys("grafana", OWNER), world.now).is_some());
     world.throttle.clear("grafana", world.now);
-    assert_eq!(world.throttle.wait(&world.attempt("grafana", OWNER), world.now), None);
+    assert_eq!(world.throttle.wait(&world.keys("grafana", OWNER), world.now), None);
 }
 
 #[test]
@@ -290,8 +290,8 @@ fn many_names_and_sources_do_not_wash_away_a_high_count() {
     for number in 0..20 * 70_000_u32 {
         let network = number % 70_000;
         let source = format!("2001:db8:{:x}:{:x}::1", 0xa000 + network / 65_536, network % 65_536);
-        let attempt = world.throttle.attempt(None, Some(source.parse().unwrap()), false);
-        let _ = world.throttle.charge(&attempt, world.now);
+        let keys = world.throttle.keys(None, Some(source.parse().unwrap()), false);
+        let _ = world.throttle.charge(&keys, world.now);
     }
     assert!(world.fails("telegraf", OWNER).is_err());
 }
@@ -299,12 +299,12 @@ fn many_names_and_sources_do_not_wash_away_a_high_count() {
 #[test]
 fn without_a_name_or_a_source_only_the_other_counts() {
     let world = World::new();
-    let source = |name| world.throttle.attempt(name, Some(STRANGER.parse().unwrap()), false);
+    let source = |name| world.throttle.keys(name, Some(STRANGER.parse().unwrap()), false);
     for _ in 0..100 {
         world.throttle.charge(&source(None), world.now).unwrap();
     }
     assert!(world.throttle.charge(&source(None), world.now).is_err());
-    let nowhere = world.throttle.attempt(Some("telegraf"), None, false);
+    let nowhere = world.throttle.keys(Some("telegraf"), None, false);
     for _ in 0..10 {
         world.throttle.charge(&nowhere, world.now).unwrap();
     }

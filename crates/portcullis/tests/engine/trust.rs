@@ -143,7 +143,7 @@ enum Reads {
 
 #[tokio::test]
 async fn the_result_of_a_login_in_each_trust_state() {
-    use TrustState::{Fresh, Grace, Stale, Unavailable};
+    use TrustState::{Fresh, Stale, StaleIfError, Unavailable};
 
     let none = Duration::ZERO;
     let until = 2 * SECOND;
@@ -160,11 +160,11 @@ async fn the_result_of_a_login_in_each_trust_state() {
         (GRACE, Reads::Answer, until, Fresh, let_in),
         (GRACE, Reads::Answer, until + GRACE + MILLISECOND, Stale, let_in),
         (GRACE, fails, until, Fresh, let_in),
-        (GRACE, fails, until + MILLISECOND, Grace, let_in),
-        (GRACE, fails, until + GRACE, Grace, let_in),
+        (GRACE, fails, until + MILLISECOND, StaleIfError, let_in),
+        (GRACE, fails, until + GRACE, StaleIfError, let_in),
         (GRACE, fails, until + GRACE + MILLISECOND, Unavailable, unavailable),
-        (GRACE, Reads::Say(Fault::ResponseLost), until + GRACE, Grace, let_in),
-        (GRACE, Reads::Hang, until + MILLISECOND, Grace, let_in),
+        (GRACE, Reads::Say(Fault::ResponseLost), until + GRACE, StaleIfError, let_in),
+        (GRACE, Reads::Hang, until + MILLISECOND, StaleIfError, let_in),
         // An error of a broken store is a response.
         (GRACE, Reads::Say(Fault::Backend), until + MILLISECOND, Stale, internal),
     ] {
@@ -190,9 +190,9 @@ async fn the_result_of_a_login_in_each_trust_state() {
         assert_eq!(found.as_ref().err().map(Error::kind), expected, "{what}");
         assert!(found.is_err() || found.unwrap() == Some(world.bucket.id), "{what}");
         assert_eq!(world.engine.trust_state(), state, "{what}");
-        assert_eq!(world.engine.feed_age(), Some(age), "{what}");
+        assert_eq!(world.engine.change_feed_lag(), Some(age), "{what}");
         // `/ready` reads the store, even while cache hits need no read.
-        let is_ready = matches!(reads, Reads::Answer) || world.engine.trust_state() == Grace;
+        let is_ready = matches!(reads, Reads::Answer) || world.engine.trust_state() == StaleIfError;
         let is_ready = is_ready || (state == Fresh && grace > none);
         assert_eq!(world.engine.ready().await.is_ok(), is_ready, "{what}");
         assert_eq!(world.engine.hash_pool().computations(), hashes, "{what}");
@@ -463,7 +463,7 @@ async fn the_audit_gets_one_event_for_each_cached_login_in_each_outage() {
     let world = World::new().await;
     let in_grace = || {
         let events = world.audit.take();
-        let events = events.into_iter().filter(|(action, ..)| action == "loginInGrace");
+        let events = events.into_iter().filter(|(action, ..)| action == "loginStaleIfError");
         events.map(|(_, outcome, _, event)| (outcome, event["record"].clone())).collect::<Vec<_>>()
     };
     for _ in 0..2 {

@@ -1,9 +1,9 @@
-//! A counter that many threads add to without meeting.
+//! A counter that many threads increment without contention.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Threads that have a place of their own. Those that come later share the last one.
+/// Threads with a stripe of their own. Later threads share the last stripe.
 const STRIPES: usize = 64;
 
 thread_local! {
@@ -12,14 +12,14 @@ thread_local! {
 
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts, at a nanosecond or two each, whatever other threads do.
-pub(crate) struct Striped([Stripe; STRIPES]);
+/// A counter. An increment takes a nanosecond or two, whatever other threads do.
+pub(crate) struct StripedCounter([Stripe; STRIPES]);
 
 /// A cache line of its own.
 #[repr(align(64))]
 struct Stripe(AtomicU64);
 
-impl Striped {
+impl StripedCounter {
     pub(crate) const fn new() -> Self {
         Self([const { Stripe(AtomicU64::new(0)) }; STRIPES])
     }
@@ -33,14 +33,14 @@ impl Striped {
         }
         let Some(Stripe(count)) = self.0.get(stripe) else { return };
         if stripe < STRIPES - 1 {
-            // Nobody else writes here.
+            // No other thread writes here.
             count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         } else {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Returns the number.
+    /// Returns the count.
     pub(crate) fn sum(&self) -> u64 {
         self.0.iter().map(|Stripe(count)| count.load(Ordering::Relaxed)).sum()
     }
@@ -51,8 +51,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_lost_however_many_threads_count() {
-        static COUNTED: Striped = Striped::new();
+    fn no_increment_is_lost_however_many_threads_count() {
+        static COUNTED: StripedCounter = StripedCounter::new();
         std::thread::scope(|scope| {
             for _ in 0..100 {
                 scope.spawn(|| (0..1_000).for_each(|_| COUNTED.increment()));

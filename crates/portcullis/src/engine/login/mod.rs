@@ -1,14 +1,50 @@
-//! The entry points of logins. A hit of the cache is answered here; [`login`](super::login) does the
+//! Logins. The entry points are here, and answer a hit of the cache; [`attempt`] and [`token`] do the
 //! rest.
 
+mod attempt;
+mod rehash;
+mod revalidate;
+mod stale_if_error;
+mod token;
+mod verification;
+
+use std::net::IpAddr;
 use std::time::Duration;
 
+use attempt::Attempt;
+pub(super) use rehash::Rehashing;
+pub(super) use stale_if_error::{ReadLimit, ReportedOnce};
+pub(super) use token::{THROTTLED_READS, TokenLogin};
+pub(super) use verification::Verified;
+
 use super::Engine;
-use super::login::{Login, for_callers};
-use super::token_login::TokenLogin;
-use crate::cache::{Look, Moment};
+use crate::cache::Lookup;
 use crate::credentials::Presented;
-use crate::{Credentials, Error, Identity, Principal, Refusal, TokenDigest};
+use crate::stamp::{Mac, MonotonicTime, ReadStamp};
+use crate::{Credentials, Error, ErrorKind, Identity, Principal, Refusal, TokenDigest};
+
+/// A username and a password, as a request presents them.
+struct PasswordLogin<'a> {
+    username: &'a str,
+    password: &'a [u8],
+    mac: Mac,
+    /// The cached principal for this username and password, which is not valid any more.
+    cached: Option<Principal>,
+    source: Option<IpAddr>,
+}
+
+/// Turns a refusal into the error that callers of the management API get.
+fn for_callers(error: Error) -> Error {
+    let say = |kind, message: &'static str, refusal| Error::new(kind, message).with_source(refusal);
+    match error.refusal() {
+        Some(Refusal::Throttled) | None => error,
+        Some(refusal @ Refusal::Org) => {
+            say(ErrorKind::Forbidden, "Organization is inactive", refusal)
+        }
+        Some(refusal @ Refusal::User) => say(ErrorKind::Forbidden, "User is inactive", refusal),
+        Some(refusal) => say(ErrorKind::Unauthorized, "unauthorized access", refusal),
+    }
+}
 
 impl Engine {
     /// Authenticates a v1 client (`docs/spec/login.md`).
@@ -33,7 +69,7 @@ impl Engine {
         match self.probe(credentials) {
             Probe::Hit(principal) => self.admit_hit(principal, credentials),
             // On the heap, so that the future of a hit is small.
-            Probe::Password(login) => Box::pin(self.login(login)).await,
+            Probe::Password(login) => Box::pin(Attempt::new(self, login).run()).await,
             Probe::Token(login) => Box::pin(self.login_with_token(login)).await,
         }
     }
@@ -57,9 +93,9 @@ impl Engine {
         match self.probe(credentials) {
             Probe::Hit(principal)
                 if !is_inactive_token(&principal)
-                    && self.hit_wait(credentials, &principal).is_none() =>
+                    && self.wait_of_hit(credentials, &principal).is_none() =>
             {
-                self.0.metrics.warm.increment();
+                self.0.metrics.cached.increment();
                 Some(principal)
             }
             Probe::Hit(_) | Probe::Password(_) | Probe::Token(_) => None,
@@ -90,12 +126,21 @@ impl Engine {
             return refused.map_err(for_callers);
         };
         let digest = TokenDigest::of(secret);
-        if let Some(principal) = self.0.known.token(&digest, self.moment()) {
-            self.0.metrics.warm.increment();
+        if let Some(principal) = self.0.cache.token(&digest, self.moment()) {
+            self.0.metrics.cached.increment();
             return Ok(principal);
         }
-        let login = TokenLogin { secret, digest, inactive_too: true, source };
+        let login = TokenLogin { secret, digest, accepts_inactive: true, source };
         Box::pin(self.login_with_token(login)).await.map_err(for_callers)
+    }
+
+    pub(super) fn moment(&self) -> MonotonicTime {
+        self.0.freshness.moment(self.0.clock.instant())
+    }
+
+    /// Returns the stamp of a read that begins after this call.
+    pub(super) fn before_read(&self) -> ReadStamp {
+        self.0.freshness.before_read(self.0.clock.instant())
     }
 
     /// Looks the credentials up in the cache.
@@ -105,23 +150,23 @@ impl Engine {
         match credentials.presented {
             Presented::Password { username, password } => {
                 let mac = self.0.keys.password(username, password);
-                let known = match self.0.known.login(&mac, now) {
-                    Look::Warm(principal) => return Probe::Hit(principal),
-                    Look::Proven(principal) => Some(principal),
-                    Look::Nothing => None,
+                let cached = match self.0.cache.login(&mac, now) {
+                    Lookup::Hit(principal) => return Probe::Hit(principal),
+                    Lookup::Stale(principal) => Some(principal),
+                    Lookup::Miss => None,
                 };
-                let login = Login { username, password, mac, known, source };
-                match self.known_token_as_password(&login, now) {
+                let login = PasswordLogin { username, password, mac, cached, source };
+                match self.cached_token_as_password(&login, now) {
                     Some(principal) => Probe::Hit(principal),
                     None => Probe::Password(login),
                 }
             }
             Presented::Token(secret) => {
                 let digest = TokenDigest::of(secret);
-                match self.0.known.token(&digest, now) {
+                match self.0.cache.token(&digest, now) {
                     Some(principal) => Probe::Hit(principal),
                     None => {
-                        Probe::Token(TokenLogin { secret, digest, inactive_too: false, source })
+                        Probe::Token(TokenLogin { secret, digest, accepts_inactive: false, source })
                     }
                 }
             }
@@ -136,10 +181,10 @@ impl Engine {
     ) -> Result<Principal, Error> {
         let error = if is_inactive_token(&principal) {
             Error::refused(Refusal::Inactive)
-        } else if let Some(wait) = self.hit_wait(credentials, &principal) {
+        } else if let Some(wait) = self.wait_of_hit(credentials, &principal) {
             Error::throttled(wait)
         } else {
-            self.0.metrics.warm.increment();
+            self.0.metrics.cached.increment();
             return Ok(principal);
         };
         let refused = Err(error);
@@ -148,10 +193,10 @@ impl Engine {
     }
 
     /// How long a hit of the cache has to wait. An API token cannot be guessed, so it never waits.
-    fn hit_wait(&self, credentials: Credentials<'_>, principal: &Principal) -> Option<Duration> {
+    fn wait_of_hit(&self, credentials: Credentials<'_>, principal: &Principal) -> Option<Duration> {
         match (credentials.username(), principal.identity()) {
             (Some(username), Identity::Authorization(..)) => {
-                self.warm_wait(username, credentials.source)
+                self.hit_wait(username, credentials.source)
             }
             _ => None,
         }
@@ -159,14 +204,18 @@ impl Engine {
 
     /// Returns the cached principal of an API token that is presented as a password, if the cache
     /// holds that no authorization has the username.
-    fn known_token_as_password(&self, login: &Login<'_>, now: Moment) -> Option<Principal> {
-        if login.known.is_some()
-            || !self.0.known.is_absent(self.0.keys.name(login.username.as_bytes()), now)
+    fn cached_token_as_password(
+        &self,
+        login: &PasswordLogin<'_>,
+        now: MonotonicTime,
+    ) -> Option<Principal> {
+        if login.cached.is_some()
+            || !self.0.cache.is_absent(self.0.keys.name(login.username.as_bytes()), now)
         {
             return None;
         }
         let secret = std::str::from_utf8(login.password).ok()?;
-        self.0.known.token(&TokenDigest::of(secret), now)
+        self.0.cache.token(&TokenDigest::of(secret), now)
     }
 }
 
@@ -175,7 +224,7 @@ enum Probe<'a> {
     /// A valid entry: nothing has to be read.
     Hit(Principal),
     /// No valid entry for a username and a password: the store has to be read.
-    Password(Login<'a>),
+    Password(PasswordLogin<'a>),
     /// No valid entry for an API token: the store has to be read.
     Token(TokenLogin<'a>),
 }

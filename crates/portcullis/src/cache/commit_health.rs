@@ -1,18 +1,18 @@
-//! Whether the store takes changes, as far as the last one tells.
+//! Whether the last commit succeeded.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::store::{Position, StoreError};
 
-/// What became of the last change. Each turn is logged once.
+/// Whether commits fail. Each change between success and failure is logged once.
 #[derive(Debug, Default)]
-pub(crate) struct Changes {
+pub(crate) struct CommitHealth {
     failing: AtomicBool,
 }
 
-impl Changes {
-    /// Takes note of what became of a commit. One that was refused for what is there tells nothing.
-    pub(crate) fn note(&self, outcome: &Result<Position, StoreError>) {
+impl CommitHealth {
+    /// Records the outcome of a commit. A failed precondition says nothing about the store.
+    pub(crate) fn record(&self, outcome: &Result<Position, StoreError>) {
         match outcome {
             Ok(_) => {
                 if self.failing.swap(false, Ordering::Relaxed) {
@@ -33,7 +33,7 @@ impl Changes {
         }
     }
 
-    pub(crate) fn are_failing(&self) -> bool {
+    pub(crate) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
 }

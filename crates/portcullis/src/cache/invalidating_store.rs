@@ -1,11 +1,11 @@
-//! The store of an engine, which forgets what it has changed.
+//! The store of an engine: it invalidates what it changes.
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Changes, Trust};
+use super::{CommitHealth, Freshness};
 use crate::Id;
 use crate::metrics::StoreMetrics;
 use crate::store::{
@@ -13,77 +13,79 @@ use crate::store::{
     Store, StoreError,
 };
 
-/// Passes everything on, measures how long it takes, and calls into question what a commit may have
-/// changed before it answers. Takes note of whether reads and changes succeed.
-pub(crate) struct ForgettingStore {
+/// Forwards every call, measures it, and records whether reads and commits succeed. A commit
+/// invalidates what it may have changed before it returns.
+pub(crate) struct InvalidatingStore {
     store: Arc<dyn Store>,
-    trust: Arc<Trust>,
-    changes: Arc<Changes>,
+    freshness: Arc<Freshness>,
+    commit_health: Arc<CommitHealth>,
     metrics: StoreMetrics,
     read_only: bool,
 }
 
-impl ForgettingStore {
+impl InvalidatingStore {
     pub(crate) fn new(
         store: Arc<dyn Store>,
-        trust: Arc<Trust>,
-        changes: Arc<Changes>,
+        freshness: Arc<Freshness>,
+        commit_health: Arc<CommitHealth>,
         metrics: StoreMetrics,
     ) -> Self {
-        Self { store, trust, changes, metrics, read_only: false }
+        Self { store, freshness, commit_health, metrics, read_only: false }
     }
 
-    /// Refuses every commit, or none.
+    /// Sets whether every commit is refused.
     pub(crate) fn read_only(self, read_only: bool) -> Self {
         Self { read_only, ..self }
     }
 
-    fn read<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        match &answer {
-            Ok(_) => self.trust.store_answered(),
-            Err(StoreError::Unavailable { .. }) => self.trust.store_failed(),
+    fn record_read<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        match &result {
+            Ok(_) => self.freshness.store_succeeded(),
+            Err(StoreError::Unavailable { .. }) => self.freshness.store_failed(),
             Err(_) => {}
         }
-        answer
+        result
     }
 }
 
-impl fmt::Debug for ForgettingStore {
+impl fmt::Debug for InvalidatingStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.store, f)
     }
 }
 
-/// From so many on, most of everything is forgotten anyway.
-const MANY: usize = 16_384;
+/// From so many records on, most epoch slots are invalidated anyway.
+const INVALIDATE_ALL_FROM: usize = 16_384;
 
-/// Forgets the records when it is dropped: after the answer, whatever it is, and also when nobody
-/// waits for one any more.
-struct WhenAnswered<'a> {
-    trust: &'a Trust,
+/// Invalidates the records when it is dropped: after the commit, whatever its outcome, and also when
+/// the commit is dropped.
+struct InvalidateOnDrop<'a> {
+    freshness: &'a Freshness,
     records: Vec<(Kind, Id)>,
 }
 
-impl Drop for WhenAnswered<'_> {
+impl Drop for InvalidateOnDrop<'_> {
     fn drop(&mut self) {
-        if self.records.len() > MANY {
-            return self.trust.forget_everything();
+        if self.records.len() > INVALIDATE_ALL_FROM {
+            return self.freshness.invalidate_all();
         }
         for (kind, id) in self.records.drain(..) {
-            self.trust.forget(kind, id);
+            self.freshness.invalidate(kind, id);
         }
     }
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
-impl Store for ForgettingStore {
+impl Store for InvalidatingStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
-        self.read(self.metrics.measure(&self.metrics.get, self.store.get(lookup)).await)
+        self.record_read(self.metrics.measure(&self.metrics.get, self.store.get(lookup)).await)
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        self.read(self.metrics.measure(&self.metrics.list, self.store.list(index, page)).await)
+        self.record_read(
+            self.metrics.measure(&self.metrics.list, self.store.list(index, page)).await,
+        )
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
@@ -95,9 +97,10 @@ impl Store for ForgettingStore {
             Operation::Delete { kind, id, .. } => Some((*kind, *id)),
             Operation::Require { .. } => None,
         });
-        let _forget = WhenAnswered { trust: &self.trust, records: changed.collect() };
+        let _invalidate =
+            InvalidateOnDrop { freshness: &self.freshness, records: changed.collect() };
         let outcome = self.metrics.measure(&self.metrics.commit, self.store.commit(batch)).await;
-        self.changes.note(&outcome);
+        self.commit_health.record(&outcome);
         outcome
     }
 
