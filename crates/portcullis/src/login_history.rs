@@ -4,13 +4,14 @@ use std::fmt;
 use std::hash::Hasher as _;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use siphasher::sip::SipHasher24;
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::sync::lock;
 use crate::throttle::network;
 use crate::{Random, RandomUnavailable, Timestamp};
 
@@ -198,7 +199,7 @@ impl FamiliarSources {
         let now = minute(now);
         let mut entries = Vec::new();
         for bucket in &self.buckets {
-            let bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+            let bucket = lock(bucket);
             entries.extend(bucket.iter().filter(|entry| entry.digest != 0 && !entry.is_old(now)));
         }
         LoginHistory { key: self.key.clone(), entries }
@@ -238,7 +239,7 @@ impl FamiliarSources {
 
     fn bucket(&self, digest: u64) -> Option<MutexGuard<'_, [Entry; BUCKET]>> {
         let index = (digest >> 32) as usize % self.buckets.len().max(1);
-        Some(self.buckets.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(lock(self.buckets.get(index)?))
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 
 use super::Overloaded;
+use crate::sync::lock;
 use crate::{Error, ErrorKind, Refusal};
 
 /// The verifications that are running, by what stands for hash and password.
@@ -101,7 +102,7 @@ impl<T: Clone + Send + Sync + 'static> SharedVerifications<T> {
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = lock(&self.running);
         // What has ended is not looked at: each answer is for the logins that asked before it was
         // there.
         let current = running.by_key.get(&key).and_then(WeakShared::upgrade);

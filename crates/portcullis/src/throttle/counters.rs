@@ -1,9 +1,11 @@
 //! Counts that fade, in a bounded number of places.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::ThrottleConfig;
+
+use crate::sync::lock;
 
 /// Counts that share a lock; of one more, the lowest goes.
 const SLOTS: usize = 8;
@@ -154,7 +156,7 @@ impl Counters {
     /// `None` only if there is no room at all.
     fn bucket(&self, key: u64) -> Option<MutexGuard<'_, [Slot; SLOTS]>> {
         let index = (key >> 32) as usize % self.buckets.len().max(1);
-        Some(self.buckets.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(lock(self.buckets.get(index)?))
     }
 
     fn millis(&self, at: Instant) -> u64 {

@@ -1,7 +1,7 @@
 //! A weak hash is replaced after a login, while the password is at hand.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::PasswordLogin;
 use crate::codec::{Modified, StoreExt};
@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::password::{Password, PasswordHash};
 use crate::stamp::{CacheKey, CacheStamp, Proof};
 use crate::store::Kind;
+use crate::sync::lock;
 use crate::{
     Actor, AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId, Error,
     Principal, Refusal,
@@ -23,7 +24,7 @@ impl Rehashing {
     const MAX: usize = 2;
 
     fn ids(&self) -> MutexGuard<'_, HashSet<AuthorizationId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -14,6 +14,7 @@ use super::{PasswordLogin, TokenLogin};
 use crate::engine::Engine;
 use crate::stamp::MonotonicTime;
 use crate::store::{Kind, StoreError};
+use crate::sync::lock;
 use crate::{
     Actor, AuditAction, AuditOutcome, AuditRecord, BucketId, Error, ErrorKind, Id, Identity, OrgId,
     Principal, TokenDigest, TrustState,
@@ -80,7 +81,7 @@ pub(in crate::engine) struct ReportedOnce(Mutex<(Option<MonotonicTime>, HashSet<
 
 impl ReportedOnce {
     fn is_first(&self, since: Option<MonotonicTime>, id: Id) -> bool {
-        let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = lock(&self.0);
         if reported.0 != since {
             *reported = (since, HashSet::new());
         }
