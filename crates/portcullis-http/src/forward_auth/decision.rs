@@ -24,8 +24,8 @@ pub(super) enum AuthDecision {
     Allowed(Principal),
     /// It is a CORS preflight, which is allowed without an identity.
     Preflight,
-    /// The request is authenticated, and not permitted.
-    Denied(Principal),
+    /// The request is authenticated, and not permitted. The client sees the reason, if there is one.
+    Denied(Principal, Option<String>),
     /// The credentials of the request are refused, or no decision is possible.
     Undecided(Error),
 }
@@ -56,8 +56,9 @@ impl AuthDecision {
                 }
                 response
             }
-            Self::Denied(principal) => {
-                let denied = Error::new(ErrorKind::Forbidden, "insufficient permissions");
+            Self::Denied(principal, reason) => {
+                let reason = reason.unwrap_or_else(|| "insufficient permissions".to_owned());
+                let denied = Error::new(ErrorKind::Forbidden, reason);
                 let rejection = V1Rejection::from(denied).influxdb_version(influxdb.cloned());
                 let mut response = rejection.into_response();
                 insert_identity(&principal, &mut response);

@@ -21,13 +21,15 @@ use axum::routing::any_service;
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, header};
-use portcullis::{BucketId, Decision, Engine, Error, OrgId, Permission, Principal, Resource};
+use portcullis::{
+    Action, BucketId, Decision, Engine, Error, OrgId, Permission, Principal, Resource,
+};
 use tower_layer::Layer;
 use tower_service::Service;
 
 pub use self::config::ForwardAuthConfig;
 use self::decision::{AuthDecision, identity};
-use self::question::{Question, Target, WRITE, WRITE_V2};
+use self::question::{OF_BROWSERS, Query, Question, Target};
 use self::request::{OriginalRequest, OriginalUri};
 use crate::client_address::{ClientAddressLayer, source};
 use crate::log::refusals::cut;
@@ -35,6 +37,7 @@ use crate::trace::TraceLayer;
 use crate::v1::buckets::UpstreamSemantics;
 use crate::v1::credentials::DecodeBuffer;
 use crate::v1::layer::authenticate;
+use crate::v1::query::{QueryDecision, QueryPolicy};
 use crate::v1::rejection::without_unreadable_retry_after;
 
 /// The path that proxies send their requests to.
@@ -145,32 +148,68 @@ impl Inner {
             return request.deny("the credential is of another org than this proxy is for");
         }
         let own_query = parts.uri.query().unwrap_or_default();
-        let question = match Question::read(own_query, request.uri.as_ref()) {
-            Ok(question) => question,
-            Err(why) => return request.deny(&why),
-        };
+        let question = Question::read(own_query, request.uri.as_ref(), original.may_have_form);
         match question {
-            Question::Identity => request.allow("authenticated"),
-            Question::Permission(permission) => request.check(&permission),
-            Question::Write(target) if self.is_id_upstream(&target) => {
+            Err(why) => request.deny(&why),
+            Ok(Question::Identity) => request.allow("authenticated"),
+            Ok(Question::Permission(permission)) => request.check(&permission),
+            Ok(Question::Access(_, target)) if self.is_id_upstream(&target) => {
                 request.deny("the database could read the bucket's name as an id")
             }
-            Question::Write(target) => {
-                match self.find_bucket(&target, request.principal.org()).await {
-                    Ok(Ok(bucket)) => {
-                        let bucket = Resource::bucket(request.principal.org(), bucket);
-                        request.check(&Permission::write(bucket))
-                    }
-                    Ok(Err(name)) => {
-                        request.deny(&format!("there is no bucket {:?}", cut(&name, MAX_SHOWN)))
-                    }
-                    Err(error) => AuthDecision::Undecided(error),
-                }
+            Ok(Question::Access(action, target)) => {
+                self.check_access(request, action, target).await
+            }
+            Ok(Question::Query(permission, query)) => {
+                self.check_query(request, permission, query).await
             }
         }
     }
 
-    /// Finds the bucket that is written to.
+    async fn check_access(
+        &self,
+        request: RequestInfo<'_>,
+        action: Action,
+        target: Target,
+    ) -> AuthDecision {
+        match self.find_bucket(&target, request.principal.org()).await {
+            Ok(Ok(bucket)) => {
+                let bucket = Resource::bucket(request.principal.org(), bucket);
+                request.check(&Permission::new(action, bucket))
+            }
+            Ok(Err(name)) => {
+                request.deny(&format!("there is no bucket {:?}", cut(&name, MAX_SHOWN)))
+            }
+            Err(error) => AuthDecision::Undecided(error),
+        }
+    }
+
+    async fn check_query(
+        &self,
+        request: RequestInfo<'_>,
+        permission: Option<Permission>,
+        query: Query,
+    ) -> AuthDecision {
+        if let Some(permission) = permission
+            && !request.principal.check(permission.action, &permission.resource).is_allowed()
+        {
+            return request.check(&permission);
+        }
+        let policy = QueryPolicy::new(self.engine.clone()).upstream(self.config.upstream);
+        match policy.decide(&request.principal, query.request()).await {
+            Ok(QueryDecision::Allowed(_)) => request.allow("the statements are allowed"),
+            Ok(QueryDecision::Denied(denial)) => {
+                let why = denial.to_string();
+                request.deny_with_reason(&why, why.clone())
+            }
+            // The message quotes the query, which may hold a password: it is not logged.
+            Ok(QueryDecision::Unreadable(why)) => {
+                request.deny_with_reason("the query cannot be parsed", why.to_string())
+            }
+            Err(error) => AuthDecision::Undecided(error),
+        }
+    }
+
+    /// Finds the bucket that is read or written.
     async fn find_bucket(
         &self,
         target: &Target,
@@ -197,7 +236,7 @@ impl Inner {
             && methods.next().is_none()
             && has(header::ORIGIN)
             && has(header::ACCESS_CONTROL_REQUEST_METHOD)
-            && original.uri.is_some_and(|uri| [WRITE, WRITE_V2].contains(&uri.path))
+            && original.uri.is_some_and(|uri| OF_BROWSERS.contains(&uri.path))
             && !original.has_credentials()
     }
 
@@ -249,7 +288,15 @@ impl RequestInfo<'_> {
             path = self.path(),
             "denied: {why}"
         );
-        AuthDecision::Denied(self.principal)
+        AuthDecision::Denied(self.principal, None)
+    }
+
+    /// Denies it, and tells the client why.
+    fn deny_with_reason(self, logged: &str, why: String) -> AuthDecision {
+        match self.deny(&cut(logged, MAX_SHOWN).escape_debug()) {
+            AuthDecision::Denied(principal, _) => AuthDecision::Denied(principal, Some(why)),
+            other => other,
+        }
     }
 
     fn path(&self) -> Option<&str> {

@@ -1,13 +1,20 @@
 //! What is requested of an authenticated request: nothing more, a permission, or a write.
 
-use portcullis::Permission;
+use portcullis::{Action, Permission};
 
 use super::request::{AmbiguousRequest, OriginalUri, names_permission};
 use crate::extract::query::{self, PercentEncoded};
+use crate::v1::query::QueryRequest;
 
 /// The paths of the database whose URI alone determines the requested permission.
 pub(super) const WRITE: &str = "/write";
 pub(super) const WRITE_V2: &str = "/api/v2/write";
+pub(super) const QUERY: &str = "/query";
+const PROMETHEUS_READ: &str = "/api/v1/prom/read";
+const PROMETHEUS_WRITE: &str = "/api/v1/prom/write";
+
+/// The paths that a page in a browser may request.
+pub(super) const OF_BROWSERS: [&str; 3] = [WRITE, WRITE_V2, QUERY];
 
 /// What is requested of an authenticated request.
 pub(super) enum Question {
@@ -15,11 +22,32 @@ pub(super) enum Question {
     Identity,
     /// This permission.
     Permission(Permission),
-    /// The permission to write to this target.
-    Write(Target),
+    /// The permission to do this to the target.
+    Access(Action, Target),
+    /// The permission, if there is one, and what these statements need.
+    Query(Option<Permission>, Query),
 }
 
-/// The bucket that a request writes to, by name.
+/// The query of a request to `/query`.
+pub(super) struct Query {
+    pub(super) statements: String,
+    pub(super) parameters: Option<String>,
+    pub(super) database: Option<String>,
+    pub(super) policy: Option<String>,
+}
+
+impl Query {
+    pub(super) fn request(&self) -> QueryRequest<'_> {
+        QueryRequest {
+            q: &self.statements,
+            db: self.database.as_deref(),
+            rp: self.policy.as_deref(),
+            params: self.parameters.as_deref(),
+        }
+    }
+}
+
+/// The bucket that a request reads or writes, by name.
 pub(super) struct Target {
     pub(super) database: String,
     /// The retention policy, if the request names one.
@@ -52,7 +80,11 @@ impl Target {
 impl Question {
     /// Reads the proxy's own query and, where that names no permission, the original URI. The error
     /// is the reason for the log.
-    pub(super) fn read(own_query: &str, uri: Option<&OriginalUri<'_>>) -> Result<Self, String> {
+    pub(super) fn read(
+        own_query: &str,
+        uri: Option<&OriginalUri<'_>>,
+        may_have_form: bool,
+    ) -> Result<Self, String> {
         let database = uri.map_or(Ok(None), OriginalUri::database).map_err(reason)?;
         let policy = uri.map_or(Ok(None), OriginalUri::policy).map_err(reason)?;
         let bucket = uri.map_or(Ok(None), OriginalUri::bucket).map_err(reason)?;
@@ -67,9 +99,14 @@ impl Question {
         if uri.is_some_and(|uri| uri.relabels) {
             return Err("`extra_label` and `extra_filters` are for the proxy to set".to_owned());
         }
-        if let Some(question) = Self::read_own(own_query)? {
-            return Ok(question);
-        }
+        let own = Self::read_own(own_query)?;
+        // A permission does not say what a query does.
+        let is_query = uri.is_some_and(|uri| uri.path == QUERY);
+        let permission = match own {
+            Some(Self::Permission(permission)) if is_query => Some(permission),
+            Some(question) => return Ok(question),
+            None => None,
+        };
         let uri = uri.ok_or("the proxy names no permission and sends no original URI")?;
         match uri.path {
             // VictoriaMetrics reads `db` at both paths.
@@ -81,14 +118,34 @@ impl Question {
             }
             WRITE => {
                 let database = database.ok_or("there is no `db`")?;
-                Ok(Self::Write(Target::of_database(database, policy)?))
+                Ok(Self::Access(Action::Write, Target::of_database(database, policy)?))
             }
             WRITE_V2 => {
                 let bucket = bucket.ok_or("there is no `bucket`")?;
-                Ok(Self::Write(Target::of_bucket(&bucket)?))
+                Ok(Self::Access(Action::Write, Target::of_bucket(&bucket)?))
             }
-            _ => Err("the proxy names no permission, and only those of /write and /api/v2/write \
-                      follow from the path"
+            QUERY | PROMETHEUS_READ | PROMETHEUS_WRITE if may_have_form => Err(
+                "by its `Content-Type` the body may hold parameters as well, which are not seen \
+                     here"
+                    .to_owned(),
+            ),
+            PROMETHEUS_READ | PROMETHEUS_WRITE => {
+                let database = database.ok_or("there is no `db`")?;
+                let action = match uri.path {
+                    PROMETHEUS_READ => Action::Read,
+                    _ => Action::Write,
+                };
+                Ok(Self::Access(action, Target::of_database(database, policy)?))
+            }
+            QUERY => {
+                let statements = uri.statements().map_err(reason)?;
+                let statements =
+                    statements.ok_or("there is no `q` in the URL, and a body is not seen here")?;
+                let parameters = uri.parameters().map_err(reason)?;
+                Ok(Self::Query(permission, Query { statements, parameters, database, policy }))
+            }
+            _ => Err("the proxy names no permission, and only those of /write, /query, \
+                      /api/v2/write and /api/v1/prom follow from the path"
                 .to_owned()),
         }
     }

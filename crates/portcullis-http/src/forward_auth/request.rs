@@ -17,6 +17,8 @@ pub(super) struct OriginalRequest<'a> {
     username: Option<PercentEncoded<'a>>,
     password: Option<PercentEncoded<'a>>,
     authorization: Option<&'a HeaderValue>,
+    /// Whether the body may hold parameters: databases read them from forms as well.
+    pub(super) may_have_form: bool,
 }
 
 /// The URI of the original request.
@@ -28,6 +30,8 @@ pub(super) struct OriginalUri<'a> {
     database: SingleValue<'a>,
     policy: SingleValue<'a>,
     bucket: SingleValue<'a>,
+    statements: SingleValue<'a>,
+    parameters: SingleValue<'a>,
     /// Whether it has a parameter with which a proxy names the requested permission.
     pub(super) names_permission: bool,
     /// Whether it has a parameter with which VictoriaMetrics changes labels, `db` among them.
@@ -45,8 +49,12 @@ pub(super) enum AmbiguousRequest {
     Credentials,
     #[error("`db` is given twice or cannot be read")]
     Database,
+    #[error("`params` is given twice or cannot be read")]
+    Parameters,
     #[error("`rp` is given twice or cannot be read")]
     Policy,
+    #[error("`q` is given twice or cannot be read")]
+    Query,
     #[error("the header with the original URI holds no path and query")]
     Uri,
     #[error("there are several lines of the header with the original URI")]
@@ -70,7 +78,8 @@ impl<'a> OriginalRequest<'a> {
         };
         let username = username.map_err(|NotSingle| AmbiguousRequest::Credentials)?;
         let password = password.map_err(|NotSingle| AmbiguousRequest::Credentials)?;
-        Ok(Self { uri, username, password, authorization })
+        let may_have_form = may_have_form(headers);
+        Ok(Self { uri, username, password, authorization, may_have_form })
     }
 
     /// Returns whether the request holds anything that could be credentials.
@@ -103,6 +112,8 @@ impl<'a> OriginalUri<'a> {
             database: SingleValue::Absent,
             policy: SingleValue::Absent,
             bucket: SingleValue::Absent,
+            statements: SingleValue::Absent,
+            parameters: SingleValue::Absent,
             names_permission: false,
             relabels: false,
         };
@@ -113,6 +124,8 @@ impl<'a> OriginalUri<'a> {
                 ("db", &mut uri.database),
                 ("rp", &mut uri.policy),
                 ("bucket", &mut uri.bucket),
+                ("q", &mut uri.statements),
+                ("params", &mut uri.parameters),
             ] {
                 if parameter.is(name) {
                     value.add(parameter);
@@ -138,6 +151,16 @@ impl<'a> OriginalUri<'a> {
     /// Returns the single value of `bucket`; an empty one is none.
     pub(super) fn bucket(&self) -> Result<Option<String>, AmbiguousRequest> {
         self.bucket.text(AmbiguousRequest::Bucket)
+    }
+
+    /// Returns the single value of `q`, the statements of a query; an empty one is none.
+    pub(super) fn statements(&self) -> Result<Option<String>, AmbiguousRequest> {
+        self.statements.text(AmbiguousRequest::Query)
+    }
+
+    /// Returns the single value of `params`, the parameters of a query; an empty one is none.
+    pub(super) fn parameters(&self) -> Result<Option<String>, AmbiguousRequest> {
+        self.parameters.text(AmbiguousRequest::Parameters)
     }
 }
 
@@ -198,6 +221,16 @@ impl<'a> SingleValue<'a> {
             Self::Ambiguous => Err(NotSingle),
         }
     }
+}
+
+/// Returns whether the body of the original request may be a form, or may be a query in another
+/// language: InfluxDB takes the `q` of a form before the one of the URL.
+fn may_have_form(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_TYPE).into_iter().any(|value| {
+        let value = value.as_bytes().to_ascii_lowercase();
+        let has = |part: &[u8]| value.windows(part.len()).any(|window| window == part);
+        has(b"form") || has(b"multipart") || has(b"flux")
+    })
 }
 
 /// Returns the value of a header that may be given once.

@@ -162,8 +162,7 @@ async fn a_permission_is_asked_for_by_the_proxy() {
         (format!("?check=none&permission=write:buckets/{bucket}"), 403),
         (format!("?permission=write:buckets/{bucket}&permission=write:buckets/{bucket}"), 403),
     ] {
-        for uri in [None, Some("/query?q=x"), Some("/write?db=telemetry"), Some("/write?db=events")]
-        {
+        for uri in [None, Some("/any?q=x"), Some("/write?db=telemetry"), Some("/write?db=events")] {
             let mut headers = vec![("Authorization", BASIC)];
             headers.extend(uri.map(|uri| (URI, uri)));
             let answer = ask(&server.app, &query, &headers).await;

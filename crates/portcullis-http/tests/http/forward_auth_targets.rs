@@ -262,7 +262,12 @@ async fn a_preflight_goes_through_where_that_is_set_and_nothing_else_does_for_it
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("x-portcullis-user"), Some(""));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
-    for uri in ["/query?db=telemetry&q=DROP", "/", "/write/"] {
+    for uri in ["/query?db=telemetry&q=DROP", "/api/v2/write?bucket=telemetry"] {
+        let mut headers = preflight.to_vec();
+        headers[3] = (URI, uri);
+        assert_eq!(ask(&on, &headers).await.status, 204, "{uri}");
+    }
+    for uri in ["/api/v2/query", "/", "/write/"] {
         let mut headers = preflight.to_vec();
         headers[3] = (URI, uri);
         assert_eq!(ask(&on, &headers).await.status, 401, "{uri}");

@@ -9,6 +9,7 @@
 
 mod answers;
 mod forward_auth;
+mod forward_auth_queries;
 mod forward_auth_targets;
 mod list;
 mod login_line;
