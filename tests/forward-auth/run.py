@@ -9,6 +9,9 @@ import time
 
 from proxies import POINTS, SECRET, Database, basic, deployed
 
+READ = "SELECT%20v%20FROM%20cpu"
+FORM = ("Content-Type", "application/x-www-form-urlencoded")
+
 
 def allowed(client, server, telegraf):
     token = ("Authorization", f"Token {server.token}")
@@ -42,8 +45,7 @@ def allowed(client, server, telegraf):
 
     # A large body, and a form with a `db` of its own.
     client.check(204, "/write?db=default", [known], body=POINTS * 100_000)
-    form = ("Content-Type", "application/x-www-form-urlencoded")
-    got = client.check(204, "/write?db=default", [known, form], body=b"db=events")
+    got = client.check(204, "/write?db=default", [known, FORM], body=b"db=events")
     if got["Content-Type"] != "text/plain; charset=utf-8":
         raise AssertionError(f"the database got {got['Content-Type']}")
 
@@ -56,6 +58,16 @@ def allowed(client, server, telegraf):
     got = identity(client.check(204, "/write?db=default", [token, *forged]))
     if got[3] not in (None, [""]):
         raise AssertionError(f"the database got {got}")
+
+    # Queries, by what their statements need.
+    for path, credentials in [
+        (f"/query?db=default&q={READ}", basic("grafana")),
+        ("/query?q=SELECT%20v%20FROM%20%22default%22..cpu", basic("grafana")),
+        ("/query?db=default&q=DELETE%20FROM%20cpu", basic("telegraf")),
+        ("/api/v1/prom/read?db=default", basic("grafana")),
+        ("/api/v1/prom/write?db=default", basic("telegraf")),
+    ]:
+        client.check(204, path, [credentials])
 
     # A ping needs no credentials.
     got = identity(client.check(200, "/ping", forged, method="GET"))
@@ -92,9 +104,16 @@ def refused(client, server):
         (403, "/query?check=none", [known]),
         (403, "/write?db=events&check=none", [known]),
         (403, "/write?db=default&permission=read:orgs", [token]),
-        # The URL does not determine what these do.
-        (403, "/query?db=default&q=SELECT", [known]),
-        (403, "/query?db=default&q=SELECT", [token]),
+        # Queries that need what the credential does not have, that cannot be parsed, or that may be in
+        # the body.
+        (403, f"/query?db=default&q={READ}", [known]),
+        (403, "/query?db=default&q=DROP%20DATABASE%20default", [known]),
+        (403, "/query?db=default&q=DROP%20DATABASE%20%22default%22", [reader]),
+        (403, f"/query?db=default&q={READ}%3BDELETE%20FROM%20cpu", [reader]),
+        (403, f"/query?db=default&q={READ}&q={READ}", [reader]),
+        (403, f"/query?db=default&q={READ}", [reader, FORM]),
+        (403, "/query?db=default&q=SELECT", [reader]),
+        (403, "/query?db=default", [reader]),
         (403, "/api/v2/write?bucket=events", [known]),
         (403, "/api/v2/write?bucket=default&bucket=default", [known]),
         (403, "/api/v2/write?db=default", [known]),
