@@ -1,19 +1,19 @@
-//! Three ways to find out what was committed, and one that loses changes, beside 16 writers.
+//! Measures three methods to find committed changes, and one that loses some, beside 16 writers.
 //!
 //! ```console
 //! $ cargo run --release -p portcullis-postgres --example feeds -- postgres://…
 //! ```
 //!
-//! Each is given the same time, in turns, once with nothing else going on and once beside a
-//! transaction that has written something and goes on for as long. Said of each: commits per second,
-//! how long after the commit a change was found, how long after the first look it was known that
-//! everything before it has been found, and how many changes were never found.
+//! Each method runs for the same time, in turn, once alone and once beside a transaction that has
+//! written and stays open for as long. The output for each: commits per second, the delay from commit
+//! to finding a change, the delay from the first poll until everything before it is known to be found,
+//! and how many changes were never found.
 
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::indexing_slicing,
-    reason = "a program for those who measure"
+    reason = "a measuring program"
 )]
 
 use std::collections::HashMap;
@@ -32,11 +32,11 @@ const EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// `seq > last`: what must not be done.
+    /// `seq > last`: loses changes.
     Sequence,
-    /// Transactions below the oldest that is under way.
+    /// Transactions below the oldest one in progress.
     Horizon,
-    /// What can be seen now and could not be seen before.
+    /// Changes that are visible now and were not visible before.
     Snapshots,
     /// Counters, each in a row that is locked to the end of the transaction.
     Lanes,
@@ -79,7 +79,7 @@ async fn write(client: &Client, way: Way, id: i64) {
     client.batch_execute("COMMIT").await.unwrap();
 }
 
-/// Where a look begins.
+/// The state that a poll begins with.
 #[derive(Default)]
 struct Cursor {
     xid: i64,
@@ -90,7 +90,7 @@ struct Cursor {
     waiting: Option<(Instant, i64)>,
 }
 
-/// Returns what was found, and as of when nothing is missing any more.
+/// Returns the changes found, and the instant up to which none is missing.
 async fn look(client: &Client, way: Way, cursor: &mut Cursor) -> (Vec<i64>, Option<Instant>) {
     let as_of = Instant::now();
     match way {

@@ -1,23 +1,23 @@
-//! How much slower the store is than its own SQL through the bare driver, at 16 connections.
+//! Measures the store against its own SQL through the bare driver, at 16 connections.
 //!
 //! ```console
 //! $ cargo run --release -p portcullis-postgres --example latency -- postgres://…
 //! ```
 //!
-//! `own` is a task with a connection of its own, `shared` one that takes any connection for each
-//! call, as a pool must, `store` is the store. All three do the same work: the same statements,
-//! prepared, and what is read becomes a [`Record`]. Only the store's sessions have timeouts.
+//! `own` is a task with a connection of its own, `shared` a task that takes any connection for each
+//! call, as a pool must, and `store` is the store. All three execute the same prepared statements and
+//! make a [`Record`] of each row. Only the store's sessions have timeouts.
 //!
-//! Rounds of each alternate, in another order each time, so that what else the machine does is in all.
-//! A ratio is the median of those of the rounds, for a round lasts long enough for that to differ from
-//! one to the next, and three that follow each other have more in common than all of a kind. The
-//! database is filled; the schema `latency` is deleted at the end.
+//! Rounds of each alternate in changing order, so that other load on the machine affects all. A ratio
+//! is the median of the rounds' ratios: the load changes from round to round, and three consecutive
+//! rounds have more in common than all rounds of one kind. The database is filled; the schema
+//! `latency` is deleted at the end.
 
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::indexing_slicing,
-    reason = "a program for those who measure"
+    reason = "a measuring program"
 )]
 
 use std::sync::{Arc, Mutex};
@@ -60,7 +60,7 @@ fn record(id: u64, revision: u128) -> Record {
     }
 }
 
-/// What the store sends, with the numbers of its parameters.
+/// The statements of the store, with the numbers of their parameters.
 const GET: &str = "SELECT t.id, t.revision, t.unique_key, t.org_id, t.user_id, t.status, t.body \
     FROM users AS t WHERE t.id = $1";
 const INSERT: &str = "WITH new AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::bytea[], \
@@ -81,7 +81,7 @@ const UPDATE: &str = "WITH put AS (UPDATE users SET revision = $2, unique_key = 
         FROM put, unnest($9::text[]) AS g (grant_key) ON CONFLICT DO NOTHING) \
     INSERT INTO changes (batch, kind, id) SELECT $10::bigint, 'users', put.id FROM put RETURNING 1";
 
-/// One connection of the driver alone, with what the store would send on it.
+/// One connection of the bare driver, with the statements of the store.
 struct Bare {
     client: Client,
     insert: Statement,
@@ -148,7 +148,7 @@ impl Bare {
     }
 }
 
-/// What the store makes of a row, as one would write it for oneself.
+/// Makes a record of a row, written by hand.
 fn read(row: &Row) -> Record {
     let id = |text: &str| Id::from_digits(text.as_bytes()).unwrap();
     let revision: &[u8] = row.get(1);
@@ -183,7 +183,7 @@ fn percentile<T: Copy>(sorted: &[T], percent: usize) -> T {
     sorted[(sorted.len() - 1) * percent / 100]
 }
 
-/// What the calls of one way took, by rounds.
+/// The durations of the calls of one kind, by round.
 #[derive(Default)]
 struct Taken {
     rounds: Vec<Vec<Duration>>,
@@ -227,7 +227,7 @@ async fn main() {
     for what in [What::Create, What::Get, What::Update] {
         let mut taken = [Taken::default(), Taken::default(), Taken::default()];
         for round in 0..ROUNDS * 3 {
-            // Each of them once in three.
+            // Each of the three in turn.
             let which = usize::try_from((round + round / 3) % 3).unwrap();
             let tasks = (0..CONNECTIONS).map(|task| {
                 let (store, own, shared) =
@@ -256,7 +256,7 @@ async fn main() {
                 })
             });
             let all = join_all(tasks).await.into_iter().flat_map(Result::unwrap).collect();
-            // The first round of each fills caches.
+            // The first round of each warms the caches.
             if round >= 3 {
                 taken[which].push(all);
             }
