@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis::store::{
-    Entry, EntryCursor, EntryKey, EntryPage, Index, Kind, Maintain, PageRequest, StoreError,
-    grants_of,
+    EntryCursor, EntryPage, Index, Kind, Maintain, PageRequest, StoreError, grants_of,
 };
-use portcullis::{GrantKey, Id, Permission};
+use portcullis::toolkit::relational::{Section, SectionCursor, table_name};
 use tokio_postgres::types::ToSql;
 
 use crate::PostgresStore;
@@ -18,7 +17,7 @@ use crate::dialect::{BEGIN, COMMIT, ROLLBACK};
 use crate::error::Failure;
 use crate::escape;
 use crate::rows::{self, ReadError};
-use crate::tables::{TABLES, Table};
+use crate::tables::TABLES;
 
 /// The most problems that are returned.
 const MAX_PROBLEMS: usize = 100;
@@ -195,59 +194,24 @@ async fn rebuild(connection: &mut Connection) -> Result<(), StoreError> {
     connection.run(COMMIT).await.map_err(StoreError::indeterminate)
 }
 
-/// The entries of one type in a table, in the order in which they are read.
-#[derive(Clone, Copy)]
-enum Section {
-    UniqueKey,
-    Org,
-    User,
-    Grant,
-}
-
-const SECTIONS: [Section; 4] = [Section::UniqueKey, Section::Org, Section::User, Section::Grant];
-
-impl Section {
-    /// Selects key and id of the entries after the key `$1` and the id `$2`, in order.
-    fn sql(self, table: &Table) -> String {
-        let name = table.name;
-        let column = match self {
-            Self::UniqueKey => "unique_key",
-            Self::Org => "org_id",
-            Self::User => "user_id",
-            Self::Grant => {
-                return format!(
-                    "SELECT grant_key, id FROM grants WHERE kind = '{name}' \
-                     AND (grant_key, id) > ($1, $2) ORDER BY grant_key, id"
-                );
-            }
-        };
+/// Selects key and id of the entries after the key `$1` and the id `$2`, in order.
+fn entries_sql(kind: Kind, section: Section) -> String {
+    let (table, column) = (table_name(kind), section.column());
+    match section {
+        Section::Grant => format!(
+            "SELECT {column}, id FROM grants WHERE kind = '{table}' \
+             AND ({column}, id) > ($1, $2) ORDER BY {column}, id"
+        ),
         // In the order of ids: a unique key may exceed the size of an index entry, so that only its
         // digest is indexed. The key of the last entry is not needed then.
-        format!(
-            "SELECT {column}, id FROM {name} WHERE {column} IS NOT NULL AND id > $2 \
+        Section::UniqueKey | Section::Org | Section::User => format!(
+            "SELECT {column}, id FROM {table} WHERE {column} IS NOT NULL AND id > $2 \
              AND $1::text IS NOT NULL ORDER BY id"
-        )
-    }
-
-    fn read(self, kind: Kind, key: &str, id: &str) -> Option<Entry> {
-        let key = match self {
-            Self::UniqueKey => EntryKey::UniqueKey(escape::unescape(key)?.into()),
-            Self::Org => EntryKey::Org(Id::from_digits(key.as_bytes())?.into()),
-            Self::User => EntryKey::User(Id::from_digits(key.as_bytes())?.into()),
-            Self::Grant => EntryKey::Grant(parse_grant(key)?),
-        };
-        Some(Entry { kind, key, id: Id::from_digits(id.as_bytes())? })
+        ),
     }
 }
 
-/// Parses a grant key, in its canonical form only.
-fn parse_grant(text: &str) -> Option<GrantKey> {
-    let grant = GrantKey::of(text.parse::<Permission>().ok()?);
-    (grant.to_string() == text).then_some(grant)
-}
-
-/// Reads one section of one table after the other. A cursor is the number of the section, and the id
-/// and key of the last entry.
+/// Reads one section of one table after the other.
 async fn entries(
     connection: &mut Connection,
     after: Option<&EntryCursor>,
@@ -257,46 +221,32 @@ async fn entries(
     if after.is_none() {
         page.unreadable = count_grants_without_table(connection).await?;
     }
-    let (begin, mut last_key, mut last_id) = match after.and_then(read_cursor) {
-        Some((section, key, id)) => (section, key, id),
-        None => (0, String::new(), String::new()),
-    };
-    let sections = TABLES.iter().flat_map(|table| SECTIONS.map(|section| (table, section)));
-    for (number, (table, section)) in sections.enumerate().skip(begin) {
+    let mut cursor = SectionCursor::from_cursor(after);
+    for (number, (kind, section)) in Section::all().enumerate().skip(cursor.section) {
         let room = limit - page.entries.len();
-        let sql = format!("{} LIMIT {room}", section.sql(table));
+        let sql = format!("{} LIMIT {room}", entries_sql(kind, section));
         loop {
-            let rows = connection.rows(&sql, &[&last_key, &last_id]).await?;
+            let rows = connection.rows(&sql, &[&cursor.key, &cursor.id]).await?;
             let Some(last) = rows.last() else { break };
             for row in &rows {
                 let (key, id): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-                match section.read(table.kind, key, id) {
+                match escape::unescape(key).and_then(|key| section.entry(kind, &key, id)) {
                     Some(entry) => page.entries.push(entry),
                     None => page.unreadable += 1,
                 }
             }
-            (last_key, last_id) = (last.try_get(0)?, last.try_get(1)?);
+            cursor = SectionCursor { section: number, key: last.try_get(0)?, id: last.try_get(1)? };
             if page.entries.len() >= limit {
-                page.next = Some(write_cursor(number, &last_key, &last_id));
+                page.next = Some(cursor.to_cursor());
                 return Ok(page);
             }
             if rows.len() < room {
                 break;
             }
         }
-        (last_key, last_id) = (String::new(), String::new());
+        cursor = SectionCursor::default();
     }
     Ok(page)
-}
-
-fn write_cursor(section: usize, key: &str, id: &str) -> EntryCursor {
-    EntryCursor::new(format!("{section} {id} {key}").into_bytes())
-}
-
-fn read_cursor(cursor: &EntryCursor) -> Option<(usize, String, String)> {
-    let mut parts = std::str::from_utf8(cursor.as_bytes()).ok()?.splitn(3, ' ');
-    let (section, id, key) = (parts.next()?, parts.next()?, parts.next()?);
-    Some((section.parse().ok()?, key.to_owned(), id.to_owned()))
 }
 
 /// Returns how many grants name a table that does not exist.

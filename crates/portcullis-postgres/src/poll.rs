@@ -10,6 +10,7 @@ use tokio_postgres::{Row, Statement};
 
 use portcullis::Id;
 use portcullis::toolkit::Feed;
+use portcullis::toolkit::relational::kind_of_table;
 
 use crate::announcements::{Announcements, PolledChange};
 use crate::connection::{Connection, response_within};
@@ -17,7 +18,6 @@ use crate::connector::Connector;
 use crate::dialect::{self, History, Snapshot};
 use crate::error::Failure;
 use crate::pool::{Pool, PoolError};
-use crate::tables::kind_of;
 
 /// The longest pause between polls while they fail.
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
@@ -248,7 +248,7 @@ fn change(row: &Row) -> Option<Option<PolledChange>> {
     let kind = kind?;
     let change = || {
         let (batch, id): (Option<i64>, &str) = (row.try_get(3).ok()?, row.try_get(5).ok()?);
-        Some((batch, kind_of(kind)?, Id::from_digits(id.as_bytes())?))
+        Some((batch, kind_of_table(kind)?, Id::from_digits(id.as_bytes())?))
     };
     Some(change())
 }

@@ -1,17 +1,15 @@
 //! Reads rows, the records in them, and pages of records.
 
-use portcullis::store::{
-    Index, Kind, Lookup, Page, PageRequest, Record, Revision, StoreError, UniqueKey,
-};
-use portcullis::{Id, Status};
-use thiserror::Error;
+use portcullis::Id;
+use portcullis::store::{Index, Kind, Lookup, Page, PageRequest, Record, StoreError};
+use portcullis::toolkit::relational::{Columns, UnreadableColumn, log_unreadable_row};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql};
 
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::escape;
-use crate::tables::{self, Query};
+use crate::tables::{Query, TABLES};
 
 /// The most rows that are queried at a time, which fill a page even if they are small.
 const MAX_ROWS: usize = 10_000;
@@ -60,19 +58,14 @@ pub(crate) async fn get(
     connection: &mut Connection,
     LookupQuery { kind, query, key }: LookupQuery,
 ) -> Result<Option<Record>, ReadError> {
-    let statement = connection.prepared(tables::of(kind)?, query).await?;
+    let statement = connection.prepared(TABLES.of(kind), query).await?;
     let rows = connection.rows(&statement, &[&key]).await?;
     let Some(row) = rows.first() else {
         return Ok(None);
     };
     match record(kind, row, 0) {
         Ok(record) => Ok(Some(record)),
-        Err(source) => Err(ReadError::Refused(StoreError::Corrupt {
-            kind,
-            // Nothing has the id 0: here it means that the id cannot be read either.
-            id: id(row, 0, "id").unwrap_or(Id::from_u64(0)),
-            source: source.into(),
-        })),
+        Err(error) => Err(ReadError::Refused(error.into_corrupt(kind, id(row, 0)))),
     }
 }
 
@@ -98,7 +91,7 @@ pub(crate) async fn list(
     let rows = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&after, &rows];
     parameters.extend(key.as_ref().map(|key| key as &(dyn ToSql + Sync)));
-    let statement = connection.prepared(tables::of(kind)?, query).await?;
+    let statement = connection.prepared(TABLES.of(kind), query).await?;
     let rows = connection.rows(&statement, &parameters).await?;
     Ok(page(&rows, kind, limit))
 }
@@ -113,65 +106,49 @@ fn page(rows: &[Row], kind: Kind, limit: usize) -> Page {
             page.next = last;
             break;
         }
-        last = id(row, 0, "id").ok().or(last);
+        last = id(row, 0).or(last);
         match record(kind, row, 1) {
             Ok(record) => page.records.push(record),
             // A grant without its record: a surplus entry, which `verify` reports.
             Err(_) if matches!(value::<Option<&str>>(row, 1, "id"), Ok(None)) => {}
             Err(error) => {
                 page.unreadable += 1;
-                let id = value(row, 0, "id").unwrap_or("?").escape_debug();
-                tracing::error!(%kind, %id, %error, "a row is left out of a list");
+                log_unreadable_row(kind, value(row, 0, "id").unwrap_or("?"), &error);
             }
         }
     }
     page
 }
 
-/// Names a column that cannot be decoded. Never holds its value.
-#[derive(Clone, Copy, Debug, Error)]
-#[error("its column `{column}` cannot be read")]
-pub(crate) struct BadColumn {
-    column: &'static str,
-}
-
 /// Reads the columns from `first` on, in the order that all statements use.
-fn record(kind: Kind, row: &Row, first: usize) -> Result<Record, BadColumn> {
-    let key = escape::unescape(value(row, first + 2, "unique_key")?);
-    let key = key.and_then(|key| UniqueKey::new(key).ok());
-    let body = escape::unescape(value(row, first + 6, "body")?);
-    let revision: &[u8] = value(row, first + 1, "revision")?;
-    let revision = revision.try_into().map_err(|_| BadColumn { column: "revision" })?;
-    let status: &str = value(row, first + 5, "status")?;
-    Ok(Record {
-        kind,
-        id: id(row, first, "id")?,
-        revision: Revision::from_u128(u128::from_be_bytes(revision)),
-        unique_key: key.ok_or(BadColumn { column: "unique_key" })?,
-        org: optional_id(row, first + 3, "org_id")?.map(Into::into),
-        user: optional_id(row, first + 4, "user_id")?.map(Into::into),
-        status: status.parse::<Status>().map_err(|_| BadColumn { column: "status" })?,
-        body: body.ok_or(BadColumn { column: "body" })?.into(),
-    })
+fn record(kind: Kind, row: &Row, first: usize) -> Result<Record, UnreadableColumn> {
+    let unescaped = |index, column| {
+        escape::unescape(value(row, index, column)?).ok_or(UnreadableColumn { column })
+    };
+    let digits = |index, column| {
+        let text: Option<&str> = value(row, index, column)?;
+        Ok(text.map(str::as_bytes))
+    };
+    Columns {
+        id: value::<&str>(row, first, "id")?.as_bytes(),
+        revision: value(row, first + 1, "revision")?,
+        unique_key: &unescaped(first + 2, "unique_key")?,
+        org_id: digits(first + 3, "org_id")?,
+        user_id: digits(first + 4, "user_id")?,
+        status: value(row, first + 5, "status")?,
+        body: &unescaped(first + 6, "body")?,
+    }
+    .to_record(kind)
 }
 
 fn value<'row, T: FromSql<'row>>(
     row: &'row Row,
     index: usize,
     column: &'static str,
-) -> Result<T, BadColumn> {
-    row.try_get(index).map_err(|_| BadColumn { column })
+) -> Result<T, UnreadableColumn> {
+    row.try_get(index).map_err(|_| UnreadableColumn { column })
 }
 
-fn id(row: &Row, index: usize, column: &'static str) -> Result<Id, BadColumn> {
-    let text: &str = value(row, index, column)?;
-    Id::from_digits(text.as_bytes()).ok_or(BadColumn { column })
-}
-
-fn optional_id(row: &Row, index: usize, column: &'static str) -> Result<Option<Id>, BadColumn> {
-    let text: Option<&str> = value(row, index, column)?;
-    match text {
-        None => Ok(None),
-        Some(text) => Id::from_digits(text.as_bytes()).ok_or(BadColumn { column }).map(Some),
-    }
+fn id(row: &Row, index: usize) -> Option<Id> {
+    Id::from_digits(value::<&str>(row, index, "id").ok()?.as_bytes())
 }

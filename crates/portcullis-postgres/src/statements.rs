@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Statement};
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::escape;
-use crate::tables::{self, Query, Table};
+use crate::tables::{Query, TABLES, Table};
 
 /// How many records one statement inserts, and about how many bytes.
 const MAX_ROWS: usize = 1_000;
@@ -88,7 +88,7 @@ pub(crate) fn plan(
         let last = planned.last_mut().filter(|_| joins);
         match operation {
             Operation::Put { record, grants, expect } => {
-                let table = tables::of(record.kind)?;
+                let table = TABLES.of(record.kind);
                 let grants = grants.iter().map(ToString::to_string);
                 match (expect, last) {
                     (
@@ -125,7 +125,7 @@ pub(crate) fn plan(
             }
             Operation::Delete { kind, id, expect } => {
                 let (table, action) =
-                    (tables::of(*kind)?, Action::Delete { id: *id, expect: *expect });
+                    (TABLES.of(*kind), Action::Delete { id: *id, expect: *expect });
                 planned.push(BatchStatement { first: number, table, action });
             }
             Operation::Require { kind, id } => match last {
@@ -135,7 +135,7 @@ pub(crate) fn plan(
                     ids.push(*id);
                 }
                 _ => {
-                    let (table, action) = (tables::of(*kind)?, Action::Require { ids: vec![*id] });
+                    let (table, action) = (TABLES.of(*kind), Action::Require { ids: vec![*id] });
                     planned.push(BatchStatement { first: number, table, action });
                 }
             },
@@ -281,7 +281,7 @@ pub(crate) async fn check_before(
         Operation::Delete { kind, id, expect } => (*kind, *id, *expect),
         _ => return Ok(None),
     };
-    let Ok(table) = tables::of(kind) else { return Ok(None) };
+    let table = TABLES.of(kind);
     let statement = connection.prepared(table, Query::Revision).await?;
     let id_text = id.to_string();
     let rows = connection.rows(&statement, &[&id_text]).await?;
@@ -310,7 +310,7 @@ pub(crate) async fn check_after(
             Ok(already_exists(record, Taken::UniqueKey))
         }
         Operation::Put { record, expect: Expect::Absent, .. } => {
-            let Ok(table) = tables::of(record.kind) else { return Ok(None) };
+            let table = TABLES.of(record.kind);
             // A taken id takes precedence.
             let keys = [
                 (Query::ById, Taken::Id, record.id.to_string()),

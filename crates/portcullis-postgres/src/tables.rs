@@ -4,7 +4,8 @@
 
 use std::sync::LazyLock;
 
-use portcullis::store::{Kind, Page, StoreError};
+use portcullis::store::{Kind, Page};
+use portcullis::toolkit::relational::Tables;
 
 /// A statement on a table. Each connection prepares each statement once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -152,48 +153,12 @@ fn page(from: &str) -> String {
     )
 }
 
-/// All tables.
-pub(crate) static TABLES: LazyLock<[Table; Kind::ALL.len()]> = LazyLock::new(|| {
-    [
-        Table::new(Kind::ApiToken, "api_tokens"),
-        Table::new(Kind::Authorization, "authorizations"),
-        Table::new(Kind::Bucket, "buckets"),
-        Table::new(Kind::Deletion, "deletions"),
-        Table::new(Kind::Org, "orgs"),
-        Table::new(Kind::User, "users"),
-    ]
-});
-
-/// Returns the table of the kind.
-///
-/// # Errors
-///
-/// [`StoreError::Backend`] for a kind that this version has no table for.
-pub(crate) fn of(kind: Kind) -> Result<&'static Table, StoreError> {
-    TABLES
-        .iter()
-        .find(|table| table.kind == kind)
-        .ok_or_else(|| StoreError::backend(format!("there is no table for records of kind {kind}")))
-}
-
-/// Returns the kind of the records in the table with the name.
-pub(crate) fn kind_of(name: &str) -> Option<Kind> {
-    let table = TABLES.iter().find(|table| table.name == name)?;
-    Some(table.kind)
-}
+/// The table of each kind.
+pub(crate) static TABLES: LazyLock<Tables<Table>> = LazyLock::new(|| Tables::new(Table::new));
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_kind_has_a_table_and_every_table_its_kind() {
-        for kind in Kind::ALL {
-            let table = of(kind).unwrap();
-            assert_eq!(kind_of(table.name), Some(kind));
-        }
-        assert_eq!(kind_of("meta"), None);
-    }
 
     #[test]
     fn every_statement_is_found() {
