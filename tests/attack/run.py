@@ -134,7 +134,8 @@ def metrics(server):
     found = re.search(r"metrics on (http://\S+/metrics)", server.log.read_text())
     text = urllib.request.urlopen(found[1], timeout=60).read().decode()
     values = {}
-    for name in ["hashes_total", "logins_busy_total", 'logins_refused_total{reason="throttled"}']:
+    throttled = 'logins_total{result="refused",reason="throttled"}'
+    for name in ["hashes_total", 'logins_total{result="busy"}', throttled]:
         line = re.search(rf"^portcullis_{re.escape(name)} (\S+)$", text, re.MULTILINE)
         values[name] = int(float(line[1])) if line else 0
     return values
