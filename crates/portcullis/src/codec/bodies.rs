@@ -43,7 +43,7 @@ impl Entity for Authorization {
         UniqueKey::new(self.username.as_str())
     }
 
-    // Without a copy: every list and every login asks for it.
+    // Without a copy, as every list and every login calls it.
     fn has_unique_key(&self, key: &UniqueKey) -> bool {
         self.username.as_str() == key.as_str()
     }
@@ -83,7 +83,7 @@ impl Entity for Authorization {
         }
     }
 
-    fn read_quickly(record: &Record) -> Option<Self> {
+    fn parse_fast(record: &Record) -> Option<Self> {
         let key = &record.unique_key;
         match Compact::of(&record.body) {
             Some(compact) => compact.authorization(key),
@@ -287,8 +287,10 @@ impl Entity for Bucket {
     }
 }
 
-/// A user or org that is gone and whose credentials are still being deleted. It is written in the
-/// commit that deletes the user or org, so that a crash in between is made good at the next start.
+/// A tombstone: a deleted user or org whose credentials are still being deleted.
+///
+/// It is written in the commit that deletes the user or org, so that the next start completes the
+/// deletion after a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deletion {
     /// Its own id: an org and a user may have the same one.

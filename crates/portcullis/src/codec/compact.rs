@@ -1,7 +1,7 @@
-//! Bodies in fewer bytes, for records that stay in memory: what is a text in JSON is a number, and
-//! members have no names.
+//! A compact encoding of bodies for records in memory: numbers in place of their text, and no names
+//! of members.
 //!
-//! Nothing of it ever leaves the process, so it can be changed freely.
+//! It never leaves the process, so the encoding may change at any time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::password::PasswordHash;
 use crate::store::{Body, Kind, UniqueKey};
 use crate::{Action, Authorization, Id, Permission, Resource, ResourceType, Status, Timestamp};
 
-/// The body of an authorization, byte by byte what its text says. Cheap to clone.
+/// The body of an authorization; it stands for exactly one text. Cheap to clone.
 ///
 /// A byte with [flags](HAS_HASH), three ids, two times, and the username; then the description, the
 /// permissions, the costs and the text of the hash. Texts have their lengths in front of them.
@@ -32,8 +32,8 @@ const HAS_ORG: u8 = 4;
 const TYPE_SHIFT: u32 = 3;
 
 impl Compact {
-    /// `None` for what is not an authorization, or not written as core writes it: nothing of a body
-    /// may be lost.
+    /// Returns `None` if the body is not that of an authorization in canonical form: the text could
+    /// not be restored.
     pub(crate) fn new(kind: Kind, text: &str) -> Option<Self> {
         if kind != Kind::Authorization {
             return None;
@@ -56,11 +56,11 @@ impl Compact {
     /// The username.
     pub(crate) fn username(&self) -> &str {
         let rest = self.0.get(USERNAME..).unwrap_or_default();
-        // What was written can be read.
+        // What `write` encodes can be decoded.
         Reader(rest).text().unwrap_or_default()
     }
 
-    /// Reads it. A name that is the key is not copied.
+    /// Decodes it. A username that equals the key shares its text.
     pub(super) fn authorization(&self, key: &UniqueKey) -> Option<Authorization> {
         read(&self.0, Some(key))
     }
@@ -76,7 +76,7 @@ impl From<Compact> for Body {
 fn text_of(compact: &[u8]) -> Box<str> {
     let authorization = read(compact, None);
     let text = authorization.and_then(|it| serde_json::to_string(&it.to_body()).ok());
-    // What was written can be read.
+    // What `write` encodes can be decoded.
     text.unwrap_or_default().into_boxed_str()
 }
 
@@ -172,7 +172,7 @@ fn read(bytes: &[u8], key: Option<&UniqueKey>) -> Option<Authorization> {
     })
 }
 
-/// The bytes that are not read yet.
+/// The rest of the bytes.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -225,7 +225,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Authorizations of every shape, for tests of what reads them.
+/// Authorizations of every shape, for tests of parsers.
 #[cfg(test)]
 pub(super) mod strategy {
     use proptest::prelude::*;
@@ -280,7 +280,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_body_comes_back_byte_by_byte_and_is_read_alike(authorization in authorization()) {
+        fn a_body_comes_back_byte_by_byte_and_is_decoded_alike(authorization in authorization()) {
             let record = authorization.to_record(Revision::from_u128(1)).unwrap();
             let compact = Compact::new(Kind::Authorization, &record.body).unwrap();
             prop_assert_eq!(&*text_of(compact.bytes()), &*record.body);
@@ -295,7 +295,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_cut_short_or_changed_is_read_without_a_panic(
+        fn truncated_or_changed_bytes_cause_no_panic(
             authorization in authorization(),
             cut in any::<prop::sample::Index>(),
             byte in any::<u8>(),
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_core_does_not_write_stays_a_text() {
+    fn a_body_that_is_not_canonical_stays_a_text() {
         let body = r#"{"v":1,"id":"0c0d000000000001","token":"telegraf","status":"active","description":"","orgID":"0a11000000000001","userID":"0a5e000000000001","permissions":["read:buckets"],"createdAt":"2024-01-02T03:04:05Z","updatedAt":"2024-02-02T03:04:05Z"}"#;
         assert!(Compact::new(Kind::Authorization, body).is_some());
         for other in [

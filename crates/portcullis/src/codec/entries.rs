@@ -1,4 +1,4 @@
-//! The entries by which a record is found, as they follow from its body.
+//! Index entries of a record, derived from its body.
 
 use super::{Deletion, Entity};
 use crate::store::{Entry, EntryKey, Kind, Record, StoreError};
@@ -22,7 +22,7 @@ impl Entry {
     }
 }
 
-/// Returns the grant keys that the record was put with, for they follow from its body.
+/// Returns the grant keys that the record was put with; they are derived from its body.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
-//! Reading the JSON of authorizations that core has written: every member is in its place, and there
-//! is nothing to search for.
+//! A fast parser of the canonical form of an authorization's body: the JSON that this crate writes,
+//! with every member in its place.
 //!
-//! Lists and logins read little else, and most of what it takes to read a record would be a parser
-//! of JSON finding out what is known beforehand.
+//! Lists and logins mostly read such bodies, and a general parser of JSON would take most of their
+//! time.
 
 use std::str::FromStr;
 
@@ -12,10 +12,10 @@ use crate::password::PasswordHash;
 use crate::store::UniqueKey;
 use crate::{Authorization, Id, Permission};
 
-/// Reads a body. A name that is the key is not copied.
+/// Parses a body. A username that equals the key shares its text.
 ///
-/// `None` if it is not written as core writes it, or has an escaped character in it: it may be right
-/// all the same.
+/// Returns `None` if the body is not in canonical form, or has an escaped character. The general
+/// parser decides then.
 pub(super) fn authorization(text: &str, key: Option<&UniqueKey>) -> Option<Authorization> {
     let mut reader = Reader(text);
     reader.skip(r#"{"v":1,"id":""#)?;
@@ -55,23 +55,23 @@ pub(super) fn authorization(text: &str, key: Option<&UniqueKey>) -> Option<Autho
     })
 }
 
-/// What is not read yet.
+/// The rest of the text.
 struct Reader<'a>(&'a str);
 
 impl<'a> Reader<'a> {
-    /// Goes beyond what comes next, if it is this.
+    /// Skips the expected text.
     fn skip(&mut self, expected: &str) -> Option<()> {
         self.0 = self.0.strip_prefix(expected)?;
         Some(())
     }
 
-    /// Reads up to the quote at the end of a text in which nothing is escaped.
+    /// Reads up to the quote that ends a string without escapes.
     fn text(&mut self) -> Option<&'a str> {
         let end = memchr::memchr(b'"', self.0.as_bytes())?;
         let (text, rest) = self.0.split_at_checked(end)?;
         self.0 = rest;
-        // All of it, which is faster than to stop. What stands in a text in another way, or must not,
-        // is left to those who know how.
+        // The whole string, which is faster than to stop at the first match. Escapes, and characters
+        // that a string must not contain, are left to the general parser.
         let special = |byte| byte == b'\\' || byte < b' ';
         (!text.bytes().fold(false, |any, byte| any | special(byte))).then_some(text)
     }
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
         id.parse().ok()
     }
 
-    /// Reads permissions up to the bracket behind them.
+    /// Reads permissions, and the bracket after them.
     fn permissions(&mut self) -> Option<Vec<Permission>> {
         let mut permissions = Vec::new();
         if self.skip("]").is_some() {
@@ -118,8 +118,8 @@ mod tests {
     use super::*;
     use crate::codec::Entity;
 
-    /// The way of whoever does not know how it was written.
-    fn in_general(text: &str) -> Option<Authorization> {
+    /// The general parser.
+    fn parse_generally(text: &str) -> Option<Authorization> {
         serde_json::from_str(text).ok().map(Authorization::from_body)
     }
 
@@ -129,7 +129,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_core_writes_is_read(authorization in strategy::authorization()) {
+        fn the_canonical_form_is_parsed(authorization in strategy::authorization()) {
             let text = text_of(&authorization);
             let escaped = text.contains('\\');
             let expected = (!escaped).then_some(authorization);
@@ -137,7 +137,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_is_read_alike_in_general(
+        fn both_parsers_agree(
             authorization in strategy::authorization(),
             changes in prop::collection::vec((any::<prop::sample::Index>(), 0..4_usize, "\\PC{0,2}|[\"\\\\,:\\[\\]{}0aZ\n]"), 1..3),
         ) {
@@ -150,19 +150,19 @@ mod tests {
                 text = [&chars[..at], &with, &chars[end..]].concat().into_iter().collect();
             }
             if let Some(read) = super::authorization(&text, None) {
-                prop_assert_eq!(in_general(&text), Some(read), "{}", text);
+                prop_assert_eq!(parse_generally(&text), Some(read), "{}", text);
             }
         }
     }
 
     #[test]
-    fn a_name_is_shared_with_its_key_and_with_no_other() {
+    fn a_username_shares_the_text_of_an_equal_key_only() {
         let text = r#"{"v":1,"id":"0c0d000000000001","token":"telegraf","status":"active","description":"","orgID":"0a11000000000001","userID":"0a5e000000000001","permissions":["read:buckets"],"createdAt":"2024-01-02T03:04:05Z","updatedAt":"2024-02-02T03:04:05Z"}"#;
         for key in ["telegraf", "another"] {
             let key = UniqueKey::new(key).unwrap();
             let read = authorization(text, Some(&key)).unwrap();
             assert_eq!(read.username.as_str(), "telegraf");
-            assert_eq!(Some(read), in_general(text));
+            assert_eq!(Some(read), parse_generally(text));
         }
     }
 }

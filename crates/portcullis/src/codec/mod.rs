@@ -26,9 +26,9 @@ pub use typed::{MODIFY_TRIES, Modified, StoreExt};
 use crate::store::{InvalidUniqueKey, Kind, Record, Revision, StoreError, UniqueKey};
 use crate::{GrantKey, Id, OrgId, Status, UserId, Username};
 
-/// Something that is kept as one record.
+/// A value that is stored as one record.
 pub trait Entity: Sized + Send + Sync {
-    /// What its records are records of.
+    /// The kind of its records.
     const KIND: Kind;
 
     /// The format of the body.
@@ -38,7 +38,7 @@ pub trait Entity: Sized + Send + Sync {
     /// Returns its id.
     fn id(&self) -> Id;
 
-    /// Returns what is unique about it.
+    /// Returns its unique key.
     ///
     /// # Errors
     ///
@@ -46,7 +46,7 @@ pub trait Entity: Sized + Send + Sync {
     /// out.
     fn unique_key(&self) -> Result<UniqueKey, InvalidUniqueKey>;
 
-    /// Tells whether this is what is unique about it.
+    /// Tells whether this is its unique key.
     #[doc(hidden)]
     fn has_unique_key(&self, key: &UniqueKey) -> bool {
         self.unique_key().is_ok_and(|own| own == *key)
@@ -62,7 +62,7 @@ pub trait Entity: Sized + Send + Sync {
         None
     }
 
-    /// Tells whether it is in use.
+    /// Returns its status.
     fn status(&self) -> Status {
         Status::Active
     }
@@ -78,13 +78,13 @@ pub trait Entity: Sized + Send + Sync {
     #[doc(hidden)]
     fn from_body(body: Self::Body) -> Self;
 
-    /// Reads the body of the record if it is in a form that takes less time than JSON does.
+    /// Parses the body of the record if it is in a form with a fast parser.
     #[doc(hidden)]
-    fn read_quickly(_record: &Record) -> Option<Self> {
+    fn parse_fast(_record: &Record) -> Option<Self> {
         None
     }
 
-    /// Makes the record with the revision.
+    /// Encodes it as a record with the revision.
     ///
     /// # Errors
     ///
@@ -102,13 +102,13 @@ pub trait Entity: Sized + Send + Sync {
         })
     }
 
-    /// Reads the record, and checks that its body says what stands beside it.
+    /// Decodes the record, and checks that its body agrees with its other fields.
     ///
     /// # Errors
     ///
     /// [`StoreError::Corrupt`] when the body cannot be read or contradicts the rest.
     fn from_record(record: &Record) -> Result<Self, StoreError> {
-        let decoded = Self::read_quickly(record).map_or_else(|| from_text(&record.body), Ok);
+        let decoded = Self::parse_fast(record).map_or_else(|| from_text(&record.body), Ok);
         let decoded = decoded.map_err(|error| BadBody::unreadable(&error)).and_then(|entity| {
             match entity.contradiction(record) {
                 Some(field) => Err(BadBody::Contradicts { field }),
@@ -122,7 +122,7 @@ pub trait Entity: Sized + Send + Sync {
         })
     }
 
-    /// Names a field of the record that says something else than the body does.
+    /// Returns the name of a field of the record that contradicts the body.
     #[doc(hidden)]
     fn contradiction(&self, record: &Record) -> Option<&'static str> {
         let same = [

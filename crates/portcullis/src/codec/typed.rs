@@ -1,4 +1,4 @@
-//! What callers of a store enjoy, on top of what one must implement.
+//! Typed access to a store: entities in place of records.
 
 use std::num::NonZeroUsize;
 
@@ -15,7 +15,7 @@ use crate::store::{
 /// Typed and streaming access to any [`Store`].
 #[async_trait]
 pub trait StoreExt: Store {
-    /// Returns what has the id, with its revision.
+    /// Returns the entity with the id, and its revision.
     ///
     /// # Errors
     ///
@@ -24,7 +24,7 @@ pub trait StoreExt: Store {
         decode(self.get(Lookup::Id(E::KIND, id)).await?)
     }
 
-    /// Returns what has the unique key, with its revision.
+    /// Returns the entity with the unique key, and its revision.
     ///
     /// # Errors
     ///
@@ -33,21 +33,21 @@ pub trait StoreExt: Store {
         decode(self.get(Lookup::UniqueKey(E::KIND, key)).await?)
     }
 
-    /// Commits the batch. When nobody knows whether it was committed, looks for what it puts: the
-    /// revision is this batch's alone, so if it is there, so is all the rest.
+    /// Commits the batch, and resolves an ambiguous commit: it reads a record that the batch changes.
+    /// Revisions are unique, so if the record has the revision of the batch, the batch was committed.
     ///
     /// # Errors
     ///
-    /// Those of [`Store::commit`]; [`StoreError::Indeterminate`] when what it puts is not there, or
-    /// cannot be read, and may still come.
+    /// Those of [`Store::commit`]; [`StoreError::Indeterminate`] when the record does not have the
+    /// revision, or cannot be read: the commit may still take effect.
     async fn commit_resolving(&self, batch: Batch) -> Result<(), StoreError> {
-        let witness = Witness::of(&batch);
-        match (self.commit(batch).await, witness) {
+        let check = CommitCheck::of(&batch);
+        match (self.commit(batch).await, check) {
             (Ok(_), _) => Ok(()),
-            (Err(error @ StoreError::Indeterminate { .. }), Some(witness)) => {
-                let found = self.get(Lookup::Id(witness.kind, witness.id)).await;
+            (Err(error @ StoreError::Indeterminate { .. }), Some(check)) => {
+                let found = self.get(Lookup::Id(check.kind, check.id)).await;
                 match found.map(|record| record.map(|record| record.revision)) {
-                    Ok(revision) if revision == witness.revision => Ok(()),
+                    Ok(revision) if revision == check.revision => Ok(()),
                     _ => Err(error),
                 }
             }
@@ -55,17 +55,15 @@ pub trait StoreExt: Store {
         }
     }
 
-    /// Reads what has the id, changes it, puts it back, and starts over while others change it at
-    /// the same time. The revision for each try comes from `revision`.
+    /// Reads the entity with the id, changes it, and puts it back. Retries after a concurrent change,
+    /// each time with a revision from `revision`.
     ///
-    /// `change` may refuse: nothing is written then. The `requirements` go into the same commit
-    /// before the change. A commit of which nobody knows whether it
-    /// happened is looked up by its revision.
+    /// If `change` fails, nothing is written. The `requirements` precede the put in the same commit.
+    /// An ambiguous commit is [resolved](StoreExt::commit_resolving).
     ///
     /// # Errors
     ///
-    /// What `change` or `revision` refuses with; [`StoreError::Conflict`] after
-    /// [`MODIFY_TRIES`] tries; [`StoreError::Corrupt`]; those of [`Store::commit`].
+    /// Those of `change` and `revision`; [`StoreError::Conflict`] after [`MODIFY_TRIES`] tries; [`StoreError::Corrupt`]; those of [`Store::commit`].
     async fn modify<E, X, F, R>(
         &self,
         id: Id,
@@ -143,7 +141,7 @@ pub trait StoreExt: Store {
         stream::unfold(first, move |request| async move {
             let request = request?;
             if request.after.is_some() {
-                // However many pages are ready at once, others go on.
+                // Other tasks run in between, however many pages are ready.
                 tokio::task::yield_now().await;
             }
             let page = self.list(index, request).await;
@@ -157,16 +155,16 @@ pub trait StoreExt: Store {
 
 impl<S: Store + ?Sized> StoreExt for S {}
 
-/// What tells that a batch was committed.
-struct Witness {
+/// How to find out whether a batch was committed.
+struct CommitCheck {
     kind: Kind,
     id: Id,
-    /// The revision that is there then; none if the record is gone.
+    /// The revision of the record after the commit; `None` if the commit deletes it.
     revision: Option<Revision>,
 }
 
-impl Witness {
-    /// A record that is put, or else one that is deleted; there is none if nothing is changed.
+impl CommitCheck {
+    /// Checks a record that the batch puts, or else one that it deletes. `None` if it changes nothing.
     fn of(batch: &Batch) -> Option<Self> {
         let mut deleted = None;
         for operation in batch.operations() {
@@ -187,16 +185,16 @@ impl Witness {
 
 type PageResult = Result<Page, StoreError>;
 
-/// How often [`StoreExt::modify`] starts over before it gives up.
+/// The most tries of [`StoreExt::modify`].
 pub const MODIFY_TRIES: u32 = 64;
 
-/// What became of a [`StoreExt::modify`].
+/// The outcome of [`StoreExt::modify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Modified<E> {
-    /// It was changed, and is this now.
+    /// The changed entity.
     Done(E),
-    /// There is none, or it was deleted meanwhile.
+    /// It does not exist, or was deleted concurrently.
     Missing,
 }
 

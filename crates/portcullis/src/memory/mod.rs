@@ -1,4 +1,4 @@
-//! Records in memory: the reference store, for tests and for hosts that keep nothing.
+//! Records in memory: the reference store, for tests and for hosts without persistence.
 
 mod sorted;
 mod table;
@@ -18,15 +18,15 @@ use crate::toolkit::Feed;
 use crate::{GrantKey, Id, RandomUnavailable, SystemRandom};
 use table::{Row, Table};
 
-/// How many records a page has at the most: what stays in the processor's cache until it is decoded.
-const LONGEST_PAGE: usize = 128;
+/// The most records of a page, which stays in the processor's cache until it is decoded.
+const MAX_PAGE: usize = 128;
 
-/// Keeps records in memory; they are gone with it.
+/// A store in memory. Its records are dropped with it.
 ///
-/// A million authorizations with a few permissions each take less than 700 bytes each, indexes
-/// included: their bodies are kept in fewer bytes than those of their JSON, which reads share.
+/// Among a million authorizations with a few permissions each, one takes less than 700 bytes,
+/// indexes included: bodies have a compact encoding, which reads share.
 ///
-/// Watching it needs a runtime with its time driver enabled.
+/// [`watch`](Store::watch) needs a runtime with its time driver enabled.
 pub struct MemoryStore {
     tables: RwLock<Tables>,
     feed: Arc<Feed>,
@@ -60,7 +60,7 @@ impl MemoryStore {
     }
 }
 
-/// Those who watch have nothing to wait for any more.
+/// Ends the streams of watchers.
 impl Drop for MemoryStore {
     fn drop(&mut self) {
         self.feed.close();
@@ -83,7 +83,7 @@ impl Tables {
         self.of.entry(kind).or_default().replace(kind, id, new)
     }
 
-    /// Carries out one operation; returns what it replaced.
+    /// Applies one operation, and returns the record that it replaced.
     fn apply(&mut self, operation: Operation) -> Result<Option<Replaced>, StoreError> {
         match operation {
             Operation::Put { record, grants, expect } => {
@@ -123,7 +123,7 @@ impl Tables {
         }
     }
 
-    /// Carries out all operations, or undoes those that went through.
+    /// Applies all operations, or undoes those that succeeded.
     fn apply_all(&mut self, operations: Vec<Operation>) -> Result<Vec<Replaced>, StoreError> {
         let mut done = Vec::new();
         for operation in operations {
@@ -167,7 +167,7 @@ impl Store for MemoryStore {
         // No record has the id 0, so a list from the beginning begins after it.
         let after = page.after.unwrap_or(Id::from_u64(0));
         let table = tables.of.get(&index.kind());
-        let limit = page.limit.get().min(LONGEST_PAGE);
+        let limit = page.limit.get().min(MAX_PAGE);
         Ok(table.map(|table| table.page(index, after, limit)).unwrap_or_default())
     }
 

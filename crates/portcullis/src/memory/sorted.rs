@@ -1,6 +1,6 @@
-//! Many numbers in order, each with the place of a row: what every index of the memory store is.
+//! Sorted numbers, each with the slot of a row: every index of the memory store.
 
-/// How many entries a chunk has at most: few enough that one is quickly put in between.
+/// The most entries of a chunk: few enough that an insertion is fast.
 const CHUNK: usize = 512;
 
 /// A number to sort by, an id or a hash, and the slot of a row.
@@ -8,19 +8,18 @@ pub(super) type Entry = (u64, u32);
 
 /// Entries in ascending order.
 ///
-/// In chunks that are filled to the end where entries come in order, as ids do; a tree would leave
-/// half of its nodes empty then.
+/// They are in chunks, which are full where entries are inserted in order, as ids are. A tree would
+/// leave its nodes half empty then.
 #[derive(Debug, Default)]
 pub(super) struct Sorted {
-    /// None is empty.
+    /// No chunk is empty.
     chunks: Vec<Chunk>,
 }
 
-/// Entries that lie together.
+/// Consecutive entries.
 #[derive(Debug)]
 struct Chunk {
-    /// The last of the entries once more: who looks for a chunk need not look into others, which are
-    /// far away from each other.
+    /// A copy of the last entry, so that the search for a chunk does not load the entries of others.
     last: Entry,
     entries: Vec<Entry>,
 }
@@ -28,11 +27,11 @@ struct Chunk {
 impl Chunk {
     fn new(entries: Vec<Entry>) -> Self {
         let mut chunk = Self { last: Entry::default(), entries };
-        chunk.note_last();
+        chunk.update_last();
         chunk
     }
 
-    fn note_last(&mut self) {
+    fn update_last(&mut self) {
         self.last = self.entries.last().copied().unwrap_or_default();
     }
 }
@@ -42,12 +41,12 @@ impl Sorted {
         self.chunks.is_empty()
     }
 
-    /// Puts the entry in its place, unless it is there.
+    /// Inserts the entry, unless it exists.
     pub(super) fn insert(&mut self, entry: Entry) {
         let last = self.chunks.len().saturating_sub(1);
         let at = self.chunk_of(entry).min(last);
         let Some(chunk) = self.chunks.get_mut(at) else {
-            // Most have one chunk only.
+            // Most indexes have one chunk.
             self.chunks.reserve_exact(1);
             self.chunks.push(Chunk::new(vec![entry]));
             return;
@@ -66,19 +65,19 @@ impl Sorted {
             }
             Some(upper)
         };
-        chunk.note_last();
+        chunk.update_last();
         if let Some(beyond) = beyond {
             self.chunks.insert(at + 1, Chunk::new(beyond));
         }
     }
 
-    /// Takes the entry out, if it is there.
+    /// Removes the entry, if it exists.
     pub(super) fn remove(&mut self, entry: Entry) {
         let at = self.chunk_of(entry);
         let Some(chunk) = self.chunks.get_mut(at) else { return };
         let Ok(place) = chunk.entries.binary_search(&entry) else { return };
         chunk.entries.remove(place);
-        chunk.note_last();
+        chunk.update_last();
         if chunk.entries.is_empty() {
             self.chunks.remove(at);
         } else if chunk.entries.len() < chunk.entries.capacity() / 4 {
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_in_order_fills_its_chunks() {
+    fn entries_inserted_in_order_fill_their_chunks() {
         let mut sorted = Sorted::default();
         (0..100 * CHUNK as u64).for_each(|number| sorted.insert((number, 0)));
         assert_eq!(sorted.chunks.len(), 100);

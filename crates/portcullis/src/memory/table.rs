@@ -1,4 +1,4 @@
-//! The rows of one kind, and every index on them, in as little memory as a million of them need.
+//! The rows of one kind and their indexes, in little memory.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -13,20 +13,20 @@ use crate::{GrantKey, Id, OrgId, Status, UserId};
 /// How many rows are allocated at a time.
 const CHUNK: usize = 1_024;
 
-/// How many bytes processors fetch at a time; more or less does no harm.
+/// How many bytes a processor fetches at a time. Another size is correct too.
 const CACHE_LINE: usize = 64;
 
 /// A record without its kind.
 pub(super) struct Row {
     id: u64,
-    /// As two numbers, since one would have to be aligned.
+    /// Two numbers, as a `u128` would be aligned to 16 bytes.
     revision: [u64; 2],
-    /// Of no meaning unless the flag says so, as is the user.
+    /// Valid if `has_org` is set; the same holds for the user.
     org: u64,
     user: u64,
     /// `None` if it is the username in the body.
     unique_key: Option<UniqueKey>,
-    body: Kept,
+    body: StoredBody,
     /// The numbers of its grant keys.
     grants: Box<[u32]>,
     has_org: bool,
@@ -34,13 +34,13 @@ pub(super) struct Row {
     status: Status,
 }
 
-/// A body in as few bytes as there can be.
-enum Kept {
+/// A body, compact if it can be.
+enum StoredBody {
     Compact(Compact),
     Text(Box<str>),
 }
 
-impl Kept {
+impl StoredBody {
     fn new(kind: Kind, body: Body) -> Self {
         match Compact::of(&body) {
             Some(compact) => Self::Compact(compact),
@@ -78,7 +78,7 @@ impl Row {
     fn new(record: Record, grants: Box<[u32]>) -> Self {
         let Record { kind, id, revision, unique_key, org, user, status, body } = record;
         let revision = revision.as_u128();
-        let body = Kept::new(kind, body);
+        let body = StoredBody::new(kind, body);
         let is_username = body.username() == Some(unique_key.as_str());
         Self {
             id: id.as_u64(),
@@ -94,8 +94,8 @@ impl Row {
         }
     }
 
-    /// Reads something of each part of it, and does nothing with it.
-    fn look_at(&self) {
+    /// Loads every cache line of it.
+    fn prefetch(&self) {
         let lines = self.body.bytes().chunks(CACHE_LINE).filter_map(|line| line.first());
         let key = self.key().as_bytes().first();
         hint::black_box(lines.chain(key).fold(0, |all, byte| all ^ byte));
@@ -142,11 +142,12 @@ impl Row {
 /// The rows of one kind.
 #[derive(Default)]
 pub(super) struct Table {
-    /// In chunks, so that a table that grows is never copied. A slot is a row's place.
+    /// In chunks, so that a growing table is not copied. A slot is the number of a row.
     rows: Vec<Vec<Option<Row>>>,
     free: Vec<u32>,
     by_id: Sorted,
-    /// By a hash of it. The key of the hash is random: nobody can choose names that share one.
+    /// By a hash of it. The key of the hash is random, so that names which share a hash cannot be
+    /// chosen.
     by_unique_key: Sorted,
     hashing: RandomState,
     by_org: HashMap<OrgId, Sorted>,
@@ -154,7 +155,7 @@ pub(super) struct Table {
     by_grant: Grants,
 }
 
-/// Grant keys, each with a number: most are held by many.
+/// Grant keys, interned as numbers: most are shared by many rows.
 #[derive(Default)]
 struct Grants {
     numbers: HashMap<GrantKey, u32>,
@@ -176,7 +177,7 @@ impl Grants {
         number
     }
 
-    /// Returns the key that the number stood for.
+    /// Returns the key with the number.
     fn remove(&mut self, number: u32, id: u64, slot: u32) -> Option<GrantKey> {
         let place = self.keys.get_mut(to_index(number))?;
         let (key, held) = place.as_mut()?;
@@ -196,7 +197,7 @@ impl Grants {
     }
 }
 
-/// There are never as many rows as would not fit: they would be terabytes.
+/// So many rows that a slot does not fit would take terabytes.
 fn to_slot(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
@@ -233,8 +234,8 @@ impl Table {
         self.rows.get(index / CHUNK)?.get(index % CHUNK)?.as_ref()
     }
 
-    /// Puts the record, or none, in place of the one with the id, with everything that finds it.
-    /// Returns what was there.
+    /// Replaces the record with the id by this one, or by none, and updates every index. Returns the
+    /// replaced record.
     pub(super) fn replace(
         &mut self,
         kind: Kind,
@@ -316,8 +317,8 @@ impl Table {
         // Nothing comes after the highest id.
         let Some((sorted, first)) = sorted.zip(after.as_u64().checked_add(1)) else { return page };
         let rows = sorted.from((first, 0)).filter_map(|(_, slot)| self.row(slot));
-        // One more, to know whether there is more.
-        let mut rows = fetched_ahead(rows.take(limit.saturating_add(1)));
+        // One more tells whether there is another page.
+        let mut rows = prefetched(rows.take(limit.saturating_add(1)));
         let mut bytes = 0;
         while page.records.len() < limit && bytes < Page::BYTES {
             let Some(row) = rows.next() else { return page };
@@ -331,19 +332,18 @@ impl Table {
     }
 }
 
-/// How many rows are fetched together.
-const AHEAD: usize = 16;
+/// How many rows are prefetched together.
+const PREFETCH: usize = 16;
 
-/// Yields the rows. With the first of each few, all that these few consist of is looked at, so that
-/// the processor waits for memory once and not for each row, its key and its body: among a million
-/// of them all are far away, and in no order.
-fn fetched_ahead<'a>(mut rows: impl Iterator<Item = &'a Row>) -> impl Iterator<Item = &'a Row> {
-    let mut fetched = Vec::with_capacity(AHEAD).into_iter();
+/// Yields the rows. Each [`PREFETCH`] rows are loaded together, so that the processor waits for memory
+/// once, and not for each row, its key and its body: among a million rows these are scattered.
+fn prefetched<'a>(mut rows: impl Iterator<Item = &'a Row>) -> impl Iterator<Item = &'a Row> {
+    let mut fetched = Vec::with_capacity(PREFETCH).into_iter();
     std::iter::from_fn(move || {
         if fetched.len() == 0 {
-            let few: Vec<&Row> = rows.by_ref().take(AHEAD).collect();
+            let few: Vec<&Row> = rows.by_ref().take(PREFETCH).collect();
             for row in &few {
-                row.look_at();
+                row.prefetch();
             }
             fetched = few.into_iter();
         }

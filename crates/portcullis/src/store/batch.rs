@@ -1,25 +1,25 @@
-//! Changes that are made together.
+//! Batches of operations.
 
 use super::{Kind, Record, Revision, StoreError};
 use crate::{GrantKey, Id};
 
-/// Operations that are carried out all or not at all, in order.
+/// Operations that are applied in order, all or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     operations: Vec<Operation>,
 }
 
-/// One change, or one condition, of a [`Batch`].
+/// A change, or a precondition, of a [`Batch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation {
-    /// Puts the record, new or in place of the one with its id.
+    /// Inserts the record, or replaces the one with its id.
     Put {
         /// The record.
         record: Record,
-        /// Under which grant keys it is listed from now on; replaces those of before.
+        /// The grant keys under which it is listed; they replace the former ones.
         grants: Vec<GrantKey>,
-        /// What must be there until now.
+        /// The precondition.
         expect: Expect,
     },
     /// Deletes the record, its unique key and its index entries.
@@ -41,7 +41,7 @@ pub enum Operation {
     },
 }
 
-/// What must be there for a put.
+/// The precondition of a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// No record of the kind with this id, else [`StoreError::AlreadyExists`].

@@ -5,11 +5,10 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-/// The body of a [`Record`](super::Record): a text, JSON, written and read by core alone.
+/// The body of a [`Record`](super::Record): JSON, which only this crate writes and reads.
 ///
-/// Whoever takes it as a `&str` gets the text. The [store in memory](super::MemoryStore) keeps
-/// bodies in fewer bytes, from which core reads what it wants without a text; that is made of them
-/// when somebody asks for it, once for each value.
+/// It dereferences to the text. The [memory store](super::MemoryStore) returns bodies in a compact
+/// encoding, which is decoded without the text; the text is made on first use.
 #[derive(Clone)]
 pub struct Body(Form);
 
@@ -24,7 +23,7 @@ impl Body {
         Self(Form::Compact { bytes, to_text, text: OnceLock::new() })
     }
 
-    /// Its fewer bytes, if it came in them.
+    /// Returns the compact encoding, if it has one.
     pub(crate) const fn compact(&self) -> Option<&Arc<[u8]>> {
         match &self.0 {
             Form::Text(_) => None,
@@ -32,7 +31,7 @@ impl Body {
         }
     }
 
-    /// What it is kept as. Bodies from one store with the same bytes are the same.
+    /// Returns the stored bytes. Bodies of one store with equal bytes are equal.
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.0 {
             Form::Text(text) => text.as_bytes(),

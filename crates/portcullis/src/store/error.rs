@@ -1,4 +1,4 @@
-//! How a store fails.
+//! Errors of stores.
 
 use std::error::Error as StdError;
 
@@ -58,7 +58,8 @@ pub enum StoreError {
         #[source]
         source: Source,
     },
-    /// The commit may have happened or not. Read the record again: its revision tells.
+    /// The commit is ambiguous: it may have happened or not. The revision of a record that it changes
+    /// tells.
     #[error("it is not known whether the change was made")]
     Indeterminate {
         /// Why it is not known.
@@ -73,7 +74,7 @@ pub enum StoreError {
         /// Id of the record.
         id: Id,
     },
-    /// The engine was told to change nothing
+    /// The engine is read-only
     /// ([`EngineBuilder::read_only`](crate::EngineBuilder::read_only)). Nothing was changed.
     #[error("read-only: nothing can be changed here now")]
     ReadOnly,
@@ -86,7 +87,7 @@ pub enum StoreError {
     },
 }
 
-/// What is taken.
+/// What another record has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Taken {
@@ -106,7 +107,7 @@ impl std::fmt::Display for Taken {
 }
 
 impl StoreError {
-    /// Tells whether something is broken or out of reach, rather than refused for what is there.
+    /// Tells whether the store failed, rather than refused an operation.
     pub(crate) const fn is_failure(&self) -> bool {
         match self {
             Self::Backend { .. }
@@ -121,22 +122,22 @@ impl StoreError {
         }
     }
 
-    /// Wraps what the storage engine said.
+    /// Wraps an error of the storage engine.
     pub fn backend(source: impl Into<Source>) -> Self {
         Self::Backend { source: source.into() }
     }
 
-    /// Says that the store cannot be reached.
+    /// Makes the error of a store that cannot be reached, with the reason.
     pub fn unavailable(source: impl Into<Source>) -> Self {
         Self::Unavailable { source: source.into() }
     }
 
-    /// Says that nobody knows.
+    /// Makes the error of an ambiguous commit, with the reason.
     pub fn indeterminate(source: impl Into<Source>) -> Self {
         Self::Indeterminate { source: source.into() }
     }
 
-    /// The store was closed.
+    /// Makes the error of a closed store.
     pub fn closed() -> Self {
         Self::unavailable("it was closed")
     }

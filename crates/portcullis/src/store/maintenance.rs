@@ -1,4 +1,4 @@
-//! Looking after a store: what [`verify`](crate::verify) and backups need of it.
+//! Maintenance of a store: what [`verify`](crate::verify) and backups need.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -11,20 +11,19 @@ use crate::{GrantKey, Id, OrgId, UserId};
 
 /// A store that can be verified, repaired and backed up.
 ///
-/// What is checked is the same for every store and is [`verify`](crate::verify::verify)'s affair;
-/// a store shows what it keeps.
+/// [`verify`](crate::verify::verify) has the checks, which are the same for every store.
 #[async_trait]
 pub trait Maintain: Store {
-    /// Has the storage engine check its own files, and returns what it finds wrong: a sentence
-    /// each, the first hundred at most. None means that they are sound.
+    /// Makes the storage engine check its files, and returns the problems that it finds: a sentence
+    /// each, at most a hundred. None means that the files are intact.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], and [`StoreError::Backend`] when the check itself fails.
     async fn check_files(&self) -> Result<Vec<String>, StoreError>;
 
-    /// Returns a page of the entries by which records are found, as they are stored, in an order
-    /// of the store's own, each exactly once.
+    /// Returns a page of the stored index entries, each exactly once, in an order that the store
+    /// defines.
     ///
     /// # Errors
     ///
@@ -35,8 +34,8 @@ pub trait Maintain: Store {
         limit: NonZeroUsize,
     ) -> Result<EntryPage, StoreError>;
 
-    /// Makes every entry anew from the records ([`Entry::all_of`]), all or nothing. Records are
-    /// not touched; one whose body cannot be read is found by what stands beside it. Of two records
+    /// Rebuilds every entry from the records ([`Entry::all_of`]), all or nothing, and changes no
+    /// record. A record whose body cannot be read keeps the entries of its other fields. Of two records
     /// with the same unique key, the one with the lower id gets it.
     ///
     /// # Errors
@@ -45,8 +44,8 @@ pub trait Maintain: Store {
     async fn rebuild_entries(&self) -> Result<(), StoreError>;
 
     /// Writes a copy of all records as of one moment to the path, where nothing may be yet, and
-    /// returns once it is durable. Reads and commits go on meanwhile. What is there after a
-    /// failure is no backup; whatever can be removed of it is.
+    /// returns once it is durable. Reads and commits go on meanwhile. After a failure there is no
+    /// backup, and its files are removed as far as possible.
     ///
     /// # Errors
     ///
@@ -55,7 +54,7 @@ pub trait Maintain: Store {
     async fn back_up(&self, to: &Path) -> Result<(), StoreError>;
 }
 
-/// By what a record is found, besides its id.
+/// A key by which a record is found, besides its id.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum EntryKey {
@@ -97,23 +96,23 @@ impl fmt::Display for EntryKey {
 pub struct Entry {
     /// The record's kind.
     pub kind: Kind,
-    /// By what it is found.
+    /// The key.
     pub key: EntryKey,
     /// The record's id.
     pub id: Id,
 }
 
-/// Where a page of entries ended. What is in it is the store's own affair.
+/// The end of a page of entries. Each store defines the content.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EntryCursor(Box<[u8]>);
 
 impl EntryCursor {
-    /// Makes one; for stores.
+    /// Makes a cursor; for stores.
     pub fn new(place: impl Into<Box<[u8]>>) -> Self {
         Self(place.into())
     }
 
-    /// Returns what it was made of; for stores.
+    /// Returns the content; for stores.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -131,7 +130,7 @@ impl fmt::Debug for EntryCursor {
 pub struct EntryPage {
     /// The entries.
     pub entries: Vec<Entry>,
-    /// How many there are besides that cannot be read.
+    /// How many further entries cannot be read.
     pub unreadable: usize,
     /// Where the next page begins; `None` when there is none.
     pub next: Option<EntryCursor>,

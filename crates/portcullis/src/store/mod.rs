@@ -1,8 +1,8 @@
-//! Where records live: the [`Store`] contract and what goes with it.
+//! The contract of stores: [`Store`], [`Maintain`], and the types of their methods.
 //!
-//! A store keeps [`Record`]s and knows nothing of what their bodies mean. Everything else, from
-//! permission rules to password hashing, is above it, so that a new store is a small thing to
-//! write: implement [`Store`], run the conformance suite of `portcullis-testkit` on it.
+//! A store keeps [`Record`]s, and does not depend on what their bodies mean. Everything else, from
+//! permission rules to password hashing, is above it. To write a store, implement [`Store`] with the
+//! parts of [`toolkit`](crate::toolkit), and run the conformance suite of `portcullis-testkit` on it.
 
 mod batch;
 mod body;
@@ -35,7 +35,7 @@ pub use crate::memory::MemoryStore;
 
 use crate::{GrantKey, Id, OrgId, UserId};
 
-/// Keeps records, changes them atomically, tells what has changed.
+/// Keeps records, changes them atomically, and announces changes.
 ///
 /// # Contract
 ///
@@ -44,16 +44,15 @@ use crate::{GrantKey, Id, OrgId, UserId};
 /// - **A commit is all or nothing**, and durable before it is acknowledged, as far as the store
 ///   promises durability at all. Its operations apply in order, each seeing those before it.
 /// - **Ids and unique keys are unique within their kind**, byte by byte: no folding of case, no
-///   normalization, no trimming. Of two that want the same one, one wins and the other gets
+///   normalization, no trimming. Of two puts with the same one, one succeeds and the other fails with
 ///   [`StoreError::AlreadyExists`].
 /// - **Record, unique key and index entries change together** or not at all. Bodies come back byte
 ///   by byte.
-/// - **Lists are ascending by id**, the cursor is exclusive, and a record that was there all the
-///   time is listed exactly once, whatever else comes and goes between pages. One page shows one
-///   moment: never half a batch.
-/// - **Every change is announced** by [`watch`](Store::watch), also when the future that made it
-///   was dropped half way; what did not change is not. A store that misses nothing does not ask
-///   for a resync.
+/// - **Lists are ascending by id**, the cursor is exclusive, and a record that exists throughout is
+///   listed exactly once, whatever else changes between pages. One page shows one moment: never half
+///   a batch.
+/// - **Every change is announced** by [`watch`](Store::watch), also when the future that made it was
+///   dropped; a record that did not change is not. A store that misses nothing sends no resync.
 /// - **Dropping a future** leaves the operation either undone or done in full.
 ///
 /// `portcullis-testkit` has a test for each of these.
@@ -80,8 +79,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// The first operation that cannot be carried out decides: [`StoreError::AlreadyExists`],
     /// [`StoreError::Conflict`] or [`StoreError::Missing`]. [`StoreError::BatchTooLarge`] over
     /// [`Batch::MAX_OPERATIONS`]. After each of these, [`StoreError::Unavailable`] and
-    /// [`StoreError::Backend`] nothing was changed; after [`StoreError::Indeterminate`] nobody
-    /// knows.
+    /// [`StoreError::Backend`] nothing was changed. After [`StoreError::Indeterminate`] the batch was
+    /// committed or not.
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError>;
 
     /// Returns the position after the last change.
@@ -91,8 +90,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// [`StoreError::Unavailable`] and [`StoreError::Backend`].
     async fn position(&self) -> Result<Position, StoreError>;
 
-    /// Tells every change after the position, at least once and in order, or that it cannot
-    /// ([`Change::Resync`]).
+    /// Streams every change after the position, at least once and in order, or
+    /// [`Change::Resync`] if changes were missed.
     ///
     /// The stream ends, without an error, when the store is closed, and after an error.
     ///
@@ -104,9 +103,9 @@ pub trait Store: Debug + Send + Sync + 'static {
         after: Position,
     ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError>;
 
-    /// Finishes what was begun, refuses what comes later, lets go of files and connections.
+    /// Finishes operations that have begun, refuses later ones, and releases files and connections.
     ///
-    /// Closing twice is fine.
+    /// Closing twice is allowed.
     ///
     /// # Errors
     ///
@@ -114,7 +113,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn close(&self) -> Result<(), StoreError>;
 }
 
-/// A store that is shared is a store. Written out, as `async` would put each future into a second box.
+/// A shared store is a store. Written out, as `async` would put each future into a second box.
 impl<S: Store + ?Sized> Store for Arc<S> {
     fn get<'s, 'l, 'f>(
         &'s self,
@@ -176,12 +175,12 @@ impl<S: Store + ?Sized> Store for Arc<S> {
     }
 }
 
-/// Which record to get.
+/// How to find a record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Lookup<'a> {
-    /// The one of the kind with the id.
+    /// The record of the kind with the id.
     Id(Kind, Id),
-    /// The one of the kind with the unique key, compared byte by byte. Any text may be asked for.
+    /// The record of the kind with the unique key, compared byte by byte. Any text is allowed.
     UniqueKey(Kind, &'a str),
 }
 
@@ -198,13 +197,13 @@ impl Debug for Lookup<'_> {
 /// Which records to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Index {
-    /// All of the kind.
+    /// All records of the kind.
     All(Kind),
-    /// Those of the kind that are in the org.
+    /// The records of the kind in the org.
     Org(Kind, OrgId),
-    /// Those of the kind that are the user's.
+    /// The records of the kind that belong to the user.
     User(Kind, UserId),
-    /// Those of the kind that were put with the grant key.
+    /// The records of the kind that were put with the grant key.
     Grant(Kind, GrantKey),
 }
 
@@ -224,7 +223,7 @@ impl Index {
 pub struct PageRequest {
     /// Only records with a higher id than this one, which need not exist.
     pub after: Option<Id>,
-    /// At most so many records. A store may return fewer, for a reason of its own, at any time.
+    /// The most records of the page. A store may return fewer.
     pub limit: NonZeroUsize,
 }
 
@@ -233,16 +232,16 @@ pub struct PageRequest {
 pub struct Page {
     /// The records, ascending by id.
     pub records: Vec<Record>,
-    /// Where the next page begins ([`PageRequest::after`]); `None` when there is none. A short
-    /// page alone says nothing.
+    /// Where the next page begins ([`PageRequest::after`]); `None` after the last page. A short page
+    /// is not necessarily the last one.
     pub next: Option<Id>,
-    /// How many records were left out because not even what stands beside their bodies can be
-    /// read. Lists go without them; an export must not.
+    /// How many records were left out because their fields beside the body cannot be read. A list may
+    /// omit them; an export must not.
     pub unreadable: usize,
 }
 
 impl Page {
-    /// A store ends a page after about so many bytes of bodies, however many records were asked
-    /// for, so that a few large records do not take the memory of all.
+    /// After about so many bytes of bodies a store ends a page, whatever its limit, which bounds the
+    /// memory of a page of large records.
     pub const BYTES: usize = 1024 * 1024;
 }

@@ -1,4 +1,4 @@
-//! What a store keeps.
+//! Records.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::Body;
 use crate::{Id, OrgId, Random, RandomUnavailable, Status, UserId};
 
-/// What a record is a record of.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -18,7 +18,7 @@ pub enum Kind {
     Authorization,
     /// A bucket.
     Bucket,
-    /// A user or org that is gone and whose credentials are still being deleted.
+    /// A deleted user or org whose credentials are still being deleted: a tombstone.
     Deletion,
     /// An organization.
     Org,
@@ -45,8 +45,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A random number that every change of a record gets anew. It is never used again, also not
-/// after a restore, so that two equal revisions mean the same content.
+/// A random number that identifies a change of a record. It is never used again, not even after a
+/// restore, so equal revisions mean equal content.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Revision(u128);
 
@@ -62,7 +62,7 @@ impl Revision {
         Ok(Self(u128::from_be_bytes(bytes)))
     }
 
-    /// Takes the number as it is, for stores that read it back.
+    /// Makes a revision of its number; for stores.
     pub const fn from_u128(revision: u128) -> Self {
         Self(revision)
     }
@@ -79,7 +79,7 @@ impl fmt::Debug for Revision {
     }
 }
 
-/// What is unique among the records of a kind: a username, the digest of a token, a name.
+/// A key that is unique among the records of a kind: a username, the digest of a token, a name.
 ///
 /// 1 to [`UniqueKey::MAX_BYTES`] bytes of any text, NUL included, compared byte by byte.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,7 +112,7 @@ impl UniqueKey {
         Self(username.into())
     }
 
-    /// The text, of which no copy is made.
+    /// Returns the text without a copy.
     pub(crate) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }
@@ -125,24 +125,24 @@ impl fmt::Debug for UniqueKey {
     }
 }
 
-/// Says that a unique key is empty or too long.
+/// A unique key is empty or too long.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("a unique key must be between 1 and {} bytes long, not {length}", UniqueKey::MAX_BYTES)]
 pub struct InvalidUniqueKey {
     length: usize,
 }
 
-/// One thing, as a store sees it.
+/// A stored entity.
 ///
-/// The fields beside the body are copies of what the body says, for a store to index and to show
-/// in columns. Core writes both and checks both when it reads.
+/// The fields beside the body are copies of what is in the body; a store indexes them and shows them
+/// in columns. This crate writes both, and compares them when it reads.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Unique within the kind.
     pub id: Id,
-    /// Which change of it this is.
+    /// The revision of its last change.
     pub revision: Revision,
     /// Unique within the kind.
     pub unique_key: UniqueKey,
@@ -150,9 +150,9 @@ pub struct Record {
     pub org: Option<OrgId>,
     /// The user it belongs to, if any.
     pub user: Option<UserId>,
-    /// Whether it is in use.
+    /// Its status.
     pub status: Status,
-    /// JSON, written and read by core alone.
+    /// JSON, which only this crate writes and reads.
     pub body: Body,
 }
 

@@ -12,13 +12,11 @@ use crate::Id;
 use crate::store::{Change, Kind, Position, StoreError};
 use crate::sync::lock;
 
-/// The recent changes of a store that has one writer in this process, for everybody who watches.
+/// The recent changes of a store that has one writer in this process, for any number of watchers.
 ///
-/// The writer announces, in the order of commits; each watcher reads at its own pace. The log is
-/// bounded: whoever falls behind it is told to [resync](Change::Resync), so that a watcher that
-/// does not read costs nothing. Places count up by one.
-///
-/// Third parties may build a store on it too.
+/// The writer announces changes in the order of commits; each watcher reads at its own speed. The log
+/// is bounded: a watcher that falls behind it receives [`Change::Resync`], so a watcher that does not
+/// read costs nothing. Sequence numbers count up by one.
 pub struct Feed {
     incarnation: u128,
     freshness: Freshness,
@@ -26,21 +24,21 @@ pub struct Feed {
     wake: watch::Sender<()>,
 }
 
-/// How a [`Feed`] knows that all commits up to an instant were announced.
+/// How a [`Feed`] finds out that all commits up to an instant were announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Freshness {
-    /// Commit and announcement are one step, so it knows at any time.
+    /// Commit and announcement are one step, so they always are.
     Always,
-    /// The store says so with [`Feed::fresh`].
-    Told,
+    /// The store reports it with [`Feed::fresh`].
+    Reported,
 }
 
 struct State {
     log: VecDeque<(Kind, Id)>,
-    /// Place of the last change announced.
+    /// The sequence of the last change announced.
     last: u128,
-    /// How often changes were missed, and up to which place the last time: whoever watched then,
-    /// or asks for what came after a position of before, cannot go on.
+    /// How often changes were missed, and up to which sequence the last time. A watcher of that time
+    /// cannot continue, nor can a stream begin after an earlier position.
     resyncs: u64,
     resync_at: Option<u128>,
     fresh: Option<Instant>,
@@ -54,31 +52,31 @@ impl fmt::Debug for Feed {
 }
 
 impl Feed {
-    /// How many changes are kept for watchers that are behind.
+    /// The most changes in the log.
     pub const CAPACITY: usize = 16_384;
 
-    /// How often watchers are told that they are up to date while nothing changes.
+    /// The period of [`Change::Fresh`] while nothing changes.
     pub const FRESH_EVERY: Duration = Duration::from_millis(250);
 
-    /// How many changes a watcher takes at a time.
+    /// The most changes that a watcher takes at a time.
     const CHUNK: usize = 256;
 
-    /// The feed of a store in which commit and [`announce`](Feed::announce) are one step for
-    /// whoever watches. Watching needs a runtime with its time driver enabled.
+    /// Creates the feed of a store in which commit and [`announce`](Feed::announce) are one step for
+    /// watchers. Watching needs a runtime with its time driver enabled.
     pub fn single_process(incarnation: u128) -> Arc<Self> {
         Self::new(incarnation, 0, Freshness::Always)
     }
 
-    /// The feed of a store that others may change as well: it goes on from the place and is
-    /// [told](Feed::fresh) when it is up to date.
-    pub fn of_shared_store(incarnation: u128, place: u128) -> Arc<Self> {
-        Self::new(incarnation, place, Freshness::Told)
+    /// Creates the feed of a store that other processes may change as well. It continues from the
+    /// sequence, and is fresh when the store [reports](Feed::fresh) it.
+    pub fn of_shared_store(incarnation: u128, sequence: u128) -> Arc<Self> {
+        Self::new(incarnation, sequence, Freshness::Reported)
     }
 
-    fn new(incarnation: u128, place: u128, freshness: Freshness) -> Arc<Self> {
+    fn new(incarnation: u128, sequence: u128, freshness: Freshness) -> Arc<Self> {
         let state = State {
             log: VecDeque::new(),
-            last: place,
+            last: sequence,
             resyncs: 0,
             resync_at: None,
             fresh: None,
@@ -104,17 +102,17 @@ impl Feed {
         position
     }
 
-    /// Says that everything committed before the instant has been announced.
+    /// Reports that everything committed before the instant has been announced.
     pub fn fresh(&self, as_of: Instant) {
         self.state().fresh = Some(as_of);
         self.wake();
     }
 
-    /// Says that changes were missed, and goes on from the place.
-    pub fn resync(&self, place: u128) {
+    /// Reports that changes were missed, and continues from the sequence.
+    pub fn resync(&self, sequence: u128) {
         let mut state = self.state();
         state.log.clear();
-        state.last = state.last.max(place);
+        state.last = state.last.max(sequence);
         state.resync_at = Some(state.last);
         state.resyncs += 1;
         state.fresh = None;
@@ -133,7 +131,7 @@ impl Feed {
         Position::new(self.incarnation, self.state().last)
     }
 
-    /// Tells every change after the position.
+    /// Streams every change after the position.
     pub fn watch(
         self: &Arc<Self>,
         after: Position,
@@ -143,7 +141,7 @@ impl Feed {
             feed: Arc::clone(self),
             cursor: (after.incarnation() == self.incarnation).then_some(after.sequence()),
             resyncs: None,
-            told_fresh: None,
+            sent_fresh: None,
         };
         stream::unfold(watcher, |mut watcher| async {
             let changes = watcher.next().await?;
@@ -165,94 +163,94 @@ impl Feed {
 struct Watcher {
     feed: Arc<Feed>,
     wake: watch::Receiver<()>,
-    /// Place of the last change told; `None` when it belongs to another incarnation.
+    /// The sequence of the last change sent; `None` if it belongs to another incarnation.
     cursor: Option<u128>,
-    /// The number of resyncs it knows of; `None` before its first look.
+    /// The number of resyncs at the last poll; `None` before the first.
     resyncs: Option<u64>,
-    told_fresh: Option<Instant>,
+    sent_fresh: Option<Instant>,
 }
 
 impl Watcher {
-    /// Waits until there is something to tell; `None` at the end.
+    /// Waits for the next events; `None` at the end.
     async fn next(&mut self) -> Option<Vec<Change>> {
         loop {
             self.wake.mark_unchanged();
-            match self.look() {
-                Look::End => return None,
-                Look::Tell(changes) => return Some(changes),
-                Look::Wait => {}
+            match self.poll() {
+                Poll::End => return None,
+                Poll::Send(changes) => return Some(changes),
+                Poll::Wait => {}
             }
             match self.feed.freshness {
-                Freshness::Told => self.wake.changed().await.ok()?,
+                Freshness::Reported => self.wake.changed().await.ok()?,
                 Freshness::Always => {
-                    // Either way it is time to look again.
+                    // Either way it is time to poll again.
                     let _ = tokio::time::timeout(Feed::FRESH_EVERY, self.wake.changed()).await;
                 }
             }
         }
     }
 
-    fn look(&mut self) -> Look {
+    fn poll(&mut self) -> Poll {
         let now = Instant::now();
         let state = self.feed.state();
         if state.closed {
-            return Look::End;
+            return Poll::End;
         }
-        let known_until = state.last - state.log.len() as u128;
-        let missed_nothing = |cursor: u128| match self.resyncs {
+        let log_begin = state.last - state.log.len() as u128;
+        let is_complete = |cursor: u128| match self.resyncs {
             Some(resyncs) => resyncs == state.resyncs,
             None => state.resync_at.is_none_or(|at| cursor > at),
         };
-        let known =
-            |cursor: &u128| (known_until..=state.last).contains(cursor) && missed_nothing(*cursor);
-        let cursor = self.cursor.filter(known);
+        let in_log =
+            |cursor: &u128| (log_begin..=state.last).contains(cursor) && is_complete(*cursor);
+        let cursor = self.cursor.filter(in_log);
         self.resyncs = Some(state.resyncs);
         let cursor = match cursor {
             Some(cursor) => cursor,
             None => {
                 self.cursor = Some(state.last);
                 let position = Position::new(self.feed.incarnation, state.last);
-                return Look::Tell(vec![Change::Resync { position }]);
+                return Poll::Send(vec![Change::Resync { position }]);
             }
         };
-        let skip = usize::try_from(cursor - known_until).unwrap_or(usize::MAX);
-        let mut tell: Vec<_> = state
+        let skip = usize::try_from(cursor - log_begin).unwrap_or(usize::MAX);
+        let mut changes: Vec<_> = state
             .log
             .iter()
             .skip(skip)
             .take(Feed::CHUNK)
             .zip(cursor + 1..)
-            .map(|(&(kind, id), place)| {
-                let position = Position::new(self.feed.incarnation, place);
+            .map(|(&(kind, id), sequence)| {
+                let position = Position::new(self.feed.incarnation, sequence);
                 Change::Changed { kind, id, position }
             })
             .collect();
-        let cursor = cursor + tell.len() as u128;
+        let cursor = cursor + changes.len() as u128;
         self.cursor = Some(cursor);
         if cursor == state.last
-            && let Some(as_of) = self.news_of_freshness(now, state.fresh)
+            && let Some(as_of) = self.new_freshness(now, state.fresh)
         {
-            self.told_fresh = Some(as_of);
-            tell.push(Change::Fresh { as_of });
+            self.sent_fresh = Some(as_of);
+            changes.push(Change::Fresh { as_of });
         }
-        if tell.is_empty() { Look::Wait } else { Look::Tell(tell) }
+        if changes.is_empty() { Poll::Wait } else { Poll::Send(changes) }
     }
 
-    /// Returns the instant up to which everything has been told, if that is worth telling.
-    fn news_of_freshness(&self, now: Instant, told_by_store: Option<Instant>) -> Option<Instant> {
+    /// Returns the instant up to which the stream is complete, if it is time to send it.
+    fn new_freshness(&self, now: Instant, reported: Option<Instant>) -> Option<Instant> {
         match self.feed.freshness {
             Freshness::Always => {
-                let due = |told| now.duration_since(told) >= Feed::FRESH_EVERY;
-                self.told_fresh.is_none_or(due).then_some(now)
+                let due = |sent| now.duration_since(sent) >= Feed::FRESH_EVERY;
+                self.sent_fresh.is_none_or(due).then_some(now)
             }
-            Freshness::Told => told_by_store.filter(|as_of| self.told_fresh < Some(*as_of)),
+            Freshness::Reported => reported.filter(|as_of| self.sent_fresh < Some(*as_of)),
         }
     }
 }
 
-enum Look {
+enum Poll {
     End,
-    Tell(Vec<Change>),
+    Send(Vec<Change>),
     Wait,
 }
 
@@ -260,8 +258,8 @@ enum Look {
 mod tests {
     use super::*;
 
-    fn changed(feed: &Feed, place: u128, id: u64) -> Change {
-        let position = Position::new(feed.incarnation, place);
+    fn changed(feed: &Feed, sequence: u128, id: u64) -> Change {
+        let position = Position::new(feed.incarnation, sequence);
         Change::Changed { kind: Kind::User, id: Id::from_u64(id), position }
     }
 
@@ -274,22 +272,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tells_what_came_after_the_position_then_that_it_is_fresh() {
+    async fn a_stream_has_the_changes_after_the_position_then_that_it_is_fresh() {
         let feed = Feed::single_process(7);
         announce(&feed, [1]);
         let after = feed.position();
         announce(&feed, [2, 3]);
-        let before_look = Instant::now();
+        let before_poll = Instant::now();
         let mut stream = feed.watch(after);
         assert_eq!(next(&mut stream).await, changed(&feed, 2, 2));
         assert_eq!(next(&mut stream).await, changed(&feed, 3, 3));
-        assert!(matches!(next(&mut stream).await, Change::Fresh { as_of } if as_of > before_look));
+        assert!(matches!(next(&mut stream).await, Change::Fresh { as_of } if as_of > before_poll));
         announce(&feed, [4]);
         assert_eq!(next(&mut stream).await, changed(&feed, 4, 4));
     }
 
     #[tokio::test]
-    async fn a_shared_store_is_fresh_only_when_told() {
+    async fn a_shared_store_is_fresh_only_when_reported() {
         let feed = Feed::of_shared_store(7, 41);
         let mut stream = feed.watch(feed.position());
         assert!(futures_util::poll!(stream.next()).is_pending());
@@ -302,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_falls_behind_is_told_to_resync_and_goes_on() {
+    async fn a_watcher_that_falls_behind_receives_a_resync_and_continues() {
         let feed = Feed::single_process(7);
         let mut stream = feed.watch(feed.position());
         announce(&feed, 1..=Feed::CAPACITY as u64 + 1);
@@ -313,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_foreign_or_future_position_is_told_to_resync() {
+    async fn a_foreign_or_future_position_gets_a_resync() {
         let feed = Feed::single_process(7);
         announce(&feed, [1]);
         for after in [Position::new(8, 1), Position::new(7, 2)] {
@@ -323,13 +321,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn resync_reaches_those_who_watch_and_close_ends_them() {
+    async fn resync_reaches_every_watcher_and_close_ends_the_streams() {
         let feed = Feed::of_shared_store(7, 0);
         let mut stream = feed.watch(feed.position());
         assert!(futures_util::poll!(stream.next()).is_pending());
-        for place in [5, 5, 3] {
+        for sequence in [5, 5, 3] {
             let before = feed.position();
-            feed.resync(place);
+            feed.resync(sequence);
             let position = Position::new(7, 5);
             assert_eq!(next(&mut stream).await, Change::Resync { position });
             assert_eq!(next(&mut feed.watch(before)).await, Change::Resync { position });
