@@ -1,4 +1,4 @@
-//! What goes wrong inside, and what the [`Store`](portcullis::store::Store) says of it.
+//! Failures, and the [`StoreError`] for each.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use portcullis::Id;
 use portcullis::store::{Kind, StoreError};
 use thiserror::Error;
 
-/// A failure that is not the fault of a batch. Cloned for every batch that it concerns.
+/// A failure of sled or of the files. Cloned for every batch that it affects.
 #[derive(Clone, Debug, Error)]
 pub(crate) enum Failure {
     #[error("sled failed before and could not be opened again: {0}")]
@@ -47,14 +47,14 @@ impl From<Failure> for StoreError {
 #[error("its value is not one that this version writes")]
 struct BadValue;
 
-/// A record is there whose value cannot be read.
+/// Makes the error for a record whose value cannot be read.
 pub(crate) fn unreadable(kind: Kind, id: Id) -> StoreError {
     StoreError::Corrupt { kind, id, source: BadValue.into() }
 }
 
 /// Runs what calls sled, which panics where it finds itself inconsistent.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    // What a panic leaves behind is not used again: the database is closed and opened anew.
+    // After a panic the database is closed and opened again, so no broken state is used.
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
         Ok(done) => done,
         Err(panic) => Err(Failure::Panicked(describe(&*panic).into())),

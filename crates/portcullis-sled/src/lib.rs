@@ -9,38 +9,36 @@
 //!
 //! # When to choose it
 //!
-//! Where no C compiler is to be had, or the host keeps its own data in sled 0.34 anyway. Otherwise
+//! Where no C compiler is available, or the host keeps its own data in sled 0.34. Otherwise
 //! SQLite (`portcullis-sqlite`), the default, is the better choice: it takes a third of the disk
 //! and of the memory, opens in a millisecond, may be administered while a server runs on it, and
-//! promises more. sled 0.34 has not been released anew since 2021; its successor has no
-//! transactions yet.
+//! promises more. The last release of sled 0.34 is of 2021; its successor has no transactions yet.
 //!
 //! # What it promises
 //!
-//! - What was acknowledged survives `SIGKILL`. A commit is one transaction of sled; it is
+//! - An acknowledged commit survives `SIGKILL`. A commit is one transaction of sled; it is
 //!   acknowledged after sled has flushed it and its files were synced (`fdatasync`), which sled
 //!   itself does not do. Commits that arrive at the same time share one transaction and one wait.
-//! - A power cut it survives as far as sled does: sled writes to its file between syncs as well,
-//!   and relies on the order of those writes, which a disk need not keep. `tests/README.md` says
-//!   what was tried.
-//! - A new store appears when it is whole and synced: a power cut while it is made leaves nothing at
-//!   its path. In a directory that is a mount point, or below one that may not be written, it is made
+//! - It survives a power cut as far as sled does: sled also writes to its file between syncs, and
+//!   relies on the order of those writes, which a disk need not keep. `tests/README.md` lists the
+//!   experiments.
+//! - A new store appears at its path once it is complete and synced, so a power cut before that leaves
+//!   nothing there. If the path is a mount point, or its parent cannot be written, the store is created
 //!   in place, and this does not hold.
 //! - One process. A second one, and a second store in the same process, gets
-//!   [`OpenError::InUse`]. So nobody else has to be told of changes, and
-//!   [`watch`](Store::watch) tells of them at once.
+//!   [`OpenError::InUse`]. So all changes are made in this process, and
+//!   [`watch`](Store::watch) announces them at once.
 //! - Reads see a commit once it is written, which is a moment before it is durable and
 //!   acknowledged.
-//! - A commit or sync that fails is [`StoreError::Indeterminate`]; the database is opened anew, and
-//!   who watches is told to resync.
-//! - Nothing is overwritten when it is deleted: a hash stays in the file until sled uses its place
-//!   again. Keep the directory, which only its owner may enter, as safe as the passwords.
+//! - A commit or sync that fails is [`StoreError::Indeterminate`]; the database is opened again,
+//!   and watchers receive a resync.
+//! - Deleted data is not overwritten: a hash stays in the file until sled reuses its space. Protect the
+//!   directory, which only its owner may enter, like the passwords.
 //!
 //! # Large imports
 //!
-//! A batch waits in memory until it is written, and who reads waits while it is applied. A large
-//! import belongs into a store that nobody uses yet, which is renamed when it is complete;
-//! `portcullis import` does so.
+//! A batch is in memory until it is written, and reads wait while it is applied. Make a large import
+//! into a new store, and rename that when it is complete; `portcullis import` does so.
 
 mod committer;
 mod create;
@@ -76,12 +74,12 @@ pub use options::SledOptions;
 use committer::SledCommitter;
 use shared::Shared;
 
-/// Keeps records in a directory, in a database of sled 0.34.
+/// A store in a directory with a database of sled 0.34.
 ///
-/// Its methods need a tokio runtime. Reads of a few records are made at once, as long as they wait
-/// neither for the disk nor for a group that is being written ([`InlineReadGate`]); for all others they use
-/// the runtime's blocking threads. One thread of its own writes; it ends, and lets go of the directory, when the store is
-/// [closed](Store::close), or some time after it is dropped, when it has finished what was begun.
+/// Its methods need a tokio runtime. Short reads run on the calling thread while they are fast and no
+/// group is being written ([`InlineReadGate`]); other reads use the runtime's blocking threads. Commits
+/// run on a thread of the store's own. It ends, and releases the directory, after the last commit, when
+/// the store is [closed](Store::close), or some time after it is dropped.
 pub struct SledStore {
     path: PathBuf,
     created: bool,
@@ -89,9 +87,9 @@ pub struct SledStore {
     feed: Arc<Feed>,
     shared: Arc<Shared>,
     writer: GroupWriter<SledCommitter>,
-    /// Held by the backup that is being made.
+    /// Held by the current backup.
     backups: Arc<Mutex<()>>,
-    /// Whether it is a copy of a store that cannot be written.
+    /// Whether it is a temporary copy of a store that cannot be written.
     read_only: bool,
 }
 

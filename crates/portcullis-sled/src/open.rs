@@ -1,4 +1,4 @@
-//! Opening: the directory, the lock on it, and what can be wrong with them.
+//! Opening the directory and taking the lock on it.
 
 use std::error::Error as StdError;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -14,7 +14,7 @@ use crate::error::{Failure, guarded};
 use crate::trees::{self, DatabaseContents, FORMAT, Trees, sync_directory};
 use crate::{create, read_only_copy};
 
-/// Says why a store could not be opened. Nothing was changed in what is not a store.
+/// Why a store could not be opened. A directory that is not a store was not changed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -23,7 +23,7 @@ pub enum OpenError {
     Corrupt {
         /// The directory.
         path: PathBuf,
-        /// What sled said.
+        /// The error of sled.
         #[source]
         source: Source,
     },
@@ -85,25 +85,25 @@ pub enum OpenError {
 
 type Source = Box<dyn StdError + Send + Sync>;
 
-/// Who has the directory open has this file locked. sled locks a file of its own as well, but
-/// only says so in words. Once the store is established it has the [mark](MARK) in it: a database
-/// in which nothing is found has lost everything then, and is not to be taken for a new one.
+/// This file is locked while the directory is open. sled locks a file of its own as well, but reports
+/// a conflict only in the text of an error. The file of an established store contains the
+/// [mark](MARK): if the database is empty then, its records are lost, and it is no new store.
 pub(crate) const LOCK: &str = "portcullis.lock";
 const MARK: &[u8] = b"portcullis\n";
 
-/// sled lets go of its files a moment after it is dropped.
-const LET_GO_WITHIN: Duration = Duration::from_secs(5);
+/// sled releases its files some time after it is dropped.
+const RELEASED_WITHIN: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_millis(5);
 
 /// A directory, held by this store alone, and how to open the database in it.
 #[derive(Debug)]
 pub(crate) struct Location {
     path: PathBuf,
-    /// Where the store is to be, or what it is a copy of.
+    /// The path of the store: its final path, or that of the original of a copy.
     display_path: PathBuf,
     cache_bytes: u64,
     lock: File,
-    /// What it is in, if that is to go with it.
+    /// The temporary directory of a copy, which is removed with it.
     _copy: Option<TempDir>,
 }
 
@@ -179,18 +179,18 @@ impl Location {
     pub(crate) fn fill(self) -> Result<File, OpenError> {
         let (trees, _created) = self.first_trees(true, false)?;
         drop(trees);
-        self.wait_until_let_go()
+        self.wait_until_released()
             .map_err(|source| OpenError::Create { path: self.display_path.clone(), source })?;
         Ok(self.lock)
     }
 
     /// sled may write for a moment after it was dropped.
-    fn wait_until_let_go(&self) -> io::Result<()> {
+    fn wait_until_released(&self) -> io::Result<()> {
         let began = Instant::now();
         loop {
             match File::open(self.path.join("db"))?.try_lock() {
                 Ok(()) => return Ok(()),
-                Err(TryLockError::WouldBlock) if began.elapsed() < LET_GO_WITHIN => {
+                Err(TryLockError::WouldBlock) if began.elapsed() < RELEASED_WITHIN => {
                     thread::sleep(RETRY_AFTER);
                 }
                 Err(error) => return Err(error.into()),
@@ -266,7 +266,7 @@ impl Location {
             match config.open() {
                 // The lock above is ours, so this is what is left of a database that was dropped.
                 Err(sled::Error::Io(error))
-                    if is_locked(&error) && began.elapsed() < LET_GO_WITHIN =>
+                    if is_locked(&error) && began.elapsed() < RELEASED_WITHIN =>
                 {
                     thread::sleep(RETRY_AFTER);
                 }
@@ -275,7 +275,7 @@ impl Location {
         }
     }
 
-    /// Where the store is, or is to be.
+    /// Returns the path of the store.
     pub(crate) fn display_path(&self) -> &Path {
         &self.display_path
     }
@@ -295,7 +295,7 @@ fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// sled says so in words alone; taking it for something else only means not to wait.
+/// sled reports this only in the text of the error. If the text changes, opening does not wait.
 fn is_locked(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }

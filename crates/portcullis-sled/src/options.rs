@@ -42,9 +42,8 @@ impl SledOptions {
     /// Sets how much memory sled may use for pages, in bytes; at least 1 MiB. Default:
     /// [`SledOptions::DEFAULT_CACHE_BYTES`]. sled takes more for what it knows of every page.
     ///
-    /// Records lie in the order of their ids: a list of somebody's reads a page for each. Where
-    /// there are hundreds of thousands and lists matter, 256 MiB made them two to three times as
-    /// fast.
+    /// Records are in the order of their ids, so a list of a user's records reads a page for each. With
+    /// hundreds of thousands of records, 256 MiB made lists two to three times as fast.
     pub fn cache_bytes(self, cache_bytes: u64) -> Self {
         Self { cache_bytes: cache_bytes.max(1 << 20), ..self }
     }
@@ -54,8 +53,8 @@ impl SledOptions {
         Self { create, ..self }
     }
 
-    /// Sets whether a store that cannot be written is opened all the same, to be read: a backup in a
-    /// read-only place. sled cannot open such a directory, so it is copied to a temporary one, for
+    /// Sets whether a store that cannot be written is opened for reading, such as a backup on a
+    /// read-only file system. sled cannot open such a directory, so it is copied to a temporary one, for
     /// this user alone, and every change is refused with
     /// [`StoreError::ReadOnly`](portcullis::store::StoreError::ReadOnly). Default: no.
     pub fn open_unwritable(self, unwritable: bool) -> Self {
@@ -65,8 +64,8 @@ impl SledOptions {
     /// Opens the store in the directory at the path.
     ///
     /// This blocks on the disk, for seconds when there are millions of records: call it before the
-    /// runtime serves anybody, or where blocking is allowed. A new directory can be read by its
-    /// owner only.
+    /// runtime serves requests, or where blocking is allowed. Only its owner can enter a new
+    /// directory.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A store in a place that cannot be written, which sled cannot open: a copy of it can be.
+//! A temporary copy of a store that cannot be written, as sled cannot open such a store.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -17,7 +17,7 @@ pub(crate) fn is_unwritable(path: &Path) -> bool {
 fn may_write(path: &Path) -> bool {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-    // What is not there is not in the way.
+    // A file that does not exist does not matter.
     !matches!(
         accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS),
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM | rustix::io::Errno::ROFS)
@@ -32,7 +32,7 @@ fn may_write(path: &Path) -> bool {
 /// Copies the store to a temporary directory, which only this user may enter.
 pub(crate) fn copy(path: &Path) -> Result<TempDir, OpenError> {
     let failed = |source: io::Error| OpenError::Open { path: path.into(), source: source.into() };
-    // Held until everything is copied, so that no process that may write it does.
+    // Held until everything is copied, so that no process opens the store meanwhile.
     let lock = match File::open(path.join(LOCK)) {
         Ok(lock) => Some(lock),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -48,7 +48,7 @@ pub(crate) fn copy(path: &Path) -> Result<TempDir, OpenError> {
     Ok(copy)
 }
 
-/// Without modes: they are what is in the way.
+/// Without modes, which forbid writing.
 fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     for file in fs::read_dir(from)? {
         let file = file?;

@@ -1,4 +1,4 @@
-//! The trees, as those who read and the one who writes share them.
+//! The trees, shared by readers and the writer.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -8,8 +8,8 @@ use portcullis::toolkit::{InlineReadGate, run_blocking};
 use crate::error::{Failure, guarded};
 use crate::trees::Trees;
 
-/// The trees. Who reads a page holds the lock shared, so that it shows one moment; who writes
-/// holds it alone while a group is applied, though not while it is made durable.
+/// The trees. A read holds the lock shared, so that a page shows one moment. The writer holds it
+/// exclusively while a group is applied, but not while the group is made durable.
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: RwLock<State>,
@@ -39,28 +39,28 @@ impl Shared {
         Self { state: RwLock::new(State::Open(trees)), gate: Arc::default() }
     }
 
-    /// How fast reads are, of which each is measured.
+    /// Returns the gate of short reads.
     pub(crate) fn gate(&self) -> Arc<InlineReadGate> {
         Arc::clone(&self.gate)
     }
 
-    /// Works on the trees while nobody writes.
+    /// Runs the work while no group is being applied.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&State) -> T) -> T {
         work(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Works on the trees while nobody reads.
+    /// Runs the work while there are no reads.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         work(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads a few records: at once if nobody writes and it can be expected not to wait for the disk,
-    /// or else on a thread where blocking is allowed.
+    /// Runs a short read on this thread if the gate admits it and no group is being applied, or else on
+    /// one that may block.
     pub(crate) async fn read_few<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Trees) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if let Some(_turn) = self.gate.try_acquire()
+        if let Some(_permit) = self.gate.try_acquire()
             && let Ok(state) = self.state.try_read()
         {
             let trees = state.trees()?;

@@ -16,7 +16,7 @@ use sled::{Db, Transactional as _, Tree};
 use crate::error::{Failure, guarded};
 use crate::write_set::WriteSet;
 
-/// In which tree something is.
+/// One of the trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TreeId {
     /// Kind and id → record.
@@ -52,18 +52,18 @@ pub(crate) struct Trees {
     files: Mutex<Files>,
 }
 
-/// What the database says of itself.
+/// The contents of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DatabaseContents {
     /// Nothing: there is no store in it, and nothing else either.
     Nothing,
     /// A store of this format.
     Format(u64),
-    /// Something that is not ours.
+    /// Something else.
     Foreign,
 }
 
-/// Looks what is in the database.
+/// Identifies the contents of the database.
 pub(crate) fn identify(db: &Db) -> Result<DatabaseContents, Failure> {
     Ok(match db.get(FORMAT_KEY)? {
         Some(format) => number(&format).map_or(DatabaseContents::Foreign, DatabaseContents::Format),
@@ -84,7 +84,7 @@ impl Trees {
             files: Mutex::new(Files::open(directory)?),
             db,
         };
-        trees.drop_left_overs()?;
+        trees.drop_leftovers()?;
         Ok(trees)
     }
 
@@ -94,8 +94,8 @@ impl Trees {
         self.make_durable()
     }
 
-    /// Removes trees of entries of a rebuild that did not come to its end, or was just done.
-    fn drop_left_overs(&self) -> Result<(), Failure> {
+    /// Removes the trees of entries of an interrupted rebuild, or those that were just replaced.
+    fn drop_leftovers(&self) -> Result<(), Failure> {
         for name in self.db.tree_names() {
             let is_entries =
                 name.starts_with(UNIQUE.as_bytes()) || name.starts_with(INDEX.as_bytes());
@@ -156,7 +156,7 @@ impl Trees {
         self.db.insert(GENERATION_KEY, &next.to_be_bytes())?;
         self.make_durable()?;
         (self.unique, self.index, self.generation) = (unique, index, next);
-        self.drop_left_overs()
+        self.drop_leftovers()
     }
 }
 

@@ -1,7 +1,7 @@
-//! What a group of batches changes, worked out before anything is written.
+//! The write set of a group of batches, computed before anything is written.
 //!
-//! There is one writer, so what it reads stays true until it has written. Refused batches never
-//! come near the engine, and its transaction has nothing to decide.
+//! There is one writer, so its reads stay valid until it writes. Refused batches are not part of the
+//! write set, and the transaction of sled has nothing to decide.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::keys;
 use crate::trees::{TreeId, Trees};
 use crate::value::{self, Stored};
 
-/// New values by tree and key; `None` where there is to be none.
+/// New values by tree and key; `None` removes the key.
 #[derive(Debug, Default)]
 pub(crate) struct WriteSet {
     records: TreeWrites,
@@ -44,7 +44,7 @@ impl WriteSet {
         TreeId::ALL.into_iter().all(|tree| self.of(tree).is_empty())
     }
 
-    /// Adds those that were made after these.
+    /// Adds later writes.
     fn extend(&mut self, later: Self) {
         self.records.extend(later.records);
         self.unique.extend(later.unique);
@@ -52,7 +52,7 @@ impl WriteSet {
     }
 }
 
-/// What a group changes.
+/// Builds the write set of a group.
 #[derive(Debug)]
 pub(crate) struct WriteBuilder<'a> {
     trees: &'a Trees,
@@ -68,7 +68,8 @@ impl<'a> WriteBuilder<'a> {
         self.write_set
     }
 
-    /// Adds what the batch changes, and returns which records; or nothing, and says why.
+    /// Adds the changes of the batch, and returns the changed records. Adds nothing if the batch is
+    /// refused.
     pub(crate) fn add(&mut self, batch: &[Operation]) -> Result<Vec<(Kind, Id)>, StoreError> {
         let mut step =
             SingleBatch { before: self, write_set: WriteSet::default(), changed: Vec::new() };
@@ -80,7 +81,7 @@ impl<'a> WriteBuilder<'a> {
         Ok(changed)
     }
 
-    /// Adds a record as it is, over whatever is there.
+    /// Adds a record, and replaces the one with its id.
     pub(crate) fn put(&mut self, record: &Record, grants: &[GrantKey]) -> Result<(), StoreError> {
         let mut step =
             SingleBatch { before: self, write_set: WriteSet::default(), changed: Vec::new() };
@@ -101,7 +102,7 @@ impl<'a> WriteBuilder<'a> {
     }
 }
 
-/// What one batch changes.
+/// The changes of one batch.
 struct SingleBatch<'d, 'a> {
     before: &'d WriteBuilder<'a>,
     write_set: WriteSet,
@@ -153,7 +154,7 @@ impl SingleBatch<'_, '_> {
         }
     }
 
-    /// Puts the record, or none, in place of the one that is there, with everything that finds it.
+    /// Replaces the record with the id by this one, or by none, with its unique key and entries.
     fn replace(
         &mut self,
         kind: Kind,
@@ -173,7 +174,7 @@ impl SingleBatch<'_, '_> {
             let unique = (TreeId::Unique, keys::unique(kind, key_of(record)));
             let entries = index_entries(record, grants).into_iter();
             for (tree, key) in entries.map(|entry| (TreeId::Index, entry)).chain([unique]) {
-                // Most changes leave alone by what the record is found.
+                // Most changes leave keys and entries as they are.
                 if gone.remove(&(tree, key.clone())) {
                     continue;
                 }

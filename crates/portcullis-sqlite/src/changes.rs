@@ -1,6 +1,6 @@
 //! The numbered changes in the file, which each process that has it open reads and announces.
 //!
-//! They are written in the transaction of the change. The number of a change is its place in the
+//! They are written in the transaction of the change. The number of a change is its sequence in the
 //! feed, the same in every process.
 
 use portcullis::Id;
@@ -10,11 +10,10 @@ use rusqlite::{Connection, Row};
 
 use crate::tables::Table;
 
-/// How many changes the file keeps, at least: as many as a [`Feed`], which no watcher needs more
-/// of.
+/// The least number of changes that the file keeps: as many as a [`Feed`].
 pub(crate) const RETAINED: i64 = Feed::CAPACITY as i64;
 
-/// How many too many there are when they are deleted, so that not every commit deletes some.
+/// How many changes are deleted at a time, so that not every commit deletes some.
 const TRIM_AT_ONCE: i64 = 1_024;
 
 const NOTE: &str = "INSERT INTO changes (kind, id) VALUES (?1, ?2)";
@@ -23,28 +22,28 @@ const AFTER: &str = "SELECT seq, kind, id FROM changes WHERE seq > ?1 ORDER BY s
 const RECENT: &str = "SELECT seq, kind, id FROM changes ORDER BY seq DESC LIMIT ?1";
 const TRIM: &str = "DELETE FROM changes WHERE seq <= ?1";
 
-/// What was committed after a place.
+/// The changes committed after a sequence.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NewChanges {
-    /// The changes, in order; `None` when some of them can no longer be told.
+    /// The changes, in order; `None` if some of them are lost.
     pub(crate) changes: Option<Vec<(Kind, Id)>>,
-    /// Place of the last one.
+    /// The sequence of the last one.
     pub(crate) last: i64,
 }
 
-/// Notes that the row was inserted. Updates and deletions are noted by triggers.
+/// Logs that the row was inserted. Triggers log updates and deletions.
 pub(crate) fn log_insert(connection: &Connection, table: &Table, id: &str) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(NOTE)?;
     insert.execute([table.name, id]).map(drop)
 }
 
-/// Returns the place of the last change.
+/// Returns the sequence of the last change.
 pub(crate) fn last(connection: &Connection) -> rusqlite::Result<i64> {
     let mut last = connection.prepare_cached(LAST)?;
     last.query_row([], |row| row.get(0))
 }
 
-/// Reads what was committed after the place.
+/// Reads the changes after the sequence.
 pub(crate) fn after(connection: &Connection, sequence: i64) -> rusqlite::Result<NewChanges> {
     let mut statement = connection.prepare_cached(AFTER)?;
     let mut rows = statement.query([sequence])?;
@@ -64,7 +63,7 @@ pub(crate) fn after(connection: &Connection, sequence: i64) -> rusqlite::Result<
     Ok(NewChanges { changes, last })
 }
 
-/// Returns the latest changes that follow each other without a gap, in order, and the last place.
+/// Returns the latest changes without a gap, in order, and the last sequence.
 pub(crate) fn recent(connection: &Connection) -> rusqlite::Result<(Vec<(Kind, Id)>, i64)> {
     let mut statement = connection.prepare_cached(RECENT)?;
     let mut rows = statement.query([RETAINED])?;
@@ -84,8 +83,8 @@ pub(crate) fn recent(connection: &Connection) -> rusqlite::Result<(Vec<(Kind, Id
     Ok((changes, last.unwrap_or(0)))
 }
 
-/// Deletes what nobody needs any more, now and then as the last place moves on. Never the last
-/// change: it holds the number.
+/// Deletes old changes whenever the last sequence passes a multiple of [`TRIM_AT_ONCE`]. Never the
+/// last change: it holds the number.
 pub(crate) fn trim(connection: &Connection, before: i64, last: i64) -> rusqlite::Result<()> {
     if before / TRIM_AT_ONCE != last / TRIM_AT_ONCE {
         let mut delete = connection.prepare_cached(TRIM)?;
@@ -94,10 +93,10 @@ pub(crate) fn trim(connection: &Connection, before: i64, last: i64) -> rusqlite:
     Ok(())
 }
 
-/// Counts on from the place if the file does not reach it, which means that an older state of it
-/// was restored while it was open.
+/// Continues from the sequence if the file ends before it, which means that an older state of the
+/// file was restored while it was open.
 ///
-/// The entry names no table, so that every process that reads it resyncs.
+/// The entry names no table, so every process that reads it resyncs.
 pub(crate) fn continue_from(connection: &Connection, sequence: i64) -> rusqlite::Result<()> {
     if last(connection)? < sequence {
         let mut skip = connection
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn news_are_what_follows_the_place_without_a_gap() {
+    fn new_changes_follow_the_sequence_without_a_gap() {
         let connection = connection([5, 6, 7, 9]);
         let after = |sequence| after(&connection, sequence).unwrap();
         assert_eq!(after(3), news(None, 9));
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_something_unknown_is_not_told() {
+    fn a_change_of_an_unknown_kind_is_not_announced() {
         let connection = connection([1, 2, 3]);
         let unknown = "UPDATE changes SET kind = 'groups' WHERE seq = 2";
         connection.execute(unknown, []).unwrap();
@@ -175,7 +174,7 @@ mod tests {
         let count = || -> i64 {
             connection.query_row("SELECT count(*) FROM changes", [], |row| row.get(0)).unwrap()
         };
-        // Not every time: that is what a commit would pay for.
+        // Not at every commit.
         trim(&connection, places, places + 1).unwrap();
         assert_eq!(count(), places);
         trim(&connection, places - 1, places).unwrap();
@@ -184,15 +183,15 @@ mod tests {
     }
 
     #[test]
-    fn every_statement_is_a_search_by_place() {
+    fn every_statement_is_a_search_by_sequence() {
         let connection = connection([]);
         let plan = |sql: &str| plan(&connection, sql);
         assert_eq!(plan(NOTE), [""; 0]);
-        // Of the highest place, one step.
+        // One step, to the highest sequence.
         assert_eq!(plan(LAST), ["SEARCH changes"]);
         assert_eq!(plan(AFTER), ["SEARCH changes USING INTEGER PRIMARY KEY (rowid>?)"]);
         assert_eq!(plan(TRIM), ["SEARCH changes USING INTEGER PRIMARY KEY (rowid<?)"]);
-        // From the end, and no further than it is read.
+        // From the end, and no further than is read.
         assert_eq!(plan(RECENT), ["SCAN changes"]);
     }
 

@@ -1,20 +1,20 @@
-//! The file, and those that SQLite keeps beside it: who may write them, and what is left over.
+//! The file and those that SQLite keeps beside it: permissions and leftovers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::open::OpenError;
 
-/// The log of changes that are not in the file yet.
+/// The write-ahead log.
 const LOG: &str = "-wal";
 
-/// The index of the log.
+/// The index of the write-ahead log.
 const INDEX: &str = "-shm";
 
-/// What SQLite undoes a change with that came only half way.
+/// The rollback journal.
 const JOURNAL: &str = "-journal";
 
-/// A file, and those beside it.
+/// A file and those beside it.
 pub(crate) struct Files<'a> {
     path: &'a Path,
 }
@@ -32,9 +32,9 @@ impl<'a> Files<'a> {
 
     /// Refuses to begin a store beside the log of an earlier one, which SQLite would delete.
     ///
-    /// What is beside it is looked at first, then the file: another process that creates the store
-    /// meanwhile makes the file before it makes any other.
-    pub(crate) fn refuse_left_over(&self) -> Result<(), OpenError> {
+    /// The files beside it are checked first, then the file: another process that creates the store
+    /// meanwhile creates the file before any other.
+    pub(crate) fn refuse_leftovers(&self) -> Result<(), OpenError> {
         let has_content = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() > 0);
         let log = Some(self.beside(LOG)).filter(|log| has_content(log));
         let journal = Some(self.beside(JOURNAL)).filter(|journal| has_content(journal));
@@ -88,7 +88,7 @@ fn may_write(path: &Path) -> bool {
     } else {
         Access::READ_OK | Access::WRITE_OK
     };
-    // What cannot be asked is left to SQLite to find out.
+    // If the check fails otherwise, SQLite finds out.
     !matches!(
         accessat(CWD, path, wanted, AtFlags::EACCESS),
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM | rustix::io::Errno::ROFS)
@@ -100,7 +100,7 @@ fn may_write(path: &Path) -> bool {
     fs::metadata(path).map_or(true, |file| file.is_dir() || !file.permissions().readonly())
 }
 
-/// The name of a file that SQLite is to take for one that nothing changes.
+/// Returns the URI that makes SQLite treat the file as immutable.
 pub(crate) fn immutable_uri(path: &Path) -> String {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_encoded_bytes() {
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_name_is_taken_for_a_part_of_the_address() {
+    fn every_name_is_escaped_in_the_uri() {
         let uri = immutable_uri(Path::new("/a b/c?d#e%f"));
         assert_eq!(uri, "file:/a%20b/c%3fd%23e%25f?immutable=1");
     }

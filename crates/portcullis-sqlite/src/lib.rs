@@ -15,32 +15,31 @@
 //!
 //! # What it promises
 //!
-//! - What was acknowledged is on the disk: it survives `SIGKILL` and, as far as the disk keeps its
-//!   word, a power cut. SQLite runs with a write-ahead log and `synchronous=FULL`, and changes that
+//! - An acknowledged commit is on the disk: it survives `SIGKILL` and, if the disk honours a sync, a
+//!   power cut. SQLite runs with a write-ahead log and `synchronous=FULL`, and changes that
 //!   arrive at the same time are committed as a group, with one wait for the disk.
 //! - Several processes on one machine may have the file open, such as a server and the commands
-//!   that administer it. Each hears of the changes of the others within 250 ms
-//!   ([`Store::watch`]), and reads what they have committed at once. Never over a network file
-//!   system: locks are not reliable there, and the file is damaged sooner or later.
-//! - What was deleted is overwritten in the file (`secure_delete`) and leaves the log once that
-//!   was copied into the file, a second after the last change or when the store is closed. What
-//!   file systems, snapshots and disks keep is beyond it.
+//!   that administer it. Each announces the changes of the others within 250 ms
+//!   ([`Store::watch`]), and reads their commits at once. Never use a network file system: locks are
+//!   not reliable there, and the file is damaged sooner or later.
+//! - Deleted data is overwritten in the file (`secure_delete`). It leaves the log at the next
+//!   checkpoint: a second after the last change, or when the store is closed. Copies that file systems,
+//!   snapshots and disks keep are out of its reach.
 //! - The file is created with mode 0600, and SQLite gives those beside it, `-wal` and `-shm`, the
 //!   same mode. They belong to it: a copy of a file that is open must be made with
 //!   [`back_up`](portcullis::store::Maintain::back_up), `VACUUM INTO` or `.backup`, and without
 //!   them it lacks the latest changes.
-//!
-//! - What cannot be opened is left as it is: a process that may not write the file, or one of those
-//!   beside it, makes none. A backup in a read-only place is opened to be read, if that is wanted
+//! - A file that cannot be opened is left as it is: a process that may not write it, or one of those
+//!   beside it, creates none. A backup on a read-only file system can be opened for reading
 //!   ([`SqliteOptions::open_unwritable`]).
 //! - A file of an older format is migrated when it is opened, in one transaction for each format: it
 //!   takes some minutes for a million records, as much space again as the file has, and happens or
 //!   does not, whenever the process is killed. An older version cannot open the file any more.
-//!   `VACUUM` gives the space back, while nobody has the file open.
+//!   `VACUUM` releases the space, while no process has the file open.
 //!
-//! # Looking into it
+//! # Reading it with SQL
 //!
-//! There is a table for each kind of record, with columns for people, and comments in the schema:
+//! Each kind of record has a table with readable columns, and comments in the schema:
 //!
 //! ```console
 //! $ sqlite3 portcullis.db
@@ -50,13 +49,12 @@
 //!    ...> WHERE g.grant_key = 'write:buckets/0c0c000000000001';
 //! ```
 //!
-//! A row that is deleted or changed by hand is noticed by every process that has the file open; one
-//! that is inserted is found, and not announced.
-//! A change must be made to the column and to `body` alike, for a record that contradicts itself
-//! is taken for corrupt; the `portcullis` commands are easier.
+//! A row that is deleted or changed with SQL is announced to every process that has the file open; an
+//! inserted row is found, but not announced. A change must be made to the column and to `body` alike,
+//! as a record that contradicts its body is corrupt; the `portcullis` commands are easier.
 //!
-//! A file may be replaced by an older one only while nobody has it open, unless with `.restore`,
-//! which is a change like any other. The incarnation of its feed should be drawn anew then:
+//! A file may be replaced by an older one only while no process has it open, unless with `.restore`,
+//! which is a change like any other. Draw the incarnation of its feed again then:
 //!
 //! ```console
 //! sqlite> UPDATE meta SET value = lower(hex(randomblob(16))) WHERE name = 'incarnation';
@@ -98,19 +96,19 @@ use committer::Committer;
 use open::Location;
 use readers::Readers;
 
-/// Keeps records in an SQLite file.
+/// A store in an SQLite file.
 ///
-/// Its methods need a tokio runtime. Reads of a few records are made at once, as long as they do
-/// not wait for the disk ([`InlineReadGate`]); for all others they use the runtime's blocking threads. One
-/// thread of its own writes; it ends when the store is [closed](Store::close) or dropped, after it has
-/// finished what was begun.
+/// Its methods need a tokio runtime. Short reads run on the calling thread while they are fast
+/// ([`InlineReadGate`]); other reads use the runtime's blocking threads. Commits run on a thread of
+/// the store's own, which ends after the last one, when the store is [closed](Store::close) or
+/// dropped.
 pub struct SqliteStore {
     location: Location,
     created: bool,
     feed: Arc<Feed>,
     readers: Arc<Readers>,
     writer: GroupWriter<Committer>,
-    /// Held by the backup that is being made.
+    /// Held by the current backup.
     backups: Arc<Mutex<()>>,
 }
 
@@ -133,7 +131,7 @@ impl SqliteStore {
 
     /// Tells whether the store is new: opening it here has created it.
     ///
-    /// Of several processes that open the same new store at once, one is told so.
+    /// Of several processes that open the same new store at once, it is true for one.
     pub const fn was_created(&self) -> bool {
         self.created
     }
@@ -188,7 +186,7 @@ impl Store for SqliteStore {
         self.writer.commit(batch.into_operations()?).await
     }
 
-    /// The last change that was announced, which may be behind other processes.
+    /// The position of the last announced change, which may be behind other processes.
     async fn position(&self) -> Result<Position, StoreError> {
         self.refuse_if_closed()?;
         Ok(self.feed.position())

@@ -16,8 +16,8 @@ use crate::open::Location;
 use crate::tables::TABLES;
 use crate::{SqliteStore, rows, schema};
 
-/// How many complaints are returned.
-const COMPLAINTS: usize = 100;
+/// The most problems that are returned.
+const MAX_PROBLEMS: usize = 100;
 
 /// How many records are read at a time.
 const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
@@ -41,48 +41,48 @@ impl Maintain for SqliteStore {
         self.readers.read(read).await
     }
 
-    /// SQLite's own indexes are made anew as well, and those indexes and triggers of the schema
-    /// that are not there. Commits wait meanwhile, reads do not.
+    /// SQLite's own indexes are rebuilt as well, and missing indexes and triggers of the schema are
+    /// created. Commits wait meanwhile, reads do not.
     async fn rebuild_entries(&self) -> Result<(), StoreError> {
         self.refuse_if_read_only()?;
         self.writer.call(|committer| committer.in_transaction(rebuild)).await
     }
 
-    /// The copy is a file with mode 0600 that holds nothing of what was deleted, and a store of
-    /// its own: positions of this one mean nothing to it. Commits do not wait; another backup does. One
-    /// whose future is dropped is made in full or not at all.
+    /// The copy is a file with mode 0600 without remains of deleted data. It has an incarnation of its
+    /// own, so positions of this store are foreign to it. Commits do not wait; another backup does. A
+    /// backup whose future is dropped is made in full or not at all.
     async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
         self.refuse_if_closed()?;
-        // The next one begins when this one is done, or given up and removed.
+        // The next backup begins when this one is done, or is cancelled and its file is removed.
         let turn = Arc::clone(&self.backups).lock_owned().await;
         let (location, to) = (self.location.clone(), to.to_owned());
-        // Dropped with this future.
-        let wanted = Arc::new(());
-        let backup = Arc::downgrade(&wanted);
+        // Dropped with this future, which cancels the backup.
+        let alive = Arc::new(());
+        let backup = Arc::downgrade(&alive);
         let work = move || {
             let done = back_up(&location, &to, || backup.strong_count() > 0);
             drop(turn);
             done
         };
         let done = run_blocking(work).await;
-        drop(wanted);
+        drop(alive);
         done
     }
 }
 
 fn check(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut check = connection.prepare(&format!("PRAGMA integrity_check({COMPLAINTS})"))?;
-    let said = check.query_map([], |row| row.get(0))?;
-    let mut complaints: Vec<String> = said.collect::<rusqlite::Result<_>>()?;
-    complaints.retain(|complaint| complaint != "ok");
+    let mut check = connection.prepare(&format!("PRAGMA integrity_check({MAX_PROBLEMS})"))?;
+    let found = check.query_map([], |row| row.get(0))?;
+    let mut problems: Vec<String> = found.collect::<rusqlite::Result<_>>()?;
+    problems.retain(|problem| problem != "ok");
     for (kind, name, _) in missing_objects(connection)? {
-        complaints.push(format!("the {kind} `{name}` is missing or not as it should be"));
+        problems.push(format!("the {kind} `{name}` is missing or not as it should be"));
     }
-    complaints.truncate(COMPLAINTS);
-    Ok(complaints)
+    problems.truncate(MAX_PROBLEMS);
+    Ok(problems)
 }
 
-/// Kind, name and statement of each index and trigger that is not there as it should be.
+/// Returns kind, name and statement of each index and trigger that is missing or different.
 fn missing_objects(connection: &Connection) -> rusqlite::Result<Vec<(String, String, String)>> {
     let mut new = Connection::open_in_memory()?;
     schema::migrate_all(&mut new)?;
@@ -177,7 +177,7 @@ fn entries(
     Ok(page)
 }
 
-/// How many grants are of a table that does not exist.
+/// Counts the grants of tables that do not exist.
 fn of_no_table(connection: &Connection) -> rusqlite::Result<usize> {
     let names = Kind::ALL.map(|kind| format!("'{}'", table_name(kind)));
     let names = names.join(", ");
@@ -186,19 +186,19 @@ fn of_no_table(connection: &Connection) -> rusqlite::Result<usize> {
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
-/// The copy, until it has got its name.
+/// The copy, until it is linked to its final path.
 struct Unfinished(PathBuf);
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // It has a name that nobody takes for a backup, and is needed no more in either case.
+        // The path is temporary: after success the copy has another one.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// With `VACUUM INTO`, which reads one moment while others write. The online backup would begin
-/// anew at every commit of another process, and copy the remains of what was deleted.
-fn back_up(location: &Location, to: &Path, is_wanted: impl Fn() -> bool) -> Result<(), StoreError> {
+/// Uses `VACUUM INTO`, which reads one snapshot while other connections write. The online backup API
+/// would restart at every commit of another process, and copy the remains of deleted data.
+fn back_up(location: &Location, to: &Path, is_alive: impl Fn() -> bool) -> Result<(), StoreError> {
     let to = std::path::absolute(to).map_err(StoreError::backend)?;
     if to.symlink_metadata().is_ok() {
         return Err(StoreError::backend(format!("there is something at `{}`", to.display())));
@@ -232,19 +232,19 @@ fn back_up(location: &Location, to: &Path, is_wanted: impl Fn() -> bool) -> Resu
         copy.close().map_err(|(_, error)| error)
     };
     copy().map_err(Failure::from)?;
-    if !is_wanted() {
+    if !is_alive() {
         return Err(StoreError::unavailable("the backup was given up"));
     }
-    let give_name = || {
+    let link = || {
         file.sync_all()?;
-        // Unlike renaming, this fails when there is something by now.
+        // Unlike a rename, this fails if the path exists by now.
         fs::hard_link(&unfinished.0, &to)?;
         match to.parent() {
             Some(directory) if cfg!(unix) => File::open(directory)?.sync_all(),
             _ => Ok(()),
         }
     };
-    give_name().map_err(StoreError::backend)
+    link().map_err(StoreError::backend)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Opening: the file, the connections, and what can be wrong with them.
+//! Opening the file and connections to it.
 
 use std::error::Error as StdError;
 use std::fs::{self, OpenOptions};
@@ -17,7 +17,7 @@ use crate::files::{self, Files};
 use crate::schema::{self, FORMAT, Found};
 use crate::tables::TABLES;
 
-/// Says why a store could not be opened. Nothing was changed in a file that is not a store.
+/// Why a store could not be opened. A file that is not a store was not changed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -27,7 +27,7 @@ pub enum OpenError {
     Busy {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         #[source]
         source: Source,
     },
@@ -36,7 +36,7 @@ pub enum OpenError {
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         #[source]
         source: Source,
     },
@@ -124,7 +124,7 @@ pub enum OpenError {
 
 type Source = Box<dyn StdError + Send + Sync>;
 
-/// How long a file may be in the way of switching it to write-ahead logging before the next try.
+/// The time between tries to switch the file to write-ahead logging.
 const RETRY_AFTER: Duration = Duration::from_millis(5);
 
 /// The longest timeout that SQLite can be given.
@@ -142,7 +142,7 @@ const READER_CACHE_KIB: u32 = 8 << 10;
 pub(crate) struct Location {
     path: PathBuf,
     busy_timeout: Duration,
-    /// The file cannot be written, and nothing else writes it.
+    /// Whether the file cannot be written, and no process writes it.
     immutable: bool,
 }
 
@@ -163,7 +163,7 @@ impl Location {
         self.busy_timeout
     }
 
-    /// Tells whether it is only read, as something that does not change.
+    /// Tells whether it is opened as immutable.
     pub(crate) fn is_immutable(&self) -> bool {
         self.immutable
     }
@@ -173,14 +173,14 @@ impl Location {
     pub(crate) fn open(&self, create: bool) -> Result<(Connection, bool), OpenError> {
         let files = Files::of(&self.path);
         if create {
-            files.refuse_left_over()?;
+            files.refuse_leftovers()?;
             self.create_file()?;
         }
         self.check_file()?;
-        // SQLite would make files beside it before it finds out, and keep the owner out with them.
+        // SQLite would create files beside it first, which the owner of the store could not write.
         files.refuse_if_unwritable()?;
         let mut connection = self.connect().map_err(|error| self.error(error))?;
-        // Before anything is changed in what may be somebody else's.
+        // Before anything is changed in a file that may not be a store.
         self.identify(&mut connection, create)?;
         self.set_up_writer(&connection).map_err(|error| self.error(error))?;
         let mut created = false;
@@ -300,7 +300,7 @@ impl Location {
         }
     }
 
-    /// Refuses what SQLite would refuse without saying why.
+    /// Refuses what SQLite would refuse without a reason.
     fn check_file(&self) -> Result<(), OpenError> {
         let path = self.path.clone();
         let source = match fs::metadata(&path) {
@@ -344,7 +344,7 @@ impl Location {
         }
     }
 
-    /// Finds out whether every table is there, without reading it: that takes long in a big file.
+    /// Checks that every table exists, without reading it, which would take long.
     fn check_schema(&self, connection: &Connection) -> Result<(), OpenError> {
         for table in TABLES.iter() {
             let statements = [&table.by_id, &table.of_grant, &table.insert, &table.update];
@@ -355,17 +355,17 @@ impl Location {
         Ok(())
     }
 
-    /// Says that something is not in the file that every store has.
+    /// Makes the error for a file that lacks a part of a store.
     pub(crate) fn incomplete(&self, source: impl Into<Source>) -> OpenError {
         OpenError::Corrupt { path: self.path.clone(), source: source.into() }
     }
 
-    /// Says that something else is missing than the file.
+    /// Makes the error for a failure outside the file.
     pub(crate) fn unusable(&self, source: io::Error) -> OpenError {
         OpenError::Open { path: self.path.clone(), source: source.into() }
     }
 
-    /// Says what SQLite said.
+    /// Makes the error for one of SQLite.
     pub(crate) fn error(&self, error: rusqlite::Error) -> OpenError {
         let path = self.path.clone();
         let code = match &error {
@@ -376,7 +376,7 @@ impl Location {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 OpenError::Busy { path, source: error.into() }
             }
-            // The second is what a wrong statement gets, and the statements are right.
+            // `Unknown` is the code of a wrong statement, and the statements are right.
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) => {
                 OpenError::Corrupt { path, source: error.into() }
             }

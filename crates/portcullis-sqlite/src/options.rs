@@ -65,10 +65,10 @@ impl SqliteOptions {
         Self { readers, ..self }
     }
 
-    /// Sets whether a store that cannot be written is opened all the same, to be read: a backup in a
-    /// read-only place. Every change is refused with
-    /// [`StoreError::ReadOnly`](portcullis::store::StoreError::ReadOnly) then. Such a file is taken
-    /// for one that does not change; one with a log beside it is in use, and is refused.
+    /// Sets whether a store that cannot be written is opened for reading, such as a backup on a
+    /// read-only file system. Every change is refused with
+    /// [`StoreError::ReadOnly`](portcullis::store::StoreError::ReadOnly) then. The file is treated as
+    /// immutable; one with a log beside it is in use, and is refused.
     /// Default: no.
     pub fn open_unwritable(self, unwritable: bool) -> Self {
         Self { unwritable, ..self }
@@ -76,9 +76,9 @@ impl SqliteOptions {
 
     /// Opens the store at the path.
     ///
-    /// This blocks on the disk, and for up to the busy timeout on other processes: call it before
-    /// the runtime serves anybody, or where blocking is allowed. A new file can be read and
-    /// written by its owner only. An older format is migrated.
+    /// This blocks on the disk, and for up to the busy timeout on other processes: call it before the
+    /// runtime serves requests, or where blocking is allowed. Only its owner can read and write a new
+    /// file. An older format is migrated.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The connections that read: a few, lent to whoever reads.
+//! The pool of connections that read.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +7,7 @@ use portcullis::toolkit::{InlineReadGate, run_blocking};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, TryAcquireError};
 
-/// A pool of connections. Each read has one to itself; the others wait in line.
+/// A pool of connections. Each read has one of its own; further reads wait.
 pub(crate) struct Readers {
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
@@ -26,18 +26,17 @@ impl Readers {
         })
     }
 
-    /// How fast reads are, of which each is measured.
+    /// Returns the gate of short reads.
     pub(crate) fn gate(&self) -> Arc<InlineReadGate> {
         Arc::clone(&self.gate)
     }
 
-    /// Runs a read of a few records: at once if it can be expected not to wait for the disk, or else
-    /// on a thread that may block.
+    /// Runs a short read on this thread if the gate admits it, or else on one that may block.
     pub(crate) async fn read_few<T: Send + 'static>(
         self: &Arc<Self>,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if let Some(_turn) = self.gate.try_acquire() {
+        if let Some(_permit) = self.gate.try_acquire() {
             match self.permits.try_acquire() {
                 Ok(_permit) => {
                     return self.read_here(read);
@@ -64,8 +63,8 @@ impl Readers {
 
     /// Runs the read on a thread that may block.
     ///
-    /// The connection goes back when the read has ended, also when nobody waits for it any more:
-    /// a started read cannot be stopped.
+    /// The connection returns to the pool when the read has ended, even if the future was dropped: a
+    /// read that has begun cannot be stopped.
     pub(crate) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -81,9 +80,9 @@ impl Readers {
         .await
     }
 
-    /// Waits until every read that was begun has ended, and refuses later ones.
+    /// Refuses further reads, and waits until the earlier ones have ended.
     pub(crate) async fn finish(&self) {
-        // Fails when they were finished before.
+        // Fails if the pool was finished before.
         let _all = self.permits.acquire_many(self.count).await;
         self.permits.close();
     }
@@ -92,7 +91,7 @@ impl Readers {
         self.permits.is_closed()
     }
 
-    /// Closes the connections that nobody uses.
+    /// Closes the connections that are not in use.
     pub(crate) fn disconnect(&self) {
         let idle = std::mem::take(&mut *self.idle());
         drop(idle);

@@ -1,23 +1,23 @@
-//! Where a row is put: the rows of an org's and a user's records lie together in the file.
+//! Clustered rowids: the rows of one org and user are adjacent in the file.
 //!
-//! A list of them then reads a few pages, one after the other, instead of a page for each record.
-//! Each org and user has a region of places, found by hashing; that two share one does no harm.
-//! Nothing refers to a place: it may be any number, and a row may stay where it is when its org or
-//! user changes.
+//! A list of them then reads a few consecutive pages instead of a page for each record. Each org and
+//! user has a cluster, a range of rowids (the column `place`), found by hashing; two may share one.
+//! Nothing refers to a rowid: it may be any number, and a row stays where it is when its org or user
+//! changes.
 
 use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;
 
-/// How many bits number the places of a region.
+/// The bits of a rowid within its cluster.
 const PLACE_BITS: u32 = 24;
 
-/// How many bits tell users of an org apart. An org has this many regions, side by side.
+/// The bits of a user within its org: the clusters of an org are adjacent.
 const USER_BITS: u32 = 19;
 
 const ORG_BITS: u32 = 20;
 
-/// The places that rows of an org and a user are given; the first one is never.
+/// The rowids of an org and a user. The first one is never used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RowCluster {
     pub(crate) first: i64,
@@ -25,7 +25,7 @@ pub(crate) struct RowCluster {
 }
 
 impl RowCluster {
-    /// `None` for rows that have neither: SQLite counts them up.
+    /// `None` for rows that have neither: SQLite numbers them.
     pub(crate) fn of(org: Option<&str>, user: Option<&str>) -> Option<Self> {
         if (org, user) == (None, None) {
             return None;
@@ -39,8 +39,8 @@ impl RowCluster {
     }
 }
 
-/// FNV-1a, of which the highest bits of a product depend on everything. Part of the format only as
-/// far as rows are together that were hashed alike.
+/// FNV-1a, then the highest bits of a product, which depend on every bit. Another hash would read the
+/// same files, but put new rows elsewhere.
 fn hash(text: &str, bits: u32) -> u64 {
     let fnv = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -48,7 +48,7 @@ fn hash(text: &str, bits: u32) -> u64 {
     fnv.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - bits)
 }
 
-/// Lets migrations say `portcullis_region(org_id, user_id)`: the place before the first one.
+/// Registers `portcullis_region(org_id, user_id)` for migrations: the rowid before the first one.
 pub(crate) fn register_function(connection: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     connection.create_scalar_function("portcullis_region", 2, flags, |context| {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_org_and_a_user_have_a_region_of_their_own_and_users_of_an_org_are_neighbours() {
+    fn an_org_and_a_user_have_a_cluster_and_clusters_of_an_org_are_adjacent() {
         let id = |number: u64| format!("{number:016x}");
         let of = |org, user| RowCluster::of(Some(&id(org)), Some(&id(user))).unwrap();
         assert_eq!(of(1, 2), of(1, 2));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn sql_says_the_same() {
+    fn the_sql_function_returns_the_same() {
         let connection = Connection::open_in_memory().unwrap();
         register_function(&connection).unwrap();
         let sequence = |sql: &str| -> Option<i64> {

@@ -67,10 +67,10 @@ pub(crate) fn list(
     page(rows.map_err(Failure::from)?, kind, request.limit.get())
 }
 
-/// Reads as many records as the page may have, and looks whether there is another one.
+/// Reads the records of the page, and finds out whether there is another one.
 ///
-/// The statements have no `LIMIT`, since rows that are left out would count; a row costs nothing
-/// before it is asked for.
+/// The statements have no `LIMIT`, as unreadable rows would count; SQLite steps to a row only on
+/// demand.
 fn page(mut rows: Rows<'_>, kind: Kind, limit: usize) -> Result<Page, StoreError> {
     let mut page =
         Page { records: Vec::with_capacity(limit.min(InlineReadGate::SHORT)), ..Page::default() };

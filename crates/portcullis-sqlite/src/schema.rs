@@ -1,10 +1,10 @@
-//! What makes a file a store of ours: its marks, its migrations, its incarnation.
+//! The schema: how a store is identified, migrations, and the incarnation.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::row_cluster;
 
-/// Marks a file as ours: "Port" in ASCII. `file` shows it.
+/// Identifies a store of Portcullis: "Port" in ASCII. `file` shows it.
 pub(crate) const APPLICATION_ID: i64 = 0x506f_7274;
 
 /// Each brings a file from the format of its index to the next.
@@ -14,7 +14,7 @@ const MIGRATIONS: [&str; 2] =
 /// The format that this version reads and writes.
 pub(crate) const FORMAT: i64 = MIGRATIONS.len() as i64;
 
-/// What a file is.
+/// The contents of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// A database without anything in it.
@@ -25,9 +25,9 @@ pub(crate) enum Found {
     Store { format: i64 },
 }
 
-/// Looks what the file is.
+/// Identifies the contents of the file.
 pub(crate) fn identify(connection: &mut Connection) -> rusqlite::Result<Found> {
-    // In one transaction, for another process may be writing all three right now.
+    // In one transaction, as another process may be writing all three.
     let transaction = connection.transaction()?;
     let application: i64 = transaction.pragma_query_one(None, "application_id")?;
     let format = format(&transaction)?;
@@ -40,8 +40,8 @@ pub(crate) fn identify(connection: &mut Connection) -> rusqlite::Result<Found> {
     })
 }
 
-/// Brings a file of the format, 0 for an empty one, to the next. Does nothing and returns false
-/// when another process has done it meanwhile.
+/// Migrates a file from the format, 0 for an empty one, to the next. Returns false and changes nothing
+/// if another process has done it meanwhile.
 pub(crate) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let index = usize::try_from(from).ok();
@@ -59,7 +59,7 @@ pub(crate) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Resul
     Ok(true)
 }
 
-/// Makes an empty database a store of today's format.
+/// Makes an empty database a store of the current format.
 pub(crate) fn migrate_all(connection: &mut Connection) -> rusqlite::Result<()> {
     for format in 0..FORMAT {
         migrate(connection, format)?;

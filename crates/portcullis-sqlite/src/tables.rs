@@ -8,7 +8,7 @@ use portcullis::toolkit::relational::Tables;
 /// The statements on the table of a kind. In all of them `?1` is the id, or the one that is
 /// listed after, unless said otherwise.
 pub(crate) struct Table {
-    /// What is in it.
+    /// The kind of its records.
     pub(crate) kind: Kind,
     /// Its name, by which `changes` and `grants` refer to it as well.
     pub(crate) name: &'static str,
@@ -23,15 +23,15 @@ pub(crate) struct Table {
     /// `?2` is the grant key.
     pub(crate) of_grant: String,
     pub(crate) exists: String,
-    /// `?1` to `?7` are the columns, `?8` and `?9` the first and the last place of the region where
-    /// the row belongs, or nothing.
+    /// `?1` to `?7` are the columns, `?8` and `?9` the first and the last rowid of the row's cluster, or
+    /// null.
     pub(crate) insert: String,
-    /// `?1` to `?7` are the columns, `?8` is the revision until now.
+    /// `?1` to `?7` are the columns, `?8` is the expected revision.
     pub(crate) update: String,
-    /// The same for a row by which nothing finds it in another way: `?3` to `?5` are as they were,
-    /// or else nothing is changed. No index is touched.
+    /// The same, if `?3` to `?5` equal the columns in the row; else it changes nothing. It writes no
+    /// index.
     pub(crate) update_in_place: String,
-    /// `?2` is the revision until now.
+    /// `?2` is the expected revision.
     pub(crate) delete: String,
     /// `?2` is the grant key.
     pub(crate) grant: String,
@@ -68,7 +68,7 @@ impl Table {
                 "UPDATE {name} SET revision = ?2, unique_key = ?3, org_id = ?4, user_id = ?5, \
                  status = ?6, body = ?7 WHERE id = ?1 AND revision = ?8"
             ),
-            // The sign keeps SQLite from looking by anything but the id.
+            // With the signs SQLite searches by the id alone.
             update_in_place: format!(
                 "UPDATE {name} SET revision = ?2, status = ?6, body = ?7 \
                  WHERE id = ?1 AND revision = ?8 \
@@ -86,8 +86,8 @@ impl Table {
     }
 }
 
-/// The place behind the last one of the region from `?8` to `?9`. There is none in a region that is
-/// full, nor in no region: then SQLite finds a place.
+/// The rowid after the last one in the cluster from `?8` to `?9`. Null if the cluster is full, or there
+/// is none: then SQLite chooses one.
 fn next_rowid(name: &str) -> String {
     format!(
         "nullif(coalesce((SELECT place FROM {name} WHERE place BETWEEN ?8 AND ?9 \
@@ -98,7 +98,7 @@ fn next_rowid(name: &str) -> String {
 /// The statements of each kind.
 pub(crate) static TABLES: LazyLock<Tables<Table>> = LazyLock::new(|| Tables::new(Table::new));
 
-/// What the statement does, step by step.
+/// Returns the query plan, a string for each step.
 #[cfg(test)]
 pub(crate) fn plan(connection: &rusqlite::Connection, sql: &str) -> Vec<String> {
     let explain = format!("EXPLAIN QUERY PLAN {sql}");
@@ -183,8 +183,8 @@ mod tests {
         }
     }
 
-    /// SQLite would make a plan anew whenever a statement comes back from the cache, which takes half
-    /// as long as a page.
+    /// SQLite would plan a statement again whenever it comes from the cache, which takes half as long as
+    /// a page.
     #[test]
     fn no_statement_is_prepared_again() {
         let directory = tempfile::tempdir().unwrap();

@@ -40,11 +40,11 @@ async fn what_is_not_a_store_is_left_alone() {
 
     fs::remove_dir_all(place.path()).unwrap();
     let other = place.raw();
-    other.insert("somebody", "else").unwrap();
+    other.insert("someone", "else").unwrap();
     other.flush().unwrap();
     drop(other);
     assert!(is_foreign());
-    assert_eq!(place.raw().get("somebody").unwrap().unwrap(), "else");
+    assert_eq!(place.raw().get("someone").unwrap().unwrap(), "else");
 }
 
 #[tokio::test]

@@ -65,14 +65,14 @@ impl Fixture {
         rows::get(&connection, lookup).unwrap().is_some()
     }
 
-    /// The ids of what was announced after the place, `None` for a resync.
+    /// The ids announced after the sequence, `None` for a resync.
     fn announced_after(&self, sequence: u128) -> Vec<Option<u64>> {
-        announced(&mut self.feed.watch(Position::new(7, sequence)))
+        delivered(&mut self.feed.watch(Position::new(7, sequence)))
     }
 }
 
-/// The ids of what the stream tells by now, `None` for a resync.
-fn announced(changes: &mut BoxStream<'static, Result<Change, StoreError>>) -> Vec<Option<u64>> {
+/// The ids that the stream has delivered by now, `None` for a resync.
+fn delivered(changes: &mut BoxStream<'static, Result<Change, StoreError>>) -> Vec<Option<u64>> {
     let mut ids = Vec::new();
     while let Some(Some(Ok(change))) = changes.next().now_or_never() {
         match change {
@@ -135,7 +135,7 @@ fn a_refusal_undoes_its_own_batch_only_and_leaves_no_gap() {
 }
 
 #[test]
-fn a_batch_that_fails_takes_nobody_with_it() {
+fn a_batch_that_fails_affects_no_other_batch() {
     let actions = [
         "SELECT RAISE(ABORT, 'boom')",
         "SELECT RAISE(FAIL, 'boom')",
@@ -170,7 +170,7 @@ fn a_failed_commit_is_indeterminate_for_all_and_resyncs() {
     let mut fixture = Fixture::new();
     fixture.commit([vec![org(1, "a")]])[0].as_ref().unwrap();
     let mut changes = fixture.feed.watch(fixture.feed.position());
-    assert_eq!(announced(&mut changes), []);
+    assert_eq!(delivered(&mut changes), []);
     fixture.set_trap("INSERT INTO trap VALUES ('missing')");
     let [b, boom, taken] =
         fixture.commit([vec![org(2, "b")], vec![org(3, "boom")], vec![org(4, "a")]]);
@@ -182,14 +182,14 @@ fn a_failed_commit_is_indeterminate_for_all_and_resyncs() {
             other => panic!("{other:?}"),
         }
     }
-    // It was not applied either way, and why not is not certain any more.
+    // It was not applied either way, and the reason is ambiguous.
     assert!(matches!(taken, Err(StoreError::Backend { .. })), "{taken:?}");
-    assert_eq!(announced(&mut changes), [None]);
+    assert_eq!(delivered(&mut changes), [None]);
     assert!(!fixture.has(2));
 
     let [d] = fixture.commit([vec![org(6, "d")]]);
     assert_eq!(sequence_of(&d), 2);
-    assert_eq!(announced(&mut changes), [Some(6)]);
+    assert_eq!(delivered(&mut changes), [Some(6)]);
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn a_group_announces_what_others_have_committed_before() {
 }
 
 #[test]
-fn the_log_is_emptied_when_nobody_reads_from_it() {
+fn the_log_is_emptied_when_no_connection_reads_from_it() {
     let mut fixture = Fixture::new();
     fixture.commit([vec![org(1, "a")]])[0].as_ref().unwrap();
     let read = "BEGIN; SELECT count(*) FROM orgs";

@@ -97,7 +97,7 @@ async fn operations_see_the_effects_of_earlier_ones() {
 }
 
 #[tokio::test]
-async fn a_commit_that_nobody_waits_for_is_announced() {
+async fn a_commit_whose_future_is_dropped_is_announced() {
     let place = Place::new();
     let store = place.open();
     let raw = place.raw();
@@ -169,7 +169,7 @@ async fn a_large_batch_is_one_commit() {
     assert!(kept >= Feed::CAPACITY as u64, "{kept}");
     assert!(kept < 2 * Feed::CAPACITY as u64, "{kept}");
 
-    // More than the feed holds: whoever watched has to read everything again.
+    // More than the feed holds: a watcher has to read everything again.
     while let Some(change) = next_change(&mut changes).await {
         if change == (Change::Resync { position }) {
             break;

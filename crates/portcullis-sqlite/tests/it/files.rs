@@ -239,7 +239,7 @@ mod unix {
         fs::set_permissions(place.path(), mode).unwrap();
         let writable = fs::OpenOptions::new().append(true).open(place.path());
         if writable.is_ok() {
-            // Whoever runs this may write everything.
+            // The user that runs this may write every file.
             return;
         }
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Records as they are in the file: identity, looking with SQL, rows that somebody broke.
+//! Records as they are in the file: identity, reading with SQL, damaged rows.
 
 use std::num::NonZeroUsize;
 
