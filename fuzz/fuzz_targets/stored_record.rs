@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::store::{Deletion, Entity, Kind, Record, Revision, StoreError, UniqueKey};
+use portcullis::store::{Tombstone, Entity, Kind, Record, Revision, StoreError, UniqueKey};
 use portcullis::{
     ApiToken, Authorization, Bucket, Id, Org, OrgId, Status, Timestamp, User, UserId,
 };
@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
         0 => check::<Authorization>(body),
         1 => check::<ApiToken>(body),
         2 => check::<Bucket>(body),
-        3 => check::<Deletion>(body),
+        3 => check::<Tombstone>(body),
         4 => check::<Org>(body),
         _ => check::<User>(body),
     }

@@ -18,7 +18,7 @@ const fn number(kind: Kind) -> Option<u8> {
         Kind::ApiToken => 1,
         Kind::Authorization => 2,
         Kind::Bucket => 3,
-        Kind::Deletion => 4,
+        Kind::Tombstone => 4,
         Kind::Org => 5,
         Kind::User => 6,
         _ => return None,

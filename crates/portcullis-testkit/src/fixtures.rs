@@ -86,7 +86,7 @@ impl Sample {
 
     /// A deletion in progress.
     pub fn deletion(id: u64) -> Self {
-        Self::of(Kind::Deletion, id)
+        Self::of(Kind::Tombstone, id)
     }
 
     /// An organization.

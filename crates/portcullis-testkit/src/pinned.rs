@@ -75,7 +75,7 @@ pub fn pinned_records() -> Vec<(Record, Vec<GrantKey>)> {
             )
         },
         record(
-            Kind::Deletion,
+            Kind::Tombstone,
             6,
             "org/0000000000000009",
             r#"{"v":1,"id":"0000000000000006","gone":{"org":"0000000000000009"}}"#,

@@ -5,8 +5,8 @@
 -- for people: they are computed from the others when they are read and take no space.
 --
 -- The triggers note every change of a row and every deletion, also one that was made by hand, so
--- that each process that has the file open hears of it. New rows are noted by Portcullis: a trigger
--- would halve the speed of an import, and nobody can know anything old of them.
+-- that each process that has the file open announces it. New rows are noted by Portcullis: a trigger
+-- would halve the speed of an import, and no cache holds an older state of a new row.
 
 CREATE TABLE meta (
     -- What is true of the whole store.

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use portcullis::store::{
-    Deletion, Expect, Index, Kind, Lookup, Operation, PageRequest, Store, StoreExt,
+    Expect, Index, Kind, Lookup, Operation, PageRequest, Store, StoreExt, Tombstone,
 };
 use portcullis::verify::verify;
 use portcullis::{ApiToken, Authorization, Bucket, Id, Org, User};
@@ -73,7 +73,7 @@ async fn files_of_every_format_open() {
         assert!(store.find::<User>(id(2)).await.unwrap().is_some());
         assert!(store.find::<Bucket>(id(3)).await.unwrap().is_some());
         assert!(store.find::<ApiToken>(id(4)).await.unwrap().is_some());
-        assert!(store.find::<Deletion>(id(6)).await.unwrap().is_some());
+        assert!(store.find::<Tombstone>(id(6)).await.unwrap().is_some());
 
         assert_eq!(store.position().await.unwrap().sequence(), 6);
         let next = commit(&store, [create(crate::common::user(77, "new"))]).await;

@@ -131,8 +131,8 @@ impl Operation {
         let (deletion, user) = (Id::from_u64(77), world.user.untyped());
         let there = portcullis::store::Lookup::Id(portcullis::store::Kind::User, user);
         let there = store.get(there).await.expect("get").expect("the user");
-        let gone = portcullis::store::Gone::User(world.user);
-        let deletion = portcullis::store::Deletion { id: deletion, gone };
+        let gone = portcullis::store::DeletedTenant::User(world.user);
+        let deletion = portcullis::store::Tombstone { id: deletion, gone };
         let record = deletion.to_record(there.revision).expect("a record");
         let delete = Change::Delete { kind: there.kind, id: user, expect: there.revision };
         let put = Change::Put { record, grants: deletion.grants(), expect: Expect::Absent };

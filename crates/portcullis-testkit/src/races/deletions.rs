@@ -263,7 +263,7 @@ async fn delete_and_create(arena: &Arc<Arena>, round: u32, gone: Gone, org: OrgI
         arena.engine().delete_authorization(again.id).await.expect("deleting");
     }
     assert_left(arena, Kind::ApiToken, 0).await;
-    assert_left(arena, Kind::Deletion, 0).await;
+    assert_left(arena, Kind::Tombstone, 0).await;
 }
 
 async fn assert_left(arena: &Arena, kind: Kind, expected: usize) {
@@ -302,7 +302,7 @@ pub async fn orgs_and_users_are_deleted_across_each_other(harness: &Harness, rou
         let gone = Err(ErrorKind::NotFound);
         assert_eq!(outcomes, [(0, Ok(())), (0, gone), (1, Ok(())), (1, gone)]);
         assert_eq!(arena.authorizations().await, []);
-        assert_left(&arena, Kind::Deletion, 0).await;
+        assert_left(&arena, Kind::Tombstone, 0).await;
     }
 }
 
@@ -338,6 +338,6 @@ pub async fn a_starting_engine_finishes_deletions_and_changes_nothing_else(
         let left: Vec<_> = arena.authorizations().await.iter().map(|left| left.id).collect();
         assert_eq!(left, [other.id]);
         assert!(arena.login("other", "of the other").await.is_ok());
-        assert_left(&arena, Kind::Deletion, 0).await;
+        assert_left(&arena, Kind::Tombstone, 0).await;
     }
 }

@@ -192,7 +192,7 @@ impl Freshness {
             Kind::User | Kind::Org => self.epochs.invalidate(Subject::Tenant(id)),
             Kind::Bucket => self.epochs.invalidate(Subject::Buckets),
             // No entry depends on it.
-            Kind::Deletion => {}
+            Kind::Tombstone => {}
         }
     }
 

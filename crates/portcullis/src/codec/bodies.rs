@@ -287,40 +287,40 @@ impl Entity for Bucket {
     }
 }
 
-/// A tombstone: a deleted user or org whose credentials are still being deleted.
+/// A deleted user or org whose credentials are still being deleted.
 ///
 /// It is written in the commit that deletes the user or org, so that the next start completes the
 /// deletion after a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deletion {
+pub struct Tombstone {
     /// Its own id: an org and a user may have the same one.
     pub id: Id,
-    /// What is gone.
-    pub gone: Gone,
+    /// The deleted user or org.
+    pub gone: DeletedTenant,
 }
 
-/// What a [`Deletion`] is of.
+/// The user or org that a [`Tombstone`] stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Gone {
-    /// The org that is gone.
+pub enum DeletedTenant {
+    /// An org.
     Org(OrgId),
-    /// The user that is gone.
+    /// A user.
     User(UserId),
 }
 
 #[doc(hidden)]
 #[derive(Serialize, Deserialize)]
-pub struct DeletionBody {
+pub struct TombstoneBody {
     v: Version1,
     id: Id,
-    gone: Gone,
+    gone: DeletedTenant,
 }
 
-impl Entity for Deletion {
-    const KIND: Kind = Kind::Deletion;
+impl Entity for Tombstone {
+    const KIND: Kind = Kind::Tombstone;
 
-    type Body = DeletionBody;
+    type Body = TombstoneBody;
 
     fn id(&self) -> Id {
         self.id
@@ -328,16 +328,16 @@ impl Entity for Deletion {
 
     fn unique_key(&self) -> Result<UniqueKey, InvalidUniqueKey> {
         UniqueKey::new(match self.gone {
-            Gone::Org(org) => format!("org/{org}"),
-            Gone::User(user) => format!("user/{user}"),
+            DeletedTenant::Org(org) => format!("org/{org}"),
+            DeletedTenant::User(user) => format!("user/{user}"),
         })
     }
 
-    fn to_body(&self) -> DeletionBody {
-        DeletionBody { v: Version1, id: self.id, gone: self.gone }
+    fn to_body(&self) -> TombstoneBody {
+        TombstoneBody { v: Version1, id: self.id, gone: self.gone }
     }
 
-    fn from_body(body: DeletionBody) -> Self {
+    fn from_body(body: TombstoneBody) -> Self {
         Self { id: body.id, gone: body.gone }
     }
 }

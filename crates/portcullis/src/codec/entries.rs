@@ -1,6 +1,6 @@
 //! Index entries of a record, derived from its body.
 
-use super::{Deletion, Entity};
+use super::{Entity, Tombstone};
 use crate::store::{Entry, EntryKey, Kind, Record, StoreError};
 use crate::{ApiToken, Authorization, Bucket, GrantKey, Org, User};
 
@@ -35,7 +35,7 @@ pub fn grants_of(record: &Record) -> Result<Vec<GrantKey>, StoreError> {
         Kind::ApiToken => of::<ApiToken>(record),
         Kind::Authorization => of::<Authorization>(record),
         Kind::Bucket => of::<Bucket>(record),
-        Kind::Deletion => of::<Deletion>(record),
+        Kind::Tombstone => of::<Tombstone>(record),
         Kind::Org => of::<Org>(record),
         Kind::User => of::<User>(record),
     }

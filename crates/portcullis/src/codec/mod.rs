@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::error::Category;
 use thiserror::Error;
 
-pub use bodies::{Deletion, Gone};
+pub use bodies::{DeletedTenant, Tombstone};
 pub(crate) use compact::Compact;
 pub use entries::grants_of;
 pub(crate) use typed::put;

@@ -99,12 +99,12 @@ fn snapshots_of_tenants_and_deletions() {
         "0000000000000001/a/b",
     );
     assert_format(
-        Deletion { id: Id::from_u64(4), gone: Gone::Org(OrgId::from_u64(1)) },
+        Tombstone { id: Id::from_u64(4), gone: DeletedTenant::Org(OrgId::from_u64(1)) },
         r#"{"v":1,"id":"0000000000000004","gone":{"org":"0000000000000001"}}"#,
         "org/0000000000000001",
     );
     assert_format(
-        Deletion { id: Id::from_u64(5), gone: Gone::User(UserId::from_u64(1)) },
+        Tombstone { id: Id::from_u64(5), gone: DeletedTenant::User(UserId::from_u64(1)) },
         r#"{"v":1,"id":"0000000000000005","gone":{"user":"0000000000000001"}}"#,
         "user/0000000000000001",
     );

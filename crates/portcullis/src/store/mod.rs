@@ -30,7 +30,9 @@ pub use record::{InvalidUniqueKey, Kind, Record, Revision, UniqueKey};
 
 // The records of this crate's own types are read and written by `codec`, which uses this module.
 pub(crate) use crate::codec::put;
-pub use crate::codec::{Deletion, Entity, Gone, MODIFY_TRIES, Modified, StoreExt, grants_of};
+pub use crate::codec::{
+    DeletedTenant, Entity, MODIFY_TRIES, Modified, StoreExt, Tombstone, grants_of,
+};
 pub use crate::memory::MemoryStore;
 
 use crate::{GrantKey, Id, OrgId, UserId};

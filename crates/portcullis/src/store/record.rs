@@ -19,7 +19,7 @@ pub enum Kind {
     /// A bucket.
     Bucket,
     /// A deleted user or org whose credentials are still being deleted: a tombstone.
-    Deletion,
+    Tombstone,
     /// An organization.
     Org,
     /// A user.
@@ -29,7 +29,7 @@ pub enum Kind {
 impl Kind {
     /// Every kind.
     pub const ALL: [Self; 6] =
-        [Self::ApiToken, Self::Authorization, Self::Bucket, Self::Deletion, Self::Org, Self::User];
+        [Self::ApiToken, Self::Authorization, Self::Bucket, Self::Tombstone, Self::Org, Self::User];
 }
 
 impl fmt::Display for Kind {
@@ -38,7 +38,7 @@ impl fmt::Display for Kind {
             Self::ApiToken => "API token",
             Self::Authorization => "authorization",
             Self::Bucket => "bucket",
-            Self::Deletion => "deletion",
+            Self::Tombstone => "deletion",
             Self::Org => "organization",
             Self::User => "user",
         })

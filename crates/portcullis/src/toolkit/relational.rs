@@ -20,7 +20,7 @@ pub const fn table_name(kind: Kind) -> &'static str {
         Kind::ApiToken => "api_tokens",
         Kind::Authorization => "authorizations",
         Kind::Bucket => "buckets",
-        Kind::Deletion => "deletions",
+        Kind::Tombstone => "deletions",
         Kind::Org => "orgs",
         Kind::User => "users",
     }
@@ -48,7 +48,7 @@ impl<T> Tables<T> {
             Kind::ApiToken => api_tokens,
             Kind::Authorization => authorizations,
             Kind::Bucket => buckets,
-            Kind::Deletion => deletions,
+            Kind::Tombstone => deletions,
             Kind::Org => orgs,
             Kind::User => users,
         }

@@ -32,7 +32,7 @@ async fn assert_nothing_left(store: &dyn Store, buckets: usize) {
     for (kind, left) in [
         (Kind::Authorization, 0),
         (Kind::ApiToken, 0),
-        (Kind::Deletion, 0),
+        (Kind::Tombstone, 0),
         (Kind::Bucket, buckets),
     ] {
         assert_eq!(count(store, kind).await, left, "{kind}");
@@ -102,10 +102,10 @@ async fn an_org_and_a_user_of_the_same_id_are_deleted_each_on_its_own() {
     let failing = gone_after(&world.store, 3);
     let engine: Engine = builder(failing).build().await.unwrap();
     assert!(engine.delete_org("0000000000000001".parse().unwrap()).await.is_err());
-    assert_eq!(count(world.store.as_ref(), Kind::Deletion).await, 1);
+    assert_eq!(count(world.store.as_ref(), Kind::Tombstone).await, 1);
     world.engine.delete_user("0000000000000001".parse().unwrap()).await.unwrap();
     let _restarted = builder(Arc::clone(&world.store)).build().await.unwrap();
-    assert_eq!(count(world.store.as_ref(), Kind::Deletion).await, 0);
+    assert_eq!(count(world.store.as_ref(), Kind::Tombstone).await, 0);
     assert!(world.engine.resolve_org("one").await.is_err());
     assert!(world.engine.resolve_user("one").await.is_err());
 }

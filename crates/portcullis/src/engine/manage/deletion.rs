@@ -10,7 +10,8 @@ use crate::ErrorKind;
 use crate::directory::log_corrupt;
 use crate::engine::Engine;
 use crate::store::{
-    Batch, Deletion, Entity, Expect, Gone, Index, Kind, Operation, StoreError, StoreExt, put,
+    Batch, DeletedTenant, Entity, Expect, Index, Kind, Operation, StoreError, StoreExt, Tombstone,
+    put,
 };
 use crate::{AuditAction, AuditRecord, Error, Org, OrgId, User, UserId};
 
@@ -26,7 +27,8 @@ impl Engine {
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn delete_user(&self, id: UserId) -> Result<(), Error> {
         let record = AuditRecord::new(Kind::User, id.untyped());
-        let work = async { self.delete_tenant::<User>(id.untyped(), Gone::User(id)).await };
+        let work =
+            async { self.delete_tenant::<User>(id.untyped(), DeletedTenant::User(id)).await };
         self.trusted().audited(AuditAction::Delete, record, work).await
     }
 
@@ -37,15 +39,19 @@ impl Engine {
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn delete_org(&self, id: OrgId) -> Result<(), Error> {
         let record = AuditRecord::new(Kind::Org, id.untyped());
-        let work = async { self.delete_tenant::<Org>(id.untyped(), Gone::Org(id)).await };
+        let work = async { self.delete_tenant::<Org>(id.untyped(), DeletedTenant::Org(id)).await };
         self.trusted().audited(AuditAction::Delete, record, work).await
     }
 
     /// Deletes the user or org and records the deletion in the same commit. From then on nothing can
     /// be created for it, and what is left of it can be found.
-    async fn delete_tenant<E: Entity>(&self, id: crate::Id, gone: Gone) -> Result<(), Error> {
+    async fn delete_tenant<E: Entity>(
+        &self,
+        id: crate::Id,
+        gone: DeletedTenant,
+    ) -> Result<(), Error> {
         self.refuse_foreign_directory()?;
-        let deletion = Deletion { id: self.generate_id()?, gone };
+        let deletion = Tombstone { id: self.generate_id()?, gone };
         let tombstone = put(&deletion, self.revision()?, Expect::Absent)?;
         if !self.remove::<E>(id, |_| Ok(()), &[tombstone]).await? {
             return Err(missing(E::KIND));
@@ -55,10 +61,10 @@ impl Engine {
 
     /// Finishes the deletions that an earlier process began.
     pub(in crate::engine) async fn finish_deletions(&self) -> Result<(), Error> {
-        let mut pages = self.0.store.pages(Index::All(Kind::Deletion), DELETION_PAGE);
+        let mut pages = self.0.store.pages(Index::All(Kind::Tombstone), DELETION_PAGE);
         while let Some(page) = pages.next().await {
             for record in page?.records {
-                match Deletion::from_record(&record) {
+                match Tombstone::from_record(&record) {
                     Ok(deletion) => self.finish_deletion(deletion).await?,
                     Err(error) => log_corrupt(error),
                 }
@@ -67,18 +73,18 @@ impl Engine {
         Ok(())
     }
 
-    async fn finish_deletion(&self, deletion: Deletion) -> Result<(), Error> {
+    async fn finish_deletion(&self, deletion: Tombstone) -> Result<(), Error> {
         // A user or org that an import has restored keeps its records.
         let restored = match deletion.gone {
-            Gone::User(user) => self.0.directory.user(user).await?.is_some(),
-            Gone::Org(org) => self.0.directory.org(org).await?.is_some(),
+            DeletedTenant::User(user) => self.0.directory.user(user).await?.is_some(),
+            DeletedTenant::Org(org) => self.0.directory.org(org).await?.is_some(),
         };
         let indexes = match deletion.gone {
             _ if restored => vec![],
-            Gone::User(user) => {
+            DeletedTenant::User(user) => {
                 vec![Index::User(Kind::Authorization, user), Index::User(Kind::ApiToken, user)]
             }
-            Gone::Org(org) => vec![
+            DeletedTenant::Org(org) => vec![
                 Index::Org(Kind::Authorization, org),
                 Index::Org(Kind::ApiToken, org),
                 Index::Org(Kind::Bucket, org),
@@ -87,7 +93,7 @@ impl Engine {
         for index in indexes {
             self.delete_all(index).await?;
         }
-        self.remove::<Deletion>(deletion.id(), |_| Ok(()), &[]).await.map(drop)
+        self.remove::<Tombstone>(deletion.id(), |_| Ok(()), &[]).await.map(drop)
     }
 
     /// Deletes the records of the index. This ends: nothing can be created in an index of a deleted
