@@ -1,4 +1,4 @@
-//! The file, and whether it is still the one at its path.
+//! The log file: appended to, and followed when it is rotated.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 pub(crate) struct LogFile {
     path: PathBuf,
     file: File,
-    /// How much of the line that is being written is in the file.
+    /// The number of bytes of the current line that are in the file.
     written: usize,
-    /// How long the file was after the last write that did not take a whole line.
+    /// The length of the file after the last write that was incomplete.
     length: u64,
     regular: bool,
 }
 
 impl LogFile {
-    /// Opens the file at the path, and creates it if there is none.
-    /// Where it is to be `regular`, anything else is refused: a pipe that has no reader would hang
-    /// the one that opens it, and a device keeps nothing.
+    /// Opens the file at the path, and creates it if it does not exist. With `regular`, anything but
+    /// a regular file is refused: opening a pipe without a reader would block, and a device keeps
+    /// nothing.
     pub(crate) fn open(path: &Path, regular: bool) -> io::Result<Self> {
-        if regular && std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        if regular && std::fs::metadata(path).is_ok_and(|file| !file.is_file()) {
             return Err(not_regular());
         }
         let mut options = OpenOptions::new();
@@ -36,7 +36,7 @@ impl LogFile {
             }
         }
         let file = options.open(path)?;
-        // It may have been replaced meanwhile.
+        // The file may have been replaced since the first check.
         if regular && !file.metadata()?.is_file() {
             return Err(not_regular());
         }
@@ -47,32 +47,32 @@ impl LogFile {
         &self.path
     }
 
-    /// Opens the file at the path again, which may be another one now. A line that was begun is
-    /// finished in the same file, and begun anew in another.
+    /// Opens the file at the path again, which may be another file now. A partly written line is
+    /// completed in the same file, and restarted in another.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
         let new = Self::open(&self.path, self.regular)?;
         let written = if is_same(&self.file, &new.file)? { self.written } else { 0 };
-        // As good as what it holds, and not worth a failure: it is somebody else's by now.
+        // Best effort: the old file has been rotated, so a failure here must not stop the log.
         let _ = self.file.sync_data();
         *self = Self { written, length: self.length, ..new };
         Ok(())
     }
 
-    /// Makes sure that it is the file at the path.
+    /// Reopens the file if it is no longer the one at the path.
     pub(crate) fn follow(&mut self) -> io::Result<()> {
         if is_at(&self.file, &self.path)? { Ok(()) } else { self.reopen() }
     }
 
-    /// Writes the line. After an error it goes on where it was, when it is given the same line.
+    /// Writes the line. After an error, a call with the same line continues where the write stopped.
     ///
-    /// Others may append to the file as well: each line is one write. A line of theirs that is not
-    /// whole is ended first; where one has come between two parts of this line, it is written anew.
+    /// Other processes may append to the file: each line is one write. An incomplete line of theirs is
+    /// ended first. If another line came between two parts of this line, this line is restarted.
     pub(crate) fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         let length = if self.regular { self.file.metadata()?.len() } else { self.length };
         if length != self.length {
             self.written = 0;
         }
-        if self.written == 0 && length > 0 && self.is_broken_off()? {
+        if self.written == 0 && length > 0 && self.ends_in_partial_line()? {
             write_from(&mut self.file, b"\n", &mut 0)?;
         }
         let result = write_from(&mut self.file, line, &mut self.written);
@@ -84,8 +84,8 @@ impl LogFile {
         Ok(())
     }
 
-    /// Tells whether the file ends in the middle of a line.
-    fn is_broken_off(&mut self) -> io::Result<bool> {
+    /// Returns whether the file ends with a partial line.
+    fn ends_in_partial_line(&mut self) -> io::Result<bool> {
         if !self.regular {
             return Ok(false);
         }
@@ -97,7 +97,7 @@ impl LogFile {
 
     pub(crate) fn sync(&self) -> io::Result<()> {
         match self.file.sync_data() {
-            // A pipe has no disk.
+            // A pipe cannot be synced.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
             result => result,
         }
@@ -108,7 +108,7 @@ fn not_regular() -> io::Error {
     io::Error::other("it is not a regular file: give the path of one, or of none")
 }
 
-/// Writes what is not `written` yet.
+/// Writes the rest of the line, after the `written` bytes.
 fn write_from(to: &mut impl Write, line: &[u8], written: &mut usize) -> io::Result<()> {
     while let Some(rest) = line.get(*written..).filter(|rest| !rest.is_empty()) {
         match to.write(rest) {

@@ -12,33 +12,32 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! # What it promises
+//! # Guarantees
 //!
 //! - **A line for each change and each login**, the JSON object that [`AuditEvent`] serializes to, in the
 //!   order in which the engine has reported them.
-//! - **Nothing a stranger does fills the disk.** Refusals, and logins that fail, which repeat each other
-//!   in all but the time, become one line and, every 10 seconds, another one with
-//!   `"since":"…","repeated":N`. At most 20 new ones a second, and 200 at once, get a line; those of a
-//!   source beyond that are counted in a line `{"at":"…","since":"…","source":"…","refusedNotListed":N}`.
-//!   They fill at most half of the queue.
-//! - **Whoever reports does not wait for the disk.** Events are queued in memory, up to a bound,
-//!   and one thread writes them.
-//! - **What is lost is told.** Where the queue was full, for the disk is slow or fails, there is a
-//!   line `{"at":"…","lost":N}` in place of the N events that are missing, as soon as one can be written.
-//!   They are also counted
-//!   by [`AuditLog::lost`] and in the metric `portcullis_audit_events_lost_total`.
-//! - **Rotation loses nothing.** A file that was renamed or removed is noticed before the next
-//!   line is written, and a new one is begun at the path. A program that truncates the file
-//!   after it has copied it (`copytruncate` of logrotate) loses what comes between the two.
-//! - **A disk that fails** is logged once, and once more when it works again. Meanwhile events
-//!   are queued and writing is tried again every second. The line that was begun is finished.
-//! - **Several processes** may append to one file, such as a server and the commands beside it: a line is
-//!   one write. What is no regular file is refused.
-//! - The file is created with mode 0600: it holds names and addresses. One that is there keeps
-//!   the mode it has.
+//! - **Clients cannot fill the disk.** Refusals and failed logins that differ in nothing but the time
+//!   become one line and, every 10 seconds, another one with `"since":"…","repeated":N`. At most 20
+//!   different ones a second, in bursts of 200, get a line; beyond that they are counted by source in
+//!   a line `{"at":"…","since":"…","source":"…","refusedNotListed":N}`. They fill at most half of
+//!   the queue.
+//! - **An engine never waits for the disk.** Events are queued in memory, up to a bound, and one
+//!   thread writes them.
+//! - **Gaps are marked.** If the queue is full because the disk is slow or fails, a line
+//!   `{"at":"…","lost":N}` stands in place of the N missing events as soon as it can be written. They
+//!   are also counted by [`AuditLog::lost`] and in the metric `portcullis_audit_events_lost_total`.
+//! - **Rotation loses nothing.** Before each line is written, a file that was renamed or removed is
+//!   replaced by a new one at the path. A program that truncates the file after it has copied it
+//!   (`copytruncate` of logrotate) loses the lines between the two.
+//! - **A failure of the disk** is logged once, and once more when writing works again. Meanwhile events
+//!   are queued and writing is retried every second. A partly written line is completed.
+//! - **Several processes** may append to one file, such as a server and commands: a line is one
+//!   write. A file that is not regular is refused.
+//! - The file is created with mode 0600, because it holds names and addresses. An existing file
+//!   keeps its mode.
 //!
-//! What was queued when the process is killed is lost, and what was written when the power is
-//! cut may be: lines are synced when the log is closed and before a rotated file is let go.
+//! Events that are queued when the process is killed are lost, and lines that were written shortly before
+//! a power failure may be: lines are synced when the log is closed and before a rotated file is closed.
 
 mod file;
 mod line;
@@ -60,7 +59,7 @@ use line::Line;
 use queue::Queue;
 use writer::Writer;
 
-/// How long the last handle waits for what is queued when it is dropped.
+/// How long dropping the last handle waits for queued events.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Writes audit events to a file.
@@ -76,11 +75,11 @@ struct Inner {
 }
 
 impl AuditLog {
-    /// Opens the file at the path to append to it, and creates it if there is none.
+    /// Opens the file at the path to append to it, and creates it if it does not exist.
     ///
     /// # Errors
     ///
-    /// When it cannot be opened, or no thread can be started.
+    /// If the file cannot be opened, or no thread can be started.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         Self::options().open(path)
     }
@@ -95,21 +94,21 @@ impl AuditLog {
         &self.0.path
     }
 
-    /// Opens the file anew before the next line, or at once if writing has failed. This is not
-    /// needed after a rotation, which is noticed.
+    /// Reopens the file before the next line, or at once if writing has failed. A rotation does not
+    /// need it, as it is detected.
     pub fn reopen(&self) {
         self.0.queue.reopen();
     }
 
-    /// Returns how many events could not be kept so far.
+    /// Returns the number of lost events.
     pub fn lost(&self) -> u64 {
         self.0.queue.lost()
     }
 
-    /// Writes what is queued and ends, and returns how many events could not be written within
-    /// that time. Whatever is reported from now on is lost.
+    /// Writes the queued events and closes the log; returns the number of events that could not be
+    /// written within `within`. Later events are lost.
     ///
-    /// This blocks.
+    /// This blocks for up to `within`.
     pub fn close(&self, within: Duration) -> u64 {
         self.0.queue.close(within)
     }
@@ -122,17 +121,17 @@ impl AuditSink for AuditLog {
             Ok(line) => self.0.queue.push(line.into_bytes()),
             Err(error) => {
                 tracing::error!(%error, "an audit event cannot be written as JSON");
-                self.0.queue.lose_one();
+                self.0.queue.count_dropped();
             }
         }
     }
 
     fn allows_changes(&self) -> bool {
-        !self.0.required || self.0.queue.is_well()
+        !self.0.required || self.0.queue.is_healthy()
     }
 }
 
-/// Tells whether a client can cause as many such events as it likes.
+/// Returns whether a client can cause as many such events as it likes.
 fn may_be_repeated(event: &AuditEvent<'_>) -> bool {
     match event.outcome {
         AuditOutcome::Refused(_) => true,
@@ -174,28 +173,27 @@ impl Default for AuditLogOptions {
 }
 
 impl AuditLogOptions {
-    /// Sets how many bytes of events may wait to be written. Default: 4 MiB, which is more than
-    /// 10,000 events.
+    /// Sets the capacity of the queue, in bytes. Default: 4 MiB, more than 10,000 events.
     #[must_use]
     pub fn queue_bytes(self, queue_bytes: usize) -> Self {
         Self { queue_bytes, ..self }
     }
 
     /// Sets whether an engine refuses changes, as unavailable, while the log cannot be written
-    /// ([`AuditSink::allows_changes`]). Logins go on. The change during which the failure is found out
-    /// is made, and waits to be written. Default: no.
+    /// ([`AuditSink::allows_changes`]). Logins are not affected. The change whose event is the first that
+    /// cannot be written succeeds, and its event stays queued. Default: no.
     #[must_use]
     pub fn required(self, required: bool) -> Self {
         Self { required, ..self }
     }
 
-    /// Takes a pipe or a device as well.
+    /// Accepts pipes and devices too.
     #[cfg(test)]
     pub(crate) fn special_files(self) -> Self {
         Self { regular: false, ..self }
     }
 
-    /// Sets after how long writing is tried again when it has failed. Default: 1 second.
+    /// Sets the interval of retries after a failed write. Default: 1 second.
     #[must_use]
     pub fn retry(self, retry: Duration) -> Self {
         Self { retry, ..self }
@@ -205,7 +203,7 @@ impl AuditLogOptions {
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened, or no thread can be started.
+    /// If the file cannot be opened, or no thread can be started.
     pub fn open(self, path: impl AsRef<Path>) -> io::Result<AuditLog> {
         let path = std::path::absolute(path)?;
         let file = LogFile::open(&path, self.regular)?;

@@ -1,11 +1,10 @@
-//! An event as a line of JSON that shows what it is, whatever looks at it.
+//! An event as a line of JSON that looks the same in every terminal and viewer.
 
 use std::fmt::Write as _;
 
 use portcullis::AuditEvent;
 
-/// An event as a JSON object, in two parts: the same event at another time differs in the first one
-/// alone.
+/// An event as a JSON object in two parts. Repetitions of the event differ in the first part only.
 pub(crate) struct Line {
     /// `{"at":"…"`.
     pub(crate) at: String,
@@ -16,7 +15,7 @@ pub(crate) struct Line {
 impl Line {
     /// # Errors
     ///
-    /// When the event cannot be written as JSON.
+    /// If the event cannot be serialized.
     pub(crate) fn of(event: &AuditEvent<'_>) -> serde_json::Result<Self> {
         let json = serde_json::to_string(event)?;
         // The time comes first, and has no comma.
@@ -29,8 +28,8 @@ impl Line {
     }
 }
 
-/// Escapes what a terminal would obey and what turns around or hides the text beside it. It stands in
-/// strings alone, for JSON has none of it elsewhere.
+/// Escapes characters that control a terminal, or that reorder or hide the text around them. JSON has
+/// them in strings only.
 fn escape(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -44,7 +43,8 @@ fn escape(json: &str) -> String {
     escaped
 }
 
-/// C1 control characters and DEL; marks of direction, of line and paragraph, and without width.
+/// Returns whether it is DEL, a C1 control, a bidirectional mark, a line or paragraph separator, or a
+/// character without width.
 fn is_deceptive(c: char) -> bool {
     matches!(
         c,
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_deceives_a_reader_is_escaped_and_is_the_same_text() {
+    fn deceptive_characters_are_escaped_and_the_text_is_the_same() {
         let name = "a\u{9b}31mb\u{202e}c\u{2066}d\u{feff}e\u{7f}ä☃";
         let json = serde_json::to_string(name).unwrap();
         let escaped = escape(&json);

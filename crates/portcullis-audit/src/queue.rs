@@ -8,34 +8,34 @@ use std::time::{Duration, Instant};
 use crate::line::Line;
 use crate::repeats::Repeats;
 
-/// What stands for an event in the file, or for those that are missing.
+/// A line of the file: an event, or a marker for missing ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
     /// An event, as JSON.
     Event(Vec<u8>),
-    /// So many events could not be kept here.
+    /// The number of events that are missing here.
     Lost(u64),
 }
 
-/// What the writer is to do next.
+/// The next task of the writer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// Write this.
+    /// Write this line.
     Write(Item),
-    /// Open the file anew.
+    /// Reopen the file.
     Reopen,
-    /// There is nothing left to write and never will be.
+    /// Everything is written and the log is closed.
     End,
 }
 
-/// A queue with a bound, between those who report and the one who writes.
+/// A bounded queue between the engines that report events and the thread that writes them.
 #[derive(Debug)]
 pub(crate) struct Queue {
     max_bytes: usize,
     state: Mutex<State>,
-    /// For the writer: there is something to do.
+    /// Signals the writer that there is a task.
     work: Condvar,
-    /// For whoever closes: the writer has ended.
+    /// Signals `close` that the writer has ended.
     ended: Condvar,
 }
 
@@ -46,7 +46,7 @@ struct State {
     failing: bool,
     items: VecDeque<Item>,
     bytes: usize,
-    /// Events that found no place since the last one that did.
+    /// Events that were dropped since the last one that was queued.
     missing: u64,
     lost: u64,
     reopen: bool,
@@ -69,25 +69,25 @@ impl State {
         }
     }
 
-    /// Adds the line of so many events, unless more than so many bytes would wait then.
+    /// Adds the line of `events` events, unless the queue would exceed `max_bytes`.
     fn push(&mut self, line: Vec<u8>, events: u64, max_bytes: usize) {
         let fits = self.items.is_empty() || self.bytes + line.len() <= max_bytes;
         if !fits {
             self.missing += events;
-            return self.lose(events);
+            return self.count_lost(events);
         }
-        self.tell_missing();
+        self.push_gap_marker();
         self.bytes += line.len();
         self.items.push_back(Item::Event(line));
     }
 
-    fn lose(&mut self, events: u64) {
+    fn count_lost(&mut self, events: u64) {
         self.lost += events;
         metrics::counter!("portcullis_audit_events_lost_total").increment(events);
     }
 
-    /// What is missing gets its line where it is missing.
-    fn tell_missing(&mut self) {
+    /// Adds a marker for dropped events in the place where they are missing.
+    fn push_gap_marker(&mut self) {
         if self.missing > 0 {
             self.items.push_back(Item::Lost(std::mem::take(&mut self.missing)));
         }
@@ -101,29 +101,29 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing in here can be half done.
+        // No operation leaves the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event, unless the queue is full. One that is too large for it has it to itself.
+    /// Adds an event, unless the queue is full. An empty queue accepts an event of any size.
     pub(crate) fn push(&self, line: Vec<u8>) {
         let mut state = self.lock();
         if state.closing {
             state.missing += 1;
-            return state.lose(1);
+            return state.count_lost(1);
         }
         state.push(line, 1, self.max_bytes);
         drop(state);
         self.work.notify_one();
     }
 
-    /// Adds a refusal, or counts it. Refusals fill at most half of the queue, so that they take no
-    /// room from changes.
+    /// Adds a refusal, or counts it. Refusals fill at most half of the queue, so that there is room for
+    /// changes.
     pub(crate) fn push_refusal(&self, line: Line, source: Option<IpAddr>) {
         let mut state = self.lock();
         if state.closing {
             state.missing += 1;
-            return state.lose(1);
+            return state.count_lost(1);
         }
         let was_counting = state.repeats.due().is_some();
         let line = state.repeats.add(line, source, Instant::now());
@@ -137,22 +137,22 @@ impl Queue {
         }
     }
 
-    /// Notes whether the last attempt to write has failed.
+    /// Sets whether the last attempt to write has failed.
     pub(crate) fn set_failing(&self, failing: bool) {
         self.lock().failing = failing;
     }
 
-    /// Tells whether what is reported now can be expected to be written.
-    pub(crate) fn is_well(&self) -> bool {
+    /// Returns whether new events can be expected to be written.
+    pub(crate) fn is_healthy(&self) -> bool {
         let state = self.lock();
         !state.failing && !state.closing && state.missing == 0
     }
 
-    /// Counts an event that is no line.
-    pub(crate) fn lose_one(&self) {
+    /// Counts an event that cannot be written as a line.
+    pub(crate) fn count_dropped(&self) {
         let mut state = self.lock();
         state.missing += 1;
-        state.lose(1);
+        state.count_lost(1);
     }
 
     pub(crate) fn reopen(&self) {
@@ -164,7 +164,7 @@ impl Queue {
         self.lock().lost
     }
 
-    /// Waits for the next task. What is to be written stays until it is [done](Self::done).
+    /// Waits for the next task. A line stays in the queue until it is [done](Self::done).
     pub(crate) fn next(&self) -> Task {
         let mut state = self.lock();
         loop {
@@ -178,9 +178,9 @@ impl Queue {
                     state.push(line, events, self.max_bytes / 2);
                 }
             }
-            // Nothing may come that would tell of it.
+            // There may be no further event that would be preceded by the marker.
             if state.closing || state.items.is_empty() {
-                state.tell_missing();
+                state.push_gap_marker();
             }
             if let Some(item) = state.items.front() {
                 return Task::Write(item.clone());
@@ -198,7 +198,7 @@ impl Queue {
         }
     }
 
-    /// Takes what was written out of the queue.
+    /// Removes the line that was written.
     pub(crate) fn done(&self) {
         let mut state = self.lock();
         if let Some(Item::Event(line)) = state.items.pop_front() {
@@ -207,20 +207,20 @@ impl Queue {
         }
     }
 
-    /// Waits for that long, or until the file is to be opened anew or the log is closed. Returns
-    /// whether it is closed.
+    /// Waits for `pause`, or until the file is to be reopened or the log is closed. Returns whether it
+    /// is closed.
     pub(crate) fn pause(&self, pause: Duration) -> bool {
         let state = self.lock();
         let quiet = |state: &mut State| !state.reopen && !state.closing;
         let waited = self.work.wait_timeout_while(state, pause, quiet);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        // Whatever is tried next looks which file is at the path.
+        // The next attempt checks which file is at the path anyway.
         state.reopen = false;
         state.closing
     }
 
-    /// Ends the writer once it has written everything, and waits for it. Returns how many events
-    /// are not written.
+    /// Lets the writer end after the queued events, and waits for it up to `within`. Returns the number
+    /// of events that are not written.
     pub(crate) fn close(&self, within: Duration) -> u64 {
         let deadline = Instant::now() + within;
         let mut state = self.lock();
@@ -237,13 +237,13 @@ impl Queue {
         state.items.iter().filter(|item| matches!(item, Item::Event(_))).count() as u64
     }
 
-    /// The writer has ended; what is left will not be written.
+    /// Marks the writer as ended: the remaining events are lost.
     pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
         state.closing = true;
         let left = state.items.iter().filter(|item| matches!(item, Item::Event(_))).count();
-        state.lose(left as u64);
+        state.count_lost(left as u64);
         drop(state);
         self.ended.notify_all();
     }
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_place_is_told_where_it_is_missing() {
+    fn dropped_events_are_marked_where_they_are_missing() {
         let queue = Queue::new(10);
         queue.push(event(4));
         queue.push(event(6));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_too_large_has_the_queue_to_itself() {
+    fn an_event_larger_than_the_queue_is_accepted_when_the_queue_is_empty() {
         let queue = Queue::new(10);
         queue.push(event(100));
         queue.push(event(1));

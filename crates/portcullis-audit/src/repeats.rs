@@ -1,5 +1,5 @@
-//! Refusals, of which anyone can cause as many as they like: those that repeat each other become one
-//! line with a count, and lines a second are bounded.
+//! Limits for events that clients can cause at will: repetitions become one line with a count, and the
+//! rate of lines is bounded.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,29 +7,29 @@ use std::time::{Duration, Instant};
 
 use crate::line::Line;
 
-/// How long repetitions are counted before they are told.
+/// How long repetitions are counted before their line is written.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
-/// How many different refusals are told apart at a time, and how many sources.
-const MOST: usize = 1_024;
+/// The most different refusals, and the most sources, that are counted separately.
+const MAX_ENTRIES: usize = 1_024;
 
-/// How many refusals that are new get a line of their own: so many a second, and so many at once.
-const LINES_A_SECOND: f64 = 20.0;
-const LINES_AT_ONCE: f64 = 200.0;
+/// The rate and the burst of lines for refusals that are no repetitions.
+const LINES_PER_SECOND: f64 = 20.0;
+const BURST: f64 = 200.0;
 
-/// Counts what repeats itself.
+/// Counts repetitions, and refusals that have no line.
 #[derive(Debug)]
 pub(crate) struct Repeats {
-    told: HashMap<String, Count>,
-    untold: HashMap<Option<IpAddr>, Count>,
+    listed: HashMap<String, Count>,
+    unlisted: HashMap<Option<IpAddr>, Count>,
     lines: f64,
     refilled: Instant,
 }
 
 #[derive(Debug)]
 struct Count {
-    begun: Instant,
-    /// `{"at":"…"` of the first and of the last.
+    started: Instant,
+    /// `{"at":"…"` of the first and of the last event.
     first: String,
     last: String,
     count: u64,
@@ -50,7 +50,7 @@ impl Count {
 
 impl Repeats {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { told: HashMap::new(), untold: HashMap::new(), lines: LINES_AT_ONCE, refilled: now }
+        Self { listed: HashMap::new(), unlisted: HashMap::new(), lines: BURST, refilled: now }
     }
 
     /// Returns the line if it is to be written now.
@@ -60,24 +60,25 @@ impl Repeats {
         source: Option<IpAddr>,
         now: Instant,
     ) -> Option<Vec<u8>> {
-        if let Some(count) = self.told.get_mut(&line.rest) {
+        if let Some(count) = self.listed.get_mut(&line.rest) {
             count.add(line.at);
             return None;
         }
         let passed = now.saturating_duration_since(self.refilled).as_secs_f64();
         self.refilled = now;
-        self.lines = (self.lines + passed * LINES_A_SECOND).min(LINES_AT_ONCE);
-        if self.lines >= 1.0 && self.told.len() < MOST {
+        self.lines = (self.lines + passed * LINES_PER_SECOND).min(BURST);
+        if self.lines >= 1.0 && self.listed.len() < MAX_ENTRIES {
             self.lines -= 1.0;
             let count =
-                Count { begun: now, first: line.at.clone(), last: line.at.clone(), count: 0 };
-            self.told.insert(line.rest.clone(), count);
+                Count { started: now, first: line.at.clone(), last: line.at.clone(), count: 0 };
+            self.listed.insert(line.rest.clone(), count);
             return Some(line.into_bytes());
         }
-        // The last place is for all sources that have none of their own.
-        let has_place = self.untold.contains_key(&source) || self.untold.len() < MOST - 1;
-        let count = self.untold.entry(source.filter(|_| has_place)).or_insert_with(|| Count {
-            begun: now,
+        // The last entry is shared by all sources without an entry of their own.
+        let has_entry =
+            self.unlisted.contains_key(&source) || self.unlisted.len() < MAX_ENTRIES - 1;
+        let count = self.unlisted.entry(source.filter(|_| has_entry)).or_insert_with(|| Count {
+            started: now,
             first: line.at.clone(),
             last: line.at.clone(),
             count: 0,
@@ -86,23 +87,23 @@ impl Repeats {
         None
     }
 
-    /// When there is something to tell next.
+    /// Returns when the next line is due.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let begun = self.told.values().chain(self.untold.values()).map(|count| count.begun);
-        begun.min().map(|begun| begun + INTERVAL)
+        let started = self.listed.values().chain(self.unlisted.values()).map(|count| count.started);
+        started.min().map(|started| started + INTERVAL)
     }
 
-    /// Takes the lines of what has been counted for long enough, or of everything.
+    /// Takes the lines that are due, or all.
     pub(crate) fn take(&mut self, now: Instant, all: bool) -> Vec<(Vec<u8>, u64)> {
-        let is_due = |count: &Count| all || now >= count.begun + INTERVAL;
+        let is_due = |count: &Count| all || now >= count.started + INTERVAL;
         let mut lines = Vec::new();
-        for (rest, count) in self.told.extract_if(|_, count| is_due(count)) {
+        for (rest, count) in self.listed.extract_if(|_, count| is_due(count)) {
             if count.count > 0 {
                 let line = format!("{},\"repeated\":{}{rest}", count.head(), count.count);
                 lines.push((line.into_bytes(), count.count));
             }
         }
-        for (source, count) in self.untold.extract_if(|_, count| is_due(count)) {
+        for (source, count) in self.unlisted.extract_if(|_, count| is_due(count)) {
             let source = source.map(|it| format!(",\"source\":\"{it}\"")).unwrap_or_default();
             let line = format!("{}{source},\"refusedNotListed\":{}}}", count.head(), count.count);
             lines.push((line.into_bytes(), count.count));
@@ -144,16 +145,16 @@ mod tests {
     }
 
     #[test]
-    fn lines_a_second_are_bounded_and_what_has_none_is_counted_by_source() {
+    fn the_rate_of_lines_is_bounded_and_refusals_without_a_line_are_counted_by_source() {
         let begin = Instant::now();
         let mut repeats = Repeats::new(begin);
         let sources = ["192.0.2.1".parse().ok(), "192.0.2.2".parse().ok()];
-        let mut told = 0;
+        let mut written = 0;
         for at in 0..10_000_u64 {
             let source = sources[usize::from(at % 4 == 0)];
-            told += usize::from(repeats.add(line(at, &at.to_string()), source, begin).is_some());
+            written += usize::from(repeats.add(line(at, &at.to_string()), source, begin).is_some());
         }
-        assert_eq!(told, 200);
+        assert_eq!(written, 200);
         let later = begin + Duration::from_secs(1);
         let more =
             (0..100).filter(|at| repeats.add(line(*at, &format!("x{at}")), None, later).is_some());
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_whatever_comes() {
+    fn memory_is_bounded_for_any_number_of_refusals() {
         let begin = Instant::now();
         let mut repeats = Repeats::new(begin);
         for at in 0..100_000_u32 {
@@ -178,6 +179,6 @@ mod tests {
             let source = Some(IpAddr::from(std::net::Ipv4Addr::from(at)));
             repeats.add(line(1, &at.to_string()), source, now);
         }
-        assert!(repeats.told.len() <= MOST && repeats.untold.len() <= MOST);
+        assert!(repeats.listed.len() <= MAX_ENTRIES && repeats.unlisted.len() <= MAX_ENTRIES);
     }
 }

@@ -10,12 +10,12 @@ use serde::Serialize;
 use crate::file::LogFile;
 use crate::queue::{Item, Queue, Task};
 
-/// Writes what is queued, until the queue is closed.
+/// Writes the queued lines, until the queue is closed.
 pub(crate) struct Writer {
     queue: Arc<Queue>,
     file: LogFile,
     retry: Duration,
-    fails: bool,
+    failing: bool,
 }
 
 #[derive(Serialize)]
@@ -26,12 +26,12 @@ struct Lost {
 
 impl Writer {
     pub(crate) fn new(queue: Arc<Queue>, file: LogFile, retry: Duration) -> Self {
-        Self { queue, file, retry, fails: false }
+        Self { queue, file, retry, failing: false }
     }
 
     pub(crate) fn run(mut self) {
-        // Also if this thread panics: nobody is to wait for it in vain.
-        let _end = End(Arc::clone(&self.queue));
+        // Also if this thread panics: `close` must not wait for a writer that is gone.
+        let _end = EndOnDrop(Arc::clone(&self.queue));
         loop {
             let done = match self.queue.next() {
                 Task::Write(item) => match line(item) {
@@ -39,7 +39,7 @@ impl Writer {
                         file.follow()?;
                         file.write_line(&line)
                     }),
-                    // It is JSON already, or a number.
+                    // Unreachable: an event is JSON already, and the marker holds a number.
                     Err(_) => true,
                 },
                 Task::Reopen => {
@@ -60,15 +60,15 @@ impl Writer {
         }
     }
 
-    /// Tries until it succeeds. Returns false when it does not and the log is closed.
+    /// Retries until the work succeeds. Returns false if it fails and the log is closed.
     fn persist(&mut self, mut work: impl FnMut(&mut LogFile) -> io::Result<()>) -> bool {
         let mut closed = false;
         loop {
             let Err(error) = work(&mut self.file) else {
-                self.note_success();
+                self.report_success();
                 return true;
             };
-            self.note_failure(&error);
+            self.report_failure(&error);
             if closed {
                 return false;
             }
@@ -76,19 +76,19 @@ impl Writer {
         }
     }
 
-    fn note_failure(&mut self, error: &io::Error) {
+    fn report_failure(&mut self, error: &io::Error) {
         metrics::counter!("portcullis_audit_write_failures_total").increment(1);
         self.queue.set_failing(true);
-        if !self.fails {
-            self.fails = true;
+        if !self.failing {
+            self.failing = true;
             let path = self.file.path().display();
-            tracing::error!(%error, "audit events cannot be written to `{path}`: they wait in memory");
+            tracing::error!(%error, "audit events cannot be written to `{path}`: they are queued in memory");
         }
     }
 
-    fn note_success(&mut self) {
-        if self.fails {
-            self.fails = false;
+    fn report_success(&mut self) {
+        if self.failing {
+            self.failing = false;
             self.queue.set_failing(false);
             let path = self.file.path().display();
             tracing::info!(lost = self.queue.lost(), "audit events are written to `{path}` again");
@@ -105,9 +105,9 @@ fn line(item: Item) -> serde_json::Result<Vec<u8>> {
     Ok(line)
 }
 
-struct End(Arc<Queue>);
+struct EndOnDrop(Arc<Queue>);
 
-impl Drop for End {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.0.end();
     }

@@ -1,4 +1,4 @@
-//! Files that are rotated, disks that fail or hang, and ends.
+//! Rotation, disks that fail or block, and the end of the log.
 
 #![cfg(unix)]
 
@@ -98,7 +98,7 @@ fn rotation_under_load_loses_nothing() {
 }
 
 #[test]
-fn what_a_full_disk_does_not_take_is_written_when_it_does() {
+fn events_during_a_full_disk_are_written_when_there_is_space_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     symlink("/dev/full", &path).unwrap();
@@ -115,11 +115,11 @@ fn what_a_full_disk_does_not_take_is_written_when_it_does() {
 }
 
 #[test]
-fn what_the_queue_cannot_hold_is_told_in_its_place() {
+fn events_that_overflow_the_queue_are_marked_in_their_place() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     symlink("/dev/full", &path).unwrap();
-    // Woken up, and not by time.
+    // `reopen` wakes the writer, not the retry interval.
     let log = options().retry(LONG).queue_bytes(10 * event(0, 0).len()).open(&path).unwrap();
     for number in 0..15 {
         push(&log, number);
@@ -140,14 +140,14 @@ fn what_the_queue_cannot_hold_is_told_in_its_place() {
 }
 
 #[test]
-fn nobody_waits_for_a_disk_that_hangs() {
+fn no_event_waits_for_a_disk_that_blocks() {
     const EVENTS: u64 = 1_000;
 
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    // Open in both ways, so that opening waits for nobody. It takes 64 KiB, less than the queue,
-    // then writing waits.
+    // Opened for reading and writing, so that opening does not block. The pipe holds 64 KiB, less than
+    // the queue; then writing blocks.
     let pipe = OpenOptions::new().read(true).write(true).open(&path).unwrap();
     let log = options().queue_bytes(200_000).open(&path).unwrap();
     let begin = Instant::now();
@@ -186,7 +186,7 @@ fn the_last_handle_writes_what_is_queued() {
     push(&clone, 1_000);
     drop(clone);
     assert_eq!(numbers(&path).len(), 1_001);
-    // What was there stays.
+    // Lines from before stay.
     let log = options().open(&path).unwrap();
     push(&log, 1_001);
     drop(log);
@@ -194,7 +194,7 @@ fn the_last_handle_writes_what_is_queued() {
 }
 
 #[test]
-fn what_a_disk_never_takes_is_counted_at_the_end() {
+fn events_that_are_never_written_are_counted_at_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     symlink("/dev/full", &path).unwrap();
@@ -247,7 +247,7 @@ fn a_failure_and_its_end_are_logged_once() {
 }
 
 #[test]
-fn what_is_missing_is_told_although_nothing_comes_after_it() {
+fn missing_events_are_marked_without_a_further_event() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     symlink("/dev/full", &path).unwrap();
@@ -273,7 +273,7 @@ fn what_is_missing_is_told_although_nothing_comes_after_it() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_at_once() {
+fn a_file_that_is_not_regular_is_refused_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -284,11 +284,11 @@ fn what_is_no_regular_file_is_refused_at_once() {
 }
 
 #[test]
-fn a_line_that_another_process_has_not_finished_is_ended_first() {
+fn an_incomplete_line_of_another_process_is_ended_first() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     let mut file = LogFile::open(&path, true).unwrap();
-    // As after a write of another process that the disk has not taken whole.
+    // As after an incomplete write of another process.
     fs::write(&path, "{\"numb").unwrap();
     file.write_line(b"{\"number\":1}\n").unwrap();
     file.write_line(b"{\"number\":2}\n").unwrap();

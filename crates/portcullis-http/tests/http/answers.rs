@@ -42,7 +42,7 @@ async fn an_error_is_shown_to_the_byte() {
 }
 
 #[tokio::test]
-async fn a_failure_tells_nothing_internal_and_is_never_401() {
+async fn a_failure_reveals_nothing_internal_and_is_never_401() {
     let server = Server::new().await;
     let id = server.authorization("telegraf").await.id;
     server.store.close().await.unwrap();
@@ -99,7 +99,7 @@ async fn odd_content_types_are_not_refused() {
 }
 
 #[tokio::test]
-async fn health_says_what_answers() {
+async fn health_shows_name_and_version() {
     let server = Server::new().await;
     let answer = server.get("/health").await;
     assert_eq!(answer.json()["status"], "pass");
@@ -107,7 +107,7 @@ async fn health_says_what_answers() {
 }
 
 #[tokio::test]
-async fn ready_says_on_what_logins_rest() {
+async fn ready_shows_what_logins_rest_on() {
     let server = Server::new().await;
     while server.engine.change_feed_lag().is_none() {
         tokio::task::yield_now().await;

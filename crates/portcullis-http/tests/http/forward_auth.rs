@@ -50,7 +50,7 @@ fn identity(answer: &Answer) -> Vec<Option<&str>> {
 }
 
 #[track_caller]
-fn assert_nobody(answer: &Answer, message: &str) {
+fn assert_no_identity(answer: &Answer, message: &str) {
     answer.assert_error(401, "unauthorized", message);
     assert_eq!(
         answer.header("www-authenticate"),
@@ -60,7 +60,7 @@ fn assert_nobody(answer: &Answer, message: &str) {
 }
 
 #[tokio::test]
-async fn writing_a_bucket_is_asked_for_by_its_name() {
+async fn a_write_requests_the_bucket_by_its_name() {
     let (server, events) = server().await;
     for (uri, status) in [
         ("/write?db=telemetry", 204),
@@ -121,7 +121,7 @@ async fn writing_a_bucket_is_asked_for_by_its_name() {
 }
 
 #[tokio::test]
-async fn the_bucket_is_looked_for_in_the_org_of_the_authorization() {
+async fn the_bucket_is_looked_up_in_the_org_of_the_authorization() {
     let (server, _) = server().await;
     let other = server.engine.create_org(name("other")).await.unwrap();
     server.engine.create_bucket(other.id, name("theirs")).await.unwrap();
@@ -136,7 +136,7 @@ async fn the_bucket_is_looked_for_in_the_org_of_the_authorization() {
 }
 
 #[tokio::test]
-async fn a_permission_is_asked_for_by_the_proxy() {
+async fn the_proxy_names_the_requested_permission() {
     let (server, events) = server().await;
     let (org, bucket) = (server.org.id, server.bucket.id);
     for (query, status) in [
@@ -226,11 +226,11 @@ async fn every_form_of_credentials_counts() {
     }
     // They are read from the original request, not from the proxy's.
     let answer = ask(&server.app, &format!("?check=none&{U_P}"), &[(URI, "/write")]).await;
-    assert_nobody(&answer, "unauthorized access");
+    assert_no_identity(&answer, "unauthorized access");
     let answer = ask(&server.app, "?check=none", &[("Authorization", BASIC); 2]).await;
-    assert_nobody(&answer, "unauthorized access");
+    assert_no_identity(&answer, "unauthorized access");
     let answer = ask(&server.app, "", &[(URI, "/write?u=telegraf&p=wrong")]).await;
-    assert_nobody(&answer, "Unauthorized");
+    assert_no_identity(&answer, "Unauthorized");
 }
 
 #[tokio::test]
@@ -244,7 +244,7 @@ async fn the_original_uri_is_read_from_one_header() {
         assert_eq!(ask(&server.app, "", &headers).await.status, 403, "{other}");
     }
     // It stands twice: which one is true?
-    assert_nobody(
+    assert_no_identity(
         &ask(&server.app, "", &[known, (URI, uri), (URI, uri)]).await,
         "unauthorized access",
     );
@@ -267,7 +267,7 @@ async fn the_original_uri_is_read_from_one_header() {
     ] {
         for query in ["", "?check=none"] {
             let headers = [known, (URI, unreadable)];
-            assert_nobody(&ask(&server.app, query, &headers).await, "unauthorized access");
+            assert_no_identity(&ask(&server.app, query, &headers).await, "unauthorized access");
         }
     }
 
@@ -283,7 +283,7 @@ async fn the_original_uri_is_read_from_one_header() {
 }
 
 #[tokio::test]
-async fn every_method_is_answered_alike_with_and_without_a_slash() {
+async fn every_method_has_the_same_response_with_and_without_a_slash() {
     let (server, _) = server().await;
     for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
         for path in ["/forward-auth", "/forward-auth/"] {
@@ -301,7 +301,7 @@ async fn every_method_is_answered_alike_with_and_without_a_slash() {
 }
 
 #[tokio::test]
-async fn who_it_is_is_told_on_204_and_on_403() {
+async fn the_identity_is_in_204_and_403() {
     let (server, _) = server().await;
     let (org, user) = (server.org.id.to_string(), server.user.id.to_string());
     for username in
@@ -345,16 +345,16 @@ async fn who_it_is_is_told_on_204_and_on_403() {
 }
 
 #[tokio::test]
-async fn state_acts_at_once() {
+async fn a_change_of_status_takes_effect_at_once() {
     let (server, _) = server().await;
     let headers = [("Authorization", BASIC), (URI, "/write?db=telemetry")];
     assert_eq!(ask(&server.app, "", &headers).await.status, 204);
     server.engine.set_user_status(server.user.id, Status::Inactive).await.unwrap();
-    assert_nobody(&ask(&server.app, "", &headers).await, "Unauthorized");
+    assert_no_identity(&ask(&server.app, "", &headers).await, "Unauthorized");
 }
 
 #[tokio::test]
-async fn a_failure_is_503_with_a_time_without_an_identity_and_never_a_grant() {
+async fn a_failure_is_503_with_retry_after_without_an_identity_and_never_a_grant() {
     let (server, _) = server().await;
     server.store.close().await.unwrap();
     for query in ["", "?check=none", "?permission=write:buckets"] {
@@ -409,7 +409,7 @@ impl Directory for Panicking {
 }
 
 #[tokio::test]
-async fn a_panic_is_503_with_a_time() {
+async fn a_panic_is_503_with_retry_after() {
     let (server, _) = server().await;
     let known = StaticDirectory::new().with_user(server.user.clone()).with_org(server.org.clone());
     let directory = Panicking(known);
@@ -423,7 +423,7 @@ async fn a_panic_is_503_with_a_time() {
 }
 
 #[tokio::test]
-async fn a_host_has_it_beside_its_own_routes() {
+async fn a_host_serves_forward_auth_beside_its_own_routes() {
     let (server, _) = server().await;
     let app = Router::new()
         .fallback(async || "the host's")
@@ -485,7 +485,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn only_four_statuses_are_ever_answered_and_no_spoofed_header_changes_the_outcome() {
+fn only_four_statuses_occur_and_no_spoofed_header_changes_the_decision() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (server, _) = runtime.block_on(server());
     let statuses = std::cell::RefCell::new(std::collections::BTreeSet::new());

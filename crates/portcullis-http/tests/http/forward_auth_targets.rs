@@ -43,7 +43,7 @@ async fn writes(app: &Router, username: &str, target: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_takes_it_for() {
+async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_makes_of_it() {
     let server = server().await;
     let v1 = app(&server, ForwardAuthConfig::new());
     let v2 = app(&server, ForwardAuthConfig::new().upstream(UpstreamSemantics::V2));
@@ -191,7 +191,7 @@ async fn credentials_that_two_parsers_could_read_differently_are_refused_at_ever
 }
 
 #[tokio::test]
-async fn a_proxy_for_one_org_lets_no_credential_of_another_through() {
+async fn a_proxy_for_one_org_admits_no_credential_of_another() {
     let server = server().await;
     let other = server.engine.create_org(name("other")).await.unwrap();
     let bucket: Bucket = server.engine.create_bucket(other.id, name("telemetry")).await.unwrap();
@@ -239,7 +239,7 @@ async fn a_request_with_the_host_before_its_path_is_read_like_one_without() {
 }
 
 #[tokio::test]
-async fn a_preflight_goes_through_where_that_is_set_and_nothing_else_does_for_it() {
+async fn a_preflight_is_allowed_only_if_configured_and_admits_nothing_else() {
     let server = server().await;
     let off = app(&server, ForwardAuthConfig::new());
     let on = app(&server, ForwardAuthConfig::new().preflight(true));

@@ -67,7 +67,7 @@ async fn bad_parameters_are_named() {
 }
 
 #[tokio::test]
-async fn one_that_is_asked_for_and_not_there_for_any_reason_is_404() {
+async fn a_selected_authorization_that_is_not_found_is_404() {
     let server = Server::new().await;
     let id = server.authorization("telegraf").await.id;
     let nobody = server.token(vec![]).await;
@@ -115,7 +115,7 @@ async fn pages_are_full_and_links_lead_through_all_of_them() {
 }
 
 #[tokio::test]
-async fn records_whose_user_or_org_is_gone_are_left_out_and_do_not_shorten_pages() {
+async fn records_without_user_or_org_are_omitted_and_do_not_shorten_pages() {
     let server = Server::new().await;
     let mut lines = String::new();
     for i in 1..=40_u64 {
@@ -210,7 +210,7 @@ async fn a_failure_half_way_breaks_off_the_connection_not_the_document() {
 }
 
 #[tokio::test]
-async fn pages_show_once_what_was_there_all_the_time_whatever_comes_and_goes() {
+async fn pages_show_unchanged_entities_once_during_changes() {
     let server = Server::new().await;
     let mut stays = Vec::new();
     let mut goes = Vec::new();
@@ -244,7 +244,7 @@ async fn pages_show_once_what_was_there_all_the_time_whatever_comes_and_goes() {
 }
 
 #[tokio::test]
-async fn a_list_is_compressed_for_who_asks_for_it() {
+async fn a_list_is_compressed_if_the_client_accepts_it() {
     let server = Server::new().await;
     for number in 0..300 {
         server.authorization(&format!("agent-{number:03}")).await;

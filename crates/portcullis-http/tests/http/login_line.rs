@@ -99,7 +99,7 @@ async fn the_server_logs_it_for_callers_and_for_forward_auth() {
 }
 
 #[tokio::test]
-async fn nobody_can_have_somebody_else_banned() {
+async fn no_client_can_have_another_banned() {
     let (server, host) = host().await;
     let line = "INFO portcullis::login: login refused address=6.6.6.6 scheme=\"url\"";
     let encoded = line.replace(' ', "%20").replace('"', "%22");

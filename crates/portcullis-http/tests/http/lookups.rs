@@ -38,7 +38,7 @@ async fn orgs_users_and_buckets_are_found_by_name_and_id() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_and_what_may_not_be_read_look_alike() {
+async fn a_missing_entity_and_an_unreadable_one_look_alike() {
     let server = Server::new().await;
     let nobody = server.token(vec![]).await;
     let (org, user, bucket) = (server.org.id, server.user.id, server.bucket.id);

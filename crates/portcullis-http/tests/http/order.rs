@@ -46,7 +46,7 @@ async fn each_check_comes_before_the_next() {
 }
 
 #[tokio::test]
-async fn a_body_is_too_large_whether_or_not_it_says_so() {
+async fn a_body_is_too_large_with_or_without_content_length() {
     let server = Server::new().await;
     let part = Bytes::from(vec![b' '; 64 * 1024]);
     let endless = stream::repeat_with(move || Ok::<_, std::io::Error>(part.clone()));
@@ -65,7 +65,7 @@ async fn a_body_is_too_large_whether_or_not_it_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_arrive_is_given_up() {
+async fn a_body_that_does_not_arrive_times_out() {
     let server = Server::new().await;
     let never = stream::pending::<Result<Bytes, std::io::Error>>();
     let request =

@@ -137,7 +137,7 @@ async fn a_page_shows_and_counts_only_what_may_be_read_and_links_keep_every_filt
 }
 
 #[tokio::test]
-async fn what_is_unknown_or_contradicts_itself_is_refused() {
+async fn unknown_and_contradictory_parameters_are_refused() {
     let server = server().await;
     let id = server.bucket.id;
     for (query, message) in [
@@ -187,7 +187,7 @@ impl portcullis_http::Callers for Fixed {
 }
 
 #[tokio::test]
-async fn defaults_that_generated_clients_send_mean_nothing() {
+async fn defaults_that_generated_clients_send_have_no_effect() {
     let server = server().await;
     for query in [
         "buckets?offset=0&name=telemetry".to_owned(),

@@ -102,7 +102,7 @@ fn anonymous(method: &str, path: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn nothing_is_answered_without_credentials_but_what_anybody_may_ask() {
+async fn only_public_routes_respond_without_credentials() {
     let server = Server::new().await;
     let unknown = ["/private", "/private/x", "/legacy/x", "/api/v2", "/api/v2/write"];
     let unknown = unknown.into_iter().map(str::to_owned);
@@ -188,7 +188,7 @@ async fn unknown_paths_are_404_in_the_envelope() {
 }
 
 #[tokio::test]
-async fn head_answers_like_get_without_a_body() {
+async fn head_responds_like_get_without_a_body() {
     let server = Server::new().await;
     let id = server.authorization("telegraf").await.id;
     for path in [PREFIX.to_owned(), format!("{PREFIX}/{id}"), format!("{PREFIX}/abc")] {
@@ -219,7 +219,7 @@ async fn a_host_keeps_its_own_paths() {
 }
 
 #[tokio::test]
-async fn no_answer_carries_headers_that_were_not_asked_for() {
+async fn no_response_has_headers_that_were_not_requested() {
     let server = Server::new().await;
     let mut request = anonymous("GET", PREFIX);
     request.headers_mut().insert("Origin", "https://example.org".parse().unwrap());

@@ -37,7 +37,7 @@ async fn writes(host: &Router, peer: &str, username: &str, password: &str) -> An
 }
 
 /// Tries other passwords until it is told to wait.
-async fn until_slowed_down(host: &Router, username: &str) -> Answer {
+async fn until_throttled(host: &Router, username: &str) -> Answer {
     for number in 0..100 {
         let answer = writes(host, STRANGER, username, &format!("wrong-{number}")).await;
         if answer.status != 401 {
@@ -52,10 +52,10 @@ fn seconds(answer: &Answer) -> u64 {
 }
 
 #[tokio::test]
-async fn too_many_failures_are_429_with_a_time_on_a_hosts_route_whether_the_name_exists_or_not() {
+async fn too_many_failures_are_429_with_retry_after_on_a_hosts_route_for_every_name() {
     for username in ["telegraf", "unknown"] {
         let (_server, host) = host().await;
-        let answer = until_slowed_down(&host, username).await;
+        let answer = until_throttled(&host, username).await;
         answer.assert_error(429, "too many requests", "too many failed logins");
         assert!((1..=300).contains(&seconds(&answer)), "{}", seconds(&answer));
         assert_eq!(answer.header("www-authenticate"), None);
@@ -63,9 +63,9 @@ async fn too_many_failures_are_429_with_a_time_on_a_hosts_route_whether_the_name
 }
 
 #[tokio::test]
-async fn too_many_failures_are_429_with_a_time_at_forward_auth() {
+async fn too_many_failures_are_429_with_retry_after_at_forward_auth() {
     let (server, host) = host().await;
-    until_slowed_down(&host, "telegraf").await;
+    until_throttled(&host, "telegraf").await;
     let uri = "/write?db=telemetry&u=telegraf&p=telegraf-password";
     let request = from(STRANGER, "/forward-auth").header("X-Original-URI", uri);
     let answer = server.send(request.body(Body::empty()).unwrap()).await;
@@ -76,7 +76,7 @@ async fn too_many_failures_are_429_with_a_time_at_forward_auth() {
 }
 
 #[tokio::test]
-async fn too_many_unknown_api_tokens_are_429_with_a_time() {
+async fn too_many_unknown_api_tokens_are_429_with_retry_after() {
     let (server, _) = host().await;
     let mut last = None;
     for number in 0..=100 {
@@ -100,10 +100,10 @@ async fn too_many_unknown_api_tokens_are_429_with_a_time() {
 }
 
 #[tokio::test]
-async fn who_has_logged_in_before_is_let_in_while_others_are_slowed_down() {
+async fn a_familiar_client_is_admitted_while_others_are_throttled() {
     let (_server, host) = host().await;
     assert_eq!(writes(&host, OWNER, "telegraf", "telegraf-password").await.status, 200);
-    until_slowed_down(&host, "telegraf").await;
+    until_throttled(&host, "telegraf").await;
     assert_eq!(writes(&host, STRANGER, "telegraf", "wrong").await.status, 429);
     // A stranger that guesses is not told by the cache which password is right.
     for (peer, status) in [(OWNER, 200), (STRANGER, 429)] {

@@ -110,7 +110,7 @@ async fn v1_clients_find_the_reason_as_error_and_a_version_where_one_is_set() {
 }
 
 #[tokio::test]
-async fn a_preflight_goes_through_where_that_is_set() {
+async fn a_preflight_is_admitted_only_if_configured() {
     let (server, off) = host().await;
     let layer = V1CredentialLayer::new(server.engine.clone()).allow_preflight();
     let on = Router::new().route("/write", any(async || "asked")).layer(layer);
@@ -146,7 +146,7 @@ async fn a_failure_is_a_failure_not_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_seconds_for_milliseconds_is_told_no_time() {
+async fn a_client_that_misreads_retry_after_gets_none() {
     let (server, app) = host().await;
     server.store.close().await.unwrap();
     let uri = "/write?u=telegraf&p=telegraf-password";
@@ -175,7 +175,7 @@ async fn show(OriginalUri(original): OriginalUri, request: AnyRequest) -> String
 }
 
 #[tokio::test]
-async fn what_lies_behind_sees_no_credentials_unless_it_says_so() {
+async fn the_inner_service_gets_no_credentials_unless_configured() {
     let (server, _) = host().await;
     let layer = V1CredentialLayer::new(server.engine.clone());
     let route = Router::new().route("/write", any(show)).route("/ping", any(show));
@@ -200,7 +200,7 @@ async fn what_lies_behind_sees_no_credentials_unless_it_says_so() {
 }
 
 #[tokio::test]
-async fn around_a_whole_router_it_does_what_it_does_around_each_route() {
+async fn the_layer_does_the_same_around_a_router_and_around_each_route() {
     let (server, _) = host().await;
     let layer = V1CredentialLayer::new(server.engine.clone());
     let route = Router::new().route("/write", any(show)).route("/ping", any(show));
@@ -221,7 +221,7 @@ async fn around_a_whole_router_it_does_what_it_does_around_each_route() {
 }
 
 #[tokio::test]
-async fn a_handler_takes_whoever_was_let_in_and_is_closed_where_nobody_was() {
+async fn a_handler_gets_the_principal_and_is_closed_where_there_is_none() {
     let (server, _) = host().await;
     let who = async |Authenticated(who): Authenticated| format!("{:?}", who.identity());
     let perhaps = async |who: Option<Authenticated>| who.is_some().to_string();
@@ -244,7 +244,7 @@ async fn a_handler_takes_whoever_was_let_in_and_is_closed_where_nobody_was() {
 }
 
 #[test]
-fn a_hosts_own_refusals_are_told_alike() {
+fn a_hosts_own_refusals_have_the_same_status_and_message() {
     for (kind, status, message) in [
         (ErrorKind::Forbidden, 403, "m"),
         (ErrorKind::Unauthorized, 401, "m"),
