@@ -45,7 +45,7 @@ const PATH: &str = "/query";
 
 const ANSWER: &str = "{\"results\":[]}";
 
-/// What a host pays for knowing who asks, of a processor: at most a microsecond a request.
+/// The processor time that a host pays for authentication: at most a microsecond a request.
 ///
 /// Without sockets, on one thread. How often the system has to wake a client depends on how long each
 /// answer takes, and costs more than what is to be found out.

@@ -10,7 +10,7 @@ use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 
-/// The end of a body whose length was not told.
+/// The end of a body without `Content-Length`.
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
 pub(crate) struct Server {
@@ -19,21 +19,21 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(router: Router) -> Self {
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             // As `portcullis serve` does: reads are only made at once where other threads go on.
             let mut runtime = Builder::new_multi_thread();
             let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                tell.send(listener.local_addr().unwrap()).unwrap();
+                sender.send(listener.local_addr().unwrap()).unwrap();
                 // As `portcullis serve` does.
                 let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
                 let service = router.into_make_service_with_connect_info::<SocketAddr>();
                 axum::serve(listener, service).await.unwrap();
             });
         });
-        Self { address: told.recv().unwrap() }
+        Self { address: receiver.recv().unwrap() }
     }
 
     pub(crate) fn connect(&self) -> Connection {
@@ -50,11 +50,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Sends the request and returns how many bytes the answer has, head included.
+    /// Sends the request and returns the length of the response in bytes, head included.
     ///
     /// # Panics
     ///
-    /// When the answer is not a success.
+    /// If the response is not a success.
     pub(crate) fn ask(&mut self, request: &str) -> usize {
         self.stream.write_all(request.as_bytes()).unwrap();
         let mut read = 0;
@@ -80,7 +80,7 @@ impl Connection {
         }
         let mut total = read;
         let mut last = read;
-        // What was read last stays at the beginning, so that the end is seen in one piece.
+        // The last bytes stay at the beginning, so that the end is in one piece.
         while !self.buffer[..last].ends_with(LAST_CHUNK) {
             let keep = last.min(LAST_CHUNK.len());
             self.buffer.copy_within(last - keep..last, 0);

@@ -1,4 +1,4 @@
-//! Answers of one page and of one record, beside a route that has them ready.
+//! Responses with one page and with one record, beside a route that has them ready.
 
 use axum::Router;
 use axum::routing::get;

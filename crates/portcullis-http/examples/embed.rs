@@ -1,5 +1,4 @@
-//! Somebody else's server: its own `/write`, protected by v1 credentials, and the management API
-//! beside it.
+//! A host with axum: its own `/write`, protected by v1 credentials, and the management API beside it.
 //!
 //! ```text
 //! cargo run -p portcullis-http --example embed
@@ -12,7 +11,7 @@ use portcullis::store::MemoryStore;
 use portcullis::{Action, Engine, Name, NewAuthorization, Permission, Resource, Username};
 use portcullis_http::{Authenticated, ManagementApi, V1CredentialLayer};
 
-/// The server's own handler: by now it is known who writes, so it only asks whether they may.
+/// The host's own handler: the request is authenticated already, so it only checks the permission.
 async fn write(
     Extension(bucket): Extension<Resource>,
     Authenticated(client): Authenticated,
@@ -29,7 +28,8 @@ async fn write(
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::builder(MemoryStore::new()?).build().await?;
 
-    // Who may write what. A server with users and buckets of its own gives a `Directory` instead.
+    // Credentials and their permissions. A server with users and buckets of its own implements
+    // `Directory` instead.
     let org = engine.create_org(Name::new("acme")?).await?;
     let user = engine.create_user(Name::new("ada")?).await?;
     let bucket = engine.create_bucket(org.id, Name::new("telemetry")?).await?;

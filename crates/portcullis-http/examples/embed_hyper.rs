@@ -1,4 +1,4 @@
-//! Somebody else's server without axum: hyper serves, tower layers protect its `/write`.
+//! A host without axum: hyper serves, tower layers protect its `/write`.
 //!
 //! ```text
 //! cargo run -p portcullis-http --example embed_hyper
@@ -22,27 +22,27 @@ use portcullis::{
 use portcullis_http::{ClientAddressLayer, PeerAddress, V1CredentialLayer};
 use tower::{ServiceBuilder, ServiceExt};
 
-/// The server's own handler: by now it is known who writes, so it only asks whether they may.
+/// The host's own handler: the request is authenticated already, so it only checks the permission.
 async fn write(bucket: Resource, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let answer = |status: StatusCode, text: String| {
+    let respond = |status: StatusCode, text: String| {
         let mut response = Response::new(Full::from(text));
         *response.status_mut() = status;
         response
     };
     let Some(client) = request.extensions().get::<Principal>().cloned() else {
-        return answer(StatusCode::UNAUTHORIZED, "unauthorized access\n".to_owned());
+        return respond(StatusCode::UNAUTHORIZED, "unauthorized access\n".to_owned());
     };
     let decision = client.check(Action::Write, &bucket);
     if !decision.is_allowed() {
-        return answer(StatusCode::FORBIDDEN, "insufficient permissions for write\n".to_owned());
+        return respond(StatusCode::FORBIDDEN, "insufficient permissions for write\n".to_owned());
     }
     // A server bounds what it reads.
     match request.into_body().collect().await {
         Ok(points) => {
             let lines = points.to_bytes().split(|byte| *byte == b'\n').count();
-            answer(StatusCode::OK, format!("{lines} lines written, {decision}\n"))
+            respond(StatusCode::OK, format!("{lines} lines written, {decision}\n"))
         }
-        Err(_) => answer(StatusCode::BAD_REQUEST, "the body broke off\n".to_owned()),
+        Err(_) => respond(StatusCode::BAD_REQUEST, "the body broke off\n".to_owned()),
     }
 }
 
@@ -50,7 +50,8 @@ async fn write(bucket: Resource, request: Request<Incoming>) -> Response<Full<By
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::builder(MemoryStore::new()?).build().await?;
 
-    // Who may write what. A server with users and buckets of its own gives a `Directory` instead.
+    // Credentials and their permissions. A server with users and buckets of its own implements
+    // `Directory` instead.
     let org = engine.create_org(Name::new("acme")?).await?;
     let user = engine.create_user(Name::new("ada")?).await?;
     let bucket = engine.create_bucket(org.id, Name::new("telemetry")?).await?;
@@ -63,7 +64,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         engine.set_password(authorization.id, format!("{name}-password")).await?;
     }
 
-    // The layers go from the outside in: first the address, which the credentials' layer tells the
+    // The first layer is the outermost: it finds the address, which the second one passes to the
     // engine. No proxy is trusted here.
     let app = ServiceBuilder::new()
         .layer(ClientAddressLayer::new([]))

@@ -1,13 +1,13 @@
-//! Somebody else's gRPC server, made with tonic: a tower layer finds out who calls, the method asks
-//! whether they may.
+//! A gRPC server with tonic: a tower layer authenticates the request, the method checks the
+//! permission.
 //!
 //! ```text
 //! cargo run -p portcullis-example-grpc
 //! ```
 //!
 //! The service is gRPC's own `Health`, as its code is to be had without `protoc`. An interceptor of
-//! tonic cannot take the layer's place: it is not asynchronous, and a login is. Whoever is not let
-//! in is answered with HTTP's 401, which gRPC clients take for `UNAUTHENTICATED`.
+//! tonic cannot take the layer's place: it is not asynchronous, and a login is. The response
+//! to a refused request is HTTP's 401, which gRPC clients report as `UNAUTHENTICATED`.
 
 #![expect(clippy::print_stdout, reason = "an example shows what to type")]
 
@@ -23,7 +23,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-/// Tells those who may write the bucket that it is well.
+/// Reports the health of the bucket to clients that may write to it.
 struct HealthOf {
     bucket: Resource,
 }
@@ -62,7 +62,8 @@ impl Health for HealthOf {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::builder(MemoryStore::new()?).build().await?;
 
-    // Who may write what. A server with users and buckets of its own gives a `Directory` instead.
+    // Credentials and their permissions. A server with users and buckets of its own implements
+    // `Directory` instead.
     let org = engine.create_org(Name::new("acme")?).await?;
     let user = engine.create_user(Name::new("ada")?).await?;
     let bucket = engine.create_bucket(org.id, Name::new("telemetry")?).await?;

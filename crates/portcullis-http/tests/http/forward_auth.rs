@@ -1,4 +1,4 @@
-//! What a reverse proxy is told, line by line of `docs/spec/forward-auth.md`.
+//! Responses to a reverse proxy, line by line of `docs/spec/forward-auth.md`.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -102,7 +102,7 @@ async fn a_write_requests_the_bucket_by_its_name() {
     ] {
         let answer = ask(&server.app, "", &[(URI, uri), ("Authorization", BASIC)]).await;
         assert_eq!(answer.status, status, "{uri}");
-        // A proxy that kept an answer would let a revoked credential through.
+        // A proxy that cached a response would admit a revoked credential.
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{uri}");
         assert_eq!(answer.header("www-authenticate"), None, "{uri}");
         assert_ne!(answer.header("x-portcullis-authorization"), None, "{uri}");
@@ -124,12 +124,12 @@ async fn a_write_requests_the_bucket_by_its_name() {
 async fn the_bucket_is_looked_up_in_the_org_of_the_authorization() {
     let (server, _) = server().await;
     let other = server.engine.create_org(name("other")).await.unwrap();
-    server.engine.create_bucket(other.id, name("theirs")).await.unwrap();
+    server.engine.create_bucket(other.id, name("foreign")).await.unwrap();
     let everywhere = [Permission::write(Resource::all(ResourceType::Buckets))];
     let new = NewAuthorization::new(Username::new("root").unwrap(), server.org.id, everywhere);
     let id = server.engine.create_authorization(new.for_user(server.user.id)).await.unwrap().id;
     server.engine.set_password(id, "root-password").await.unwrap();
-    for (db, status) in [("telemetry", 204), ("events", 204), ("theirs", 403)] {
+    for (db, status) in [("telemetry", 204), ("events", 204), ("foreign", 403)] {
         let uri = format!("/write?u=root&p=root-password&db={db}");
         assert_eq!(ask(&server.app, "", &[(URI, &uri)]).await.status, status, "{db}");
     }
@@ -149,7 +149,7 @@ async fn the_proxy_names_the_requested_permission() {
         (format!("?permission=write:orgs/{org}/buckets"), 403),
         ("?permission=write:buckets".to_owned(), 403),
         ("?check=none".to_owned(), 204),
-        // What cannot be read is not as if nothing were asked.
+        // A parameter that cannot be read does not count as absent.
         ("?permission=".to_owned(), 403),
         ("?permission".to_owned(), 403),
         ("?permission=nonsense".to_owned(), 403),
@@ -168,8 +168,8 @@ async fn the_proxy_names_the_requested_permission() {
             let answer = ask(&server.app, &query, &headers).await;
             assert_eq!(answer.status, status, "{query} {uri:?}");
         }
-        // Whatever is asked, a `db` that could be read in two ways is refused, and so is a client
-        // that says what is asked, because a proxy may pass its query on.
+        // With any permission, a `db` that could be read in two ways is refused. So is a permission in
+        // the client's query, which a proxy may pass on.
         for uri in [
             "/write?db=telemetry&db=events",
             "/write?db=telemetry&check=none",
@@ -243,7 +243,7 @@ async fn the_original_uri_is_read_from_one_header() {
         let headers = [known, (URI, "/query"), (other, uri)];
         assert_eq!(ask(&server.app, "", &headers).await.status, 403, "{other}");
     }
-    // It stands twice: which one is true?
+    // Two lines of the header are ambiguous.
     assert_no_identity(
         &ask(&server.app, "", &[known, (URI, uri), (URI, uri)]).await,
         "unauthorized access",

@@ -120,7 +120,7 @@ async fn a_target_that_two_databases_could_read_differently_is_refused() {
         ("/write?bucket=telemetry&db=events", 403),
         ("/write?db=telemetry&b%75cket=events", 403),
         ("/write?db=telemetry&rp=private&bucket=telemetry/private", 403),
-        // What is empty or has another name says nothing.
+        // An empty parameter and one with another name have no effect.
         ("/api/v2/write?bucket=telemetry&db=&rp=", 204),
         ("/write?db=telemetry&bucket=", 204),
         ("/write?db=telemetry&Bucket=events&DB=events&rP=x&org=other", 204),
@@ -210,7 +210,7 @@ async fn a_proxy_for_one_org_admits_no_credential_of_another() {
         let answer = writes(app, username, "/write?db=telemetry").await;
         assert_eq!(answer.status, status, "{username}");
     }
-    // Whatever the proxy asks.
+    // With any question of the proxy.
     for query in ["?check=none", "?permission=write:buckets"] {
         let request = Request::get(format!("/forward-auth{query}"));
         let request = request.header("Authorization", "Token of-other:writer-password");
@@ -250,7 +250,7 @@ async fn a_preflight_is_allowed_only_if_configured_and_admits_nothing_else() {
         (URI, "/write?db=telemetry"),
     ];
     let ask = async |app: &Router, headers: &[(&str, &str)]| {
-        // The proxy asks with a method of its own.
+        // The proxy's own request has another method.
         let mut request = Request::options("/forward-auth");
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -70,7 +70,7 @@ async fn bad_parameters_are_named() {
 async fn a_selected_authorization_that_is_not_found_is_404() {
     let server = Server::new().await;
     let id = server.authorization("telegraf").await.id;
-    let nobody = server.token(vec![]).await;
+    let powerless = server.token(vec![]).await;
     let queries = [
         format!("id={id}&status=inactive"),
         format!("id={id}&authID=00000000000000ff"),
@@ -84,7 +84,7 @@ async fn a_selected_authorization_that_is_not_found_is_404() {
         answer.assert_error(404, "not found", "authorization not found");
     }
     for query in [format!("id={id}"), "token=telegraf".to_owned()] {
-        let answer = server.call_as(&nobody, "GET", &format!("{PREFIX}?{query}"), "").await;
+        let answer = server.call_as(&powerless, "GET", &format!("{PREFIX}?{query}"), "").await;
         answer.assert_error(404, "not found", "authorization not found");
     }
 }
@@ -185,7 +185,7 @@ async fn large_records_make_small_parts() {
     }
     let list: Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(names(&list).len(), 30);
-    // A page that was asked for is full all the same.
+    // A page with `limit` is full all the same.
     let page = server.get(&format!("{PREFIX}?limit=20")).await.json();
     assert_eq!(names(&page).len(), 20);
     assert!(page["links"]["next"].is_string());

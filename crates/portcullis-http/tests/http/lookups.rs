@@ -40,7 +40,7 @@ async fn orgs_users_and_buckets_are_found_by_name_and_id() {
 #[tokio::test]
 async fn a_missing_entity_and_an_unreadable_one_look_alike() {
     let server = Server::new().await;
-    let nobody = server.token(vec![]).await;
+    let powerless = server.token(vec![]).await;
     let (org, user, bucket) = (server.org.id, server.user.id, server.bucket.id);
     let pairs = [
         ("/api/v2/orgs?org=acme".to_owned(), "/api/v2/orgs?org=nope".to_owned()),
@@ -51,11 +51,11 @@ async fn a_missing_entity_and_an_unreadable_one_look_alike() {
         (format!("/api/v2/buckets/{bucket}"), "/api/v2/buckets/00000000000000ff".to_owned()),
     ];
     for (real, made_up) in pairs {
-        let real_answer = server.call_as(&nobody, "GET", &real, "").await;
-        let made_up_answer = server.call_as(&nobody, "GET", &made_up, "").await;
+        let real_answer = server.call_as(&powerless, "GET", &real, "").await;
+        let made_up_answer = server.call_as(&powerless, "GET", &made_up, "").await;
         assert!(!real_answer.status.is_success(), "{real}");
         assert_eq!(real_answer.status, made_up_answer.status, "{real}");
-        // The same text, but for the name or id that was asked for.
+        // The same text, except for the name or id in the request.
         let neutral = |text: &str| {
             // Ids first: `ada` may stand in one of them.
             let ids = [org.to_string(), user.to_string(), bucket.to_string()];
@@ -66,12 +66,12 @@ async fn a_missing_entity_and_an_unreadable_one_look_alike() {
         assert_eq!(neutral(&real_answer.text), neutral(&made_up_answer.text));
     }
     for path in ["/api/v2/orgs", "/api/v2/users", "/api/v2/buckets"] {
-        let answer = server.call_as(&nobody, "GET", path, "").await;
+        let answer = server.call_as(&powerless, "GET", path, "").await;
         assert_eq!(answer.status, 200);
         let list = path.trim_start_matches("/api/v2/");
         assert_eq!(answer.json()[list], serde_json::json!([]));
     }
-    assert_eq!(server.call_as(&nobody, "GET", "/api/v2/me", "").await.status, 200);
+    assert_eq!(server.call_as(&powerless, "GET", "/api/v2/me", "").await.status, 200);
 }
 
 #[tokio::test]

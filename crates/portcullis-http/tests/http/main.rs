@@ -7,7 +7,6 @@
     reason = "a test that is wrong should fail, helpers included"
 )]
 
-mod answers;
 mod forward_auth;
 mod forward_auth_queries;
 mod forward_auth_targets;
@@ -18,6 +17,7 @@ mod order;
 mod paging;
 mod permissions;
 mod query;
+mod responses;
 mod routes;
 mod support;
 mod throttling;

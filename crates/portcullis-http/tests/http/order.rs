@@ -12,19 +12,19 @@ const MIB: usize = 1024 * 1024;
 #[tokio::test]
 async fn each_check_comes_before_the_next() {
     let server = Server::new().await;
-    let nobody = server.token(vec![]).await;
+    let powerless = server.token(vec![]).await;
     let id = server.authorization("telegraf").await.id;
     let huge = "x".repeat(MIB + 1);
     let password = |id: &str| format!("{PREFIX}/{id}/password");
 
     // Size before id before body before permissions.
-    let answer = server.call_as(&nobody, "POST", &password("abc"), &huge).await;
+    let answer = server.call_as(&powerless, "POST", &password("abc"), &huge).await;
     answer.assert_error(413, "request too large", "the request body is larger than 1048576 bytes");
-    let answer = server.call_as(&nobody, "POST", &password("abc"), "{").await;
+    let answer = server.call_as(&powerless, "POST", &password("abc"), "{").await;
     answer.assert_error(400, "invalid", "id must have a length of 16 bytes");
-    let answer = server.call_as(&nobody, "POST", &password(&id.to_string()), "{").await;
+    let answer = server.call_as(&powerless, "POST", &password(&id.to_string()), "{").await;
     answer.assert_error(400, "invalid", "invalid json structure: unexpected EOF");
-    let answer = server.call_as(&nobody, "POST", &password(&id.to_string()), "{}").await;
+    let answer = server.call_as(&powerless, "POST", &password(&id.to_string()), "{}").await;
     let missing = format!("write:users/{} is unauthorized", server.user.id);
     answer.assert_error(401, "unauthorized", &missing);
     let answer = server.call("POST", &password(&id.to_string()), "{}").await;
@@ -33,15 +33,15 @@ async fn each_check_comes_before_the_next() {
     // A record that is not there before permissions, permissions before the status.
     let item = |id: &str| format!("{PREFIX}/{id}");
     let bogus = r#"{"status":"bogus"}"#;
-    let answer = server.call_as(&nobody, "PATCH", &item("00000000000000ff"), bogus).await;
+    let answer = server.call_as(&powerless, "PATCH", &item("00000000000000ff"), bogus).await;
     answer.assert_error(404, "not found", "authorization not found");
-    let answer = server.call_as(&nobody, "PATCH", &item(&id.to_string()), bogus).await;
+    let answer = server.call_as(&powerless, "PATCH", &item(&id.to_string()), bogus).await;
     assert_eq!(answer.status, 401);
     let answer = server.call("PATCH", &item(&id.to_string()), bogus).await;
     answer.assert_error(400, "invalid", "unknown authorization status");
 
     // The form of a creation before the caller's permissions.
-    let answer = server.call_as(&nobody, "POST", PREFIX, "{}").await;
+    let answer = server.call_as(&powerless, "POST", PREFIX, "{}").await;
     answer.assert_error(400, "invalid", "authorization must include permissions");
 }
 

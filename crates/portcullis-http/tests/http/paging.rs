@@ -1,4 +1,4 @@
-//! Pages of lookups, as the clients of the v2 API ask for them.
+//! Pages of lookups, as clients of the v2 API request them.
 
 use axum::body::Body;
 use http::Request;

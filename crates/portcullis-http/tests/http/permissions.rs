@@ -84,8 +84,8 @@ async fn is_checked_like_a_create_and_changes_nothing_when_refused() {
         "not found",
         "authorization not found",
     );
-    let nobody = server.token(vec![]).await;
-    let answer = server.call_as(&nobody, "PUT", &path, &good).await;
+    let powerless = server.token(vec![]).await;
+    let answer = server.call_as(&powerless, "PUT", &path, &good).await;
     assert_eq!(answer.status, 401);
     let after = server.engine.authorization(before.id).await.unwrap().unwrap();
     assert_eq!(after, before);

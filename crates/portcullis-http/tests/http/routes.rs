@@ -1,4 +1,4 @@
-//! The exact list of routes, who may call them without credentials, and what is not there.
+//! The exact list of routes, those that need no credentials, and unknown paths.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ const LOOKUPS: &[(&str, &str)] = &[
     ("/api/v2/me", "GET,HEAD"),
 ];
 
-/// What anybody may ask.
+/// Routes that need no credentials.
 const OPEN: &[(&str, &str)] =
     &[("/ping", "GET,HEAD"), ("/health", "GET,HEAD"), ("/ready", "GET,HEAD")];
 
@@ -41,7 +41,7 @@ fn protected() -> Vec<(String, &'static str)> {
     prefixed.chain(LOOKUPS.iter().map(|(path, methods)| ((*path).to_owned(), *methods))).collect()
 }
 
-/// What the router has, and the methods that each route answers, in the order of the alphabet.
+/// The routes of the router with their methods, in alphabetical order.
 fn routes_of(router: &Router) -> BTreeMap<String, String> {
     let printed = format!("{router:?}");
     // Not the router of what has no route, whose routes have numbers of their own.
@@ -64,8 +64,8 @@ fn routes_of(router: &Router) -> BTreeMap<String, String> {
     routes.map(|found| (found[2].to_owned(), methods[&found[1]].clone())).collect()
 }
 
-/// Whatever is added to the router must be added here: to what only callers may ask, which is
-/// tried without credentials below, or to what anybody may.
+/// Every route that is added to the router must be added here: to those for callers, which are tried
+/// without credentials below, or to the public ones.
 #[tokio::test]
 async fn there_are_exactly_these_routes_and_no_metrics_or_debug_pages() {
     let server = Server::new().await;

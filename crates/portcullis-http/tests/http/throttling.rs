@@ -1,4 +1,4 @@
-//! How a client is told that it has failed too often.
+//! Responses to clients that have failed too often.
 
 use std::net::SocketAddr;
 
@@ -36,7 +36,7 @@ async fn writes(host: &Router, peer: &str, username: &str, password: &str) -> An
     send(host, request.body(Body::empty()).unwrap()).await
 }
 
-/// Tries other passwords until it is told to wait.
+/// Tries other passwords until the response is 429.
 async fn until_throttled(host: &Router, username: &str) -> Answer {
     for number in 0..100 {
         let answer = writes(host, STRANGER, username, &format!("wrong-{number}")).await;
@@ -80,7 +80,7 @@ async fn too_many_unknown_api_tokens_are_429_with_retry_after() {
     let (server, _) = host().await;
     let mut last = None;
     for number in 0..=100 {
-        // What a client says of its address is not believed.
+        // The address that a client claims is not trusted.
         let request = from(STRANGER, PREFIX)
             .header("Authorization", format!("Token wrong-{number}"))
             .header("X-Forwarded-For", format!("203.0.113.{number}"));
@@ -93,7 +93,7 @@ async fn too_many_unknown_api_tokens_are_429_with_retry_after() {
     let last = last.unwrap();
     last.assert_error(429, "too many requests", "too many failed logins");
     assert!(seconds(&last) >= 1);
-    // The others are answered.
+    // Other clients are not affected.
     let operator =
         from(OWNER, PREFIX).header("Authorization", format!("Token {}", server.operator));
     assert_eq!(server.send(operator.body(Body::empty()).unwrap()).await.status, 200);
@@ -105,7 +105,7 @@ async fn a_familiar_client_is_admitted_while_others_are_throttled() {
     assert_eq!(writes(&host, OWNER, "telegraf", "telegraf-password").await.status, 200);
     until_throttled(&host, "telegraf").await;
     assert_eq!(writes(&host, STRANGER, "telegraf", "wrong").await.status, 429);
-    // A stranger that guesses is not told by the cache which password is right.
+    // The cache does not reveal the right password to a client that guesses.
     for (peer, status) in [(OWNER, 200), (STRANGER, 429)] {
         assert_eq!(writes(&host, peer, "telegraf", "telegraf-password").await.status, status);
     }

@@ -40,7 +40,7 @@ async fn valid_credentials_reach_the_route_in_every_form() {
         ("", Some("Token telegraf:telegraf-password".to_owned())),
         ("", Some(format!("Token {}", server.operator))),
         ("", Some(format!("Token :{}", server.operator))),
-        ("", Some(format!("Token nobody:{}", server.operator))),
+        ("", Some(format!("Token unknown:{}", server.operator))),
     ] {
         let answer = get(&app, &format!("/write{query}"), header.as_deref()).await;
         assert_eq!(answer.status, 200, "{query} {header:?}: {}", answer.text);

@@ -1,4 +1,4 @@
-//! What answers look like, to the byte.
+//! Responses, to the byte.
 
 use axum::body::Body;
 use http::Request;
