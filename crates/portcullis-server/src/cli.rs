@@ -15,6 +15,9 @@ use crate::failure::{self, Outcome};
 use crate::output::Output;
 use crate::{command_audit, logging, serve};
 
+/// The heading of the options that all commands share.
+const GLOBAL: &str = "Global options";
+
 /// Manages and serves v1-compatible credentials: usernames, passwords and permissions.
 #[derive(Parser)]
 #[command(
@@ -49,6 +52,7 @@ pub(crate) struct Cli {
     #[arg(
         long,
         global = true,
+        help_heading = GLOBAL,
         env = "PORTCULLIS_STORE",
         hide_env_values = true,
         value_name = "URL",
@@ -59,11 +63,17 @@ pub(crate) struct Cli {
     /// Append a line of JSON to this file for every change, and in `serve` for refusals and logins
     /// without their repetitions. Commands and a server may share the file, and it may be rotated at any
     /// time. A command that cannot write it changes nothing
-    #[arg(long, global = true, env = "PORTCULLIS_AUDIT_LOG", value_name = "PATH")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        env = "PORTCULLIS_AUDIT_LOG",
+        value_name = "PATH"
+    )]
     audit_log: Option<PathBuf>,
 
     /// Print JSON: one document, for lists an array
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
 }
 

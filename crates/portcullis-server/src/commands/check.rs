@@ -21,9 +21,9 @@ use crate::table;
 #[command(after_help = "\
 Exit status: 0 allowed; 1 denied, or wrong credentials; 2 not decided.
 
-Without a password, only the credential itself is checked: its status, its user and org, and its
-permissions. With one (--password-stdin, --password-file or PORTCULLIS_PASSWORD), the login is checked
-as the server would.
+Without a password, only the credential itself is checked: its status, its user and org, and
+its permissions. With one (--password-stdin, --password-file or PORTCULLIS_PASSWORD), the
+login is checked as the server would.
 
 Examples:
   portcullis check telegraf --write-bucket telemetry

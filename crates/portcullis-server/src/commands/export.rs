@@ -8,8 +8,9 @@ use crate::session::on_store_to_read;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The snapshot has one JSON object per line, with or without --json; the last line proves that it is
-complete. It holds the hashes of passwords and tokens: keep it readable only by its owner.
+The snapshot has one JSON object per line, with or without --json; the last line proves that
+it is complete. It holds the hashes of passwords and tokens: keep it readable only by its
+owner.
 
 Example:
   (umask 077 && portcullis export > snapshot.jsonl)")]

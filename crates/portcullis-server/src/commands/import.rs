@@ -18,8 +18,8 @@ use crate::table::escape;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Every record is imported, or none. Standard error names each line that is refused. The store is created
-if there is none. A record that is there already and equal is not changed.
+Every record is imported, or none. Standard error names each line that is refused. The store
+is created if there is none. A record that is there already and equal is not changed.
 
 Examples:
   portcullis import --dry-run snapshot.jsonl

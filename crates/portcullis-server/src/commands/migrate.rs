@@ -17,9 +17,9 @@ use crate::stores::{Contents, OpenMode, PersistentStore, StoreUrl, close, copy};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The new store appears when it is complete and has been compared with the old one. Ids, hashes and
-revisions are kept. Stop the server first, or start it with `serve --read-only`: if a record changes
-during the copy, nothing is done.
+The new store appears when it is complete and has been compared with the old one. Ids, hashes
+and revisions are kept. Stop the server first, or start it with `serve --read-only`: if a
+record changes during the copy, nothing is done.
 
 Examples:
   portcullis migrate --from sqlite:portcullis.db --to sled:portcullis.sled
@@ -37,8 +37,8 @@ pub(crate) struct MigrateArgs {
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The backup is verified first, and not changed. There must be no store at --store: move a damaged one
-away first.
+The backup is verified first, and not changed. There must be no store at --store: move a
+damaged one away first.
 
 Example:
   mv portcullis.db damaged.db

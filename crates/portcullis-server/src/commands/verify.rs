@@ -19,13 +19,13 @@ use crate::table::escape;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Reads every record, and compares the unique keys and index entries with the records. A reference to a
-user or org that does not exist is reported and is no damage: an import may contain such records, and
-no login with them is accepted.
+Reads every record, and compares the unique keys and index entries with the records. A
+reference to a user or org that does not exist is reported and is no damage: an import may
+contain such records, and no login with them is accepted.
 
---repair makes a backup, rebuilds the unique keys and index entries from the records, and verifies
-again. It never changes or deletes a record: restore records that cannot be read from a backup or
-snapshot.
+--repair makes a backup, rebuilds the unique keys and index entries from the records, and
+verifies again. It never changes or deletes a record: restore records that cannot be read from
+a backup or snapshot.
 
 Exit status: 0 sound, 1 damaged, 2 not determined.
 

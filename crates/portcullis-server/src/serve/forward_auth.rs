@@ -6,6 +6,7 @@ use portcullis::{Engine, OrgId};
 use portcullis_http::{ForwardAuthConfig, InfluxdbVersion, UpstreamSemantics};
 
 #[derive(clap::Args)]
+#[command(next_help_heading = "Reverse proxies and v1 clients")]
 pub(super) struct ForwardAuthArgs {
     /// The header in which a reverse proxy sends `/forward-auth` the URI of the original request
     #[arg(long, value_name = "NAME", default_value = "X-Original-URI")]

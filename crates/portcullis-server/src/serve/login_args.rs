@@ -16,6 +16,7 @@ use crate::stores::StoreUrl;
 const MAX_CACHE_SIZE: ByteSize = ByteSize::mebibytes(65_536);
 
 #[derive(clap::Args)]
+#[command(next_help_heading = "Logins")]
 pub(super) struct LoginArgs {
     /// The memory for cached logins, such as 64MiB or 1GiB; a plain number is in MiB. At most 64GiB;
     /// 64MiB hold about 100,000 credentials. With 0, every login reads the store and computes a hash

@@ -49,16 +49,18 @@ const METRICS_CONNECTIONS: usize = 16;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-A new store is created and set up with the org `default`, the user `admin` and the bucket `default`.
-Its operator token is shown if standard output is a terminal; otherwise it is written to the file
-`operator-token` beside the store (for memory: in the current directory), readable only by its owner.
-A store in PostgreSQL is neither created nor set up: `portcullis setup` does that.
+A new store is created and set up with the org `default`, the user `admin` and the bucket
+`default`. Its operator token is shown if standard output is a terminal; otherwise it is
+written to the file `operator-token` beside the store (for memory: in the current directory),
+readable only by its owner. A store in PostgreSQL is neither created nor set up: `portcullis
+setup` does that.
 
-Standard output gets at most two lines: where the operator token of a new store is, and `listening on
-http://ADDR` (or https) once connections are accepted. Logs go to standard error.
+Standard output gets at most two lines: where the operator token of a new store is, and
+`listening on http://ADDR` (or https) once connections are accepted. Logs go to standard
+error.
 
-SIGTERM and SIGINT end the server: requests in flight have 10 seconds to finish. A second signal ends
-it at once. SIGHUP reloads the certificate and its key, and reopens the audit log.
+SIGTERM and SIGINT end the server: requests in flight have 10 seconds to finish. A second
+signal ends it at once. SIGHUP reloads the certificate and its key, and reopens the audit log.
 
 Examples:
   portcullis serve

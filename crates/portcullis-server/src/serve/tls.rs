@@ -31,6 +31,7 @@ impl Tls {
 
 /// The options for the certificate and its key.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "TLS")]
 pub(super) struct TlsArgs {
     /// Speak TLS, with the certificate chain in this file: PEM, the server's certificate first
     #[arg(long, value_name = "FILE", requires = "tls_key")]

@@ -12,8 +12,9 @@ use crate::session::on_existing_store;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The password is read from a prompt, unless it comes from --password-stdin, --password-file or the
-variable PORTCULLIS_PASSWORD. A server on the same store refuses the old password within seconds.
+The password is read from a prompt, unless it comes from --password-stdin, --password-file or
+the variable PORTCULLIS_PASSWORD. A server on the same store refuses the old password within
+seconds.
 
 Example:
   pass show telegraf | portcullis auth set-password telegraf --password-stdin")]

@@ -12,8 +12,9 @@ use crate::session::on_existing_store;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The password is read from a prompt, unless it comes from --password-stdin, --password-file or the
-variable PORTCULLIS_PASSWORD. It is never an argument: every user of the machine can read those.
+The password is read from a prompt, unless it comes from --password-stdin, --password-file or
+the variable PORTCULLIS_PASSWORD. It is never an argument: every user of the machine can read
+those.
 
 Examples:
   portcullis auth create telegraf --org acme --user ada --write-bucket telemetry
