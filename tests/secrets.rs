@@ -303,7 +303,7 @@ async fn no_answer_log_audit_line_metric_debug_or_error_holds_a_secret() {
         "\"action\":\"rehash\"",
         "\"action\":\"setPassword\"",
         "portcullis_logins_total",
-        "cause this get was told to fail",
+        "cause an injected fault of get",
         "p=redacted",
     ] {
         assert!(shown.contains(part), "nothing of {part:?} was shown");

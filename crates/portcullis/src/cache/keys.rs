@@ -51,8 +51,7 @@ impl Keys {
         mac(&self.names, &[name]).to_bits()
     }
 
-    /// Returns what stands for the record: the whole of it, as somebody may have changed it by hand
-    /// and left its revision.
+    /// Returns the digest of the whole record: an edit by hand may have left its revision unchanged.
     pub(crate) fn record(&self, record: &Record) -> Mac {
         let org = record.org.map_or(0, OrgId::as_u64).to_be_bytes();
         let user = record.user.map_or(0, UserId::as_u64).to_be_bytes();

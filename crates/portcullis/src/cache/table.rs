@@ -1,10 +1,10 @@
 //! A table of bounded size that is read without a lock.
 //!
 //! A key's hash chooses a set of seven places, which share a cache line with a byte of each
-//! entry's hash. A reader looks at the line and at the entry, and waits for nobody; a writer
+//! entry's hash. A reader reads the line and the entry, and never waits; a writer
 //! replaces one entry. Whatever two writers do to the same set at once, an entry may get lost,
-//! which costs whoever looks for it a read of the store. So an entry must say itself whether it
-//! is the one looked for, and whether it still counts.
+//! which costs the next lookup a read of the store. So an entry must say itself whether it
+//! is the one looked for, and whether it is valid.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -43,7 +43,7 @@ type Chunk<E> = Box<[Set<E>]>;
 struct Set<E> {
     /// A byte of the hash of each entry.
     tags: [AtomicU8; WAYS],
-    /// A bit for each entry that was found since somebody looked for one to remove.
+    /// A bit for each entry that was found since the last eviction from the set.
     used: AtomicU8,
     entries: [ArcSwapOption<E>; WAYS],
 }
@@ -104,8 +104,8 @@ impl<E: Entry> Table<E> {
         None
     }
 
-    /// Keeps the entry, in place of the one that is `same`, of none, or of one that nobody has
-    /// found for the longest time.
+    /// Keeps the entry, in place of the one that is `same`, of none, or of the entry that
+    /// was found least recently.
     pub(super) fn insert(&self, hash: u64, entry: E, same: impl Fn(&E) -> bool) {
         self.insert_shared(hash, Arc::new(entry), same);
     }
@@ -147,8 +147,7 @@ impl<E: Entry> Table<E> {
         })
     }
 
-    /// Removes entries, first those that nobody has found for the longest time, until what is left
-    /// fits.
+    /// Evicts entries, the least recently found first, until the rest fits.
     fn trim(&self) {
         // Twice around removes everything: once the marks, once the entries.
         for _ in 0..2 * self.sets {
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn many_at_once_see_what_somebody_put() {
+    fn concurrent_readers_find_only_values_of_their_key() {
         let table = Table::new(20_000, 100);
         std::thread::scope(|scope| {
             for thread in 0..4 {

@@ -1,4 +1,4 @@
-//! Telling the audit sink.
+//! Reports to the audit sink.
 
 use std::net::IpAddr;
 
@@ -25,7 +25,7 @@ pub(super) fn outcome_of<'a, T>(result: &'a Result<T, Error>, why: &'a str) -> A
     }
 }
 
-/// Why it was not done: the refusal, which a client is not told, or what a client is told.
+/// Why it failed: the refusal, which no response contains, or the message of the response.
 fn why<T>(result: &Result<T, Error>) -> String {
     match result {
         Ok(_) => String::new(),

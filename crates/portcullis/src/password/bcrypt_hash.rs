@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use subtle::ConstantTimeEq;
 
 /// Unpadded base64 with bcrypt's alphabet. The bits that a last digit has too many of are ignored,
-/// as everybody does.
+/// as other implementations do.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &BCRYPT,
     GeneralPurposeConfig::new()

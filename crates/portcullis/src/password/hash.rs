@@ -150,8 +150,8 @@ impl PasswordHash {
         Some(Self { text: text.into(), scheme })
     }
 
-    /// Returns the text, for the store and for an export. Whoever has it can try passwords
-    /// against it at leisure: show it to nobody.
+    /// Returns the text, for the store and for an export. With it, passwords can be
+    /// tried offline: do not show it.
     pub fn expose(&self) -> &str {
         &self.text
     }

@@ -53,7 +53,7 @@ impl Counts {
     }
 }
 
-/// What is asked of the throttle when a computation begins, and told when it ends.
+/// Hooks of the throttle into the begin and the end of a computation.
 pub(crate) trait Admission: Send {
     /// Lets the computation begin.
     fn begin(&mut self) -> Result<(), Error>;

@@ -147,7 +147,7 @@ mod tests {
             assert!(futures_util::poll!(&mut joined).is_pending());
             all.push(joined);
         }
-        // Whoever began leaves: the others lose nothing.
+        // The login that began it is dropped: the others lose nothing.
         drop(all.remove(0));
         let other = shared.join((1, 2), || Ok(async { Ok(false) })).await;
         assert!(!other.unwrap(), "another key");

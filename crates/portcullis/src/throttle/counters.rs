@@ -128,7 +128,7 @@ impl Counters {
         }
         let doublings = (beyond * limit.doublings).clamp(0.0, 32.0);
         let delay = self.first_delay.mul_f64(doublings.exp2()).min(self.longest_delay);
-        // In the unit of `at`: whoever waits as told must not be told again.
+        // In the unit of `at`: a login that has waited as required must not have to wait again.
         let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         let left = delay.saturating_sub(now.saturating_sub(slot.at));
         (left > 0).then(|| Duration::from_millis(left))
