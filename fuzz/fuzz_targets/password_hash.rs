@@ -13,7 +13,9 @@ use portcullis_fuzz::{CANARY, world};
 use tokio::runtime::Runtime;
 
 static POOL: LazyLock<(Runtime, HashPool)> = LazyLock::new(|| {
-    let config = HashPoolConfig::default().params(HashParams::new(8, 1, 1).expect("the smallest parameters")).threads(1);
+    let config = HashPoolConfig::default()
+        .params(HashParams::new(8, 1, 1).expect("the smallest parameters"))
+        .threads(1);
     let pool = HashPool::start(config, Arc::new(SystemRandom)).expect("a pool");
     (world::runtime(), pool)
 });

@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::store::{Tombstone, Entity, Kind, Record, Revision, StoreError, UniqueKey};
+use portcullis::store::{Entity, Kind, Record, Revision, StoreError, Tombstone, UniqueKey};
 use portcullis::{
     ApiToken, Authorization, Bucket, Id, Org, OrgId, Status, Timestamp, User, UserId,
 };

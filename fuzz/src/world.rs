@@ -82,7 +82,9 @@ pub struct World {
 
 /// Makes an engine on the store with the cheapest hashes.
 pub async fn engine(store: Arc<dyn Store>) -> Engine {
-    let hashing = HashPoolConfig::default().params(HashParams::new(8, 1, 1).expect("the smallest parameters")).threads(1);
+    let hashing = HashPoolConfig::default()
+        .params(HashParams::new(8, 1, 1).expect("the smallest parameters"))
+        .threads(1);
     Engine::builder(store).hashing(hashing).no_throttle().build().await.expect("an engine")
 }
 
