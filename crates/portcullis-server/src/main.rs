@@ -19,6 +19,7 @@ mod serve;
 mod session;
 mod stores;
 mod table;
+mod upstream;
 
 use std::process::ExitCode;
 

@@ -7,6 +7,7 @@ use portcullis::{
     Action, Authorization, Credentials, Decision, Engine, Explanation, Identity, OrgId, Permission,
     PermissionSet, Resource,
 };
+use portcullis_http::{QueryDecision, QueryPolicy, QueryRequest};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -16,6 +17,7 @@ use crate::permissions::PermissionArg;
 use crate::resolve;
 use crate::session::on_existing_store;
 use crate::table;
+use crate::upstream::Semantics;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -25,8 +27,12 @@ Without a password, only the credential itself is checked: its status, its user 
 its permissions. With one (--password-stdin, --password-file or PORTCULLIS_PASSWORD), the
 login is checked as the server would.
 
+A query is parsed as InfluxDB 1.x parses it; each of its statements is checked. --db is the database of
+the request, which statements that name none are about.
+
 Examples:
   portcullis check telegraf --write-bucket telemetry
+  portcullis check grafana --db telemetry --query 'SELECT mean(v) FROM cpu'
   portcullis check telegraf --permission read:orgs/acme/tasks")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -34,6 +40,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     query: QueryArgs,
+
+    #[command(flatten)]
+    request: RequestArgs,
 
     #[command(flatten)]
     password: PasswordArgs,
@@ -54,7 +63,7 @@ struct UsernameArgs {
     username: Option<String>,
 }
 
-/// The permission to check, in one of three ways.
+/// What to check, in one of four ways.
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 struct QueryArgs {
@@ -70,22 +79,55 @@ struct QueryArgs {
     /// Check write on this bucket of the credential's org, by id or name
     #[arg(long, value_name = "BUCKET")]
     write_bucket: Option<String>,
+
+    /// Check what the statements of this InfluxQL query need
+    #[arg(long, value_name = "TEXT")]
+    query: Option<String>,
 }
 
-/// The permission to check. A bucket is looked up once the credential's org is known.
+/// The parameters of a request with a query.
+#[derive(clap::Args)]
+struct RequestArgs {
+    /// The database of the request with the query
+    #[arg(long, value_name = "DB", requires = "query")]
+    db: Option<String>,
+
+    /// Its retention policy
+    #[arg(long, value_name = "RP", requires = "query")]
+    rp: Option<String>,
+
+    /// JSON with values for names in the query that begin with `$`
+    #[arg(long, value_name = "JSON", requires = "query")]
+    params: Option<String>,
+
+    /// What a retention policy without a bucket of its own means to the database: a part of its
+    /// database (v1), or nothing (v2)
+    #[arg(long, value_name = "v1|v2", default_value = "v1", requires = "query")]
+    upstream_semantics: Semantics,
+}
+
+/// A query, and the request that it is in.
+struct Statements {
+    text: String,
+    request: RequestArgs,
+}
+
+/// What to check. A bucket is looked up once the credential's org is known.
 enum Query {
     Permission(PermissionArg),
     Bucket(Action, String),
+    Statements(Statements),
 }
 
 impl QueryArgs {
-    fn query(self) -> anyhow::Result<Query> {
-        match (self.permission, self.read_bucket, self.write_bucket) {
+    fn query(self, request: RequestArgs) -> anyhow::Result<Query> {
+        match (self.permission, self.read_bucket, self.write_bucket, self.query) {
             (Some(permission), ..) => Ok(Query::Permission(permission)),
-            (_, Some(bucket), _) => Ok(Query::Bucket(Action::Read, bucket)),
-            (.., Some(bucket)) => Ok(Query::Bucket(Action::Write, bucket)),
+            (_, Some(bucket), ..) => Ok(Query::Bucket(Action::Read, bucket)),
+            (_, _, Some(bucket), _) => Ok(Query::Bucket(Action::Write, bucket)),
+            (.., Some(text)) => Ok(Query::Statements(Statements { text, request })),
             // clap requires one.
-            (None, None, None) => bail!("there is no permission to check"),
+            (None, None, None, None) => bail!("there is no permission to check"),
         }
     }
 }
@@ -95,7 +137,27 @@ impl fmt::Display for Query {
         match self {
             Self::Permission(permission) => permission.fmt(f),
             Self::Bucket(action, bucket) => write!(f, "{action} on the bucket {bucket}"),
+            Self::Statements(statements) => f.write_str(&statements.text),
         }
+    }
+}
+
+impl Statements {
+    async fn decide(
+        &self,
+        engine: &Engine,
+        org: OrgId,
+        check: impl Fn(Action, &Resource) -> Decision,
+    ) -> anyhow::Result<QueryDecision> {
+        let RequestArgs { db, rp, params, upstream_semantics } = &self.request;
+        let request = QueryRequest {
+            q: &self.text,
+            db: db.as_deref(),
+            rp: rp.as_deref(),
+            params: params.as_deref(),
+        };
+        let policy = QueryPolicy::new(engine.clone()).upstream((*upstream_semantics).into());
+        Ok(policy.decide_by(org, request, check).await?)
     }
 }
 
@@ -105,7 +167,13 @@ impl fmt::Display for Query {
 struct Finding {
     allowed: bool,
     username: String,
-    permission: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permission: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<String>,
+    /// The number of the statement that is denied, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    statement: Option<usize>,
     password_checked: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     granted_by: Option<String>,
@@ -122,9 +190,10 @@ struct Finding {
 }
 
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
-    let Args { username: UsernameArgs { positional, username }, query, password, policy } = args;
+    let Args { username: UsernameArgs { positional, username }, query, request, password, policy } =
+        args;
     let username = positional.or(username).unwrap_or_default();
-    let query = query.query()?;
+    let query = query.query(request)?;
     let password = password.given()?;
     let finding =
         on_existing_store(&context.store, policy, async |engine: &Engine| match password {
@@ -169,8 +238,16 @@ async fn with_password(
         }
         _ => {}
     }
-    let permission = finding.resolve(engine, query, principal.org()).await?;
-    finding.decide(&principal.explain(permission.action, &permission.resource));
+    match query {
+        Query::Statements(statements) => {
+            let check = |action, resource: &Resource| principal.check(action, resource);
+            finding.decide_query(statements.decide(engine, principal.org(), check).await?)?;
+        }
+        query => {
+            let permission = finding.resolve(engine, query, principal.org()).await?;
+            finding.decide(&principal.explain(permission.action, &permission.resource));
+        }
+    }
     Ok(finding)
 }
 
@@ -190,15 +267,28 @@ async fn without_password(
     if authorization.password_hash.is_none() {
         finding.notes.push("it has no password, so it cannot log in".to_owned());
     }
-    let permission = finding.resolve(engine, query, authorization.org).await?;
     let held = PermissionSet::new(authorization.permissions.iter().copied());
-    let explanation = held.explain(permission.action, &permission.resource);
-    match inactive_reason(engine, &authorization).await? {
-        Some(reason) => {
-            finding.reason = Some(reason);
-            finding.explanation = Some(format!("apart from that: {explanation}"));
+    let inactive = inactive_reason(engine, &authorization).await?;
+    match query {
+        Query::Statements(statements) => {
+            let check = |action, resource: &Resource| held.check(action, resource);
+            finding.decide_query(statements.decide(engine, authorization.org, check).await?)?;
+            if let Some(reason) = inactive {
+                finding.allowed = false;
+                finding.reason = Some(reason);
+            }
         }
-        None => finding.decide(&explanation),
+        query => {
+            let permission = finding.resolve(engine, query, authorization.org).await?;
+            let explanation = held.explain(permission.action, &permission.resource);
+            match inactive {
+                Some(reason) => {
+                    finding.reason = Some(reason);
+                    finding.explanation = Some(format!("apart from that: {explanation}"));
+                }
+                None => finding.decide(&explanation),
+            }
+        }
     }
     Ok(finding)
 }
@@ -226,10 +316,14 @@ async fn inactive_reason(
 
 impl Finding {
     fn new(username: String, query: &Query) -> Self {
+        let is_query = matches!(query, Query::Statements(_));
+        let text = Some(query.to_string());
         Self {
             allowed: false,
             username,
-            permission: query.to_string(),
+            permission: text.clone().filter(|_| !is_query),
+            query: text.filter(|_| is_query),
+            statement: None,
             password_checked: false,
             granted_by: None,
             reason: None,
@@ -253,8 +347,9 @@ impl Finding {
                 let found = resolve::bucket_of_credential(engine, org, &bucket).await?;
                 Permission::new(action, Resource::bucket(org, found.id))
             }
+            Query::Statements(_) => bail!("a query is no permission"),
         };
-        self.permission = permission.to_string();
+        self.permission = Some(permission.to_string());
         Ok(permission)
     }
 
@@ -272,10 +367,25 @@ impl Finding {
         }
     }
 
+    /// Takes the decision on a query.
+    fn decide_query(&mut self, decision: QueryDecision) -> anyhow::Result<()> {
+        match decision {
+            QueryDecision::Allowed(_) => self.allowed = true,
+            QueryDecision::Denied(denial) => {
+                self.statement = Some(denial.number());
+                self.reason = Some(denial.to_string());
+            }
+            QueryDecision::Unreadable(why) => bail!("{why}"),
+            _ => bail!("the query could not be decided"),
+        }
+        Ok(())
+    }
+
     fn text(&self) -> String {
         let verdict = if self.allowed { "allowed" } else { "denied" };
+        let checked = self.permission.as_ref().or(self.query.as_ref()).cloned();
         let mut pairs =
-            vec![(verdict, self.permission.clone()), ("username", self.username.clone())];
+            vec![(verdict, checked.unwrap_or_default()), ("username", self.username.clone())];
         let more = [
             ("authorization", &self.authorization_id),
             ("API token", &self.token_id),

@@ -1,9 +1,10 @@
 //! The options of `serve` for forward-auth and for v1 clients.
 
+use crate::upstream::Semantics;
 use anyhow::{Context as _, bail};
 use axum::http::HeaderName;
 use portcullis::{Engine, OrgId};
-use portcullis_http::{ForwardAuthConfig, InfluxdbVersion, UpstreamSemantics};
+use portcullis_http::{ForwardAuthConfig, InfluxdbVersion};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Reverse proxies and v1 clients")]
@@ -41,13 +42,6 @@ pub(super) struct ForwardAuthArgs {
     influxdb_build: Option<String>,
 }
 
-/// The value of `--upstream-semantics`.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Semantics {
-    V1,
-    V2,
-}
-
 impl ForwardAuthArgs {
     pub(super) async fn config(&self, engine: &Engine) -> anyhow::Result<ForwardAuthConfig> {
         let org = match &self.forward_auth_org {
@@ -59,10 +53,7 @@ impl ForwardAuthArgs {
             .method_header(self.forward_auth_method_header.clone())
             .preflight(self.forward_auth_preflight)
             .org(org)
-            .upstream(match self.upstream_semantics {
-                Semantics::V1 => UpstreamSemantics::V1,
-                Semantics::V2 => UpstreamSemantics::V2,
-            })
+            .upstream(self.upstream_semantics.into())
             .influxdb_version(self.version()?))
     }
 

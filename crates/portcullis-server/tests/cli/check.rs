@@ -239,3 +239,55 @@ fn a_name_that_is_one_username_and_another_id_is_refused() {
     assert_eq!(sandbox.json(&format!("auth show --username {id}"))["token"], id);
     assert_eq!(sandbox.json(&format!("auth show --id {id}"))["token"], "telegraf");
 }
+
+#[test]
+fn a_query_is_checked_statement_by_statement() {
+    let sandbox = sandbox();
+    let create = "auth create --org acme --user ada grafana --read-bucket telemetry";
+    sandbox.run_with_password(create, PASSWORD).ok(create);
+    let check = |username: &str, options: &str, query: &str| {
+        let mut command = sandbox.command(&format!("check {username} --json {options}"));
+        let output = command.args(["--query", query]).output().unwrap();
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    for (username, options, query, code) in [
+        ("grafana", "--db telemetry", "SELECT mean(v) FROM cpu; SHOW TAG KEYS", 0),
+        ("grafana", "", "SELECT v FROM telemetry..cpu", 0),
+        ("grafana", "", "SELECT v FROM cpu", 1),
+        ("grafana", "--db telemetry", "SELECT v INTO copy FROM cpu", 1),
+        ("grafana", "--db telemetry --rp daily", "SELECT v FROM cpu", 0),
+        ("grafana", "--db telemetry --rp daily --upstream-semantics v2", "SELECT v FROM cpu", 1),
+        ("grafana", "--db telemetry", "DROP DATABASE telemetry", 1),
+        ("telegraf", "--db telemetry", "DELETE FROM cpu", 0),
+        ("telegraf", "--db telemetry", "SELECT v FROM cpu", 1),
+        ("unknown", "--db telemetry", "SELECT v FROM cpu", 1),
+    ] {
+        let (got, stdout, stderr) = check(username, options, query);
+        assert_eq!((got, stderr.as_str()), (code, ""), "{username} {options} {query}: {stdout}");
+        let finding: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!((&finding["allowed"], &finding["query"]), (&json!(code == 0), &json!(query)));
+        assert_eq!(finding["permission"], Value::Null);
+    }
+    let (_, stdout, _) = check("grafana", "--db telemetry", "SELECT v FROM cpu; DELETE FROM cpu");
+    let finding: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(finding["statement"], 2);
+    let reason = "not authorized to execute statement 2, DELETE: it needs write to \"telemetry\"";
+    assert_eq!(finding["reason"], reason);
+    // No decision.
+    let (code, stdout, stderr) = check("grafana", "--db telemetry", "SELECT v");
+    assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+    assert!(stderr.contains("found EOF, expected FROM at line 1, char 9"), "{stderr}");
+    assert!(sandbox.fails(2, "check grafana --db telemetry").contains("--query"));
+    // An inactive credential may make none.
+    sandbox.ok("auth disable grafana");
+    let (code, stdout, _) = check("grafana", "--db telemetry", "SELECT v FROM cpu");
+    assert_eq!(code, 1);
+    assert!(stdout.contains("the authorization is inactive"), "{stdout}");
+    let params = r#"{"d":{"identifier":"telemetry"}}"#;
+    let (code, ..) = check("telegraf", &format!("--params {params}"), "DELETE FROM cpu");
+    assert_eq!(code, 1);
+}
