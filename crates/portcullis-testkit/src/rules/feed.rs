@@ -191,6 +191,11 @@ pub async fn freshness_is_reported_during_writes(harness: &Harness) {
             }
         });
     }
+    // Reports from before the writers are busy show nothing.
+    while watching.changed().len() < 20 {
+        watching.next().await;
+    }
+    watching.forget();
     for _ in 0..3 {
         fresh_soon(&mut watching).await;
         watching.forget();
