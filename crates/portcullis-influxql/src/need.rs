@@ -6,10 +6,10 @@ use std::fmt;
 /// A database that a statement names, and the retention policy in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Database<'a> {
-    /// Its name; `None` for the database of the request (`db`), which there may be none of.
+    /// Its name; `None` for the database of the request (`db`), if the request names one.
     pub name: Option<Cow<'a, str>>,
-    /// The retention policy; `None` where the statement names none: the one of the request (`rp`),
-    /// the database's default one, or, for a statement about a whole database, all of them.
+    /// The retention policy; `None` if the statement names none. Then it is that of the request (`rp`), the
+    /// default of the database, or, for a statement about a whole database, each of them.
     pub retention_policy: Option<Cow<'a, str>>,
 }
 
@@ -24,13 +24,13 @@ pub enum Need<'a> {
     Write(Database<'a>),
     /// Reading of every database that there is.
     ReadEveryDatabase,
-    /// The names of databases. Only those that the credential may read or write are for it, so
-    /// where the response cannot be made or filtered, this is [`Need::ReadEveryDatabase`].
+    /// The names of databases. A credential may see the names of those that it may read or write. If
+    /// the response cannot be filtered, treat this as [`Need::ReadEveryDatabase`].
     ListDatabases,
-    /// Making and dropping databases, measurements and retention policies: in Portcullis, write on
+    /// Creating and dropping databases, measurements and retention policies: in Portcullis, write on
     /// all buckets of the org.
     ManageDatabases,
-    /// Looking into the server: its queries, shards, statistics. In Portcullis, read on `instance`.
+    /// The server's queries, shards and statistics: in Portcullis, read on `instance`.
     ReadInstance,
     /// Changing what the server does: write on `instance`.
     ManageInstance,

@@ -33,7 +33,7 @@ pub(crate) struct Value {
     pub(crate) text: String,
 }
 
-/// Values may be secrets of the one who asks.
+/// Values may be secrets.
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Value").field("token", &self.token).finish_non_exhaustive()
@@ -181,7 +181,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 let mut members: BTreeMap<String, &'de RawValue> = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry()? {
                     if members.insert(name, value).is_some() {
-                        return Err(serde::de::Error::custom("a name stands twice in an object"));
+                        return Err(serde::de::Error::custom("a name is given twice in an object"));
                     }
                 }
                 Ok(Members(members.into_iter().collect()))

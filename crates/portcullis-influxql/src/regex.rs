@@ -1,9 +1,9 @@
 //! Whether a regular expression is one in InfluxDB.
 //!
-//! Names of measurements and of tags are compared with them, so none decides which database a
-//! statement needs. But InfluxDB refuses a statement whose expression it cannot compile, and what
-//! it refuses is not to be allowed here. Its language is RE2's. Where RE2 itself depends on versions
-//! (names of Unicode classes, `(?<name>…)`), less is accepted.
+//! Regular expressions match names of measurements and tags, so they do not decide which database a
+//! statement needs. But InfluxDB refuses a statement whose expression it cannot compile, and such a
+//! statement must not be allowed here. The syntax is that of RE2. Syntax that only some versions of RE2 have
+//! (names of Unicode classes, `(?<name>…)`) is not accepted.
 
 use std::collections::BTreeSet;
 
@@ -221,7 +221,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The flags of a group, whose `(?` is read. Tells whether they are all of it.
+    /// The flags of a group, whose `(?` is read. Returns whether the group has nothing else.
     fn flags(&mut self) -> Result<bool, &'static str> {
         let (mut any, mut negated) = (false, false);
         loop {

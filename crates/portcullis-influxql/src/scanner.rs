@@ -1,9 +1,9 @@
 //! From text to tokens, as InfluxDB cuts it.
 //!
-//! What a token is does not only depend on the text: a `/` begins a regular expression where the
-//! parser expects one, and divides elsewhere. InfluxDB decides that by looking at the next
-//! character *after the last token that was scanned*, also when that token was put back. This is
-//! the same here, for a text that is cut differently is another statement.
+//! A token depends on the parser as well as on the text: a `/` begins a regular expression where the
+//! parser expects one, and divides elsewhere. InfluxDB decides it by the next character *after the last
+//! token that was scanned*, even if that token was put back. The scanner here does the same, because a
+//! text that is split differently is a different statement.
 
 use std::borrow::Cow;
 
@@ -110,7 +110,7 @@ impl<'a> Scanner<'a> {
         self.next_if(|character| character == wanted)
     }
 
-    /// Goes over the bytes of which this is true. They are ASCII.
+    /// Skips the bytes for which this is true. They are ASCII.
     fn skip_bytes(&mut self, is_part: impl Fn(u8) -> bool) {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
         self.at += rest.iter().take_while(|byte| is_part(**byte)).count();
@@ -204,8 +204,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// An identifier or a keyword. Where a quotation mark follows letters directly, InfluxDB forgets
-    /// the letters: `abc"def"` is `def`.
+    /// An identifier or a keyword. If a quotation mark follows letters directly, InfluxDB drops the
+    /// letters: `abc"def"` is `def`.
     fn word(&mut self, at: usize, token_of: impl Fn(&str) -> Token) -> Lexeme {
         let begin = self.at;
         self.skip_bytes(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -246,7 +246,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Goes to the next byte of which this is true, which must be one of ASCII.
+    /// Skips to the next byte for which this is true. It must be ASCII.
     fn skip_until(&mut self, is_end: impl Fn(u8) -> bool) {
         self.skip_bytes(|byte| !is_end(byte));
     }
@@ -292,7 +292,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Says where a token begins, for messages. Of what is quoted InfluxDB names the character before.
+    /// Returns where a token begins, for messages. For a quoted token, InfluxDB reports the character
+    /// before it.
     pub(crate) fn position_of(&self, lexeme: &Lexeme) -> Position {
         let (before, rest) = self.text.split_at_checked(lexeme.at).unwrap_or((self.text, ""));
         // A parameter may stand for a string.
@@ -309,7 +310,7 @@ impl<'a> Scanner<'a> {
         self.position(at)
     }
 
-    /// Says where a place in the text is.
+    /// Returns the line and the column of a byte of the text.
     pub(crate) fn position(&self, at: usize) -> Position {
         let mut position = Position::BEGIN;
         let mut here = 0;

@@ -176,7 +176,7 @@ mod generated {
             Self::keyword(upper).unwrap_or(Self::Ident)
         }
 
-        /// Tells whether it stands between two operands of an expression.
+        /// Returns whether it is an operator between two operands.
         pub(crate) fn is_operator(self) -> bool {
             self.precedence() > 0
         }

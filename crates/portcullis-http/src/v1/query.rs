@@ -15,8 +15,8 @@ use crate::v1::buckets::UpstreamSemantics;
 
 /// A query as a client sends it: the parameters of `/query`, decoded, each of which is given at most once.
 ///
-/// The decision holds for these values. What carries the query out must get the same ones, and no
-/// other: InfluxDB reads parameters from the URL and from a form.
+/// The decision holds for these values. The database must receive the same ones and no others: InfluxDB
+/// reads parameters from the URL and from a form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueryRequest<'a> {
     /// `q`: the statements.
@@ -29,7 +29,7 @@ pub struct QueryRequest<'a> {
     pub params: Option<&'a str>,
 }
 
-/// Decides InfluxQL queries: reads what each statement needs and compares it with permissions.
+/// Decides InfluxQL queries: compares what each statement needs with permissions.
 ///
 /// A statement that reads a database needs read on its bucket in the credential's org, and write if it
 /// writes it. Databases and retention policies are created and dropped with write on all buckets of the org,
@@ -134,8 +134,8 @@ impl QueryPolicy {
         Ok(QueryDecision::Allowed(statements.iter().map(|statement| statement.kind).collect()))
     }
 
-    /// Tells whether the principal may read or write a database of this name: whether its name is in the
-    /// response to `SHOW DATABASES`.
+    /// Returns whether the principal may read or write the database of this name, so that the response to
+    /// `SHOW DATABASES` contains it.
     ///
     /// # Errors
     ///
@@ -149,7 +149,7 @@ impl QueryPolicy {
             .any(|action| principal.check(action, &bucket).is_allowed()))
     }
 
-    /// Tells whether the need is met. The inner error is why not.
+    /// Returns whether the need is met. The inner error is the reason why not.
     async fn check_need(
         &self,
         org: OrgId,
@@ -241,7 +241,7 @@ pub enum QueryDecision {
 }
 
 impl QueryDecision {
-    /// Tells whether the query may be carried out.
+    /// Returns whether the query may be executed.
     pub const fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed(_))
     }

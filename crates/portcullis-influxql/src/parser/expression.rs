@@ -59,7 +59,7 @@ impl<'a> Parser<'a> {
             let operator = self.scan().token;
             if !operator.is_operator() {
                 self.unscan();
-                // The operator at the top of the tree is the one that InfluxDB complains of.
+                // InfluxDB reports the operator at the root of the tree.
                 expression.comparison = comparison.or(expression.comparison);
                 return Ok(expression);
             }
@@ -210,7 +210,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `::tag` and the like, where it stands.
+    /// An optional `::tag` and the like.
     fn optional_type(&mut self, types: &[Token], expected: &[&str]) -> Result<()> {
         if self.scan_any().token != Token::DoubleColon {
             self.unscan();

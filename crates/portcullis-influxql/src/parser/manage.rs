@@ -31,15 +31,14 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A query that InfluxDB goes on carrying out. Its sources are read, its target is written, and
-    /// it changes what happens in the database that it belongs to. InfluxDB itself demands the last
-    /// two of no one.
+    /// A query that InfluxDB executes again and again. It reads its sources, writes its target, and
+    /// changes the database that it belongs to. InfluxDB itself does not require the last two.
     fn create_continuous_query(&mut self) -> Result<StatementKind> {
         self.identifier()?;
         self.expect(Token::On)?;
         self.default_database = present(self.identifier()?);
         self.need_write(Database::default());
-        // Of InfluxDB's own needs.
+        // InfluxDB requires it, so it is required here.
         self.need_read(Database::default());
         let (every, within) = match self.next_is(Token::Resample) {
             true => self.resample()?,

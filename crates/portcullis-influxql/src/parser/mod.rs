@@ -306,7 +306,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `LIMIT 10` and the like, where they stand.
+    /// An optional `LIMIT 10` and the like.
     fn optional_count(&mut self, keyword: Token) -> Result<()> {
         if !self.next_is(keyword) {
             return Ok(());
@@ -353,7 +353,7 @@ impl<'a> Parser<'a> {
         Ok(segments)
     }
 
-    /// A regular expression, where the next character or a parameter is one. Tells whether it was.
+    /// An optional regular expression, also as a parameter. Returns whether there is one.
     fn optional_regex(&mut self) -> Result<bool> {
         if matches!(self.scanner.peek(), Some(' ' | '\t' | '\n')) {
             self.skip_whitespace();
@@ -396,7 +396,7 @@ impl<'a> Parser<'a> {
 
     /// Sources with commas between them.
     fn sources(&mut self, sources: Sources) -> Result<()> {
-        // InfluxDB reads all of them before it complains.
+        // InfluxDB parses all of them before it reports the error.
         let mut unsupported: Option<&str> = None;
         loop {
             if let Some(source) = self.source(sources == Sources::ReadWithSubqueries)? {
@@ -474,7 +474,7 @@ impl<'a> Parser<'a> {
         Database { name: database.name.or_else(|| self.default_database.clone()), ..database }
     }
 
-    /// `ON database`, where it stands: the default of what follows.
+    /// An optional `ON database`: the default of what follows.
     fn optional_on(&mut self) -> Result<()> {
         if self.next_is(Token::On) {
             self.default_database = present(self.identifier()?);

@@ -40,7 +40,7 @@ impl<'a> Parser<'a> {
         Ok(Selection { is_aggregate, interval })
     }
 
-    /// Tells whether one of them calls a function.
+    /// Returns whether one of them calls a function.
     fn fields(&mut self) -> Result<bool> {
         let mut is_aggregate = false;
         loop {
@@ -74,7 +74,7 @@ impl<'a> Parser<'a> {
         Ok(has_call)
     }
 
-    /// `INTO database.policy.measurement`, where it stands. `:MEASUREMENT` is the name of each source.
+    /// An optional `INTO database.policy.measurement`. `:MEASUREMENT` is the name of each source.
     fn target(&mut self, target: Target) -> Result<()> {
         let next = self.scan();
         if next.token != Token::Into {
@@ -101,7 +101,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// `WHERE …`, where it stands. Tells whether it did.
+    /// An optional `WHERE …`. Returns whether there is one.
     pub(super) fn condition(&mut self) -> Result<bool> {
         let stands = self.next_is(Token::Where);
         if stands {
@@ -110,7 +110,7 @@ impl<'a> Parser<'a> {
         Ok(stands)
     }
 
-    /// `GROUP BY …`, where it stands. Returns the interval of `time(…)`, or why there is none.
+    /// An optional `GROUP BY …`. Returns the interval of `time(…)`, or why there is none.
     pub(super) fn dimensions(&mut self) -> Result<std::result::Result<i64, &'static str>> {
         let mut interval = None;
         if !self.next_is(Token::Group) {
@@ -130,7 +130,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `fill(…)`, where it stands.
+    /// An optional `fill(…)`.
     fn fill(&mut self) -> Result<()> {
         let next = self.scan();
         self.unscan();
@@ -153,7 +153,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `tz('…')`, where it stands. Which zones there are is up to the server.
+    /// An optional `tz('…')`. Which zones there are is up to the server.
     fn time_zone(&mut self) -> Result<()> {
         let next = self.scan();
         self.unscan();
@@ -170,7 +170,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `ORDER BY time`, where it stands.
+    /// An optional `ORDER BY time`.
     pub(super) fn order_by(&mut self) -> Result<()> {
         if !self.next_is(Token::Order) {
             return Ok(());
