@@ -42,6 +42,10 @@ READS_NO_BODY_OF_5XX = "influx (npm)"
 # Ends with 0 whatever the response is, with InfluxDB itself as well.
 ALWAYS_CONTENT = "influx (CLI), INSERT"
 
+# What the statement needs is denied to all credentials here. A proxy that passes the body on shows which one.
+QUERY = "influx (CLI), a query"
+DENIED = "not authorized to execute statement 1, DROP DATABASE: it needs write to all databases"
+
 
 class Clients:
     def __init__(self, address, npm, directory):
@@ -57,7 +61,7 @@ class Clients:
         self.of_the_shell = {
             ALWAYS_CONTENT: ["-database", BUCKET, "-execute", "INSERT cpu value=1"],
             "influx (CLI), -import": ["-import", "-path", points],
-            "influx (CLI), a query": ["-database", BUCKET, "-execute", "SELECT * FROM cpu"],
+            QUERY: ["-database", BUCKET, "-execute", "DROP DATABASE other"],
         }
 
     def names(self):
@@ -104,8 +108,12 @@ class Table:
         for name in self.clients.names():
             self.checks += 1
             status, shown = self.clients.run(name, username, password)
-            words = response.reason if expected == 503 and name == READS_NO_BODY_OF_5XX else reason
-            line = next((line.strip() for line in shown.splitlines() if words in line), None)
+            words = [reason]
+            if expected == 503 and name == READS_NO_BODY_OF_5XX:
+                words = [response.reason]
+            if expected == 403 and name == QUERY:
+                words.append(DENIED)
+            line = next((line.strip() for line in shown.splitlines() if any(it in line for it in words)), None)
             print(f"  {name:<28} {status:>3}  {line}", flush=True)
             if line is None or (status == 0 and name != ALWAYS_CONTENT):
                 self.wrong.append(f"{what}, {name}: status {status}, {shown[:500]}")
@@ -113,7 +121,7 @@ class Table:
     def content(self):
         """With the right password each of them writes."""
         for name in self.clients.names():
-            if name != "influx (CLI), a query":
+            if name != QUERY:
                 self.checks += 1
                 status, shown = self.clients.run(name, WRITER, SECRET)
                 if status != 0 or "ERR" in shown:

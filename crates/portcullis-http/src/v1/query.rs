@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use portcullis::{
-    Action, Decision, Engine, Error, OrgId, Permission, Principal, Resource, ResourceType,
-};
+use portcullis::{Action, Decision, Engine, Error, OrgId, Principal, Resource, ResourceType};
 use portcullis_influxql::{
     Database, InvalidParameters, Need, Parameters, ParseError, StatementKind,
 };
@@ -192,7 +190,11 @@ impl QueryPolicy {
         };
         Ok(match check(action, &resource).is_allowed() {
             true => Ok(()),
-            false => Err(DenialReason::Permission(Permission::new(action, resource))),
+            // In words: a permission names ids, which are not for clients.
+            false => Err(DenialReason::Other(match need {
+                Need::ListDatabases => Need::ReadEveryDatabase.to_string(),
+                need => need.to_string(),
+            })),
         })
     }
 }
@@ -275,8 +277,8 @@ enum DenialReason {
     Database(Action, String),
     #[error("it names no database, and neither does the request")]
     NoDatabase,
-    #[error("it needs the permission {0}")]
-    Permission(Permission),
+    #[error("it needs {0}")]
+    Other(String),
     #[error("users and their permissions are managed by Portcullis, not by queries")]
     Users,
 }

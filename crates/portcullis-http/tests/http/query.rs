@@ -128,6 +128,14 @@ async fn the_denial_names_the_statement_and_not_whether_there_is_a_bucket() {
             "not authorized to execute statement 1, SELECT: it needs read of \"nothing\"",
         ),
         (
+            "DROP DATABASE telemetry",
+            "not authorized to execute statement 1, DROP DATABASE: it needs write to all databases",
+        ),
+        (
+            "SHOW DATABASES",
+            "not authorized to execute statement 1, SHOW DATABASES: it needs read of every database",
+        ),
+        (
             "SHOW USERS",
             "not authorized to execute statement 1, SHOW USERS: users and their permissions are managed by \
              Portcullis, not by queries",
