@@ -8,7 +8,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::duration::format_duration;
+use crate::duration::{format_duration, parse_duration};
+use crate::regex;
 use crate::token::Token;
 
 /// Values for the names in a query that begin with `$`: the request parameter `params`, a JSON object.
@@ -105,8 +106,12 @@ impl Value {
                 Some(text) => Self::new(Token::Ident, text),
                 None => Self::error("identifier must be a string value"),
             },
+            // Checked here once, and not wherever it is used.
             "regex" => match string() {
-                Some(text) => Self::new(Token::Regex, text),
+                Some(text) => match regex::check(&text) {
+                    Ok(()) => Self::new(Token::Regex, text),
+                    Err(why) => Self::error(format!("error parsing regexp: {why}")),
+                },
                 None => Self::error("regex literal must be a string value"),
             },
             "string" => match string() {
@@ -122,7 +127,10 @@ impl Value {
                 _ => Self::error("integer literal must be an integer value"),
             },
             "duration" => match (string(), number()) {
-                (Some(text), _) => Self::new(Token::Duration, text),
+                (Some(text), _) => match parse_duration(&text) {
+                    Ok(nanoseconds) => Self::new(Token::Duration, format_duration(nanoseconds)),
+                    Err(why) => Self::error(why),
+                },
                 (None, Some(Number::Integer(nanoseconds))) => {
                     Self::new(Token::Duration, format_duration(nanoseconds))
                 }

@@ -72,7 +72,7 @@ const POSIX_CLASSES: &[&str] = &[
 
 /// Checks it, and returns what is wrong.
 pub(crate) fn check(pattern: &str) -> Result<(), &'static str> {
-    let mut checker = Checker { rest: pattern, names: BTreeSet::new() };
+    let mut checker = Checker { rest: pattern, names: BTreeSet::new(), has_no_posix_end: false };
     checker.alternatives(0)?;
     match checker.rest.is_empty() {
         true => Ok(()),
@@ -84,6 +84,8 @@ struct Checker<'a> {
     rest: &'a str,
     /// Of the groups so far.
     names: BTreeSet<&'a str>,
+    /// Whether no `:]` is left.
+    has_no_posix_end: bool,
 }
 
 /// What can be repeated next.
@@ -237,33 +239,29 @@ impl<'a> Checker<'a> {
 
     /// `{2}`, `{2,}` or `{2,5}`; `None` if the brace is a character like others.
     fn counts(&mut self) -> Result<Option<(u32, Option<u32>)>, &'static str> {
-        let Some(end) = self.rest.find('}') else { return Ok(None) };
-        let inside = self.rest.get(1..end).unwrap_or_default();
-        let number = |text: &str| {
-            let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            let has_zeros = text.len() > 1 && text.starts_with('0');
-            (is_number && !has_zeros).then(|| text.parse::<u32>().unwrap_or(u32::MAX))
+        // Not by a search for the closing brace, which would take quadratic time.
+        let mut after = self.rest.get(1..).unwrap_or_default();
+        let Some(least) = count(&mut after) else { return Ok(None) };
+        let largest = match after.strip_prefix(',') {
+            None => Some(least),
+            Some(rest) => {
+                after = rest;
+                match after.starts_with('}') {
+                    true => None,
+                    false => match count(&mut after) {
+                        Some(largest) => Some(largest),
+                        None => return Ok(None),
+                    },
+                }
+            }
         };
-        let (least, largest) = match inside.split_once(',') {
-            None => match number(inside) {
-                Some(times) => (times, Some(times)),
-                None => return Ok(None),
-            },
-            Some((least, "")) => match number(least) {
-                Some(least) => (least, None),
-                None => return Ok(None),
-            },
-            Some((least, largest)) => match (number(least), number(largest)) {
-                (Some(least), Some(largest)) => (least, Some(largest)),
-                _ => return Ok(None),
-            },
-        };
+        let Some(after) = after.strip_prefix('}') else { return Ok(None) };
         if least > MAX_REPEAT
             || largest.is_some_and(|largest| largest > MAX_REPEAT || largest < least)
         {
             return Err("invalid repeat count");
         }
-        self.rest = self.rest.get(end + 1..).unwrap_or_default();
+        self.rest = after;
         Ok(Some((least, largest)))
     }
 
@@ -359,8 +357,7 @@ impl<'a> Checker<'a> {
             }
             is_first = false;
             if self.rest.starts_with("[:")
-                && let Some(end) = self.rest.find(":]")
-                && end >= 2
+                && let Some(end) = self.end_of_posix_class()
             {
                 let name = self.rest.get(2..end).unwrap_or_default();
                 if !POSIX_CLASSES.contains(&name.strip_prefix('^').unwrap_or(name)) {
@@ -397,6 +394,16 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Where the next `:]` is. Once there is none, there is none later: each `[:` is not searched again.
+    fn end_of_posix_class(&mut self) -> Option<usize> {
+        if self.has_no_posix_end {
+            return None;
+        }
+        let end = self.rest.find(":]");
+        self.has_no_posix_end = end.is_none();
+        end.filter(|end| *end >= 2)
+    }
+
     fn class_character(&mut self) -> Result<char, &'static str> {
         match self.next() {
             Some('\\') => self.escaped_character(),
@@ -404,6 +411,17 @@ impl<'a> Checker<'a> {
             None => Err("missing closing ]"),
         }
     }
+}
+
+/// A number at the beginning of the text, which it is taken from. One with a zero before it is none.
+fn count(text: &mut &str) -> Option<u32> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text.split_at(digits);
+    if number.is_empty() || number.len() > 1 && number.starts_with('0') {
+        return None;
+    }
+    *text = rest;
+    Some(number.parse().unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -493,6 +511,16 @@ mod tests {
             "[[:alpha:]",
         ] {
             assert!(check(pattern).is_err(), "{pattern}");
+        }
+    }
+
+    /// Quadratic time would take minutes here.
+    #[test]
+    fn a_megabyte_of_openings_is_checked_in_linear_time() {
+        for opening in ["{", "{1", "{1,", "[:"] {
+            let many = opening.repeat(1 << 20);
+            assert_eq!(check(&many).is_ok(), opening != "[:", "{opening}");
+            assert!(check(&format!("[{many}")).is_err(), "{opening}");
         }
     }
 

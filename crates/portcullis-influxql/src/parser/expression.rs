@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use super::{Parser, Result};
 use crate::duration::parse_duration;
 use crate::error::ParseError;
-use crate::regex;
 use crate::scanner::Lexeme;
 use crate::token::Token;
 
@@ -132,12 +131,8 @@ impl<'a> Parser<'a> {
                 self.optional_type(&[Token::Field, Token::Tag], &["field", "tag"])?;
                 Shape::Other
             }
-            Token::Regex => match regex::check(&self.text_of(&lexeme)) {
-                Ok(()) => Shape::Other,
-                Err(why) => {
-                    return Err(self.error_at(&lexeme, &format!("error parsing regexp: {why}")));
-                }
-            },
+            // Only a parameter, which was checked.
+            Token::Regex => Shape::Other,
             Token::BoundParameter => return Err(self.unbound(&lexeme)),
             Token::Add | Token::Sub => return self.signed(lexeme.token == Token::Sub),
             _ => {

@@ -380,6 +380,9 @@ impl<'a> Parser<'a> {
             }
             _ => return Err(self.expected(&lexeme, &["regex"])),
         }
+        if self.value_of(&lexeme).is_some() {
+            return Ok(true);
+        }
         match regex::check(&self.text_of(&lexeme)) {
             Ok(()) => Ok(true),
             Err(why) => Err(self.error_at(&lexeme, &format!("error parsing regexp: {why}"))),
