@@ -21,13 +21,17 @@ pub use client_address::{
 };
 pub use forward_auth::{ForwardAuth, ForwardAuthConfig};
 pub use management::ManagementApi;
+#[doc(inline)]
+pub use portcullis_influxql::StatementKind;
 pub use server::ServerApi;
 pub use v1::authenticated::{Authenticated, NotAuthenticated};
 pub use v1::buckets::UpstreamSemantics;
 pub use v1::credentials::{NoCredentials, Scheme, V1Credentials};
 pub use v1::influxdb_version::{InfluxdbVersion, InvalidInfluxdbVersion};
 pub use v1::layer::{V1CredentialLayer, V1CredentialService};
-pub use v1::query::{QueryDecision, QueryDenial, QueryPolicy, QueryRequest, UnreadableQuery};
+pub use v1::query::{
+    AllowedStatement, QueryDecision, QueryDenial, QueryPolicy, QueryRequest, UnreadableQuery,
+};
 pub use v1::redact::redact_uri;
 pub use v1::rejection::V1Rejection;
 

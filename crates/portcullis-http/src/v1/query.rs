@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use portcullis::{Action, Decision, Engine, Error, OrgId, Principal, Resource, ResourceType};
+use portcullis::{
+    Action, BucketId, Decision, Engine, Error, OrgId, Principal, Resource, ResourceType,
+};
 use portcullis_influxql::{
     Database, InvalidParameters, Need, Parameters, ParseError, StatementKind,
 };
@@ -118,18 +120,22 @@ impl QueryPolicy {
             Ok(statements) => statements,
             Err(error) => return Ok(QueryDecision::Unreadable(error.into())),
         };
+        let mut allowed = Vec::with_capacity(statements.len());
         for (number, statement) in statements.iter().enumerate() {
+            let kind = statement.kind;
+            let mut buckets = Vec::new();
             for need in &statement.needs {
-                if let Err(reason) = self.check_need(org, need, query, &check).await? {
-                    return Ok(QueryDecision::Denied(QueryDenial {
-                        number: number + 1,
-                        kind: statement.kind,
-                        reason,
-                    }));
+                match self.check_need(org, need, query, &check).await? {
+                    Ok(bucket) => buckets.extend(bucket),
+                    Err(reason) => {
+                        let denial = QueryDenial { number: number + 1, kind, reason };
+                        return Ok(QueryDecision::Denied(denial));
+                    }
                 }
             }
+            allowed.push(AllowedStatement { kind, text: statement.text.into(), buckets });
         }
-        Ok(QueryDecision::Allowed(statements.iter().map(|statement| statement.kind).collect()))
+        Ok(QueryDecision::Allowed(allowed))
     }
 
     /// Returns whether the principal may read or write the database of this name, so that the response to
@@ -147,14 +153,15 @@ impl QueryPolicy {
             .any(|action| principal.check(action, &bucket).is_allowed()))
     }
 
-    /// Returns whether the need is met. The inner error is the reason why not.
+    /// Returns the bucket that is used, if the need is one of a bucket and is met. The inner error is the
+    /// reason why a need is not met.
     async fn check_need(
         &self,
         org: OrgId,
         need: &Need<'_>,
         query: QueryRequest<'_>,
         check: &impl Fn(Action, &Resource) -> Decision,
-    ) -> Result<Result<(), DenialReason>, Error> {
+    ) -> Result<Result<Option<(Action, BucketId)>, DenialReason>, Error> {
         let instance = Resource::all(ResourceType::Instance);
         let buckets = Resource::all(ResourceType::Buckets).in_org(org);
         let (action, resource) = match need {
@@ -172,15 +179,15 @@ impl QueryPolicy {
                     true => Err(name.to_owned()),
                     false => self.upstream.find_bucket(&self.engine, org, name, policy).await?,
                 };
-                let allowed = found
-                    .is_ok_and(|bucket| check(action, &Resource::bucket(org, bucket)).is_allowed());
-                return Ok(match allowed {
-                    true => Ok(()),
+                let is_allowed =
+                    |bucket: &BucketId| check(action, &Resource::bucket(org, *bucket)).is_allowed();
+                return Ok(match found.ok().filter(is_allowed) {
+                    Some(bucket) => Ok(Some((action, bucket))),
                     // The same whether there is the bucket or not.
-                    false => Err(DenialReason::Database(action, database.to_string())),
+                    None => Err(DenialReason::Database(action, database.to_string())),
                 });
             }
-            Need::ListDatabases if self.filters_databases => return Ok(Ok(())),
+            Need::ListDatabases if self.filters_databases => return Ok(Ok(None)),
             Need::ListDatabases | Need::ReadEveryDatabase => (Action::Read, buckets),
             Need::ManageDatabases => (Action::Write, buckets),
             Need::ReadInstance => (Action::Read, instance),
@@ -189,7 +196,7 @@ impl QueryPolicy {
             _ => return Ok(Err(DenialReason::Users)),
         };
         Ok(match check(action, &resource).is_allowed() {
-            true => Ok(()),
+            true => Ok(None),
             // In words: a permission names ids, which are not for clients.
             false => Err(DenialReason::Other(match need {
                 Need::ListDatabases => Need::ReadEveryDatabase.to_string(),
@@ -234,8 +241,8 @@ impl fmt::Display for DatabaseName<'_> {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum QueryDecision {
-    /// All statements are allowed: these.
-    Allowed(Vec<StatementKind>),
+    /// All statements are allowed: these. There are none in an empty query.
+    Allowed(Vec<AllowedStatement>),
     /// One of them is not: 403.
     Denied(QueryDenial),
     /// The query cannot be read: 400, with the message after `error parsing query: ` or on its own.
@@ -246,6 +253,33 @@ impl QueryDecision {
     /// Returns whether the query may be executed.
     pub const fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed(_))
+    }
+}
+
+/// A statement that is allowed, and the buckets that it uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedStatement {
+    kind: StatementKind,
+    text: Box<str>,
+    buckets: Vec<(Action, BucketId)>,
+}
+
+impl AllowedStatement {
+    /// Returns which statement it is.
+    pub const fn kind(&self) -> StatementKind {
+        self.kind
+    }
+
+    /// Returns its text, without the semicolon. It may hold literals that are not for logs.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the buckets that its databases and retention policies select, each with the permission
+    /// that was checked. They are in the order in which the statement names them, and there are none for a
+    /// statement that is about no database in particular.
+    pub fn buckets(&self) -> &[(Action, BucketId)] {
+        &self.buckets
     }
 }
 

@@ -1,7 +1,7 @@
 //! Decisions on InfluxQL queries, with permissions on buckets.
 
 use portcullis::{Action, Name, Permission, Principal, Resource, ResourceType, UserId, presets};
-use portcullis_http::{QueryDecision, QueryPolicy, QueryRequest, UpstreamSemantics};
+use portcullis_http::{QueryDecision, QueryPolicy, QueryRequest, StatementKind, UpstreamSemantics};
 
 use crate::support::{Server, name};
 
@@ -198,6 +198,28 @@ async fn the_request_names_the_database_the_policy_and_parameters() {
     let broken = QueryRequest { params: Some("[]"), ..database };
     let decided = world.policy.decide(&reader, broken).await.unwrap();
     assert!(matches!(decided, QueryDecision::Unreadable(_)), "{decided:?}");
+}
+
+#[tokio::test]
+async fn an_allowed_query_has_its_statements_with_the_buckets_that_they_use() {
+    let world = World::new().await;
+    let client =
+        world.holding(&[(READ, "telemetry"), (WRITE, "events"), (READ, "telemetry/weekly")]).await;
+    let q = "SELECT v INTO events..x FROM cpu, weekly.cpu; SHOW TAG KEYS ;";
+    let QueryDecision::Allowed(statements) = world.decide(&client, q).await else { panic!("{q}") };
+    let org = world.server.org.id;
+    let mut ids = Vec::new();
+    for bucket in ["telemetry", "events", "telemetry/weekly"] {
+        ids.push(world.server.engine.bucket_id(org, bucket).await.unwrap().unwrap());
+    }
+    let [select, show] = &statements[..] else { panic!("{statements:?}") };
+    assert_eq!(select.kind(), StatementKind::Select);
+    assert_eq!(select.text(), "SELECT v INTO events..x FROM cpu, weekly.cpu");
+    assert_eq!(select.buckets(), [(WRITE, ids[1]), (READ, ids[0]), (READ, ids[2])]);
+    assert_eq!(show.kind(), StatementKind::ShowTagKeys);
+    assert_eq!(show.buckets(), [(READ, ids[0])]);
+    let QueryDecision::Allowed(none) = world.decide(&client, " ; ").await else { panic!() };
+    assert!(none.is_empty());
 }
 
 #[tokio::test]
