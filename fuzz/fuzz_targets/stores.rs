@@ -16,8 +16,8 @@ use std::sync::{Arc, LazyLock};
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use portcullis::store::{
-    Batch, Expect, Index, Kind, Lookup, MemoryStore, Operation, PageRequest, Record, Revision,
-    Store, StoreError, Taken, UniqueKey,
+    Batch, Duplicate, Expect, Index, Kind, Lookup, MemoryStore, Operation, PageRequest, Record,
+    Revision, Store, StoreError, UniqueKey,
 };
 use portcullis::{GrantKey, Id, OrgId, Permission, Status, UserId};
 use portcullis_fuzz::world;
@@ -221,7 +221,7 @@ enum Answer {
     Committed,
     Found(Option<Shown>),
     Listed(Vec<Shown>),
-    AlreadyExists(Kind, Id, Taken),
+    AlreadyExists(Kind, Id, Duplicate),
     Conflict(Kind, Id),
     Missing(Kind, Id),
 }
@@ -315,7 +315,9 @@ async fn answer(store: &dyn Store, step: &Step) -> Answer {
         }
     };
     result.unwrap_or_else(|error| match error {
-        StoreError::AlreadyExists { kind, id, taken } => Answer::AlreadyExists(kind, id, taken),
+        StoreError::AlreadyExists { kind, id, duplicate } => {
+            Answer::AlreadyExists(kind, id, duplicate)
+        }
         StoreError::Conflict { kind, id } => Answer::Conflict(kind, id),
         StoreError::Missing { kind, id } => Answer::Missing(kind, id),
         other => panic!("{other:?}"),

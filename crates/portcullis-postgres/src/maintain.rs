@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis::store::{
-    EntryCursor, EntryPage, Index, Kind, Maintain, PageRequest, StoreError, grants_of,
+    EntryCursor, EntryPage, Index, Kind, MaintenanceStore, PageRequest, StoreError, grants_of,
 };
 use portcullis::toolkit::relational::{Section, SectionCursor, table_name};
 use tokio_postgres::types::ToSql;
@@ -29,7 +29,7 @@ const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 const MAINTENANCE_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[async_trait]
-impl Maintain for PostgresStore {
+impl MaintenanceStore for PostgresStore {
     /// Checks that every index and trigger exists and is enabled. If the extension `amcheck` is
     /// installed in the database and may be used, also checks that the indexes match the tables.
     async fn check_files(&self) -> Result<Vec<String>, StoreError> {

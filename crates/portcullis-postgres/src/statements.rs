@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use portcullis::Id;
-use portcullis::store::{Expect, Kind, Operation, Record, Revision, StoreError, Taken};
+use portcullis::store::{Duplicate, Expect, Kind, Operation, Record, Revision, StoreError};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
 
@@ -300,30 +300,30 @@ pub(crate) async fn check_after(
     connection: &mut Connection,
     operation: &Operation,
 ) -> Result<Option<StoreError>, Failure> {
-    let already_exists = |record: &Record, taken| {
+    let already_exists = |record: &Record, duplicate| {
         let (kind, id) = (record.kind, record.id);
-        Some(StoreError::AlreadyExists { kind, id, taken })
+        Some(StoreError::AlreadyExists { kind, id, duplicate })
     };
     match operation {
         Operation::Require { kind, id } => Ok(Some(StoreError::Missing { kind: *kind, id: *id })),
         Operation::Put { record, expect: Expect::Revision(_), .. } => {
-            Ok(already_exists(record, Taken::UniqueKey))
+            Ok(already_exists(record, Duplicate::UniqueKey))
         }
         Operation::Put { record, expect: Expect::Absent, .. } => {
             let table = TABLES.of(record.kind);
             // A taken id takes precedence.
             let keys = [
-                (Query::ById, Taken::Id, record.id.to_string()),
+                (Query::ById, Duplicate::Id, record.id.to_string()),
                 (
                     Query::ByUniqueKey,
-                    Taken::UniqueKey,
+                    Duplicate::UniqueKey,
                     escape::escape(record.unique_key.as_str()).into_owned(),
                 ),
             ];
-            for (query, taken, key) in keys {
+            for (query, duplicate, key) in keys {
                 let statement = connection.prepared(table, query).await?;
                 if !connection.rows(&statement, &[&key]).await?.is_empty() {
-                    return Ok(already_exists(record, taken));
+                    return Ok(already_exists(record, duplicate));
                 }
             }
             Ok(None)

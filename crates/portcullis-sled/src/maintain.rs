@@ -8,7 +8,8 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use portcullis::Id;
 use portcullis::store::{
-    Entry, EntryCursor, EntryKey, EntryPage, Index, Kind, Maintain, Page, StoreError, grants_of,
+    Entry, EntryCursor, EntryKey, EntryPage, Index, Kind, MaintenanceStore, Page, StoreError,
+    grants_of,
 };
 use portcullis::toolkit::{pages, run_blocking};
 use tokio::sync::OwnedMutexGuard;
@@ -29,7 +30,7 @@ const MAX_PROBLEMS: usize = 100;
 const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 #[async_trait]
-impl Maintain for SledStore {
+impl MaintenanceStore for SledStore {
     /// Reads every page of every tree; each has a checksum. A key that is not that of a record is
     /// reported as well.
     async fn check_files(&self) -> Result<Vec<String>, StoreError> {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis::store::{Expect, Index, Kind, Operation, Record, Revision, StoreError, Taken};
+use portcullis::store::{Duplicate, Expect, Index, Kind, Operation, Record, Revision, StoreError};
 use portcullis::{GrantKey, Id};
 
 use crate::error::Failure;
@@ -116,14 +116,22 @@ impl SingleBatch<'_, '_> {
                 let (kind, id) = (record.kind, record.id);
                 match expect {
                     Expect::Absent if self.stored(kind, id)?.is_some() => {
-                        return Err(StoreError::AlreadyExists { kind, id, taken: Taken::Id });
+                        return Err(StoreError::AlreadyExists {
+                            kind,
+                            id,
+                            duplicate: Duplicate::Id,
+                        });
                     }
                     Expect::Absent => {}
                     Expect::Revision(revision) => self.expect(kind, id, *revision)?,
                 }
                 let holder = self.get(TreeId::Unique, &keys::unique(kind, key_of(record)))?;
                 if holder.is_some_and(|holder| holder != id.as_u64().to_be_bytes()) {
-                    return Err(StoreError::AlreadyExists { kind, id, taken: Taken::UniqueKey });
+                    return Err(StoreError::AlreadyExists {
+                        kind,
+                        id,
+                        duplicate: Duplicate::UniqueKey,
+                    });
                 }
                 self.replace(kind, id, Some((record, grants)))?;
                 self.changed.push((kind, id));

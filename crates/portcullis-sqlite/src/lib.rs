@@ -27,7 +27,7 @@
 //!   snapshots and disks keep are out of its reach.
 //! - The file is created with mode 0600, and SQLite gives those beside it, `-wal` and `-shm`, the
 //!   same mode. They belong to it: a copy of a file that is open must be made with
-//!   [`back_up`](portcullis::store::Maintain::back_up), `VACUUM INTO` or `.backup`, and without
+//!   [`back_up`](portcullis::store::MaintenanceStore::back_up), `VACUUM INTO` or `.backup`, and without
 //!   them it lacks the latest changes.
 //! - A file that cannot be opened is left as it is: a process that may not write it, or one of those
 //!   beside it, creates none. A backup on a read-only file system can be opened for reading

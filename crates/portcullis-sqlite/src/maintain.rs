@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use portcullis::store::{EntryCursor, EntryPage, Index, Kind, Maintain, StoreError, grants_of};
+use portcullis::store::{
+    EntryCursor, EntryPage, Index, Kind, MaintenanceStore, StoreError, grants_of,
+};
 use portcullis::toolkit::relational::{Section, SectionCursor, table_name};
 use portcullis::toolkit::{pages, run_blocking};
 use rusqlite::{Connection, params};
@@ -23,7 +25,7 @@ const MAX_PROBLEMS: usize = 100;
 const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 #[async_trait]
-impl Maintain for SqliteStore {
+impl MaintenanceStore for SqliteStore {
     /// SQLite's `integrity_check`, and whether every index and trigger is there. This reads the
     /// whole file.
     async fn check_files(&self) -> Result<Vec<String>, StoreError> {

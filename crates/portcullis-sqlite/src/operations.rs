@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use portcullis::store::{Expect, Kind, Operation, Record, Revision, StoreError, Taken};
+use portcullis::store::{Duplicate, Expect, Kind, Operation, Record, Revision, StoreError};
 use portcullis::{GrantKey, Id};
 use rusqlite::{Connection, Row, ffi, params};
 
@@ -72,8 +72,8 @@ fn put(
             if let Err(error) = inserted {
                 return Err(match is_taken(&error) {
                     // Both may be taken; the id is reported first.
-                    true if exists(connection, table, record.id)? => taken(record, Taken::Id),
-                    true => taken(record, Taken::UniqueKey),
+                    true if exists(connection, table, record.id)? => taken(record, Duplicate::Id),
+                    true => taken(record, Duplicate::UniqueKey),
                     false => error.into(),
                 });
             }
@@ -89,7 +89,9 @@ fn put(
                 match updated {
                     Ok(0) => return Err(absent_or_changed(connection, table, record.id)?.into()),
                     Ok(_) => {}
-                    Err(error) if is_taken(&error) => return Err(taken(record, Taken::UniqueKey)),
+                    Err(error) if is_taken(&error) => {
+                        return Err(taken(record, Duplicate::UniqueKey));
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -133,9 +135,9 @@ fn is_taken(error: &rusqlite::Error) -> bool {
     error.sqlite_extended_error_code() == Some(ffi::SQLITE_CONSTRAINT_UNIQUE)
 }
 
-fn taken(record: &Record, taken: Taken) -> CommitError {
+fn taken(record: &Record, duplicate: Duplicate) -> CommitError {
     let (kind, id) = (record.kind, record.id);
-    StoreError::AlreadyExists { kind, id, taken }.into()
+    StoreError::AlreadyExists { kind, id, duplicate }.into()
 }
 
 fn absent_or_changed(

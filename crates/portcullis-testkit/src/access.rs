@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use portcullis::Id;
 use portcullis::store::{
-    Index, Kind, Lookup, Operation, PageRequest, Position, Record, Store, StoreError, Taken,
+    Duplicate, Index, Kind, Lookup, Operation, PageRequest, Position, Record, Store, StoreError,
 };
 
 use crate::fixtures::Sample;
@@ -38,7 +38,7 @@ pub(crate) fn commit(
 pub(crate) enum Refusal {
     Conflict(Kind, Id),
     Missing(Kind, Id),
-    Taken(Kind, Id, Taken),
+    Taken(Kind, Id, Duplicate),
     TooLarge,
 }
 
@@ -52,11 +52,11 @@ impl Refusal {
     }
 
     pub(crate) fn id_taken(sample: &Sample) -> Self {
-        Self::Taken(sample.kind, sample.id, Taken::Id)
+        Self::Taken(sample.kind, sample.id, Duplicate::Id)
     }
 
     pub(crate) fn key_taken(sample: &Sample) -> Self {
-        Self::Taken(sample.kind, sample.id, Taken::UniqueKey)
+        Self::Taken(sample.kind, sample.id, Duplicate::UniqueKey)
     }
 
     /// Returns the refusal, if any; any other error fails the test.
@@ -64,8 +64,8 @@ impl Refusal {
     pub(crate) fn of(response: Result<Position, StoreError>) -> Option<Self> {
         match response {
             Ok(_) => None,
-            Err(StoreError::AlreadyExists { kind, id, taken }) => {
-                Some(Self::Taken(kind, id, taken))
+            Err(StoreError::AlreadyExists { kind, id, duplicate }) => {
+                Some(Self::Taken(kind, id, duplicate))
             }
             Err(StoreError::BatchTooLarge { .. }) => Some(Self::TooLarge),
             Err(StoreError::Conflict { kind, id }) => Some(Self::Conflict(kind, id)),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis::store::{Expect, Index, Kind, Operation, Record, Store, Taken};
+use portcullis::store::{Duplicate, Expect, Index, Kind, Operation, Record, Store};
 use portcullis::{GrantKey, Id, OrgId, UserId};
 
 use crate::access::{ALL, Refusal, get, get_by_key, list, shown};
@@ -38,7 +38,7 @@ impl Model {
                 let (kind, id) = (record.kind, record.id);
                 let there = self.find(kind, id);
                 let mut refusals = match (expect, there) {
-                    (Expect::Absent, Some(_)) => vec![Refusal::Taken(kind, id, Taken::Id)],
+                    (Expect::Absent, Some(_)) => vec![Refusal::Taken(kind, id, Duplicate::Id)],
                     (Expect::Revision(_), None) => vec![Refusal::Missing(kind, id)],
                     (Expect::Revision(expected), Some(row)) if row.revision != *expected => {
                         vec![Refusal::Conflict(kind, id)]
@@ -50,7 +50,7 @@ impl Model {
                 });
                 if taken {
                     // Of two reasons within one operation, either may be reported.
-                    refusals.push(Refusal::Taken(kind, id, Taken::UniqueKey));
+                    refusals.push(Refusal::Taken(kind, id, Duplicate::UniqueKey));
                 }
                 if !refusals.is_empty() {
                     return Err(refusals);

@@ -8,7 +8,8 @@ use std::num::NonZeroUsize;
 use futures_util::StreamExt;
 
 use crate::store::{
-    Entry, EntryKey, Index, Kind, Lookup, Maintain, PageRequest, Record, StoreError, StoreExt,
+    Entry, EntryKey, Index, Kind, Lookup, MaintenanceStore, PageRequest, Record, StoreError,
+    StoreExt,
 };
 use crate::{Id, OrgId, UserId};
 
@@ -37,7 +38,7 @@ impl Report {
 
     /// Tells whether there is no damage. A dangling reference is none: an import may contain it, and
     /// a host with a directory of its own has neither orgs nor users in the store.
-    pub const fn is_sound(&self) -> bool {
+    pub const fn is_ok(&self) -> bool {
         self.damages == 0
     }
 
@@ -118,12 +119,12 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// Tells whether the store is damaged. See [`Report::is_sound`].
+    /// Tells whether the store is damaged. See [`Report::is_ok`].
     pub const fn is_damage(&self) -> bool {
         !matches!(self, Self::Dangling { .. })
     }
 
-    /// Tells whether [`Maintain::rebuild_entries`] fixes it.
+    /// Tells whether [`MaintenanceStore::rebuild_entries`] fixes it.
     pub const fn is_fixed_by_rebuild(&self) -> bool {
         matches!(
             self,
@@ -166,10 +167,10 @@ impl fmt::Display for Finding {
 ///
 /// # Errors
 ///
-/// Those of [`Store::list`](crate::store::Store::list) and of [`Maintain`]. Damages are in the
+/// Those of [`Store::list`](crate::store::Store::list) and of [`MaintenanceStore`]. Damages are in the
 /// report, not errors.
 pub async fn verify(
-    store: &dyn Maintain,
+    store: &dyn MaintenanceStore,
     mut progress: impl FnMut(u64),
 ) -> Result<Report, StoreError> {
     let mut report = Report::default();
@@ -254,7 +255,7 @@ struct References {
 impl References {
     async fn check(
         &mut self,
-        store: &dyn Maintain,
+        store: &dyn MaintenanceStore,
         record: &Record,
         report: &mut Report,
     ) -> Result<(), StoreError> {
@@ -276,7 +277,7 @@ impl References {
 }
 
 async fn exists<T: Copy + PartialEq>(
-    store: &dyn Maintain,
+    store: &dyn MaintenanceStore,
     last: &mut Option<(T, bool)>,
     this: T,
     kind: Kind,
@@ -298,13 +299,17 @@ async fn exists<T: Copy + PartialEq>(
 }
 
 /// Tells whether the record is unchanged since it was read.
-async fn is_still(store: &dyn Maintain, record: &Record) -> Result<bool, StoreError> {
+async fn is_still(store: &dyn MaintenanceStore, record: &Record) -> Result<bool, StoreError> {
     let now = read(store, record.kind, record.id).await?;
     Ok(now.is_some_and(|now| now.revision == record.revision))
 }
 
 /// Returns the record; `None` also if it cannot be read, which is a finding of its own.
-async fn read(store: &dyn Maintain, kind: Kind, id: Id) -> Result<Option<Record>, StoreError> {
+async fn read(
+    store: &dyn MaintenanceStore,
+    kind: Kind,
+    id: Id,
+) -> Result<Option<Record>, StoreError> {
     match store.get(Lookup::Id(kind, id)).await {
         Err(StoreError::Corrupt { .. }) => Ok(None),
         found => found,
@@ -312,7 +317,7 @@ async fn read(store: &dyn Maintain, kind: Kind, id: Id) -> Result<Option<Record>
 }
 
 async fn report_missing_entries(
-    store: &dyn Maintain,
+    store: &dyn MaintenanceStore,
     report: &mut Report,
 ) -> Result<(), StoreError> {
     for kind in Kind::ALL {
@@ -333,7 +338,10 @@ async fn report_missing_entries(
 }
 
 /// Looks up the record by the entry's key, and returns what is wrong with the entry.
-async fn missing(store: &dyn Maintain, entry: Entry) -> Result<Option<Finding>, StoreError> {
+async fn missing(
+    store: &dyn MaintenanceStore,
+    entry: Entry,
+) -> Result<Option<Finding>, StoreError> {
     let Entry { kind, id, .. } = entry;
     let index = match &entry.key {
         EntryKey::UniqueKey(key) => {
@@ -354,7 +362,10 @@ async fn missing(store: &dyn Maintain, entry: Entry) -> Result<Option<Finding>, 
     Ok((!is_found).then_some(Finding::MissingEntry { entry }))
 }
 
-async fn report_stray_entries(store: &dyn Maintain, report: &mut Report) -> Result<(), StoreError> {
+async fn report_stray_entries(
+    store: &dyn MaintenanceStore,
+    report: &mut Report,
+) -> Result<(), StoreError> {
     let mut after = None;
     loop {
         let page = store.entries(after.clone(), PAGE).await?;
@@ -380,7 +391,7 @@ async fn report_stray_entries(store: &dyn Maintain, report: &mut Report) -> Resu
     }
 }
 
-async fn is_stray(store: &dyn Maintain, entry: &Entry) -> Result<bool, StoreError> {
+async fn is_stray(store: &dyn MaintenanceStore, entry: &Entry) -> Result<bool, StoreError> {
     let record = match store.get(Lookup::Id(entry.kind, entry.id)).await {
         Ok(Some(record)) => record,
         Ok(None) => return Ok(true),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use portcullis::store::Maintain;
+use portcullis::store::MaintenanceStore;
 use portcullis_sled::SledStore;
 use portcullis_sqlite::SqliteStore;
 
@@ -67,7 +67,7 @@ pub(crate) struct StoreUrl {
 
 impl StoreUrl {
     /// Opens the store, and creates it if there is none. This blocks.
-    pub(crate) fn open(&self) -> anyhow::Result<Arc<dyn Maintain>> {
+    pub(crate) fn open(&self) -> anyhow::Result<Arc<dyn MaintenanceStore>> {
         Ok(match self.backend {
             Backend::Sled => Arc::new(SledStore::open(&self.path)?),
             Backend::Sqlite => Arc::new(SqliteStore::open(&self.path)?),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use portcullis::store::{
-    Change, Index, Kind, Lookup, Maintain, Position, Record, StoreError, StoreExt,
+    Change, Index, Kind, Lookup, MaintenanceStore, Position, Record, StoreError, StoreExt,
 };
 use portcullis::verify::verify;
 use portcullis::{GrantKey, Id, OrgId, UserId};
@@ -81,7 +81,7 @@ async fn open_and_compare(
 }
 
 async fn compare(
-    store: &Arc<dyn Maintain>,
+    store: &Arc<dyn MaintenanceStore>,
     ledger: &mut Ledger,
     since: Option<&Bookmark>,
 ) -> Result<Bookmark, Broken> {
@@ -99,7 +99,7 @@ async fn compare(
     }
     compare_entries(store, ledger, &by_kind).await?;
     let report = verify(&**store, |_| ()).await.map_err(|error| damaged("verify", &error))?;
-    if !report.is_sound() || report.dangling > 0 {
+    if !report.is_ok() || report.dangling > 0 {
         let findings: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
         return Err(Broken::new(Loss::Damaged, findings.join("; ")));
     }
@@ -125,7 +125,9 @@ async fn compare(
 type ByKind = BTreeMap<Kind, Vec<Record>>;
 
 /// Reads every record, and sorts them by writer.
-async fn read_all(store: &Arc<dyn Maintain>) -> Result<(BTreeMap<u8, State>, ByKind), Broken> {
+async fn read_all(
+    store: &Arc<dyn MaintenanceStore>,
+) -> Result<(BTreeMap<u8, State>, ByKind), Broken> {
     let mut found: BTreeMap<u8, State> = BTreeMap::new();
     let mut by_kind = ByKind::new();
     for kind in Kind::ALL {
@@ -155,7 +157,7 @@ async fn read_all(store: &Arc<dyn Maintain>) -> Result<(BTreeMap<u8, State>, ByK
 
 /// Looks every record up by each of its present keys, and by its former ones.
 async fn compare_entries(
-    store: &Arc<dyn Maintain>,
+    store: &Arc<dyn MaintenanceStore>,
     ledger: &Ledger,
     by_kind: &ByKind,
 ) -> Result<(), Broken> {
@@ -222,7 +224,7 @@ async fn compare_entries(
 
 /// Reads the feed from the bookmark to its end, and checks that it reports each change.
 async fn compare_feed(
-    store: &Arc<dyn Maintain>,
+    store: &Arc<dyn MaintenanceStore>,
     ledger: &Ledger,
     since: &Bookmark,
 ) -> Result<(), Broken> {
@@ -254,11 +256,14 @@ async fn compare_feed(
     Ok(())
 }
 
-async fn get(store: &Arc<dyn Maintain>, lookup: Lookup<'_>) -> Result<Option<Record>, Broken> {
+async fn get(
+    store: &Arc<dyn MaintenanceStore>,
+    lookup: Lookup<'_>,
+) -> Result<Option<Record>, Broken> {
     store.get(lookup).await.map_err(|error| damaged("get", &error))
 }
 
-async fn list(store: &Arc<dyn Maintain>, index: Index) -> Result<Vec<Record>, Broken> {
+async fn list(store: &Arc<dyn MaintenanceStore>, index: Index) -> Result<Vec<Record>, Broken> {
     let mut pages = store.pages(index, PAGE);
     let mut records = Vec::new();
     while let Some(page) = pages.next().await {

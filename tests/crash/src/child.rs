@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use portcullis::store::{Lookup, Maintain, Position, StoreError};
+use portcullis::store::{Lookup, MaintenanceStore, Position, StoreError};
 
 use crate::backend::StoreUrl;
 use crate::workload::{SLOTS, Slot, State, Step, version_of};
@@ -99,7 +99,7 @@ pub(crate) fn run(orders: &Orders) -> anyhow::Result<()> {
     wait_for_the_end()
 }
 
-async fn work(orders: &Orders, store: Arc<dyn Maintain>, report: &Arc<Report>) {
+async fn work(orders: &Orders, store: Arc<dyn MaintenanceStore>, report: &Arc<Report>) {
     match store.position().await {
         Ok(position) => report.tell(format_args!("opened {}", place(position))),
         Err(error) => report.tell(format_args!("failed {}", one_line(&error.into()))),
@@ -138,7 +138,7 @@ async fn work(orders: &Orders, store: Arc<dyn Maintain>, report: &Arc<Report>) {
 /// A writer with slots of its own.
 struct Writer {
     number: u8,
-    store: Arc<dyn Maintain>,
+    store: Arc<dyn MaintenanceStore>,
     report: Arc<Report>,
     version: Arc<AtomicU64>,
     random: fastrand::Rng,

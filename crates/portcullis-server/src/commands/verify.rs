@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use portcullis::store::Maintain;
+use portcullis::store::MaintenanceStore;
 use portcullis::verify::{Finding, Report, verify};
 use portcullis::{AuditAction, Timestamp};
 use serde::Serialize;
@@ -87,7 +87,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
         true => audited(AuditAction::Repair, work)?,
         false => work()?,
     };
-    let sound = report.is_sound();
+    let sound = report.is_ok();
     let mut text = String::new();
     if let Some(backup) = &backup {
         writeln!(text, "backup before the repair: {backup}")?;
@@ -111,7 +111,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
 async fn work(
     args: &Args,
     persistent: &PersistentStore,
-    store: &dyn Maintain,
+    store: &dyn MaintenanceStore,
 ) -> anyhow::Result<(Option<String>, Report)> {
     let report = async || verify(store, |_| {}).await.context("could not verify the store");
     if !args.repair {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
-use portcullis::store::Maintain;
+use portcullis::store::MaintenanceStore;
 use portcullis_sled::SledStore;
 use portcullis_sqlite::SqliteStore;
 
@@ -58,16 +58,20 @@ impl FileStore {
     }
 
     /// Opens the store. This blocks.
-    pub(crate) fn open(&self, mode: OpenMode) -> anyhow::Result<Arc<dyn Maintain>> {
+    pub(crate) fn open(&self, mode: OpenMode) -> anyhow::Result<Arc<dyn MaintenanceStore>> {
         self.open_with(mode, false)
     }
 
     /// Opens the store for reading, also if it cannot be written, such as a backup. This blocks.
-    pub(crate) fn open_to_read(&self) -> anyhow::Result<Arc<dyn Maintain>> {
+    pub(crate) fn open_to_read(&self) -> anyhow::Result<Arc<dyn MaintenanceStore>> {
         self.open_with(OpenMode::MustExist, true)
     }
 
-    fn open_with(&self, mode: OpenMode, unwritable: bool) -> anyhow::Result<Arc<dyn Maintain>> {
+    fn open_with(
+        &self,
+        mode: OpenMode,
+        unwritable: bool,
+    ) -> anyhow::Result<Arc<dyn MaintenanceStore>> {
         let create = mode == OpenMode::Create;
         let missing = |path: PathBuf| {
             anyhow!(

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::bail;
-use portcullis::store::Maintain;
+use portcullis::store::MaintenanceStore;
 
 use super::file::FileStore;
 use super::lifecycle::OpenMode;
@@ -31,7 +31,7 @@ impl fmt::Display for PersistentStore {
 
 impl PersistentStore {
     /// Opens the store. This blocks, and must not be called in a runtime.
-    pub(crate) fn open(&self, mode: OpenMode) -> anyhow::Result<Arc<dyn Maintain>> {
+    pub(crate) fn open(&self, mode: OpenMode) -> anyhow::Result<Arc<dyn MaintenanceStore>> {
         match self {
             Self::File(store) => store.open(mode),
             Self::Postgres(url) => block_on(url.open(mode)),
@@ -40,7 +40,7 @@ impl PersistentStore {
 
     /// Opens the store for reading, also if it cannot be written, such as a backup. This blocks, and must
     /// not be called in a runtime.
-    pub(crate) fn open_to_read(&self) -> anyhow::Result<Arc<dyn Maintain>> {
+    pub(crate) fn open_to_read(&self) -> anyhow::Result<Arc<dyn MaintenanceStore>> {
         match self {
             Self::File(store) => store.open_to_read(),
             Self::Postgres(url) => block_on(url.open(OpenMode::MustExist)),

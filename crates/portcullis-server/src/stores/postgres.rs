@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
-use portcullis::store::Maintain;
+use portcullis::store::MaintenanceStore;
 use portcullis_postgres::{OpenError, PostgresOptions, PostgresStore};
 
 use super::lifecycle::{OpenMode, close};
@@ -47,7 +47,7 @@ impl PostgresLocation {
     }
 
     /// Opens the store.
-    pub(crate) async fn open(&self, mode: OpenMode) -> anyhow::Result<Arc<dyn Maintain>> {
+    pub(crate) async fn open(&self, mode: OpenMode) -> anyhow::Result<Arc<dyn MaintenanceStore>> {
         let create = mode == OpenMode::Create;
         match self.options().create(create).open(&self.url).await {
             Ok(store) => Ok(Arc::new(store)),

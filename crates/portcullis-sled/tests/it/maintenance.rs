@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis::store::{
-    Batch, Entry, EntryKey, Kind, Lookup, Maintain, Operation, Store as _, StoreError,
+    Batch, Entry, EntryKey, Kind, Lookup, MaintenanceStore, Operation, Store as _, StoreError,
 };
 use portcullis::verify::{Finding, Report, verify};
 use portcullis::{Id, OrgId};
@@ -38,7 +38,7 @@ async fn with_two_users() -> Place {
     let store = place.open();
     commit(&store, [user(1, "ada"), user(2, "grace"), org(3, "acme")]).await.unwrap();
     let found = report(&store).await;
-    assert!(found.is_sound());
+    assert!(found.is_ok());
     assert_eq!((found.records[&Kind::User], found.entries), (2, 3));
     store.close().await.unwrap();
     place
@@ -57,7 +57,7 @@ async fn a_missing_unique_key_is_found_and_made_anew() {
 
     let store = place.open();
     store.rebuild_entries().await.unwrap();
-    assert!(report(&store).await.is_sound());
+    assert!(report(&store).await.is_ok());
     let ada = store.get(Lookup::UniqueKey(Kind::User, "ada")).await.unwrap();
     assert_eq!(ada.unwrap().id, Id::from_u64(1));
     // The new trees are those that are used from now on.
@@ -67,7 +67,7 @@ async fn a_missing_unique_key_is_found_and_made_anew() {
     ));
     store.close().await.unwrap();
     let store = place.open();
-    assert!(report(&store).await.is_sound());
+    assert!(report(&store).await.is_ok());
     assert!(matches!(
         commit(&store, [user(4, "grace")]).await,
         Err(StoreError::AlreadyExists { .. })
@@ -95,7 +95,7 @@ async fn stray_and_unreadable_entries_are_found_and_removed() {
     let store = place.open();
     store.rebuild_entries().await.unwrap();
     let found = report(&store).await;
-    assert!(found.is_sound());
+    assert!(found.is_ok());
     assert_eq!(found.entries, 3);
 }
 
@@ -137,7 +137,7 @@ async fn references_that_lead_nowhere_are_no_damage() {
     let put = Operation::Put { record, grants: vec![], expect: portcullis::store::Expect::Absent };
     commit(&store, [put]).await.unwrap();
     let found = report(&store).await;
-    assert!(found.is_sound());
+    assert!(found.is_ok());
     assert_eq!(found.dangling, 1);
     let to = Kind::Org;
     let (kind, id, missing) = (Kind::Bucket, Id::from_u64(5), Id::from_u64(77));
@@ -152,7 +152,7 @@ async fn a_rebuild_that_did_not_come_to_its_end_leaves_nothing() {
     raw.flush().unwrap();
     drop(raw);
     let store = place.open();
-    assert!(report(&store).await.is_sound());
+    assert!(report(&store).await.is_ok());
     store.close().await.unwrap();
     assert!(!place.raw().tree_names().contains(&"unique.2".into()));
 }
@@ -201,7 +201,7 @@ async fn a_backup_under_load_shows_one_moment() {
     for copy in &copies {
         let copy = SledStore::options().create(false).open(copy).unwrap();
         let found = report(&copy).await;
-        assert!(found.is_sound(), "{:?}", found.findings.first());
+        assert!(found.is_ok(), "{:?}", found.findings.first());
         assert_eq!(found.records[&Kind::Org], 5_000);
         for pair in 0..rounds {
             let (low, high) = (2 * pair + 1, 2 * pair + 2);
@@ -233,8 +233,8 @@ async fn a_backup_overwrites_nothing_and_cleans_up_after_itself() {
 async fn whatever_is_dropped_where_it_waits_is_in_the_way_of_nothing() {
     let place = Place::new();
     let backups = tempfile::tempdir().unwrap();
-    let open = async |path: &std::path::Path| -> Arc<dyn Maintain> {
-        let opened: Arc<dyn Maintain> = Arc::new(SledStore::open(path).unwrap());
+    let open = async |path: &std::path::Path| -> Arc<dyn MaintenanceStore> {
+        let opened: Arc<dyn MaintenanceStore> = Arc::new(SledStore::open(path).unwrap());
         opened
     };
     let store = Arc::new(place.open());

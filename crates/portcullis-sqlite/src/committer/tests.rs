@@ -1,6 +1,6 @@
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use portcullis::store::{Change, Expect, Kind, Lookup, Record, Revision, Taken, UniqueKey};
+use portcullis::store::{Change, Duplicate, Expect, Kind, Lookup, Record, Revision, UniqueKey};
 use portcullis::{Id, Status};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -119,14 +119,14 @@ fn a_refusal_undoes_its_own_batch_only_and_leaves_no_gap() {
     ]);
     assert_eq!((sequence_of(&ada), sequence_of(&bob)), (1, 2));
     for (outcome, expected) in [
-        (taken_key, (3, Taken::UniqueKey)),
-        (key_alone, (3, Taken::UniqueKey)),
-        (taken_id, (1, Taken::Id)),
-        (id_alone, (1, Taken::Id)),
+        (taken_key, (3, Duplicate::UniqueKey)),
+        (key_alone, (3, Duplicate::UniqueKey)),
+        (taken_id, (1, Duplicate::Id)),
+        (id_alone, (1, Duplicate::Id)),
     ] {
         match outcome {
-            Err(StoreError::AlreadyExists { id, taken, .. }) => {
-                assert_eq!((id.as_u64(), taken), expected);
+            Err(StoreError::AlreadyExists { id, duplicate, .. }) => {
+                assert_eq!((id.as_u64(), duplicate), expected);
             }
             other => panic!("{other:?}"),
         }

@@ -5,7 +5,7 @@ use std::fs;
 use futures_util::future::join_all;
 use portcullis::Id;
 use portcullis::store::{
-    Batch, Change, Expect, Kind, Lookup, Operation, Record, Store, StoreError, Taken,
+    Batch, Change, Duplicate, Expect, Kind, Lookup, Operation, Record, Store, StoreError,
 };
 use portcullis::toolkit::Feed;
 use portcullis_sqlite::SqliteStore;
@@ -59,10 +59,10 @@ async fn a_taken_id_is_told_before_a_taken_key() {
         let record = Record { kind, ..user(7, "same") };
         commit(&store, [create(record.clone())]).await.unwrap();
         let again = commit(&store, [create(record)]).await;
-        let Err(StoreError::AlreadyExists { taken, .. }) = again else {
+        let Err(StoreError::AlreadyExists { duplicate, .. }) = again else {
             panic!("{again:?}");
         };
-        assert_eq!(taken, Taken::Id, "{kind}");
+        assert_eq!(duplicate, Duplicate::Id, "{kind}");
     }
 }
 

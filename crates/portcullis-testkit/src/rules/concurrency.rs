@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
 use portcullis::store::{
-    Entity, Expect, Index, Kind, Modified, Operation, Position, Revision, Store, StoreError,
-    StoreExt,
+    Entity, Expect, Index, Kind, Operation, Position, Revision, Store, StoreError, StoreExt,
 };
 use portcullis::{GrantKey, Id, Name, OrgId, Status, SystemRandom, User, UserId};
 use tokio::sync::Barrier;
@@ -162,7 +161,7 @@ pub(super) async fn increments_total(handles: &[Arc<dyn Store>]) {
                     Ok(())
                 };
                 match store.modify(id.untyped(), increment, &[], revision).await {
-                    Ok(Modified::Done(_)) => {}
+                    Ok(Some(_)) => {}
                     other => panic!("incrementing: {other:?}"),
                 }
             }

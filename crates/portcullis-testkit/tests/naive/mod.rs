@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use portcullis::store::{
-    Batch, Change, Expect, Index, Kind, Lookup, Operation, Page, PageRequest, Position, Record,
-    Store, StoreError, Taken, UniqueKey,
+    Batch, Change, Duplicate, Expect, Index, Kind, Lookup, Operation, Page, PageRequest, Position,
+    Record, Store, StoreError, UniqueKey,
 };
 use portcullis::{GrantKey, Id, OrgId, SystemRandom};
 use portcullis_testkit::{Capabilities, Fixture, async_trait};
@@ -349,8 +349,8 @@ impl Data {
                 let (kind, id) = (record.kind, record.id);
                 match (expect, self.rows.get(&(kind, id))) {
                     (Expect::Absent, Some(_)) if fault != Some(Fault::OverwritesTakenIds) => {
-                        let taken = Taken::Id;
-                        return Err(StoreError::AlreadyExists { kind, id, taken });
+                        let duplicate = Duplicate::Id;
+                        return Err(StoreError::AlreadyExists { kind, id, duplicate });
                     }
                     (Expect::Revision(_), None) if fault != Some(Fault::PutsInPlaceOfNothing) => {
                         return Err(StoreError::Missing { kind, id });
@@ -367,11 +367,11 @@ impl Data {
                 if holder
                     .is_some_and(|holder| *holder != id || fault == Some(Fault::CollidesWithItself))
                 {
-                    let taken = match fault {
-                        Some(Fault::ReportsIdForKey) => Taken::Id,
-                        _ => Taken::UniqueKey,
+                    let duplicate = match fault {
+                        Some(Fault::ReportsIdForKey) => Duplicate::Id,
+                        _ => Duplicate::UniqueKey,
                     };
-                    return Err(StoreError::AlreadyExists { kind, id, taken });
+                    return Err(StoreError::AlreadyExists { kind, id, duplicate });
                 }
             }
             Operation::Delete { kind, id, expect } => {

@@ -21,7 +21,7 @@ pub use bodies::{DeletedTenant, Tombstone};
 pub(crate) use compact::Compact;
 pub use entries::grants_of;
 pub(crate) use typed::put;
-pub use typed::{MODIFY_TRIES, Modified, StoreExt};
+pub use typed::{MODIFY_TRIES, StoreExt};
 
 use crate::store::{InvalidUniqueKey, Kind, Record, Revision, StoreError, UniqueKey};
 use crate::{GrantKey, Id, OrgId, Status, UserId, Username};

@@ -56,7 +56,8 @@ pub trait StoreExt: Store {
     }
 
     /// Reads the entity with the id, changes it, and puts it back. Retries after a concurrent change,
-    /// each time with a revision from `revision`.
+    /// each time with a revision from `revision`. Returns the changed entity, or `None` if it does not
+    /// exist or was deleted concurrently.
     ///
     /// If `change` fails, nothing is written. The `requirements` precede the put in the same commit.
     /// An ambiguous commit is [resolved](StoreExt::commit_resolving).
@@ -70,7 +71,7 @@ pub trait StoreExt: Store {
         change: F,
         requirements: &[Operation],
         revision: R,
-    ) -> Result<Modified<E>, X>
+    ) -> Result<Option<E>, X>
     where
         E: Entity,
         X: From<StoreError> + Send,
@@ -81,7 +82,7 @@ pub trait StoreExt: Store {
             Some((current, read)) => {
                 self.modify_from(current, read, change, requirements, revision).await
             }
-            None => Ok(Modified::Missing),
+            None => Ok(None),
         }
     }
 
@@ -98,7 +99,7 @@ pub trait StoreExt: Store {
         mut change: F,
         requirements: &[Operation],
         mut revision: R,
-    ) -> Result<Modified<E>, X>
+    ) -> Result<Option<E>, X>
     where
         E: Entity,
         X: From<StoreError> + Send,
@@ -115,18 +116,18 @@ pub trait StoreExt: Store {
             let put = put(&entity, new, Expect::Revision(expected))?;
             let batch: Batch = requirements.iter().cloned().chain([put]).collect();
             match self.commit_resolving(batch).await {
-                Ok(()) => return Ok(Modified::Done(entity)),
+                Ok(()) => return Ok(Some(entity)),
                 Err(StoreError::Missing { kind, id: missing })
                     if (kind, missing) == (E::KIND, id) =>
                 {
-                    return Ok(Modified::Missing);
+                    return Ok(None);
                 }
                 Err(StoreError::Conflict { .. }) if tries < MODIFY_TRIES => {}
                 Err(error) => return Err(error.into()),
             }
             match self.find::<E>(id).await? {
                 Some(found) => (entity, expected) = found,
-                None => return Ok(Modified::Missing),
+                None => return Ok(None),
             }
         }
     }
@@ -187,16 +188,6 @@ type PageResult = Result<Page, StoreError>;
 
 /// The most tries of [`StoreExt::modify`].
 pub const MODIFY_TRIES: u32 = 64;
-
-/// The outcome of [`StoreExt::modify`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Modified<E> {
-    /// The changed entity.
-    Done(E),
-    /// It does not exist, or was deleted concurrently.
-    Missing,
-}
 
 /// Makes the operation that puts the entity.
 pub(crate) fn put<E: Entity>(

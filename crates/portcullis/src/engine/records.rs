@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::store::{
-    Batch, Entity, Expect, Modified, Operation, Revision, StoreError, StoreExt, Taken, put,
+    Batch, Duplicate, Entity, Expect, Operation, Revision, StoreError, StoreExt, put,
 };
 use crate::{Error, ErrorKind, Id, Timestamp};
 
@@ -60,7 +60,7 @@ impl Engine {
             batch.push(put(&entity, self.revision()?, Expect::Absent)?);
             match self.0.store.commit_resolving(batch).await {
                 Ok(()) => return Ok(entity),
-                Err(StoreError::AlreadyExists { taken: Taken::Id, .. }) => {
+                Err(StoreError::AlreadyExists { duplicate: Duplicate::Id, .. }) => {
                     if tries == ID_TRIES {
                         return Err(no_free_id().into());
                     }
@@ -80,10 +80,7 @@ impl Engine {
             change(entity);
             Ok::<_, Error>(())
         };
-        match self.0.store.modify(id, change, &[], || self.revision()).await? {
-            Modified::Done(entity) => Ok(Some(entity)),
-            Modified::Missing => Ok(None),
-        }
+        self.0.store.modify(id, change, &[], || self.revision()).await
     }
 
     /// Deletes the entity if the check accepts it, and retries while it is changed meanwhile. Tells

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::store::{
-    Batch, Change, Expect, Index, Kind, Lookup, Operation, Page, PageRequest, Position, Record,
-    Store, StoreError, Taken,
+    Batch, Change, Duplicate, Expect, Index, Kind, Lookup, Operation, Page, PageRequest, Position,
+    Record, Store, StoreError,
 };
 use crate::toolkit::Feed;
 use crate::{GrantKey, Id, RandomUnavailable, SystemRandom};
@@ -91,7 +91,11 @@ impl Tables {
                 match (expect, self.row(kind, id)) {
                     (Expect::Absent, None) => {}
                     (Expect::Absent, Some(_)) => {
-                        return Err(StoreError::AlreadyExists { kind, id, taken: Taken::Id });
+                        return Err(StoreError::AlreadyExists {
+                            kind,
+                            id,
+                            duplicate: Duplicate::Id,
+                        });
                     }
                     (Expect::Revision(_), None) => return Err(StoreError::Missing { kind, id }),
                     (Expect::Revision(expected), Some(row)) => {
@@ -103,7 +107,11 @@ impl Tables {
                 let table = self.of.get(&kind);
                 let holder = table.and_then(|table| table.holder_of(&record.unique_key));
                 if holder.is_some_and(|holder| holder != id) {
-                    return Err(StoreError::AlreadyExists { kind, id, taken: Taken::UniqueKey });
+                    return Err(StoreError::AlreadyExists {
+                        kind,
+                        id,
+                        duplicate: Duplicate::UniqueKey,
+                    });
                 }
                 let old = self.replace(kind, id, Some((record, grants)));
                 Ok(Some(Replaced { kind, id, old }))

@@ -14,14 +14,14 @@ type Source = Box<dyn StdError + Send + Sync>;
 #[non_exhaustive]
 pub enum StoreError {
     /// The id or the unique key of a put belongs to another record. Nothing was changed.
-    #[error("{kind} {id}: its {taken} is taken")]
+    #[error("{kind} {id}: its {duplicate} is taken")]
     AlreadyExists {
         /// Kind of the record that was put.
         kind: Kind,
         /// Id of the record that was put.
         id: Id,
         /// Which of the two.
-        taken: Taken,
+        duplicate: Duplicate,
     },
     /// The storage engine failed. Nothing was changed.
     #[error("the store failed")]
@@ -87,17 +87,17 @@ pub enum StoreError {
     },
 }
 
-/// What another record has.
+/// What a put shares with another record that is in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Taken {
+pub enum Duplicate {
     /// The id.
     Id,
     /// The unique key.
     UniqueKey,
 }
 
-impl std::fmt::Display for Taken {
+impl std::fmt::Display for Duplicate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Id => "id",
@@ -154,7 +154,7 @@ impl From<StoreError> for Error {
             .with_source(error),
             StoreError::BatchTooLarge { .. } => Self::invalid(error.to_string()),
             StoreError::ReadOnly => Self::new(ErrorKind::Unavailable, error.to_string()),
-            StoreError::AlreadyExists { taken: Taken::UniqueKey, kind, .. } => {
+            StoreError::AlreadyExists { duplicate: Duplicate::UniqueKey, kind, .. } => {
                 Self::new(ErrorKind::Conflict, format!("{kind} already exists")).with_source(error)
             }
             StoreError::Conflict { .. } => {

@@ -13,7 +13,7 @@ use crate::{GrantKey, Id, OrgId, UserId};
 ///
 /// [`verify`](crate::verify::verify) has the checks, which are the same for every store.
 #[async_trait]
-pub trait Maintain: Store {
+pub trait MaintenanceStore: Store {
     /// Makes the storage engine check its files, and returns the problems that it finds: a sentence
     /// each, at most a hundred. None means that the files are intact.
     ///

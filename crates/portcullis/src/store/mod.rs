@@ -1,4 +1,4 @@
-//! The contract of stores: [`Store`], [`Maintain`], and the types of their methods.
+//! The contract of stores: [`Store`], [`MaintenanceStore`], and the types of their methods.
 //!
 //! A store keeps [`Record`]s, and does not depend on what their bodies mean. Everything else, from
 //! permission rules to password hashing, is above it. To write a store, implement [`Store`] with the
@@ -24,15 +24,13 @@ pub use futures_util::stream::BoxStream;
 pub use batch::{Batch, Expect, Operation};
 pub use body::Body;
 pub use change::{Change, Position};
-pub use error::{StoreError, Taken};
-pub use maintenance::{Entry, EntryCursor, EntryKey, EntryPage, Maintain};
+pub use error::{Duplicate, StoreError};
+pub use maintenance::{Entry, EntryCursor, EntryKey, EntryPage, MaintenanceStore};
 pub use record::{InvalidUniqueKey, Kind, Record, Revision, UniqueKey};
 
 // The records of this crate's own types are read and written by `codec`, which uses this module.
 pub(crate) use crate::codec::put;
-pub use crate::codec::{
-    DeletedTenant, Entity, MODIFY_TRIES, Modified, StoreExt, Tombstone, grants_of,
-};
+pub use crate::codec::{DeletedTenant, Entity, MODIFY_TRIES, StoreExt, Tombstone, grants_of};
 pub use crate::memory::MemoryStore;
 
 use crate::{GrantKey, Id, OrgId, UserId};

@@ -1,6 +1,6 @@
 //! Parts for authors of stores.
 //!
-//! A store implements [`Store`](crate::store::Store), and [`Maintain`](crate::store::Maintain) if it
+//! A store implements [`Store`](crate::store::Store), and [`MaintenanceStore`](crate::store::MaintenanceStore) if it
 //! can be verified and backed up. These parts solve what most stores have in common; a store uses
 //! those that fit its engine:
 //!

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard};
 
 use super::PasswordLogin;
-use crate::codec::{Modified, StoreExt};
+use crate::codec::StoreExt;
 use crate::engine::Engine;
 use crate::password::{Password, PasswordHash};
 use crate::stamp::{CacheKey, CacheStamp, Proof};
@@ -112,8 +112,8 @@ impl Engine {
             Ok(())
         };
         match self.0.store.modify(id.untyped(), change, &[], || self.revision()).await? {
-            Modified::Done(_) => Ok(hash),
-            Modified::Missing => Err(Error::refused(Refusal::UnknownUsername)),
+            Some(_) => Ok(hash),
+            None => Err(Error::refused(Refusal::UnknownUsername)),
         }
     }
 }

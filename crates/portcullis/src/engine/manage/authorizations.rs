@@ -7,7 +7,7 @@ use super::names::NameResolver;
 use crate::engine::Engine;
 use crate::engine::records::WriteError;
 use crate::password::{Password, PasswordHash};
-use crate::store::{Kind, Modified, Operation, Revision, StoreError, StoreExt, Taken};
+use crate::store::{Duplicate, Kind, Operation, Revision, StoreError, StoreExt};
 use crate::{
     AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId, AuthorizationUpdate,
     BucketId, Error, ErrorKind, Id, NewAuthorization, OrgId, Permission, Resource, ResourceType,
@@ -72,9 +72,10 @@ impl Access<'_> {
         };
         let inserted = self.engine.insert(authorization, &requirements).await;
         inserted.map_err(|error| match error {
-            WriteError::Store(StoreError::AlreadyExists { taken: Taken::UniqueKey, .. }) => {
-                name_taken()
-            }
+            WriteError::Store(StoreError::AlreadyExists {
+                duplicate: Duplicate::UniqueKey,
+                ..
+            }) => name_taken(),
             WriteError::Store(StoreError::Missing { kind: Kind::Bucket, .. }) => bucket_not_found(),
             WriteError::Store(StoreError::Missing { .. }) => unable_to_create(),
             error => error.into(),
@@ -199,8 +200,8 @@ impl Access<'_> {
         let new_revision = || Ok(self.engine.revision()?);
         let store = &self.engine.0.store;
         match store.modify_from(current, revision, change, requirements, new_revision).await {
-            Ok(Modified::Done(authorization)) => Ok(authorization),
-            Ok(Modified::Missing) => Err(not_found()),
+            Ok(Some(authorization)) => Ok(authorization),
+            Ok(None) => Err(not_found()),
             Err(WriteError::Store(StoreError::Missing { kind: Kind::Bucket, .. })) => {
                 Err(bucket_not_found())
             }

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 
 use crate::engine::Engine;
 use crate::store::{
-    Batch, Entity, Expect, Index, Kind, Operation, PageRequest, StoreError, StoreExt, Taken, put,
+    Batch, Duplicate, Entity, Expect, Index, Kind, Operation, PageRequest, StoreError, StoreExt,
+    put,
 };
 use crate::{
     ApiToken, AuditAction, AuditRecord, Authorization, Bucket, Error, ErrorKind, Name, Org, Status,
@@ -82,10 +83,12 @@ impl Engine {
             }
             batch.push(self.put_new(&token)?);
             self.0.store.commit_resolving(batch).await.map_err(|error| match error {
-                StoreError::AlreadyExists { taken: Taken::UniqueKey, kind, .. } => Error::new(
-                    ErrorKind::Conflict,
-                    format!("there is a {kind} of that name already"),
-                ),
+                StoreError::AlreadyExists { duplicate: Duplicate::UniqueKey, kind, .. } => {
+                    Error::new(
+                        ErrorKind::Conflict,
+                        format!("there is a {kind} of that name already"),
+                    )
+                }
                 error => error.into(),
             })?;
             Ok(SetupDone { org, user, buckets, token, secret })

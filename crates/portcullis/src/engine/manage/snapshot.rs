@@ -125,9 +125,9 @@ impl Engine {
         match self.0.store.commit_resolving(batch).await {
             Ok(()) => Ok(new),
             // It was taken after the check above.
-            Err(StoreError::AlreadyExists { kind, id, taken }) => {
+            Err(StoreError::AlreadyExists { kind, id, duplicate }) => {
                 let line = lines.get(&(kind, id)).copied().unwrap_or_default();
-                let reason = format!("{kind} {id}: its {taken} has just been taken");
+                let reason = format!("{kind} {id}: its {duplicate} has just been taken");
                 Err(ImportError::Lines(vec![LineError { line, reason }]))
             }
             Err(error) => Err(Error::from(error).into()),

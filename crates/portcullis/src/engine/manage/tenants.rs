@@ -3,7 +3,7 @@
 
 use crate::engine::Engine;
 use crate::engine::records::WriteError;
-use crate::store::{Entity, Kind, Operation, StoreError, Taken};
+use crate::store::{Duplicate, Entity, Kind, Operation, StoreError};
 use crate::{
     AuditAction, AuditRecord, Bucket, BucketId, Error, ErrorKind, Name, Org, OrgId, Status, User,
     UserId,
@@ -62,7 +62,7 @@ impl Engine {
             self.refuse_foreign_directory()?;
             self.insert(entity, requirements).await.map_err(|error| match error {
                 WriteError::Store(StoreError::AlreadyExists {
-                    taken: Taken::UniqueKey,
+                    duplicate: Duplicate::UniqueKey,
                     kind,
                     ..
                 }) => taken(kind, name),
