@@ -29,6 +29,7 @@ pub use v1::buckets::UpstreamSemantics;
 pub use v1::credentials::{NoCredentials, Scheme, V1Credentials};
 pub use v1::influxdb_version::{InfluxdbVersion, InvalidInfluxdbVersion};
 pub use v1::layer::{V1CredentialLayer, V1CredentialService};
+pub use v1::policy::{V1Decision, V1Denial, V1Policy, V1Request};
 pub use v1::query::{
     AllowedStatement, QueryDecision, QueryDenial, QueryPolicy, QueryRequest, UnreadableQuery,
 };

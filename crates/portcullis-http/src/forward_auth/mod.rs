@@ -21,23 +21,21 @@ use axum::routing::any_service;
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, header};
-use portcullis::{
-    Action, BucketId, Decision, Engine, Error, OrgId, Permission, Principal, Resource,
-};
+use portcullis::{Action, Decision, Engine, Permission, Principal};
 use tower_layer::Layer;
 use tower_service::Service;
 
 pub use self::config::ForwardAuthConfig;
 use self::decision::{AuthDecision, identity};
-use self::question::{OF_BROWSERS, Query, Question, Target};
+use self::question::{OF_BROWSERS, Question};
 use self::request::{OriginalRequest, OriginalUri};
 use crate::client_address::{ClientAddressLayer, source};
 use crate::log::refusals::cut;
 use crate::trace::TraceLayer;
-use crate::v1::buckets::UpstreamSemantics;
 use crate::v1::credentials::DecodeBuffer;
 use crate::v1::layer::authenticate;
-use crate::v1::query::{QueryDecision, QueryPolicy};
+use crate::v1::policy::{Operation, Target, V1Denial, V1Policy, V1Request};
+use crate::v1::query::{QueryDecision, QueryRequest};
 use crate::v1::rejection::without_unreadable_retry_after;
 
 /// The path that proxies send their requests to.
@@ -86,7 +84,8 @@ pub(crate) fn routes(
     addresses: Option<ClientAddressLayer>,
 ) -> Router {
     // A service rather than a handler in layers: each layer costs every request an allocation.
-    let service = ForwardAuthService(Arc::new(Inner { engine, config, addresses }));
+    let policy = V1Policy::new(engine.clone()).org(config.org).upstream(config.upstream);
+    let service = ForwardAuthService(Arc::new(Inner { engine, config, policy, addresses }));
     let service = any_service(TraceLayer.layer(service));
     Router::new().route(PATH, service.clone()).route(&format!("{PATH}/"), service)
 }
@@ -97,6 +96,7 @@ struct ForwardAuthService(Arc<Inner>);
 struct Inner {
     engine: Engine,
     config: ForwardAuthConfig,
+    policy: V1Policy,
     addresses: Option<ClientAddressLayer>,
 }
 
@@ -144,7 +144,7 @@ impl Inner {
             Err(decision) => return decision,
         };
         let request = RequestInfo { principal, source, uri: original.uri };
-        if self.config.org.is_some_and(|org| org != request.principal.org()) {
+        if !self.policy.allows_org(&request.principal) {
             return request.deny("the credential is of another org than this proxy is for");
         }
         let own_query = parts.uri.query().unwrap_or_default();
@@ -153,15 +153,30 @@ impl Inner {
             Err(why) => request.deny(&why),
             Ok(Question::Identity) => request.allow("authenticated"),
             Ok(Question::Permission(permission)) => request.check(&permission),
-            Ok(Question::Access(_, target)) if self.is_id_upstream(&target) => {
-                request.deny("the database could read the bucket's name as an id")
+            Ok(Question::Request(permission, parameters)) => {
+                self.check_request(request, permission, parameters.request()).await
             }
-            Ok(Question::Access(action, target)) => {
+        }
+    }
+
+    /// Checks the permission that the proxy names, if it does, and what the original request needs.
+    async fn check_request(
+        &self,
+        request: RequestInfo<'_>,
+        permission: Option<Permission>,
+        original: V1Request<'_>,
+    ) -> AuthDecision {
+        if let Some(permission) = permission
+            && !request.principal.check(permission.action, &permission.resource).is_allowed()
+        {
+            return request.check(&permission);
+        }
+        match Operation::of(original) {
+            Err(why) => request.deny(why),
+            Ok(Operation::Access(action, target)) => {
                 self.check_access(request, action, target).await
             }
-            Ok(Question::Query(permission, query)) => {
-                self.check_query(request, permission, query).await
-            }
+            Ok(Operation::Query(query)) => self.check_query(request, query).await,
         }
     }
 
@@ -169,33 +184,20 @@ impl Inner {
         &self,
         request: RequestInfo<'_>,
         action: Action,
-        target: Target,
+        target: Target<'_>,
     ) -> AuthDecision {
-        match self.find_bucket(&target, request.principal.org()).await {
-            Ok(Ok(bucket)) => {
-                let bucket = Resource::bucket(request.principal.org(), bucket);
-                request.check(&Permission::new(action, bucket))
+        match self.policy.permission(&request.principal, action, target).await {
+            Ok(Ok(permission)) => request.check(&permission),
+            Ok(Err(V1Denial::Access { name, .. })) => {
+                request.deny(&format_args!("there is no bucket {}", cut(&name, MAX_SHOWN)))
             }
-            Ok(Err(name)) => {
-                request.deny(&format!("there is no bucket {:?}", cut(&name, MAX_SHOWN)))
-            }
+            Ok(Err(denial)) => request.deny(&denial),
             Err(error) => AuthDecision::Undecided(error),
         }
     }
 
-    async fn check_query(
-        &self,
-        request: RequestInfo<'_>,
-        permission: Option<Permission>,
-        query: Query,
-    ) -> AuthDecision {
-        if let Some(permission) = permission
-            && !request.principal.check(permission.action, &permission.resource).is_allowed()
-        {
-            return request.check(&permission);
-        }
-        let policy = QueryPolicy::new(self.engine.clone()).upstream(self.config.upstream);
-        match policy.decide(&request.principal, query.request()).await {
+    async fn check_query(&self, request: RequestInfo<'_>, query: QueryRequest<'_>) -> AuthDecision {
+        match self.policy.queries().decide(&request.principal, query).await {
             Ok(QueryDecision::Allowed(_)) => request.allow("the statements are allowed"),
             Ok(QueryDecision::Denied(denial)) => {
                 let why = denial.to_string();
@@ -207,24 +209,6 @@ impl Inner {
             }
             Err(error) => AuthDecision::Undecided(error),
         }
-    }
-
-    /// Finds the bucket that is read or written.
-    async fn find_bucket(
-        &self,
-        target: &Target,
-        org: OrgId,
-    ) -> Result<Result<BucketId, String>, Error> {
-        let policy = target.policy.as_deref();
-        self.config.upstream.find_bucket(&self.engine, org, &target.database, policy).await
-    }
-
-    /// Returns whether the database would read the bucket's name as an id: InfluxDB 2.x tries ids
-    /// first, and only then names.
-    fn is_id_upstream(&self, target: &Target) -> bool {
-        self.config.upstream == UpstreamSemantics::V2
-            && target.policy.is_none()
-            && target.database.parse::<BucketId>().is_ok()
     }
 
     /// Returns whether the request is a CORS preflight, which browsers send without credentials.

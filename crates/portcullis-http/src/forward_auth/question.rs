@@ -1,88 +1,53 @@
 //! What is requested of an authenticated request: nothing more, a permission, or a write.
 
-use portcullis::{Action, Permission};
+use portcullis::Permission;
 
 use super::request::{AmbiguousRequest, OriginalUri, names_permission};
 use crate::extract::query::{self, PercentEncoded};
-use crate::v1::query::QueryRequest;
-
-/// The paths of the database whose URI alone determines the requested permission.
-pub(super) const WRITE: &str = "/write";
-pub(super) const WRITE_V2: &str = "/api/v2/write";
-pub(super) const QUERY: &str = "/query";
-const PROMETHEUS_READ: &str = "/api/v1/prom/read";
-const PROMETHEUS_WRITE: &str = "/api/v1/prom/write";
+use crate::v1::policy::{PROMETHEUS_READ, PROMETHEUS_WRITE, QUERY, V1Request, WRITE, WRITE_V2};
 
 /// The paths that a page in a browser may request.
 pub(super) const OF_BROWSERS: [&str; 3] = [WRITE, WRITE_V2, QUERY];
 
 /// What is requested of an authenticated request.
-pub(super) enum Question {
+pub(super) enum Question<'a> {
     /// Nothing more than valid credentials.
     Identity,
     /// This permission.
     Permission(Permission),
-    /// The permission to do this to the target.
-    Access(Action, Target),
-    /// The permission, if there is one, and what these statements need.
-    Query(Option<Permission>, Query),
+    /// The permission, if there is one, and what the original request needs.
+    Request(Option<Permission>, Parameters<'a>),
 }
 
-/// The query of a request to `/query`.
-pub(super) struct Query {
-    pub(super) statements: String,
-    pub(super) parameters: Option<String>,
-    pub(super) database: Option<String>,
-    pub(super) policy: Option<String>,
+/// The path and the parameters of the original request.
+pub(super) struct Parameters<'a> {
+    path: &'a str,
+    database: Option<String>,
+    policy: Option<String>,
+    bucket: Option<String>,
+    statements: Option<String>,
+    parameters: Option<String>,
 }
 
-impl Query {
-    pub(super) fn request(&self) -> QueryRequest<'_> {
-        QueryRequest {
-            q: &self.statements,
+impl Parameters<'_> {
+    pub(super) fn request(&self) -> V1Request<'_> {
+        V1Request {
+            path: self.path,
             db: self.database.as_deref(),
             rp: self.policy.as_deref(),
+            bucket: self.bucket.as_deref(),
+            q: self.statements.as_deref(),
             params: self.parameters.as_deref(),
         }
     }
 }
 
-/// The bucket that a request reads or writes, by name.
-pub(super) struct Target {
-    pub(super) database: String,
-    /// The retention policy, if the request names one.
-    pub(super) policy: Option<String>,
-}
-
-impl Target {
-    /// Takes `db` and `rp` of `/write`.
-    fn of_database(database: String, policy: Option<String>) -> Result<Self, &'static str> {
-        // Of `a/b` with `rp=c`, the database could be `a` or `a/b`.
-        if policy.is_some() && database.contains('/') {
-            return Err("there is a `/` in `db` together with an `rp`");
-        }
-        Ok(Self { database, policy })
-    }
-
-    /// Reads `DB` or `DB/RP`, the `bucket` of `/api/v2/write`.
-    fn of_bucket(name: &str) -> Result<Self, &'static str> {
-        let Some((database, policy)) = name.split_once('/') else {
-            return Ok(Self { database: name.to_owned(), policy: None });
-        };
-        // InfluxDB 1.8 reads `DB/` as `DB`, 2.x as a name of its own.
-        if database.is_empty() || policy.is_empty() {
-            return Err("a `/` in `bucket` has nothing before or after it");
-        }
-        Ok(Self { database: database.to_owned(), policy: Some(policy.to_owned()) })
-    }
-}
-
-impl Question {
+impl<'a> Question<'a> {
     /// Reads the proxy's own query and, where that names no permission, the original URI. The error
     /// is the reason for the log.
     pub(super) fn read(
         own_query: &str,
-        uri: Option<&OriginalUri<'_>>,
+        uri: Option<&OriginalUri<'a>>,
         may_have_form: bool,
     ) -> Result<Self, String> {
         let database = uri.map_or(Ok(None), OriginalUri::database).map_err(reason)?;
@@ -109,40 +74,25 @@ impl Question {
         };
         let uri = uri.ok_or("the proxy names no permission and sends no original URI")?;
         match uri.path {
-            // VictoriaMetrics reads `db` at both paths.
-            WRITE if bucket.is_some() => {
-                Err("there is a `bucket`, which /write does not have".to_owned())
-            }
-            WRITE_V2 if database.is_some() || policy.is_some() => {
-                Err("there is a `db` or `rp`, which /api/v2/write does not have".to_owned())
-            }
-            WRITE => {
-                let database = database.ok_or("there is no `db`")?;
-                Ok(Self::Access(Action::Write, Target::of_database(database, policy)?))
-            }
-            WRITE_V2 => {
-                let bucket = bucket.ok_or("there is no `bucket`")?;
-                Ok(Self::Access(Action::Write, Target::of_bucket(&bucket)?))
-            }
             QUERY | PROMETHEUS_READ | PROMETHEUS_WRITE if may_have_form => Err(
                 "by its `Content-Type` the body may hold parameters as well, which are not seen \
                      here"
                     .to_owned(),
             ),
-            PROMETHEUS_READ | PROMETHEUS_WRITE => {
-                let database = database.ok_or("there is no `db`")?;
-                let action = match uri.path {
-                    PROMETHEUS_READ => Action::Read,
-                    _ => Action::Write,
-                };
-                Ok(Self::Access(action, Target::of_database(database, policy)?))
-            }
-            QUERY => {
-                let statements = uri.statements().map_err(reason)?;
-                let statements =
-                    statements.ok_or("there is no `q` in the URL, and a body is not seen here")?;
-                let parameters = uri.parameters().map_err(reason)?;
-                Ok(Self::Query(permission, Query { statements, parameters, database, policy }))
+            WRITE | WRITE_V2 | QUERY | PROMETHEUS_READ | PROMETHEUS_WRITE => {
+                let (mut statements, mut parameters) = (None, None);
+                if is_query {
+                    statements = uri.statements().map_err(reason)?;
+                    if statements.is_none() {
+                        return Err(
+                            "there is no `q` in the URL, and a body is not seen here".into()
+                        );
+                    }
+                    parameters = uri.parameters().map_err(reason)?;
+                }
+                let path = uri.path;
+                let read = Parameters { path, database, policy, bucket, statements, parameters };
+                Ok(Self::Request(permission, read))
             }
             _ => Err("the proxy names no permission, and only those of /write, /query, \
                       /api/v2/write and /api/v1/prom follow from the path"

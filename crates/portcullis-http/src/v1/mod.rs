@@ -5,6 +5,7 @@ pub(crate) mod buckets;
 pub(crate) mod credentials;
 pub(crate) mod influxdb_version;
 pub(crate) mod layer;
+pub(crate) mod policy;
 pub(crate) mod query;
 pub(crate) mod redact;
 pub(crate) mod rejection;

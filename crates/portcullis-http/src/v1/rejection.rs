@@ -40,6 +40,23 @@ impl V1Rejection {
         Self { body: ErrorBody::unauthorized_access(), influxdb: None }
     }
 
+    /// A response with this status, of 400 or above, and a message for the client. One of 429 or of 500
+    /// and above has a `Retry-After` of five seconds.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        let (code, retry_after) = match status {
+            StatusCode::UNAUTHORIZED => ("unauthorized", None),
+            StatusCode::FORBIDDEN => ("forbidden", None),
+            StatusCode::NOT_FOUND => ("not found", None),
+            StatusCode::METHOD_NOT_ALLOWED => ("method not allowed", None),
+            StatusCode::PAYLOAD_TOO_LARGE => ("request too large", None),
+            StatusCode::TOO_MANY_REQUESTS => ("too many requests", Some(DEFAULT_RETRY_AFTER)),
+            status if status.is_server_error() => ("unavailable", Some(DEFAULT_RETRY_AFTER)),
+            _ => ("invalid", None),
+        };
+        let body = ErrorBody { status, code, message: message.into(), retry_after: None };
+        Self { body: body.retry_after(retry_after), influxdb: None }
+    }
+
     /// Adds the version of the database to the headers. Default: none.
     #[must_use]
     pub fn influxdb_version(self, version: impl Into<Option<InfluxdbVersion>>) -> Self {
