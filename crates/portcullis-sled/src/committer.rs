@@ -6,17 +6,16 @@ use std::time::Duration;
 
 use portcullis::Id;
 use portcullis::store::{Kind, Operation, Position, StoreError};
-use portcullis::toolkit::{Committer, Feed};
+use portcullis::toolkit::ordered::{Edits, Overlay, apply};
+use portcullis::toolkit::{Committer, Feed, SharedDatabase, ambiguous};
 
-use crate::error::{Failure, guarded};
 use crate::open::Location;
-use crate::shared::{Shared, State};
-use crate::write_set::{WriteBuilder, WriteSet};
+use crate::trees::Trees;
 
 /// Commits groups of batches, and announces their changes.
 pub(crate) struct SledCommitter {
     location: Location,
-    shared: Arc<Shared>,
+    shared: Arc<SharedDatabase<Trees>>,
     feed: Arc<Feed>,
     /// What has changed since the current backup began.
     changed_during_backup: Option<ChangedDuringBackup>,
@@ -32,11 +31,15 @@ struct ChangedDuringBackup {
 type BatchOutcome = Result<Vec<(Kind, Id)>, StoreError>;
 
 impl SledCommitter {
-    pub(crate) fn new(location: Location, shared: Arc<Shared>, feed: Arc<Feed>) -> Self {
+    pub(crate) fn new(
+        location: Location,
+        shared: Arc<SharedDatabase<Trees>>,
+        feed: Arc<Feed>,
+    ) -> Self {
         Self { location, shared, feed, changed_during_backup: None }
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &SharedDatabase<Trees> {
         &self.shared
     }
 
@@ -52,56 +55,36 @@ impl SledCommitter {
         self.changed_during_backup.take().map(|changed| changed.records).unwrap_or_default()
     }
 
-    fn build(&self, group: &[Vec<Operation>]) -> Result<(Vec<BatchOutcome>, WriteSet), StoreError> {
-        self.shared.read(|state| {
-            let mut builder = WriteBuilder::on(state.trees()?);
-            let outcomes = guarded(|| Ok(group.iter().map(|batch| builder.add(batch)).collect()))?;
-            Ok((outcomes, builder.into_write_set()))
+    /// Computes the edits of the group before anything is written. There is one writer, so its reads stay
+    /// valid until it writes. Refused batches have no edits, and the transaction of sled has nothing to
+    /// decide.
+    fn build(&self, group: &[Vec<Operation>]) -> Result<(Vec<BatchOutcome>, Edits), StoreError> {
+        self.shared.read(|trees| {
+            let mut edits = Overlay::on(trees);
+            let mut outcomes = Vec::with_capacity(group.len());
+            for batch in group {
+                let mut step = Overlay::on(&edits);
+                let outcome = apply(&mut step, batch);
+                let step = step.into_edits();
+                if outcome.is_ok() {
+                    step.write_to(&mut edits)?;
+                }
+                outcomes.push(outcome);
+            }
+            Ok((outcomes, edits.into_edits()))
         })
     }
 
-    fn write(&self, write_set: &WriteSet) -> Result<(), Failure> {
+    fn write(&self, edits: &Edits) -> Result<(), StoreError> {
         // Readers wait while it is applied, not while it is made durable.
-        self.shared.write(|state| match state {
-            State::Open(trees) => guarded(|| trees.write(write_set)),
-            _ => Err(Failure::Broken("it was closed meanwhile".into())),
-        })?;
-        self.make_durable()
-    }
-
-    pub(crate) fn make_durable(&self) -> Result<(), Failure> {
-        self.shared.read(|state| match state {
-            State::Open(trees) => trees.make_durable(),
-            _ => Err(Failure::Broken("it was closed meanwhile".into())),
-        })
+        self.shared.write(|trees| Ok(trees.write(edits)?))?;
+        self.shared.read(|trees| Ok(trees.make_durable()?))
     }
 
     /// Opens the database again: after a failure its state in memory is undefined.
-    pub(crate) fn reopen(&mut self) {
-        let opened = self.shared.write(|state| {
-            // sled releases its files when the last handle is dropped.
-            *state = State::Broken("it is being opened".into());
-            match self.location.trees() {
-                Ok(trees) => {
-                    *state = State::Open(trees);
-                    Ok(())
-                }
-                Err(failure) => {
-                    *state = State::Broken(failure.to_string().into());
-                    Err(failure)
-                }
-            }
-        });
-        if let Err(error) = opened {
-            tracing::error!(%error, "the database cannot be opened again for now");
-        }
+    fn reopen(&self) {
+        self.shared.reopen(|| Ok(self.location.trees()?));
         self.feed.resync(self.feed.position().sequence());
-    }
-
-    fn reopen_if_broken(&mut self) {
-        if self.shared.read(|state| matches!(state, State::Broken(_))) {
-            self.reopen();
-        }
     }
 }
 
@@ -109,8 +92,10 @@ impl Committer for SledCommitter {
     const IDLE_EVERY: Option<Duration> = None;
 
     fn commit(&mut self, group: &[Vec<Operation>]) -> Vec<Result<Position, StoreError>> {
-        self.reopen_if_broken();
-        let (outcomes, write_set) = match self.build(group) {
+        if self.shared.is_broken() {
+            self.reopen();
+        }
+        let (outcomes, edits) = match self.build(group) {
             Ok(built) => built,
             Err(error) => {
                 let others =
@@ -118,17 +103,13 @@ impl Committer for SledCommitter {
                 return std::iter::once(Err(error)).chain(others).collect();
             }
         };
-        if !write_set.is_empty()
-            && let Err(failure) = self.write(&write_set)
+        if !edits.is_empty()
+            && let Err(failure) = self.write(&edits)
         {
-            tracing::error!(error = %failure, "a commit failed: the database is opened again");
+            let cause = std::error::Error::source(&failure).map(ToString::to_string);
+            tracing::error!(cause, "a commit failed: the database is opened again");
             self.reopen();
-            let ambiguous = outcomes.into_iter().map(|outcome| match outcome {
-                Ok(_) => Err(StoreError::indeterminate(failure.clone())),
-                // It was not applied, and the reason for its refusal may be ambiguous as well.
-                Err(_) => Err(failure.clone().into()),
-            });
-            return ambiguous.collect();
+            return ambiguous(outcomes, failure);
         }
         self.changed_during_backup.take_if(|changed| changed.backup.strong_count() == 0);
         let announce = |outcome: BatchOutcome| {
@@ -145,11 +126,9 @@ impl Committer for SledCommitter {
 
     fn close(self) -> Result<(), StoreError> {
         self.feed.close();
-        let durable = match self.shared.read(|state| matches!(state, State::Open(_))) {
-            true => self.make_durable(),
-            false => Ok(()),
-        };
-        self.shared.write(|state| *state = State::Closed);
-        durable.map_err(StoreError::from)
+        match self.shared.close() {
+            Some(trees) => Ok(trees.make_durable()?),
+            None => Ok(()),
+        }
     }
 }

@@ -6,9 +6,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use crate::open::{Location, OpenError, create_directory, take_lock};
-use crate::trees::sync_directory;
-use crate::unfinished::Unfinished;
+use portcullis::toolkit::{OpenError, Unfinished, sync_directory};
+
+use crate::open::{Location, create_directory, take_lock};
 
 /// The end of the name of a store that is being created.
 const SUFFIX: &str = ".portcullis-new";
@@ -22,7 +22,7 @@ pub(crate) fn make(path: &Path, cache_bytes: u64) -> Result<Option<File>, OpenEr
     let mut unfinished_name = name.to_owned();
     unfinished_name.push(SUFFIX);
     let unfinished = path.with_file_name(unfinished_name);
-    let cannot_create = |source| OpenError::Create { path: path.to_owned(), source };
+    let cannot_create = |source| OpenError::create(path, source);
     match create_directory(&unfinished) {
         Ok(()) => {}
         // The directory of the store exists, and may be filled in place.
@@ -33,9 +33,9 @@ pub(crate) fn make(path: &Path, cache_bytes: u64) -> Result<Option<File>, OpenEr
     let lock = take_lock(&unfinished, path)?;
     remove_leftovers(&unfinished).map_err(cannot_create)?;
     let location = Location::new(unfinished.clone(), path.to_owned(), cache_bytes, lock);
-    let unfinished = Unfinished(unfinished);
+    let unfinished = Unfinished::at(unfinished);
     let lock = location.fill()?;
-    match rename(&unfinished, path) {
+    match rename(unfinished, path) {
         Ok(()) => Ok(Some(lock)),
         Err(_) if path.is_dir() => Ok(None),
         Err(source) => Err(cannot_create(source)),
@@ -56,10 +56,10 @@ fn remove_leftovers(unfinished: &Path) -> io::Result<()> {
 }
 
 /// Renames it with the mode of the directory at the path, if there is one, and durably.
-fn rename(unfinished: &Unfinished, path: &Path) -> io::Result<()> {
+fn rename(unfinished: Unfinished, path: &Path) -> io::Result<()> {
     if let Ok(there) = fs::metadata(path) {
-        fs::set_permissions(&unfinished.0, there.permissions())?;
+        fs::set_permissions(unfinished.path(), there.permissions())?;
     }
-    sync_directory(&unfinished.0)?;
+    sync_directory(unfinished.path())?;
     unfinished.rename_to(path)
 }

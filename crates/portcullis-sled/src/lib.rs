@@ -43,17 +43,11 @@
 mod committer;
 mod create;
 mod error;
-mod keys;
 mod maintain;
 mod open;
 mod options;
 mod read_only_copy;
-mod rows;
-mod shared;
 mod trees;
-mod unfinished;
-mod value;
-mod write_set;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -64,20 +58,21 @@ use futures_util::stream::BoxStream;
 use portcullis::store::{
     Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
 };
-use portcullis::toolkit::{Feed, GroupWriter, InlineReadGate, OwnedLookup};
-
+use portcullis::toolkit::{Feed, GroupWriter, OwnedLookup, SharedDatabase, ordered};
 use tokio::sync::Mutex;
 
-pub use open::OpenError;
 pub use options::SledOptions;
 
+/// Why a store could not be opened.
+pub use portcullis::toolkit::OpenError;
+
 use committer::SledCommitter;
-use shared::Shared;
+use trees::Trees;
 
 /// A store in a directory with a database of sled 0.34.
 ///
 /// Its methods need a tokio runtime. Short reads run on the calling thread while they are fast and no
-/// group is being written ([`InlineReadGate`]); other reads use the runtime's blocking threads. Commits
+/// group is being written ([`InlineReadGate`](portcullis::toolkit::InlineReadGate)); other reads use the runtime's blocking threads. Commits
 /// run on a thread of the store's own. It ends, and releases the directory, after the last commit, when
 /// the store is [closed](Store::close), or some time after it is dropped.
 pub struct SledStore {
@@ -85,7 +80,7 @@ pub struct SledStore {
     created: bool,
     cache_bytes: u64,
     feed: Arc<Feed>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedDatabase<Trees>>,
     writer: GroupWriter<SledCommitter>,
     /// Held by the current backup.
     backups: Arc<Mutex<()>>,
@@ -138,19 +133,11 @@ impl fmt::Debug for SledStore {
 impl Store for SledStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         let lookup = OwnedLookup::from(lookup);
-        let gate = self.shared.gate();
-        let read = move |trees: &_| gate.measure(|| rows::get(trees, lookup.as_lookup()));
-        self.shared.read_few(read).await
+        self.shared.read_record(move |trees| ordered::get(trees, lookup.as_lookup())).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        let gate = self.shared.gate();
-        let page = gate.page(page);
-        let read = move |trees: &_| gate.measure_page(|| rows::list(trees, index, page));
-        match page.limit.get() {
-            ..=InlineReadGate::SHORT => self.shared.read_few(read).await,
-            _ => self.shared.read_blocking(read).await,
-        }
+        self.shared.read_page(page, move |trees, page| ordered::list(trees, index, page)).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {

@@ -1,89 +1,17 @@
 //! Opening the directory and taking the lock on it.
 
-use std::error::Error as StdError;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use portcullis::toolkit::{OpenError, catch_panic, sync_directory};
 use tempfile::TempDir;
-use thiserror::Error;
 
-use crate::error::{Failure, guarded};
-use crate::trees::{self, DatabaseContents, FORMAT, Trees, sync_directory};
+use crate::error::Failure;
+use crate::trees::{self, DatabaseContents, FORMAT, Trees};
 use crate::{create, read_only_copy};
-
-/// Why a store could not be opened. A directory that is not a store was not changed.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The directory is a store, and damaged.
-    #[error("`{}` is damaged: restore it from a backup", path.display())]
-    Corrupt {
-        /// The directory.
-        path: PathBuf,
-        /// The error of sled.
-        #[source]
-        source: Source,
-    },
-    /// There is no directory, and none could be created.
-    #[error("cannot create `{}`", path.display())]
-    Create {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The path leads to something else.
-    #[error("`{}` is not a Portcullis store on sled: choose another path", path.display())]
-    Foreign {
-        /// The path.
-        path: PathBuf,
-    },
-    /// It is open already, in another process or in this one.
-    #[error(
-        "`{}` is in use: only one process at a time can have it open; stop the other one, or ask \
-         it over HTTP",
-        path.display()
-    )]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// There is no store, and none was to be [created](crate::SledOptions::create).
-    #[error("there is no store at `{}`: check the path, or have one created", path.display())]
-    Missing {
-        /// The directory that is not there, or is empty.
-        path: PathBuf,
-    },
-    /// A newer version of Portcullis has written it.
-    #[error(
-        "`{}` has format {found} and this version of Portcullis reads up to {supported}: \
-         upgrade Portcullis",
-        path.display()
-    )]
-    Newer {
-        /// The directory.
-        path: PathBuf,
-        /// Its format.
-        found: u64,
-        /// The newest format that this version can read.
-        supported: u64,
-    },
-    /// The directory, or a file in it, could not be opened.
-    #[error("cannot open `{}`, or a file in it", path.display())]
-    Open {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Source,
-    },
-}
-
-type Source = Box<dyn StdError + Send + Sync>;
 
 /// This file is locked while the directory is open. sled locks a file of its own as well, but reports
 /// a conflict only in the text of an error. The file of an established store contains the
@@ -115,10 +43,8 @@ impl Location {
         create: bool,
         cache_bytes: u64,
     ) -> Result<(Self, Trees, bool), OpenError> {
-        let path = std::path::absolute(path)
-            .map_err(|source| OpenError::Open { path: path.to_owned(), source: source.into() })?;
-        let open_error =
-            |source: io::Error| OpenError::Open { path: path.clone(), source: source.into() };
+        let path = std::path::absolute(path).map_err(|source| OpenError::open(path, source))?;
+        let open_error = |source: io::Error| OpenError::open(&path, source);
         match contents(&path).map_err(open_error)? {
             DirectoryContents::Nothing if !create => return Err(OpenError::Missing { path }),
             DirectoryContents::Nothing => {
@@ -128,7 +54,7 @@ impl Location {
                     return Ok((location, trees, true));
                 }
                 let created = create_directory(&path);
-                created.map_err(|source| OpenError::Create { path: path.clone(), source })?;
+                created.map_err(|source| OpenError::create(&path, source))?;
             }
             DirectoryContents::Foreign => return Err(OpenError::Foreign { path }),
             DirectoryContents::Database => {}
@@ -149,8 +75,8 @@ impl Location {
         path: &Path,
         cache_bytes: u64,
     ) -> Result<(Self, Trees, bool), OpenError> {
-        let display_path = std::path::absolute(path)
-            .map_err(|source| OpenError::Open { path: path.to_owned(), source: source.into() })?;
+        let display_path =
+            std::path::absolute(path).map_err(|source| OpenError::open(path, source))?;
         match contents(&display_path) {
             Ok(DirectoryContents::Database) => {}
             Ok(DirectoryContents::Nothing) => {
@@ -159,7 +85,7 @@ impl Location {
             Ok(DirectoryContents::Foreign) => {
                 return Err(OpenError::Foreign { path: display_path });
             }
-            Err(error) => return Err(OpenError::Open { path: display_path, source: error.into() }),
+            Err(error) => return Err(OpenError::open(&display_path, error)),
         }
         let copy = read_only_copy::copy(&display_path)?;
         let lock = take_lock(copy.path(), &display_path)?;
@@ -180,7 +106,7 @@ impl Location {
         let (trees, _created) = self.first_trees(true, false)?;
         drop(trees);
         self.wait_until_released()
-            .map_err(|source| OpenError::Create { path: self.display_path.clone(), source })?;
+            .map_err(|source| OpenError::create(&self.display_path, source))?;
         Ok(self.lock)
     }
 
@@ -208,7 +134,7 @@ impl Location {
         if is_established && !self.path.join("db").exists() {
             return lost();
         }
-        let opened = guarded(|| {
+        let opened = catch_panic(|| {
             let db = self.database()?;
             let found = trees::identify(&db)?;
             match found {
@@ -240,7 +166,7 @@ impl Location {
             Err(
                 failure @ (Failure::Panicked(_) | Failure::Sled(sled::Error::Corruption { .. })),
             ) => Err(OpenError::Corrupt { path: path(), source: failure.into() }),
-            Err(failure) => Err(OpenError::Open { path: path(), source: failure.into() }),
+            Err(failure) => Err(OpenError::open(&self.display_path, failure)),
         }
     }
 
@@ -251,7 +177,7 @@ impl Location {
 
     /// Opens the database again.
     pub(crate) fn trees(&self) -> Result<Trees, Failure> {
-        guarded(|| Trees::open(self.database()?, &self.path))
+        catch_panic(|| Trees::open(self.database()?, &self.path))
     }
 
     fn database(&self) -> Result<sled::Db, Failure> {
@@ -334,10 +260,7 @@ fn contents(path: &Path) -> io::Result<DirectoryContents> {
 
 /// Takes the lock in the directory, or makes it.
 pub(crate) fn take_lock(directory: &Path, display_path: &Path) -> Result<File, OpenError> {
-    let open_error = |source: io::Error| OpenError::Open {
-        path: display_path.to_owned(),
-        source: source.into(),
-    };
+    let open_error = |source: io::Error| OpenError::open(display_path, source);
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)

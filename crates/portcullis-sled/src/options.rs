@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use portcullis::SystemRandom;
 use portcullis::store::Position;
-use portcullis::toolkit::{Feed, GroupWriter};
+use portcullis::toolkit::{Feed, GroupWriter, OpenError, SharedDatabase};
 
 use crate::SledStore;
 use crate::committer::SledCommitter;
-use crate::open::{Location, OpenError};
+use crate::open::Location;
 use crate::read_only_copy;
-use crate::shared::Shared;
 
 /// How to open a [`SledStore`].
 ///
@@ -83,7 +82,7 @@ impl SledOptions {
         let incarnation =
             Position::new_incarnation(&SystemRandom).map_err(|error| unusable(error.into()))?;
         let feed = Feed::single_process(incarnation);
-        let shared = Arc::new(Shared::new(trees));
+        let shared = SharedDatabase::new(trees);
         let committer = SledCommitter::new(location, Arc::clone(&shared), Arc::clone(&feed));
         let writer = GroupWriter::start("portcullis-sled", committer)
             .map_err(|error| unusable(error.into()))?;

@@ -4,9 +4,10 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
 
+use portcullis::toolkit::OpenError;
 use tempfile::TempDir;
 
-use crate::open::{LOCK, OpenError};
+use crate::open::LOCK;
 
 /// Tells whether the store at the path is there and this process may not write it.
 pub(crate) fn is_unwritable(path: &Path) -> bool {
@@ -31,7 +32,7 @@ fn may_write(path: &Path) -> bool {
 
 /// Copies the store to a temporary directory, which only this user may enter.
 pub(crate) fn copy(path: &Path) -> Result<TempDir, OpenError> {
-    let failed = |source: io::Error| OpenError::Open { path: path.into(), source: source.into() };
+    let failed = |source: io::Error| OpenError::open(path, source);
     // Held until everything is copied, so that no process opens the store meanwhile.
     let lock = match File::open(path.join(LOCK)) {
         Ok(lock) => Some(lock),

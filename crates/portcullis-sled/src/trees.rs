@@ -7,29 +7,17 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use portcullis::store::StoreError;
+use portcullis::toolkit::ordered::{Edits, Keyspace, Read, Scan, Write};
+use portcullis::toolkit::{catch_panic, sync_directory};
 use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
 use sled::{Db, Transactional as _, Tree};
 
-use crate::error::{Failure, guarded};
-use crate::write_set::WriteSet;
-
-/// One of the trees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum TreeId {
-    /// Kind and id → record.
-    Records,
-    /// Kind and unique key → id.
-    Unique,
-    /// Kind, org or user or grant, and id → nothing.
-    Index,
-}
-
-impl TreeId {
-    pub(crate) const ALL: [Self; 3] = [Self::Records, Self::Unique, Self::Index];
-}
+use crate::error::Failure;
 
 const FORMAT_KEY: &[u8] = b"format";
 /// The generation of the trees of entries that is in use.
@@ -106,23 +94,23 @@ impl Trees {
         Ok(())
     }
 
-    pub(crate) fn of(&self, tree: TreeId) -> &Tree {
-        match tree {
-            TreeId::Records => &self.records,
-            TreeId::Unique => &self.unique,
-            TreeId::Index => &self.index,
+    pub(crate) fn of(&self, keyspace: Keyspace) -> &Tree {
+        match keyspace {
+            Keyspace::Records => &self.records,
+            Keyspace::Unique => &self.unique,
+            Keyspace::Index => &self.index,
         }
     }
 
     /// Writes the edits in one transaction over all trees.
-    pub(crate) fn write(&self, write_set: &WriteSet) -> Result<(), Failure> {
+    pub(crate) fn write(&self, edits: &Edits) -> Result<(), Failure> {
         let trees = [&self.records, &self.unique, &self.index];
         let written = trees.as_slice().transaction(|views: &Vec<TransactionalTree>| {
-            for (view, tree) in views.iter().zip(TreeId::ALL) {
-                for (key, value) in write_set.of(tree) {
+            for (view, keyspace) in views.iter().zip(Keyspace::ALL) {
+                for (key, value) in edits.of(keyspace) {
                     match value {
-                        Some(value) => view.insert(key.as_slice(), value.as_slice())?,
-                        None => view.remove(key.as_slice())?,
+                        Some(value) => view.insert(key, value)?,
+                        None => view.remove(key)?,
                     };
                 }
             }
@@ -136,27 +124,104 @@ impl Trees {
 
     /// Returns once everything written so far survives a crash.
     pub(crate) fn make_durable(&self) -> Result<(), Failure> {
-        guarded(|| Ok(self.db.flush().map(drop)?))?;
+        catch_panic::<_, Failure>(|| Ok(self.db.flush().map(drop)?))?;
         Ok(self.files.lock().unwrap_or_else(PoisonError::into_inner).sync()?)
     }
 
-    /// The trees of entries of the next generation, empty and not in use.
-    pub(crate) fn next_entries(&self) -> Result<(Tree, Tree), Failure> {
+    /// Returns the trees of entries of the next generation, empty and not in use.
+    pub(crate) fn next_entries(&self) -> Result<NextEntries, Failure> {
         let next = self.generation + 1;
         let unique = self.db.open_tree(format!("{UNIQUE}{next}"))?;
         let index = self.db.open_tree(format!("{INDEX}{next}"))?;
         unique.clear()?;
         index.clear()?;
-        Ok((unique, index))
+        Ok(NextEntries { unique, index })
     }
 
     /// Takes the trees of the next generation, which are durable, in place of those in use.
-    pub(crate) fn take_next_entries(&mut self, unique: Tree, index: Tree) -> Result<(), Failure> {
+    pub(crate) fn take_next_entries(&mut self, entries: NextEntries) -> Result<(), Failure> {
         let next = self.generation + 1;
         self.db.insert(GENERATION_KEY, &next.to_be_bytes())?;
         self.make_durable()?;
-        (self.unique, self.index, self.generation) = (unique, index, next);
+        (self.unique, self.index, self.generation) = (entries.unique, entries.index, next);
         self.drop_leftovers()
+    }
+}
+
+impl Read for Trees {
+    fn get<T>(
+        &self,
+        keyspace: Keyspace,
+        key: &[u8],
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, StoreError> {
+        get(self.of(keyspace), key, read)
+    }
+}
+
+impl Scan for Trees {
+    fn scan(
+        &self,
+        keyspace: Keyspace,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        for pair in self.of(keyspace).range::<&[u8], _>(bounds) {
+            let (key, value) = pair.map_err(Failure::from)?;
+            if visit(&key, &value)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn get<T>(tree: &Tree, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+    let value = tree.get(key).map_err(Failure::from)?;
+    Ok(value.as_deref().map(read))
+}
+
+/// Trees of entries that are not in use yet.
+pub(crate) struct NextEntries {
+    unique: Tree,
+    index: Tree,
+}
+
+impl NextEntries {
+    /// Returns the tree of the keyspace. Records are in neither.
+    const fn of(&self, keyspace: Keyspace) -> &Tree {
+        match keyspace {
+            Keyspace::Unique => &self.unique,
+            Keyspace::Index | Keyspace::Records => &self.index,
+        }
+    }
+}
+
+impl Read for NextEntries {
+    fn get<T>(
+        &self,
+        keyspace: Keyspace,
+        key: &[u8],
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, StoreError> {
+        get(self.of(keyspace), key, read)
+    }
+}
+
+impl Write for NextEntries {
+    fn put(
+        &mut self,
+        keyspace: Keyspace,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let tree = self.of(keyspace);
+        match value {
+            Some(value) => tree.insert(key, value),
+            None => tree.remove(key),
+        }
+        .map_err(Failure::from)?;
+        Ok(())
     }
 }
 
@@ -226,9 +291,4 @@ impl Files {
         self.large_synced = found;
         if any_new { sync_directory(&self.large) } else { Ok(()) }
     }
-}
-
-/// Makes the names in the directory survive a power cut.
-pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }

@@ -50,6 +50,20 @@ pub trait Committer: Send + 'static {
     fn close(self) -> Result<(), StoreError>;
 }
 
+/// Makes the outcomes of a group whose commit is ambiguous, from what they would have been.
+pub fn ambiguous<T>(
+    outcomes: Vec<Result<T, StoreError>>,
+    cause: StoreError,
+) -> Vec<Result<Position, StoreError>> {
+    let cause = Arc::new(cause);
+    let ambiguous = |outcome| match outcome {
+        Ok(_) => Err(StoreError::indeterminate(Arc::clone(&cause))),
+        // It was not applied, and the reason for its refusal may be ambiguous as well.
+        Err(_) => Err(StoreError::backend(Arc::clone(&cause))),
+    };
+    outcomes.into_iter().map(ambiguous).collect()
+}
+
 /// A thread that commits batches in groups, and its queue of requests.
 ///
 /// Batches that arrive while a group is being made durable form the next group, together with those

@@ -11,6 +11,9 @@
 //! | [`InlineReadGate`], [`run_blocking`] | engines whose calls block |
 //! | [`OwnedLookup`] | sending a [`Lookup`](crate::store::Lookup) to another thread |
 //! | [`pages`] | reading all records, page by page |
+//! | [`ordered`] | keys, values, reads and changes; for engines with ordered keys |
+//! | [`SharedDatabase`], [`catch_panic`], [`OpenError`] | embedded engines of one process |
+//! | [`Unfinished`] | backups and new stores that appear when they are complete |
 //! | [`relational`] | tables, their columns and index entries; for SQL databases |
 //!
 //! # How to write a store
@@ -30,16 +33,23 @@
 //! 6. Run the conformance suite of `portcullis-testkit`.
 
 mod blocking;
+mod database;
 mod feed;
 mod group_writer;
 mod inline_reads;
 mod lookup;
+mod open_error;
+pub mod ordered;
 mod pages;
 pub mod relational;
+mod unfinished;
 
 pub use blocking::run_blocking;
+pub use database::{EnginePanic, SharedDatabase, catch_panic};
 pub use feed::Feed;
-pub use group_writer::{Committer, GroupWriter};
+pub use group_writer::{Committer, GroupWriter, ambiguous};
 pub use inline_reads::{InlineReadGate, Permit};
 pub use lookup::OwnedLookup;
+pub use open_error::OpenError;
 pub use pages::pages;
+pub use unfinished::{Unfinished, sync_directory};

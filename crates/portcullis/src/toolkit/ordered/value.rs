@@ -4,8 +4,8 @@
 //! the first byte is the version of the form. A value that has too few or too many bytes is not
 //! read at all.
 
-use portcullis::store::{Kind, Record, Revision, UniqueKey};
-use portcullis::{GrantKey, Id, Status};
+use crate::store::{Kind, Record, Revision, UniqueKey};
+use crate::{GrantKey, Id, Status};
 
 const VERSION: u8 = 1;
 
@@ -15,12 +15,12 @@ const HAS_USER: u8 = 4;
 
 /// A record, and by which grant keys it is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub(crate) record: Record,
-    pub(crate) grants: Vec<GrantKey>,
+pub(super) struct Stored {
+    pub(super) record: Record,
+    pub(super) grants: Vec<GrantKey>,
 }
 
-pub(crate) fn write(record: &Record, grants: &[GrantKey]) -> Vec<u8> {
+pub(super) fn write(record: &Record, grants: &[GrantKey]) -> Vec<u8> {
     let mut value = Vec::with_capacity(record.body.len() + 128);
     let flag = |set, flag| if set { flag } else { 0 };
     value.push(VERSION);
@@ -55,7 +55,7 @@ fn write_length(value: &mut Vec<u8>, length: usize) {
 }
 
 /// Reads the record alone; its grant keys are passed over.
-pub(crate) fn read_record(kind: Kind, id: Id, value: &[u8]) -> Option<Record> {
+pub(super) fn read_record(kind: Kind, id: Id, value: &[u8]) -> Option<Record> {
     let mut reader = Reader(value);
     let head = reader.head()?;
     for _ in 0..reader.length()? {
@@ -65,7 +65,7 @@ pub(crate) fn read_record(kind: Kind, id: Id, value: &[u8]) -> Option<Record> {
 }
 
 /// Reads everything.
-pub(crate) fn read(kind: Kind, id: Id, value: &[u8]) -> Option<Stored> {
+pub(super) fn read(kind: Kind, id: Id, value: &[u8]) -> Option<Stored> {
     let mut reader = Reader(value);
     let head = reader.head()?;
     let mut grants = Vec::new();
