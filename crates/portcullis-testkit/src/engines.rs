@@ -1,22 +1,12 @@
-//! Parts of engines for tests: cheap password hashes, a clock that is set by hand, and reproducible
-//! randomness.
+//! Parts of engines for tests: a clock that is set by hand, and reproducible randomness.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use portcullis::password::{HashParams, HashPoolConfig};
 use portcullis::{Clock, Random, RandomUnavailable, Timestamp};
 
 use crate::random::Dice;
-
-/// Argon2id at the lowest cost, with this many threads.
-pub(crate) fn cheap_hashing(threads: usize) -> HashPoolConfig {
-    HashPoolConfig::default()
-        .params(HashParams::new(8, 1, 1).expect("the lowest bounds"))
-        .threads(threads)
-        .queue(4_096)
-}
 
 /// A clock that only moves when it is set. Clones share the time.
 #[derive(Clone, Debug)]

@@ -24,12 +24,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use portcullis::store::{
-    Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
-};
+use portcullis::store::StoreError;
 use tokio::sync::watch;
 
+use crate::hooked::{Hook, HookedStore};
 use crate::method::Method;
 
 /// How a call fails.
@@ -178,11 +176,14 @@ impl Faults {
         });
         planned.map(|(_, plan)| plan.clone()).collect()
     }
+}
 
-    async fn around<'a, T>(
+#[async_trait]
+impl Hook for Faults {
+    async fn around<T: Send>(
         &self,
         method: Method,
-        call: impl FnOnce() -> BoxFuture<'a, Result<T, StoreError>> + Send,
+        call: BoxFuture<'_, Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let mut fault = None;
         for plan in self.count(method) {
@@ -196,9 +197,9 @@ impl Faults {
             }
         }
         match fault {
-            None => call().await,
+            None => call.await,
             Some(Fault::ResponseLost) => {
-                call().await?;
+                call.await?;
                 Err(Fault::ResponseLost.error(method))
             }
             Some(fault) => Err(fault.error(method)),
@@ -231,46 +232,4 @@ impl Gate {
 
 /// Forwards all calls to the inner store, except those that fail by its [`Faults`]. Without faults it
 /// passes the conformance suite if the inner store does.
-#[derive(Debug)]
-pub struct FaultyStore {
-    inner: Arc<dyn Store>,
-    faults: Faults,
-}
-
-impl FaultyStore {
-    /// Wraps a store.
-    pub fn new(inner: Arc<dyn Store>, faults: &Faults) -> Self {
-        Self { inner, faults: faults.clone() }
-    }
-}
-
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl Store for FaultyStore {
-    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
-        self.faults.around(Method::Get, || self.inner.get(lookup)).await
-    }
-
-    async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        self.faults.around(Method::List, || self.inner.list(index, page)).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
-        self.faults.around(Method::Commit, || self.inner.commit(batch)).await
-    }
-
-    async fn position(&self) -> Result<Position, StoreError> {
-        self.faults.around(Method::Position, || self.inner.position()).await
-    }
-
-    async fn watch(
-        &self,
-        after: Position,
-    ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
-        self.faults.around(Method::Watch, || self.inner.watch(after)).await
-    }
-
-    async fn close(&self) -> Result<(), StoreError> {
-        self.faults.around(Method::Close, || self.inner.close()).await
-    }
-}
+pub type FaultyStore = HookedStore<Faults>;

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
-use portcullis::store::{
-    Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
-};
+use futures_util::future::BoxFuture;
+use portcullis::store::StoreError;
 
+use crate::hooked::{Hook, HookedStore};
 use crate::method::Method;
 
 /// How a call ended.
@@ -97,11 +96,14 @@ impl Counts {
     fn counts(&self) -> MutexGuard<'_, BTreeMap<(Method, Outcome), u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    async fn around<T>(
+#[async_trait]
+impl Hook for Counts {
+    async fn around<T: Send>(
         &self,
         method: Method,
-        call: impl Future<Output = Result<T, StoreError>> + Send,
+        call: BoxFuture<'_, Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         // Counted when it is dropped, also if the future is dropped.
         let mut ending = Ending { counts: self, method, outcome: Outcome::Dropped };
@@ -145,46 +147,4 @@ impl Drop for Ending<'_> {
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
-pub struct InstrumentedStore {
-    inner: Arc<dyn Store>,
-    counts: Counts,
-}
-
-impl InstrumentedStore {
-    /// Wraps a store.
-    pub fn new(inner: Arc<dyn Store>, counts: &Counts) -> Self {
-        Self { inner, counts: counts.clone() }
-    }
-}
-
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl Store for InstrumentedStore {
-    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
-        self.counts.around(Method::Get, self.inner.get(lookup)).await
-    }
-
-    async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        self.counts.around(Method::List, self.inner.list(index, page)).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
-        self.counts.around(Method::Commit, self.inner.commit(batch)).await
-    }
-
-    async fn position(&self) -> Result<Position, StoreError> {
-        self.counts.around(Method::Position, self.inner.position()).await
-    }
-
-    async fn watch(
-        &self,
-        after: Position,
-    ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
-        self.counts.around(Method::Watch, self.inner.watch(after)).await
-    }
-
-    async fn close(&self) -> Result<(), StoreError> {
-        self.counts.around(Method::Close, self.inner.close()).await
-    }
-}
+pub type InstrumentedStore = HookedStore<Counts>;

@@ -61,8 +61,8 @@
 //!
 //! # Testing what uses a store
 //!
-//! [`FaultyStore`] wraps a store and fails or holds chosen calls; [`InstrumentedStore`] counts calls.
-//! [`faults`] lets every call of every operation of an engine fail in turn, [`dropping`] drops futures
+//! [`FaultyStore`] wraps a store and fails or holds chosen calls; [`InstrumentedStore`] counts calls; a
+//! [`HookedStore`] does around each call what you write. [`world`] starts an engine in memory. [`faults`] lets every call of every operation of an engine fail in turn, [`dropping`] drops futures
 //! at each await, and [`fixtures`] has records to store.
 //!
 //! # Rules
@@ -99,6 +99,7 @@ pub mod faults;
 mod faulty;
 pub mod fixtures;
 mod harness;
+mod hooked;
 mod instrumented;
 mod method;
 mod model;
@@ -109,11 +110,13 @@ pub mod races;
 mod random;
 pub mod rules;
 mod watching;
+pub mod world;
 
 pub use async_trait::async_trait;
 
 pub use faulty::{Call, Fault, Faults, FaultyStore, Gate};
 pub use harness::{Capabilities, Fixture, Harness, TestStore, run};
+pub use hooked::{Hook, HookedDirectory, HookedStore};
 pub use instrumented::{Counts, InstrumentedStore, Outcome};
 pub use method::Method;
 pub use pinned::pinned_records;

@@ -14,8 +14,9 @@ use super::compare::Comparison;
 use super::perform::perform;
 use super::state::State;
 use super::step::{CreateStep, Grant, Op, Pick, Run, Scope, Step};
-use crate::engines::{HandClock, SeededRandom, cheap_hashing};
+use crate::engines::{HandClock, SeededRandom};
 use crate::harness::{Harness, TestStore};
+use crate::world::cheap_hashing;
 
 /// How many steps there are between full lookups.
 const LOOK_EVERY: usize = 12;
@@ -68,7 +69,7 @@ impl Subject {
         let policy = if self.strong { PasswordPolicy::strong() } else { PasswordPolicy::default() };
         for store in &stores {
             let engine = Engine::builder(Arc::clone(store))
-                .hashing(cheap_hashing(1))
+                .hashing(cheap_hashing().threads(1))
                 .password_policy(policy.clone())
                 .clock(self.clock.clone())
                 .random(self.random.clone())

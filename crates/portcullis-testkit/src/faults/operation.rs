@@ -10,7 +10,8 @@ use portcullis::{
     ImportError, NewApiToken, Permission, Setup, Status, presets,
 };
 
-use super::world::{World, engine_on, name};
+use super::world::{World, engine_on};
+use crate::world::name;
 
 /// An operation of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

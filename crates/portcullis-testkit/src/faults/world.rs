@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use portcullis::password::{HashParams, HashPoolConfig};
 use portcullis::store::{Batch, Expect, Index, Kind, Operation, Record, Store, grants_of};
 use portcullis::{
-    ApiTokenId, AuthorizationId, BucketId, BuildError, Clock, Credentials, Engine, Error, Id, Name,
+    ApiTokenId, AuthorizationId, BucketId, BuildError, Clock, Credentials, Engine, Error, Id,
     NewApiToken, NewAuthorization, OrgId, Permission, Random, RandomUnavailable, Resource,
     Timestamp, TokenSecret, UserId, Username, presets,
 };
 
 use crate::access::{ALL, list};
 use crate::random::Dice;
+use crate::world::{builder, cheap_hashing, name};
 
 /// The same bytes in every run, so that an operation is repeated exactly.
 #[derive(Debug)]
@@ -45,12 +45,9 @@ impl Clock for SameTime {
 
 /// Starts an engine with the randomness of the seed and cheap hashes.
 pub(super) async fn engine_on(store: Arc<dyn Store>, seed: u64) -> Result<Engine, Error> {
-    let hashing =
-        HashPoolConfig::default().params(HashParams::new(8, 1, 1).expect("parameters")).threads(1);
     let random = SameBytes(Mutex::new(Dice::new(seed)));
-    let builder =
-        Engine::builder(store).hashing(hashing).random(random).clock(SameTime).no_throttle();
-    builder.build().await.map_err(|error| match error {
+    let builder = builder(store).hashing(cheap_hashing().threads(1)).random(random);
+    builder.clock(SameTime).no_throttle().build().await.map_err(|error| match error {
         BuildError::Store(error) => error,
         error => panic!("{error:?}"),
     })
@@ -59,10 +56,6 @@ pub(super) async fn engine_on(store: Arc<dyn Store>, seed: u64) -> Result<Engine
 /// Starts an engine with the same configuration as every other one here.
 pub(super) async fn the_same_engine_on(store: Arc<dyn Store>) -> Result<Engine, Error> {
     engine_on(store, 2).await
-}
-
-pub(super) fn name(text: &str) -> Name {
-    Name::new(text).expect("a name")
 }
 
 /// The records before an operation.

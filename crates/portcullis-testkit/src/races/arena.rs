@@ -6,76 +6,52 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use portcullis::store::{
-    Batch, BoxStream, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
-};
+use futures_util::future::BoxFuture;
+use portcullis::store::{Store, StoreError};
 use portcullis::{
-    Authorization, AuthorizationFilter, Bucket, CacheConfig, Credentials, Engine, Name,
-    NewAuthorization, Org, Permission, Principal, Refusal, Resource, User, Username,
+    Authorization, AuthorizationFilter, Bucket, CacheConfig, Credentials, Engine, NewAuthorization,
+    Org, Permission, Principal, Refusal, Resource, User, Username,
 };
 use tokio::sync::Barrier;
 use tokio::task::JoinHandle;
 
-use crate::engines::cheap_hashing;
 use crate::harness::{Harness, TestStore};
+use crate::hooked::{Hook, HookedStore};
+use crate::method::Method;
 use crate::random::Dice;
+use crate::world::{builder, name};
 
-/// A store whose calls yield to other tasks at random.
-#[derive(Debug)]
-struct Polite {
-    store: Arc<dyn Store>,
-    dice: Mutex<Dice>,
+/// Yields to other tasks at random, before and after the calls of a store.
+#[derive(Clone, Debug)]
+struct Yields(Arc<Mutex<Dice>>);
+
+impl Yields {
+    async fn give_way(&self) {
+        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner).below(4);
+        give_way(times).await;
+    }
 }
 
-impl Polite {
-    async fn give_way(&self) {
-        let times = self.dice.lock().unwrap_or_else(PoisonError::into_inner).below(4);
-        give_way(times).await;
+#[async_trait]
+impl Hook for Yields {
+    async fn around<T: Send>(
+        &self,
+        method: Method,
+        call: BoxFuture<'_, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if !matches!(method, Method::Get | Method::List | Method::Commit) {
+            return call.await;
+        }
+        self.give_way().await;
+        let response = call.await;
+        self.give_way().await;
+        response
     }
 }
 
 async fn give_way(times: usize) {
     for _ in 0..times {
         tokio::task::yield_now().await;
-    }
-}
-
-#[async_trait]
-impl Store for Polite {
-    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
-        self.give_way().await;
-        let found = self.store.get(lookup).await;
-        self.give_way().await;
-        found
-    }
-
-    async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {
-        self.give_way().await;
-        let found = self.store.list(index, page).await;
-        self.give_way().await;
-        found
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
-        self.give_way().await;
-        let committed = self.store.commit(batch).await;
-        self.give_way().await;
-        committed
-    }
-
-    async fn position(&self) -> Result<Position, StoreError> {
-        self.store.position().await
-    }
-
-    async fn watch(
-        &self,
-        after: Position,
-    ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
-        self.store.watch(after).await
-    }
-
-    async fn close(&self) -> Result<(), StoreError> {
-        self.store.close().await
     }
 }
 
@@ -215,13 +191,9 @@ impl Arena {
 }
 
 async fn start(store: Arc<dyn Store>, number: u64, cache: CacheConfig) -> Engine {
-    let polite = Polite { store, dice: Mutex::new(Dice::new(number)) };
-    let builder = Engine::builder(polite).hashing(cheap_hashing(2)).cache(cache).no_throttle();
-    builder.build().await.expect("an engine")
-}
-
-pub(super) fn name(text: &str) -> Name {
-    Name::new(text).expect("a name")
+    let yields = Yields(Arc::new(Mutex::new(Dice::new(number))));
+    let store = Arc::new(HookedStore::new(store, &yields));
+    builder(store).cache(cache).no_throttle().build().await.expect("an engine")
 }
 
 /// Awaits all of them.

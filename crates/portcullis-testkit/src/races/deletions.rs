@@ -8,8 +8,9 @@ use portcullis::{
     Resource, ResourceType, Status, UserId, Username,
 };
 
-use super::arena::{Arena, finish, name};
+use super::arena::{Arena, finish};
 use crate::harness::Harness;
+use crate::world::name;
 
 /// A deletion succeeds, whatever happens concurrently; the other operations succeed before it or find
 /// no record. Afterwards nothing finds the record, and its name is free.

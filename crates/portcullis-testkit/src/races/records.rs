@@ -5,8 +5,9 @@ use std::sync::Arc;
 use portcullis::snapshot::Snapshot;
 use portcullis::{AuthorizationUpdate, ErrorKind, ImportError, Status};
 
-use super::arena::{Arena, finish, name};
+use super::arena::{Arena, finish};
 use crate::harness::Harness;
+use crate::world::name;
 
 /// One creation succeeds, all others are conflicts, and one record exists.
 pub async fn of_many_creations_of_a_username_one_wins(harness: &Harness, rounds: u32) {

@@ -12,10 +12,10 @@ use portcullis::{Engine, ErrorKind, ExportError, Id, Name, Setup};
 
 use crate::access::{ALL, assert_exists, commit, get, get_by_key, list_ids};
 use crate::dropping::{at_each_await, poll_when_woken};
-use crate::engines::cheap_hashing;
 use crate::fixtures::{self, Sample};
 use crate::harness::{Harness, TestStore};
 use crate::watching::Watching;
+use crate::world::cheap_hashing;
 
 const ROUNDS: u64 = 200;
 
@@ -245,7 +245,7 @@ impl<'a> Trial<'a> {
 /// done or not, and succeeds afterwards.
 pub async fn an_engine_continues_after_dropped_operations(harness: &Harness) {
     let test = harness.open().await;
-    let engine = Engine::builder(test.handle()).hashing(cheap_hashing(1)).build().await;
+    let engine = Engine::builder(test.handle()).hashing(cheap_hashing().threads(1)).build().await;
     let engine = engine.expect("an engine");
     let name = |text: String| Name::new(text).expect("a name");
     at_each_await("deleting an org", |number| {
@@ -280,7 +280,8 @@ pub async fn a_dropped_setup_is_done_in_full_or_not_at_all(harness: &Harness) {
     let setup = || Setup { org: name("o"), user: name("u"), buckets: vec![name("b"), name("c")] };
     for polls in 1..=ROUNDS {
         let test = harness.open().await;
-        let engine = Engine::builder(test.handle()).hashing(cheap_hashing(1)).build().await;
+        let engine =
+            Engine::builder(test.handle()).hashing(cheap_hashing().threads(1)).build().await;
         let engine = engine.expect("an engine");
         let dropped =
             test.within_deadline("a setup", poll_when_woken(engine.setup(setup()), polls)).await;

@@ -6,12 +6,10 @@ use std::sync::{Arc, Mutex};
 use portcullis::store::{MemoryStore, Store};
 use portcullis::{
     AuditEvent, AuditSink, AuthorizationUpdate, Credentials, Engine, NewApiToken, NewAuthorization,
-    Permission, Principal, Resource, Status, Username, presets,
+    Principal, Status,
 };
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore, Method};
 use serde_json::Value;
-
-use crate::support::{builder, name};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kept(Arc<Mutex<Vec<String>>>);
@@ -57,14 +55,8 @@ impl World {
         let (audit, faults) = (Kept::default(), Faults::new());
         let inner: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
         let store = Arc::new(FaultyStore::new(inner, &faults));
-        let engine = builder(store).audit(audit.clone()).build().await.unwrap();
-        let org = engine.create_org(name("acme")).await.unwrap().id;
-        let user = engine.create_user(name("ada")).await.unwrap().id;
-        let bucket = engine.create_bucket(org, name("telemetry")).await.unwrap().id;
-        let grant = Permission::write(Resource::bucket(org, bucket));
-        let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org, [grant]);
-        let permissions = presets::operator();
-        let token = NewApiToken { org, user, permissions, description: String::new() };
+        let world = crate::support::World::on(store, |builder| builder.audit(audit.clone())).await;
+        let (new, token) = (world.new_authorization("telegraf"), world.new_operator_token());
         let created = audit.take();
         let kinds: Vec<_> =
             created.iter().map(|(.., event)| event["record"]["kind"].clone()).collect();
@@ -72,7 +64,7 @@ impl World {
         assert!(
             created.iter().all(|(action, outcome, ..)| action == "create" && outcome == "done")
         );
-        Self { engine, audit, new: new.for_user(user), token, faults }
+        Self { engine: world.engine, audit, new, token, faults }
     }
 }
 

@@ -3,8 +3,7 @@
 use portcullis::password::{HashParams, HashPool, Password, PasswordPolicy};
 use portcullis::store::{Batch, Entity, Expect, Operation};
 use portcullis::{
-    Action, Authorization, AuthorizationUpdate, Credentials, ErrorKind, NewApiToken, Refusal,
-    Status, presets,
+    Action, Authorization, AuthorizationUpdate, Credentials, ErrorKind, Refusal, Status,
 };
 
 use crate::support::{World, cheap_hashing};
@@ -18,7 +17,7 @@ async fn refusal(world: &World, username: &str, password: &str) -> Refusal {
 #[tokio::test]
 async fn the_right_password_is_admitted_with_its_permissions() {
     let world = World::new().await;
-    world.with_password("telegraf").await;
+    world.credential("telegraf").await;
     let principal = world.login("telegraf", "telegraf-password").await.unwrap();
     assert!(principal.check(Action::Write, &world.resource()).is_allowed());
     assert!(!principal.check(Action::Read, &world.resource()).is_allowed());
@@ -28,9 +27,9 @@ async fn the_right_password_is_admitted_with_its_permissions() {
 #[tokio::test]
 async fn every_refusal_has_its_reason_for_the_operator_and_one_response_for_the_client() {
     let world = World::new().await;
-    world.with_password("telegraf").await;
+    world.credential("telegraf").await;
     world.authorization("passwordless").await;
-    let inactive = world.with_password("inactive").await;
+    let inactive = world.credential("inactive").await;
     let off = AuthorizationUpdate::status(Status::Inactive);
     world.engine.update_authorization(inactive.id, off).await.unwrap();
 
@@ -49,9 +48,9 @@ async fn every_refusal_has_its_reason_for_the_operator_and_one_response_for_the_
 #[tokio::test]
 async fn every_login_by_name_costs_exactly_one_hash() {
     let world = World::new().await;
-    world.with_password("telegraf").await;
+    world.credential("telegraf").await;
     world.authorization("passwordless").await;
-    let inactive = world.with_password("inactive").await;
+    let inactive = world.credential("inactive").await;
     let off = AuthorizationUpdate::status(Status::Inactive);
     world.engine.update_authorization(inactive.id, off).await.unwrap();
     let too_long = "x".repeat(Password::MAX_BYTES + 1);
@@ -77,7 +76,7 @@ async fn every_login_by_name_costs_exactly_one_hash() {
 
 #[tokio::test]
 async fn an_empty_or_unset_password_key_or_hash_never_authenticates() {
-    let world = World::with_policy(PasswordPolicy::strong()).await;
+    let world = World::with(|builder| builder.password_policy(PasswordPolicy::strong())).await;
     // A record with the hash of the empty password, which only an import could bring.
     let pool = HashPool::start(cheap_hashing(), std::sync::Arc::new(portcullis::SystemRandom));
     let empty = pool.unwrap().hash(&Password::new("").unwrap()).await.unwrap();
@@ -98,7 +97,7 @@ async fn an_empty_or_unset_password_key_or_hash_never_authenticates() {
 #[tokio::test]
 async fn a_username_and_a_password_authenticate_no_caller() {
     let world = World::new().await;
-    world.with_password("telegraf").await;
+    world.credential("telegraf").await;
     let credentials = Credentials::password("telegraf", "telegraf-password");
     assert!(world.engine.authenticate(credentials).await.is_ok());
     let error = world.engine.authenticate_caller(credentials).await.unwrap_err();
@@ -116,20 +115,11 @@ async fn replace(world: &World, authorization: Authorization) {
     world.store.commit(Batch::new().with(put)).await.unwrap();
 }
 
-pub(crate) fn operator_token(world: &World) -> NewApiToken {
-    NewApiToken {
-        org: world.org.id,
-        user: world.user.id,
-        permissions: presets::operator(),
-        description: String::new(),
-    }
-}
-
 #[tokio::test]
 async fn an_api_token_is_a_password_for_unknown_names_only_and_costs_no_hash() {
     let world = World::new().await;
-    world.with_password("telegraf").await;
-    let (token, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
+    world.credential("telegraf").await;
+    let (token, secret) = world.operator_token().await;
     let before = world.engine.hash_pool().computations();
     for username in ["", "unknown"] {
         assert!(world.login(username, secret.expose()).await.is_ok());
@@ -148,7 +138,7 @@ async fn an_api_token_is_a_password_for_unknown_names_only_and_costs_no_hash() {
 #[tokio::test]
 async fn a_new_password_replaces_the_old_one_at_once_and_leaves_updated_at_alone() {
     let world = World::new().await;
-    let before = world.with_password("telegraf").await;
+    let before = world.credential("telegraf").await;
     world.engine.set_password(before.id, "another-password").await.unwrap();
     assert!(world.login("telegraf", "telegraf-password").await.is_err());
     assert!(world.login("telegraf", "another-password").await.is_ok());
@@ -159,7 +149,7 @@ async fn a_new_password_replaces_the_old_one_at_once_and_leaves_updated_at_alone
 #[tokio::test]
 async fn a_refused_password_leaves_the_old_one() {
     let world = World::new().await;
-    let id = world.with_password("telegraf").await.id;
+    let id = world.credential("telegraf").await.id;
     for refused in [&b""[..], b"short", &[b'x'; 73], &[b'x'; Password::MAX_BYTES + 1]] {
         let error = world.engine.set_password(id, refused).await.unwrap_err();
         assert_eq!(error.message(), "passwords must be between 8 and 72 characters long");
@@ -169,7 +159,7 @@ async fn a_refused_password_leaves_the_old_one() {
 
 #[tokio::test]
 async fn in_strong_mode_a_stored_weak_password_must_be_changed() {
-    let world = World::with_policy(PasswordPolicy::strong()).await;
+    let world = World::with(|builder| builder.password_policy(PasswordPolicy::strong())).await;
     let id = world.authorization("weak").await.id;
     let weak = Password::new("weakweakweak").unwrap();
     let hash = world.engine.hash_pool().hash(&weak).await.unwrap();
@@ -184,7 +174,7 @@ async fn in_strong_mode_a_stored_weak_password_must_be_changed() {
 #[tokio::test]
 async fn a_deleted_authorization_leaves_nothing_to_a_new_one_of_its_name() {
     let world = World::new().await;
-    let id = world.with_password("telegraf").await.id;
+    let id = world.credential("telegraf").await.id;
     world.engine.delete_authorization(id).await.unwrap();
     assert_eq!(refusal(&world, "telegraf", "telegraf-password").await, Refusal::UnknownUsername);
     let again = world.authorization("telegraf").await;
@@ -195,7 +185,7 @@ async fn a_deleted_authorization_leaves_nothing_to_a_new_one_of_its_name() {
 #[tokio::test]
 async fn many_logins_at_once_are_refused_with_a_retry_time_and_not_as_wrong() {
     let world = World::new().await;
-    world.with_password("telegraf").await;
+    world.credential("telegraf").await;
     let hashing =
         cheap_hashing().params(HashParams::new(19_456, 2, 1).unwrap()).threads(1).queue(1);
     let builder = portcullis::Engine::builder(world.store.clone()).hashing(hashing);
@@ -213,8 +203,8 @@ async fn many_logins_at_once_are_refused_with_a_retry_time_and_not_as_wrong() {
 #[tokio::test]
 async fn no_debug_output_holds_a_secret() {
     let world = World::new().await;
-    let authorization = world.with_password("telegraf").await;
-    let (token, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
+    let authorization = world.credential("telegraf").await;
+    let (token, secret) = world.operator_token().await;
     let stored = world.engine.authorization(authorization.id).await.unwrap().unwrap();
     let credentials = Credentials::password("telegraf", "telegraf-password");
     let principal = world.engine.authenticate(credentials).await.unwrap();

@@ -15,7 +15,6 @@ use portcullis::{
 };
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore, async_trait};
 
-use crate::authenticate::operator_token;
 use crate::support::{ManualClock, World, builder};
 
 /// How a change feed behaves.
@@ -120,8 +119,8 @@ const RIGHT: &str = "telegraf-password";
 impl Trial {
     async fn new() -> Self {
         let world = World::new().await;
-        world.with_password("telegraf").await;
-        let (_, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
+        world.credential("telegraf").await;
+        let (_, secret) = world.operator_token().await;
         let store = Hesitant::over(&world.store);
         let engine = builder(store).no_throttle().build().await.unwrap();
         Self { world, engine, secret }
@@ -236,8 +235,8 @@ async fn a_change_that_is_dropped_at_any_await_is_not_missed() {
 async fn in_an_outage_no_cache_entry_is_valid_for_longer_than_max_staleness() {
     for feed in [FeedIs::Good, FeedIs::Silent, FeedIs::Short, FeedIs::Broken] {
         let world = World::new().await;
-        let authorization = world.with_password("telegraf").await;
-        let (_, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
+        let authorization = world.credential("telegraf").await;
+        let (_, secret) = world.operator_token().await;
         let faults = Faults::new();
         let faulty: Arc<dyn Store> = Arc::new(FaultyStore::new(world.store.clone(), &faults));
         let clock = ManualClock::new();

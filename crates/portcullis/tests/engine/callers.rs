@@ -226,7 +226,7 @@ async fn an_operation_needs_exactly_its_permissions() {
 #[tokio::test]
 async fn a_credential_that_only_reads_changes_and_deletes_nothing() {
     let world = World::new().await;
-    let id = world.with_password("telegraf").await.id;
+    let id = world.credential("telegraf").await.id;
     let on = Target { world: &world, id };
     let before = on.stored().await;
     // Read on everything, in every form, and write on an unrelated resource.

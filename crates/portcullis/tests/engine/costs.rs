@@ -7,15 +7,14 @@ use futures_util::poll;
 use portcullis::password::HashParams;
 use portcullis::{AuthorizationUpdate, CacheConfig, Credentials, Engine, ErrorKind, Status};
 
-use crate::authenticate::operator_token;
 use crate::support::{Salts, World, cheap_hashing};
 
 /// A world with a name of each kind: `telegraf`, `inactive`, `passwordless`.
 async fn with_every_kind(cache: CacheConfig) -> World {
     let world = World::with(|builder| builder.cache(cache).no_throttle()).await;
-    world.with_password("telegraf").await;
+    world.credential("telegraf").await;
     world.authorization("passwordless").await;
-    let inactive = world.with_password("inactive").await;
+    let inactive = world.credential("inactive").await;
     // Cached while it was active.
     world.login("inactive", "inactive-password").await.unwrap();
     let off = AuthorizationUpdate::status(Status::Inactive);
@@ -27,7 +26,7 @@ async fn with_every_kind(cache: CacheConfig) -> World {
 async fn unknown_wrong_inactive_and_password_less_cost_one_hash_with_caches_warm_and_cold() {
     for cache in [CacheConfig::default(), CacheConfig::off()] {
         let world = with_every_kind(cache).await;
-        let (_, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
+        let (_, secret) = world.operator_token().await;
         for warm in [false, true] {
             if warm {
                 world.login("telegraf", "telegraf-password").await.unwrap();

@@ -6,7 +6,6 @@ use portcullis::snapshot::Snapshot;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::authenticate::operator_token;
 use crate::support::World;
 
 /// Imported hashes, with their passwords.
@@ -28,7 +27,7 @@ struct Warm {
 impl Warm {
     async fn new() -> Self {
         let world = World::with(|builder| builder.no_throttle().rehash_on_login(false)).await;
-        world.with_password("telegraf").await;
+        world.credential("telegraf").await;
         world.authorization("passwordless").await;
         for (id, username, hash) in [
             ("1", "argon2id", Some(ARGON2ID.1)),
@@ -44,7 +43,7 @@ impl Warm {
             let snapshot = Snapshot::read(line.as_bytes()).unwrap();
             world.engine.import(snapshot, false).await.unwrap();
         }
-        let (token, secret) = world.engine.create_api_token(operator_token(&world)).await.unwrap();
+        let (token, secret) = world.operator_token().await;
         for _ in 0..2 {
             world.login("telegraf", "telegraf-password").await.unwrap();
             world.login("", secret.expose()).await.unwrap();

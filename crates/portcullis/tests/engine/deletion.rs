@@ -63,7 +63,7 @@ async fn a_deleted_org_takes_its_credentials_and_buckets_along() {
 async fn an_interrupted_deletion_leaves_no_usable_credential_and_is_finished_at_the_next_start() {
     for fails_from in 1.. {
         let world = World::new().await;
-        world.with_password("telegraf").await;
+        world.credential("telegraf").await;
         crowd(&world, 3).await;
         // The engine reads the store once when it starts.
         let failing = gone_after(&world.store, fails_from);

@@ -14,7 +14,7 @@ use crate::support::{World, builder, failing, gone_after};
 #[tokio::test]
 async fn an_outage_grants_nothing_and_reports_no_password_as_wrong() {
     let world = World::new().await;
-    let authorization = world.with_password("telegraf").await;
+    let authorization = world.credential("telegraf").await;
     let token = NewApiToken {
         org: world.org.id,
         user: world.user.id,

@@ -150,7 +150,7 @@ async fn an_engine_works_whatever_its_clock_is_set_to() {
     ] {
         let time: Timestamp = time.parse().unwrap();
         let world = World::with(|builder| builder.clock(SetTo(time))).await;
-        let first = world.with_password("first").await;
+        let first = world.credential("first").await;
         let second = world.authorization("second").await;
         assert_ne!(first.id, second.id, "{time}");
         assert_eq!(first.created_at, time);

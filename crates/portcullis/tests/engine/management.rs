@@ -6,6 +6,7 @@ use portcullis::{
     Authorization, AuthorizationId, Bucket, BucketId, ErrorKind, NewAuthorization, Org, OrgId,
     Permission, Principal, Resource, StaticDirectory, Status, User, UserId, Username,
 };
+use portcullis_testkit::HookedDirectory;
 
 use crate::support::{World, builder, name, permission};
 
@@ -188,62 +189,18 @@ async fn a_host_with_its_own_directory_manages_its_own_tenants() {
     assert_eq!(engine.resolve_org(&org.to_string()).await.unwrap().id, org);
 }
 
-#[derive(Debug)]
-struct OnStrike;
-
-#[portcullis::async_trait]
-impl portcullis::Directory for OnStrike {
-    async fn user(&self, _: UserId) -> Result<Option<User>, portcullis::Error> {
-        Err(portcullis::Error::new(ErrorKind::Unavailable, "db-7.internal is on strike"))
-    }
-
-    async fn user_by_name(&self, _: &str) -> Result<Option<User>, portcullis::Error> {
-        Err(portcullis::Error::new(ErrorKind::Invalid, "db-7.internal is on strike"))
-    }
-
-    async fn users(
-        &self,
-        _: Option<UserId>,
-        _: NonZeroUsize,
-    ) -> Result<Vec<User>, portcullis::Error> {
-        Ok(Vec::new())
-    }
-
-    async fn org(&self, _: OrgId) -> Result<Option<Org>, portcullis::Error> {
-        Ok(None)
-    }
-
-    async fn org_by_name(&self, _: &str) -> Result<Option<Org>, portcullis::Error> {
-        Ok(None)
-    }
-
-    async fn orgs(&self, _: Option<OrgId>, _: NonZeroUsize) -> Result<Vec<Org>, portcullis::Error> {
-        Ok(Vec::new())
-    }
-
-    async fn bucket(&self, _: BucketId) -> Result<Option<Bucket>, portcullis::Error> {
-        Ok(None)
-    }
-
-    async fn bucket_by_name(&self, _: OrgId, _: &str) -> Result<Option<Bucket>, portcullis::Error> {
-        Ok(None)
-    }
-
-    async fn buckets(
-        &self,
-        _: Option<OrgId>,
-        _: Option<BucketId>,
-        _: NonZeroUsize,
-    ) -> Result<Vec<Bucket>, portcullis::Error> {
-        Ok(Vec::new())
-    }
-}
-
 #[tokio::test]
 async fn messages_of_a_hosts_directory_are_only_logged() {
     let world = World::new().await;
-    world.with_password("telegraf").await;
-    let engine = builder(world.store.clone()).directory(OnStrike).build().await.unwrap();
+    world.credential("telegraf").await;
+    let directory = HookedDirectory(|method: &str| {
+        let kind = match method {
+            "user_by_name" => ErrorKind::Invalid,
+            _ => ErrorKind::Unavailable,
+        };
+        Err(portcullis::Error::new(kind, "db-7.internal is on strike"))
+    });
+    let engine = builder(world.store.clone()).directory(directory).build().await.unwrap();
     let credentials = portcullis::Credentials::password("telegraf", "telegraf-password");
     for (error, kind) in [
         (engine.authenticate(credentials).await.unwrap_err(), ErrorKind::Unavailable),

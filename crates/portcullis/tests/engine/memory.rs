@@ -1,48 +1,48 @@
 //! Cache hits, and what invalidates an entry.
 
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis::store::{Entity, Expect, Kind, Operation, Store, StoreExt};
 use portcullis::toolkit::Feed;
 use portcullis::{
-    Authorization, AuthorizationUpdate, Bucket, CacheConfig, Clock, Credentials, Engine, Error,
-    NewApiToken, NewAuthorization, Org, OrgId, Permission, Principal, Refusal, Resource,
-    StaticDirectory, Status, User, UserId, Username, async_trait,
+    Authorization, AuthorizationUpdate, CacheConfig, Clock, Credentials, Engine, Error,
+    NewAuthorization, Org, OrgId, Permission, Principal, Refusal, Resource, StaticDirectory,
+    Status, User, UserId, Username,
 };
-use portcullis_testkit::{Counts, InstrumentedStore, Method};
+use portcullis_testkit::{Counts, HookedDirectory, InstrumentedStore, Method};
 
-use crate::shared_store::{Followers, ScriptedStore, SharedStore};
+use crate::shared_store::{ScriptedStore, SharedStore};
 use crate::support::{ManualClock, builder, name};
 
 /// An engine with one cached login, on a store whose calls are counted.
 struct World {
     engine: Engine,
-    /// The engine of another process on the same store.
-    other: Engine,
-    store: Arc<dyn Store>,
-    feed: Arc<Feed>,
-    followers: Followers,
+    shared: SharedStore,
     clock: ManualClock,
     counts: Counts,
-    org: Org,
-    user: User,
-    bucket: Bucket,
     id: portcullis::AuthorizationId,
+}
+
+impl Deref for World {
+    type Target = SharedStore;
+
+    fn deref(&self) -> &SharedStore {
+        &self.shared
+    }
 }
 
 const PASSWORD: &str = "telegraf-password";
 
 impl World {
     async fn new() -> Self {
-        let shared = SharedStore::new(PASSWORD).await;
-        let SharedStore { store, feed, followers, other, org, user, bucket, telegraf } = shared;
-        let (counts, clock, id) = (Counts::new(), ManualClock::new(), telegraf.id);
-        let counted = Arc::new(InstrumentedStore::new(Arc::clone(&store), &counts));
+        let shared = SharedStore::new().await;
+        let (counts, clock, id) = (Counts::new(), ManualClock::new(), shared.telegraf.id);
+        let counted = Arc::new(InstrumentedStore::new(Arc::clone(&shared.store), &counts));
         let engine = builder(counted).clock(clock.clone()).build().await.unwrap();
-        let world =
-            Self { engine, other, store, feed, followers, clock, counts, org, user, bucket, id };
+        let world = Self { engine, shared, clock, counts, id };
         world.login(PASSWORD).await.unwrap();
         world.counts.reset();
         world
@@ -65,16 +65,6 @@ impl World {
         (reads_after - reads, self.engine.hash_pool().computations() - hashes)
     }
 
-    /// Adds events to the feed, and waits until the engine has applied them.
-    async fn apply(&self, add: impl FnOnce(&Feed)) {
-        self.followers.apply(|| add(&self.feed)).await;
-    }
-
-    async fn fresh(&self) {
-        let now = self.clock.instant();
-        self.apply(|feed| feed.fresh(now)).await;
-    }
-
     async fn stored(&self) -> Authorization {
         self.other.authorization(self.id).await.unwrap().unwrap()
     }
@@ -88,9 +78,8 @@ async fn a_cache_hit_costs_no_read_and_no_hash() {
     for _ in 0..100 {
         assert_eq!(world.cost().await, (0, 0));
     }
-    let write = Resource::bucket(world.org.id, world.bucket.id);
     let principal = world.login(PASSWORD).await.unwrap();
-    assert!(principal.check(portcullis::Action::Write, &write).is_allowed());
+    assert!(principal.check(portcullis::Action::Write, &world.resource()).is_allowed());
     assert_eq!(world.refusal("another-password").await, Refusal::WrongPassword);
     assert_eq!(world.cost().await, (0, 0), "a wrong password evicted the right one");
 }
@@ -129,26 +118,19 @@ async fn a_record_edited_by_hand_takes_effect_although_its_revision_is_the_same(
         };
         world.store.commit([put].into_iter().collect()).await.unwrap();
         world.apply(|feed| _ = feed.announce([(Kind::Authorization, id)])).await;
-        let write = Resource::bucket(world.org.id, world.bucket.id);
-        let may = world
-            .login(PASSWORD)
-            .await
-            .is_ok_and(|principal| principal.check(portcullis::Action::Write, &write).is_allowed());
-        assert!(!may);
+        let write = (portcullis::Action::Write, world.resource());
+        let login = world.login(PASSWORD).await;
+        assert!(!login.is_ok_and(|principal| principal.check(write.0, &write.1).is_allowed()));
     }
 }
 
 #[tokio::test]
 async fn a_resync_costs_one_read_each_and_no_hash() {
     let world = World::new().await;
-    let mut ids = Vec::new();
     for number in 0..10 {
-        let username = Username::new(format!("agent-{number}")).unwrap();
-        let grant = Permission::write(Resource::bucket(world.org.id, world.bucket.id));
-        let new = NewAuthorization::new(username, world.org.id, [grant]).for_user(world.user.id);
+        let new = world.new_authorization(&format!("agent-{number}"));
         let id = world.engine.create_authorization(new).await.unwrap().id;
         world.engine.set_password(id, PASSWORD).await.unwrap();
-        ids.push(id);
     }
     let login = async |number: usize| {
         let username = format!("agent-{number}");
@@ -180,11 +162,11 @@ async fn a_feed_that_is_behind_costs_a_read_every_two_seconds_and_no_hash() {
     // The feed is back: no read until the time to live ends.
     for _ in 0..57 {
         world.clock.advance(SECOND);
-        world.fresh().await;
+        world.fresh(&world.clock).await;
         assert_eq!(world.cost().await, (0, 0));
     }
     world.clock.advance(5 * SECOND);
-    world.fresh().await;
+    world.fresh(&world.clock).await;
     assert_eq!(world.cost().await, (3, 0));
 }
 
@@ -229,7 +211,7 @@ async fn the_status_of_user_and_org_takes_effect_at_once() {
 #[tokio::test]
 async fn replaced_permissions_take_effect_at_once() {
     let world = World::new().await;
-    let bucket = Resource::bucket(world.org.id, world.bucket.id);
+    let bucket = world.resource();
     let read = vec![Permission::read(bucket)];
     world.engine.set_permissions(world.id, read).await.unwrap();
     let principal = world.login(PASSWORD).await.unwrap();
@@ -239,10 +221,7 @@ async fn replaced_permissions_take_effect_at_once() {
 #[tokio::test]
 async fn an_api_token_is_cached_and_invalidated_like_a_password() {
     let world = World::new().await;
-    let permissions = portcullis::presets::operator();
-    let (org, user) = (world.org.id, world.user.id);
-    let new = NewApiToken { org, user, permissions, description: String::new() };
-    let (token, secret) = world.engine.create_api_token(new).await.unwrap();
+    let (token, secret) = world.engine.create_api_token(world.new_operator_token()).await.unwrap();
     let secret = secret.expose();
     let in_three_ways = async || {
         let alone = world.engine.authenticate(Credentials::token(secret)).await;
@@ -260,12 +239,8 @@ async fn an_api_token_is_cached_and_invalidated_like_a_password() {
     assert_eq!(world.counts.of(Method::Get), 0);
 
     // The username is taken: the token is no password for it any more.
-    let new = NewAuthorization::new(
-        Username::new("other").unwrap(),
-        org,
-        [Permission::read(Resource::bucket(org, world.bucket.id))],
-    );
-    let id = world.engine.create_authorization(new.for_user(user)).await.unwrap().id;
+    let new = world.new_authorization("other");
+    let id = world.engine.create_authorization(new).await.unwrap().id;
     assert_eq!(in_three_ways().await, (true, false, true));
     world.engine.delete_authorization(id).await.unwrap();
     assert_eq!(in_three_ways().await, (true, true, true));
@@ -298,74 +273,22 @@ async fn a_bucket_name_is_cached_until_a_bucket_changes() {
     assert_eq!(named("telemetry").await, Some(again));
 }
 
-/// A host that may disable its only user.
-#[derive(Debug)]
-struct Host {
-    directory: StaticDirectory,
-    off: Arc<AtomicU64>,
-}
-
-#[async_trait]
-impl portcullis::Directory for Host {
-    async fn user(&self, id: UserId) -> Result<Option<User>, Error> {
-        let off = self.off.load(Ordering::SeqCst) != 0;
-        Ok(self.directory.user(id).await?.filter(|_| !off))
-    }
-
-    async fn user_by_name(&self, name: &str) -> Result<Option<User>, Error> {
-        self.directory.user_by_name(name).await
-    }
-
-    async fn users(
-        &self,
-        after: Option<UserId>,
-        limit: std::num::NonZeroUsize,
-    ) -> Result<Vec<User>, Error> {
-        self.directory.users(after, limit).await
-    }
-
-    async fn org(&self, id: OrgId) -> Result<Option<Org>, Error> {
-        self.directory.org(id).await
-    }
-
-    async fn org_by_name(&self, name: &str) -> Result<Option<Org>, Error> {
-        self.directory.org_by_name(name).await
-    }
-
-    async fn orgs(
-        &self,
-        after: Option<OrgId>,
-        limit: std::num::NonZeroUsize,
-    ) -> Result<Vec<Org>, Error> {
-        self.directory.orgs(after, limit).await
-    }
-
-    async fn bucket(&self, id: portcullis::BucketId) -> Result<Option<Bucket>, Error> {
-        self.directory.bucket(id).await
-    }
-
-    async fn bucket_by_name(&self, org: OrgId, name: &str) -> Result<Option<Bucket>, Error> {
-        self.directory.bucket_by_name(org, name).await
-    }
-
-    async fn buckets(
-        &self,
-        org: Option<OrgId>,
-        after: Option<portcullis::BucketId>,
-        limit: std::num::NonZeroUsize,
-    ) -> Result<Vec<Bucket>, Error> {
-        self.directory.buckets(org, after, limit).await
-    }
-}
-
 #[tokio::test]
 async fn a_change_that_a_host_did_not_report_takes_effect_when_the_time_to_live_ends() {
     let (org, user) = (OrgId::from_u64(1), UserId::from_u64(2));
-    let directory = StaticDirectory::new()
-        .with_user(User { id: user, name: name("ada"), status: Status::Active })
-        .with_org(Org { id: org, name: name("acme"), status: Status::Active });
-    let off = Arc::new(AtomicU64::new(0));
-    let host = Host { directory, off: Arc::clone(&off) };
+    let without_user = StaticDirectory::new().with_org(Org {
+        id: org,
+        name: name("acme"),
+        status: Status::Active,
+    });
+    let ada = User { id: user, name: name("ada"), status: Status::Active };
+    let with_user = without_user.clone().with_user(ada);
+    let off = Arc::new(AtomicBool::new(false));
+    let is_off = Arc::clone(&off);
+    let host = HookedDirectory(move |_: &str| match is_off.load(Ordering::SeqCst) {
+        true => Ok(without_user.clone()),
+        false => Ok(with_user.clone()),
+    });
     let feed = Feed::of_shared_store(7, 0);
     let store = ScriptedStore::new(&feed);
     let followers = store.followers();
@@ -381,16 +304,16 @@ async fn a_change_that_a_host_did_not_report_takes_effect_when_the_time_to_live_
         engine.authenticate(Credentials::password("telegraf", PASSWORD)).await.is_ok()
     };
     assert!(works().await);
-    off.store(1, Ordering::SeqCst);
+    off.store(true, Ordering::SeqCst);
     clock.advance(60 * SECOND);
     assert!(works().await);
     clock.advance(SECOND);
     assert!(!works().await);
-    off.store(0, Ordering::SeqCst);
+    off.store(false, Ordering::SeqCst);
     assert!(!works().await);
     engine.invalidate_user(user);
     assert!(works().await);
-    off.store(1, Ordering::SeqCst);
+    off.store(true, Ordering::SeqCst);
     engine.invalidate_user(user);
     assert!(!works().await);
 }

@@ -90,7 +90,7 @@ async fn an_update_is_shown_with_the_permissions_it_has_and_their_names() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_password_never_works_once_the_change_has_returned() {
     let world = Arc::new(World::new().await);
-    let id = world.with_password("telegraf").await.id;
+    let id = world.credential("telegraf").await.id;
     let mut old = "telegraf-password".to_owned();
     for round in 0..ROUNDS {
         let new = format!("password-{round}");

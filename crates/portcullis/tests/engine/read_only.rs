@@ -13,7 +13,7 @@ use crate::support::{World, builder, failing, name};
 #[tokio::test]
 async fn a_read_only_engine_accepts_logins_and_refuses_every_change() {
     let world = World::new().await;
-    let id = world.with_password("telegraf").await.id;
+    let id = world.credential("telegraf").await.id;
     let token = NewApiToken {
         org: world.org.id,
         user: world.user.id,

@@ -1,5 +1,6 @@
 //! A store that two engines share, and whose change feed the test writes.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::task::Context;
 
@@ -9,42 +10,49 @@ use portcullis::store::{
     Store, StoreError,
 };
 use portcullis::toolkit::Feed;
-use portcullis::{
-    Authorization, Bucket, CacheConfig, Engine, NewAuthorization, Org, Permission, Resource, User,
-    Username, async_trait,
-};
+use portcullis::{Authorization, CacheConfig, Clock, Engine, async_trait};
 use tokio::sync::watch;
 
-use crate::support::{builder, name};
+use crate::support::{ManualClock, World};
 
 /// The store with an org, a user, a bucket and the authorization `telegraf`, which were created by the
 /// engine of another process, without events.
 pub(crate) struct SharedStore {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) feed: Arc<Feed>,
-    pub(crate) followers: Followers,
+    world: World,
+    feed: Arc<Feed>,
+    followers: Followers,
+    /// The engine of the other process.
     pub(crate) other: Engine,
-    pub(crate) org: Org,
-    pub(crate) user: User,
-    pub(crate) bucket: Bucket,
     pub(crate) telegraf: Authorization,
 }
 
+impl Deref for SharedStore {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
 impl SharedStore {
-    pub(crate) async fn new(password: &str) -> Self {
+    pub(crate) async fn new() -> Self {
         let feed = Feed::of_shared_store(7, 0);
         let store = ScriptedStore::new(&feed);
         let followers = store.followers();
-        let store: Arc<dyn Store> = Arc::new(store);
-        let other = builder(Arc::clone(&store)).cache(CacheConfig::off()).build().await.unwrap();
-        let org = other.create_org(name("acme")).await.unwrap();
-        let user = other.create_user(name("ada")).await.unwrap();
-        let bucket = other.create_bucket(org.id, name("telemetry")).await.unwrap();
-        let permissions = [Permission::write(Resource::bucket(org.id, bucket.id))];
-        let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org.id, permissions);
-        let telegraf = other.create_authorization(new.for_user(user.id)).await.unwrap();
-        other.set_password(telegraf.id, password).await.unwrap();
-        Self { store, feed, followers, other, org, user, bucket, telegraf }
+        let world = World::on(Arc::new(store), |builder| builder.cache(CacheConfig::off())).await;
+        let telegraf = world.credential("telegraf").await;
+        Self { other: world.engine.clone(), world, feed, followers, telegraf }
+    }
+
+    /// Adds events to the feed, and waits until every engine has applied them.
+    pub(crate) async fn apply(&self, add: impl FnOnce(&Feed)) {
+        self.followers.apply(|| add(&self.feed)).await;
+    }
+
+    /// Reports that the feed is complete until the clock's time.
+    pub(crate) async fn fresh(&self, clock: &ManualClock) {
+        let now = clock.instant();
+        self.apply(|feed| feed.fresh(now)).await;
     }
 }
 

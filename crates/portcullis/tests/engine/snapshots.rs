@@ -21,7 +21,7 @@ fn refused(text: &str) -> Vec<String> {
 #[tokio::test]
 async fn an_export_imports_completely_and_again_changes_nothing() {
     let world = World::new().await;
-    world.with_password("telegraf").await;
+    world.credential("telegraf").await;
     world.authorization("passwordless").await;
     let token = NewApiToken {
         org: world.org.id,

@@ -55,9 +55,9 @@ impl Door {
     async fn with(settings: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
         let clock = ManualClock::new();
         let world = World::with(|builder| settings(builder.clock(clock.clone()))).await;
-        world.with_password("telegraf").await;
+        world.credential("telegraf").await;
         world.authorization("passwordless").await;
-        let inactive = world.with_password("inactive").await;
+        let inactive = world.credential("inactive").await;
         let off = AuthorizationUpdate::status(Status::Inactive);
         world.engine.update_authorization(inactive.id, off).await.unwrap();
         Self { world, clock }

@@ -1,6 +1,7 @@
 //! Logins while the feed lags and the store does not respond: none is admitted, or for a configured time
 //! those with a cache entry, and never by an entry that is known to be out of date.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,14 +9,13 @@ use std::time::{Duration, Instant};
 use portcullis::store::Kind;
 use portcullis::toolkit::Feed;
 use portcullis::{
-    Authorization, AuthorizationUpdate, Bucket, CacheConfig, Clock, Credentials, Engine, Error,
-    ErrorKind, NewAuthorization, Org, Permission, Principal, Resource, Status, TokenSecret,
-    TrustState, User, Username,
+    AuthorizationUpdate, CacheConfig, Clock, Credentials, Engine, Error, ErrorKind, Permission,
+    Principal, Status, TokenSecret, TrustState,
 };
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore, Method};
 
 use crate::audit::Kept;
-use crate::shared_store::{Followers, ScriptedStore, SharedStore};
+use crate::shared_store::{ScriptedStore, SharedStore};
 use crate::support::{ManualClock, builder};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,19 +27,20 @@ const PASSWORD: &str = "telegraf-password";
 /// event, which is now.
 struct World {
     engine: Engine,
-    /// The same store, for another process to change.
-    other: Engine,
+    shared: SharedStore,
     faults: Faults,
-    feed: Arc<Feed>,
-    followers: Followers,
     clock: ManualClock,
     audit: Kept,
-    org: Org,
-    user: User,
-    bucket: Bucket,
-    telegraf: Authorization,
     token: portcullis::ApiToken,
     secret: TokenSecret,
+}
+
+impl Deref for World {
+    type Target = SharedStore;
+
+    fn deref(&self) -> &SharedStore {
+        &self.shared
+    }
 }
 
 impl World {
@@ -48,42 +49,20 @@ impl World {
     }
 
     async fn with_grace(grace: Duration) -> Self {
-        let SharedStore { store, feed, followers, other, org, user, bucket, telegraf } =
-            SharedStore::new(PASSWORD).await;
-        let token = portcullis::NewApiToken {
-            org: org.id,
-            user: user.id,
-            permissions: portcullis::presets::operator(),
-            description: String::new(),
-        };
-        let (token, secret) = other.create_api_token(token).await.unwrap();
-
+        let shared = SharedStore::new().await;
+        let (token, secret) = shared.operator_token().await;
         let (faults, clock, audit) = (Faults::new(), ManualClock::new(), Kept::default());
         let config = CacheConfig::default().stale_if_error(grace);
-        let engine = builder(Arc::new(FaultyStore::new(store, &faults)));
+        let engine = builder(Arc::new(FaultyStore::new(Arc::clone(&shared.store), &faults)));
         let engine = engine.clock(clock.clone()).cache(config).audit(audit.clone());
         let engine = engine.build().await.unwrap();
         clock.advance(SECOND);
-        let world = Self {
-            engine,
-            other,
-            faults,
-            feed,
-            followers,
-            clock,
-            audit,
-            org,
-            user,
-            bucket,
-            telegraf,
-            token,
-            secret,
-        };
+        let world = Self { engine, shared, faults, clock, audit, token, secret };
         for outcome in world.login_all().await {
             outcome.unwrap();
         }
         world.bucket_id().await.unwrap();
-        world.fresh().await;
+        world.fresh(&world.clock).await;
         world
     }
 
@@ -103,16 +82,6 @@ impl World {
             self.engine.authenticate(Credentials::password("unknown", secret)).await,
             self.engine.authenticate(Credentials::token(secret)).await,
         ]
-    }
-
-    /// Adds events to the feed, and waits until the engine has applied them.
-    async fn apply(&self, add: impl FnOnce(&Feed)) {
-        self.followers.apply(|| add(&self.feed)).await;
-    }
-
-    async fn fresh(&self) {
-        let now = self.clock.instant();
-        self.apply(|feed| feed.fresh(now)).await;
     }
 
     fn fail(&self, fault: Fault) {
@@ -135,8 +104,8 @@ impl World {
 /// How a store responds to reads.
 #[derive(Clone, Copy, Debug)]
 enum Reads {
-    Answer,
-    Say(Fault),
+    Respond,
+    Fail(Fault),
     /// Never.
     Hang,
 }
@@ -150,31 +119,31 @@ async fn the_result_of_a_login_in_each_trust_state() {
     let let_in = None;
     let unavailable = Some(ErrorKind::Unavailable);
     let internal = Some(ErrorKind::Internal);
-    let fails = Reads::Say(Fault::Unavailable);
+    let fails = Reads::Fail(Fault::Unavailable);
     for (grace, reads, age, state, expected) in [
-        (none, Reads::Answer, until, Fresh, let_in),
-        (none, Reads::Answer, until + MILLISECOND, Stale, let_in),
+        (none, Reads::Respond, until, Fresh, let_in),
+        (none, Reads::Respond, until + MILLISECOND, Stale, let_in),
         (none, fails, until, Fresh, let_in),
         (none, fails, until + MILLISECOND, Unavailable, unavailable),
-        (none, Reads::Say(Fault::Backend), until + MILLISECOND, Stale, internal),
-        (GRACE, Reads::Answer, until, Fresh, let_in),
-        (GRACE, Reads::Answer, until + GRACE + MILLISECOND, Stale, let_in),
+        (none, Reads::Fail(Fault::Backend), until + MILLISECOND, Stale, internal),
+        (GRACE, Reads::Respond, until, Fresh, let_in),
+        (GRACE, Reads::Respond, until + GRACE + MILLISECOND, Stale, let_in),
         (GRACE, fails, until, Fresh, let_in),
         (GRACE, fails, until + MILLISECOND, StaleIfError, let_in),
         (GRACE, fails, until + GRACE, StaleIfError, let_in),
         (GRACE, fails, until + GRACE + MILLISECOND, Unavailable, unavailable),
-        (GRACE, Reads::Say(Fault::ResponseLost), until + GRACE, StaleIfError, let_in),
+        (GRACE, Reads::Fail(Fault::ResponseLost), until + GRACE, StaleIfError, let_in),
         (GRACE, Reads::Hang, until + MILLISECOND, StaleIfError, let_in),
         // An error of a broken store is a response.
-        (GRACE, Reads::Say(Fault::Backend), until + MILLISECOND, Stale, internal),
+        (GRACE, Reads::Fail(Fault::Backend), until + MILLISECOND, Stale, internal),
     ] {
         let what = format!("grace {grace:?}, {reads:?}, {age:?}");
         let world = World::with_grace(grace).await;
         let hashes = world.engine.hash_pool().computations();
         world.clock.advance(age);
         let _gate = match reads {
-            Reads::Answer => None,
-            Reads::Say(fault) => {
+            Reads::Respond => None,
+            Reads::Fail(fault) => {
                 world.fail(fault);
                 None
             }
@@ -192,7 +161,8 @@ async fn the_result_of_a_login_in_each_trust_state() {
         assert_eq!(world.engine.trust_state(), state, "{what}");
         assert_eq!(world.engine.change_feed_lag(), Some(age), "{what}");
         // `/ready` reads the store, even while cache hits need no read.
-        let is_ready = matches!(reads, Reads::Answer) || world.engine.trust_state() == StaleIfError;
+        let is_ready =
+            matches!(reads, Reads::Respond) || world.engine.trust_state() == StaleIfError;
         let is_ready = is_ready || (state == Fresh && grace > none);
         assert_eq!(world.engine.ready().await.is_ok(), is_ready, "{what}");
         assert_eq!(world.engine.hash_pool().computations(), hashes, "{what}");
@@ -252,7 +222,7 @@ async fn change(world: &World, change: u8) -> Result<(), Error> {
             engine.update_authorization(id, off).await.map(drop)
         }
         2 => {
-            let grant = Permission::read(Resource::bucket(world.org.id, world.bucket.id));
+            let grant = Permission::read(world.resource());
             engine.set_permissions(id, vec![grant]).await.map(drop)
         }
         3 => engine.delete_authorization(id).await,
@@ -377,7 +347,7 @@ async fn a_change_that_a_login_has_found_takes_effect_in_grace() {
 async fn an_entry_that_had_expired_at_the_feeds_last_event_is_not_valid_in_grace() {
     let world = World::new().await;
     world.clock.advance(61 * SECOND);
-    world.fresh().await;
+    world.fresh(&world.clock).await;
     world.fail(Fault::Unavailable);
     world.assert_unavailable("read 61 seconds before").await;
 }
@@ -467,7 +437,7 @@ async fn the_audit_gets_one_event_for_each_cached_login_in_each_outage() {
         events.map(|(_, outcome, _, event)| (outcome, event["record"].clone())).collect::<Vec<_>>()
     };
     for _ in 0..2 {
-        world.fresh().await;
+        world.fresh(&world.clock).await;
         world.outage();
         for _ in 0..3 {
             for outcome in world.login_all().await {
@@ -490,71 +460,10 @@ async fn the_audit_gets_one_event_for_each_cached_login_in_each_outage() {
 
 /// A host's own directory that does not respond is no outage of the store.
 mod host_directory {
-    use std::num::NonZeroUsize;
-
-    use portcullis::{BucketId, Directory, OrgId, StaticDirectory, UserId, async_trait};
+    use portcullis::StaticDirectory;
+    use portcullis_testkit::HookedDirectory;
 
     use super::*;
-
-    #[derive(Clone, Debug)]
-    struct Gone(StaticDirectory, Arc<AtomicBool>);
-
-    impl Gone {
-        fn answer(&self) -> Result<&StaticDirectory, Error> {
-            match self.1.load(Ordering::SeqCst) {
-                true => Err(Error::new(ErrorKind::Unavailable, "the directory is gone")),
-                false => Ok(&self.0),
-            }
-        }
-    }
-
-    #[async_trait]
-    impl Directory for Gone {
-        async fn user(&self, id: UserId) -> Result<Option<User>, Error> {
-            self.answer()?.user(id).await
-        }
-
-        async fn user_by_name(&self, name: &str) -> Result<Option<User>, Error> {
-            self.answer()?.user_by_name(name).await
-        }
-
-        async fn users(
-            &self,
-            after: Option<UserId>,
-            limit: NonZeroUsize,
-        ) -> Result<Vec<User>, Error> {
-            self.answer()?.users(after, limit).await
-        }
-
-        async fn org(&self, id: OrgId) -> Result<Option<Org>, Error> {
-            self.answer()?.org(id).await
-        }
-
-        async fn org_by_name(&self, name: &str) -> Result<Option<Org>, Error> {
-            self.answer()?.org_by_name(name).await
-        }
-
-        async fn orgs(&self, after: Option<OrgId>, limit: NonZeroUsize) -> Result<Vec<Org>, Error> {
-            self.answer()?.orgs(after, limit).await
-        }
-
-        async fn bucket(&self, id: BucketId) -> Result<Option<Bucket>, Error> {
-            self.answer()?.bucket(id).await
-        }
-
-        async fn bucket_by_name(&self, org: OrgId, name: &str) -> Result<Option<Bucket>, Error> {
-            self.answer()?.bucket_by_name(org, name).await
-        }
-
-        async fn buckets(
-            &self,
-            org: Option<OrgId>,
-            after: Option<BucketId>,
-            limit: NonZeroUsize,
-        ) -> Result<Vec<Bucket>, Error> {
-            self.answer()?.buckets(org, after, limit).await
-        }
-    }
 
     #[tokio::test]
     async fn grace_is_for_outages_of_the_store_and_not_of_a_directory() {
@@ -563,22 +472,25 @@ mod host_directory {
             .with_user(world.user.clone())
             .with_org(world.org.clone())
             .with_bucket(world.bucket.clone());
-        let (is_gone, faults, clock) =
+        let (gone, faults, clock) =
             (Arc::new(AtomicBool::new(false)), Faults::new(), ManualClock::new());
+        let is_gone = Arc::clone(&gone);
+        let directory = HookedDirectory(move |_: &str| match is_gone.load(Ordering::SeqCst) {
+            true => Err(Error::new(ErrorKind::Unavailable, "the directory is gone")),
+            false => Ok(known.clone()),
+        });
         // A store of its own, with faults of its own.
         let feed = Feed::of_shared_store(7, 0);
         let inner = ScriptedStore::new(&feed);
         let followers = inner.followers();
         let engine = builder(Arc::new(FaultyStore::new(Arc::new(inner), &faults)))
-            .directory(Gone(known, Arc::clone(&is_gone)))
+            .directory(directory)
             .clock(clock.clone())
             .cache(CacheConfig::default().stale_if_error(GRACE))
             .build()
             .await
             .unwrap();
-        let grant = [Permission::write(Resource::bucket(world.org.id, world.bucket.id))];
-        let new = NewAuthorization::new(Username::new("telegraf").unwrap(), world.org.id, grant);
-        let id = engine.create_authorization(new.for_user(world.user.id)).await.unwrap().id;
+        let id = engine.create_authorization(world.new_authorization("telegraf")).await.unwrap().id;
         engine.set_password(id, PASSWORD).await.unwrap();
         let login = async || engine.authenticate(Credentials::password("telegraf", PASSWORD)).await;
         let bucket = async || engine.bucket_id(world.org.id, "telemetry").await;
@@ -588,7 +500,7 @@ mod host_directory {
         followers.apply(|| feed.fresh(clock.instant())).await;
         clock.advance(3 * SECOND);
 
-        is_gone.store(true, Ordering::SeqCst);
+        gone.store(true, Ordering::SeqCst);
         assert_eq!(login().await.unwrap_err().kind(), ErrorKind::Unavailable);
         assert_eq!(bucket().await.unwrap_err().kind(), ErrorKind::Unavailable);
         // The record itself cannot be read: that is an outage.

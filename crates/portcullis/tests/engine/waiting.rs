@@ -41,7 +41,7 @@ where
     let hashing = cheap_hashing().threads(1);
     let settings = |builder: EngineBuilder| builder.random(salts.clone()).hashing(hashing);
     let world = World::with(settings).await;
-    let authorization = world.with_password("telegraf").await;
+    let authorization = world.credential("telegraf").await;
     salts.shut(true);
     let mut before_it = Box::pin(world.login("unknown", "whatever"));
     assert!(poll!(&mut before_it).is_pending());
@@ -135,7 +135,7 @@ async fn a_flood_of_guesses_takes_no_place_from_right_passwords() {
     let world = World::with(settings).await;
     let names: Vec<_> = (0..20).map(|number| format!("agent-{number}")).collect();
     for name in &names {
-        world.with_password(name).await;
+        world.credential(name).await;
     }
     let login = |name: String, password: String, source| {
         let engine = world.engine.clone();
@@ -167,7 +167,7 @@ async fn a_flood_of_guesses_takes_no_place_from_right_passwords() {
 #[tokio::test]
 async fn an_owner_that_logged_in_before_a_restart_is_not_locked_out_by_a_distributed_attack() {
     let world = World::new().await;
-    world.with_password("telegraf").await;
+    world.credential("telegraf").await;
     let before = Credentials::password("telegraf", PASSWORD);
     world.engine.authenticate(before.source(owner())).await.unwrap();
     let saved = world.engine.login_history().to_bytes();
@@ -197,7 +197,7 @@ async fn an_owner_that_logged_in_before_a_restart_is_not_locked_out_by_a_distrib
 #[tokio::test]
 async fn a_right_api_token_is_never_refused_for_the_failures_of_others() {
     let world = World::new().await;
-    world.with_password("telegraf").await;
+    world.credential("telegraf").await;
     let token = async || {
         let (org, user) = (world.org.id, world.user.id);
         let permissions = presets::operator();
@@ -236,7 +236,7 @@ async fn a_right_api_token_is_never_refused_for_the_failures_of_others() {
 async fn the_throttle_does_not_reveal_that_a_password_is_right() {
     for (right, who) in [(true, Refusal::User), (false, Refusal::WrongPassword)] {
         let world = World::new().await;
-        world.with_password("telegraf").await;
+        world.credential("telegraf").await;
         world.engine.set_user_status(world.user.id, Status::Inactive).await.unwrap();
         let password = if right { PASSWORD } else { "wrong" };
         for number in 0..30 {
@@ -258,10 +258,10 @@ async fn new_passwords_of_one_caller_leave_half_of_the_hashes_to_logins() {
     let hashing = hashing.max_wait(Duration::from_secs(60));
     let settings = |builder: EngineBuilder| builder.random(salts.clone()).hashing(hashing);
     let world = World::with(settings).await;
-    let id = world.with_password("telegraf").await.id;
+    let id = world.credential("telegraf").await.id;
     let agents: Vec<_> = (0..5).map(|number| format!("agent-{number}")).collect();
     for agent in &agents {
-        world.with_password(agent).await;
+        world.credential(agent).await;
     }
     let caller = Principal::trusted(world.org.id, world.user.id, presets::operator());
     let on_behalf = world.engine.on_behalf_of(&caller);
@@ -295,7 +295,7 @@ async fn a_login_that_waits_too_long_gets_a_retry_time_and_is_not_refused() {
     let hashing = cheap_hashing().threads(1).max_wait(Duration::from_millis(100));
     let settings = |builder: EngineBuilder| builder.random(salts.clone()).hashing(hashing);
     let world = World::with(settings).await;
-    world.with_password("telegraf").await;
+    world.credential("telegraf").await;
     salts.shut(true);
     let mut before_it = Box::pin(world.login("unknown", "whatever"));
     assert!(matches!(poll!(&mut before_it), Poll::Pending));
@@ -315,7 +315,7 @@ async fn a_login_that_waits_too_long_gets_a_retry_time_and_is_not_refused() {
 async fn right_passwords_of_clients_that_disconnect_are_not_counted_as_failures() {
     let hashing = cheap_hashing().params(HashParams::default()).threads(1);
     let world = World::with(|builder| builder.hashing(hashing)).await;
-    world.with_password("telegraf").await;
+    world.credential("telegraf").await;
     for number in 0..20 {
         let before = world.engine.hash_pool().computations();
         let source = attacker(0);
