@@ -7,13 +7,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use portcullis::password::{HashParams, HashPoolConfig};
 use portcullis::store::MemoryStore;
 use portcullis::{
-    ApiTokenId, AuditEvent, AuditSink, AuthorizationUpdate, Credentials, Engine, Error, ErrorKind,
-    Name, NewApiToken, NewAuthorization, Permission, Principal, Refusal, Resource, Status,
-    ThrottleConfig, UserId, Username, presets,
+    ApiTokenId, AuditEvent, AuditSink, AuthorizationUpdate, Credentials, Engine, EngineBuilder,
+    Error, ErrorKind, Principal, Refusal, Status, ThrottleConfig, User, UserId,
 };
+use portcullis_testkit::world::World;
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore, Method};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -31,7 +30,7 @@ impl AuditSink for Kept {
     }
 }
 
-struct World {
+struct Observed {
     engine: Engine,
     faults: Faults,
     audit: Kept,
@@ -50,8 +49,8 @@ enum Step {
     TokenAsPassword(&'static str),
     Token(bool),
     Caller(bool),
-    /// What the cache alone says.
-    Known(bool),
+    /// Through the cache alone.
+    Cached(bool),
     SwitchAuthorization(bool),
     SwitchToken(bool),
     SwitchUser(bool),
@@ -66,7 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => username.prop_map(Step::TokenAsPassword),
         3 => any::<bool>().prop_map(Step::Token),
         3 => any::<bool>().prop_map(Step::Caller),
-        2 => any::<bool>().prop_map(Step::Known),
+        2 => any::<bool>().prop_map(Step::Cached),
         1 => any::<bool>().prop_map(Step::SwitchAuthorization),
         2 => any::<bool>().prop_map(Step::SwitchToken),
         1 => any::<bool>().prop_map(Step::SwitchUser),
@@ -74,31 +73,19 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-impl World {
+impl Observed {
     async fn new(metrics: PrometheusHandle) -> Self {
         let (faults, audit) = (Faults::new(), Kept::default());
-        let store = FaultyStore::new(Arc::new(MemoryStore::new().unwrap()), &faults);
-        let hashing =
-            HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap()).threads(1);
+        let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new().unwrap()), &faults));
         // Few failures of an address are free, so that logins are throttled as well.
         let throttle = ThrottleConfig::default().username_failures(1_000).source_failures(5);
-        let builder = Engine::builder(store).hashing(hashing).throttle(throttle);
-        let builder = builder.audit(audit.clone());
-        let engine = builder.build().await.unwrap();
-        let name = |text| Name::new(text).unwrap();
-        let org = engine.create_org(name("acme")).await.unwrap().id;
-        let user = engine.create_user(name("ada")).await.unwrap().id;
-        let bucket = engine.create_bucket(org, name("telemetry")).await.unwrap().id;
-        let grant = [Permission::write(Resource::bucket(org, bucket))];
-        let new =
-            |name| NewAuthorization::new(Username::new(name).unwrap(), org, grant).for_user(user);
-        let authorization = engine.create_authorization(new("telegraf")).await.unwrap().id;
-        engine.set_password(authorization, "telegraf-password").await.unwrap();
-        engine.create_authorization(new("passwordless")).await.unwrap();
-        let permissions = presets::operator();
-        let new = NewApiToken { org, user, permissions, description: String::new() };
-        let (token, secret) = engine.create_api_token(new).await.unwrap();
+        let settings = |builder: EngineBuilder| builder.throttle(throttle).audit(audit.clone());
+        let world = World::on(store, settings).await;
+        let authorization = world.credential("telegraf").await.id;
+        world.authorization("passwordless").await;
+        let (token, secret) = world.operator_token().await;
         let token = (token.id, secret.expose().to_owned());
+        let World { engine, user: User { id: user, .. }, .. } = world;
         Self { engine, faults, audit, metrics, user, token, authorization, source: Cell::new(0) }
     }
 
@@ -121,7 +108,7 @@ impl World {
         let secret = |right| if right { self.token.1.as_str() } else { "wrong" };
         let status = |on| if on { Status::Active } else { Status::Inactive };
         let engine = &self.engine;
-        let answer = match step {
+        let response = match step {
             Step::Password(username, password) => {
                 let credentials = Credentials::password(username, password);
                 engine.authenticate(credentials.source(source)).await
@@ -136,7 +123,7 @@ impl World {
             Step::Caller(right) => {
                 engine.authenticate_caller(Credentials::token(secret(right)).source(source)).await
             }
-            Step::Known(token) => {
+            Step::Cached(token) => {
                 let credentials = match token {
                     true => Credentials::token(secret(true)),
                     false => Credentials::password("telegraf", "telegraf-password"),
@@ -165,16 +152,16 @@ impl World {
                 return None;
             }
         };
-        Some(answer)
+        Some(response)
     }
 
     /// Takes a step, and asserts that counters and audit events fit the result.
     async fn agrees(&self, step: Step) {
         let before = self.counted();
         self.audit.0.lock().unwrap().clear();
-        let answered = self.take(step).await;
+        let responded = self.take(step).await;
         let after = self.counted();
-        let told = std::mem::take(&mut *self.audit.0.lock().unwrap());
+        let reported = std::mem::take(&mut *self.audit.0.lock().unwrap());
         let counted: Vec<_> = after
             .iter()
             .filter_map(|(name, count)| {
@@ -182,22 +169,25 @@ impl World {
                 (more > 0).then_some((name.as_str(), more))
             })
             .collect();
-        let Some(answer) = answered else {
-            assert!(counted.is_empty() && told.is_empty(), "{step:?}: {counted:?} {told:?}");
+        let Some(response) = responded else {
+            assert!(
+                counted.is_empty() && reported.is_empty(),
+                "{step:?}: {counted:?} {reported:?}"
+            );
             return;
         };
         let [(metric, 1)] = counted[..] else { panic!("{step:?}: {counted:?}") };
-        match &answer {
+        match &response {
             Ok(_) => {
                 let source = metric.strip_prefix("portcullis_logins_total{result=\"ok\",source=\"");
                 let source = source.unwrap_or_else(|| panic!("{step:?}: admitted, and {metric}"));
                 // A login that the cache answers is no event.
-                let is_told = source.starts_with("verified");
-                assert_eq!(told.len(), usize::from(is_told), "{step:?} {metric} {told:?}");
-                assert!(told.iter().all(|event| event["outcome"] == "done"), "{told:?}");
+                let is_event = source.starts_with("verified");
+                assert_eq!(reported.len(), usize::from(is_event), "{step:?} {metric} {reported:?}");
+                assert!(reported.iter().all(|event| event["outcome"] == "done"), "{reported:?}");
             }
             Err(error) => {
-                let [event] = &told[..] else { panic!("{step:?}: {told:?}") };
+                let [event] = &reported[..] else { panic!("{step:?}: {reported:?}") };
                 let (expected, outcome) = match (error.refusal(), error.kind()) {
                     (Some(refusal), _) => (
                         format!(
@@ -236,13 +226,13 @@ fn label(refusal: Refusal) -> &'static str {
 }
 
 #[test]
-fn answers_metrics_and_audit_of_logins_agree() {
+fn responses_metrics_and_audit_of_logins_agree() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
     metrics::set_global_recorder(recorder).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    // One for all: counters of an engine are told to the recorder as they are.
-    let world = runtime.block_on(World::new(metrics));
+    // One for all: an engine publishes its counters as they are.
+    let world = runtime.block_on(Observed::new(metrics));
     let on = [Step::SwitchAuthorization(true), Step::SwitchToken(true), Step::SwitchUser(true)];
     let run = |steps: Vec<Step>| {
         runtime.block_on(async {
@@ -261,7 +251,7 @@ fn answers_metrics_and_audit_of_logins_agree() {
         Step::SwitchToken(false),
         Step::Caller(true),
         Step::Token(true),
-        Step::Known(true),
+        Step::Cached(true),
         Step::TokenAsPassword("unknown"),
     ]);
     let mut runner = proptest::test_runner::TestRunner::default();

@@ -1,23 +1,22 @@
 //! A cache hit needs no allocation. Alone in its process, whose allocator counts.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use futures_util::FutureExt;
 use http::Request;
-use portcullis::password::HashParams;
 use portcullis::store::MemoryStore;
 use portcullis::{
-    Action, Credentials, Engine, Name, NewAuthorization, Permission, Principal, Resource, Setup,
+    Action, Credentials, Engine, NewAuthorization, Permission, Principal, Resource, Setup,
     SetupDone, Username,
 };
+use portcullis_testkit::world::{builder, name};
 use tower::ServiceExt;
 
 const REQUESTS: usize = 1_000;
 
 async fn engine() -> (Engine, SetupDone) {
-    let store = MemoryStore::new().unwrap();
-    let cheap = HashParams::new(8, 1, 1).unwrap();
-    let engine = Engine::builder(store).hash_params(cheap).build().await.unwrap();
-    let name = |text| Name::new(text).unwrap();
+    let engine = builder(Arc::new(MemoryStore::new().unwrap())).build().await.unwrap();
     let buckets = ["telemetry", "events", "traces", "spare"].map(name).to_vec();
     let setup = Setup { org: name("acme"), user: name("ada"), buckets };
     let done = engine.setup(setup).await.unwrap();

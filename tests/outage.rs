@@ -3,53 +3,33 @@
 
 mod shown;
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use portcullis::password::{HashParams, HashPoolConfig};
-use portcullis::store::{MemoryStore, Store};
-use portcullis::{
-    CacheConfig, Clock, Credentials, Engine, ErrorKind, Name, NewAuthorization, Permission,
-    Resource, Timestamp, Username,
-};
+use portcullis::{CacheConfig, Credentials, Engine, ErrorKind};
+use portcullis_testkit::world::{ManualClock, World, builder};
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore};
 use serde_json::Value;
 use tower::ServiceExt;
 
 use shown::Shown;
 
-/// A clock that the test moves, and that stands still otherwise. The feed's clock goes on.
-#[derive(Clone, Debug)]
-struct ManualClock {
-    began: Instant,
-    passed: Arc<Mutex<Duration>>,
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-
-    fn instant(&self) -> Instant {
-        self.began + *self.passed.lock().unwrap()
-    }
-}
-
-struct World {
+struct Outage {
     engine: Engine,
     api: Router,
     faults: Faults,
+    /// The feed's clock goes on while this one stands still.
     clock: ManualClock,
     log: Shown,
     metrics: PrometheusHandle,
 }
 
-impl World {
+impl Outage {
     async fn new() -> Self {
         let log = Shown::default();
         tracing_subscriber::fmt()
@@ -61,23 +41,12 @@ impl World {
         let metrics = recorder.handle();
         metrics::set_global_recorder(recorder).unwrap();
 
-        let inner: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
-        let hashing = HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap());
         // By another engine, so that the feed has no events of these records.
-        let engine = Engine::builder(Arc::clone(&inner)).hashing(hashing).build().await.unwrap();
-        let name = |text| Name::new(text).unwrap();
-        let org = engine.create_org(name("acme")).await.unwrap().id;
-        let user = engine.create_user(name("ada")).await.unwrap().id;
-        let bucket = engine.create_bucket(org, name("telemetry")).await.unwrap().id;
-        let grant = [Permission::write(Resource::bucket(org, bucket))];
-        let new = NewAuthorization::new(Username::new("telegraf").unwrap(), org, grant);
-        let id = engine.create_authorization(new.for_user(user)).await.unwrap().id;
-        engine.set_password(id, "telegraf-password").await.unwrap();
+        let world = World::new().await;
+        world.credential("telegraf").await;
 
-        let faults = Faults::new();
-        let clock = ManualClock { began: Instant::now(), passed: Arc::default() };
-        let engine = Engine::builder(FaultyStore::new(inner, &faults))
-            .hashing(hashing)
+        let (faults, clock) = (Faults::new(), ManualClock::new());
+        let engine = builder(Arc::new(FaultyStore::new(world.store, &faults)))
             .clock(clock.clone())
             .cache(CacheConfig::default().stale_if_error(Duration::from_secs(600)))
             .build()
@@ -96,7 +65,7 @@ impl World {
     }
 
     fn pass(&self, seconds: u64) {
-        *self.clock.passed.lock().unwrap() += Duration::from_secs(seconds);
+        self.clock.advance(Duration::from_secs(seconds));
     }
 
     async fn ready(&self) -> (u16, Value) {
@@ -110,8 +79,8 @@ impl World {
     async fn assert_state(&self, status: u16, state: &str, age: f64, line: Option<&str>) {
         let (answered, json) = self.ready().await;
         assert_eq!((answered, json["state"].as_str()), (status, Some(state)), "{json}");
-        let told = json["feedAgeSeconds"].as_f64().unwrap();
-        assert!(age - 60.0 < told && told <= age, "{json}");
+        let lag = json["feedAgeSeconds"].as_f64().unwrap();
+        assert!(age - 60.0 < lag && lag <= age, "{json}");
         let shown = self.metrics();
         for other in ["fresh", "stale", "stale_if_error", "unavailable"] {
             let is = u8::from(other == state);
@@ -156,7 +125,7 @@ const FRESH: &str = "the change feed is complete again";
 
 #[tokio::test]
 async fn every_state_of_an_outage_is_shown_and_logged_once() {
-    let world = World::new().await;
+    let world = Outage::new().await;
     let stale = "portcullis_logins_total{result=\"ok\",source=\"stale\"}";
     let unavailable = "portcullis_logins_total{result=\"unavailable\"}";
     assert_eq!(world.login().await, None);
@@ -188,7 +157,7 @@ async fn every_state_of_an_outage_is_shown_and_logged_once() {
 
     // The feed's own time.
     world.faults.reset();
-    *world.clock.passed.lock().unwrap() = world.clock.began.elapsed();
+    world.clock.catch_up();
     assert_eq!(world.login().await, None);
     world.assert_state(200, "fresh", 2.0, Some(FRESH)).await;
     let times = [STALE, STALE_IF_ERROR, UNAVAILABLE, FRESH].map(|line| world.lines(line));

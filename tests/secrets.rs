@@ -18,11 +18,11 @@ use portcullis::password::{HashParams, HashPoolConfig, PasswordHash};
 use portcullis::snapshot::Snapshot;
 use portcullis::store::{Batch, Entity, Expect, Kind, Lookup, Operation, Record, Revision, Store};
 use portcullis::{
-    AuditEvent, AuditSink, Credentials, Engine, Error, Name, Principal, Setup, SetupDone,
-    TokenSecret,
+    AuditEvent, AuditSink, Credentials, Engine, Error, Principal, Setup, SetupDone, TokenSecret,
 };
 use portcullis_http::{ServerApi, V1CredentialLayer};
 use portcullis_sqlite::SqliteStore;
+use portcullis_testkit::world::name;
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore};
 use tower::ServiceExt;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -77,7 +77,6 @@ impl World {
         let hashing = HashPoolConfig::default().params(HashParams::new(64, 1, 1).unwrap());
         let builder = Engine::builder(Arc::clone(&store)).hashing(hashing);
         let engine = builder.audit(shown.clone()).build().await.unwrap();
-        let name = |text| Name::new(text).unwrap();
         let buckets = vec![name("telemetry")];
         let setup = Setup { org: name("acme"), user: name("ada"), buckets };
         let done = engine.setup(setup).await.unwrap();

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use axum::response::IntoResponse;
 use axum::routing::any;
 use axum::{Extension, Router};
-use portcullis::password::{HashParams, HashPoolConfig, Password, PasswordPolicy};
+use portcullis::password::{Password, PasswordPolicy};
 use portcullis::snapshot::Snapshot;
 use portcullis::store::{MemoryStore, Store};
 use portcullis::{Engine, Identity, Permission, Principal, StaticDirectory};
 use portcullis_http::V1CredentialLayer;
 use portcullis_sqlite::SqliteStore;
+use portcullis_testkit::world::builder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -42,15 +43,7 @@ impl World {
         };
         let strong = world["options"]["strong_passwords"] == json!(true);
         let policy = if strong { PasswordPolicy::strong() } else { PasswordPolicy::default() };
-        let hashing =
-            HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap()).threads(1);
-        let engine = Engine::builder(store)
-            .password_policy(policy)
-            .hashing(hashing)
-            .no_throttle()
-            .build()
-            .await
-            .unwrap();
+        let engine = builder(store).password_policy(policy).no_throttle().build().await.unwrap();
         let snapshot = snapshot(world, &engine).await;
         let snapshot = Snapshot::read(snapshot.as_bytes()).expect("a snapshot of the world");
         engine.import(snapshot, false).await.expect("an import of the world");
@@ -108,6 +101,6 @@ async fn snapshot(world: &Value, engine: &Engine) -> String {
 
 /// An engine without records, for cases that need no world.
 pub async fn empty_engine() -> Engine {
-    let builder = Engine::builder(MemoryStore::new().unwrap()).directory(StaticDirectory::new());
-    builder.hash_params(HashParams::new(8, 1, 1).unwrap()).build().await.unwrap()
+    let store = Arc::new(MemoryStore::new().unwrap());
+    builder(store).directory(StaticDirectory::new()).build().await.unwrap()
 }

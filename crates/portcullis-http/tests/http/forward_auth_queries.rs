@@ -4,10 +4,10 @@ use axum::Router;
 use axum::body::Body;
 use http::Request;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use portcullis::{Action, NewAuthorization, Permission, Resource, Username};
+use portcullis::{Action, Permission, Resource};
 use portcullis_http::{ForwardAuthConfig, ServerApi, UpstreamSemantics};
 
-use crate::support::{Answer, Server, name, send};
+use crate::support::{Response, Server, forward_auth, name, send};
 
 const URI: &str = "X-Original-URI";
 
@@ -28,29 +28,21 @@ impl World {
             for (word, action) in [("read", Action::Read), ("write", Action::Write)] {
                 let id = server.engine.bucket_id(server.org.id, bucket).await.unwrap().unwrap();
                 let grant = [Permission::new(action, Resource::bucket(server.org.id, id))];
-                let username = Username::new(format!("{word}-{bucket}")).unwrap();
-                let new = NewAuthorization::new(username, server.org.id, grant);
-                let new = new.for_user(server.user.id);
-                let id = server.engine.create_authorization(new).await.unwrap().id;
-                server.engine.set_password(id, "query-password").await.unwrap();
+                server.credential_with(&format!("{word}-{bucket}"), grant).await;
             }
         }
         let app = ServerApi::new(server.engine.clone()).into_router();
         Self { server, app }
     }
 
-    async fn ask(&self, username: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
-        let request = Request::get("/forward-auth").header(URI, target);
-        let mut request =
-            request.header("Authorization", format!("Token {username}:query-password"));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        send(&self.app, request.body(Body::empty()).unwrap()).await
+    async fn request(&self, username: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+        let token = format!("Token {username}:{username}-password");
+        let own = [(URI, target), ("Authorization", &*token)];
+        forward_auth(&self.app, "", &[&own, headers].concat()).await
     }
 
-    async fn query(&self, username: &str, q: &str) -> Answer {
-        self.ask(username, &format!("/query?db=telemetry&q={}", encoded(q)), &[]).await
+    async fn query(&self, username: &str, q: &str) -> Response {
+        self.request(username, &format!("/query?db=telemetry&q={}", encoded(q)), &[]).await
     }
 }
 
@@ -76,9 +68,9 @@ async fn a_query_in_the_url_is_decided_by_its_statements() {
         ("read-telemetry", "SHOW DATABASES", 403),
         ("read-telemetry", "SELECT v FROM cpu; DROP MEASUREMENT cpu", 403),
     ] {
-        let answer = world.query(username, q).await;
-        assert_eq!(answer.status, status, "{username}: {q}: {}", answer.text);
-        assert_ne!(answer.header("x-portcullis-authorization"), None);
+        let response = world.query(username, q).await;
+        assert_eq!(response.status, status, "{username}: {q}: {}", response.text);
+        assert_ne!(response.header("x-portcullis-authorization"), None);
     }
 }
 
@@ -92,12 +84,12 @@ async fn the_client_sees_which_statement_is_denied_and_what_is_wrong_with_a_quer
         ),
         ("SELECT v", "error parsing query: found EOF, expected FROM at line 1, char 9"),
     ] {
-        let answer = world.query("read-telemetry", q).await;
-        answer.assert_error(403, "forbidden", message);
-        assert_eq!(answer.json()["error"], message);
+        let response = world.query("read-telemetry", q).await;
+        response.assert_error(403, "forbidden", message);
+        assert_eq!(response.json()["error"], message);
     }
-    let answer = world.ask("read-telemetry", "/query?db=telemetry", &[]).await;
-    answer.assert_error(403, "forbidden", "insufficient permissions");
+    let response = world.request("read-telemetry", "/query?db=telemetry", &[]).await;
+    response.assert_error(403, "forbidden", "insufficient permissions");
 }
 
 #[tokio::test]
@@ -105,7 +97,7 @@ async fn what_the_url_does_not_tell_is_refused() {
     let world = World::new().await;
     let q = encoded("SELECT v FROM cpu");
     let good = format!("/query?db=telemetry&q={q}");
-    assert_eq!(world.ask("read-telemetry", &good, &[]).await.status, 204);
+    assert_eq!(world.request("read-telemetry", &good, &[]).await.status, 204);
     for target in [
         "/query?db=telemetry".to_owned(),
         "/query?db=telemetry&q=".to_owned(),
@@ -125,7 +117,7 @@ async fn what_the_url_does_not_tell_is_refused() {
         format!("/api/v2/query?db=telemetry&q={q}"),
         format!("/Query?db=telemetry&q={q}"),
     ] {
-        let status = world.ask("read-telemetry", &target, &[]).await.status;
+        let status = world.request("read-telemetry", &target, &[]).await.status;
         assert!([401, 403].contains(&status.as_u16()), "{target}: {status}");
     }
     // A form in the body may have a `q` of its own, which InfluxDB takes first.
@@ -137,13 +129,13 @@ async fn what_the_url_does_not_tell_is_refused() {
     ] {
         let headers = [("Content-Type", content_type)];
         assert_eq!(
-            world.ask("read-telemetry", &good, &headers).await.status,
+            world.request("read-telemetry", &good, &headers).await.status,
             403,
             "{content_type}"
         );
     }
     let headers = [("Content-Type", "application/json")];
-    assert_eq!(world.ask("read-telemetry", &good, &headers).await.status, 204);
+    assert_eq!(world.request("read-telemetry", &good, &headers).await.status, 204);
 }
 
 #[tokio::test]
@@ -154,8 +146,8 @@ async fn parameters_are_a_part_of_the_query() {
         let q = encoded("SELECT v FROM $d..cpu WHERE v > $n");
         format!("/query?q={q}&params={params}")
     };
-    assert_eq!(world.ask("read-telemetry", &target("telemetry"), &[]).await.status, 204);
-    assert_eq!(world.ask("read-telemetry", &target("events"), &[]).await.status, 403);
+    assert_eq!(world.request("read-telemetry", &target("telemetry"), &[]).await.status, 204);
+    assert_eq!(world.request("read-telemetry", &target("events"), &[]).await.status, 403);
 }
 
 #[tokio::test]
@@ -165,14 +157,15 @@ async fn a_permission_that_the_proxy_names_does_not_say_what_a_query_does() {
     let org = world.server.org.id;
     for (q, status) in [("SELECT v FROM cpu", 204), ("DROP DATABASE telemetry", 403)] {
         let uri = format!("/forward-auth?permission=read:orgs/{org}/buckets/{telemetry}");
-        let request =
-            Request::get(uri).header("Authorization", "Token read-telemetry:query-password");
+        let request = Request::get(uri)
+            .header("Authorization", "Token read-telemetry:read-telemetry-password");
         let request = request.header(URI, format!("/query?db=telemetry&q={}", encoded(q)));
-        let answer = send(&world.app, request.body(Body::empty()).unwrap()).await;
-        assert_eq!(answer.status, status, "{q}");
+        let response = send(&world.app, request.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status, status, "{q}");
     }
     let uri = format!("/forward-auth?permission=write:orgs/{org}/buckets/{telemetry}");
-    let request = Request::get(uri).header("Authorization", "Token read-telemetry:query-password");
+    let request =
+        Request::get(uri).header("Authorization", "Token read-telemetry:read-telemetry-password");
     let request =
         request.header(URI, format!("/query?db=telemetry&q={}", encoded("SELECT v FROM cpu")));
     assert_eq!(send(&world.app, request.body(Body::empty()).unwrap()).await.status, 403);
@@ -193,7 +186,7 @@ async fn prometheus_reads_and_writes_a_database() {
     ] {
         let headers = [("Content-Type", "application/x-protobuf")];
         assert_eq!(
-            world.ask(username, target, &headers).await.status,
+            world.request(username, target, &headers).await.status,
             status,
             "{username} {target}"
         );
@@ -201,7 +194,7 @@ async fn prometheus_reads_and_writes_a_database() {
     // The database could find `db` in a form.
     let headers = [("Content-Type", "application/x-www-form-urlencoded")];
     let target = "/api/v1/prom/read?db=telemetry";
-    assert_eq!(world.ask("read-telemetry", target, &headers).await.status, 403);
+    assert_eq!(world.request("read-telemetry", target, &headers).await.status, 403);
 }
 
 #[tokio::test]
@@ -210,19 +203,19 @@ async fn a_policy_without_a_bucket_is_what_the_database_takes_it_for() {
     let v2 = ForwardAuthConfig::new().upstream(UpstreamSemantics::V2);
     let v2 = ServerApi::new(world.server.engine.clone()).forward_auth(v2).into_router();
     let target = format!("/query?db=telemetry&rp=daily&q={}", encoded("SELECT v FROM cpu"));
-    assert_eq!(world.ask("read-telemetry", &target, &[]).await.status, 204);
+    assert_eq!(world.request("read-telemetry", &target, &[]).await.status, 204);
     let v2 = World { app: v2, ..world };
-    assert_eq!(v2.ask("read-telemetry", &target, &[]).await.status, 403);
+    assert_eq!(v2.request("read-telemetry", &target, &[]).await.status, 403);
 }
 
 #[tokio::test]
 async fn no_word_of_a_query_that_cannot_be_parsed_is_logged() {
     let world = World::new().await;
     let log = crate::support::logged(async {
-        let answer = world.query("read-telemetry", "SET PASSWORD FOR x = s3cret").await;
-        assert_eq!(answer.status, 403);
+        let response = world.query("read-telemetry", "SET PASSWORD FOR x = s3cret").await;
+        assert_eq!(response.status, 403);
         // The client has written it.
-        assert!(answer.text.contains("s3cret"), "{}", answer.text);
+        assert!(response.text.contains("s3cret"), "{}", response.text);
     })
     .await;
     assert!(log.contains("cannot be parsed") && !log.contains("s3cret"), "{log}");

@@ -7,7 +7,7 @@ use http::Request;
 use portcullis::{Bucket, NewAuthorization, Permission, Resource, ResourceType, Username};
 use portcullis_http::{ForwardAuthConfig, InfluxdbVersion, ServerApi, UpstreamSemantics};
 
-use crate::support::{Answer, Server, name, send};
+use crate::support::{Response, Server, forward_auth, name, send};
 
 const URI: &str = "X-Original-URI";
 
@@ -26,20 +26,16 @@ async fn server() -> Server {
 
 /// A credential with this name that may write there.
 async fn writer(server: &Server, username: &str, resource: Resource) {
-    let grant = [Permission::write(resource)];
-    let new = NewAuthorization::new(Username::new(username).unwrap(), server.org.id, grant);
-    let id = server.engine.create_authorization(new.for_user(server.user.id)).await.unwrap().id;
-    server.engine.set_password(id, "writer-password").await.unwrap();
+    server.credential_with(username, [Permission::write(resource)]).await;
 }
 
 fn app(server: &Server, config: ForwardAuthConfig) -> Router {
     ServerApi::new(server.engine.clone()).forward_auth(config).into_router()
 }
 
-async fn writes(app: &Router, username: &str, target: &str) -> Answer {
-    let request = Request::get("/forward-auth").header(URI, target);
-    let token = format!("Token {username}:writer-password");
-    send(app, request.header("Authorization", token).body(Body::empty()).unwrap()).await
+async fn writes(app: &Router, username: &str, target: &str) -> Response {
+    let token = format!("Token {username}:{username}-password");
+    forward_auth(app, "", &[(URI, target), ("Authorization", &token)]).await
 }
 
 #[tokio::test]
@@ -94,8 +90,8 @@ async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_make
         (telemetry, "/x/../api/v2/write?bucket=telemetry", 403, 403),
     ] {
         for (app, expected, by) in [(&v1, by_v1, "v1"), (&v2, by_v2, "v2")] {
-            let answer = writes(app, username, target).await;
-            assert_eq!(answer.status, expected, "{username} {target} {by}");
+            let response = writes(app, username, target).await;
+            assert_eq!(response.status, expected, "{username} {target} {by}");
         }
     }
 }
@@ -146,8 +142,8 @@ async fn a_target_that_two_databases_could_read_differently_is_refused() {
         ("/write?db=telemetry&rp&rp", 403),
     ] {
         for (app, semantics) in [(&v1, "v1"), (&v2, "v2")] {
-            let answer = writes(app, "root", target).await;
-            assert_eq!(answer.status, status, "{target} {semantics}");
+            let response = writes(app, "root", target).await;
+            assert_eq!(response.status, status, "{target} {semantics}");
         }
     }
 }
@@ -155,10 +151,10 @@ async fn a_target_that_two_databases_could_read_differently_is_refused() {
 #[tokio::test]
 async fn credentials_that_two_parsers_could_read_differently_are_refused_at_every_path() {
     let server = server().await;
-    let known = "u=telemetry&p=writer-password";
+    let known = "u=telemetry&p=telemetry-password";
     let wrong = "u=telemetry&p=wrong";
-    let token = "Token telemetry:writer-password";
-    let bearer = "BEARER telemetry:writer-password";
+    let token = "Token telemetry:telemetry-password";
+    let bearer = "BEARER telemetry:telemetry-password";
     for path in ["/write?db=telemetry", "/api/v2/write?bucket=telemetry"] {
         for (query, authorizations, status) in [
             (known, vec![], 204),
@@ -170,22 +166,22 @@ async fn credentials_that_two_parsers_could_read_differently_are_refused_at_ever
             ("", vec![token, bearer], 401),
             ("", vec![token, token], 401),
             (known, vec![token, token], 401),
-            ("u=telemetry&p=wrong&p=writer-password", vec![], 401),
-            ("%75=telemetry&p=writer-password&u=telemetry", vec![bearer], 401),
+            ("u=telemetry&p=wrong&p=telemetry-password", vec![], 401),
+            ("%75=telemetry&p=telemetry-password&u=telemetry", vec![bearer], 401),
             ("u=telemetry&p=%zz", vec![bearer], 401),
-            ("", vec!["Bearer telemetry:writer-password, Token x"], 401),
-            ("", vec!["Bearer  telemetry:writer-password"], 401),
-            ("", vec!["Bearertelemetry:writer-password"], 401),
+            ("", vec!["Bearer telemetry:telemetry-password, Token x"], 401),
+            ("", vec!["Bearer  telemetry:telemetry-password"], 401),
+            ("", vec!["Bearertelemetry:telemetry-password"], 401),
             ("", vec!["Bearer"], 401),
-            ("token=telemetry:writer-password", vec![], 401),
+            ("token=telemetry:telemetry-password", vec![], 401),
         ] {
             let target = format!("{path}&{query}");
             let mut request = Request::get("/forward-auth").header(URI, &target);
             for authorization in &authorizations {
                 request = request.header("Authorization", *authorization);
             }
-            let answer = send(&server.app, request.body(Body::empty()).unwrap()).await;
-            assert_eq!(answer.status, status, "{target} {authorizations:?}");
+            let response = send(&server.app, request.body(Body::empty()).unwrap()).await;
+            assert_eq!(response.status, status, "{target} {authorizations:?}");
         }
     }
 }
@@ -198,7 +194,7 @@ async fn a_proxy_for_one_org_admits_no_credential_of_another() {
     let grant = [Permission::write(Resource::bucket(other.id, bucket.id))];
     let new = NewAuthorization::new(Username::new("of-other").unwrap(), other.id, grant);
     let id = server.engine.create_authorization(new.for_user(server.user.id)).await.unwrap().id;
-    server.engine.set_password(id, "writer-password").await.unwrap();
+    server.engine.set_password(id, "of-other-password").await.unwrap();
     let any = app(&server, ForwardAuthConfig::new());
     let bound = app(&server, ForwardAuthConfig::new().org(server.org.id));
     for (app, username, status) in [
@@ -207,15 +203,15 @@ async fn a_proxy_for_one_org_admits_no_credential_of_another() {
         (&bound, "of-other", 403),
         (&bound, "telemetry", 204),
     ] {
-        let answer = writes(app, username, "/write?db=telemetry").await;
-        assert_eq!(answer.status, status, "{username}");
+        let response = writes(app, username, "/write?db=telemetry").await;
+        assert_eq!(response.status, status, "{username}");
     }
     // With any question of the proxy.
     for query in ["?check=none", "?permission=write:buckets"] {
         let request = Request::get(format!("/forward-auth{query}"));
-        let request = request.header("Authorization", "Token of-other:writer-password");
-        let answer = send(&bound, request.body(Body::empty()).unwrap()).await;
-        answer.assert_error(403, "forbidden", "insufficient permissions");
+        let request = request.header("Authorization", "Token of-other:of-other-password");
+        let response = send(&bound, request.body(Body::empty()).unwrap()).await;
+        response.assert_error(403, "forbidden", "insufficient permissions");
     }
 }
 
@@ -249,7 +245,7 @@ async fn a_preflight_is_allowed_only_if_configured_and_admits_nothing_else() {
         ("Access-Control-Request-Method", "POST"),
         (URI, "/write?db=telemetry"),
     ];
-    let ask = async |app: &Router, headers: &[(&str, &str)]| {
+    let request = async |app: &Router, headers: &[(&str, &str)]| {
         // The proxy's own request has another method.
         let mut request = Request::options("/forward-auth");
         for (name, value) in headers {
@@ -257,25 +253,25 @@ async fn a_preflight_is_allowed_only_if_configured_and_admits_nothing_else() {
         }
         send(app, request.body(Body::empty()).unwrap()).await
     };
-    assert_eq!(ask(&off, &preflight).await.status, 401);
-    let answer = ask(&on, &preflight).await;
-    assert_eq!(answer.status, 204);
-    assert_eq!(answer.header("x-portcullis-user"), Some(""));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(request(&off, &preflight).await.status, 401);
+    let response = request(&on, &preflight).await;
+    assert_eq!(response.status, 204);
+    assert_eq!(response.header("x-portcullis-user"), Some(""));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
     for uri in ["/query?db=telemetry&q=DROP", "/api/v2/write?bucket=telemetry"] {
         let mut headers = preflight.to_vec();
         headers[3] = (URI, uri);
-        assert_eq!(ask(&on, &headers).await.status, 204, "{uri}");
+        assert_eq!(request(&on, &headers).await.status, 204, "{uri}");
     }
     for uri in ["/api/v2/query", "/", "/write/"] {
         let mut headers = preflight.to_vec();
         headers[3] = (URI, uri);
-        assert_eq!(ask(&on, &headers).await.status, 401, "{uri}");
+        assert_eq!(request(&on, &headers).await.status, 401, "{uri}");
     }
     for left_out in 0..3 {
         let mut headers = preflight.to_vec();
         headers.remove(left_out);
-        assert_eq!(ask(&on, &headers).await.status, 401, "{headers:?}");
+        assert_eq!(request(&on, &headers).await.status, 401, "{headers:?}");
     }
     for (name, value) in [
         ("X-Original-Method", "POST"),
@@ -284,35 +280,35 @@ async fn a_preflight_is_allowed_only_if_configured_and_admits_nothing_else() {
     ] {
         let mut headers = preflight.to_vec();
         headers.push((name, value));
-        assert_eq!(ask(&on, &headers).await.status, 401, "{headers:?}");
+        assert_eq!(request(&on, &headers).await.status, 401, "{headers:?}");
     }
     let mut headers = preflight.to_vec();
     headers[0] = ("X-Original-Method", "POST");
-    assert_eq!(ask(&on, &headers).await.status, 401);
+    assert_eq!(request(&on, &headers).await.status, 401);
     headers[0] = ("X-Forwarded-Method", "OPTIONS");
-    assert_eq!(ask(&on, &headers).await.status, 401);
+    assert_eq!(request(&on, &headers).await.status, 401);
 }
 
 #[tokio::test]
 async fn v1_clients_find_the_reason_as_error_and_a_version_where_one_is_set() {
     let server = server().await;
     let version = InfluxdbVersion::new("1.8.10").unwrap().with_build("OSS").unwrap();
-    let told = app(&server, ForwardAuthConfig::new().influxdb_version(version));
+    let shown = app(&server, ForwardAuthConfig::new().influxdb_version(version));
     for (username, db, status, reason) in [
         ("telemetry", "events", 403, "insufficient permissions"),
         ("unknown", "events", 401, "Unauthorized"),
     ] {
         for (app, version, build) in
-            [(&server.app, None, None), (&told, Some("1.8.10"), Some("OSS"))]
+            [(&server.app, None, None), (&shown, Some("1.8.10"), Some("OSS"))]
         {
-            let answer = writes(app, username, &format!("/write?db={db}")).await;
-            assert_eq!(answer.status, status);
-            let json = answer.json();
+            let response = writes(app, username, &format!("/write?db={db}")).await;
+            assert_eq!(response.status, status);
+            let json = response.json();
             let members = (&json["error"], &json["message"]);
             assert_eq!(members, (&reason.into(), &reason.into()));
-            assert_eq!(answer.header("x-influxdb-version"), version);
-            assert_eq!(answer.header("x-influxdb-build"), build);
-            assert_eq!(answer.header("cache-control"), Some("no-store"));
+            assert_eq!(response.header("x-influxdb-version"), version);
+            assert_eq!(response.header("x-influxdb-build"), build);
+            assert_eq!(response.header("cache-control"), Some("no-store"));
         }
     }
     let ping = |app: &Router| {
@@ -320,9 +316,9 @@ async fn v1_clients_find_the_reason_as_error_and_a_version_where_one_is_set() {
         async move { send(&app, Request::get("/ping").body(Body::empty()).unwrap()).await }
     };
     assert_eq!(ping(&server.app).await.header("x-influxdb-version"), None);
-    let answer = ping(&told).await;
+    let response = ping(&shown).await;
     assert_eq!(
-        (answer.status.as_u16(), answer.header("x-influxdb-version")),
+        (response.status.as_u16(), response.header("x-influxdb-version")),
         (204, Some("1.8.10"))
     );
 }

@@ -35,10 +35,10 @@ async fn status_and_permits_filter_too() {
         ("org=acme&orgID=00000000000000ff".to_owned(), &[]),
         (format!("id={}&authID={}", two.id, two.id), &["two"]),
     ] {
-        let answer = server.get(&format!("{PREFIX}?{query}")).await;
-        assert_eq!(answer.status, 200, "{query}: {}", answer.text);
+        let response = server.get(&format!("{PREFIX}?{query}")).await;
+        assert_eq!(response.status, 200, "{query}: {}", response.text);
         // Both may have been created in the same millisecond, in which ids are random.
-        let mut found = names(&answer.json());
+        let mut found = names(&response.json());
         found.sort_unstable();
         assert_eq!(found, expected, "{query}");
     }
@@ -61,8 +61,8 @@ async fn bad_parameters_are_named() {
             "`permits`: `write` is not a permission: expected ACTION:TYPE, ACTION:TYPE/ID, ACTION:orgs/ORG/TYPE or ACTION:orgs/ORG/TYPE/ID",
         ),
     ] {
-        let answer = server.get(&format!("{PREFIX}?{query}")).await;
-        answer.assert_error(400, "invalid", message);
+        let response = server.get(&format!("{PREFIX}?{query}")).await;
+        response.assert_error(400, "invalid", message);
     }
 }
 
@@ -80,12 +80,12 @@ async fn a_selected_authorization_that_is_not_found_is_404() {
         format!("id={id}&after={id}"),
     ];
     for query in queries {
-        let answer = server.get(&format!("{PREFIX}?{query}")).await;
-        answer.assert_error(404, "not found", "authorization not found");
+        let response = server.get(&format!("{PREFIX}?{query}")).await;
+        response.assert_error(404, "not found", "authorization not found");
     }
     for query in [format!("id={id}"), "token=telegraf".to_owned()] {
-        let answer = server.call_as(&powerless, "GET", &format!("{PREFIX}?{query}"), "").await;
-        answer.assert_error(404, "not found", "authorization not found");
+        let response = server.call_as(&powerless, "GET", &format!("{PREFIX}?{query}"), "").await;
+        response.assert_error(404, "not found", "authorization not found");
     }
 }
 
@@ -249,7 +249,7 @@ async fn a_list_is_compressed_if_the_client_accepts_it() {
     for number in 0..300 {
         server.authorization(&format!("agent-{number:03}")).await;
     }
-    let ask = async |uri: &str, accepted: &str| {
+    let request = async |uri: &str, accepted: &str| {
         let request = Request::builder().uri(uri).header("Accept-Encoding", accepted);
         let request = request.header("Authorization", format!("Token {}", server.operator));
         let response = server.app.clone().oneshot(request.body(Body::empty()).unwrap()).await;
@@ -260,7 +260,7 @@ async fn a_list_is_compressed_if_the_client_accepts_it() {
     for uri in [format!("{PREFIX}?limit=200"), PREFIX.to_owned()] {
         let plain = server.get(&uri).await;
         assert_eq!(plain.header("content-encoding"), None);
-        let (headers, packed) = ask(&uri, "gzip").await;
+        let (headers, packed) = request(&uri, "gzip").await;
         assert_eq!(headers["content-encoding"], "gzip");
         assert_eq!(headers["vary"], "accept-encoding");
         assert_eq!(headers["content-type"], "application/json; charset=utf-8");
@@ -268,11 +268,11 @@ async fn a_list_is_compressed_if_the_client_accepts_it() {
         flate2::read::GzDecoder::new(&*packed).read_to_string(&mut unpacked).unwrap();
         assert_eq!(unpacked, plain.text);
         assert!(packed.len() < plain.text.len() / 5, "{} of {}", packed.len(), plain.text.len());
-        let (headers, body) = ask(&uri, "identity, br;q=1").await;
+        let (headers, body) = request(&uri, "identity, br;q=1").await;
         assert_eq!(headers.get("content-encoding"), None);
         assert_eq!(body, plain.text);
     }
     // What is short is not.
-    let (headers, _) = ask(&format!("{PREFIX}?token=agent-007"), "gzip").await;
+    let (headers, _) = request(&format!("{PREFIX}?token=agent-007"), "gzip").await;
     assert_eq!(headers.get("content-encoding"), None);
 }

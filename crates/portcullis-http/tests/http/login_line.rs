@@ -30,8 +30,7 @@ fn banned(log: &str) -> Vec<String> {
 
 async fn host() -> (Server, Router) {
     let server = Server::new().await;
-    let id = server.authorization("telegraf").await.id;
-    server.engine.set_password(id, "telegraf-password").await.unwrap();
+    server.credential("telegraf").await;
     let trusted = "10.0.0.0/8".parse().unwrap();
     let host = Router::new()
         .route("/write", any(async || "written"))

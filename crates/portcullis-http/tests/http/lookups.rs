@@ -21,9 +21,9 @@ async fn orgs_users_and_buckets_are_found_by_name_and_id() {
         (format!("/api/v2/buckets?id={bucket}"), "buckets", bucket.to_string()),
         ("/api/v2/buckets".to_owned(), "buckets", bucket.to_string()),
     ] {
-        let answer = server.get(&path).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
-        let found_list = answer.json()[list].as_array().unwrap().clone();
+        let response = server.get(&path).await;
+        assert_eq!(response.status, 200, "{path}: {}", response.text);
+        let found_list = response.json()[list].as_array().unwrap().clone();
         assert_eq!(found_list.len(), 1, "{path}");
         assert_eq!(found_list[0]["id"], found.as_str(), "{path}");
     }
@@ -66,10 +66,10 @@ async fn a_missing_entity_and_an_unreadable_one_look_alike() {
         assert_eq!(neutral(&real_answer.text), neutral(&made_up_answer.text));
     }
     for path in ["/api/v2/orgs", "/api/v2/users", "/api/v2/buckets"] {
-        let answer = server.call_as(&powerless, "GET", path, "").await;
-        assert_eq!(answer.status, 200);
+        let response = server.call_as(&powerless, "GET", path, "").await;
+        assert_eq!(response.status, 200);
         let list = path.trim_start_matches("/api/v2/");
-        assert_eq!(answer.json()[list], serde_json::json!([]));
+        assert_eq!(response.json()[list], serde_json::json!([]));
     }
     assert_eq!(server.call_as(&powerless, "GET", "/api/v2/me", "").await.status, 200);
 }
@@ -108,7 +108,7 @@ async fn pages_are_full_of_what_may_be_read() {
     let expected: Vec<_> = readable.iter().map(ToString::to_string).collect();
     assert_eq!(found, expected);
     for limit in ["0", "101", "-1", "x"] {
-        let answer = server.get(&format!("/api/v2/buckets?limit={limit}")).await;
-        answer.assert_error(400, "invalid", "`limit` must be between 1 and 100");
+        let response = server.get(&format!("/api/v2/buckets?limit={limit}")).await;
+        response.assert_error(400, "invalid", "`limit` must be between 1 and 100");
     }
 }

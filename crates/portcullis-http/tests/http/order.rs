@@ -18,31 +18,35 @@ async fn each_check_comes_before_the_next() {
     let password = |id: &str| format!("{PREFIX}/{id}/password");
 
     // Size before id before body before permissions.
-    let answer = server.call_as(&powerless, "POST", &password("abc"), &huge).await;
-    answer.assert_error(413, "request too large", "the request body is larger than 1048576 bytes");
-    let answer = server.call_as(&powerless, "POST", &password("abc"), "{").await;
-    answer.assert_error(400, "invalid", "id must have a length of 16 bytes");
-    let answer = server.call_as(&powerless, "POST", &password(&id.to_string()), "{").await;
-    answer.assert_error(400, "invalid", "invalid json structure: unexpected EOF");
-    let answer = server.call_as(&powerless, "POST", &password(&id.to_string()), "{}").await;
+    let response = server.call_as(&powerless, "POST", &password("abc"), &huge).await;
+    response.assert_error(
+        413,
+        "request too large",
+        "the request body is larger than 1048576 bytes",
+    );
+    let response = server.call_as(&powerless, "POST", &password("abc"), "{").await;
+    response.assert_error(400, "invalid", "id must have a length of 16 bytes");
+    let response = server.call_as(&powerless, "POST", &password(&id.to_string()), "{").await;
+    response.assert_error(400, "invalid", "invalid json structure: unexpected EOF");
+    let response = server.call_as(&powerless, "POST", &password(&id.to_string()), "{}").await;
     let missing = format!("write:users/{} is unauthorized", server.user.id);
-    answer.assert_error(401, "unauthorized", &missing);
-    let answer = server.call("POST", &password(&id.to_string()), "{}").await;
-    answer.assert_error(400, "invalid", "passwords must be between 8 and 72 characters long");
+    response.assert_error(401, "unauthorized", &missing);
+    let response = server.call("POST", &password(&id.to_string()), "{}").await;
+    response.assert_error(400, "invalid", "passwords must be between 8 and 72 characters long");
 
     // A record that is not there before permissions, permissions before the status.
     let item = |id: &str| format!("{PREFIX}/{id}");
     let bogus = r#"{"status":"bogus"}"#;
-    let answer = server.call_as(&powerless, "PATCH", &item("00000000000000ff"), bogus).await;
-    answer.assert_error(404, "not found", "authorization not found");
-    let answer = server.call_as(&powerless, "PATCH", &item(&id.to_string()), bogus).await;
-    assert_eq!(answer.status, 401);
-    let answer = server.call("PATCH", &item(&id.to_string()), bogus).await;
-    answer.assert_error(400, "invalid", "unknown authorization status");
+    let response = server.call_as(&powerless, "PATCH", &item("00000000000000ff"), bogus).await;
+    response.assert_error(404, "not found", "authorization not found");
+    let response = server.call_as(&powerless, "PATCH", &item(&id.to_string()), bogus).await;
+    assert_eq!(response.status, 401);
+    let response = server.call("PATCH", &item(&id.to_string()), bogus).await;
+    response.assert_error(400, "invalid", "unknown authorization status");
 
     // The form of a creation before the caller's permissions.
-    let answer = server.call_as(&powerless, "POST", PREFIX, "{}").await;
-    answer.assert_error(400, "invalid", "authorization must include permissions");
+    let response = server.call_as(&powerless, "POST", PREFIX, "{}").await;
+    response.assert_error(400, "invalid", "authorization must include permissions");
 }
 
 #[tokio::test]
@@ -52,16 +56,20 @@ async fn a_body_is_too_large_with_or_without_content_length() {
     let endless = stream::repeat_with(move || Ok::<_, std::io::Error>(part.clone()));
     let request =
         Request::post(PREFIX).header("Authorization", format!("Token {}", server.operator));
-    let answer = server.send(request.body(Body::from_stream(endless)).unwrap()).await;
-    answer.assert_error(413, "request too large", "the request body is larger than 1048576 bytes");
+    let response = server.send(request.body(Body::from_stream(endless)).unwrap()).await;
+    response.assert_error(
+        413,
+        "request too large",
+        "the request body is larger than 1048576 bytes",
+    );
 
     // Announced, and never sent.
     let request = Request::post(PREFIX)
         .header("Authorization", format!("Token {}", server.operator))
         .header("Content-Length", (MIB + 1).to_string());
     let never = stream::pending::<Result<Bytes, std::io::Error>>();
-    let answer = server.send(request.body(Body::from_stream(never)).unwrap()).await;
-    assert_eq!(answer.status, 413);
+    let response = server.send(request.body(Body::from_stream(never)).unwrap()).await;
+    assert_eq!(response.status, 413);
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,8 +78,8 @@ async fn a_body_that_does_not_arrive_times_out() {
     let never = stream::pending::<Result<Bytes, std::io::Error>>();
     let request =
         Request::post(PREFIX).header("Authorization", format!("Token {}", server.operator));
-    let answer = server.send(request.body(Body::from_stream(never)).unwrap()).await;
-    answer.assert_error(408, "invalid", "the request body did not arrive within 30 seconds");
+    let response = server.send(request.body(Body::from_stream(never)).unwrap()).await;
+    response.assert_error(408, "invalid", "the request body did not arrive within 30 seconds");
 }
 
 #[tokio::test]
@@ -82,8 +90,8 @@ async fn a_body_of_exactly_the_limit_is_read() {
     let rest = MIB - draft.to_string().len();
     draft["description"] = "d".repeat(rest).into();
     assert_eq!(draft.to_string().len(), MIB);
-    let answer = server.call("POST", PREFIX, &draft.to_string()).await;
-    assert_eq!(answer.status, 201);
+    let response = server.call("POST", PREFIX, &draft.to_string()).await;
+    assert_eq!(response.status, 201);
 }
 
 #[tokio::test]
@@ -98,8 +106,8 @@ async fn a_body_that_two_parsers_could_read_differently_is_refused_and_stores_no
         format!("{good} x"),
         good.replace("\"token\"", "\"Token\""),
     ] {
-        let answer = server.call("POST", PREFIX, &bad).await;
-        assert_eq!(answer.status, 400, "{bad}");
+        let response = server.call("POST", PREFIX, &bad).await;
+        assert_eq!(response.status, 400, "{bad}");
     }
     assert_eq!(server.get(PREFIX).await.json()["authorizations"], serde_json::json!([]));
     assert_eq!(server.call("POST", PREFIX, &good).await.status, 201);
@@ -109,8 +117,8 @@ async fn a_body_that_two_parsers_could_read_differently_is_refused_and_stores_no
 async fn a_path_that_is_not_utf8_holds_no_id() {
     let server = Server::new().await;
     for path in ["%ff%ff%ff%ff%ff%ff%ff%ff%ff%ff%ff%ff%ff%ff%ff%ff", "%00", "..%2f..%2fetc"] {
-        let answer = server.get(&format!("{PREFIX}/{path}")).await;
-        assert_eq!(answer.status, 400, "{path}");
-        assert_eq!(answer.json()["code"], "invalid");
+        let response = server.get(&format!("{PREFIX}/{path}")).await;
+        assert_eq!(response.status, 400, "{path}");
+        assert_eq!(response.json()["code"], "invalid");
     }
 }

@@ -8,7 +8,7 @@ use portcullis_http::ManagementApi;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::support::{Answer, Server, name};
+use crate::support::{Response, Server, name};
 
 /// Another operator's token, and its id.
 async fn token(server: &Server) -> (String, ApiTokenId) {
@@ -32,24 +32,24 @@ async fn server() -> Server {
     server
 }
 
-fn names(answer: &Answer, list: &str) -> Vec<String> {
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    let json = answer.json();
+fn names(response: &Response, list: &str) -> Vec<String> {
+    assert_eq!(response.status, 200, "{}", response.text);
+    let json = response.json();
     let items = json[list].as_array().unwrap().iter();
     items.map(|item| item["name"].as_str().unwrap().to_owned()).collect()
 }
 
-fn link(answer: &Answer, name: &str) -> Option<String> {
-    answer.json()["links"][name].as_str().map(str::to_owned)
+fn link(response: &Response, name: &str) -> Option<String> {
+    response.json()["links"][name].as_str().map(str::to_owned)
 }
 
 /// Follows a link as far as it leads.
 async fn follow(server: &Server, first: &str, which: &str, list: &str) -> Vec<Vec<String>> {
     let (mut pages, mut next) = (Vec::new(), Some(first.to_owned()));
     while let Some(uri) = next {
-        let answer = server.get(&uri).await;
-        pages.push(names(&answer, list));
-        next = link(&answer, which);
+        let response = server.get(&uri).await;
+        pages.push(names(&response, list));
+        next = link(&response, which);
         assert!(pages.len() < 100, "it never ends");
     }
     pages
@@ -62,8 +62,8 @@ async fn pages_are_followed_by_offset_by_id_and_backwards() {
         follow(&server, "/api/v2/buckets?limit=100", "next", "buckets").await.concat();
     assert_eq!(all.len(), 46);
     let reversed: Vec<String> = all.iter().rev().cloned().collect();
-    let id_of = |answer: &Answer, at: usize| {
-        answer.json()["buckets"][at]["id"].as_str().unwrap().to_owned()
+    let id_of = |response: &Response, at: usize| {
+        response.json()["buckets"][at]["id"].as_str().unwrap().to_owned()
     };
     let whole = server.get("/api/v2/buckets?limit=100").await;
     let (first, last) = (id_of(&whole, 0), id_of(&whole, 45));
@@ -131,9 +131,9 @@ async fn a_page_shows_and_counts_only_what_may_be_read_and_links_keep_every_filt
         assert_eq!(link(&same, "self"), Some(this));
     }
     let caller = server.token(presets::member_of_org(other.id)).await;
-    let answer = server.call_as(&caller, "GET", "/api/v2/buckets?limit=10&offset=20", "").await;
-    assert_eq!(names(&answer, "buckets").len(), 5);
-    assert_eq!(link(&answer, "next"), None);
+    let response = server.call_as(&caller, "GET", "/api/v2/buckets?limit=10&offset=20", "").await;
+    assert_eq!(names(&response, "buckets").len(), 5);
+    assert_eq!(link(&response, "next"), None);
 }
 
 #[tokio::test]
@@ -157,8 +157,8 @@ async fn unknown_and_contradictory_parameters_are_refused() {
         ("limit=5&limit=6", "`limit` is given twice: give it once"),
     ] {
         for path in ["/api/v2/orgs", "/api/v2/users", "/api/v2/buckets"] {
-            let answer = server.get(&format!("{path}?{query}")).await;
-            answer.assert_error(400, "invalid", message);
+            let response = server.get(&format!("{path}?{query}")).await;
+            response.assert_error(400, "invalid", message);
         }
     }
     for (uri, known) in [
@@ -166,9 +166,9 @@ async fn unknown_and_contradictory_parameters_are_refused() {
         ("/api/v2/users?org=x", "`name`, `id`, `limit`, `offset`, `after`, `descending`"),
         ("/api/v2/buckets?Limit=1", "`name`, `id`, `org`, `orgID`, `limit`, `offset`"),
     ] {
-        let answer = server.get(uri).await;
-        assert_eq!(answer.status, 400, "{uri}");
-        assert!(answer.text.contains(known), "{}", answer.text);
+        let response = server.get(uri).await;
+        assert_eq!(response.status, 400, "{uri}");
+        assert!(response.text.contains(known), "{}", response.text);
     }
 }
 
@@ -283,7 +283,7 @@ async fn a_caller_whose_token_is_inactive_is_refused_before_its_body() {
             Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
         let request = Request::builder().method(method).uri(&uri);
         let request = request.header("Authorization", format!("Token {secret}"));
-        let answer = server.send(request.body(never).unwrap()).await;
-        answer.assert_error(401, "unauthorized", "token is inactive");
+        let response = server.send(request.body(never).unwrap()).await;
+        response.assert_error(401, "unauthorized", "token is inactive");
     }
 }

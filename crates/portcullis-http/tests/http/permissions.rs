@@ -16,9 +16,9 @@ async fn replaces_the_permissions_of_a_living_credential() {
         "type": "buckets", "id": server.bucket.id.to_string(), "orgID": server.org.id.to_string()}});
     for prefix in [PREFIX, "/legacy/authorizations"] {
         let path = format!("{prefix}/{}/permissions", before.id);
-        let answer = server.call("PUT", &path, &body(std::slice::from_ref(&bucket))).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        let json = answer.json();
+        let response = server.call("PUT", &path, &body(std::slice::from_ref(&bucket))).await;
+        assert_eq!(response.status, 200, "{}", response.text);
+        let json = response.json();
         assert_eq!(json["permissions"][0]["action"], "read");
         assert_eq!(json["permissions"][0]["resource"]["name"], "telemetry");
         assert_eq!(json["token"], "telegraf");
@@ -71,9 +71,9 @@ async fn is_checked_like_a_create_and_changes_nothing_when_refused() {
         ),
     ];
     for (body, status, message) in cases {
-        let answer = server.call("PUT", &path, &body).await;
+        let response = server.call("PUT", &path, &body).await;
         assert_eq!(
-            (answer.status.as_u16(), answer.json()["message"].as_str()),
+            (response.status.as_u16(), response.json()["message"].as_str()),
             (status, Some(message.as_str()))
         );
     }
@@ -85,8 +85,8 @@ async fn is_checked_like_a_create_and_changes_nothing_when_refused() {
         "authorization not found",
     );
     let powerless = server.token(vec![]).await;
-    let answer = server.call_as(&powerless, "PUT", &path, &good).await;
-    assert_eq!(answer.status, 401);
+    let response = server.call_as(&powerless, "PUT", &path, &good).await;
+    assert_eq!(response.status, 401);
     let after = server.engine.authorization(before.id).await.unwrap().unwrap();
     assert_eq!(after, before);
 }

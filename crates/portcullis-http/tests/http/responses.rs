@@ -11,9 +11,9 @@ async fn a_created_authorization_is_shown_to_the_byte() {
     let server = Server::new().await;
     let mut draft = server.draft("<tele&graf>");
     draft["description"] = "ä \u{2028}".into();
-    let answer = server.call("POST", PREFIX, &draft.to_string()).await;
-    assert_eq!(answer.status, 201);
-    let json = answer.json();
+    let response = server.call("POST", PREFIX, &draft.to_string()).await;
+    assert_eq!(response.status, 201);
+    let json = response.json();
     let text = |name: &str| json[name].as_str().unwrap().to_owned();
     let (id, created) = (text("id"), text("createdAt"));
     let (org, user, bucket) = (server.org.id, server.user.id, server.bucket.id);
@@ -27,16 +27,16 @@ async fn a_created_authorization_is_shown_to_the_byte() {
          \"self\": \"/private/legacy/authorizations/{id}\",\n\t\t\"user\": \"/api/v2/users/{user}\"\n\t}},\n\t\
          \"createdAt\": \"{created}\",\n\t\"updatedAt\": \"{created}\"\n}}\n"
     );
-    assert_eq!(answer.text, expected);
+    assert_eq!(response.text, expected);
     assert!(created.ends_with('Z'));
 }
 
 #[tokio::test]
 async fn an_error_is_shown_to_the_byte() {
     let server = Server::new().await;
-    let answer = server.get(&format!("{PREFIX}/abc")).await;
+    let response = server.get(&format!("{PREFIX}/abc")).await;
     assert_eq!(
-        answer.text,
+        response.text,
         "{\n\t\"code\": \"invalid\",\n\t\"message\": \"id must have a length of 16 bytes\"\n}\n"
     );
 }
@@ -53,8 +53,8 @@ async fn a_failure_reveals_nothing_internal_and_is_never_401() {
         ("GET", "/api/v2/me".to_owned()),
         ("GET", "/ready".to_owned()),
     ] {
-        let answer = server.call(method, &path, "").await;
-        answer.assert_error(503, "unavailable", "the service is unavailable, try again later");
+        let response = server.call(method, &path, "").await;
+        response.assert_error(503, "unavailable", "the service is unavailable, try again later");
     }
     let ping = Request::get("/ping").body(Body::empty()).unwrap();
     assert_eq!(server.send(ping).await.status, 204);
@@ -78,9 +78,9 @@ async fn a_panic_is_500_without_detail() {
     let server = Server::new().await;
     let app = ManagementApi::new(server.engine.clone()).callers(Panicking).into_router();
     let request = Request::get(PREFIX).body(Body::empty()).unwrap();
-    let answer = crate::support::send(&app, request).await;
-    answer.assert_error(500, "internal error", "an internal error has occurred");
-    assert!(!answer.text.contains("s3cret"));
+    let response = crate::support::send(&app, request).await;
+    response.assert_error(500, "internal error", "an internal error has occurred");
+    assert!(!response.text.contains("s3cret"));
 }
 
 #[tokio::test]
@@ -93,17 +93,17 @@ async fn odd_content_types_are_not_refused() {
             .header("Authorization", format!("Token {}", server.operator))
             .header("Content-Type", *content_type);
         let body = server.draft(&format!("name-{i}")).to_string();
-        let answer = server.send(request.body(Body::from(body)).unwrap()).await;
-        assert_eq!(answer.status, 201);
+        let response = server.send(request.body(Body::from(body)).unwrap()).await;
+        assert_eq!(response.status, 201);
     }
 }
 
 #[tokio::test]
 async fn health_shows_name_and_version() {
     let server = Server::new().await;
-    let answer = server.get("/health").await;
-    assert_eq!(answer.json()["status"], "pass");
-    assert_eq!(answer.json()["name"], "portcullis");
+    let response = server.get("/health").await;
+    assert_eq!(response.json()["status"], "pass");
+    assert_eq!(response.json()["name"], "portcullis");
 }
 
 #[tokio::test]
@@ -112,17 +112,17 @@ async fn ready_shows_what_logins_rest_on() {
     while server.engine.change_feed_lag().is_none() {
         tokio::task::yield_now().await;
     }
-    let answer = server.get("/ready").await;
-    assert_eq!(answer.status, 200);
-    let json = answer.json();
+    let response = server.get("/ready").await;
+    assert_eq!(response.status, 200);
+    let json = response.json();
     assert_eq!((&json["name"], &json["status"]), (&"portcullis".into(), &"pass".into()));
     assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(json["state"], "fresh");
     assert!(json["feedAgeSeconds"].as_f64().unwrap() < 2.0, "{json}");
 
     server.store.close().await.unwrap();
-    let answer = server.get("/ready").await;
-    answer.assert_error(503, "unavailable", "the service is unavailable, try again later");
-    let json = answer.json();
+    let response = server.get("/ready").await;
+    response.assert_error(503, "unavailable", "the service is unavailable, try again later");
+    let json = response.json();
     assert_eq!((&json["status"], &json["state"]), (&"fail".into(), &"fresh".into()));
 }

@@ -110,22 +110,22 @@ async fn only_public_routes_respond_without_credentials() {
         unknown.chain([format!("{PREFIX}/0000000000000001/members"), format!("{PREFIX}//")]);
     for path in protected().into_iter().map(|(path, _)| path).chain(unknown) {
         for method in METHODS {
-            let answer = server.send(anonymous(method, &path)).await;
-            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
-            assert_eq!(answer.header("www-authenticate"), None, "{method} {path}");
+            let response = server.send(anonymous(method, &path)).await;
+            assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+            assert_eq!(response.header("www-authenticate"), None, "{method} {path}");
             if *method != "HEAD" {
                 let compact = "{\"code\":\"unauthorized\",\"message\":\"unauthorized access\"}";
-                assert_eq!(answer.text, compact, "{method} {path}");
+                assert_eq!(response.text, compact, "{method} {path}");
             }
         }
     }
     for method in METHODS {
-        let answer = server.send(anonymous(method, "/forward-auth?check=none")).await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method}");
+        let response = server.send(anonymous(method, "/forward-auth?check=none")).await;
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{method}");
     }
     for (path, _) in OPEN {
-        let answer = server.send(anonymous("GET", path)).await;
-        assert!(answer.status.is_success(), "{path}");
+        let response = server.send(anonymous("GET", path)).await;
+        assert!(response.status.is_success(), "{path}");
     }
 }
 
@@ -142,15 +142,15 @@ async fn other_methods_are_405_in_the_envelope_with_those_allowed() {
                 continue;
             }
             for method in METHODS.iter().filter(|m| !allowed.split(',').any(|a| a == **m)) {
-                let answer = server.call(method, &path, "").await;
-                assert_eq!(answer.status, 405, "{method} {path}");
-                let mut allow: Vec<_> = answer.header("allow").unwrap().split(',').collect();
+                let response = server.call(method, &path, "").await;
+                assert_eq!(response.status, 405, "{method} {path}");
+                let mut allow: Vec<_> = response.header("allow").unwrap().split(',').collect();
                 allow.sort_unstable();
                 assert_eq!(allow.join(","), allowed, "{method} {path}");
                 if *method == "HEAD" {
                     continue;
                 }
-                answer.assert_error(
+                response.assert_error(
                     405,
                     "method not allowed",
                     "method not allowed, the header Allow lists those that are",
@@ -181,8 +181,8 @@ async fn unknown_paths_are_404_in_the_envelope() {
         &format!("{PREFIX}/a/b/c/d"),
     ] {
         for method in ["GET", "POST", "DELETE"] {
-            let answer = server.call(method, path, "").await;
-            answer.assert_error(404, "not found", "path not found");
+            let response = server.call(method, path, "").await;
+            response.assert_error(404, "not found", "path not found");
         }
     }
 }
@@ -211,11 +211,11 @@ async fn a_host_keeps_its_own_paths() {
         ("GET", "/", "the host's"),
         ("GET", "/ping", "the host's"),
     ] {
-        let answer = crate::support::send(&host, anonymous(method, path)).await;
-        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, expected));
+        let response = crate::support::send(&host, anonymous(method, path)).await;
+        assert_eq!((response.status, response.text.as_str()), (StatusCode::OK, expected));
     }
-    let answer = crate::support::send(&host, anonymous("GET", PREFIX)).await;
-    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    let response = crate::support::send(&host, anonymous("GET", PREFIX)).await;
+    assert_eq!(response.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -223,8 +223,8 @@ async fn no_response_has_headers_that_were_not_requested() {
     let server = Server::new().await;
     let mut request = anonymous("GET", PREFIX);
     request.headers_mut().insert("Origin", "https://example.org".parse().unwrap());
-    for answer in [server.get(PREFIX).await, server.send(request).await] {
-        for header in answer.headers.keys() {
+    for response in [server.get(PREFIX).await, server.send(request).await] {
+        for header in response.headers.keys() {
             let known = ["content-type", "x-platform-error-code", "content-length"];
             assert!(known.contains(&header.as_str()), "{header}");
         }

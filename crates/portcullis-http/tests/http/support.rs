@@ -1,19 +1,16 @@
 //! A server in process and a client for it.
 
 use std::io;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
-use portcullis::password::{HashParams, HashPoolConfig};
-use portcullis::store::{MemoryStore, Store};
-use portcullis::{
-    Authorization, Bucket, Engine, Name, NewApiToken, NewAuthorization, Org, Permission, Resource,
-    User, Username, presets,
-};
+use portcullis::Permission;
 use portcullis_http::ServerApi;
+pub(crate) use portcullis_testkit::world::{World, name};
 use serde_json::Value;
 use tower::ServiceExt;
 use tracing::instrument::WithSubscriber;
@@ -24,21 +21,25 @@ pub(crate) const PREFIX: &str = "/private/legacy/authorizations";
 /// A server with an org, a user, a bucket and an operator token.
 pub(crate) struct Server {
     pub(crate) app: Router,
-    pub(crate) engine: Engine,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) org: Org,
-    pub(crate) user: User,
-    pub(crate) bucket: Bucket,
     pub(crate) operator: String,
+    world: World,
 }
 
-pub(crate) struct Answer {
+impl Deref for Server {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
 
-impl Answer {
+impl Response {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {:?}", self.text))
     }
@@ -60,62 +61,42 @@ impl Answer {
     }
 }
 
-pub(crate) fn name(text: &str) -> Name {
-    Name::new(text).unwrap()
-}
-
-pub(crate) async fn engine(store: Arc<dyn Store>) -> Engine {
-    let hashing = HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap()).threads(1);
-    Engine::builder(store).hashing(hashing).build().await.unwrap()
-}
-
 impl Server {
     pub(crate) async fn new() -> Self {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new().unwrap());
-        let engine = engine(Arc::clone(&store)).await;
-        let org = engine.create_org(name("acme")).await.unwrap();
-        let user = engine.create_user(name("ada")).await.unwrap();
-        let bucket = engine.create_bucket(org.id, name("telemetry")).await.unwrap();
-        let app = ServerApi::new(engine.clone()).into_router();
-        let mut server = Self { app, engine, store, org, user, bucket, operator: String::new() };
-        server.operator = server.token(presets::operator()).await;
-        server
+        let world = World::new().await;
+        let app = ServerApi::new(world.engine.clone()).into_router();
+        let operator = world.operator_token().await.1.expose().to_owned();
+        Self { app, operator, world }
     }
 
     /// Creates an API token and returns its secret.
     pub(crate) async fn token(&self, permissions: Vec<Permission>) -> String {
-        let new = NewApiToken {
-            org: self.org.id,
-            user: self.user.id,
-            permissions,
-            description: String::new(),
-        };
+        let new = self.new_token(permissions);
         self.engine.create_api_token(new).await.unwrap().1.expose().to_owned()
     }
 
-    pub(crate) async fn authorization(&self, username: &str) -> Authorization {
-        let bucket = Resource::bucket(self.org.id, self.bucket.id);
-        let username = Username::new(username).unwrap();
-        let new = NewAuthorization::new(username, self.org.id, [Permission::write(bucket)]);
-        self.engine.create_authorization(new.for_user(self.user.id)).await.unwrap()
-    }
-
-    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Response {
         send(&self.app, request).await
     }
 
     /// Sends a request as the operator.
-    pub(crate) async fn call(&self, method: &str, uri: &str, body: &str) -> Answer {
+    pub(crate) async fn call(&self, method: &str, uri: &str, body: &str) -> Response {
         self.call_as(&self.operator, method, uri, body).await
     }
 
-    pub(crate) async fn call_as(&self, token: &str, method: &str, uri: &str, body: &str) -> Answer {
+    pub(crate) async fn call_as(
+        &self,
+        token: &str,
+        method: &str,
+        uri: &str,
+        body: &str,
+    ) -> Response {
         let request = Request::builder().method(method).uri(uri);
         let request = request.header("Authorization", format!("Token {token}"));
         self.send(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
-    pub(crate) async fn get(&self, uri: &str) -> Answer {
+    pub(crate) async fn get(&self, uri: &str) -> Response {
         self.call("GET", uri, "").await
     }
 
@@ -131,11 +112,19 @@ impl Server {
     }
 }
 
-pub(crate) async fn send(app: &Router, request: Request<Body>) -> Answer {
+/// Sends what a proxy sends to request a decision.
+pub(crate) async fn forward_auth(app: &Router, query: &str, headers: &[(&str, &str)]) -> Response {
+    let request = Request::get(format!("/forward-auth{query}"));
+    let request =
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    send(app, request.body(Body::empty()).unwrap()).await
+}
+
+pub(crate) async fn send(app: &Router, request: Request<Body>) -> Response {
     let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let text = String::from_utf8(body.to_vec()).unwrap();
-    Answer { status: parts.status, headers: parts.headers, text }
+    Response { status: parts.status, headers: parts.headers, text }
 }
 
 #[derive(Clone, Default)]

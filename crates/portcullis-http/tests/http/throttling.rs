@@ -9,7 +9,7 @@ use axum::routing::any;
 use http::Request;
 use portcullis_http::{ClientAddressLayer, V1CredentialLayer};
 
-use crate::support::{Answer, PREFIX, Server, send};
+use crate::support::{PREFIX, Response, Server, send};
 
 const STRANGER: &str = "192.0.2.66";
 const OWNER: &str = "198.51.100.7";
@@ -17,8 +17,7 @@ const OWNER: &str = "198.51.100.7";
 /// A host with a route behind the layer, and `telegraf` with a password.
 async fn host() -> (Server, Router) {
     let server = Server::new().await;
-    let id = server.authorization("telegraf").await.id;
-    server.engine.set_password(id, "telegraf-password").await.unwrap();
+    server.credential("telegraf").await;
     let host = Router::new()
         .route("/write", any(async || "written"))
         .layer(V1CredentialLayer::new(server.engine.clone()))
@@ -31,34 +30,34 @@ fn from(peer: &str, uri: &str) -> http::request::Builder {
     Request::get(uri).extension(peer)
 }
 
-async fn writes(host: &Router, peer: &str, username: &str, password: &str) -> Answer {
+async fn writes(host: &Router, peer: &str, username: &str, password: &str) -> Response {
     let request = from(peer, &format!("/write?u={username}&p={password}"));
     send(host, request.body(Body::empty()).unwrap()).await
 }
 
 /// Tries other passwords until the response is 429.
-async fn until_throttled(host: &Router, username: &str) -> Answer {
+async fn until_throttled(host: &Router, username: &str) -> Response {
     for number in 0..100 {
-        let answer = writes(host, STRANGER, username, &format!("wrong-{number}")).await;
-        if answer.status != 401 {
-            return answer;
+        let response = writes(host, STRANGER, username, &format!("wrong-{number}")).await;
+        if response.status != 401 {
+            return response;
         }
     }
     panic!("never slowed down");
 }
 
-fn seconds(answer: &Answer) -> u64 {
-    answer.header("retry-after").unwrap().parse().unwrap()
+fn seconds(response: &Response) -> u64 {
+    response.header("retry-after").unwrap().parse().unwrap()
 }
 
 #[tokio::test]
 async fn too_many_failures_are_429_with_retry_after_on_a_hosts_route_for_every_name() {
     for username in ["telegraf", "unknown"] {
         let (_server, host) = host().await;
-        let answer = until_throttled(&host, username).await;
-        answer.assert_error(429, "too many requests", "too many failed logins");
-        assert!((1..=300).contains(&seconds(&answer)), "{}", seconds(&answer));
-        assert_eq!(answer.header("www-authenticate"), None);
+        let response = until_throttled(&host, username).await;
+        response.assert_error(429, "too many requests", "too many failed logins");
+        assert!((1..=300).contains(&seconds(&response)), "{}", seconds(&response));
+        assert_eq!(response.header("www-authenticate"), None);
     }
 }
 
@@ -68,11 +67,11 @@ async fn too_many_failures_are_429_with_retry_after_at_forward_auth() {
     until_throttled(&host, "telegraf").await;
     let uri = "/write?db=telemetry&u=telegraf&p=telegraf-password";
     let request = from(STRANGER, "/forward-auth").header("X-Original-URI", uri);
-    let answer = server.send(request.body(Body::empty()).unwrap()).await;
-    answer.assert_error(429, "too many requests", "too many failed logins");
-    assert!((1..=300).contains(&seconds(&answer)), "{}", seconds(&answer));
-    assert_eq!(answer.header("www-authenticate"), None);
-    assert!(answer.header("x-portcullis-authorization").is_none());
+    let response = server.send(request.body(Body::empty()).unwrap()).await;
+    response.assert_error(429, "too many requests", "too many failed logins");
+    assert!((1..=300).contains(&seconds(&response)), "{}", seconds(&response));
+    assert_eq!(response.header("www-authenticate"), None);
+    assert!(response.header("x-portcullis-authorization").is_none());
 }
 
 #[tokio::test]
@@ -84,11 +83,11 @@ async fn too_many_unknown_api_tokens_are_429_with_retry_after() {
         let request = from(STRANGER, PREFIX)
             .header("Authorization", format!("Token wrong-{number}"))
             .header("X-Forwarded-For", format!("203.0.113.{number}"));
-        let answer = server.send(request.body(Body::empty()).unwrap()).await;
+        let response = server.send(request.body(Body::empty()).unwrap()).await;
         if number < 100 {
-            answer.assert_error(401, "unauthorized", "unauthorized access");
+            response.assert_error(401, "unauthorized", "unauthorized access");
         }
-        last = Some(answer);
+        last = Some(response);
     }
     let last = last.unwrap();
     last.assert_error(429, "too many requests", "too many failed logins");

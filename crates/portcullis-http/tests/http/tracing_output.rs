@@ -104,8 +104,7 @@ async fn a_client_cannot_forge_a_line() {
 #[tokio::test]
 async fn no_control_character_of_a_client_reaches_the_log() {
     let server = Server::new().await;
-    let id = server.authorization("telegraf").await.id;
-    server.engine.set_password(id, "telegraf-password").await.unwrap();
+    server.credential("telegraf").await;
     let host = Router::new()
         .route("/write", any(async || "written"))
         .layer(V1CredentialLayer::new(server.engine.clone()));

@@ -9,21 +9,21 @@ use portcullis::{ErrorKind, Principal};
 use portcullis_http::{Authenticated, InfluxdbVersion, V1CredentialLayer, V1Rejection};
 use tower::Layer as _;
 
-use crate::support::{Answer, Server, send};
+use crate::support::{Response, Server, send};
 
 async fn host() -> (Server, Router) {
     let server = Server::new().await;
-    let id = server.authorization("telegraf").await.id;
-    server.engine.set_password(id, "telegraf-password").await.unwrap();
-    let who = async |Extension(who): Extension<Principal>| format!("{:?}", who.identity());
+    server.credential("telegraf").await;
+    let identity =
+        async |Extension(principal): Extension<Principal>| format!("{:?}", principal.identity());
     let app = Router::new()
-        .route("/write", any(who))
+        .route("/write", any(identity))
         .route("/ping", any(async || "pong"))
         .layer(V1CredentialLayer::new(server.engine.clone()));
     (server, app)
 }
 
-async fn get(app: &Router, uri: &str, authorization: Option<&str>) -> Answer {
+async fn get(app: &Router, uri: &str, authorization: Option<&str>) -> Response {
     let mut request = Request::get(uri);
     if let Some(authorization) = authorization {
         request = request.header("Authorization", authorization);
@@ -42,8 +42,8 @@ async fn valid_credentials_reach_the_route_in_every_form() {
         ("", Some(format!("Token :{}", server.operator))),
         ("", Some(format!("Token unknown:{}", server.operator))),
     ] {
-        let answer = get(&app, &format!("/write{query}"), header.as_deref()).await;
-        assert_eq!(answer.status, 200, "{query} {header:?}: {}", answer.text);
+        let response = get(&app, &format!("/write{query}"), header.as_deref()).await;
+        assert_eq!(response.status, 200, "{query} {header:?}: {}", response.text);
     }
 }
 
@@ -58,18 +58,18 @@ async fn refusals_look_alike_and_challenge() {
         ("", Some("Token telegraf:wrong")),
         ("", Some(operator_for_telegraf.as_str())),
     ] {
-        let answer = get(&app, &format!("/write{query}"), header).await;
-        answer.assert_error(401, "unauthorized", "Unauthorized");
+        let response = get(&app, &format!("/write{query}"), header).await;
+        response.assert_error(401, "unauthorized", "Unauthorized");
         assert_eq!(
-            answer.header("www-authenticate"),
+            response.header("www-authenticate"),
             Some("Basic realm=\"portcullis\", charset=\"UTF-8\"")
         );
     }
     for header in [None, Some("Bearer"), Some("Basic !"), Some("nonsense")] {
-        let answer = get(&app, "/write", header).await;
-        answer.assert_error(401, "unauthorized", "unauthorized access");
+        let response = get(&app, "/write", header).await;
+        response.assert_error(401, "unauthorized", "unauthorized access");
         assert_eq!(
-            answer.header("www-authenticate"),
+            response.header("www-authenticate"),
             Some("Basic realm=\"portcullis\", charset=\"UTF-8\"")
         );
     }
@@ -85,8 +85,8 @@ async fn bearer_means_what_token_means() {
             ("telegraf:wrong", 401),
             ("wrong", 401),
         ] {
-            let answer = get(&app, "/write", Some(&format!("{scheme} {secret}"))).await;
-            assert_eq!(answer.status, status, "{scheme} {secret}");
+            let response = get(&app, "/write", Some(&format!("{scheme} {secret}"))).await;
+            assert_eq!(response.status, status, "{scheme} {secret}");
         }
     }
 }
@@ -100,20 +100,20 @@ async fn v1_clients_find_the_reason_as_error_and_a_version_where_one_is_set() {
     for (app, version) in [(&plain, None), (&routes, Some("1.8.10"))] {
         assert_eq!(get(app, "/ping", None).await.header("x-influxdb-version"), version);
     }
-    let answer = get(&plain, "/write?u=telegraf&p=wrong", None).await;
-    assert_eq!(answer.json()["error"], "Unauthorized");
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let response = get(&plain, "/write?u=telegraf&p=wrong", None).await;
+    assert_eq!(response.json()["error"], "Unauthorized");
+    assert_eq!(response.header("cache-control"), Some("no-store"));
     server.store.close().await.unwrap();
-    let answer = get(&plain, "/write?u=telegraf&p=another", None).await;
-    assert_eq!(answer.json()["error"], "the service is unavailable, try again later");
-    assert_eq!(answer.header("retry-after"), Some("5"));
+    let response = get(&plain, "/write?u=telegraf&p=another", None).await;
+    assert_eq!(response.json()["error"], "the service is unavailable, try again later");
+    assert_eq!(response.header("retry-after"), Some("5"));
 }
 
 #[tokio::test]
 async fn a_preflight_is_admitted_only_if_configured() {
     let (server, off) = host().await;
     let layer = V1CredentialLayer::new(server.engine.clone()).allow_preflight();
-    let on = Router::new().route("/write", any(async || "asked")).layer(layer);
+    let on = Router::new().route("/write", any(async || "passed on")).layer(layer);
     let preflight = |method: &str, headers: &[&str]| {
         let mut request = Request::builder().method(method).uri("/write");
         for header in headers {
@@ -123,7 +123,7 @@ async fn a_preflight_is_admitted_only_if_configured() {
     };
     let all = ["origin", "access-control-request-method"];
     assert_eq!(send(&off, preflight("OPTIONS", &all)).await.status, 401);
-    assert_eq!(send(&on, preflight("OPTIONS", &all)).await.text, "asked");
+    assert_eq!(send(&on, preflight("OPTIONS", &all)).await.text, "passed on");
     assert_eq!(send(&on, preflight("POST", &all)).await.status, 401);
     assert_eq!(send(&on, preflight("OPTIONS", &all[..1])).await.status, 401);
     assert_eq!(send(&on, preflight("OPTIONS", &["origin", "authorization"])).await.status, 401);
@@ -140,9 +140,9 @@ async fn ping_needs_no_credentials() {
 async fn a_failure_is_a_failure_not_a_refusal() {
     let (server, app) = host().await;
     server.store.close().await.unwrap();
-    let answer = get(&app, "/write?u=telegraf&p=telegraf-password", None).await;
-    answer.assert_error(503, "unavailable", "the service is unavailable, try again later");
-    assert_eq!(answer.header("www-authenticate"), None);
+    let response = get(&app, "/write?u=telegraf&p=telegraf-password", None).await;
+    response.assert_error(503, "unavailable", "the service is unavailable, try again later");
+    assert_eq!(response.header("www-authenticate"), None);
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn a_client_that_misreads_retry_after_gets_none() {
     let (server, app) = host().await;
     server.store.close().await.unwrap();
     let uri = "/write?u=telegraf&p=telegraf-password";
-    for (agent, told) in [
+    for (agent, has_header) in [
         ("influxdb-client-js/1.35.0", false),
         ("influxdb-client-python/1.50.0", true),
         ("Mozilla/5.0 influxdb-client-js/1.35.0", true),
@@ -161,9 +161,9 @@ async fn a_client_that_misreads_retry_after_gets_none() {
         let asked = Request::get("/forward-auth").header("User-Agent", agent);
         let asked = asked.header("X-Original-URI", format!("{uri}&db=telemetry"));
         for (app, request) in [(&app, direct), (&server.app, asked)] {
-            let answer = send(app, request.body(Body::empty()).unwrap()).await;
-            assert_eq!(answer.status, 503);
-            assert_eq!(answer.header("retry-after").is_some(), told, "{agent}");
+            let response = send(app, request.body(Body::empty()).unwrap()).await;
+            assert_eq!(response.status, 503);
+            assert_eq!(response.header("retry-after").is_some(), has_header, "{agent}");
         }
     }
 }
@@ -185,17 +185,17 @@ async fn the_inner_service_gets_no_credentials_unless_configured() {
     let (query, redacted) = ("u=telegraf&p=telegraf-password&db=x", "u=telegraf&p=redacted&db=x");
     for path in ["/write", "/ping"] {
         let uri = format!("/db{path}?{query}");
-        let answer = get(&hidden, &uri, Some(basic)).await;
-        assert_eq!(answer.text, format!("/db{path}?{redacted} {path}?{redacted} []"));
-        let answer = get(&kept, &uri, Some(basic)).await;
-        assert_eq!(answer.text, format!("{uri} {path}?{query} [Sensitive]"));
-        let answer = get(&hidden, &format!("/db{path}?db=x&p=alone"), Some(basic)).await;
-        assert_eq!(answer.text, format!("/db{path}?db=x&p=redacted {path}?db=x&p=redacted []"));
+        let response = get(&hidden, &uri, Some(basic)).await;
+        assert_eq!(response.text, format!("/db{path}?{redacted} {path}?{redacted} []"));
+        let response = get(&kept, &uri, Some(basic)).await;
+        assert_eq!(response.text, format!("{uri} {path}?{query} [Sensitive]"));
+        let response = get(&hidden, &format!("/db{path}?db=x&p=alone"), Some(basic)).await;
+        assert_eq!(response.text, format!("/db{path}?db=x&p=redacted {path}?db=x&p=redacted []"));
         // The first line counts, and none is left.
         let twice = Request::get(format!("/db{path}?db=x"));
         let twice = twice.header("Authorization", basic).header("Authorization", "Basic !");
-        let answer = send(&hidden, twice.body(Body::empty()).unwrap()).await;
-        assert_eq!(answer.text, format!("/db{path}?db=x {path}?db=x []"));
+        let response = send(&hidden, twice.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.text, format!("/db{path}?db=x {path}?db=x []"));
     }
 }
 
@@ -213,31 +213,36 @@ async fn the_layer_does_the_same_around_a_router_and_around_each_route() {
         ("/nowhere", 401),
         ("/nowhere?u=telegraf&p=telegraf-password", 404),
     ] {
-        let answers = [get(&inside, uri, None).await, get(&around, uri, None).await];
-        assert_eq!(answers.each_ref().map(|answer| answer.status.as_u16()), [status; 2], "{uri}");
-        assert_eq!(answers[0].text, answers[1].text);
-        assert!(!answers[0].text.contains("password") && !answers[0].text.contains("alone"));
+        let responses = [get(&inside, uri, None).await, get(&around, uri, None).await];
+        assert_eq!(
+            responses.each_ref().map(|response| response.status.as_u16()),
+            [status; 2],
+            "{uri}"
+        );
+        assert_eq!(responses[0].text, responses[1].text);
+        assert!(!responses[0].text.contains("password") && !responses[0].text.contains("alone"));
     }
 }
 
 #[tokio::test]
 async fn a_handler_gets_the_principal_and_is_closed_where_there_is_none() {
     let (server, _) = host().await;
-    let who = async |Authenticated(who): Authenticated| format!("{:?}", who.identity());
-    let perhaps = async |who: Option<Authenticated>| who.is_some().to_string();
-    let open = Router::new().route("/ping", any(who)).route("/perhaps", any(perhaps));
-    let routes = Router::new().route("/write", any(who)).merge(open);
+    let identity =
+        async |Authenticated(principal): Authenticated| format!("{:?}", principal.identity());
+    let perhaps = async |principal: Option<Authenticated>| principal.is_some().to_string();
+    let open = Router::new().route("/ping", any(identity)).route("/perhaps", any(perhaps));
+    let routes = Router::new().route("/write", any(identity)).merge(open);
     let protected = routes.clone().layer(V1CredentialLayer::new(server.engine.clone()));
     let query = "u=telegraf&p=telegraf-password";
-    let answer = get(&protected, &format!("/write?{query}"), None).await;
-    assert!(answer.text.contains("telegraf"), "{}", answer.text);
+    let response = get(&protected, &format!("/write?{query}"), None).await;
+    assert!(response.text.contains("telegraf"), "{}", response.text);
     assert_eq!(get(&protected, &format!("/perhaps?{query}"), None).await.text, "true");
     assert_eq!(get(&routes, &format!("/perhaps?{query}"), None).await.text, "false");
     for (app, path) in [(&protected, "/ping"), (&routes, "/write"), (&routes, "/ping")] {
-        let answer = get(app, &format!("{path}?{query}"), None).await;
-        answer.assert_error(401, "unauthorized", "unauthorized access");
+        let response = get(app, &format!("{path}?{query}"), None).await;
+        response.assert_error(401, "unauthorized", "unauthorized access");
         assert_eq!(
-            answer.header("www-authenticate"),
+            response.header("www-authenticate"),
             Some("Basic realm=\"portcullis\", charset=\"UTF-8\"")
         );
     }
