@@ -8,7 +8,6 @@ mod cold;
 mod crowd;
 mod forward_auth;
 mod plain;
-mod queries;
 mod warm;
 mod world;
 
@@ -22,7 +21,7 @@ use table::Row;
 /// A part of the table, by its name.
 type Part = (&'static str, fn(&mut Vec<Row>));
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 7] = [
     ("API tokens, warm", warm::api_tokens),
     ("hash", cold::hash),
     ("cold", cold::cold),
@@ -30,7 +29,6 @@ const PARTS: [Part; 8] = [
     ("unknown", cold::unknown_username),
     ("crowd", crowd::crowd),
     ("forward-auth", forward_auth::forward_auth),
-    ("queries", queries::queries),
 ];
 
 fn main() {

@@ -3,7 +3,6 @@
 
 mod docs;
 mod http_vectors;
-mod influxql_vectors;
 mod injection;
 mod layers;
 mod matching;

@@ -5,6 +5,7 @@ mod error;
 mod need;
 mod parameters;
 mod parser;
+mod redact;
 mod regex;
 mod scanner;
 mod statement;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::need::Need;
+use crate::redact::without_literals;
 
 /// A statement of a query, and what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,22 @@ pub struct Statement<'a> {
     pub text: &'a str,
     /// What it needs, in the order in which it is named, without immediate repetitions. Never empty.
     pub needs: Vec<Need<'a>>,
+}
+
+impl Statement<'_> {
+    /// Returns its text for logs: with `?` in place of strings, numbers, durations and regular
+    /// expressions, and without comments. Identifiers stay.
+    ///
+    /// ```
+    /// use portcullis_influxql::{Parameters, parse};
+    ///
+    /// let statements = parse("CREATE USER ada WITH PASSWORD 's3cret'", Parameters::NONE)?;
+    /// assert_eq!(statements[0].text_without_literals(), "CREATE USER ada WITH PASSWORD ?");
+    /// # Ok::<(), portcullis_influxql::ParseError>(())
+    /// ```
+    pub fn text_without_literals(&self) -> String {
+        without_literals(self.text)
+    }
 }
 
 macro_rules! kinds {

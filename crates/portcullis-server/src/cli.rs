@@ -80,7 +80,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the management API over HTTP
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Create the first org, user, buckets and operator token of a new store
     Setup(setup::Args),
     /// Create, list, enable, disable and delete orgs
@@ -141,7 +141,7 @@ impl Cli {
         }
         let context = Context { store: self.store, output: Output::new(self.json) };
         let result = logging::start(default_log).and_then(|()| match self.command {
-            Command::Serve(args) => serve::run(args, &context.store, audit_log),
+            Command::Serve(args) => serve::run(*args, &context.store, audit_log),
             Command::Setup(args) => setup::run(args, context),
             Command::Org(command) => tenant::run(command, context),
             Command::User(command) => tenant::run(command, context),

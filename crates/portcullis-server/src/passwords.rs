@@ -39,7 +39,7 @@ impl PasswordArgs {
             return Ok(Some(stdin.context("cannot read the password from standard input")?));
         }
         if let Some(path) = &self.password_file {
-            return read_file(path).map(Some);
+            return read_secret(path).map(Some);
         }
         let variable = env::var_os(VARIABLE).filter(|password| !password.is_empty());
         let Some(variable) = variable else { return Ok(None) };
@@ -114,7 +114,8 @@ fn first_line(mut input: impl Read) -> io::Result<Secret> {
     Ok(line)
 }
 
-fn read_file(path: &Path) -> anyhow::Result<Secret> {
+/// Reads a file that holds a password, or another secret, as its only line.
+pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Secret> {
     let cannot_read = || format!("cannot read the password from `{}`", path.display());
     let mut content = Zeroizing::new(Vec::with_capacity(LIMIT));
     File::open(path)
@@ -175,7 +176,7 @@ mod tests {
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(text).unwrap();
             let errors = [
-                crate::failure::describe(&read_file(file.path()).unwrap_err()),
+                crate::failure::describe(&read_secret(file.path()).unwrap_err()),
                 first_line(text).unwrap_err().to_string(),
             ];
             for error in errors {
@@ -194,9 +195,9 @@ mod tests {
     fn a_file_holds_one_line() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"first\r\n").unwrap();
-        assert_eq!(read_file(file.path()).unwrap().as_slice(), b"first");
+        assert_eq!(read_secret(file.path()).unwrap().as_slice(), b"first");
         file.write_all(b"second").unwrap();
-        let error = read_file(file.path()).unwrap_err().to_string();
+        let error = read_secret(file.path()).unwrap_err().to_string();
         assert!(error.contains("more than one line"), "{error}");
         assert!(!error.contains("first") && !error.contains("second"), "{error}");
     }

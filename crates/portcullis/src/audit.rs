@@ -141,6 +141,8 @@ pub enum AuditAction {
     /// A cached login was accepted while the store was unavailable, as the operator allows for a
     /// time. Reported once for each credential in each outage.
     LoginStaleIfError,
+    /// A query was refused, as it needs more than the credential has. Successful queries are not reported.
+    Query,
     /// An inactive credential became active again, by an update that has an event of its own.
     Reactivate,
     /// A read of a record was refused. Successful reads are not reported.

@@ -102,6 +102,12 @@ impl V1Policy {
         Self { upstream, queries: self.queries.upstream(upstream), ..self }
     }
 
+    /// Sets whether responses to `SHOW DATABASES` are filtered, as [`QueryPolicy::filters_databases`] does.
+    /// Default: no.
+    pub fn filters_databases(self, filters_databases: bool) -> Self {
+        Self { queries: self.queries.filters_databases(filters_databases), ..self }
+    }
+
     /// Returns the policy for the queries among the requests.
     pub const fn queries(&self) -> &QueryPolicy {
         &self.queries

@@ -1,7 +1,9 @@
 //! Decisions on InfluxQL queries.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroUsize;
 
 use portcullis::{
     Action, BucketId, Decision, Engine, Error, OrgId, Principal, Resource, ResourceType,
@@ -128,7 +130,8 @@ impl QueryPolicy {
                 match self.check_need(org, need, query, &check).await? {
                     Ok(bucket) => buckets.extend(bucket),
                     Err(reason) => {
-                        let denial = QueryDenial { number: number + 1, kind, reason };
+                        let text = statement.text_without_literals().into();
+                        let denial = QueryDenial { number: number + 1, kind, text, reason };
                         return Ok(QueryDecision::Denied(denial));
                     }
                 }
@@ -151,6 +154,40 @@ impl QueryPolicy {
         Ok([Action::Read, Action::Write]
             .into_iter()
             .any(|action| principal.check(action, &bucket).is_allowed()))
+    }
+
+    /// Returns the names of the databases that the principal may read or write, sorted: of each bucket that
+    /// it holds the name, or the part before the `/` of `DB/RP`. All buckets of the org are read from the
+    /// directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`QueryPolicy::decide`].
+    pub async fn databases(&self, principal: &Principal) -> Result<Vec<String>, Error> {
+        const PAGE: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+        let org = principal.org();
+        let (mut names, mut after) = (BTreeSet::new(), None);
+        loop {
+            let buckets = self.engine.directory().buckets(Some(org), after, PAGE).await?;
+            for bucket in &buckets {
+                let resource = Resource::bucket(org, bucket.id);
+                let holds = |action| principal.check(action, &resource).is_allowed();
+                if holds(Action::Read) || holds(Action::Write) {
+                    let name = bucket.name.as_str();
+                    let database = match name.split_once('/') {
+                        Some((database, policy)) if !database.is_empty() && !policy.is_empty() => {
+                            database
+                        }
+                        _ => name,
+                    };
+                    names.insert(database.to_owned());
+                }
+            }
+            after = match buckets.last() {
+                Some(last) if buckets.len() == PAGE.get() => Some(last.id),
+                _ => return Ok(names.into_iter().collect()),
+            };
+        }
     }
 
     /// Returns the bucket that is used, if the need is one of a bucket and is met. The inner error is the
@@ -290,6 +327,7 @@ impl AllowedStatement {
 pub struct QueryDenial {
     number: usize,
     kind: StatementKind,
+    text: Box<str>,
     reason: DenialReason,
 }
 
@@ -297,6 +335,11 @@ impl QueryDenial {
     /// Returns the number of the first statement that is denied, counted from 1.
     pub const fn number(&self) -> usize {
         self.number
+    }
+
+    /// Returns its text for logs, without literals.
+    pub fn statement_text(&self) -> &str {
+        &self.text
     }
 
     /// Returns which statement it is.

@@ -30,15 +30,14 @@ const CHALLENGE: HeaderValue =
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct V1Rejection {
-    /// In a box, so that a `Result` stays small.
-    body: Box<ErrorBody>,
+    body: ErrorBody,
     influxdb: Option<InfluxdbVersion>,
 }
 
 impl V1Rejection {
     /// A refusal of credentials that are missing or cannot be read: 401.
     pub(crate) fn unauthorized_access() -> Self {
-        ErrorBody::unauthorized_access().into()
+        Self { body: ErrorBody::unauthorized_access(), influxdb: None }
     }
 
     /// A response with this status, of 400 or above, and a message for the client. One of 429 or of 500
@@ -55,7 +54,7 @@ impl V1Rejection {
             _ => ("invalid", None),
         };
         let body = ErrorBody { status, code, message: message.into(), retry_after: None };
-        body.retry_after(retry_after).into()
+        Self { body: body.retry_after(retry_after), influxdb: None }
     }
 
     /// Adds the version of the database to the headers. Default: none.
@@ -93,17 +92,17 @@ impl V1Rejection {
         }
         response
     }
-}
 
-impl From<ErrorBody> for V1Rejection {
-    fn from(body: ErrorBody) -> Self {
-        Self { body: Box::new(body), influxdb: None }
+    /// Returns the response to a client with these headers: without `Retry-After` for a client that
+    /// misreads it.
+    pub fn to_response_for<R: From<Bytes>>(&self, client: &HeaderMap) -> Response<R> {
+        without_unreadable_retry_after(client, self.to_response())
     }
 }
 
 impl From<Error> for V1Rejection {
     fn from(error: Error) -> Self {
-        let body: ErrorBody = match error.kind() {
+        let body = match error.kind() {
             ErrorKind::Forbidden
             | ErrorKind::Unauthorized
             | ErrorKind::TooManyRequests
@@ -120,7 +119,7 @@ impl From<Error> for V1Rejection {
                 ErrorBody::unauthorized_access()
             }
         };
-        body.into()
+        Self { body, influxdb: None }
     }
 }
 

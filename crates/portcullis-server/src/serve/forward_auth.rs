@@ -4,7 +4,7 @@ use crate::upstream::Semantics;
 use anyhow::{Context as _, bail};
 use axum::http::HeaderName;
 use portcullis::{Engine, OrgId};
-use portcullis_http::{ForwardAuthConfig, InfluxdbVersion};
+use portcullis_http::{ForwardAuthConfig, InfluxdbVersion, UpstreamSemantics};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Reverse proxies and v1 clients")]
@@ -45,7 +45,7 @@ pub(super) struct ForwardAuthArgs {
 impl ForwardAuthArgs {
     pub(super) async fn config(&self, engine: &Engine) -> anyhow::Result<ForwardAuthConfig> {
         let org = match &self.forward_auth_org {
-            Some(org) => Some(find(engine, org).await?),
+            Some(org) => Some(find_org("--forward-auth-org", engine, org).await?),
             None => None,
         };
         Ok(ForwardAuthConfig::new()
@@ -53,11 +53,17 @@ impl ForwardAuthArgs {
             .method_header(self.forward_auth_method_header.clone())
             .preflight(self.forward_auth_preflight)
             .org(org)
-            .upstream(self.upstream_semantics.into())
+            .upstream(self.semantics())
             .influxdb_version(self.version()?))
     }
 
-    fn version(&self) -> anyhow::Result<Option<InfluxdbVersion>> {
+    /// Returns what a retention policy means to the database.
+    pub(super) fn semantics(&self) -> UpstreamSemantics {
+        self.upstream_semantics.into()
+    }
+
+    /// Returns the version that v1 clients are shown.
+    pub(super) fn version(&self) -> anyhow::Result<Option<InfluxdbVersion>> {
         let Some(version) = &self.influxdb_version else { return Ok(None) };
         let version = InfluxdbVersion::new(version).context("--influxdb-version")?;
         match &self.influxdb_build {
@@ -67,12 +73,12 @@ impl ForwardAuthArgs {
     }
 }
 
-/// Finds an org by name or id.
+/// Finds the org of an option by name or id.
 ///
 /// # Errors
 ///
 /// Where there is none, and where the text is the id of one and the name of another.
-async fn find(engine: &Engine, org: &str) -> anyhow::Result<OrgId> {
+pub(super) async fn find_org(option: &str, engine: &Engine, org: &str) -> anyhow::Result<OrgId> {
     let directory = engine.directory();
     let by_name = directory.org_by_name(org).await?;
     let by_id = match org.parse::<OrgId>() {
@@ -83,12 +89,12 @@ async fn find(engine: &Engine, org: &str) -> anyhow::Result<OrgId> {
         (Some(found), None) | (None, Some(found)) => Ok(found.id),
         (Some(by_name), Some(by_id)) if by_name.id == by_id.id => Ok(by_id.id),
         (Some(by_name), Some(_)) => bail!(
-            "--forward-auth-org: {org:?} is the id of one org and the name of another, {}: rename \
+            "{option}: {org:?} is the id of one org and the name of another, {}: rename \
              that one",
             by_name.id
         ),
         (None, None) => {
-            bail!("--forward-auth-org: there is no org {org:?}: `portcullis org list` shows them")
+            bail!("{option}: there is no org {org:?}: `portcullis org list` shows them")
         }
     }
 }

@@ -5,6 +5,7 @@ mod connections;
 
 mod first_start;
 mod forward_auth;
+mod gateway;
 mod login_args;
 mod login_history;
 mod metrics;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use portcullis::store::Store;
 use portcullis::{Engine, EngineBuilder};
 use portcullis_audit::AuditLog;
@@ -32,6 +35,7 @@ use crate::stores::{OpenMode, PersistentStore, StoreUrl, in_memory};
 use connections::{Limits, Listener};
 use first_start::TokenPlace;
 use forward_auth::ForwardAuthArgs;
+use gateway::GatewayArgs;
 use login_args::LoginArgs;
 use login_history::HistoryFile;
 use metrics::Metrics;
@@ -55,9 +59,9 @@ written to the file `operator-token` beside the store (for memory: in the curren
 readable only by its owner. A store in PostgreSQL is neither created nor set up: `portcullis
 setup` does that.
 
-Standard output gets at most two lines: where the operator token of a new store is, and
-`listening on http://ADDR` (or https) once connections are accepted. Logs go to standard
-error.
+Standard output gets at most three lines: where the operator token of a new store is,
+`listening on http://ADDR` (or https) once connections are accepted, and with --upstream
+`gateway on http://ADDR`. Logs go to standard error.
 
 SIGTERM and SIGINT end the server: requests in flight have 10 seconds to finish. A second
 signal ends it at once. SIGHUP reloads the certificate and its key, and reopens the audit log.
@@ -65,7 +69,8 @@ signal ends it at once. SIGHUP reloads the certificate and its key, and reopens 
 Examples:
   portcullis serve
   portcullis serve --store sqlite:/var/lib/portcullis/portcullis.db --listen 127.0.0.1:0
-  portcullis serve --store postgres://portcullis@db1,db2/portcullis")]
+  portcullis serve --store postgres://portcullis@db1,db2/portcullis
+  portcullis serve --upstream http://127.0.0.1:8186 --gateway-listen 127.0.0.1:8086")]
 pub(crate) struct Args {
     /// The address to listen on: IP address or host name, colon, port. Port 0 takes any free port
     #[arg(
@@ -90,6 +95,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     forward_auth: ForwardAuthArgs,
+
+    #[command(flatten)]
+    gateway: GatewayArgs,
 
     #[command(flatten)]
     tls: TlsArgs,
@@ -161,12 +169,20 @@ pub(crate) fn run(args: Args, store: &str, audit_log: Option<PathBuf>) -> anyhow
         Some(listen) => Some(self::addresses("--metrics-listen", listen, args.may_be_reached())?),
         None => None,
     };
+    let gateway_addresses = match args.gateway.listen() {
+        Some(listen) => Some(self::addresses("--gateway-listen", listen, args.may_be_reached())?),
+        None => None,
+    };
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    let metrics_addresses = metrics_addresses.as_deref();
-    let work = serve(&args, &url, &addresses, metrics_addresses, audit_log.as_deref());
+    let addresses = Addresses {
+        api: &addresses,
+        gateway: gateway_addresses.as_deref(),
+        metrics: metrics_addresses.as_deref(),
+    };
+    let work = serve(&args, &url, addresses, audit_log.as_deref());
     let result = runtime.block_on(work);
     runtime.shutdown_timeout(EXIT_WAIT);
     result.map(|()| Outcome::Done)
@@ -215,19 +231,32 @@ fn bind(addresses: &[SocketAddr], listen: &str) -> anyhow::Result<(TcpListener, 
     Ok((socket, address))
 }
 
+/// The addresses that options name: of each listener, those of its host.
+struct Addresses<'a> {
+    api: &'a [SocketAddr],
+    gateway: Option<&'a [SocketAddr]>,
+    metrics: Option<&'a [SocketAddr]>,
+}
+
 async fn serve(
     args: &Args,
     url: &StoreUrl,
-    addresses: &[SocketAddr],
-    metrics_addresses: Option<&[SocketAddr]>,
+    addresses: Addresses<'_>,
     audit_log: Option<&Path>,
 ) -> anyhow::Result<()> {
     // First, everything that can fail before anything is created.
     let signals = Signals::listen().context("cannot listen for signals")?;
     let hangups = Hangups::listen().context("cannot listen for signals")?;
     let (tls, reloader) = args.tls.load()?.unzip();
-    let (socket, address) = bind(addresses, &args.listen)?;
-    let metrics = match (metrics_addresses, &args.metrics_listen) {
+    let upstream = args.gateway.upstream()?;
+    let (socket, address) = bind(addresses.api, &args.listen)?;
+    let gateway = match (addresses.gateway, args.gateway.listen(), upstream) {
+        (Some(addresses), Some(listen), Some(upstream)) => {
+            Some((bind(addresses, listen)?, upstream))
+        }
+        _ => None,
+    };
+    let metrics = match (addresses.metrics, &args.metrics_listen) {
         (Some(addresses), Some(listen)) => Some((bind(addresses, listen)?, Metrics::install()?)),
         _ => None,
     };
@@ -269,7 +298,23 @@ async fn serve(
             let router = metrics.router(engine.clone());
             Listener { name: "metrics", socket, tls: tls.clone(), router }
         });
+        let gateway = match gateway {
+            Some(((socket, address), upstream)) => {
+                let url = upstream.url();
+                let clients = &args.forward_auth;
+                let router = args.gateway.router(&engine, upstream, clients, &args.trusted_proxy);
+                let router = router.await?;
+                let listener = Listener { name: "gateway", socket, tls: tls.clone(), router };
+                Some((listener, address, url))
+            }
+            None => None,
+        };
         announce(&mut io::stdout(), &format!("listening on {scheme}://{address}"));
+        let gateway = gateway.map(|(listener, address, upstream)| {
+            announce(&mut io::stdout(), &format!("gateway on {scheme}://{address}"));
+            tracing::info!(%address, upstream, "serving the gateway");
+            listener
+        });
         tracing::info!(%address, store = %url, "serving");
         for proxy in args.trusted_proxy.iter().filter(|proxy| proxy.is_too_wide()) {
             tracing::warn!(
@@ -284,7 +329,8 @@ async fn serve(
         let saving = history.clone().map(|file| tokio::spawn(file.save_regularly(engine.clone())));
         let router = metrics::measured(http.into_router());
         let api = Listener { name: "api", socket, tls, router };
-        serve_both(api, metrics, args.limits(), signals.wait()).await;
+        let listeners = [Some(api), gateway].into_iter().flatten();
+        serve_all(listeners, metrics, args.limits(), signals.wait()).await;
         if let (Some(file), Some(saving)) = (history, saving) {
             saving.abort();
             file.save(&engine);
@@ -305,16 +351,19 @@ async fn serve(
     result.and(closed)
 }
 
-/// Serves the API until `end`, and metrics until the last request of the API is finished.
-async fn serve_both(
-    api: Listener,
+/// Serves the listeners until `end`, and metrics until the last request of these is finished.
+async fn serve_all(
+    listeners: impl IntoIterator<Item = Listener>,
     metrics: Option<Listener>,
     limits: Limits,
     end: impl Future<Output = ()>,
 ) {
+    let end = end.shared();
     let (served, ended) = oneshot::channel::<()>();
-    let serve_api = async {
-        connections::serve(api, limits, end).await;
+    let serve = |listener| connections::serve(listener, limits, end.clone());
+    let all = join_all(listeners.into_iter().map(serve));
+    let serve_listeners = async {
+        all.await;
         drop(served);
     };
     let serve_metrics = async {
@@ -326,7 +375,7 @@ async fn serve_both(
             connections::serve(metrics, limits, end).await;
         }
     };
-    tokio::join!(serve_api, serve_metrics);
+    tokio::join!(serve_listeners, serve_metrics);
 }
 
 /// Reloads the certificate and reopens the audit log, at every SIGHUP.

@@ -155,8 +155,9 @@ fn without_content(error: PemError) -> anyhow::Error {
     }
 }
 
+/// Warns of a file with a secret that every user of the machine can access.
 #[cfg(unix)]
-fn warn_if_open_to_others(path: &Path) {
+pub(super) fn warn_if_open_to_others(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
 
     // Group access is how servers usually get access to a key.
@@ -169,7 +170,7 @@ fn warn_if_open_to_others(path: &Path) {
 }
 
 #[cfg(not(unix))]
-fn warn_if_open_to_others(_: &Path) {}
+pub(super) fn warn_if_open_to_others(_: &Path) {}
 
 /// Loads the files again after a certificate was renewed.
 pub(super) struct Reloader {

@@ -24,6 +24,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use portcullis_gateway::Outcome;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -290,6 +291,9 @@ impl Connections {
 
 /// Returns whether a response proves that its request was authenticated. `false` proves nothing.
 fn is_authenticated(class: &str, response: &Response<Body>) -> bool {
+    if let Some(outcome) = response.extensions().get::<Outcome>() {
+        return outcome.is_authenticated();
+    }
     match class {
         "authorizations" | "lookups" => response.status().is_success(),
         "forward_auth" => response.headers().contains_key("x-portcullis-user"),

@@ -1,0 +1,65 @@
+//! What operators see of denied requests: the log, and the audit log.
+
+use std::net::IpAddr;
+
+use portcullis::{Engine, Identity, Principal};
+use portcullis_http::V1Denial;
+
+use crate::parameters::Parameters;
+use crate::route::Route;
+
+/// How many characters of a statement are recorded.
+const MAX_SHOWN: usize = 256;
+
+/// Records denied requests.
+pub(crate) struct Denials {
+    /// Whether statements are recorded as they are, with their literals.
+    pub(crate) shows_literals: bool,
+}
+
+impl Denials {
+    /// Logs the request, and reports denied statements to the audit sink.
+    pub(crate) fn record(
+        &self,
+        engine: &Engine,
+        route: Route,
+        principal: &Principal,
+        source: Option<IpAddr>,
+        denial: &V1Denial,
+        parameters: &Parameters<'_>,
+    ) {
+        let authorization = match principal.identity() {
+            Identity::Authorization(id, _) => Some(id.to_string()),
+            Identity::ApiToken(id) => Some(id.to_string()),
+            _ => None,
+        };
+        let why = match denial {
+            V1Denial::Access { lacks: Some(permission), .. } => format!("it lacks {permission}"),
+            V1Denial::Access { name, lacks: None, .. } => {
+                format!("there is no bucket {}", cut(name).escape_debug())
+            }
+            V1Denial::Query(query) => {
+                let statement = match self.shows_literals {
+                    true => parameters.get("q").unwrap_or_default(),
+                    false => query.statement_text(),
+                };
+                let why = format!("{denial}: {}", cut(statement).escape_debug());
+                engine.report_refused_query(principal, source, &why);
+                why
+            }
+            other => other.to_string(),
+        };
+        tracing::info!(
+            target: "portcullis::gateway",
+            address = source.map(tracing::field::display),
+            authorization,
+            path = route.path(),
+            "denied: {why}"
+        );
+    }
+}
+
+fn cut(text: &str) -> &str {
+    let end = text.char_indices().nth(MAX_SHOWN).map(|(end, _)| end);
+    end.and_then(|end| text.get(..end)).unwrap_or(text)
+}
