@@ -82,6 +82,26 @@ async fn a_cached_api_token_and_a_check_allocate_nothing() {
     assert_eq!(counted, 0);
 }
 
+/// The panels of dashboards.
+#[test]
+fn what_a_dashboard_query_needs_takes_at_most_ten_allocations() {
+    for q in [
+        "SELECT mean(\"usage_user\") AS \"user\", mean(\"usage_system\") AS \"system\" FROM \"cpu\" WHERE \
+         \"host\" =~ /^web-[0-9]+$/ AND time > now() - 6h GROUP BY time(1m), \"host\" fill(null) ORDER BY time",
+        "SELECT non_negative_derivative(mean(\"bytes_recv\"), 1s) FROM \"telemetry\".\"autogen\".\"net\" WHERE \
+         (\"host\" = 'a' OR \"host\" = 'b') AND time >= 1000ms AND time <= 2000ms GROUP BY time(10s) fill(none)",
+        "SHOW TAG VALUES ON \"telemetry\" FROM \"cpu\" WITH KEY = \"host\" WHERE \"region\" = 'eu'",
+    ] {
+        let counted = allocations(|| {
+            let statements = portcullis_influxql::parse(q, portcullis_influxql::Parameters::NONE);
+            assert_eq!(statements.unwrap().len(), 1);
+        });
+        let each = counted / REQUESTS as u64;
+        println!("{each} allocations: {q}");
+        assert!(each <= 10, "{each} allocations: {q}");
+    }
+}
+
 /// A body of one mebibyte takes little more memory than it has bytes, whatever its content.
 #[test]
 fn a_hostile_body_takes_a_small_multiple_of_its_size() {

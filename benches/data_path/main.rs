@@ -8,6 +8,7 @@ mod cold;
 mod crowd;
 mod forward_auth;
 mod plain;
+mod queries;
 mod warm;
 mod world;
 
@@ -21,7 +22,7 @@ use table::Row;
 /// A part of the table, by its name.
 type Part = (&'static str, fn(&mut Vec<Row>));
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("API tokens, warm", warm::api_tokens),
     ("hash", cold::hash),
     ("cold", cold::cold),
@@ -29,6 +30,7 @@ const PARTS: [Part; 7] = [
     ("unknown", cold::unknown_username),
     ("crowd", crowd::crowd),
     ("forward-auth", forward_auth::forward_auth),
+    ("queries", queries::queries),
 ];
 
 fn main() {

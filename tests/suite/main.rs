@@ -3,6 +3,7 @@
 
 mod docs;
 mod http_vectors;
+mod influxql_vectors;
 mod injection;
 mod layers;
 mod matching;

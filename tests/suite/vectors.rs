@@ -10,7 +10,7 @@ use serde_json::Value;
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
 /// Reads a file of vectors.
-fn read(file: &str) -> Value {
+pub fn read(file: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(file);
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))

@@ -1,4 +1,5 @@
-//! A host with axum: its own `/write`, protected by v1 credentials, and the management API beside it.
+//! A host with axum: its own `/write` and `/query`, protected by v1 credentials, and the management API
+//! beside them.
 //!
 //! ```text
 //! cargo run -p portcullis-http --example embed
@@ -6,10 +7,13 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what to type")]
 
-use axum::{Extension, Router, http::StatusCode, routing::post};
+use axum::routing::{get, post};
+use axum::{Extension, Router, http::StatusCode};
 use portcullis::store::MemoryStore;
 use portcullis::{Action, Engine, Name, NewAuthorization, Permission, Resource, Username};
-use portcullis_http::{Authenticated, ManagementApi, V1CredentialLayer};
+use portcullis_http::{
+    Authenticated, AuthorizedQuery, ManagementApi, QueryPolicy, V1CredentialLayer,
+};
 
 /// The host's own handler: the request is authenticated already, so it only checks the permission.
 async fn write(
@@ -22,6 +26,17 @@ async fn write(
         return Err((StatusCode::FORBIDDEN, "insufficient permissions for write\n".to_owned()));
     }
     Ok(format!("{} lines written, {decision}\n", points.lines().count()))
+}
+
+/// The host's own handler: each statement is allowed already, and its databases are buckets.
+async fn query(query: AuthorizedQuery) -> String {
+    let mut response = String::new();
+    for statement in query.statements() {
+        for (action, bucket) in statement.buckets() {
+            response += &format!("{}: {action}s bucket {bucket}\n", statement.kind());
+        }
+    }
+    response
 }
 
 #[tokio::main]
@@ -44,13 +59,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let app = Router::new()
         .route("/write", post(write))
+        .route("/query", get(query).post(query))
         .layer(Extension(bucket))
+        .with_state(QueryPolicy::new(engine.clone()))
         .layer(V1CredentialLayer::new(engine.clone()))
         .merge(ManagementApi::new(engine).into_router());
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8088").await?;
     println!("curl -u telegraf:telegraf-password http://127.0.0.1:8088/write -d 'cpu v=1'");
     println!("curl -u grafana:grafana-password http://127.0.0.1:8088/write -d 'cpu v=1'");
+    println!(
+        "curl -u grafana:grafana-password 'http://127.0.0.1:8088/query?db=telemetry&q=SHOW+SERIES'"
+    );
     axum::serve(listener, app).await?;
     Ok(())
 }

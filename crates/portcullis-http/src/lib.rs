@@ -25,6 +25,7 @@ pub use management::ManagementApi;
 pub use portcullis_influxql::StatementKind;
 pub use server::ServerApi;
 pub use v1::authenticated::{Authenticated, NotAuthenticated};
+pub use v1::authorized_query::AuthorizedQuery;
 pub use v1::buckets::UpstreamSemantics;
 pub use v1::credentials::{NoCredentials, Scheme, V1Credentials};
 pub use v1::influxdb_version::{InfluxdbVersion, InvalidInfluxdbVersion};

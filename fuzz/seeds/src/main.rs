@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in ["v1_credentials.json", "authorize_decision.json"] {
         credentials(&read(name)?, &mut seeds);
     }
+    queries(&read("influxql_decisions.json")?, &mut seeds);
     worlds(&read("worlds.json")?, &mut seeds);
     hashes(&mut seeds);
     steps(&mut seeds);
@@ -164,6 +165,16 @@ fn credentials(file: &Value, seeds: &mut Seeds) {
         }
         add(seeds, "credentials", input);
     }
+}
+
+/// The first line is for parameters.
+fn queries(file: &Value, seeds: &mut Seeds) {
+    for case in cases(file) {
+        add(seeds, "influxql", format!("\n{}", text(&case["q"])));
+    }
+    let parameters = r#"{"d":{"ident":"a"},"t":{"duration":"1h"},"r":{"regex":"c.*"},"n":5}"#;
+    let q = "SELECT v FROM $d..cpu WHERE host =~ $r AND v > $n GROUP BY time($t)";
+    add(seeds, "influxql", format!("{parameters}\n{q}"));
 }
 
 /// Names of a kind in a world, of its lines, and the byte that chooses it in `stored_record`.

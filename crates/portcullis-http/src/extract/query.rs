@@ -67,6 +67,11 @@ impl<'a> Parameter<'a> {
         format!("`{}`", self.name.escape_debug().take(64).collect::<String>())
     }
 
+    /// Returns the name, unless it is malformed.
+    pub(crate) fn name(self) -> Option<PercentEncoded<'a>> {
+        PercentEncoded::parse(self.name)
+    }
+
     /// Returns the value, unless it is malformed.
     pub(crate) fn value(self) -> Option<PercentEncoded<'a>> {
         PercentEncoded::parse(self.value)
@@ -158,7 +163,7 @@ impl Query {
     pub(crate) fn parse(query: &str) -> Self {
         let mut found = Self { parameters: Vec::new(), malformed: Vec::new() };
         for parameter in parameters(query) {
-            let name = PercentEncoded::parse(parameter.name).map(PercentEncoded::decode);
+            let name = parameter.name().map(PercentEncoded::decode);
             let Some(Ok(name)) = name.map(String::from_utf8) else {
                 continue;
             };

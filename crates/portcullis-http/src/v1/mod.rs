@@ -1,6 +1,7 @@
 //! Authentication of v1 clients, for a host's own routes.
 
 pub(crate) mod authenticated;
+pub(crate) mod authorized_query;
 pub(crate) mod buckets;
 pub(crate) mod credentials;
 pub(crate) mod influxdb_version;

@@ -30,14 +30,15 @@ const CHALLENGE: HeaderValue =
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct V1Rejection {
-    body: ErrorBody,
+    /// In a box, so that a `Result` stays small.
+    body: Box<ErrorBody>,
     influxdb: Option<InfluxdbVersion>,
 }
 
 impl V1Rejection {
     /// A refusal of credentials that are missing or cannot be read: 401.
     pub(crate) fn unauthorized_access() -> Self {
-        Self { body: ErrorBody::unauthorized_access(), influxdb: None }
+        ErrorBody::unauthorized_access().into()
     }
 
     /// A response with this status, of 400 or above, and a message for the client. One of 429 or of 500
@@ -54,7 +55,7 @@ impl V1Rejection {
             _ => ("invalid", None),
         };
         let body = ErrorBody { status, code, message: message.into(), retry_after: None };
-        Self { body: body.retry_after(retry_after), influxdb: None }
+        body.retry_after(retry_after).into()
     }
 
     /// Adds the version of the database to the headers. Default: none.
@@ -100,9 +101,15 @@ impl V1Rejection {
     }
 }
 
+impl From<ErrorBody> for V1Rejection {
+    fn from(body: ErrorBody) -> Self {
+        Self { body: Box::new(body), influxdb: None }
+    }
+}
+
 impl From<Error> for V1Rejection {
     fn from(error: Error) -> Self {
-        let body = match error.kind() {
+        let body: ErrorBody = match error.kind() {
             ErrorKind::Forbidden
             | ErrorKind::Unauthorized
             | ErrorKind::TooManyRequests
@@ -119,7 +126,7 @@ impl From<Error> for V1Rejection {
                 ErrorBody::unauthorized_access()
             }
         };
-        Self { body, influxdb: None }
+        body.into()
     }
 }
 

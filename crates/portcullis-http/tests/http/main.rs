@@ -7,6 +7,7 @@
     reason = "a test that is wrong should fail, helpers included"
 )]
 
+mod authorized_query;
 mod forward_auth;
 mod forward_auth_queries;
 mod forward_auth_targets;
