@@ -4,8 +4,10 @@
     python3 tests/forward-auth/run.py target/debug/portcullis caddy
 """
 
+import json
 import sys
 import time
+import urllib.parse
 
 from proxies import POINTS, SECRET, Database, basic, deployed
 
@@ -134,6 +136,19 @@ def refused(client, server):
                    ("X-Portcullis-Authorization", "0" * 16)]
         client.check(expected, path, [*headers, *spoofed])
     client.check(204, good, [known, ("X-Original-URI", "/query")])
+
+    # The client gets the statement and what it needs, whatever names it quotes.
+    for q, error in [
+        ("SHOW SERIES; DROP DATABASE x",
+         "not authorized to execute statement 2, DROP DATABASE: it needs write to all databases"),
+        ('SELECT v FROM "ü$host\\""..cpu',
+         'not authorized to execute statement 1, SELECT: it needs read of "ü$host\\""'),
+        ("SELECT v", "error parsing query: found EOF, expected FROM at line 1, char 9"),
+    ]:
+        query = urllib.parse.urlencode({"db": "default", "q": q})
+        response = client.send(f"/query?{query}", [reader], method="GET", body=b"")
+        if response.status != 403 or json.loads(response.text)["error"] != error:
+            raise AssertionError(f"{q}: {response.status} {response.text}")
 
     # A client cannot request a decision directly.
     for path in ["/forward-auth?check=none", "/forward-auth"]:

@@ -14,9 +14,15 @@ const ORG: HeaderName = HeaderName::from_static("x-portcullis-org");
 const USER: HeaderName = HeaderName::from_static("x-portcullis-user");
 const USERNAME: HeaderName = HeaderName::from_static("x-portcullis-username");
 
+/// Why a request is denied, for a proxy that writes the body of the response itself.
+const DENIAL: HeaderName = HeaderName::from_static("x-portcullis-denial");
+
 /// The longest username in a response, encoded and in bytes: proxies bound the head of a response
 /// to a few kilobytes, and treat a larger one as an error.
 const MAX_USERNAME: usize = 2_048;
+
+/// The longest reason in a header, in characters before they are escaped.
+const MAX_DENIAL: usize = 256;
 
 /// The decision on a request.
 pub(super) enum AuthDecision {
@@ -58,10 +64,12 @@ impl AuthDecision {
             }
             Self::Denied(principal, reason) => {
                 let reason = reason.unwrap_or_else(|| "insufficient permissions".to_owned());
+                let denial = escape_denial(&reason);
                 let denied = Error::new(ErrorKind::Forbidden, reason);
                 let rejection = V1Rejection::from(denied).influxdb_version(influxdb.cloned());
                 let mut response = rejection.into_response();
                 insert_identity(&principal, &mut response);
+                response.headers_mut().insert(DENIAL, denial);
                 response
             }
             Self::Undecided(error) => {
@@ -117,4 +125,43 @@ fn encode_username(username: &str) -> HeaderValue {
     let text = text.filter(|text| text.len() <= MAX_USERNAME);
     let value = text.and_then(|text| HeaderValue::try_from(text).ok());
     value.unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Escapes the reason for a string in JSON, into which a proxy puts the header as it is: visible ASCII
+/// without quotation marks, backslashes but for escapes, or line breaks.
+fn escape_denial(reason: &str) -> HeaderValue {
+    let mut escaped = String::new();
+    for character in reason.chars().take(MAX_DENIAL) {
+        match character {
+            ' '..='~' if !matches!(character, '"' | '\\' | '$') => escaped.push(character),
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    escaped += &format!("\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    HeaderValue::try_from(escaped).unwrap_or(HeaderValue::from_static("insufficient permissions"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_is_a_string_of_json_whatever_it_quotes() {
+        for reason in [
+            "insufficient permissions",
+            "it needs read of \"events\".\"a\\b\"",
+            "ü, 🦀, \r\n\t\0 $host",
+        ] {
+            let header = escape_denial(reason);
+            let header = header.to_str().unwrap();
+            assert!(header.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{header}");
+            assert!(!header.contains(['"', '$']), "{header}");
+            let text: String = serde_json::from_str(&format!("\"{header}\"")).unwrap();
+            assert_eq!(text, reason);
+        }
+        assert_eq!(escape_denial(&"x".repeat(1_000)).len(), MAX_DENIAL);
+    }
 }
