@@ -16,7 +16,7 @@ ci:
 long:
     cargo build --release --workspace --bins --examples --locked
     PROPTEST_CASES=480 PORTCULLIS_RACE_ROUNDS=2000 cargo test --workspace --locked
-    for store in sqlite sled; do \
+    for store in sqlite redb sled; do \
         target/release/portcullis-crash kills --store $store --rounds 600 && \
         target/release/portcullis-crash cuts --store $store --rounds 240 && \
         target/release/portcullis-crash faults --store $store --all || exit 1; \

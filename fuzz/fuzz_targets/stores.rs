@@ -21,6 +21,7 @@ use portcullis::store::{
 };
 use portcullis::{GrantKey, Id, OrgId, Permission, Status, UserId};
 use portcullis_fuzz::world;
+use portcullis_redb::RedbStore;
 use portcullis_sled::SledStore;
 use portcullis_sqlite::SqliteStore;
 use tokio::runtime::Runtime;
@@ -29,6 +30,7 @@ use tokio::runtime::Runtime;
 const STORES: [(&str, Open); 3] = [
     ("memory", |_| Arc::new(MemoryStore::new().expect("a store"))),
     ("sqlite", |dir| Arc::new(SqliteStore::open(dir.join("store.db")).expect("a store"))),
+    ("redb", |dir| Arc::new(RedbStore::open(dir.join("store.redb")).expect("a store"))),
     ("sled", |dir| Arc::new(SledStore::open(dir.join("store.sled")).expect("a store"))),
 ];
 

@@ -48,7 +48,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// The store: sqlite:PATH, sled:PATH, postgres://USER@HOST/DATABASE, or for `serve` also memory:
+    /// The store: sqlite:PATH, redb:PATH, sled:PATH, postgres://USER@HOST/DATABASE, or for `serve` also memory:
     #[arg(
         long,
         global = true,

@@ -118,7 +118,7 @@ impl Copy {
         cache_bytes: u64,
         backup: &Weak<()>,
     ) -> Result<Self, StoreError> {
-        let (to, unfinished) = Unfinished::backup(to)?;
+        let (to, unfinished) = Unfinished::backup_directory(to)?;
         let opened = Location::open(unfinished.path(), true, cache_bytes);
         let (location, trees, _created) = opened.map_err(StoreError::backend)?;
         let copy = Self { unfinished, location, trees, to };
@@ -184,8 +184,7 @@ fn put(copy: &mut Overlay<'_, Trees>, record: &Record) -> Result<(), StoreError>
 
 fn check_files(trees: &Trees) -> Result<Vec<String>, StoreError> {
     let problem = |keyspace| match ordered::unreadable_keys(trees, keyspace) {
-        Ok(0) => None,
-        Ok(count) => Some(format!("{count} records have a key that cannot be read")),
+        Ok(problem) => problem,
         Err(error) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             Some(format!("tree {keyspace:?}: {}", cause.unwrap_or_else(|| error.to_string())))

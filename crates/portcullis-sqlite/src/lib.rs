@@ -85,9 +85,7 @@ use futures_util::stream::BoxStream;
 use portcullis::store::{
     Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
 };
-use portcullis::toolkit::{Feed, GroupWriter, InlineReadGate, OwnedLookup};
-
-use tokio::sync::Mutex;
+use portcullis::toolkit::{Backups, Feed, GroupWriter, InlineReadGate, OwnedLookup};
 
 pub use open::OpenError;
 pub use options::SqliteOptions;
@@ -108,8 +106,7 @@ pub struct SqliteStore {
     feed: Arc<Feed>,
     readers: Arc<Readers>,
     writer: GroupWriter<Committer>,
-    /// Held by the current backup.
-    backups: Arc<Mutex<()>>,
+    backups: Backups,
 }
 
 impl SqliteStore {

@@ -1,16 +1,14 @@
 //! Verifying, repairing, backing up.
 
-use std::fs::{self, File, OpenOptions};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use async_trait::async_trait;
 use portcullis::store::{
     EntryCursor, EntryPage, Index, Kind, MaintenanceStore, StoreError, grants_of,
 };
 use portcullis::toolkit::relational::{Section, SectionCursor, table_name};
-use portcullis::toolkit::{pages, run_blocking};
+use portcullis::toolkit::{Unfinished, pages};
 use rusqlite::{Connection, params};
 
 use crate::error::Failure;
@@ -55,20 +53,8 @@ impl MaintenanceStore for SqliteStore {
     /// backup whose future is dropped is made in full or not at all.
     async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
         self.refuse_if_closed()?;
-        // The next backup begins when this one is done, or is cancelled and its file is removed.
-        let turn = Arc::clone(&self.backups).lock_owned().await;
         let (location, to) = (self.location.clone(), to.to_owned());
-        // Dropped with this future, which cancels the backup.
-        let alive = Arc::new(());
-        let backup = Arc::downgrade(&alive);
-        let work = move || {
-            let done = back_up(&location, &to, || backup.strong_count() > 0);
-            drop(turn);
-            done
-        };
-        let done = run_blocking(work).await;
-        drop(alive);
-        done
+        self.backups.run(move |is_alive| back_up(&location, &to, is_alive)).await
     }
 }
 
@@ -188,45 +174,16 @@ fn of_no_table(connection: &Connection) -> rusqlite::Result<usize> {
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
-/// The copy, until it is linked to its final path.
-struct Unfinished(PathBuf);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // The path is temporary: after success the copy has another one.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 /// Uses `VACUUM INTO`, which reads one snapshot while other connections write. The online backup API
 /// would restart at every commit of another process, and copy the remains of deleted data.
 fn back_up(location: &Location, to: &Path, is_alive: impl Fn() -> bool) -> Result<(), StoreError> {
-    let to = std::path::absolute(to).map_err(StoreError::backend)?;
-    if to.symlink_metadata().is_ok() {
-        return Err(StoreError::backend(format!("there is something at `{}`", to.display())));
-    }
-    let mut name = to.file_name().unwrap_or_default().to_owned();
-    name.push(".unfinished");
-    let unfinished = to.with_file_name(name);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     // SQLite writes into a file that is there, if it is empty.
-    let file = options.open(&unfinished).map_err(|error| {
-        let path = unfinished.display();
-        StoreError::backend(format!(
-            "cannot create `{path}`, which a backup that failed may have left behind: {error}"
-        ))
-    })?;
-    let unfinished = Unfinished(unfinished);
+    let (to, unfinished, file) = Unfinished::backup_file(to)?;
     let copy = || -> rusqlite::Result<()> {
-        let path = unfinished
-            .0
-            .to_str()
-            .ok_or_else(|| rusqlite::Error::InvalidPath(unfinished.0.clone()))?;
-        location.connect()?.execute("VACUUM INTO ?1", [path])?;
-        let copy = Connection::open(&unfinished.0)?;
+        let path = unfinished.path();
+        let text = path.to_str().ok_or_else(|| rusqlite::Error::InvalidPath(path.to_owned()))?;
+        location.connect()?.execute("VACUUM INTO ?1", [text])?;
+        let copy = Connection::open(path)?;
         copy.execute_batch(
             "PRAGMA journal_mode = MEMORY;
              UPDATE meta SET value = lower(hex(randomblob(16))) WHERE name = 'incarnation';",
@@ -237,16 +194,7 @@ fn back_up(location: &Location, to: &Path, is_alive: impl Fn() -> bool) -> Resul
     if !is_alive() {
         return Err(StoreError::unavailable("the backup was given up"));
     }
-    let link = || {
-        file.sync_all()?;
-        // Unlike a rename, this fails if the path exists by now.
-        fs::hard_link(&unfinished.0, &to)?;
-        match to.parent() {
-            Some(directory) if cfg!(unix) => File::open(directory)?.sync_all(),
-            _ => Ok(()),
-        }
-    };
-    link().map_err(StoreError::backend)
+    file.sync_all().and_then(|()| unfinished.link_to(&to)).map_err(StoreError::backend)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use portcullis::toolkit::{Feed, GroupWriter};
+use portcullis::toolkit::{Backups, Feed, GroupWriter};
 
 use crate::committer::Committer;
 use crate::open::{Location, OpenError};
@@ -117,7 +117,7 @@ impl SqliteOptions {
         committer.poll();
         let writer = GroupWriter::start("portcullis-sqlite", committer)
             .map_err(|error| location.unusable(error))?;
-        let backups = Arc::default();
+        let backups = Backups::default();
         Ok(SqliteStore { location, created, feed, readers, writer, backups })
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use portcullis::store::MaintenanceStore;
+use portcullis_redb::RedbStore;
 use portcullis_sled::SledStore;
 use portcullis_sqlite::SqliteStore;
 
@@ -15,6 +16,7 @@ use crate::ledger::Loss;
 /// A kind of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Backend {
+    Redb,
     Sled,
     Sqlite,
 }
@@ -26,7 +28,7 @@ impl Backend {
         match self {
             // A database whose creation was interrupted has to be removed by hand.
             Self::Sled => loss == Loss::NewDoesNotOpen,
-            Self::Sqlite => false,
+            Self::Redb | Self::Sqlite => false,
         }
     }
 
@@ -34,7 +36,7 @@ impl Backend {
     pub(crate) fn survives_failed_syncs(self) -> bool {
         match self {
             Self::Sled => false,
-            Self::Sqlite => true,
+            Self::Redb | Self::Sqlite => true,
         }
     }
 
@@ -45,13 +47,14 @@ impl Backend {
             // sled recovers from a failed write or sync only by being opened again, and a database
             // whose creation failed half way has to be removed by hand.
             Self::Sled => matches!(loss, Loss::Misbehaved | Loss::NewDoesNotOpen),
-            Self::Sqlite => false,
+            Self::Redb | Self::Sqlite => false,
         }
     }
 
     /// The store of the kind in the directory, which holds nothing else.
     pub(crate) fn inside(self, directory: &Path) -> StoreUrl {
         match self {
+            Self::Redb => StoreUrl { backend: self, path: directory.join("store.redb") },
             Self::Sled => StoreUrl { backend: self, path: directory.join("store.sled") },
             Self::Sqlite => StoreUrl { backend: self, path: directory.join("store.db") },
         }
@@ -69,6 +72,7 @@ impl StoreUrl {
     /// Opens the store, and creates it if there is none. This blocks.
     pub(crate) fn open(&self) -> anyhow::Result<Arc<dyn MaintenanceStore>> {
         Ok(match self.backend {
+            Backend::Redb => Arc::new(RedbStore::open(&self.path)?),
             Backend::Sled => Arc::new(SledStore::open(&self.path)?),
             Backend::Sqlite => Arc::new(SqliteStore::open(&self.path)?),
         })
@@ -78,6 +82,7 @@ impl StoreUrl {
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Redb => "redb",
             Self::Sled => "sled",
             Self::Sqlite => "sqlite",
         })
@@ -96,6 +101,7 @@ impl FromStr for StoreUrl {
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let (scheme, path) = text.split_once(':').context("a store is written SCHEME:PATH")?;
         let backend = match scheme {
+            "redb" => Backend::Redb,
             "sled" => Backend::Sled,
             "sqlite" => Backend::Sqlite,
             _ => bail!("there is no store on {scheme}"),

@@ -22,7 +22,7 @@ and revisions are kept. Stop the server first, or start it with `serve --read-on
 record changes during the copy, nothing is done.
 
 Examples:
-  portcullis migrate --from sqlite:portcullis.db --to sled:portcullis.sled
+  portcullis migrate --from sqlite:portcullis.db --to redb:portcullis.redb
   portcullis migrate --from sled:portcullis.sled --to sqlite:/var/lib/portcullis/portcullis.db
   portcullis migrate --from sqlite:portcullis.db --to postgres://portcullis@db1,db2/portcullis")]
 pub(crate) struct MigrateArgs {

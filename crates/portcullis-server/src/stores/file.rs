@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use portcullis::store::MaintenanceStore;
+use portcullis_redb::RedbStore;
 use portcullis_sled::SledStore;
 use portcullis_sqlite::SqliteStore;
 
@@ -16,6 +17,8 @@ use super::lifecycle::OpenMode;
 /// A store in files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FileStore {
+    /// In a file of redb.
+    Redb(PathBuf),
     /// In a directory of sled.
     Sled(PathBuf),
     /// In an SQLite file.
@@ -25,6 +28,7 @@ pub(crate) enum FileStore {
 impl fmt::Display for FileStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self {
+            Self::Redb(_) => "redb",
             Self::Sled(_) => "sled",
             Self::Sqlite(_) => "sqlite",
         };
@@ -35,13 +39,14 @@ impl fmt::Display for FileStore {
 impl FileStore {
     pub(crate) fn path(&self) -> &Path {
         match self {
-            Self::Sled(path) | Self::Sqlite(path) => path,
+            Self::Redb(path) | Self::Sled(path) | Self::Sqlite(path) => path,
         }
     }
 
     /// Returns the same kind of store at another path.
     pub(crate) fn at(&self, path: PathBuf) -> Self {
         match self {
+            Self::Redb(_) => Self::Redb(path),
             Self::Sled(_) => Self::Sled(path),
             Self::Sqlite(_) => Self::Sqlite(path),
         }
@@ -81,6 +86,13 @@ impl FileStore {
             )
         };
         match self {
+            Self::Redb(path) => {
+                match RedbStore::options().create(create).open_unwritable(unwritable).open(path) {
+                    Ok(store) => Ok(Arc::new(store)),
+                    Err(portcullis_redb::OpenError::Missing { path }) => Err(missing(path)),
+                    Err(error) => Err(error.into()),
+                }
+            }
             Self::Sled(path) => {
                 match SledStore::options().create(create).open_unwritable(unwritable).open(path) {
                     Ok(store) => Ok(Arc::new(store)),
@@ -148,8 +160,8 @@ impl FileStore {
                 // Fails where there is a directory that is not empty.
                 fs::rename(path, target)?;
             }
-            Self::Sqlite(path) => {
-                if beside(path, "-wal").try_exists()? {
+            Self::Redb(path) | Self::Sqlite(path) => {
+                if matches!(self, Self::Sqlite(_)) && beside(path, "-wal").try_exists()? {
                     // Closing moves everything into the file. If it could not, the file is
                     // incomplete.
                     bail!("the new store could not be completed");

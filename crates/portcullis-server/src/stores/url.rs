@@ -8,7 +8,7 @@ use super::file::FileStore;
 use super::persistent::PersistentStore;
 use super::postgres::PostgresLocation;
 
-const SUPPORTED: &str = "this build has sqlite:PATH, sled:PATH, postgres://USER@HOST/DATABASE and, for `serve`, memory:";
+const SUPPORTED: &str = "this build has sqlite:PATH, redb:PATH, sled:PATH, postgres://USER@HOST/DATABASE and, for `serve`, memory:";
 
 /// A store, as `--store` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +30,16 @@ impl StoreUrl {
         match (scheme, rest) {
             ("memory", "") => Ok(Self::Memory),
             ("memory", _) => bail!("nothing may follow `memory:` in --store"),
-            ("sqlite" | "sled", "") => bail!("the path is missing in --store: write {scheme}:PATH"),
+            ("sqlite" | "redb" | "sled", "") => {
+                bail!("the path is missing in --store: write {scheme}:PATH")
+            }
             ("sqlite", ":memory:") => bail!("a store in memory is --store memory:"),
             // `sqlite://x` hardly means `//x`, which is `/x`.
-            ("sqlite" | "sled", path) if path.starts_with("//") => {
+            ("sqlite" | "redb" | "sled", path) if path.starts_with("//") => {
                 bail!("--store takes a path, not a URL with `//`: write {scheme}:PATH")
             }
             ("sqlite", path) => Ok(Self::file(FileStore::Sqlite(path.into()))),
+            ("redb", path) => Ok(Self::file(FileStore::Redb(path.into()))),
             ("sled", path) => Ok(Self::file(FileStore::Sled(path.into()))),
             ("postgres" | "postgresql", rest) if rest.starts_with("//") => {
                 Ok(Self::Persistent(PersistentStore::Postgres(PostgresLocation::new(text))))
@@ -88,6 +91,9 @@ mod tests {
             let url = StoreUrl::parse(&format!("sqlite:{path}")).unwrap();
             assert_eq!(url, StoreUrl::file(FileStore::Sqlite(path.into())));
             assert_eq!(url.to_string(), format!("sqlite:{path}"));
+            let url = StoreUrl::parse(&format!("redb:{path}")).unwrap();
+            assert_eq!(url, StoreUrl::file(FileStore::Redb(path.into())));
+            assert_eq!(url.to_string(), format!("redb:{path}"));
             let url = StoreUrl::parse(&format!("sled:{path}")).unwrap();
             assert_eq!(url, StoreUrl::file(FileStore::Sled(path.into())));
             assert_eq!(url.to_string(), format!("sled:{path}"));
@@ -101,6 +107,7 @@ mod tests {
         assert!(error("sqlite::memory:").contains("--store memory:"));
         assert!(error("sqlite://portcullis.db").contains("sqlite:PATH"));
         assert!(error("memory:x").contains("nothing may follow"));
+        assert!(error("redb:").contains("write redb:PATH"));
         assert!(error("sled:").contains("write sled:PATH"));
         for text in ["postgres:ada:s3cret@db/x", "mysql://ada:s3cret@db/x", "s3cret"] {
             let error = error(text);

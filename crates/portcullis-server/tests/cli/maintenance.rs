@@ -1,4 +1,4 @@
-//! `verify`, `backup`, `restore`, `migrate`, and stores on sled.
+//! `verify`, `backup`, `restore`, `migrate`, and stores on redb and sled.
 
 use rusqlite::Connection;
 use serde_json::json;
@@ -23,7 +23,7 @@ fn damage(sandbox: &Sandbox, sql: &str) {
 
 #[test]
 fn a_sound_store_is_reported_as_sound() {
-    for store in ["sqlite:portcullis.db", "sled:portcullis.sled"] {
+    for store in ["sqlite:portcullis.db", "redb:portcullis.redb", "sled:portcullis.sled"] {
         let sandbox = sandbox_with_store_at(store);
         let text = sandbox.ok(&format!("verify --store {store}"));
         assert!(text.ends_with("sound\n"), "{text}");
@@ -78,7 +78,7 @@ fn references_to_records_that_do_not_exist_are_notes() {
 #[test]
 fn what_cannot_be_verified_is_neither_sound_nor_damaged() {
     let sandbox = Sandbox::new();
-    for store in ["sqlite:none.db", "sled:none"] {
+    for store in ["sqlite:none.db", "redb:none.redb", "sled:none"] {
         assert_eq!(sandbox.run(&format!("verify --store {store}")).code, 2);
     }
     sandbox.write("letter", "dear all");
@@ -88,7 +88,11 @@ fn what_cannot_be_verified_is_neither_sound_nor_damaged() {
 
 #[test]
 fn a_backup_is_restored_only_where_nothing_exists() {
-    for (store, path) in [("sqlite:portcullis.db", "portcullis.db"), ("sled:data", "data")] {
+    for (store, path) in [
+        ("sqlite:portcullis.db", "portcullis.db"),
+        ("redb:portcullis.redb", "portcullis.redb"),
+        ("sled:data", "data"),
+    ] {
         let sandbox = sandbox_with_store_at(store);
         let before = sandbox.ok(&format!("export --store {store}"));
         let written = sandbox.ok(&format!("backup --store {store} monday"));

@@ -13,7 +13,7 @@
 //! | [`pages`] | reading all records, page by page |
 //! | [`ordered`] | keys, values, reads and changes; for engines with ordered keys |
 //! | [`SharedDatabase`], [`catch_panic`], [`OpenError`] | embedded engines of one process |
-//! | [`Unfinished`] | backups and new stores that appear when they are complete |
+//! | [`Backups`], [`Unfinished`] | backups and new stores that appear when they are complete |
 //! | [`relational`] | tables, their columns and index entries; for SQL databases |
 //!
 //! # How to write a store
@@ -52,4 +52,4 @@ pub use inline_reads::{InlineReadGate, Permit};
 pub use lookup::OwnedLookup;
 pub use open_error::OpenError;
 pub use pages::pages;
-pub use unfinished::{Unfinished, sync_directory};
+pub use unfinished::{Backups, Unfinished, sync_directory};

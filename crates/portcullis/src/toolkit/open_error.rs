@@ -66,7 +66,7 @@ pub enum OpenError {
         supported: u64,
     },
     /// It could not be opened.
-    #[error("cannot open `{}`, or a file in it", path.display())]
+    #[error("cannot open `{}`", path.display())]
     Open {
         /// The path of the store.
         path: PathBuf,

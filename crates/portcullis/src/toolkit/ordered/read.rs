@@ -147,12 +147,16 @@ fn entry(keyspace: Keyspace, key: &[u8], value: &[u8]) -> Option<Entry> {
     }
 }
 
-/// Reads the whole keyspace, and counts the records whose key cannot be read: no list contains them.
+/// Reads the whole keyspace, and describes how many records have a key that cannot be read: no list
+/// contains them.
 ///
 /// # Errors
 ///
 /// Those of the engine.
-pub fn unreadable_keys(tables: &impl Scan, keyspace: Keyspace) -> Result<usize, StoreError> {
+pub fn unreadable_keys(
+    tables: &impl Scan,
+    keyspace: Keyspace,
+) -> Result<Option<String>, StoreError> {
     let mut unreadable = 0;
     tables.scan(keyspace, (Bound::Unbounded, Bound::Unbounded), |key, _| {
         if keyspace == Keyspace::Records && keys::parse_record(key).is_none() {
@@ -160,5 +164,5 @@ pub fn unreadable_keys(tables: &impl Scan, keyspace: Keyspace) -> Result<usize, 
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(unreadable)
+    Ok((unreadable > 0).then(|| format!("{unreadable} records have a key that cannot be read")))
 }
