@@ -27,7 +27,7 @@ use portcullis_sqlite::SqliteStore;
 use tokio::runtime::Runtime;
 
 /// The stores that are compared; the first is the reference.
-const STORES: [(&str, Open); 3] = [
+const STORES: [(&str, Open); 4] = [
     ("memory", |_| Arc::new(MemoryStore::new().expect("a store"))),
     ("sqlite", |dir| Arc::new(SqliteStore::open(dir.join("store.db")).expect("a store"))),
     ("redb", |dir| Arc::new(RedbStore::open(dir.join("store.redb")).expect("a store"))),

@@ -15,10 +15,10 @@ use crate::stores::{OpenMode, StoreUrl, close};
 #[derive(clap::Args)]
 #[command(after_help = "\
 The backup is consistent and a store itself. For sqlite: it is a file, and a server may run
-during the backup. For redb and sled no server may run (a backup of sled is a directory), since only one process
-can open a store. PostgreSQL makes backups itself: pg_dump --schema=portcullis, or its
-continuous archiving. A backup holds the hashes of passwords and tokens: only its owner may
-read it.
+during the backup. For redb: it is a file; for sled: a directory. No server may run then, since
+only one process can open a store. PostgreSQL makes backups itself: pg_dump
+--schema=portcullis, or its continuous archiving. A backup holds the hashes of passwords and
+tokens: only its owner may read it.
 
 Example:
   portcullis backup --store sqlite:portcullis.db monday.db")]

@@ -123,31 +123,43 @@ fn a_damaged_backup_is_not_restored() {
 }
 
 #[test]
-fn a_store_moves_to_sled_and_back_unchanged() {
+fn a_store_moves_to_another_kind_and_back_unchanged() {
+    for kind in ["redb", "sled"] {
+        a_store_moves_there_and_back(kind);
+    }
+}
+
+fn a_store_moves_there_and_back(kind: &str) {
     let sandbox = sandbox_with_store_at("sqlite:portcullis.db");
     let before = sandbox.ok("export");
-    let there = sandbox.json("migrate --from sqlite:portcullis.db --to sled:data");
-    assert_eq!(sandbox.ok("export --store sled:data"), before);
-    let back = sandbox.json("migrate --from sled:data --to sqlite:back.db");
+    let there = sandbox.json(&format!("migrate --from sqlite:portcullis.db --to {kind}:data"));
+    assert_eq!(sandbox.ok(&format!("export --store {kind}:data")), before);
+    let back = sandbox.json(&format!("migrate --from {kind}:data --to sqlite:back.db"));
     assert_eq!(there["sha256"], back["sha256"]);
     assert_eq!(there["records"], back["records"]);
     assert_eq!(sandbox.ok("export --store sqlite:back.db"), before);
     sandbox.ok("verify --store sqlite:back.db");
-    sandbox.ok("verify --store sled:data");
+    sandbox.ok(&format!("verify --store {kind}:data"));
 
-    let ran = sandbox.run("migrate --from sqlite:portcullis.db --to sled:data");
+    let ran = sandbox.run(&format!("migrate --from sqlite:portcullis.db --to {kind}:data"));
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("there is something at `data`"), "{}", ran.stderr);
     assert_eq!(sandbox.files(), ["back.db", "data", "portcullis.db"]);
 }
 
 #[test]
-fn an_import_creates_a_sled_store() {
+fn an_import_creates_a_store_of_any_kind() {
+    for kind in ["redb", "sled"] {
+        an_import_creates_a_store(kind);
+    }
+}
+
+fn an_import_creates_a_store(kind: &str) {
     let sandbox = sandbox_with_store_at("sqlite:portcullis.db");
     let snapshot = sandbox.ok("export");
     sandbox.write("snapshot.jsonl", &snapshot);
-    sandbox.ok("import --store sled:data snapshot.jsonl");
-    assert_eq!(sandbox.ok("export --store sled:data"), snapshot);
-    let again = sandbox.json("import --store sled:data snapshot.jsonl");
+    sandbox.ok(&format!("import --store {kind}:data snapshot.jsonl"));
+    assert_eq!(sandbox.ok(&format!("export --store {kind}:data")), snapshot);
+    let again = sandbox.json(&format!("import --store {kind}:data snapshot.jsonl"));
     assert_eq!(again["imported"], 0);
 }

@@ -113,13 +113,15 @@ fn a_backup_in_a_read_only_directory_can_be_read() {
     let Some(shared) = Shared::new() else { return };
     let Shared { sandbox, .. } = &shared;
     sandbox.ok("migrate --from sqlite:portcullis.db --to sled:data");
+    sandbox.ok("migrate --from sqlite:portcullis.db --to redb:data.redb");
     let snapshot = sandbox.ok("export");
     fs::create_dir(sandbox.path("backups")).unwrap();
     sandbox.ok("backup backups/of#sqlite?.db");
     sandbox.ok("backup --store sled:data backups/of.sled");
+    sandbox.ok("backup --store redb:data.redb backups/of.redb");
     // A copy of the file, whose header still has the journal mode of a file in use.
     fs::copy(sandbox.path("portcullis.db"), sandbox.path("backups/copy.db")).unwrap();
-    for backup in ["of#sqlite?.db", "copy.db"] {
+    for backup in ["of#sqlite?.db", "copy.db", "of.redb"] {
         give(&sandbox.path("backups").join(backup), OWNER, 0o444);
     }
     let sled = sandbox.path("backups/of.sled");
@@ -130,10 +132,14 @@ fn a_backup_in_a_read_only_directory_can_be_read() {
     give(&sled, OWNER, 0o555);
     give(&sandbox.path("backups"), OWNER, 0o555);
     let before = listing(&sandbox.path("backups"));
-    for (number, (scheme, backup)) in
-        [("sqlite", "of#sqlite?.db"), ("sqlite", "copy.db"), ("sled", "of.sled")]
-            .into_iter()
-            .enumerate()
+    for (number, (scheme, backup)) in [
+        ("sqlite", "of#sqlite?.db"),
+        ("sqlite", "copy.db"),
+        ("redb", "of.redb"),
+        ("sled", "of.sled"),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let store = format!("{scheme}:backups/{backup}");
         let verified = shared.run(OWNER, &format!("verify --store {store}")).ok(&store);
