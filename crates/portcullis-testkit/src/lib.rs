@@ -142,22 +142,11 @@ pub use rules::{RULES, Rule};
 /// ```
 #[macro_export]
 macro_rules! conformance {
-    (capabilities: $capabilities:expr, fresh: $fresh:expr $(,)?) => {
+    (capabilities: $capabilities:expr, fresh: $fresh:expr $(, absent: $absent:expr)? $(,)?) => {
         // `cfg(test)` makes linters treat both as tests.
         #[cfg(test)]
         fn conformance_harness() -> $crate::Harness {
-            $crate::Harness::new($capabilities, $fresh)
-        }
-
-        #[cfg(test)]
-        mod conformance {
-            $crate::__each_rule! { $crate::__tests }
-        }
-    };
-    (capabilities: $capabilities:expr, fresh: $fresh:expr, absent: $absent:expr $(,)?) => {
-        #[cfg(test)]
-        fn conformance_harness() -> $crate::Harness {
-            $crate::Harness::new($capabilities, $fresh).absent($absent)
+            $crate::Harness::new($capabilities, $fresh)$(.absent($absent))?
         }
 
         #[cfg(test)]

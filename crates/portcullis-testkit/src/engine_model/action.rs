@@ -1,11 +1,12 @@
 //! A step with its ids and names filled in, and the engine's response to it.
 
 use portcullis::{
-    ApiTokenId, AuthorizationFilter, AuthorizationId, BucketId, ErrorKind, Identity, OrgId,
-    Permission, PermissionSet, Refusal, UserId,
+    ApiTokenId, AuthorizationFilter, AuthorizationId, AuthorizationView, Bucket, BucketId,
+    ErrorKind, Identity, Name, Org, OrgId, Permission, PermissionSet, Principal, Refusal,
+    ResourceNames, User, UserId,
 };
 
-use super::rows::{AuthorizationRow, BucketRow, OrgRow, Row, TokenRow, UserRow};
+use super::rows::{AuthorizationRow, Row, TokenRow};
 
 /// A request to an engine.
 #[derive(Clone, Debug)]
@@ -59,19 +60,29 @@ pub(super) struct Query {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DescribedRow {
     pub(super) row: AuthorizationRow,
-    pub(super) org: String,
-    pub(super) user: String,
-    /// The names of each permission's resource and org.
-    pub(super) resources: Vec<(Option<String>, Option<String>)>,
+    pub(super) org: Name,
+    pub(super) user: Name,
+    pub(super) resources: Vec<ResourceNames>,
+}
+
+impl From<&AuthorizationView> for DescribedRow {
+    fn from(described: &AuthorizationView) -> Self {
+        Self {
+            row: AuthorizationRow::from(&described.authorization),
+            org: described.org.clone(),
+            user: described.user.clone(),
+            resources: described.resources.clone(),
+        }
+    }
 }
 
 /// The response of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Response {
     Done,
-    Org(OrgRow),
-    User(UserRow),
-    Bucket(BucketRow),
+    Org(Org),
+    User(User),
+    Bucket(Bucket),
     /// With the secret where it is returned.
     Token(TokenRow, Option<String>),
     Authorization(AuthorizationRow),
@@ -93,6 +104,17 @@ pub(super) struct LoggedIn {
     pub(super) org: OrgId,
     pub(super) user: UserId,
     pub(super) permissions: PermissionSet,
+}
+
+impl From<&Principal> for Response {
+    fn from(principal: &Principal) -> Self {
+        Self::Principal(LoggedIn {
+            identity: principal.identity().clone(),
+            org: principal.org(),
+            user: principal.user(),
+            permissions: principal.permissions().clone(),
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,14 +2,14 @@
 
 use std::num::NonZeroUsize;
 
-use portcullis::{AuthorizationFilter, Engine, OrgId, PermissionSet};
+use portcullis::{AuthorizationFilter, Engine, Org, PermissionSet, User};
 
 use super::Report;
 use super::action::{Action, Query, Response};
 use super::perform::{list, perform};
-use super::rows::{AuthorizationRow, BucketRow, OrgRow, TokenRow, UserRow, status};
+use super::rows::{AuthorizationRow, TokenRow, status};
 use super::rule;
-use super::state::{NEVER, State};
+use super::state::{Named, State, Table};
 use super::step::{Grant, Pick, Scope, TYPES, names, passwords, usernames};
 use crate::random::Dice;
 
@@ -47,35 +47,34 @@ impl<'a> Comparison<'a> {
         let limit = NonZeroUsize::MIN.saturating_add(number % 7);
         let directory = engine.directory();
 
-        let mut orgs: Vec<OrgRow> = Vec::new();
+        let mut orgs: Vec<Org> = Vec::new();
         loop {
-            let page = directory.orgs(orgs.last().map(|row| row.id), limit).await;
+            let page = directory.orgs(orgs.last().map(|org| org.id), limit).await;
             let page = page.map_err(|error| error.to_string())?;
             if page.is_empty() {
                 break;
             }
-            orgs.extend(page.iter().map(OrgRow::from));
+            orgs.extend(page);
         }
-        self.same(|| "orgs".into(), &state.orgs.values().cloned().collect(), Ok(orgs))?;
+        self.same(|| "orgs".into(), &all(&state.orgs), Ok(orgs))?;
 
-        let mut users: Vec<UserRow> = Vec::new();
+        let mut users: Vec<User> = Vec::new();
         loop {
-            let page = directory.users(users.last().map(|row| row.id), limit).await;
+            let page = directory.users(users.last().map(|user| user.id), limit).await;
             let page = page.map_err(|error| error.to_string())?;
             if page.is_empty() {
                 break;
             }
-            users.extend(page.iter().map(UserRow::from));
+            users.extend(page);
         }
-        self.same(|| "users".into(), &state.users.values().cloned().collect(), Ok(users))?;
+        self.same(|| "users".into(), &all(&state.users), Ok(users))?;
 
         let buckets = directory.buckets(None, None, ALL).await;
-        let buckets = buckets.map(|page| page.iter().map(BucketRow::from).collect::<Vec<_>>());
-        self.same(|| "buckets".into(), &state.buckets.values().cloned().collect(), buckets)?;
+        self.same(|| "buckets".into(), &all(&state.buckets), buckets)?;
 
         let tokens = engine.list_api_tokens(None, ALL).await;
         let tokens = tokens.map(|page| page.iter().map(TokenRow::from).collect::<Vec<_>>());
-        self.same(|| "API tokens".into(), &state.tokens.values().cloned().collect(), tokens)?;
+        self.same(|| "API tokens".into(), &all(&state.tokens), tokens)?;
 
         let mut found: Vec<AuthorizationRow> = Vec::new();
         let mut after = None;
@@ -92,8 +91,7 @@ impl<'a> Comparison<'a> {
                 break;
             }
         }
-        let expected = state.authorizations.values().cloned().collect();
-        self.same(|| "authorizations".into(), &expected, Ok(found))
+        self.same(|| "authorizations".into(), &all(&state.authorizations), Ok(found))
     }
 
     /// Looks all records up, in every way.
@@ -113,28 +111,25 @@ impl<'a> Comparison<'a> {
     /// Every id that exists, existed, or never existed.
     async fn ids(&mut self, engine: &Engine) -> Result<(), String> {
         let (state, directory) = (self.state, engine.directory());
-        for id in state.ever.authorizations.iter().copied().chain([NEVER.into()]) {
+        for id in state.authorizations.ids() {
             let found = engine.authorization(id).await;
             let found = found.map(|found| found.as_ref().map(AuthorizationRow::from));
             let expected = state.authorizations.get(&id).cloned();
             self.same(|| format!("authorization {id}"), &expected, found)?;
         }
-        for id in state.ever.orgs.iter().copied().chain([NEVER.into()]) {
-            let found = directory.org(id).await.map(|found| found.as_ref().map(OrgRow::from));
+        for id in state.orgs.ids() {
+            let found = directory.org(id).await;
             self.same(|| format!("org {id}"), &state.orgs.get(&id).cloned(), found)?;
             let buckets = directory.buckets(Some(id), None, ALL).await;
-            let buckets = buckets.map(|page| page.iter().map(BucketRow::from).collect::<Vec<_>>());
-            let own =
-                state.buckets.values().filter(|row| row.org == id).cloned().collect::<Vec<_>>();
+            let own = state.buckets.values().filter(|row| row.org == id).cloned().collect();
             self.same(|| format!("buckets of {id}"), &own, buckets)?;
         }
-        for id in state.ever.users.iter().copied().chain([NEVER.into()]) {
-            let found = directory.user(id).await.map(|found| found.as_ref().map(UserRow::from));
+        for id in state.users.ids() {
+            let found = directory.user(id).await;
             self.same(|| format!("user {id}"), &state.users.get(&id).cloned(), found)?;
         }
-        for id in state.ever.buckets.iter().copied().chain([NEVER.into()]) {
+        for id in state.buckets.ids() {
             let found = directory.bucket(id).await;
-            let found = found.map(|found| found.as_ref().map(BucketRow::from));
             self.same(|| format!("bucket {id}"), &state.buckets.get(&id).cloned(), found)?;
         }
         Ok(())
@@ -149,24 +144,15 @@ impl<'a> Comparison<'a> {
             let expected = state.by_username(&username).cloned();
             self.same(|| format!("authorization {username:?}"), &expected, found)?;
         }
-        let orgs: Vec<OrgId> = state.ever.orgs.iter().copied().collect();
         for name in names() {
             let found = directory.org_by_name(&name).await;
-            let found = found.map(|found| found.as_ref().map(OrgRow::from));
-            let expected = state.orgs.values().find(|row| row.name == name).cloned();
-            self.same(|| format!("org {name:?}"), &expected, found)?;
-
+            self.same(|| format!("org {name:?}"), &named(state.orgs.values(), &name), found)?;
             let found = directory.user_by_name(&name).await;
-            let found = found.map(|found| found.as_ref().map(UserRow::from));
-            let expected = state.users.values().find(|row| row.name == name).cloned();
-            self.same(|| format!("user {name:?}"), &expected, found)?;
-
-            for org in &orgs {
-                let found = directory.bucket_by_name(*org, &name).await;
-                let found = found.map(|found| found.as_ref().map(BucketRow::from));
-                let has_it = |row: &&BucketRow| row.org == *org && row.name == name;
-                let expected = state.buckets.values().find(has_it).cloned();
-                self.same(|| format!("bucket {name:?} of {org}"), &expected, found)?;
+            self.same(|| format!("user {name:?}"), &named(state.users.values(), &name), found)?;
+            for org in state.orgs.all_ids.iter().copied() {
+                let found = directory.bucket_by_name(org, &name).await;
+                let own = state.buckets.values().filter(|row| row.org == org);
+                self.same(|| format!("bucket {name:?} of {org}"), &named(own, &name), found)?;
             }
         }
         Ok(())
@@ -177,7 +163,8 @@ impl<'a> Comparison<'a> {
         let mut dice = Dice::new(number as u64);
         for fields in 0..1_usize << FILTER_FIELDS {
             let filter = self.draw_filter(fields, &mut dice);
-            let after = dice.one_in(4).then(|| self.state.authorization(draw_pick(&mut dice)));
+            let after =
+                dice.one_in(4).then(|| self.state.authorizations.pick(draw_pick(&mut dice)));
             let limit = if dice.one_in(3) { 1 + dice.below(3) } else { usize::MAX };
             let query = Query { filter, after, limit, caller: None };
             let found = list(engine, &query).await;
@@ -191,12 +178,12 @@ impl<'a> Comparison<'a> {
     /// time of the same authorization.
     fn draw_filter(&self, fields: usize, dice: &mut Dice) -> AuthorizationFilter {
         let state = self.state;
-        let one = state.authorizations.get(&state.authorization(draw_pick(dice)));
+        let one = state.authorizations.get(&state.authorizations.pick(draw_pick(dice)));
         let one = one.filter(|_| dice.one_in(2));
         let given = |field: usize| fields >> field & 1 == 1;
         let mut filter = AuthorizationFilter::all();
         if given(0) {
-            let other = state.authorization(draw_pick(dice));
+            let other = state.authorizations.pick(draw_pick(dice));
             filter.id = Some(one.map_or(other, |one| one.id));
         }
         if given(1) {
@@ -205,11 +192,11 @@ impl<'a> Comparison<'a> {
             filter.username = Some(one.map_or(other, |one| one.username.clone()));
         }
         if given(2) {
-            let other = state.org(draw_pick(dice));
+            let other = state.orgs.pick(draw_pick(dice));
             filter.org = Some(one.map_or(other, |one| one.org));
         }
         if given(3) {
-            let other = state.user(draw_pick(dice));
+            let other = state.users.pick(draw_pick(dice));
             filter.user = Some(one.map_or(other, |one| one.user));
         }
         if given(4) {
@@ -227,7 +214,7 @@ impl<'a> Comparison<'a> {
                 _ => Scope::Instance { in_own_org: dice.one_in(2), bucket: None },
             };
             let grant = Grant { write: dice.one_in(2), scope };
-            let other = state.permission(&grant, state.org(Pick::There(0)));
+            let other = state.permission(&grant, state.orgs.pick(Pick::There(0)));
             let held = one.and_then(|one| one.permissions.first().copied());
             filter.permits = Some(held.unwrap_or(other));
         }
@@ -260,7 +247,7 @@ impl<'a> Comparison<'a> {
         for password in passwords().into_iter().take(3) {
             attempts.push(("missing".to_owned(), password));
         }
-        let secrets: Vec<String> = self.state.ever.secrets.iter().cloned().collect();
+        let secrets: Vec<String> = self.state.all_secrets.iter().cloned().collect();
         attempts.extend(secrets.iter().map(|s| ("missing".to_owned(), s.clone().into_bytes())));
         let logins = attempts
             .into_iter()
@@ -281,6 +268,18 @@ impl<'a> Comparison<'a> {
         }
         Ok(())
     }
+}
+
+fn all<K, R: Clone>(table: &Table<K, R>) -> Vec<R> {
+    table.values().cloned().collect()
+}
+
+/// Returns the record with this name.
+fn named<'a, R: Named + Clone + 'a>(
+    mut rows: impl Iterator<Item = &'a R>,
+    name: &str,
+) -> Option<R> {
+    rows.find(|row| row.name() == name).cloned()
 }
 
 fn draw_pick(dice: &mut Dice) -> Pick {

@@ -240,38 +240,15 @@ pub fn assert_agrees(harness: &Harness, regressions: &'static str) {
 /// crate, or in the file of that directory that `regressions` names.
 #[macro_export]
 macro_rules! engine_model {
-    (capabilities: $capabilities:expr, fresh: $fresh:expr $(,)?) => {
-        $crate::engine_model! {
-            capabilities: $capabilities,
-            fresh: $fresh,
-            regressions: "engine_model.txt",
-        }
-    };
-    (capabilities: $capabilities:expr, fresh: $fresh:expr, absent: $absent:expr $(,)?) => {
-        $crate::engine_model! {
-            capabilities: $capabilities,
-            fresh: $fresh,
-            regressions: "engine_model.txt",
-            absent: $absent,
-        }
-    };
-    (capabilities: $capabilities:expr, fresh: $fresh:expr, regressions: $file:literal $(,)?) => {
-        $crate::engine_model! {
-            capabilities: $capabilities,
-            fresh: $fresh,
-            regressions: $file,
-            absent: None,
-        }
-    };
     (
         capabilities: $capabilities:expr,
-        fresh: $fresh:expr,
-        regressions: $file:literal,
-        absent: $absent:expr $(,)?
+        fresh: $fresh:expr
+        $(, regressions: $file:literal)?
+        $(, absent: $absent:expr)? $(,)?
     ) => {
         #[cfg(test)]
         fn engine_model_harness() -> $crate::Harness {
-            $crate::Harness::new($capabilities, $fresh).absent($absent)
+            $crate::Harness::new($capabilities, $fresh)$(.absent($absent))?
         }
 
         #[cfg(test)]
@@ -280,9 +257,24 @@ macro_rules! engine_model {
             fn agrees() {
                 $crate::engine_model::assert_agrees(
                     &super::engine_model_harness(),
-                    concat!(env!("CARGO_MANIFEST_DIR"), "/proptest-regressions/", $file),
+                    concat!(
+                        env!("CARGO_MANIFEST_DIR"),
+                        "/proptest-regressions/",
+                        $crate::__regressions!($($file)?),
+                    ),
                 );
             }
         }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __regressions {
+    () => {
+        "engine_model.txt"
+    };
+    ($file:literal) => {
+        $file
     };
 }

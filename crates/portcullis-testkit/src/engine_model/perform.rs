@@ -8,38 +8,30 @@ use portcullis::{
     ImportError, Name, NewApiToken, OrgId, Permission, Principal, UncheckedPermission, UserId,
 };
 
-use super::action::{Action, Creation, DescribedRow, LoggedIn, Query, Response};
-use super::rows::{AuthorizationRow, BucketRow, OrgRow, Row, TokenRow, UserRow, status};
+use super::action::{Action, Creation, DescribedRow, Query, Response};
+use super::rows::{AuthorizationRow, Row, TokenRow, status};
 
 /// Calls the engine, and returns its response, which may be a refusal.
 pub(super) async fn perform(engine: &Engine, action: &Action) -> Response {
-    match ask(engine, action).await {
-        Ok(response) => response,
-        Err(error) => error.into(),
-    }
+    call(engine, action).await.unwrap_or_else(Response::from)
 }
 
-async fn ask(engine: &Engine, action: &Action) -> Result<Response, Error> {
+async fn call(engine: &Engine, action: &Action) -> Result<Response, Error> {
     Ok(match action {
         Action::CreateOrg { name } => {
-            let name = Name::new(name.as_str())?;
-            Response::Org(OrgRow::from(&engine.create_org(name).await?))
+            Response::Org(engine.create_org(Name::new(name.as_str())?).await?)
         }
         Action::CreateUser { name } => {
-            let name = Name::new(name.as_str())?;
-            Response::User(UserRow::from(&engine.create_user(name).await?))
+            Response::User(engine.create_user(Name::new(name.as_str())?).await?)
         }
         Action::CreateBucket { org, name } => {
-            let name = Name::new(name.as_str())?;
-            Response::Bucket(BucketRow::from(&engine.create_bucket(*org, name).await?))
+            Response::Bucket(engine.create_bucket(*org, Name::new(name.as_str())?).await?)
         }
         Action::SetOrgStatus { org, active } => {
-            let changed = engine.set_org_status(*org, status(*active)).await?;
-            Response::Org(OrgRow::from(&changed))
+            Response::Org(engine.set_org_status(*org, status(*active)).await?)
         }
         Action::SetUserStatus { user, active } => {
-            let changed = engine.set_user_status(*user, status(*active)).await?;
-            Response::User(UserRow::from(&changed))
+            Response::User(engine.set_user_status(*user, status(*active)).await?)
         }
         Action::DeleteOrg { org } => done(engine.delete_org(*org).await?),
         Action::DeleteUser { user } => done(engine.delete_user(*user).await?),
@@ -83,22 +75,19 @@ async fn ask(engine: &Engine, action: &Action) -> Result<Response, Error> {
             done(engine.delete_authorization(*authorization).await?)
         }
         Action::Authenticate { username, password } => {
-            logged_in(&engine.authenticate(Credentials::password(username, password)).await?)
+            let credentials = Credentials::password(username, password);
+            Response::from(&engine.authenticate(credentials).await?)
         }
         Action::AuthenticateToken { secret } => {
-            logged_in(&engine.authenticate(Credentials::token(secret)).await?)
+            Response::from(&engine.authenticate(Credentials::token(secret)).await?)
         }
         Action::AuthenticateCaller { secret } => {
-            logged_in(&engine.authenticate_caller(Credentials::token(secret)).await?)
+            Response::from(&engine.authenticate_caller(Credentials::token(secret)).await?)
         }
-        Action::ResolveOrg { text } => {
-            Response::Org(OrgRow::from(&engine.resolve_org(text).await?))
-        }
-        Action::ResolveUser { text } => {
-            Response::User(UserRow::from(&engine.resolve_user(text).await?))
-        }
+        Action::ResolveOrg { text } => Response::Org(engine.resolve_org(text).await?),
+        Action::ResolveUser { text } => Response::User(engine.resolve_user(text).await?),
         Action::ResolveBucket { org, text } => {
-            Response::Bucket(BucketRow::from(&engine.resolve_bucket(*org, text).await?))
+            Response::Bucket(engine.resolve_bucket(*org, text).await?)
         }
         Action::List(query) => list(engine, query).await?,
         Action::Import { rows, dry_run } => import(engine, rows, *dry_run).await?,
@@ -124,15 +113,6 @@ fn draft(creation: &Creation) -> AuthorizationDraft {
     }
 }
 
-fn logged_in(principal: &Principal) -> Response {
-    Response::Principal(LoggedIn {
-        identity: principal.identity().clone(),
-        org: principal.org(),
-        user: principal.user(),
-        permissions: principal.permissions().clone(),
-    })
-}
-
 pub(super) async fn list(engine: &Engine, query: &Query) -> Result<Response, Error> {
     let Query { filter, after, limit, caller } = query;
     let limit = NonZeroUsize::new(*limit).unwrap_or(NonZeroUsize::MIN);
@@ -145,20 +125,7 @@ pub(super) async fn list(engine: &Engine, query: &Query) -> Result<Response, Err
     let caller = Principal::trusted(org, user, held.iter().copied());
     let AuthorizationPage { items, next, .. } =
         engine.on_behalf_of(&caller).list_authorizations(filter, *after, limit).await?;
-    let row = |described: &portcullis::AuthorizationView| DescribedRow {
-        row: AuthorizationRow::from(&described.authorization),
-        org: described.org.to_string(),
-        user: described.user.to_string(),
-        resources: described
-            .resources
-            .iter()
-            .map(|names| {
-                let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
-                (text(&names.name), text(&names.org))
-            })
-            .collect(),
-    };
-    Ok(Response::Described(items.iter().map(row).collect(), next))
+    Ok(Response::Described(items.iter().map(DescribedRow::from).collect(), next))
 }
 
 async fn import(engine: &Engine, rows: &[Row], dry_run: bool) -> Result<Response, Error> {

@@ -1,32 +1,11 @@
-//! Records of the model: plain fields, compared with the engine's and written as lines of a snapshot.
+//! Records of the model: compared with the engine's, and written as lines of a snapshot.
 
 use portcullis::password::PasswordHash;
 use portcullis::{
-    ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId, Org, OrgId, Permission,
-    Status, Timestamp, User, UserId,
+    ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, Org, OrgId, Permission, Status,
+    Timestamp, User, UserId,
 };
 use serde_json::{Value, json};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct OrgRow {
-    pub(super) id: OrgId,
-    pub(super) name: String,
-    pub(super) active: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct UserRow {
-    pub(super) id: UserId,
-    pub(super) name: String,
-    pub(super) active: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BucketRow {
-    pub(super) id: BucketId,
-    pub(super) org: OrgId,
-    pub(super) name: String,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TokenRow {
@@ -56,31 +35,13 @@ pub(super) struct AuthorizationRow {
 /// A record of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Row {
-    Org(OrgRow),
-    User(UserRow),
-    Bucket(BucketRow),
+    Org(Org),
+    User(User),
+    Bucket(Bucket),
     /// With its secret.
     Token(TokenRow, String),
     /// With its password.
     Authorization(AuthorizationRow, Option<Vec<u8>>),
-}
-
-impl From<&Org> for OrgRow {
-    fn from(org: &Org) -> Self {
-        Self { id: org.id, name: org.name.to_string(), active: org.status.is_active() }
-    }
-}
-
-impl From<&User> for UserRow {
-    fn from(user: &User) -> Self {
-        Self { id: user.id, name: user.name.to_string(), active: user.status.is_active() }
-    }
-}
-
-impl From<&Bucket> for BucketRow {
-    fn from(bucket: &Bucket) -> Self {
-        Self { id: bucket.id, org: bucket.org, name: bucket.name.to_string() }
-    }
 }
 
 impl From<&ApiToken> for TokenRow {
@@ -138,11 +99,11 @@ impl Row {
         let mut line = match self {
             Self::Org(org) => json!({
                 "type": "org", "id": org.id.to_string(), "name": org.name,
-                "status": status(org.active).as_str(),
+                "status": org.status.as_str(),
             }),
             Self::User(user) => json!({
                 "type": "user", "id": user.id.to_string(), "name": user.name,
-                "status": status(user.active).as_str(),
+                "status": user.status.as_str(),
             }),
             Self::Bucket(bucket) => json!({
                 "type": "bucket", "id": bucket.id.to_string(), "name": bucket.name,
@@ -167,7 +128,7 @@ impl Row {
             }),
         };
         if let Value::Object(members) = &mut line {
-            let meant_anyway = [
+            let defaults = [
                 ("status", json!("active")),
                 ("description", json!("")),
                 ("permissions", json!([])),
@@ -175,7 +136,7 @@ impl Row {
                 ("createdAt", json!(YEAR_ONE)),
                 ("updatedAt", json!(YEAR_ONE)),
             ];
-            for (name, value) in meant_anyway {
+            for (name, value) in defaults {
                 if members.get(name) == Some(&value) {
                     members.remove(name);
                 }

@@ -144,9 +144,17 @@ pub(super) struct FilterStep {
     pub(super) permits: Option<Grant>,
 }
 
+#[derive(Clone, Debug)]
+pub(super) struct ListStep {
+    pub(super) filter: FilterStep,
+    pub(super) after: Option<Pick>,
+    pub(super) limit: usize,
+    pub(super) caller: ListCaller,
+}
+
 /// The caller of a list.
 #[derive(Clone, Debug)]
-pub(super) enum Asking {
+pub(super) enum ListCaller {
     /// The host itself.
     Host,
     /// A caller that may read everything.
@@ -158,32 +166,23 @@ pub(super) enum Asking {
 /// A line of a snapshot to import. Ids are small numbers.
 #[derive(Clone, Debug)]
 pub(super) enum LineStep {
-    Org {
-        id: u8,
-        name: u8,
-        active: bool,
-    },
-    User {
-        id: u8,
-        name: u8,
-        active: bool,
-    },
-    Bucket {
-        id: u8,
-        org: Pick,
-        name: u8,
-    },
-    Token {
-        id: u8,
-        org: Pick,
-        user: Pick,
-        secret: u8,
-        active: bool,
-        grants: Vec<Grant>,
-    },
+    Org { id: u8, name: u8, active: bool },
+    User { id: u8, name: u8, active: bool },
+    Bucket { id: u8, org: Pick, name: u8 },
+    Token(TokenLine),
     Authorization(AuthorizationLine),
-    /// An existing authorization.
+    // An existing authorization.
     Same(Pick),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct TokenLine {
+    pub(super) id: u8,
+    pub(super) org: Pick,
+    pub(super) user: Pick,
+    pub(super) secret: u8,
+    pub(super) active: bool,
+    pub(super) grants: Vec<Grant>,
 }
 
 #[derive(Clone, Debug)]
@@ -212,95 +211,33 @@ pub(super) struct CreateStep {
 /// The operation of a step.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    CreateOrg {
-        name: u8,
-    },
-    CreateUser {
-        name: u8,
-    },
-    CreateBucket {
-        org: Pick,
-        name: u8,
-    },
-    SetOrgStatus {
-        org: Pick,
-        active: bool,
-    },
-    SetUserStatus {
-        user: Pick,
-        active: bool,
-    },
-    DeleteOrg {
-        org: Pick,
-    },
-    DeleteUser {
-        user: Pick,
-    },
-    DeleteBucket {
-        bucket: Pick,
-    },
-    CreateToken {
-        org: Pick,
-        user: Pick,
-        grants: Vec<Grant>,
-    },
-    SetTokenStatus {
-        token: Pick,
-        active: bool,
-    },
-    RevokeToken {
-        token: Pick,
-    },
+    CreateOrg { name: u8 },
+    CreateUser { name: u8 },
+    CreateBucket { org: Pick, name: u8 },
+    SetOrgStatus { org: Pick, active: bool },
+    SetUserStatus { user: Pick, active: bool },
+    DeleteOrg { org: Pick },
+    DeleteUser { user: Pick },
+    DeleteBucket { bucket: Pick },
+    CreateToken { org: Pick, user: Pick, grants: Vec<Grant> },
+    SetTokenStatus { token: Pick, active: bool },
+    RevokeToken { token: Pick },
     Create(CreateStep),
-    Patch {
-        authorization: Pick,
-        active: Option<bool>,
-        description: Option<u8>,
-    },
-    SetPermissions {
-        authorization: Pick,
-        grants: Vec<Grant>,
-    },
-    SetPassword {
-        authorization: Pick,
-        password: u8,
-    },
-    Delete {
-        authorization: Pick,
-    },
-    Authenticate {
-        username: WhichUsername,
-        guess: Guess,
-    },
-    AuthenticateToken {
-        token: Pick,
-    },
-    AuthenticateCaller {
-        token: Pick,
-    },
-    ResolveOrg {
-        text: u8,
-    },
-    ResolveUser {
-        text: u8,
-    },
-    ResolveBucket {
-        org: Pick,
-        text: u8,
-    },
-    List {
-        filter: FilterStep,
-        after: Option<Pick>,
-        limit: usize,
-        asking: Asking,
-    },
-    Import {
-        lines: Vec<LineStep>,
-        dry_run: bool,
-    },
-    /// Export, and import into an empty store.
+    Patch { authorization: Pick, active: Option<bool>, description: Option<u8> },
+    SetPermissions { authorization: Pick, grants: Vec<Grant> },
+    SetPassword { authorization: Pick, password: u8 },
+    Delete { authorization: Pick },
+    Authenticate { username: WhichUsername, guess: Guess },
+    AuthenticateToken { token: Pick },
+    AuthenticateCaller { token: Pick },
+    ResolveOrg { text: u8 },
+    ResolveUser { text: u8 },
+    ResolveBucket { org: Pick, text: u8 },
+    List(ListStep),
+    Import { lines: Vec<LineStep>, dry_run: bool },
+    // Export, and import into an empty store.
     Move,
-    /// Close and reopen; if the store does not survive that, start another engine on it.
+    // Close and reopen; if the store does not survive that, start another engine on it.
     Reopen,
 }
 
@@ -445,7 +382,7 @@ fn line() -> impl Strategy<Value = LineStep> {
         2 => (id(), pick(), 0..7_u8).prop_map(|(id, org, name)| LineStep::Bucket { id, org, name }),
         2 => (id(), pick(), pick(), any::<u8>(), any::<bool>(), held()).prop_map(
             |(id, org, user, secret, active, grants)| {
-                LineStep::Token { id, org, user, secret, active, grants }
+                LineStep::Token(TokenLine { id, org, user, secret, active, grants })
             }
         ),
         5 => authorization,
@@ -456,10 +393,10 @@ fn line() -> impl Strategy<Value = LineStep> {
 fn op() -> impl Strategy<Value = Op> {
     let mostly_active = || prop::bool::weighted(0.6);
     let name = || prop_oneof![30 => 0..7_u8, 1 => any::<u8>()];
-    let asking = prop_oneof![
-        3 => Just(Asking::Host),
-        1 => Just(Asking::Operator),
-        2 => prop::collection::vec(grant(), 0..6).prop_map(Asking::Holder),
+    let caller = prop_oneof![
+        3 => Just(ListCaller::Host),
+        1 => Just(ListCaller::Operator),
+        2 => prop::collection::vec(grant(), 0..6).prop_map(ListCaller::Holder),
     ];
     prop_oneof![
         3 => name().prop_map(|name| Op::CreateOrg { name }),
@@ -492,8 +429,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<u8>().prop_map(|text| Op::ResolveOrg { text }),
         1 => any::<u8>().prop_map(|text| Op::ResolveUser { text }),
         1 => (pick(), any::<u8>()).prop_map(|(org, text)| Op::ResolveBucket { org, text }),
-        8 => (filter(), prop::option::weighted(0.3, pick()), 1..6_usize, asking).prop_map(
-            |(filter, after, limit, asking)| Op::List { filter, after, limit, asking }
+        8 => (filter(), prop::option::weighted(0.3, pick()), 1..6_usize, caller).prop_map(
+            |(filter, after, limit, caller)| Op::List(ListStep { filter, after, limit, caller })
         ),
         4 => (prop::collection::vec(line(), 0..5), prop::bool::weighted(0.2))
             .prop_map(|(lines, dry_run)| Op::Import { lines, dry_run }),

@@ -62,13 +62,10 @@ pub fn run(harness: &Harness, race: impl AsyncFnOnce(&Harness, u32)) {
 /// Takes the same arguments as [`conformance!`](crate::conformance!).
 #[macro_export]
 macro_rules! races {
-    (capabilities: $capabilities:expr, fresh: $fresh:expr $(,)?) => {
-        $crate::races! { capabilities: $capabilities, fresh: $fresh, absent: None }
-    };
-    (capabilities: $capabilities:expr, fresh: $fresh:expr, absent: $absent:expr $(,)?) => {
+    (capabilities: $capabilities:expr, fresh: $fresh:expr $(, absent: $absent:expr)? $(,)?) => {
         #[cfg(test)]
         fn races_harness() -> $crate::Harness {
-            $crate::Harness::new($capabilities, $fresh).absent($absent)
+            $crate::Harness::new($capabilities, $fresh)$(.absent($absent))?
         }
 
         #[cfg(test)]

@@ -3,15 +3,10 @@
 use super::super::action::Response;
 use super::super::rows::Row;
 use super::super::state::State;
-use super::same;
+use super::{Checked, same};
 
 impl State {
-    pub(super) fn import(
-        &mut self,
-        rows: &[Row],
-        dry_run: bool,
-        response: &Response,
-    ) -> Result<(), String> {
+    pub(super) fn import(&mut self, rows: &[Row], dry_run: bool, response: &Response) -> Checked {
         for (position, row) in rows.iter().enumerate() {
             if rows.iter().take(position).any(|before| same_place(before, row)) {
                 return same(Response::Contradicts(position as u64 + 1), response);
@@ -37,63 +32,42 @@ impl State {
     }
 
     fn holder(&self, row: &Row) -> Holder {
-        let (there, differs, taken) = match row {
+        match row {
             Row::Org(row) => {
-                let there = self.orgs.get(&row.id);
                 let taken = self.orgs.values().any(|other| other.name == row.name);
-                (there.is_some(), there != Some(row), taken)
+                Holder::of(self.orgs.get(&row.id), row, taken)
             }
             Row::User(row) => {
-                let there = self.users.get(&row.id);
                 let taken = self.users.values().any(|other| other.name == row.name);
-                (there.is_some(), there != Some(row), taken)
+                Holder::of(self.users.get(&row.id), row, taken)
             }
             Row::Bucket(row) => {
-                let there = self.buckets.get(&row.id);
-                let taken = self
-                    .buckets
-                    .values()
-                    .any(|other| (other.org, &other.name) == (row.org, &row.name));
-                (there.is_some(), there != Some(row), taken)
+                let mut own = self.buckets.values().filter(|other| other.org == row.org);
+                let taken = own.any(|other| other.name == row.name);
+                Holder::of(self.buckets.get(&row.id), row, taken)
             }
             Row::Token(row, secret) => {
-                let there = self.tokens.get(&row.id);
-                (there.is_some(), there != Some(row), self.by_secret(secret.as_bytes()).is_some())
+                let taken = self.by_secret(secret.as_bytes()).is_some();
+                Holder::of(self.tokens.get(&row.id), row, taken)
             }
             Row::Authorization(row, _) => {
-                let there = self.authorizations.get(&row.id);
-                (there.is_some(), there != Some(row), self.by_username(&row.username).is_some())
+                let taken = self.by_username(&row.username).is_some();
+                Holder::of(self.authorizations.get(&row.id), row, taken)
             }
-        };
-        match (there, differs, taken) {
-            (true, false, _) => Holder::Itself,
-            (true, true, _) | (false, _, true) => Holder::Another,
-            (false, _, false) => Holder::Free,
         }
     }
 
     fn insert(&mut self, row: Row) {
         match row {
-            Row::Org(row) => {
-                self.ever.orgs.insert(row.id);
-                self.orgs.insert(row.id, row);
-            }
-            Row::User(row) => {
-                self.ever.users.insert(row.id);
-                self.users.insert(row.id, row);
-            }
-            Row::Bucket(row) => {
-                self.ever.buckets.insert(row.id);
-                self.buckets.insert(row.id, row);
-            }
+            Row::Org(row) => drop(self.orgs.insert(row.id, row)),
+            Row::User(row) => drop(self.users.insert(row.id, row)),
+            Row::Bucket(row) => drop(self.buckets.insert(row.id, row)),
             Row::Token(row, secret) => {
-                self.ever.tokens.insert(row.id);
-                self.ever.secrets.insert(secret.clone());
+                self.all_secrets.insert(secret.clone());
                 self.secrets.insert(row.id, secret);
                 self.tokens.insert(row.id, row);
             }
             Row::Authorization(row, password) => {
-                self.ever.authorizations.insert(row.id);
                 self.passwords.insert(row.id, password.into_iter().collect());
                 self.authorizations.insert(row.id, row);
             }
@@ -107,6 +81,16 @@ enum Holder {
     /// The same record.
     Itself,
     Another,
+}
+
+impl Holder {
+    fn of<R: PartialEq>(there: Option<&R>, row: &R, taken: bool) -> Self {
+        match there {
+            Some(there) if there == row => Self::Itself,
+            None if !taken => Self::Free,
+            _ => Self::Another,
+        }
+    }
 }
 
 /// Tells whether two records of a file have the same id or the same name.

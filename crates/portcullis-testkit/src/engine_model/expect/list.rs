@@ -1,6 +1,6 @@
 //! The results of lists.
 
-use portcullis::{Permission, ResourceType};
+use portcullis::{Permission, ResourceNames, ResourceType};
 
 use super::super::action::{DescribedRow, Query, Response};
 use super::super::rows::AuthorizationRow;
@@ -9,7 +9,7 @@ use super::super::state::State;
 
 impl State {
     /// Tells whether the authorization matches the filter: every given field must match.
-    pub(in crate::engine_model) fn is_meant(
+    pub(in crate::engine_model) fn matches(
         filter: &portcullis::AuthorizationFilter,
         row: &AuthorizationRow,
     ) -> bool {
@@ -18,30 +18,31 @@ impl State {
             && filter.org.is_none_or(|org| org == row.org)
             && filter.user.is_none_or(|user| user == row.user)
             && filter.status.is_none_or(|status| status.is_active() == row.active)
-            && filter.permits.is_none_or(|asked| any_allows(&row.permissions, &asked))
+            && filter.permits.is_none_or(|permits| any_allows(&row.permissions, &permits))
     }
 
     /// Checks every record.
     pub(in crate::engine_model) fn list(&self, query: &Query) -> Response {
-        let mut meant: Vec<&AuthorizationRow> = Vec::new();
+        let mut matching: Vec<&AuthorizationRow> = Vec::new();
         for row in self.authorizations.values() {
             let shown = match &query.caller {
                 None => true,
                 Some(held) => self.may_see(held, row),
             };
-            if shown && Self::is_meant(&query.filter, row) && query.after.is_none_or(|a| row.id > a)
+            if shown && Self::matches(&query.filter, row) && query.after.is_none_or(|a| row.id > a)
             {
-                meant.push(row);
+                matching.push(row);
             }
         }
-        let more = meant.len() > query.limit;
-        meant.truncate(query.limit);
-        let next = if more { meant.last().map(|row| row.id) } else { None };
+        let more = matching.len() > query.limit;
+        matching.truncate(query.limit);
+        let next = if more { matching.last().map(|row| row.id) } else { None };
         match query.caller {
-            None => Response::Listed(meant.into_iter().cloned().collect(), next),
-            Some(_) => {
-                Response::Described(meant.into_iter().map(|row| self.describe(row)).collect(), next)
-            }
+            None => Response::Listed(matching.into_iter().cloned().collect(), next),
+            Some(_) => Response::Described(
+                matching.into_iter().map(|row| self.describe(row)).collect(),
+                next,
+            ),
         }
     }
 
@@ -59,19 +60,20 @@ impl State {
     fn describe(&self, row: &AuthorizationRow) -> DescribedRow {
         let names = |permission: &Permission| {
             let resource = permission.resource;
-            let name = resource.id.and_then(|id| match resource.resource_type {
+            let mut names = ResourceNames::default();
+            names.name = resource.id.and_then(|id| match resource.resource_type {
                 ResourceType::Buckets => self.buckets.get(&id.into()).map(|row| row.name.clone()),
                 ResourceType::Orgs => self.orgs.get(&id.into()).map(|row| row.name.clone()),
                 ResourceType::Users => self.users.get(&id.into()).map(|row| row.name.clone()),
                 _ => None,
             });
-            let org = resource.org.and_then(|org| self.orgs.get(&org));
-            (name, org.map(|row| row.name.clone()))
+            names.org = resource.org.and_then(|org| Some(self.orgs.get(&org)?.name.clone()));
+            names
         };
         DescribedRow {
             row: row.clone(),
-            org: self.orgs.get(&row.org).map(|row| row.name.clone()).unwrap_or_default(),
-            user: self.users.get(&row.user).map(|row| row.name.clone()).unwrap_or_default(),
+            org: self.orgs[&row.org].name.clone(),
+            user: self.users[&row.user].name.clone(),
             resources: row.permissions.iter().map(names).collect(),
         }
     }

@@ -6,7 +6,7 @@ use portcullis::{Identity, OrgId, Refusal, UserId};
 use super::super::action::{LoggedIn, Response};
 use super::super::rows::TokenRow;
 use super::super::state::State;
-use super::{No, has_three_classes, no, refused, same};
+use super::{Checked, No, has_three_classes, no, refused, same};
 
 impl State {
     pub(super) fn by_secret(&self, secret: &[u8]) -> Option<&TokenRow> {
@@ -20,10 +20,10 @@ impl State {
 
     /// Returns why a credential of the user in the org is refused, if it is.
     pub(super) fn standing(&self, user: UserId, org: OrgId) -> Option<Refusal> {
-        if !self.users.get(&user).is_some_and(|user| user.active) {
+        if !self.users.get(&user).is_some_and(|user| user.status.is_active()) {
             return Some(Refusal::User);
         }
-        if !self.orgs.get(&org).is_some_and(|org| org.active) {
+        if !self.orgs.get(&org).is_some_and(|org| org.status.is_active()) {
             return Some(Refusal::Org);
         }
         None
@@ -35,7 +35,7 @@ impl State {
         username: &str,
         password: &[u8],
         response: &Response,
-    ) -> Result<(), String> {
+    ) -> Checked {
         let Some(row) = self.by_username(username) else {
             return match self.by_secret(password) {
                 Some(token) => self.check_token(token, response),
@@ -69,7 +69,7 @@ impl State {
         refused(refusal).check(response)
     }
 
-    pub(super) fn check_token(&self, token: &TokenRow, response: &Response) -> Result<(), String> {
+    pub(super) fn check_token(&self, token: &TokenRow, response: &Response) -> Checked {
         if !token.active {
             return refused(Refusal::Inactive).check(response);
         }
@@ -80,7 +80,7 @@ impl State {
     }
 
     /// Callers, as in the specification.
-    pub(super) fn check_caller(&self, secret: &str, response: &Response) -> Result<(), String> {
+    pub(super) fn check_caller(&self, secret: &str, response: &Response) -> Checked {
         let Some(token) = self.by_secret(secret.as_bytes()) else {
             let refusal = Some(Refusal::UnknownToken);
             return No { refusal, ..no(Unauthorized, "unauthorized access") }.check(response);

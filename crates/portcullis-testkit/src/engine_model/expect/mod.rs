@@ -6,12 +6,16 @@ mod login;
 
 use portcullis::ErrorKind::{self, Conflict, Forbidden, Invalid, NotFound, Unauthorized};
 use portcullis::{
-    AuthorizationId, BucketId, Id, OrgId, Permission, Refusal, ResourceType, Timestamp, UserId,
+    AuthorizationId, Bucket, BucketId, Id, Name, Org, OrgId, Permission, Refusal, ResourceType,
+    Status, Timestamp, User, UserId,
 };
 
 use super::action::{Action, Creation, Refused, Response};
-use super::rows::{AuthorizationRow, BucketRow, OrgRow, TokenRow, UserRow};
-use super::state::{State, digest};
+use super::rows::{AuthorizationRow, TokenRow, status};
+use super::state::{Named, State, digest};
+
+/// `Err` has the difference between the model and the engine.
+type Checked = Result<(), String>;
 
 /// A failure: its kind, and its message where the specification has one.
 struct No {
@@ -36,7 +40,7 @@ impl No {
             && self.refusal == *refusal
     }
 
-    fn check(self, response: &Response) -> Result<(), String> {
+    fn check(self, response: &Response) -> Checked {
         if self.fits(response) {
             return Ok(());
         }
@@ -46,55 +50,87 @@ impl No {
 }
 
 /// Compares the response with the expected one, if the model knows all of it.
-fn same(expected: Response, response: &Response) -> Result<(), String> {
+fn same(expected: Response, response: &Response) -> Checked {
     if expected == *response {
         return Ok(());
     }
     Err(format!("expected {expected:?}, got {response:?}"))
 }
 
-fn name_refusal(name: &str) -> Option<No> {
-    let length = name.len();
-    let message = format!("a name must be between 1 and 4096 bytes long, not {length}");
-    (!(1..=4_096).contains(&length)).then(|| no(Invalid, message))
+/// Compares the response with the expected one, or with the error that nothing was found.
+fn found(expected: Option<Response>, missing: impl Into<String>, response: &Response) -> Checked {
+    match expected {
+        Some(expected) => same(expected, response),
+        None => no(NotFound, missing).check(response),
+    }
 }
 
-/// Checks an id that was drawn: roughly the time, then 22 random bits.
-fn drawn(id: impl Into<Id>, now: Timestamp) -> Result<(), String> {
+fn unexpected(expected: &str, response: &Response) -> Checked {
+    Err(format!("expected {expected}, got {response:?}"))
+}
+
+/// Returns why no record with this name can be created beside the others, if it cannot.
+fn name_refusal<'a, R: Named + 'a>(
+    what: &str,
+    name: &str,
+    mut others: impl Iterator<Item = &'a R>,
+) -> Option<No> {
+    let length = name.len();
+    if !(1..=4_096).contains(&length) {
+        let message = format!("a name must be between 1 and 4096 bytes long, not {length}");
+        return Some(no(Invalid, message));
+    }
+    let taken = others.any(|other| other.name() == name);
+    taken.then(|| no(Conflict, format!("{what} with name {name} already exists")))
+}
+
+fn valid(name: &str) -> Name {
+    Name::new(name).expect("a name of 1 to 4,096 bytes")
+}
+
+/// Finds a record by its id, or else by its name.
+fn resolve<'a, R: Named>(
+    mut rows: impl Iterator<Item = &'a R> + Clone,
+    text: &str,
+) -> Option<&'a R> {
+    let by_id = rows.clone().find(|row| row.id().to_string() == text.to_lowercase());
+    by_id.or_else(|| rows.find(|row| row.name() == text))
+}
+
+/// Checks an id that was drawn: roughly the time, then 22 random bits, and of no other record.
+fn drawn<R>(id: impl Into<Id>, now: Timestamp, taken: Option<R>) -> Checked {
     let id: Id = id.into();
     let since_2020 = now.as_unix_millis() - 1_577_836_800_000;
-    if i64::try_from(id.as_u64() >> 22) == Ok(since_2020) {
-        return Ok(());
+    if i64::try_from(id.as_u64() >> 22) != Ok(since_2020) {
+        return Err(format!("{id} is no id of {now}"));
     }
-    Err(format!("{id} is no id of {now}"))
+    match taken {
+        Some(_) => Err(format!("the id {id} was taken")),
+        None => Ok(()),
+    }
 }
 
 impl State {
     /// Compares the response with the model's, and applies the action to the model.
-    pub(super) fn take(
-        &mut self,
-        action: &Action,
-        response: &Response,
-        now: Timestamp,
-    ) -> Result<(), String> {
+    pub(super) fn take(&mut self, action: &Action, response: &Response, now: Timestamp) -> Checked {
         match action {
             Action::CreateOrg { name } => self.create_org(name, response, now),
             Action::CreateUser { name } => self.create_user(name, response, now),
             Action::CreateBucket { org, name } => self.create_bucket(*org, name, response, now),
-            Action::SetOrgStatus { org, active } => match self.orgs.get_mut(org) {
-                None => no(NotFound, "organization not found").check(response),
-                Some(row) => {
-                    row.active = *active;
-                    same(Response::Org(row.clone()), response)
-                }
-            },
-            Action::SetUserStatus { user, active } => match self.users.get_mut(user) {
-                None => no(NotFound, "user not found").check(response),
-                Some(row) => {
-                    row.active = *active;
-                    same(Response::User(row.clone()), response)
-                }
-            },
+            Action::SetOrgStatus { org, active } => {
+                let changed = self.orgs.get_mut(org).map(|row| {
+                    row.status = status(*active);
+                    Response::Org(row.clone())
+                });
+                found(changed, "organization not found", response)
+            }
+            Action::SetUserStatus { user, active } => {
+                let changed = self.users.get_mut(user).map(|row| {
+                    row.status = status(*active);
+                    Response::User(row.clone())
+                });
+                found(changed, "user not found", response)
+            }
             Action::DeleteOrg { org } => {
                 if self.orgs.remove(org).is_none() {
                     return no(NotFound, "organization not found").check(response);
@@ -112,35 +148,34 @@ impl State {
                 self.tokens.retain(|_, row| row.user != *user);
                 same(Response::Done, response)
             }
-            Action::DeleteBucket { bucket } => match self.buckets.remove(bucket) {
-                None => no(NotFound, "bucket not found").check(response),
-                Some(_) => same(Response::Done, response),
-            },
+            Action::DeleteBucket { bucket } => {
+                let deleted = self.buckets.remove(bucket).map(|_| Response::Done);
+                found(deleted, "bucket not found", response)
+            }
             Action::CreateToken { org, user, permissions } => {
                 self.create_token(*org, *user, permissions, response, now)
             }
-            Action::SetTokenStatus { token, active } => match self.tokens.get_mut(token) {
-                None => no(NotFound, "API token not found").check(response),
-                Some(row) => {
+            Action::SetTokenStatus { token, active } => {
+                let changed = self.tokens.get_mut(token).map(|row| {
                     row.active = *active;
-                    same(Response::Token(row.clone(), None), response)
-                }
-            },
-            Action::RevokeToken { token } => match self.tokens.remove(token) {
-                None => no(NotFound, "API token not found").check(response),
-                Some(_) => same(Response::Done, response),
-            },
+                    Response::Token(row.clone(), None)
+                });
+                found(changed, "API token not found", response)
+            }
+            Action::RevokeToken { token } => {
+                let revoked = self.tokens.remove(token).map(|_| Response::Done);
+                found(revoked, "API token not found", response)
+            }
             Action::Create(creation) => self.create(creation, response, now),
             Action::Patch { authorization, active, description } => {
-                let Some(row) = self.authorizations.get_mut(authorization) else {
-                    return no(NotFound, "authorization not found").check(response);
-                };
-                row.active = active.unwrap_or(row.active);
-                if let Some(description) = description {
-                    row.description.clone_from(description);
-                }
-                row.updated = now;
-                same(Response::Authorization(row.clone()), response)
+                let changed = self.authorizations.get_mut(authorization).map(|row| {
+                    row.active = active.unwrap_or(row.active);
+                    row.description =
+                        description.clone().unwrap_or_else(|| row.description.clone());
+                    row.updated = now;
+                    Response::Authorization(row.clone())
+                });
+                found(changed, "authorization not found", response)
             }
             Action::SetPermissions { authorization, permissions } => {
                 self.set_permissions(*authorization, permissions, response, now)
@@ -155,13 +190,11 @@ impl State {
                 self.passwords.entry(*authorization).or_default().push(password.clone());
                 same(Response::Done, response)
             }
-            Action::Delete { authorization } => match self.authorizations.remove(authorization) {
-                None => no(NotFound, "authorization not found").check(response),
-                Some(_) => {
-                    self.passwords.remove(authorization);
-                    same(Response::Done, response)
-                }
-            },
+            Action::Delete { authorization } => {
+                let deleted = self.authorizations.remove(authorization).map(|_| Response::Done);
+                self.passwords.remove(authorization);
+                found(deleted, "authorization not found", response)
+            }
             Action::Authenticate { username, password } => {
                 self.check_login(username, password, response)
             }
@@ -171,86 +204,42 @@ impl State {
             },
             Action::AuthenticateCaller { secret } => self.check_caller(secret, response),
             Action::ResolveOrg { text } => {
-                let by_id =
-                    self.orgs.values().find(|row| row.id.to_string() == text.to_lowercase());
-                let found = by_id.or_else(|| self.orgs.values().find(|row| row.name == *text));
-                match found {
-                    Some(row) => same(Response::Org(row.clone()), response),
-                    None => {
-                        let message = format!("organization name \"{text}\" not found");
-                        no(NotFound, message).check(response)
-                    }
-                }
+                let org = resolve(self.orgs.values(), text).map(|row| Response::Org(row.clone()));
+                found(org, format!("organization name \"{text}\" not found"), response)
             }
             Action::ResolveUser { text } => {
-                let by_id =
-                    self.users.values().find(|row| row.id.to_string() == text.to_lowercase());
-                let found = by_id.or_else(|| self.users.values().find(|row| row.name == *text));
-                match found {
-                    Some(row) => same(Response::User(row.clone()), response),
-                    None => no(NotFound, "user not found").check(response),
-                }
+                let user =
+                    resolve(self.users.values(), text).map(|row| Response::User(row.clone()));
+                found(user, "user not found", response)
             }
             Action::ResolveBucket { org, text } => {
-                let mut own = self.buckets.values().filter(|row| row.org == *org);
-                let by_id = own.clone().find(|row| row.id.to_string() == text.to_lowercase());
-                match by_id.or_else(|| own.find(|row| row.name == *text)) {
-                    Some(row) => same(Response::Bucket(row.clone()), response),
-                    None => no(NotFound, "bucket not found").check(response),
-                }
+                let own = self.buckets.values().filter(|row| row.org == *org);
+                let bucket = resolve(own, text).map(|row| Response::Bucket(row.clone()));
+                found(bucket, "bucket not found", response)
             }
             Action::List(query) => same(self.list(query), response),
             Action::Import { rows, dry_run } => self.import(rows, *dry_run, response),
         }
     }
 
-    fn create_org(
-        &mut self,
-        name: &str,
-        response: &Response,
-        now: Timestamp,
-    ) -> Result<(), String> {
-        if let Some(refusal) = name_refusal(name) {
+    fn create_org(&mut self, name: &str, response: &Response, now: Timestamp) -> Checked {
+        let refusal = name_refusal("organization", name, self.orgs.values());
+        if let Some(refusal) = refusal {
             return refusal.check(response);
         }
-        if self.orgs.values().any(|row| row.name == name) {
-            let message = format!("organization with name {name} already exists");
-            return no(Conflict, message).check(response);
-        }
-        let Response::Org(created) = response else {
-            return Err(format!("expected an org, got {response:?}"));
-        };
-        drawn(created.id, now)?;
-        let row = OrgRow { id: created.id, name: name.to_owned(), active: true };
-        if self.orgs.insert(created.id, row.clone()).is_some() {
-            return Err(format!("the id {} was taken", created.id));
-        }
-        self.ever.orgs.insert(row.id);
+        let Response::Org(created) = response else { return unexpected("an org", response) };
+        let row = Org { id: created.id, name: valid(name), status: Status::Active };
+        drawn(row.id, now, self.orgs.insert(row.id, row.clone()))?;
         same(Response::Org(row), response)
     }
 
-    fn create_user(
-        &mut self,
-        name: &str,
-        response: &Response,
-        now: Timestamp,
-    ) -> Result<(), String> {
-        if let Some(refusal) = name_refusal(name) {
+    fn create_user(&mut self, name: &str, response: &Response, now: Timestamp) -> Checked {
+        if let Some(refusal) = name_refusal("user", name, self.users.values()) {
             return refusal.check(response);
         }
-        if self.users.values().any(|row| row.name == name) {
-            let message = format!("user with name {name} already exists");
-            return no(Conflict, message).check(response);
-        }
-        let Response::User(created) = response else {
-            return Err(format!("expected a user, got {response:?}"));
-        };
-        drawn(created.id, now)?;
-        let row = UserRow { id: created.id, name: name.to_owned(), active: true };
-        if self.users.insert(created.id, row.clone()).is_some() {
-            return Err(format!("the id {} was taken", created.id));
-        }
-        self.ever.users.insert(row.id);
+        let Response::User(created) = response else { return unexpected("a user", response) };
+        let row = User { id: created.id, name: valid(name), status: Status::Active };
+        drawn(row.id, now, self.users.insert(row.id, row.clone()))?;
         same(Response::User(row), response)
     }
 
@@ -260,26 +249,19 @@ impl State {
         name: &str,
         response: &Response,
         now: Timestamp,
-    ) -> Result<(), String> {
-        if let Some(refusal) = name_refusal(name) {
+    ) -> Checked {
+        let own = self.buckets.values().filter(|row| row.org == org);
+        let refusal = match name_refusal("bucket", name, own) {
+            Some(refusal) if refusal.kind == Invalid => Some(refusal),
+            _ if !self.orgs.contains_key(&org) => Some(no(NotFound, "organization not found")),
+            refusal => refusal,
+        };
+        if let Some(refusal) = refusal {
             return refusal.check(response);
         }
-        if !self.orgs.contains_key(&org) {
-            return no(NotFound, "organization not found").check(response);
-        }
-        if self.buckets.values().any(|row| row.org == org && row.name == name) {
-            let message = format!("bucket with name {name} already exists");
-            return no(Conflict, message).check(response);
-        }
-        let Response::Bucket(created) = response else {
-            return Err(format!("expected a bucket, got {response:?}"));
-        };
-        drawn(created.id, now)?;
-        let row = BucketRow { id: created.id, org, name: name.to_owned() };
-        if self.buckets.insert(created.id, row.clone()).is_some() {
-            return Err(format!("the id {} was taken", created.id));
-        }
-        self.ever.buckets.insert(row.id);
+        let Response::Bucket(created) = response else { return unexpected("a bucket", response) };
+        let row = Bucket { id: created.id, org, name: valid(name) };
+        drawn(row.id, now, self.buckets.insert(row.id, row.clone()))?;
         same(Response::Bucket(row), response)
     }
 
@@ -290,57 +272,46 @@ impl State {
         permissions: &[Permission],
         response: &Response,
         now: Timestamp,
-    ) -> Result<(), String> {
+    ) -> Checked {
         let instance =
             permissions.iter().any(|p| p.resource.resource_type == ResourceType::Instance);
-        let refusal = if let Some(refusal) = zeros(permissions) {
-            refusal
-        } else if instance {
-            No { kind: Forbidden, message: None, refusal: None }
-        } else if !self.users.contains_key(&user) {
-            no(NotFound, "user not found")
-        } else if !self.orgs.contains_key(&org) {
-            no(NotFound, "organization not found")
-        } else {
-            let Response::Token(created, Some(secret)) = response else {
-                return Err(format!("expected a token and its secret, got {response:?}"));
-            };
-            drawn(created.id, now)?;
-            let row = TokenRow {
-                id: created.id,
-                digest: digest(secret),
-                active: true,
-                description: String::new(),
-                org,
-                user,
-                permissions: permissions.to_vec(),
-            };
-            if !self.ever.secrets.insert(secret.clone()) {
-                return Err("the secret was drawn before".to_owned());
-            }
-            if self.tokens.insert(row.id, row.clone()).is_some() {
-                return Err(format!("the id {} was taken", row.id));
-            }
-            self.ever.tokens.insert(row.id);
-            self.secrets.insert(row.id, secret.clone());
-            return same(Response::Token(row, Some(secret.clone())), response);
+        let refusal = match zeros(permissions) {
+            Some(refusal) => Some(refusal),
+            None if instance => Some(No { kind: Forbidden, message: None, refusal: None }),
+            None if !self.users.contains_key(&user) => Some(no(NotFound, "user not found")),
+            None if !self.orgs.contains_key(&org) => Some(no(NotFound, "organization not found")),
+            None => None,
         };
-        refusal.check(response)
+        if let Some(refusal) = refusal {
+            return refusal.check(response);
+        }
+        let Response::Token(created, Some(secret)) = response else {
+            return unexpected("a token and its secret", response);
+        };
+        let row = TokenRow {
+            id: created.id,
+            digest: digest(secret),
+            active: true,
+            description: String::new(),
+            org,
+            user,
+            permissions: permissions.to_vec(),
+        };
+        if !self.all_secrets.insert(secret.clone()) {
+            return Err("the secret was drawn before".to_owned());
+        }
+        drawn(row.id, now, self.tokens.insert(row.id, row.clone()))?;
+        self.secrets.insert(row.id, secret.clone());
+        same(Response::Token(row, Some(secret.clone())), response)
     }
 
-    fn create(
-        &mut self,
-        creation: &Creation,
-        response: &Response,
-        now: Timestamp,
-    ) -> Result<(), String> {
+    fn create(&mut self, creation: &Creation, response: &Response, now: Timestamp) -> Checked {
         if let Some(refusal) = self.creation_refusal(creation) {
             return refusal.check(response);
         }
         let Response::Authorization(created) = response else {
-            return Err(format!("expected an authorization, got {response:?}"));
+            return unexpected("an authorization", response);
         };
-        drawn(created.id, now)?;
         let row = AuthorizationRow {
             id: created.id,
             username: creation.username.clone(),
@@ -353,10 +324,7 @@ impl State {
             created: now,
             updated: now,
         };
-        if self.authorizations.insert(row.id, row.clone()).is_some() {
-            return Err(format!("the id {} was taken", row.id));
-        }
-        self.ever.authorizations.insert(row.id);
+        drawn(row.id, now, self.authorizations.insert(row.id, row.clone()))?;
         self.passwords.remove(&row.id);
         same(Response::Authorization(row), response)
     }
@@ -410,7 +378,7 @@ impl State {
         permissions: &[Permission],
         response: &Response,
         now: Timestamp,
-    ) -> Result<(), String> {
+    ) -> Checked {
         if permissions.is_empty() {
             return no(Invalid, "authorization must include permissions").check(response);
         }
