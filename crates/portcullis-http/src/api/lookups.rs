@@ -5,8 +5,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use async_trait::async_trait;
-use axum::Extension;
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::response::Response;
 use http::StatusCode;
 use portcullis::{
@@ -18,11 +17,10 @@ use serde::{Serialize, Serializer};
 
 use crate::api::page::{Listed, Page, PageLinks, PageQuery};
 use crate::api::wire::{BucketView, OrgView, UserView};
-use crate::extract::caller::Caller;
+use crate::extract::caller::ManagementRequest;
 use crate::extract::id::{PathId, path_id, query_id};
 use crate::extract::query::Query;
 use crate::respond::{ErrorBody, json_response};
-use crate::state::Api;
 
 /// An entity of the directory that has routes for lookups.
 #[async_trait]
@@ -52,15 +50,14 @@ pub(crate) trait LookedUp: Listed {
 
 /// `GET` of the list.
 pub(crate) async fn list<T: LookedUp>(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    request: ManagementRequest,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ErrorBody> {
     let query = query.unwrap_or_default();
-    let on_behalf = caller.engine_for(&api.engine);
+    let on_behalf = request.on_behalf();
     on_behalf.require_active()?;
     let page = PageQuery::parse(&query, T::FILTERS)?;
-    let directory = api.engine.directory();
+    let directory = request.engine.directory();
     let found = T::page(&page, &Query::parse(&query), &on_behalf, directory).await?;
     let links = page.links(T::PATH, &query, T::FILTERS, &found);
     let views: Vec<T::View> = found.items.into_iter().map(T::View::from).collect();
@@ -69,21 +66,17 @@ pub(crate) async fn list<T: LookedUp>(
 
 /// `GET` of one entity by id.
 pub(crate) async fn get<T: LookedUp>(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    request: ManagementRequest,
     path: PathId,
 ) -> Result<Response, ErrorBody> {
     let id = path_id(path)?;
-    let found = T::get(&caller.engine_for(&api.engine), id).await?;
+    let found = T::get(&request.on_behalf(), id).await?;
     Ok(json_response(StatusCode::OK, &T::View::from(found)))
 }
 
 /// `GET` of the caller's user.
-pub(crate) async fn me(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-) -> Result<Response, ErrorBody> {
-    let me = caller.engine_for(&api.engine).me().await?;
+pub(crate) async fn me(request: ManagementRequest) -> Result<Response, ErrorBody> {
+    let me = request.on_behalf().me().await?;
     Ok(json_response(StatusCode::OK, &UserView::from(me)))
 }
 

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use portcullis::{Engine, Error, ErrorKind, OnBehalfOf, Principal};
 
 use crate::client_address::source;
@@ -43,6 +44,29 @@ impl Caller {
     /// Returns the engine's operations on the caller's behalf.
     pub(crate) fn engine_for<'a>(&'a self, engine: &'a Engine) -> OnBehalfOf<'a> {
         engine.on_behalf_of(&self.principal).source(self.source)
+    }
+}
+
+/// A management request: the engine, and the caller on whose behalf it is used.
+pub(crate) struct ManagementRequest {
+    pub(crate) engine: Engine,
+    pub(crate) caller: Caller,
+}
+
+impl ManagementRequest {
+    /// Returns the engine's operations on the caller's behalf.
+    pub(crate) fn on_behalf(&self) -> OnBehalfOf<'_> {
+        self.caller.engine_for(&self.engine)
+    }
+}
+
+impl FromRequestParts<Api> for ManagementRequest {
+    type Rejection = ErrorBody;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ErrorBody> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        let caller = caller.ok_or_else(ErrorBody::unauthorized_access)?;
+        Ok(Self { engine: api.engine.clone(), caller })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use portcullis::Permission;
 
-use super::request::{AmbiguousRequest, OriginalUri, names_permission};
+use super::request::{OriginalUri, SingleValue, names_permission};
 use crate::extract::query::{self, PercentEncoded};
 use crate::v1::policy::{PROMETHEUS_READ, PROMETHEUS_WRITE, QUERY, V1Request, WRITE, WRITE_V2};
 
@@ -50,9 +50,13 @@ impl<'a> Question<'a> {
         uri: Option<&OriginalUri<'a>>,
         may_have_form: bool,
     ) -> Result<Self, String> {
-        let database = uri.map_or(Ok(None), OriginalUri::database).map_err(reason)?;
-        let policy = uri.map_or(Ok(None), OriginalUri::policy).map_err(reason)?;
-        let bucket = uri.map_or(Ok(None), OriginalUri::bucket).map_err(reason)?;
+        let text = |value: fn(&OriginalUri<'a>) -> SingleValue<'a>| match uri {
+            Some(uri) => value(uri).text().map_err(|ambiguous| ambiguous.to_string()),
+            None => Ok(None),
+        };
+        let database = text(|uri| uri.database)?;
+        let policy = text(|uri| uri.policy)?;
+        let bucket = text(|uri| uri.bucket)?;
         // If the proxy passed on the client's query, the client would choose the permission.
         if uri.is_some_and(|uri| uri.names_permission) {
             return Err(
@@ -82,13 +86,13 @@ impl<'a> Question<'a> {
             WRITE | WRITE_V2 | QUERY | PROMETHEUS_READ | PROMETHEUS_WRITE => {
                 let (mut statements, mut parameters) = (None, None);
                 if is_query {
-                    statements = uri.statements().map_err(reason)?;
+                    statements = text(|uri| uri.statements)?;
                     if statements.is_none() {
                         return Err(
                             "there is no `q` in the URL, and a body is not seen here".into()
                         );
                     }
-                    parameters = uri.parameters().map_err(reason)?;
+                    parameters = text(|uri| uri.parameters)?;
                 }
                 let path = uri.path;
                 let read = Parameters { path, database, policy, bucket, statements, parameters };
@@ -125,8 +129,4 @@ impl<'a> Question<'a> {
         }
         Err("the proxy's `check` is not `none`".to_owned())
     }
-}
-
-fn reason(ambiguous: AmbiguousRequest) -> String {
-    ambiguous.to_string()
 }

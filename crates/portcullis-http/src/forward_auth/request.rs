@@ -27,11 +27,11 @@ pub(super) struct OriginalUri<'a> {
     pub(super) path: &'a str,
     username: SingleValue<'a>,
     password: SingleValue<'a>,
-    database: SingleValue<'a>,
-    policy: SingleValue<'a>,
-    bucket: SingleValue<'a>,
-    statements: SingleValue<'a>,
-    parameters: SingleValue<'a>,
+    pub(super) database: SingleValue<'a>,
+    pub(super) policy: SingleValue<'a>,
+    pub(super) bucket: SingleValue<'a>,
+    pub(super) statements: SingleValue<'a>,
+    pub(super) parameters: SingleValue<'a>,
     /// Whether it has a parameter with which a proxy names the requested permission.
     pub(super) names_permission: bool,
     /// Whether it has a parameter with which VictoriaMetrics changes labels, `db` among them.
@@ -43,18 +43,8 @@ pub(super) struct OriginalUri<'a> {
 pub(super) enum AmbiguousRequest {
     #[error("there are several lines of Authorization")]
     Authorization,
-    #[error("`bucket` is given twice or cannot be read")]
-    Bucket,
-    #[error("`u` or `p` is given twice or cannot be read")]
-    Credentials,
-    #[error("`db` is given twice or cannot be read")]
-    Database,
-    #[error("`params` is given twice or cannot be read")]
-    Parameters,
-    #[error("`rp` is given twice or cannot be read")]
-    Policy,
-    #[error("`q` is given twice or cannot be read")]
-    Query,
+    #[error("`{0}` is given twice or cannot be read")]
+    Parameter(&'static str),
     #[error("the header with the original URI holds no path and query")]
     Uri,
     #[error("there are several lines of the header with the original URI")]
@@ -67,17 +57,15 @@ impl<'a> OriginalRequest<'a> {
         headers: &'a HeaderMap,
         uri_header: &HeaderName,
     ) -> Result<Self, AmbiguousRequest> {
-        let uri = single_header(headers, uri_header).map_err(|NotSingle| AmbiguousRequest::Uris)?;
+        let uri = single_header(headers, uri_header).ok_or(AmbiguousRequest::Uris)?;
         let uri =
             uri.map(|value| OriginalUri::parse(value).ok_or(AmbiguousRequest::Uri)).transpose()?;
         let authorization = single_header(headers, &header::AUTHORIZATION)
-            .map_err(|NotSingle| AmbiguousRequest::Authorization)?;
+            .ok_or(AmbiguousRequest::Authorization)?;
         let (username, password) = match &uri {
-            Some(uri) => (uri.username.value(), uri.password.value()),
-            None => (Ok(None), Ok(None)),
+            Some(uri) => (uri.username.value?, uri.password.value?),
+            None => (None, None),
         };
-        let username = username.map_err(|NotSingle| AmbiguousRequest::Credentials)?;
-        let password = password.map_err(|NotSingle| AmbiguousRequest::Credentials)?;
         let may_have_form = may_have_form(headers);
         Ok(Self { uri, username, password, authorization, may_have_form })
     }
@@ -107,60 +95,33 @@ impl<'a> OriginalUri<'a> {
     fn with_parameters(path: &'a str, query: &'a str) -> Self {
         let mut uri = Self {
             path,
-            username: SingleValue::Absent,
-            password: SingleValue::Absent,
-            database: SingleValue::Absent,
-            policy: SingleValue::Absent,
-            bucket: SingleValue::Absent,
-            statements: SingleValue::Absent,
-            parameters: SingleValue::Absent,
+            username: SingleValue::absent("u"),
+            password: SingleValue::absent("p"),
+            database: SingleValue::absent("db"),
+            policy: SingleValue::absent("rp"),
+            bucket: SingleValue::absent("bucket"),
+            statements: SingleValue::absent("q"),
+            parameters: SingleValue::absent("params"),
             names_permission: false,
             relabels: false,
         };
         for parameter in query::parameters(query) {
-            for (name, value) in [
-                ("u", &mut uri.username),
-                ("p", &mut uri.password),
-                ("db", &mut uri.database),
-                ("rp", &mut uri.policy),
-                ("bucket", &mut uri.bucket),
-                ("q", &mut uri.statements),
-                ("params", &mut uri.parameters),
+            for value in [
+                &mut uri.username,
+                &mut uri.password,
+                &mut uri.database,
+                &mut uri.policy,
+                &mut uri.bucket,
+                &mut uri.statements,
+                &mut uri.parameters,
             ] {
-                if parameter.is(name) {
-                    value.add(parameter);
-                }
+                value.read(parameter);
             }
             uri.names_permission |= names_permission(parameter);
             let relabels = ["extra_label", "extra_filters", "extra_filters[]"];
             uri.relabels |= relabels.iter().any(|name| parameter.is(name));
         }
         uri
-    }
-
-    /// Returns the single value of `db`; an empty one is none.
-    pub(super) fn database(&self) -> Result<Option<String>, AmbiguousRequest> {
-        self.database.text(AmbiguousRequest::Database)
-    }
-
-    /// Returns the single value of `rp`, a retention policy; an empty one is none.
-    pub(super) fn policy(&self) -> Result<Option<String>, AmbiguousRequest> {
-        self.policy.text(AmbiguousRequest::Policy)
-    }
-
-    /// Returns the single value of `bucket`; an empty one is none.
-    pub(super) fn bucket(&self) -> Result<Option<String>, AmbiguousRequest> {
-        self.bucket.text(AmbiguousRequest::Bucket)
-    }
-
-    /// Returns the single value of `q`, the statements of a query; an empty one is none.
-    pub(super) fn statements(&self) -> Result<Option<String>, AmbiguousRequest> {
-        self.statements.text(AmbiguousRequest::Query)
-    }
-
-    /// Returns the single value of `params`, the parameters of a query; an empty one is none.
-    pub(super) fn parameters(&self) -> Result<Option<String>, AmbiguousRequest> {
-        self.parameters.text(AmbiguousRequest::Parameters)
     }
 }
 
@@ -188,38 +149,34 @@ fn path(target: &str) -> Option<&str> {
     (is_http && is_unambiguous).then_some(path)
 }
 
-/// There is more than one value, or the one that there is cannot be read.
-struct NotSingle;
-
 /// The value of a parameter that may be given once.
 #[derive(Clone, Copy)]
-enum SingleValue<'a> {
-    Absent,
-    Value(PercentEncoded<'a>),
-    Ambiguous,
+pub(super) struct SingleValue<'a> {
+    name: &'static str,
+    value: Result<Option<PercentEncoded<'a>>, AmbiguousRequest>,
 }
 
 impl<'a> SingleValue<'a> {
-    fn add(&mut self, parameter: Parameter<'a>) {
-        *self = match (*self, parameter.value()) {
-            (Self::Absent, Some(value)) => Self::Value(value),
-            _ => Self::Ambiguous,
-        };
+    const fn absent(name: &'static str) -> Self {
+        Self { name, value: Ok(None) }
+    }
+
+    /// Takes the value of the parameter, if it has this name.
+    fn read(&mut self, parameter: Parameter<'a>) {
+        if parameter.is(self.name) {
+            self.value = match (self.value, parameter.value()) {
+                (Ok(None), Some(value)) => Ok(Some(value)),
+                _ => Err(AmbiguousRequest::Parameter(self.name)),
+            };
+        }
     }
 
     /// Returns the text; an empty one is none.
-    fn text(self, ambiguous: AmbiguousRequest) -> Result<Option<String>, AmbiguousRequest> {
-        let Some(value) = self.value().map_err(|NotSingle| ambiguous)? else { return Ok(None) };
-        let text = String::from_utf8(value.decode()).map_err(|_| ambiguous)?;
+    pub(super) fn text(self) -> Result<Option<String>, AmbiguousRequest> {
+        let Some(value) = self.value? else { return Ok(None) };
+        let text = String::from_utf8(value.decode());
+        let text = text.map_err(|_| AmbiguousRequest::Parameter(self.name))?;
         Ok(Some(text).filter(|text| !text.is_empty()))
-    }
-
-    const fn value(self) -> Result<Option<PercentEncoded<'a>>, NotSingle> {
-        match self {
-            Self::Absent => Ok(None),
-            Self::Value(value) => Ok(Some(value)),
-            Self::Ambiguous => Err(NotSingle),
-        }
     }
 }
 
@@ -233,14 +190,9 @@ fn may_have_form(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Returns the value of a header that may be given once.
-fn single_header<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> Result<Option<&'a HeaderValue>, NotSingle> {
+/// Returns the value of a header that may be given once; `None` if it is given twice.
+fn single_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Option<&'a HeaderValue>> {
     let mut values = headers.get_all(name).into_iter();
-    match (values.next(), values.next()) {
-        (value, None) => Ok(value),
-        (_, Some(_)) => Err(NotSingle),
-    }
+    let value = values.next();
+    values.next().is_none().then_some(value)
 }
