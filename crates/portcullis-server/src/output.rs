@@ -22,10 +22,10 @@ pub(crate) trait Record: Serialize {
     }
 }
 
-/// The result of a command: in JSON an object or an array.
+/// The records that a command shows: in JSON an object or an array.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(crate) enum Answer<R> {
+pub(crate) enum Shown<R> {
     /// The record on which it worked.
     One(R),
     /// A list.
@@ -44,11 +44,11 @@ impl Output {
     }
 
     /// Shows the result of a command.
-    pub(crate) fn answer<R: Record>(mut self, answer: &Answer<R>) -> io::Result<()> {
-        match answer {
-            _ if self.json => self.write_json(answer)?,
-            Answer::One(record) => self.write(&table::pairs(&record.details()))?,
-            Answer::Many(records) => {
+    pub(crate) fn records<R: Record>(mut self, shown: &Shown<R>) -> io::Result<()> {
+        match shown {
+            _ if self.json => self.write_json(shown)?,
+            Shown::One(record) => self.write(&table::pairs(&record.details()))?,
+            Shown::Many(records) => {
                 let rows: Vec<_> = records.iter().map(Record::cells).collect();
                 self.write(&table::table(R::COLUMNS, &rows))?;
             }

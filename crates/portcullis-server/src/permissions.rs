@@ -100,10 +100,7 @@ impl PermissionArg {
                 (*action, org, *resource_type, resource)
             }
         };
-        let mut org = match org {
-            Some(org) => Some(resolve::org(engine, org).await?.id),
-            None => None,
-        };
+        let mut org = resolve::optional_org(engine, org.as_deref()).await?;
         let id = match (resource_type, resource) {
             (_, None) => None,
             (ResourceType::Buckets, Some(bucket)) => {
@@ -113,7 +110,8 @@ impl PermissionArg {
                     );
                 };
                 org = Some(its_org);
-                Some(resolve::bucket_of_org(engine, its_org, bucket).await?.id.untyped())
+                let shown = format_args!("the org {its_org}");
+                Some(resolve::bucket(engine, its_org, bucket, shown).await?.id.untyped())
             }
             (ResourceType::Orgs, Some(org)) => Some(resolve::org(engine, org).await?.id.untyped()),
             (ResourceType::Users, Some(user)) => {
@@ -207,11 +205,11 @@ impl GrantArgs {
             });
         }
         for bucket in &self.read_bucket {
-            let bucket = resolve::bucket(engine, org, bucket).await?;
+            let bucket = resolve::bucket_of(engine, org, bucket).await?;
             add(Permission::read(Resource::bucket(org.id, bucket.id)));
         }
         for bucket in &self.write_bucket {
-            let bucket = resolve::bucket(engine, org, bucket).await?;
+            let bucket = resolve::bucket_of(engine, org, bucket).await?;
             add(Permission::write(Resource::bucket(org.id, bucket.id)));
         }
         Ok(permissions)

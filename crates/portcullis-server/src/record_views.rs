@@ -128,6 +128,38 @@ impl PermissionView {
     }
 }
 
+/// The org and the user of a credential.
+#[derive(Serialize)]
+struct OwnerView {
+    #[serde(rename = "orgID")]
+    org_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org: Option<String>,
+    #[serde(rename = "userID")]
+    user_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+}
+
+impl OwnerView {
+    async fn new(names: &mut NameResolver, org: OrgId, user: UserId) -> Result<Self, Error> {
+        Ok(Self {
+            org_id: org.to_string(),
+            org: org_name(names, org).await?,
+            user_id: user.to_string(),
+            user: user_name(names, user).await?,
+        })
+    }
+
+    fn org(&self) -> (&'static str, String) {
+        ("org", name_and_id(self.org.as_deref(), &self.org_id))
+    }
+
+    fn user(&self) -> (&'static str, String) {
+        ("user", name_and_id(self.user.as_deref(), &self.user_id))
+    }
+}
+
 /// An authorization.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -137,14 +169,8 @@ pub(crate) struct AuthorizationView {
     username: String,
     status: Status,
     description: String,
-    #[serde(rename = "orgID")]
-    org_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    org: Option<String>,
-    #[serde(rename = "userID")]
-    user_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<String>,
+    #[serde(flatten)]
+    owner: OwnerView,
     permissions: Vec<PermissionView>,
     has_password: bool,
     created_at: Timestamp,
@@ -161,10 +187,7 @@ impl AuthorizationView {
             username: authorization.username.to_string(),
             status: authorization.status,
             description: authorization.description.clone(),
-            org_id: authorization.org.to_string(),
-            org: org_name(names, authorization.org).await?,
-            user_id: authorization.user.to_string(),
-            user: user_name(names, authorization.user).await?,
+            owner: OwnerView::new(names, authorization.org, authorization.user).await?,
             permissions: PermissionView::all(names, &authorization.permissions).await?,
             has_password: authorization.password_hash.is_some(),
             created_at: authorization.created_at,
@@ -188,8 +211,8 @@ impl Record for AuthorizationView {
             self.username.clone(),
             self.status.to_string(),
             password(self.has_password),
-            name_or_id(self.org.as_deref(), &self.org_id),
-            name_or_id(self.user.as_deref(), &self.user_id),
+            name_or_id(self.owner.org.as_deref(), &self.owner.org_id),
+            name_or_id(self.owner.user.as_deref(), &self.owner.user_id),
             summary(&self.permissions),
         ]
     }
@@ -201,8 +224,8 @@ impl Record for AuthorizationView {
             ("status", self.status.to_string()),
             ("password", password(self.has_password)),
             ("description", self.description.clone()),
-            ("org", name_and_id(self.org.as_deref(), &self.org_id)),
-            ("user", name_and_id(self.user.as_deref(), &self.user_id)),
+            self.owner.org(),
+            self.owner.user(),
             ("created", self.created_at.to_string()),
             ("updated", self.updated_at.to_string()),
         ];
@@ -219,14 +242,8 @@ pub(crate) struct ApiTokenView {
     secret: Option<String>,
     status: Status,
     description: String,
-    #[serde(rename = "orgID")]
-    org_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    org: Option<String>,
-    #[serde(rename = "userID")]
-    user_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<String>,
+    #[serde(flatten)]
+    owner: OwnerView,
     permissions: Vec<PermissionView>,
 }
 
@@ -237,10 +254,7 @@ impl ApiTokenView {
             secret: None,
             status: token.status,
             description: token.description.clone(),
-            org_id: token.org.to_string(),
-            org: org_name(names, token.org).await?,
-            user_id: token.user.to_string(),
-            user: user_name(names, token.user).await?,
+            owner: OwnerView::new(names, token.org, token.user).await?,
             permissions: PermissionView::all(names, &token.permissions).await?,
         })
     }
@@ -259,8 +273,8 @@ impl Record for ApiTokenView {
         vec![
             self.id.clone(),
             self.status.to_string(),
-            name_or_id(self.org.as_deref(), &self.org_id),
-            name_or_id(self.user.as_deref(), &self.user_id),
+            name_or_id(self.owner.org.as_deref(), &self.owner.org_id),
+            name_or_id(self.owner.user.as_deref(), &self.owner.user_id),
             summary(&self.permissions),
             self.description.clone(),
         ]
@@ -271,8 +285,8 @@ impl Record for ApiTokenView {
             ("id", self.id.clone()),
             ("status", self.status.to_string()),
             ("description", self.description.clone()),
-            ("org", name_and_id(self.org.as_deref(), &self.org_id)),
-            ("user", name_and_id(self.user.as_deref(), &self.user_id)),
+            self.owner.org(),
+            self.owner.user(),
         ];
         details.extend(self.permissions.iter().map(|p| ("permission", p.detail())));
         if let Some(secret) = &self.secret {

@@ -1,5 +1,7 @@
 //! Finds the records that a command names: by id, or by name.
 
+use std::fmt::Display;
+
 use anyhow::{anyhow, bail};
 use portcullis::{
     Authorization, AuthorizationId, Bucket, Engine, Error, ErrorKind, InvalidName, Name, Org,
@@ -23,36 +25,37 @@ pub(crate) async fn user(engine: &Engine, id_or_name: &str) -> anyhow::Result<Us
     found.map_err(|error| or_missing(error, || format!("there is no user `{id_or_name}`")))
 }
 
-/// Finds a bucket of the org by id or name.
-pub(crate) async fn bucket(engine: &Engine, org: &Org, id_or_name: &str) -> anyhow::Result<Bucket> {
-    let found = engine.resolve_bucket(org.id, id_or_name).await;
-    found.map_err(|error| {
-        or_missing(error, || format!("there is no bucket `{id_or_name}` in the org `{}`", org.name))
-    })
+/// Finds the org that an option names, if it is given, by id or name.
+pub(crate) async fn optional_org(
+    engine: &Engine,
+    id_or_name: Option<&str>,
+) -> anyhow::Result<Option<OrgId>> {
+    match id_or_name {
+        Some(id_or_name) => Ok(Some(org(engine, id_or_name).await?.id)),
+        None => Ok(None),
+    }
 }
 
-/// Finds a bucket of the org with this id, by id or name.
-pub(crate) async fn bucket_of_org(
+/// Finds a bucket of the org, by id or name. `shown` is the org in an error.
+pub(crate) async fn bucket(
     engine: &Engine,
     org: OrgId,
     id_or_name: &str,
+    shown: impl Display,
 ) -> anyhow::Result<Bucket> {
     let found = engine.resolve_bucket(org, id_or_name).await;
     found.map_err(|error| {
-        or_missing(error, || format!("there is no bucket `{id_or_name}` in the org {org}"))
+        or_missing(error, || format!("there is no bucket `{id_or_name}` in {shown}"))
     })
 }
 
-/// Finds a bucket of a credential's org, by id or name.
-pub(crate) async fn bucket_of_credential(
+/// Finds a bucket of the org, which an error names, by id or name.
+pub(crate) async fn bucket_of(
     engine: &Engine,
-    org: OrgId,
+    org: &Org,
     id_or_name: &str,
 ) -> anyhow::Result<Bucket> {
-    let found = engine.resolve_bucket(org, id_or_name).await;
-    found.map_err(|error| {
-        or_missing(error, || format!("there is no bucket `{id_or_name}` in the credential's org"))
-    })
+    bucket(engine, org.id, id_or_name, format_args!("the org `{}`", org.name)).await
 }
 
 /// Finds an authorization by its id.

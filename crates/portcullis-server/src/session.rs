@@ -6,6 +6,9 @@ use portcullis::store::Store;
 use portcullis::{Engine, EngineBuilder};
 
 use crate::command_audit;
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::output::{Record, Shown};
 use crate::passwords::PolicyArgs;
 use crate::runtime::block_on;
 use crate::stores::{OpenMode, PersistentStore, StoreUrl, close};
@@ -17,6 +20,16 @@ pub(crate) fn on_existing_store<T>(
     work: impl AsyncFnOnce(&Engine) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     on_persistent_store(&StoreUrl::parse_persistent(store)?, OpenMode::MustExist, policy, work)
+}
+
+/// Works on the existing store, and shows the result.
+pub(crate) fn show<R: Record>(
+    context: Context,
+    work: impl AsyncFnOnce(&Engine) -> anyhow::Result<Shown<R>>,
+) -> anyhow::Result<Outcome> {
+    let shown = on_existing_store(&context.store, PolicyArgs::default(), work)?;
+    context.output.records(&shown)?;
+    Ok(Outcome::Done)
 }
 
 /// Works on the store.

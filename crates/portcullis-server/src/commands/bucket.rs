@@ -5,11 +5,10 @@ use portcullis::{Bucket, Engine, Name, NameResolver};
 use super::{PAGE, read_pages};
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::output::Answer;
-use crate::passwords::PolicyArgs;
+use crate::output::Shown;
 use crate::record_views::BucketView;
 use crate::resolve;
-use crate::session::on_existing_store;
+use crate::session::show;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -39,31 +38,26 @@ pub(crate) enum Command {
 }
 
 pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
-    let Context { store, output } = context;
-    let answer = on_existing_store(&store, PolicyArgs::default(), async |engine: &Engine| {
-        command.run(engine).await
-    })?;
-    output.answer(&answer)?;
-    Ok(Outcome::Done)
+    show(context, async |engine: &Engine| command.run(engine).await)
 }
 
 impl Command {
-    async fn run(self, engine: &Engine) -> anyhow::Result<Answer<BucketView>> {
+    async fn run(self, engine: &Engine) -> anyhow::Result<Shown<BucketView>> {
         let mut names = engine.name_resolver();
         let bucket = match self {
-            Self::List { org } => return Ok(Answer::Many(list(engine, &mut names, org).await?)),
+            Self::List { org } => return Ok(Shown::Many(list(engine, &mut names, org).await?)),
             Self::Create { org, name } => {
                 let org = resolve::org(engine, &org).await?;
                 engine.create_bucket(org.id, name).await?
             }
             Self::Delete { org, bucket } => {
                 let org = resolve::org(engine, &org).await?;
-                let bucket = resolve::bucket(engine, &org, &bucket).await?;
+                let bucket = resolve::bucket_of(engine, &org, &bucket).await?;
                 engine.delete_bucket(bucket.id).await?;
                 bucket
             }
         };
-        Ok(Answer::One(BucketView::new(&mut names, &bucket).await?))
+        Ok(Shown::One(BucketView::new(&mut names, &bucket).await?))
     }
 }
 
@@ -72,10 +66,7 @@ async fn list(
     names: &mut NameResolver,
     org: Option<String>,
 ) -> anyhow::Result<Vec<BucketView>> {
-    let org = match org {
-        Some(org) => Some(resolve::org(engine, &org).await?.id),
-        None => None,
-    };
+    let org = resolve::optional_org(engine, org.as_deref()).await?;
     let page = async |last: Option<&Bucket>| {
         engine.directory().buckets(org, last.map(|last| last.id), PAGE).await
     };

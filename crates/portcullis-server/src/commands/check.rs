@@ -344,7 +344,7 @@ impl Finding {
         let permission = match query {
             Query::Permission(permission) => permission.to_query(engine, Some(org)).await?,
             Query::Bucket(action, bucket) => {
-                let found = resolve::bucket_of_credential(engine, org, &bucket).await?;
+                let found = resolve::bucket(engine, org, &bucket, "the credential's org").await?;
                 Permission::new(action, Resource::bucket(org, found.id))
             }
             Query::Statements(_) => bail!("a query is no permission"),

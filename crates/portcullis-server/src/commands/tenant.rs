@@ -7,11 +7,10 @@ use portcullis::{Engine, Error, Name, Org, Status, User};
 use super::{PAGE, read_pages};
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::output::Answer;
-use crate::passwords::PolicyArgs;
+use crate::output::Shown;
 use crate::record_views::TenantView;
 use crate::resolve;
-use crate::session::on_existing_store;
+use crate::session::show;
 
 /// A kind of tenant: how its commands are described, and what they do.
 pub(crate) trait Tenant: Sized {
@@ -146,19 +145,14 @@ pub(crate) struct Target<T: Tenant> {
 }
 
 pub(crate) fn run<T: Tenant>(command: Command<T>, context: Context) -> anyhow::Result<Outcome> {
-    let Context { store, output } = context;
-    let answer = on_existing_store(&store, PolicyArgs::default(), async |engine: &Engine| {
-        command.run(engine).await
-    })?;
-    output.answer(&answer)?;
-    Ok(Outcome::Done)
+    show(context, async |engine: &Engine| command.run(engine).await)
 }
 
 impl<T: Tenant> Command<T> {
-    async fn run(self, engine: &Engine) -> anyhow::Result<Answer<TenantView>> {
+    async fn run(self, engine: &Engine) -> anyhow::Result<Shown<TenantView>> {
         let tenant = match self {
             Self::List => {
-                return Ok(Answer::Many(T::list(engine).await?.iter().map(T::view).collect()));
+                return Ok(Shown::Many(T::list(engine).await?.iter().map(T::view).collect()));
             }
             Self::Create { name } => T::create(engine, name).await?,
             Self::Enable(target) => {
@@ -173,7 +167,7 @@ impl<T: Tenant> Command<T> {
                 tenant
             }
         };
-        Ok(Answer::One(tenant.view()))
+        Ok(Shown::One(tenant.view()))
     }
 }
 

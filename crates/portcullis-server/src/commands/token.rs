@@ -7,7 +7,7 @@ use portcullis::{ApiToken, ApiTokenId, Engine, NewApiToken, OrgId, Permission, p
 use super::{PAGE, read_pages};
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::output::Answer;
+use crate::output::Shown;
 use crate::passwords::PolicyArgs;
 use crate::permissions::PermissionArg;
 use crate::record_views::ApiTokenView;
@@ -89,10 +89,10 @@ impl PresetArgs {
 pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
     let Context { store, output } = context;
     let is_new = matches!(command, Command::Create(_));
-    let answer = on_existing_store(&store, PolicyArgs::default(), async |engine: &Engine| {
+    let shown = on_existing_store(&store, PolicyArgs::default(), async |engine: &Engine| {
         command.run(engine).await
     })?;
-    output.answer(&answer).map_err(|error| match is_new {
+    output.records(&shown).map_err(|error| match is_new {
         // An error even if the reader has gone away: the secret is nowhere else.
         true => anyhow!(
             "the API token was created and its secret could not be shown ({error}): revoke it"
@@ -103,11 +103,11 @@ pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome>
 }
 
 impl Command {
-    async fn run(self, engine: &Engine) -> anyhow::Result<Answer<ApiTokenView>> {
+    async fn run(self, engine: &Engine) -> anyhow::Result<Shown<ApiTokenView>> {
         match self {
-            Self::Create(args) => Ok(Answer::One(args.create(engine).await?)),
-            Self::List => Ok(Answer::Many(list(engine).await?)),
-            Self::Revoke { id } => Ok(Answer::One(revoke(engine, id).await?)),
+            Self::Create(args) => Ok(Shown::One(args.create(engine).await?)),
+            Self::List => Ok(Shown::Many(list(engine).await?)),
+            Self::Revoke { id } => Ok(Shown::One(revoke(engine, id).await?)),
         }
     }
 }

@@ -59,10 +59,7 @@ impl Args {
     }
 
     async fn filter(self, engine: &Engine) -> anyhow::Result<AuthorizationFilter> {
-        let org = match &self.org {
-            Some(org) => Some(resolve::org(engine, org).await?.id),
-            None => None,
-        };
+        let org = resolve::optional_org(engine, self.org.as_deref()).await?;
         let user = match &self.user {
             Some(user) => Some(resolve::user(engine, user).await?.id),
             None => None,

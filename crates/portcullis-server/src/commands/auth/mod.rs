@@ -8,7 +8,7 @@ use portcullis::{Authorization, AuthorizationId, Engine, Status};
 
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::output::Answer;
+use crate::output::Shown;
 use crate::passwords::PolicyArgs;
 use crate::record_views::AuthorizationView;
 use crate::resolve;
@@ -73,29 +73,29 @@ impl Target {
 pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
     let store = &context.store;
     let any = PolicyArgs::default();
-    let answer = match command {
-        Command::Create(args) => Answer::One(args.run(store)?),
+    let shown = match command {
+        Command::Create(args) => Shown::One(args.run(store)?),
         Command::List(args) => {
-            Answer::Many(on_existing_store(store, any, async |engine| args.run(engine).await)?)
+            Shown::Many(on_existing_store(store, any, async |engine| args.run(engine).await)?)
         }
-        Command::SetPassword(args) => Answer::One(args.run(store)?),
+        Command::SetPassword(args) => Shown::One(args.run(store)?),
         Command::SetPermissions(args) => {
-            Answer::One(on_existing_store(store, any, async |engine| args.run(engine).await)?)
+            Shown::One(on_existing_store(store, any, async |engine| args.run(engine).await)?)
         }
-        Command::Show(target) => Answer::One(on_existing_store(store, any, async |engine| {
+        Command::Show(target) => Shown::One(on_existing_store(store, any, async |engine| {
             let found = target.find(engine).await?;
             Ok(AuthorizationView::of(engine, &found).await?)
         })?),
-        Command::Enable(target) => Answer::One(on_existing_store(store, any, async |engine| {
+        Command::Enable(target) => Shown::One(on_existing_store(store, any, async |engine| {
             change::set_status(engine, &target, Status::Active).await
         })?),
-        Command::Disable(target) => Answer::One(on_existing_store(store, any, async |engine| {
+        Command::Disable(target) => Shown::One(on_existing_store(store, any, async |engine| {
             change::set_status(engine, &target, Status::Inactive).await
         })?),
-        Command::Delete(target) => Answer::One(on_existing_store(store, any, async |engine| {
+        Command::Delete(target) => Shown::One(on_existing_store(store, any, async |engine| {
             change::delete(engine, &target).await
         })?),
     };
-    context.output.answer(&answer)?;
+    context.output.records(&shown)?;
     Ok(Outcome::Done)
 }
