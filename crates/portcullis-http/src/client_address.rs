@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use axum::extract::ConnectInfo;
 use http::{Extensions, HeaderMap, HeaderName, Request};
 use ipnet::{IpNet, Ipv4Net};
+use serde::Deserialize;
 use thiserror::Error;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -36,7 +37,7 @@ pub struct PeerAddress(pub IpAddr);
 
 /// A proxy, or a network of proxies, whose `X-Forwarded-For` is trusted.
 ///
-/// As text it is an IP address, or a network in CIDR notation:
+/// As text, also in a configuration file, it is an IP address, or a network in CIDR notation:
 ///
 /// ```
 /// use portcullis_http::TrustedProxy;
@@ -45,8 +46,17 @@ pub struct PeerAddress(pub IpAddr);
 /// assert!("2001:db8::7".parse::<TrustedProxy>().is_ok());
 /// assert!("proxy.example.org".parse::<TrustedProxy>().is_err());
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct TrustedProxy(IpNet);
+
+impl TryFrom<String> for TrustedProxy {
+    type Error = ParseTrustedProxyError;
+
+    fn try_from(text: String) -> Result<Self, ParseTrustedProxyError> {
+        text.parse()
+    }
+}
 
 impl FromStr for TrustedProxy {
     type Err = ParseTrustedProxyError;
@@ -246,6 +256,14 @@ mod tests {
 
     fn layer(trusted: &[&str]) -> ClientAddressLayer {
         ClientAddressLayer::new(trusted.iter().map(|text| text.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_proxy_is_read_from_a_configuration_file() {
+        let read = |text: &str| serde_json::from_str::<TrustedProxy>(text);
+        assert_eq!(read("\"10.1.0.0/16\"").unwrap(), "10.1.0.0/16".parse().unwrap());
+        let error = read("\"proxy.example.org\"").unwrap_err().to_string();
+        assert!(error.starts_with("`proxy.example.org` is neither an IP address"), "{error}");
     }
 
     fn ip(text: &str) -> IpAddr {

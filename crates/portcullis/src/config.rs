@@ -1,8 +1,14 @@
-//! Bounds of settings, and the error that names a setting outside of them.
+//! Bounds of settings, the error that names a setting outside of them, and durations in configuration
+//! files.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
+use jiff::SignedDuration;
+use serde::Deserializer;
 use thiserror::Error;
+
+use crate::from_text::from_text;
 
 /// A setting is out of bounds. The message names the setting, its value and its bounds.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -37,4 +43,11 @@ pub(crate) fn check_bounds<T: PartialOrd + Debug>(
     }
     let text = |value: &T| format!("{value:?}");
     Err(InvalidConfig { field, value: text(&value), min: text(&min), max: text(&max) })
+}
+
+/// Deserializes a duration from text with units, such as `2s`, `1h 30m` or `PT90S`.
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    from_text(deserializer, |text| {
+        text.parse::<SignedDuration>().and_then(|duration| Duration::try_from(duration))
+    })
 }

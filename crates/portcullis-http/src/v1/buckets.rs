@@ -1,9 +1,12 @@
 //! The bucket that a database and a retention policy select.
 
 use portcullis::{BucketId, Engine, Error, OrgId};
+use serde::Deserialize;
 
-/// How the database reads `db=DB&rp=RP` where there is no bucket `DB/RP`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How the database reads `db=DB&rp=RP` where there is no bucket `DB/RP`. In a configuration file it
+/// is `v1` or `v2`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum UpstreamSemantics {
     /// The retention policy is a part of the database, as in InfluxDB 1.x. A permission on the bucket
     /// `DB` covers it.

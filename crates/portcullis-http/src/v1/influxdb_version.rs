@@ -1,6 +1,7 @@
 //! The version of the database that v1 clients are shown.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
 use thiserror::Error;
 
 const VERSION: HeaderName = HeaderName::from_static("x-influxdb-version");
@@ -10,10 +11,33 @@ const BUILD: HeaderName = HeaderName::from_static("x-influxdb-build");
 /// `X-Influxdb-Build`.
 ///
 /// Without them clients show `unknown`. Some choose by the version what they send.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// In a configuration file it has the settings `version` and, optionally, `build`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "VersionText")]
 pub struct InfluxdbVersion {
     version: HeaderValue,
     build: Option<HeaderValue>,
+}
+
+/// [`InfluxdbVersion`] as a configuration file has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VersionText {
+    version: String,
+    build: Option<String>,
+}
+
+impl TryFrom<VersionText> for InfluxdbVersion {
+    type Error = InvalidInfluxdbVersion;
+
+    fn try_from(text: VersionText) -> Result<Self, InvalidInfluxdbVersion> {
+        let version = Self::new(&text.version)?;
+        match text.build {
+            Some(build) => version.with_build(&build),
+            None => Ok(version),
+        }
+    }
 }
 
 /// The error for a text that cannot be the value of a header.

@@ -74,25 +74,26 @@ impl V1CredentialLayer {
         Self { engine, keep_credentials: false, influxdb: None, preflight: false }
     }
 
-    /// Leaves the credentials in the request. `Authorization` is marked as sensitive, so that `Debug`
-    /// of the headers does not print it; the URI is unchanged. Default: credentials are removed.
+    /// Sets whether the credentials stay in the request. `Authorization` is then marked as sensitive,
+    /// so that `Debug` of the headers does not print it; the URI is unchanged. Default: no, they are
+    /// removed.
     #[must_use]
-    pub fn keep_credentials(self) -> Self {
-        Self { keep_credentials: true, ..self }
+    pub fn keep_credentials(self, keep_credentials: bool) -> Self {
+        Self { keep_credentials, ..self }
     }
 
-    /// Passes CORS preflights on without credentials, which browsers never send with one: an
-    /// `OPTIONS` with `Origin` and `Access-Control-Request-Method`. Default: no.
+    /// Sets whether CORS preflights are passed on without credentials, which browsers never send with
+    /// one: an `OPTIONS` with `Origin` and `Access-Control-Request-Method`. Default: no.
     #[must_use]
-    pub fn allow_preflight(self) -> Self {
-        Self { preflight: true, ..self }
+    pub fn preflight(self, preflight: bool) -> Self {
+        Self { preflight, ..self }
     }
 
     /// Adds the version of the database to the responses of `/ping` and to refusals. Default: none,
     /// and clients show `unknown`.
     #[must_use]
-    pub fn influxdb_version(self, version: InfluxdbVersion) -> Self {
-        Self { influxdb: Some(version), ..self }
+    pub fn influxdb_version(self, version: impl Into<Option<InfluxdbVersion>>) -> Self {
+        Self { influxdb: version.into(), ..self }
     }
 }
 

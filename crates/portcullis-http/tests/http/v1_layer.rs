@@ -112,7 +112,7 @@ async fn v1_clients_find_the_reason_as_error_and_a_version_where_one_is_set() {
 #[tokio::test]
 async fn a_preflight_is_admitted_only_if_configured() {
     let (server, off) = host().await;
-    let layer = V1CredentialLayer::new(server.engine.clone()).allow_preflight();
+    let layer = V1CredentialLayer::new(server.engine.clone()).preflight(true);
     let on = Router::new().route("/write", any(async || "passed on")).layer(layer);
     let preflight = |method: &str, headers: &[&str]| {
         let mut request = Request::builder().method(method).uri("/write");
@@ -181,7 +181,7 @@ async fn the_inner_service_gets_no_credentials_unless_configured() {
     let route = Router::new().route("/write", any(show)).route("/ping", any(show));
     let nested = |layer| Router::new().nest("/db", route.clone().layer(layer));
     let basic = "Basic dGVsZWdyYWY6dGVsZWdyYWYtcGFzc3dvcmQ=";
-    let (hidden, kept) = (nested(layer.clone()), nested(layer.keep_credentials()));
+    let (hidden, kept) = (nested(layer.clone()), nested(layer.keep_credentials(true)));
     let (query, redacted) = ("u=telegraf&p=telegraf-password&db=x", "u=telegraf&p=redacted&db=x");
     for path in ["/write", "/ping"] {
         let uri = format!("/db{path}?{query}");

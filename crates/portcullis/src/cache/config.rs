@@ -2,17 +2,27 @@
 
 use std::time::Duration;
 
-use crate::config::{InvalidConfig, check_bounds};
+use serde::Deserialize;
+
+use crate::config::{InvalidConfig, check_bounds, duration};
 
 /// How much memory an engine's cache of logins takes, and how long an entry is valid.
 ///
 /// Whatever is set, a change made through this engine takes effect before the call that makes it
 /// returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// In a configuration file the settings have the names of the setters; durations are text such as
+/// `2s` or `1h 30m`. Missing settings have their defaults, and unknown ones are an error. Bounds are
+/// checked when the engine is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
     pub(super) max_bytes: usize,
+    #[serde(deserialize_with = "duration")]
     pub(super) max_staleness: Duration,
+    #[serde(deserialize_with = "duration")]
     pub(super) time_to_live: Duration,
+    #[serde(deserialize_with = "duration")]
     pub(super) stale_if_error: Duration,
 }
 

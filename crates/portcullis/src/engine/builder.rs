@@ -158,8 +158,9 @@ impl EngineBuilder {
     /// operating system starts no thread, [`BuildError::Random`] when there is no randomness,
     /// [`BuildError::Store`] when the store cannot be read.
     pub async fn build(self) -> Result<Engine, BuildError> {
-        let hashes = HashPool::start(self.hashing, Arc::clone(&self.random))?;
+        self.policy.validate()?;
         self.cache.validate()?;
+        let hashes = HashPool::start(self.hashing, Arc::clone(&self.random))?;
         let began = self.clock.instant();
         let throttle = self.throttle.map(|config| Throttle::new(&config, began)).transpose()?;
         let throttle = throttle.map(Arc::new);
@@ -214,7 +215,8 @@ impl EngineBuilder {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A setting of the [`CacheConfig`], [`HashPoolConfig`] or [`ThrottleConfig`] is out of bounds.
+    /// A setting of the [`CacheConfig`], [`HashPoolConfig`], [`PasswordPolicy`] or [`ThrottleConfig`]
+    /// is out of bounds.
     #[error("a setting of the engine is out of bounds")]
     Config(#[from] InvalidConfig),
     /// The hashing threads could not be started.

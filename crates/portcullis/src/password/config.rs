@@ -3,16 +3,25 @@
 use std::thread;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::HashParams;
-use crate::config::{InvalidConfig, check_bounds};
+use crate::config::{InvalidConfig, check_bounds, duration};
 
 /// How passwords are hashed, and by how many threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// In a configuration file the settings have the names of the setters; durations are text such as
+/// `10s`. Missing settings have their defaults, and unknown ones are an error. Bounds are checked
+/// when the engine is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct HashPoolConfig {
     pub(super) params: HashParams,
     pub(super) threads: usize,
     pub(super) queue: usize,
+    #[serde(deserialize_with = "duration")]
     pub(super) max_wait: Duration,
+    #[serde(deserialize_with = "duration")]
     pub(super) idle_memory_timeout: Duration,
 }
 

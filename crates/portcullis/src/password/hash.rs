@@ -25,7 +25,11 @@ pub(super) const OUTPUT_BYTES: usize = 32;
 ///
 /// The default, 19,456 KiB, 2 passes and 1 lane, is the first of the equivalent choices that
 /// OWASP's password storage cheat sheet recommends; it takes about 20 ms of one core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// In a configuration file the settings are `memory_kib`, `passes` and `lanes`. Missing ones have
+/// their defaults; unknown ones, and values out of bounds, are errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "UncheckedParams")]
 pub struct HashParams {
     memory_kib: u32,
     passes: u32,
@@ -69,6 +73,30 @@ impl HashParams {
 impl Default for HashParams {
     fn default() -> Self {
         Self { memory_kib: 19_456, passes: 2, lanes: 1 }
+    }
+}
+
+/// [`HashParams`] as a configuration file has them.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct UncheckedParams {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+impl Default for UncheckedParams {
+    fn default() -> Self {
+        let HashParams { memory_kib, passes, lanes } = HashParams::default();
+        Self { memory_kib, passes, lanes }
+    }
+}
+
+impl TryFrom<UncheckedParams> for HashParams {
+    type Error = InvalidHashParams;
+
+    fn try_from(unchecked: UncheckedParams) -> Result<Self, InvalidHashParams> {
+        Self::new(unchecked.memory_kib, unchecked.passes, unchecked.lanes)
     }
 }
 

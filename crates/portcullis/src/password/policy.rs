@@ -3,9 +3,11 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use serde::Deserialize;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 use super::Password;
+use crate::config::{InvalidConfig, check_bounds};
 
 /// Characters that count as special. Other punctuation and blanks count for no class.
 const SPECIAL: &str = "!@#$%^&*()_+";
@@ -14,24 +16,55 @@ const SPECIAL: &str = "!@#$%^&*()_+";
 ///
 /// The default is the reference's (`docs/spec/passwords.md`): 8 to 72 bytes, no rule of
 /// composition. [`PasswordPolicy::strong`] adds its strong mode.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// In a configuration file the settings have the names of the setters. Missing settings have their
+/// defaults, and unknown ones are an error. Bounds are checked when the engine is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct PasswordPolicy {
-    bytes: RangeInclusive<usize>,
+    min_bytes: usize,
+    max_bytes: usize,
     three_classes: bool,
 }
 
 impl Default for PasswordPolicy {
     fn default() -> Self {
-        Self { bytes: 8..=72, three_classes: false }
+        Self { min_bytes: 8, max_bytes: 72, three_classes: false }
     }
 }
 
 impl PasswordPolicy {
-    /// The default length, and at least three of: upper case, lower case, number, special.
+    /// The default length, and [`three_classes`](Self::three_classes).
+    pub fn strong() -> Self {
+        Self::default().three_classes(true)
+    }
+
+    /// Sets the length of the shortest new password, in bytes. Default: 8. From 1 to `max_bytes`.
+    #[must_use]
+    pub fn min_bytes(self, min_bytes: usize) -> Self {
+        Self { min_bytes, ..self }
+    }
+
+    /// Sets the length of the longest new password, in bytes. Default: 72. At most
+    /// [`Password::MAX_BYTES`].
+    #[must_use]
+    pub fn max_bytes(self, max_bytes: usize) -> Self {
+        Self { max_bytes, ..self }
+    }
+
+    /// Sets whether a password needs at least three of: upper case, lower case, number, special.
+    /// Default: no.
     ///
     /// The classes also count at login: a stored password that lacks them must be changed first.
-    pub fn strong() -> Self {
-        Self { three_classes: true, ..Self::default() }
+    #[must_use]
+    pub fn three_classes(self, three_classes: bool) -> Self {
+        Self { three_classes, ..self }
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), InvalidConfig> {
+        let Self { min_bytes, max_bytes, three_classes: _ } = *self;
+        check_bounds("PasswordPolicy::max_bytes", max_bytes, 1, Password::MAX_BYTES)?;
+        check_bounds("PasswordPolicy::min_bytes", min_bytes, 1, max_bytes)
     }
 
     /// Checks a password that is about to be set.
@@ -40,8 +73,9 @@ impl PasswordPolicy {
     ///
     /// [`WeakPassword`] with everything that is wrong.
     pub fn check_new(&self, password: &[u8]) -> Result<(), WeakPassword> {
+        let bytes = self.min_bytes..=self.max_bytes;
         let weak = WeakPassword {
-            length: (!self.bytes.contains(&password.len())).then(|| self.bytes.clone()),
+            length: (!bytes.contains(&password.len())).then_some(bytes),
             classes: self.three_classes && !has_three_classes(password),
         };
         if weak.length.is_some() || weak.classes { Err(weak) } else { Ok(()) }

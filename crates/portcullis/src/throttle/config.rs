@@ -2,15 +2,25 @@
 
 use std::time::Duration;
 
-use crate::config::{InvalidConfig, check_bounds};
+use serde::Deserialize;
+
+use crate::config::{InvalidConfig, check_bounds, duration};
 
 /// How logins that fail are slowed down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// In a configuration file the settings have the names of the setters; durations are text such as
+/// `1s` or `15m`. Missing settings have their defaults, and unknown ones are an error. Bounds are
+/// checked when the engine is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ThrottleConfig {
     pub(super) username_failures: u32,
     pub(super) source_failures: u32,
+    #[serde(deserialize_with = "duration")]
     pub(super) first_delay: Duration,
+    #[serde(deserialize_with = "duration")]
     pub(super) longest_delay: Duration,
+    #[serde(deserialize_with = "duration")]
     pub(super) half_life: Duration,
 }
 

@@ -11,6 +11,7 @@ mod audit;
 mod authenticate;
 mod caching;
 mod callers;
+mod configuration;
 mod costs;
 mod credentials;
 mod deletion;
