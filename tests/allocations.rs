@@ -103,6 +103,7 @@ fn what_a_dashboard_query_needs_takes_at_most_ten_allocations() {
 }
 
 /// A body of one mebibyte takes little more memory than it has bytes, whatever its content.
+/// [HTTP-12]
 #[test]
 fn a_hostile_body_takes_a_small_multiple_of_its_size() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -33,6 +33,7 @@ async fn comes_down_to(most: usize) {
     }
 }
 
+/// [PW-13]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_logins_at_once_take_the_memory_of_the_pool_and_no_more() {
     let params = HashParams::default();

@@ -172,6 +172,7 @@ impl World {
     }
 }
 
+/// [AUTH-2] [HTTP-13] [LOGIN-12]
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_log_audit_line_metric_debug_or_error_holds_a_secret() {
     let world = World::new().await;

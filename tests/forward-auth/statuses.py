@@ -4,7 +4,7 @@
     python3 tests/forward-auth/statuses.py caddy
 
 A stub stands in for Portcullis, so that the test chooses each status, even those that Portcullis never
-sends. Only 2xx may let a request through.
+sends. Only 2xx may let a request through. [FWD-2]
 """
 
 import contextlib

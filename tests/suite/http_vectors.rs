@@ -190,7 +190,8 @@ async fn run_file(file: &str, backend: Backend) {
 }
 
 macro_rules! files {
-    ($($name:ident: $file:literal;)+) => {$(
+    ($($(#[$attribute:meta])* $name:ident: $file:literal;)+) => {$(
+        $(#[$attribute])*
         mod $name {
             use super::*;
 
@@ -208,8 +209,12 @@ macro_rules! files {
 }
 
 files! {
+    /// [CREATE-1] [CREATE-2] [CREATE-3]
     create: "http_create.json";
+    /// [LIST-2] [LIST-4] [LIST-5] [LIST-6] [LIST-7]
     list: "http_list.json";
+    /// [GET-1] [GET-4] [PATCH-1] [PATCH-2] [DELETE-1] [SETPW-1] [SETPW-2] [SETPW-4]
     get_patch_delete_password: "http_get_patch_delete_password.json";
+    /// [MATCH-1] [SET-2]
     decisions: "authorize_decision.json";
 }

@@ -44,6 +44,7 @@ fn same(is: &Value, expected: &Value) -> Result<(), String> {
     if is == expected { Ok(()) } else { Err(format!("{is}, not {expected}")) }
 }
 
+/// [ID-1] [ID-2] [ID-3]
 #[test]
 fn id_parse() {
     let mut report = Report::default();
@@ -58,6 +59,7 @@ fn id_parse() {
     report.finish("id_parse");
 }
 
+/// [MATCH-1]
 #[test]
 fn permission_match() {
     let mut report = Report::default();
@@ -82,6 +84,7 @@ fn permission_match() {
     report.finish("permission_match");
 }
 
+/// [PERM-4]
 #[test]
 fn permission_string() {
     let mut report = Report::default();
@@ -96,6 +99,7 @@ fn permission_string() {
     report.finish("permission_string");
 }
 
+/// [PERM-1] [PERM-5]
 #[tokio::test]
 async fn permission_valid() {
     let mut report = Report::default();
@@ -122,6 +126,7 @@ async fn permission_valid() {
     report.finish("permission_valid");
 }
 
+/// [LOGIN-1] [LOGIN-2] [LOGIN-3]
 #[tokio::test]
 async fn v1_credentials() {
     let mut report = Report::default();
@@ -169,6 +174,7 @@ fn parse(case: &Value) -> Result<(), String> {
     same(&is, &case["expected"])
 }
 
+/// [HTTP-16]
 fn error_mapping(case: &Value) -> Result<(), String> {
     let code = case["authorizer_error"]["code"].as_str().unwrap();
     let kind = match code {

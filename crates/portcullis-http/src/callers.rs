@@ -81,6 +81,7 @@ fn token(header: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
+    /// [HTTP-4]
     #[test]
     fn scheme_in_any_case_and_one_blank() {
         for (header, expected) in [

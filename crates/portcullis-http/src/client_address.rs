@@ -258,16 +258,28 @@ mod tests {
         ClientAddressLayer::new(trusted.iter().map(|text| text.parse().unwrap()))
     }
 
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// [ADDR-3]
+    #[test]
+    fn no_other_header_is_read() {
+        let mut headers = HeaderMap::new();
+        for name in ["forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "via"] {
+            headers.insert(name, http::HeaderValue::from_static("for=6.6.6.6"));
+        }
+        assert_eq!(layer(&["10.0.0.0/8"]).client(ip("10.0.0.1"), &headers), ip("10.0.0.1"));
+        headers.insert(X_FORWARDED_FOR, http::HeaderValue::from_static("192.0.2.1"));
+        assert_eq!(layer(&["10.0.0.0/8"]).client(ip("10.0.0.1"), &headers), ip("192.0.2.1"));
+    }
+
     #[test]
     fn a_proxy_is_read_from_a_configuration_file() {
         let read = |text: &str| serde_json::from_str::<TrustedProxy>(text);
         assert_eq!(read("\"10.1.0.0/16\"").unwrap(), "10.1.0.0/16".parse().unwrap());
         let error = read("\"proxy.example.org\"").unwrap_err().to_string();
         assert!(error.starts_with("`proxy.example.org` is neither an IP address"), "{error}");
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
     }
 
     fn found(trusted: &[&str], peer: &str, lines: &[&str]) -> IpAddr {
@@ -279,6 +291,7 @@ mod tests {
         layer(trusted).client(ip(peer), &headers)
     }
 
+    /// [ADDR-1]
     #[test]
     fn an_untrusted_peer_is_the_client_whatever_it_sends() {
         for lines in [&["6.6.6.6"][..], &["10.0.0.1"], &["6.6.6.6", "10.0.0.1"], &["nonsense"]] {
@@ -287,6 +300,7 @@ mod tests {
         }
     }
 
+    /// [ADDR-1]
     #[test]
     fn the_right_most_untrusted_address_is_the_client() {
         let trusted = ["10.0.0.0/8", "2001:db8::/32"];
@@ -320,6 +334,7 @@ mod tests {
         }
     }
 
+    /// [ADDR-2]
     #[test]
     fn an_ipv4_address_is_the_same_when_it_is_mapped_into_ipv6() {
         for trusted in ["10.0.0.0/8", "::ffff:10.0.0.0/104"] {
@@ -394,6 +409,7 @@ mod tests {
             prop_assert_eq!(found(&["10.0.0.0/8"], &peer.to_string(), &lines), *expected);
         }
 
+        /// [ADDR-1]
         #[test]
         fn entries_left_of_the_client_change_nothing(forged in "[!-~ ]{0,60}") {
             let lines = [forged.as_str(), "192.0.2.1, 10.2.2.2"];

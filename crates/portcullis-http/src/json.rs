@@ -171,6 +171,7 @@ mod tests {
 
     use super::*;
 
+    /// [HTTP-14]
     #[test]
     fn indents_with_tabs_and_ends_with_a_line_feed() {
         let value = json!({"a": [], "b": {"c": [1, {"d": null}]}});
@@ -181,6 +182,7 @@ mod tests {
         );
     }
 
+    /// [HTTP-14]
     #[test]
     fn the_characters_of_markup_are_escaped() {
         let text = String::from_utf8(compact(&"<a href=\"&\">ä\u{2028}")).unwrap();

@@ -470,6 +470,7 @@ mod tests {
         }
     }
 
+    /// [QUERY-6]
     #[test]
     fn what_re2_refuses_is_refused() {
         for pattern in [

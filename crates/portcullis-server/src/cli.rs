@@ -180,6 +180,7 @@ mod tests {
     }
 
     /// Every user of the machine can read arguments, in the list of processes.
+    /// [CLI-5]
     #[test]
     fn no_option_takes_a_secret() {
         fn check(command: &clap::Command) {

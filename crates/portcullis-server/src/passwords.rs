@@ -155,6 +155,7 @@ mod tests {
 
     use super::*;
 
+    /// [CLI-5]
     #[test]
     fn exactly_one_line_end_is_stripped() {
         for (input, password) in [
@@ -170,6 +171,7 @@ mod tests {
         assert!(first_line(io::empty()).is_err());
     }
 
+    /// [CLI-5]
     #[test]
     fn a_byte_order_mark_is_refused_with_an_explanation() {
         for text in [&b"\xef\xbb\xbfsecret\n"[..], b"\xff\xfes\0", b"\xfe\xff\0s"] {

@@ -47,7 +47,5 @@ pub(crate) fn check_bounds<T: PartialOrd + Debug>(
 
 /// Deserializes a duration from text with units, such as `2s`, `1h 30m` or `PT90S`.
 pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    from_text(deserializer, |text| {
-        text.parse::<SignedDuration>().and_then(|duration| Duration::try_from(duration))
-    })
+    from_text(deserializer, |text| text.parse::<SignedDuration>().and_then(Duration::try_from))
 }

@@ -107,6 +107,7 @@ mod tests {
         }
     }
 
+    /// [LIST-2]
     #[test]
     fn every_field_given_must_match() {
         let right = AuthorizationFilter {

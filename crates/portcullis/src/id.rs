@@ -213,6 +213,7 @@ typed_ids! {
 mod tests {
     use super::*;
 
+    /// [ID-3]
     #[test]
     fn length_is_tested_before_digits() {
         for text in ["", "abc", "000000000000001", "00000000000000001", "éééééééééééééééé"]
@@ -250,6 +251,7 @@ mod tests {
         }
     }
 
+    /// [ID-1] [ID-3]
     #[test]
     fn signs_prefixes_blanks_and_zero_are_refused() {
         for text in [
@@ -266,6 +268,7 @@ mod tests {
         }
     }
 
+    /// [ID-2]
     #[test]
     fn prints_lower_case_and_padded() {
         let id: OrgId = "0000000000ABCDEF".parse().unwrap();
@@ -274,6 +277,7 @@ mod tests {
     }
 
     proptest::proptest! {
+        /// [ID-1] [ID-2]
         #[test]
         fn every_id_but_zero_comes_back_from_its_text(id in 1..=u64::MAX) {
             let id = Id::from_u64(id);

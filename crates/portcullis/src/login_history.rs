@@ -278,6 +278,7 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// [QUEUE-7]
     #[test]
     fn a_history_outlives_a_restart_for_thirty_days() {
         let before = familiar(None);

@@ -244,6 +244,7 @@ mod tests {
     use crate::permission::strategy::permission;
 
     proptest! {
+        /// [SET-4] [SET-5]
         #[test]
         fn single_batch_and_explanation_agree(
             held in prop::collection::vec(permission(), 0..12),

@@ -304,6 +304,7 @@ mod tests {
         Members::parse(body.as_bytes()).unwrap_err().to_string()
     }
 
+    /// [HTTP-9]
     #[test]
     fn a_body_is_an_object_or_null() {
         assert!(Members::parse(b"{}").is_ok());
@@ -313,6 +314,7 @@ mod tests {
         }
     }
 
+    /// [HTTP-11]
     #[test]
     fn broken_syntax_data_after_the_value_and_duplicates_are_refused() {
         assert_eq!(error(""), "EOF");
@@ -330,6 +332,7 @@ mod tests {
         assert!(Members::parse("[".repeat(100_000).as_bytes()).is_err());
     }
 
+    /// [ID-4] [HTTP-10]
     #[test]
     fn members_have_types_and_exact_names() {
         let body = br#"{"token":5,"Token":"x","orgID":"12","userID":null,"permissions":{}}"#;
@@ -362,12 +365,14 @@ mod tests {
         }
     }
 
+    /// [HTTP-12]
     #[test]
     fn an_array_without_end_is_refused() {
         let body = format!("{{\"permissions\":[{}{{}}]}}", "{},".repeat(MAX_ELEMENTS));
         assert!(error(&body).starts_with("an array has more than 32768 elements"));
     }
 
+    /// [HTTP-13]
     #[test]
     fn errors_quote_no_values() {
         for body in [r#"{"password":["s3cret-value"]}"#, r#"{"password":"s3cret-value"x"#] {

@@ -211,6 +211,7 @@ pub(crate) fn parse_limit(text: &str, max: usize) -> Result<NonZeroUsize, ErrorB
 mod tests {
     use super::*;
 
+    /// [HTTP-3] [LOGIN-2]
     #[test]
     fn the_first_value_counts_and_escapes_are_decoded() {
         let query = Query::parse("a=1&a=2&b=x+y%20z%2B&c&d=&e=%C3%A4&&=f");
@@ -279,6 +280,7 @@ mod tests {
             proptest::prop_assert!(found.next().is_none());
         }
 
+        /// [LOGIN-2]
         #[test]
         fn u_and_p_are_what_a_parse_of_the_whole_query_finds(
             query in "([up]|%7[05]|%7|[+;])?=?([a-z]|%7[05]|%[0-9a-f]{2}|[&=+%;]){0,12}",

@@ -229,6 +229,7 @@ mod tests {
         Some((found.scheme(), found.username().to_owned(), found.expose_secret().to_vec()))
     }
 
+    /// [LOGIN-3]
     #[test]
     fn token_and_bearer_are_one_scheme_in_any_case() {
         for scheme in ["Token", "token", "TOKEN", "Bearer", "bearer", "BEARER", "bEaReR"] {
@@ -248,6 +249,7 @@ mod tests {
         }
     }
 
+    /// [LOGIN-2]
     #[test]
     fn base64_is_standard_and_padded() {
         for header in ["Basic YTpi!", "Basic YTo", "Basic", "Basic YWI=", "Basic  YTpi"] {

@@ -143,6 +143,7 @@ mod tests {
         redact_uri(&uri.parse().unwrap()).to_string()
     }
 
+    /// [LOGIN-12]
     #[test]
     fn passwords_are_replaced_in_every_spelling() {
         for (uri, expected) in [

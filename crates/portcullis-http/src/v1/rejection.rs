@@ -157,6 +157,7 @@ mod tests {
 
     use super::*;
 
+    /// [LOGIN-9]
     #[test]
     fn what_may_pass_is_503_or_429_with_retry_after_and_only_a_refusal_is_401_or_403() {
         for (kind, status, code, retry_after) in [

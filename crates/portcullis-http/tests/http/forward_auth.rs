@@ -43,6 +43,7 @@ fn assert_no_identity(response: &Response, message: &str) {
     assert_eq!(identity(response), [None; 4]);
 }
 
+/// [FWD-10] [FWD-13] [FWD-15]
 #[tokio::test]
 async fn a_write_requests_the_bucket_by_its_name() {
     let (server, events) = server().await;
@@ -103,6 +104,7 @@ async fn a_write_requests_the_bucket_by_its_name() {
     assert_eq!(response.status, 403);
 }
 
+/// [FWD-13]
 #[tokio::test]
 async fn the_bucket_is_looked_up_in_the_org_of_the_authorization() {
     let (server, _) = server().await;
@@ -116,6 +118,7 @@ async fn the_bucket_is_looked_up_in_the_org_of_the_authorization() {
     }
 }
 
+/// [FWD-9] [FWD-10] [FWD-17]
 #[tokio::test]
 async fn the_proxy_names_the_requested_permission() {
     let (server, events) = server().await;
@@ -167,6 +170,7 @@ async fn the_proxy_names_the_requested_permission() {
     }
 }
 
+/// [FWD-7] [LOGIN-1]
 #[tokio::test]
 async fn every_form_of_credentials_counts() {
     let (server, _) = server().await;
@@ -223,6 +227,7 @@ async fn every_form_of_credentials_counts() {
     assert_no_identity(&response, "Unauthorized");
 }
 
+/// [FWD-7]
 #[tokio::test]
 async fn the_original_uri_is_read_from_one_header() {
     let (server, _) = server().await;
@@ -279,6 +284,7 @@ async fn the_original_uri_is_read_from_one_header() {
     );
 }
 
+/// [HTTP-2]
 #[tokio::test]
 async fn every_method_has_the_same_response_with_and_without_a_slash() {
     let (server, _) = server().await;
@@ -297,6 +303,7 @@ async fn every_method_has_the_same_response_with_and_without_a_slash() {
     }
 }
 
+/// [FWD-6]
 #[tokio::test]
 async fn the_identity_is_in_204_and_403() {
     let (server, _) = server().await;
@@ -350,6 +357,7 @@ async fn a_change_of_status_takes_effect_at_once() {
     assert_no_identity(&forward_auth(&server.app, "", &headers).await, "Unauthorized");
 }
 
+/// [FWD-1] [LOGIN-9]
 #[tokio::test]
 async fn a_failure_is_503_with_retry_after_without_an_identity_and_never_a_grant() {
     let (server, _) = server().await;
@@ -365,6 +373,7 @@ async fn a_failure_is_503_with_retry_after_without_an_identity_and_never_a_grant
     }
 }
 
+/// [FWD-1]
 #[tokio::test]
 async fn a_panic_is_503_with_retry_after() {
     let (server, _) = server().await;
@@ -445,6 +454,7 @@ fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(part(), 0..6).prop_map(|parts| parts.concat())
 }
 
+/// [FWD-1] [FWD-3]
 #[test]
 fn only_four_statuses_occur_and_no_spoofed_header_changes_the_decision() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

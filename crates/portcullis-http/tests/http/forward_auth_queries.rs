@@ -50,6 +50,7 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
+/// [FWD-14]
 #[tokio::test]
 async fn a_query_in_the_url_is_decided_by_its_statements() {
     let world = World::new().await;
@@ -92,6 +93,7 @@ async fn the_client_sees_which_statement_is_denied_and_what_is_wrong_with_a_quer
     response.assert_error(403, "forbidden", "insufficient permissions");
 }
 
+/// [FWD-14]
 #[tokio::test]
 async fn what_the_url_does_not_tell_is_refused() {
     let world = World::new().await;
@@ -150,6 +152,7 @@ async fn parameters_are_a_part_of_the_query() {
     assert_eq!(world.request("read-telemetry", &target("events"), &[]).await.status, 403);
 }
 
+/// [FWD-14]
 #[tokio::test]
 async fn a_permission_that_the_proxy_names_does_not_say_what_a_query_does() {
     let world = World::new().await;
@@ -171,6 +174,7 @@ async fn a_permission_that_the_proxy_names_does_not_say_what_a_query_does() {
     assert_eq!(send(&world.app, request.body(Body::empty()).unwrap()).await.status, 403);
 }
 
+/// [FWD-10]
 #[tokio::test]
 async fn prometheus_reads_and_writes_a_database() {
     let world = World::new().await;
@@ -197,6 +201,7 @@ async fn prometheus_reads_and_writes_a_database() {
     assert_eq!(world.request("read-telemetry", target, &headers).await.status, 403);
 }
 
+/// [QUERY-4]
 #[tokio::test]
 async fn a_policy_without_a_bucket_is_what_the_database_takes_it_for() {
     let world = World::new().await;

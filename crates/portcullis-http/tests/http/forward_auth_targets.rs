@@ -38,6 +38,7 @@ async fn writes(app: &Router, username: &str, target: &str) -> Response {
     forward_auth(app, "", &[(URI, target), ("Authorization", &token)]).await
 }
 
+/// [FWD-11]
 #[tokio::test]
 async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_makes_of_it() {
     let server = server().await;
@@ -96,6 +97,7 @@ async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_make
     }
 }
 
+/// [FWD-12] [FWD-16] [FWD-17]
 #[tokio::test]
 async fn a_target_that_two_databases_could_read_differently_is_refused() {
     let server = server().await;
@@ -148,6 +150,7 @@ async fn a_target_that_two_databases_could_read_differently_is_refused() {
     }
 }
 
+/// [FWD-8]
 #[tokio::test]
 async fn credentials_that_two_parsers_could_read_differently_are_refused_at_every_path() {
     let server = server().await;
@@ -186,6 +189,7 @@ async fn credentials_that_two_parsers_could_read_differently_are_refused_at_ever
     }
 }
 
+/// [FWD-5]
 #[tokio::test]
 async fn a_proxy_for_one_org_admits_no_credential_of_another() {
     let server = server().await;
@@ -215,6 +219,7 @@ async fn a_proxy_for_one_org_admits_no_credential_of_another() {
     }
 }
 
+/// [FWD-8]
 #[tokio::test]
 async fn a_request_with_the_host_before_its_path_is_read_like_one_without() {
     let server = server().await;
@@ -234,6 +239,7 @@ async fn a_request_with_the_host_before_its_path_is_read_like_one_without() {
     }
 }
 
+/// [FWD-4] [HTTP-2]
 #[tokio::test]
 async fn a_preflight_is_allowed_only_if_configured_and_admits_nothing_else() {
     let server = server().await;
@@ -289,6 +295,7 @@ async fn a_preflight_is_allowed_only_if_configured_and_admits_nothing_else() {
     assert_eq!(request(&on, &headers).await.status, 401);
 }
 
+/// [LOGIN-11] [FWD-3]
 #[tokio::test]
 async fn v1_clients_find_the_reason_as_error_and_a_version_where_one_is_set() {
     let server = server().await;

@@ -16,6 +16,7 @@ fn names(list: &Value) -> Vec<String> {
     list.iter().map(|a| a["token"].as_str().unwrap().to_owned()).collect()
 }
 
+/// [LIST-2] [LIST-10]
 #[tokio::test]
 async fn status_and_permits_filter_too() {
     let server = Server::new().await;
@@ -44,6 +45,7 @@ async fn status_and_permits_filter_too() {
     }
 }
 
+/// [LIST-4]
 #[tokio::test]
 async fn bad_parameters_are_named() {
     let server = Server::new().await;
@@ -66,6 +68,7 @@ async fn bad_parameters_are_named() {
     }
 }
 
+/// [LIST-6]
 #[tokio::test]
 async fn a_selected_authorization_that_is_not_found_is_404() {
     let server = Server::new().await;
@@ -89,6 +92,7 @@ async fn a_selected_authorization_that_is_not_found_is_404() {
     }
 }
 
+/// [LIST-1] [LIST-3]
 #[tokio::test]
 async fn pages_are_full_and_links_lead_through_all_of_them() {
     let server = Server::new().await;
@@ -114,6 +118,7 @@ async fn pages_are_full_and_links_lead_through_all_of_them() {
     assert_eq!(whole["links"]["next"], Value::Null);
 }
 
+/// [AUTH-7] [LIST-7] [DELETE-2]
 #[tokio::test]
 async fn records_without_user_or_org_are_omitted_and_do_not_shorten_pages() {
     let server = Server::new().await;
@@ -142,6 +147,7 @@ async fn records_without_user_or_org_are_omitted_and_do_not_shorten_pages() {
     assert_eq!(gone.status, 204);
 }
 
+/// [LIST-3] [LIST-8]
 #[tokio::test]
 async fn a_long_list_is_one_document_written_in_parts() {
     let server = Server::new().await;
@@ -191,6 +197,7 @@ async fn large_records_make_small_parts() {
     assert!(page["links"]["next"].is_string());
 }
 
+/// [LIST-8]
 #[tokio::test]
 async fn a_failure_half_way_breaks_off_the_connection_not_the_document() {
     let server = Server::new().await;

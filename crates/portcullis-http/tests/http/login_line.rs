@@ -45,6 +45,7 @@ fn from(peer: &str, uri: &str, forwarded_for: &str) -> Request<Body> {
     request.extension(peer).body(Body::empty()).unwrap()
 }
 
+/// [LOG-1] [LOG-2]
 #[tokio::test]
 async fn a_refusal_is_one_stable_line_with_the_clients_address() {
     let (_server, host) = host().await;
@@ -77,6 +78,20 @@ async fn a_refusal_is_one_stable_line_with_the_clients_address() {
     assert_eq!(banned(&log), ["192.0.2.1", "2001:db8::1", "192.0.2.7"]);
 }
 
+/// [LOG-3]
+#[tokio::test]
+async fn a_request_without_credentials_is_not_logged_as_refused() {
+    let (_server, host) = host().await;
+    let log = logged(async {
+        for uri in ["/write", "/write?u=&p=", "/write?u=telegraf"] {
+            assert_eq!(send(&host, from("192.0.2.1", uri, "")).await.status, 401, "{uri}");
+        }
+    })
+    .await;
+    assert!(!log.contains("login refused"), "{log}");
+}
+
+/// [FWD-18] [LOG-1]
 #[tokio::test]
 async fn the_server_logs_it_for_callers_and_for_forward_auth() {
     let (server, _) = host().await;
@@ -97,6 +112,7 @@ async fn the_server_logs_it_for_callers_and_for_forward_auth() {
     assert_eq!(banned(&log), ["192.0.2.1"; 2], "{log}");
 }
 
+/// [LOG-2]
 #[tokio::test]
 async fn no_client_can_have_another_banned() {
     let (server, host) = host().await;

@@ -4,6 +4,7 @@ use portcullis::Permission;
 
 use crate::support::{Server, name};
 
+/// [LOOKUP-1] [LOOKUP-2]
 #[tokio::test]
 async fn orgs_users_and_buckets_are_found_by_name_and_id() {
     let server = Server::new().await;
@@ -37,6 +38,7 @@ async fn orgs_users_and_buckets_are_found_by_name_and_id() {
     }
 }
 
+/// [CALLER-5] [LOOKUP-6] [LOOKUP-7]
 #[tokio::test]
 async fn a_missing_entity_and_an_unreadable_one_look_alike() {
     let server = Server::new().await;

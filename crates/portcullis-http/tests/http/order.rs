@@ -9,6 +9,7 @@ use crate::support::{PREFIX, Server};
 
 const MIB: usize = 1024 * 1024;
 
+/// [HTTP-6]
 #[tokio::test]
 async fn each_check_comes_before_the_next() {
     let server = Server::new().await;
@@ -49,6 +50,7 @@ async fn each_check_comes_before_the_next() {
     response.assert_error(400, "invalid", "authorization must include permissions");
 }
 
+/// [HTTP-7]
 #[tokio::test]
 async fn a_body_is_too_large_with_or_without_content_length() {
     let server = Server::new().await;
@@ -72,6 +74,7 @@ async fn a_body_is_too_large_with_or_without_content_length() {
     assert_eq!(response.status, 413);
 }
 
+/// [HTTP-7]
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_arrive_times_out() {
     let server = Server::new().await;
@@ -82,6 +85,7 @@ async fn a_body_that_does_not_arrive_times_out() {
     response.assert_error(408, "invalid", "the request body did not arrive within 30 seconds");
 }
 
+/// [HTTP-7] [AUTH-5]
 #[tokio::test]
 async fn a_body_of_exactly_the_limit_is_read() {
     let server = Server::new().await;
@@ -94,6 +98,7 @@ async fn a_body_of_exactly_the_limit_is_read() {
     assert_eq!(response.status, 201);
 }
 
+/// [HTTP-11]
 #[tokio::test]
 async fn a_body_that_two_parsers_could_read_differently_is_refused_and_stores_nothing() {
     let server = Server::new().await;

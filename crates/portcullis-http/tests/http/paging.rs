@@ -55,6 +55,7 @@ async fn follow(server: &Server, first: &str, which: &str, list: &str) -> Vec<Ve
     pages
 }
 
+/// [LOOKUP-3]
 #[tokio::test]
 async fn pages_are_followed_by_offset_by_id_and_backwards() {
     let server = server().await;
@@ -90,6 +91,7 @@ async fn pages_are_followed_by_offset_by_id_and_backwards() {
 }
 
 /// What `influx bucket list` does: pages of 20 until one is shorter.
+/// [LOOKUP-3]
 #[tokio::test]
 async fn a_loop_over_limit_and_offset_ends() {
     let server = server().await;
@@ -107,6 +109,7 @@ async fn a_loop_over_limit_and_offset_ends() {
     assert_eq!(found.len(), 46);
 }
 
+/// [LOOKUP-3] [LOOKUP-6]
 #[tokio::test]
 async fn a_page_shows_and_counts_only_what_may_be_read_and_links_keep_every_filter() {
     let server = server().await;
@@ -136,6 +139,7 @@ async fn a_page_shows_and_counts_only_what_may_be_read_and_links_keep_every_filt
     assert_eq!(link(&response, "next"), None);
 }
 
+/// [LOOKUP-4]
 #[tokio::test]
 async fn unknown_and_contradictory_parameters_are_refused() {
     let server = server().await;
@@ -200,6 +204,7 @@ async fn defaults_that_generated_clients_send_have_no_effect() {
 }
 
 /// What is left out from then on would be missing from a list that looks whole.
+/// [LIST-9]
 #[tokio::test]
 async fn a_list_breaks_off_when_its_callers_permissions_are_changed() {
     let server = Server::new().await;
@@ -233,6 +238,7 @@ async fn a_list_breaks_off_when_its_callers_permissions_are_changed() {
 
 /// A list that is streamed breaks off once its caller is revoked: what was sent is never presented as
 /// the whole.
+/// [LIST-9]
 #[tokio::test]
 async fn a_list_ends_with_its_callers_token() {
     let server = Server::new().await;
@@ -267,6 +273,7 @@ async fn a_list_ends_with_its_callers_token() {
 }
 
 /// A body that is sent after its answer.
+/// [HTTP-6]
 #[tokio::test]
 async fn a_caller_whose_token_is_inactive_is_refused_before_its_body() {
     let server = Server::new().await;

@@ -8,6 +8,7 @@ fn body(permissions: &[Value]) -> String {
     json!({"permissions": permissions}).to_string()
 }
 
+/// [REPLACE-1]
 #[tokio::test]
 async fn replaces_the_permissions_of_a_living_credential() {
     let server = Server::new().await;
@@ -29,6 +30,7 @@ async fn replaces_the_permissions_of_a_living_credential() {
     assert_eq!(after.created_at, before.created_at);
 }
 
+/// [REPLACE-2]
 #[tokio::test]
 async fn is_checked_like_a_create_and_changes_nothing_when_refused() {
     let server = Server::new().await;

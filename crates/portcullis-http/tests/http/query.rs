@@ -76,6 +76,7 @@ impl World {
     }
 }
 
+/// [QUERY-2]
 #[tokio::test]
 async fn each_statement_needs_what_it_reads_and_writes() {
     let world = World::new().await;
@@ -114,6 +115,7 @@ async fn each_statement_needs_what_it_reads_and_writes() {
     }
 }
 
+/// [QUERY-1] [QUERY-5]
 #[tokio::test]
 async fn the_denial_names_the_statement_and_not_whether_there_is_a_bucket() {
     let world = World::new().await;
@@ -150,6 +152,7 @@ async fn the_denial_names_the_statement_and_not_whether_there_is_a_bucket() {
     assert_eq!(unreadable.to_string(), message);
 }
 
+/// [QUERY-3] [QUERY-4]
 #[tokio::test]
 async fn the_request_names_the_database_the_policy_and_parameters() {
     let world = World::new().await;
@@ -244,6 +247,7 @@ async fn a_bucket_of_another_org_is_none() {
     assert!(matches!(denied, QueryDecision::Denied(_)), "{denied:?}");
 }
 
+/// [SET-3]
 #[tokio::test]
 async fn a_directory_that_cannot_be_read_is_an_error_and_no_decision() {
     let server = Server::new().await;

@@ -6,6 +6,7 @@ use portcullis_http::ManagementApi;
 
 use crate::support::{PREFIX, Server};
 
+/// [HTTP-14] [CREATE-1] [GET-1] [GET-2]
 #[tokio::test]
 async fn a_created_authorization_is_shown_to_the_byte() {
     let server = Server::new().await;
@@ -31,6 +32,7 @@ async fn a_created_authorization_is_shown_to_the_byte() {
     assert!(created.ends_with('Z'));
 }
 
+/// [HTTP-15]
 #[tokio::test]
 async fn an_error_is_shown_to_the_byte() {
     let server = Server::new().await;
@@ -41,6 +43,7 @@ async fn an_error_is_shown_to_the_byte() {
     );
 }
 
+/// [HTTP-17]
 #[tokio::test]
 async fn a_failure_reveals_nothing_internal_and_is_never_401() {
     let server = Server::new().await;
@@ -60,6 +63,7 @@ async fn a_failure_reveals_nothing_internal_and_is_never_401() {
     assert_eq!(server.send(ping).await.status, 204);
 }
 
+/// [HTTP-17]
 #[tokio::test]
 async fn a_panic_is_500_without_detail() {
     #[derive(Debug)]
@@ -83,6 +87,7 @@ async fn a_panic_is_500_without_detail() {
     assert!(!response.text.contains("s3cret"));
 }
 
+/// [HTTP-8]
 #[tokio::test]
 async fn odd_content_types_are_not_refused() {
     let server = Server::new().await;
@@ -98,6 +103,7 @@ async fn odd_content_types_are_not_refused() {
     }
 }
 
+/// [HTTP-20]
 #[tokio::test]
 async fn health_shows_name_and_version() {
     let server = Server::new().await;
@@ -106,6 +112,7 @@ async fn health_shows_name_and_version() {
     assert_eq!(response.json()["name"], "portcullis");
 }
 
+/// [HTTP-21] [OUTAGE-1]
 #[tokio::test]
 async fn ready_shows_what_logins_rest_on() {
     let server = Server::new().await;

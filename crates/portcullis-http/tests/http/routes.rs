@@ -66,6 +66,7 @@ fn routes_of(router: &Router) -> BTreeMap<String, String> {
 
 /// Every route that is added to the router must be added here: to those for callers, which are tried
 /// without credentials below, or to the public ones.
+/// [HTTP-1] [HTTP-20]
 #[tokio::test]
 async fn there_are_exactly_these_routes_and_no_metrics_or_debug_pages() {
     let server = Server::new().await;
@@ -101,6 +102,7 @@ fn anonymous(method: &str, path: &str) -> Request<Body> {
     Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
 }
 
+/// [HTTP-5] [HTTP-20]
 #[tokio::test]
 async fn only_public_routes_respond_without_credentials() {
     let server = Server::new().await;
@@ -129,6 +131,7 @@ async fn only_public_routes_respond_without_credentials() {
     }
 }
 
+/// [HTTP-2]
 #[tokio::test]
 async fn other_methods_are_405_in_the_envelope_with_those_allowed() {
     let server = Server::new().await;
@@ -160,6 +163,7 @@ async fn other_methods_are_405_in_the_envelope_with_those_allowed() {
     }
 }
 
+/// [HTTP-17] [HTTP-20]
 #[tokio::test]
 async fn unknown_paths_are_404_in_the_envelope() {
     let server = Server::new().await;
@@ -187,6 +191,7 @@ async fn unknown_paths_are_404_in_the_envelope() {
     }
 }
 
+/// [HTTP-2]
 #[tokio::test]
 async fn head_responds_like_get_without_a_body() {
     let server = Server::new().await;
@@ -218,6 +223,7 @@ async fn a_host_keeps_its_own_paths() {
     assert_eq!(response.status, StatusCode::UNAUTHORIZED);
 }
 
+/// [HTTP-19]
 #[tokio::test]
 async fn no_response_has_headers_that_were_not_requested() {
     let server = Server::new().await;

@@ -61,6 +61,7 @@ async fn too_many_failures_are_429_with_retry_after_on_a_hosts_route_for_every_n
     }
 }
 
+/// [FWD-1]
 #[tokio::test]
 async fn too_many_failures_are_429_with_retry_after_at_forward_auth() {
     let (server, host) = host().await;

@@ -9,6 +9,7 @@ use portcullis_http::V1CredentialLayer;
 
 use crate::support::{PREFIX, Server, logged, send};
 
+/// [HTTP-19]
 #[tokio::test]
 async fn the_trace_context_is_picked_up() {
     let server = Server::new().await;

@@ -31,6 +31,7 @@ async fn get(app: &Router, uri: &str, authorization: Option<&str>) -> Response {
     send(app, request.body(Body::empty()).unwrap()).await
 }
 
+/// [LOGIN-1]
 #[tokio::test]
 async fn valid_credentials_reach_the_route_in_every_form() {
     let (server, app) = host().await;
@@ -47,6 +48,7 @@ async fn valid_credentials_reach_the_route_in_every_form() {
     }
 }
 
+/// [LOGIN-8]
 #[tokio::test]
 async fn refusals_look_alike_and_challenge() {
     let (server, app) = host().await;
@@ -75,6 +77,7 @@ async fn refusals_look_alike_and_challenge() {
     }
 }
 
+/// [LOGIN-3]
 #[tokio::test]
 async fn bearer_means_what_token_means() {
     let (server, app) = host().await;
@@ -91,6 +94,7 @@ async fn bearer_means_what_token_means() {
     }
 }
 
+/// [LOGIN-11]
 #[tokio::test]
 async fn v1_clients_find_the_reason_as_error_and_a_version_where_one_is_set() {
     let (server, plain) = host().await;
@@ -109,6 +113,7 @@ async fn v1_clients_find_the_reason_as_error_and_a_version_where_one_is_set() {
     assert_eq!(response.header("retry-after"), Some("5"));
 }
 
+/// [LOGIN-4]
 #[tokio::test]
 async fn a_preflight_is_admitted_only_if_configured() {
     let (server, off) = host().await;
@@ -129,6 +134,7 @@ async fn a_preflight_is_admitted_only_if_configured() {
     assert_eq!(send(&on, preflight("OPTIONS", &["origin", "authorization"])).await.status, 401);
 }
 
+/// [LOGIN-4]
 #[tokio::test]
 async fn ping_needs_no_credentials() {
     let (_server, app) = host().await;
@@ -136,6 +142,7 @@ async fn ping_needs_no_credentials() {
     assert_eq!(get(&app, "/ping/", None).await.status, 401);
 }
 
+/// [LOGIN-9]
 #[tokio::test]
 async fn a_failure_is_a_failure_not_a_refusal() {
     let (server, app) = host().await;
@@ -145,6 +152,7 @@ async fn a_failure_is_a_failure_not_a_refusal() {
     assert_eq!(response.header("www-authenticate"), None);
 }
 
+/// [LOGIN-10]
 #[tokio::test]
 async fn a_client_that_misreads_retry_after_gets_none() {
     let (server, app) = host().await;
@@ -174,6 +182,7 @@ async fn show(OriginalUri(original): OriginalUri, request: AnyRequest) -> String
     format!("{original} {} {:?}", request.uri(), authorization.iter().collect::<Vec<_>>())
 }
 
+/// [LOGIN-12] [LOGIN-13]
 #[tokio::test]
 async fn the_inner_service_gets_no_credentials_unless_configured() {
     let (server, _) = host().await;
@@ -224,6 +233,7 @@ async fn the_layer_does_the_same_around_a_router_and_around_each_route() {
     }
 }
 
+/// [LOGIN-14]
 #[tokio::test]
 async fn a_handler_gets_the_principal_and_is_closed_where_there_is_none() {
     let (server, _) = host().await;

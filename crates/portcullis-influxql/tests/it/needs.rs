@@ -26,6 +26,7 @@ fn error(text: &str) -> String {
     }
 }
 
+/// [QUERY-2] [QUERY-3]
 #[test]
 fn a_select_reads_each_source_and_writes_its_target() {
     for (text, expected) in [
@@ -128,6 +129,7 @@ fn changes_of_data_need_write_of_one_database() {
     }
 }
 
+/// [QUERY-2]
 #[test]
 fn databases_need_all_buckets_and_the_server_the_instance() {
     for (texts, expected) in [
@@ -231,6 +233,7 @@ fn parameters_stand_for_what_they_say() {
     assert!(!format!("{parameters:?}").contains("events"));
 }
 
+/// [QUERY-1] [QUERY-6]
 #[test]
 fn what_influxdb_cannot_parse_is_refused_in_its_words() {
     for (text, expected) in [
@@ -276,6 +279,7 @@ fn what_influxdb_cannot_parse_is_refused_in_its_words() {
     }
 }
 
+/// [QUERY-6]
 #[test]
 fn depth_is_bounded() {
     let parens =

@@ -124,6 +124,7 @@ mod tests {
         Engine::builder(MemoryStore::new().unwrap()).build().await.unwrap()
     }
 
+    /// [QUEUE-8]
     #[tokio::test]
     async fn a_history_is_saved_for_its_owner_alone_and_a_damaged_one_is_replaced() {
         let directory = tempfile::tempdir().unwrap();

@@ -23,6 +23,7 @@ fn setup_shows_everything_once_and_works_once() {
     assert!(text.contains("operator token  pcl_"), "{text}");
 }
 
+/// [CLI-4]
 #[test]
 fn orgs_users_and_buckets_come_and_go_by_id_and_name() {
     let sandbox = Sandbox::with_store();
@@ -84,6 +85,7 @@ fn tokens_are_created_with_presets_and_permissions_and_revoked() {
     assert_eq!(error, format!("error: there is no API token {id}\n"));
 }
 
+/// [CLI-3] [CLI-4] [CLI-6]
 #[test]
 fn an_authorization_lives_from_create_to_delete() {
     let sandbox = Sandbox::with_store();
@@ -166,6 +168,7 @@ fn a_list_has_the_authorizations_that_match_every_option() {
     assert_eq!(error, "error: there is no org `nowhere`\n");
 }
 
+/// [CLI-5]
 #[test]
 fn passwords_come_from_stdin_a_file_or_the_environment() {
     let sandbox = Sandbox::with_store();

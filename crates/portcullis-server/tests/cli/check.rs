@@ -18,6 +18,7 @@ fn found(ran: &Ran, code: i32) -> Value {
     serde_json::from_str(&ran.stdout).unwrap()
 }
 
+/// [CLI-2]
 #[test]
 fn allowed_exits_with_0_and_names_the_grant() {
     let sandbox = sandbox();
@@ -72,6 +73,7 @@ fn a_bucket_is_checked_by_name_or_id() {
     assert_eq!(sandbox.run(both).code, 2);
 }
 
+/// [CLI-2]
 #[test]
 fn denied_and_wrong_credentials_exit_with_1_and_a_reason() {
     let sandbox = sandbox();
@@ -176,6 +178,7 @@ fn an_api_token_is_accepted_as_the_password() {
     assert_eq!(finding["grantedBy"], "read:buckets");
 }
 
+/// [CLI-2]
 #[test]
 fn a_check_that_cannot_be_decided_exits_with_2() {
     let sandbox = sandbox();

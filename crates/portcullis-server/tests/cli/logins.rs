@@ -35,6 +35,7 @@ fn temporary_refusals_are_logged_and_not_once_for_each_request() {
     server.stop();
 }
 
+/// [QUEUE-8]
 #[test]
 fn the_login_history_outlives_a_restart_in_a_file_of_its_owner() {
     let sandbox = Sandbox::with_store();
@@ -80,6 +81,7 @@ fn the_login_history_outlives_a_restart_in_a_file_of_its_owner() {
     assert!(!sandbox.path("history").exists(), "nothing has logged in");
 }
 
+/// [QUEUE-1]
 #[test]
 fn the_login_queue_has_bounds() {
     let sandbox = Sandbox::with_store();

@@ -21,6 +21,7 @@ fn damage(sandbox: &Sandbox, sql: &str) {
     Connection::open(sandbox.path("portcullis.db")).unwrap().execute_batch(sql).unwrap();
 }
 
+/// [CLI-2]
 #[test]
 fn a_sound_store_is_reported_as_sound() {
     for store in ["sqlite:portcullis.db", "redb:portcullis.redb", "sled:portcullis.sled"] {
@@ -75,6 +76,7 @@ fn references_to_records_that_do_not_exist_are_notes() {
     assert!(text.contains("which does not exist"), "{text}");
 }
 
+/// [CLI-2]
 #[test]
 fn what_cannot_be_verified_is_neither_sound_nor_damaged() {
     let sandbox = Sandbox::new();

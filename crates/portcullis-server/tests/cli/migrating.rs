@@ -39,6 +39,7 @@ fn sandbox_with_logins() -> (Sandbox, String) {
     (sandbox, token)
 }
 
+/// [HTTP-18]
 #[test]
 fn a_read_only_server_accepts_logins_and_changes_nothing() {
     let (sandbox, token) = sandbox_with_logins();

@@ -106,6 +106,7 @@ fn an_audit_log_is_readable_only_by_its_owner_and_reopened_on_hangup() {
     server.stop();
 }
 
+/// [CLI-8]
 #[test]
 fn an_audit_log_that_cannot_be_written_is_reported_before_a_store_is_created() {
     let sandbox = Sandbox::new();
@@ -118,6 +119,7 @@ fn audit_lines(sandbox: &Sandbox, name: &str) -> Vec<serde_json::Value> {
     sandbox.read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// [CLI-8]
 #[test]
 fn changes_by_commands_are_audited_beside_those_by_a_server() {
     let sandbox = Sandbox::with_store();

@@ -100,6 +100,7 @@ fn wait_until_ready_is(server: &Server, status: u16, state: &str) {
     });
 }
 
+/// [OUTAGE-2]
 #[test]
 fn without_its_database_a_server_refuses_logins_unless_stale_ones_are_allowed() {
     if absent().is_some() || std::env::var_os("PORTCULLIS_TEST_POSTGRES_URL").is_some() {

@@ -81,6 +81,7 @@ fn a_locked_file_is_reported() {
     sandbox.ok("user create grace");
 }
 
+/// [CLI-5]
 #[test]
 fn a_secret_is_never_an_argument() {
     let sandbox = Sandbox::with_store();

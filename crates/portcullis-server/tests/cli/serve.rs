@@ -82,6 +82,7 @@ fn the_token_goes_beside_the_store_and_for_memory_into_the_current_directory() {
     assert_eq!(sandbox.files(), ["data", "operator-token", "serve.log"]);
 }
 
+/// [CLI-1]
 #[test]
 fn the_environment_supplies_missing_options() {
     let sandbox = Sandbox::new();
@@ -196,6 +197,7 @@ fn a_second_signal_ends_it_at_once() {
 /// again for a slow machine.
 const MAX_STALENESS: Duration = Duration::from_secs(4);
 
+/// [CLI-7]
 #[test]
 fn commands_work_while_a_server_runs_and_it_applies_their_changes() {
     let sandbox = Sandbox::new();
@@ -255,6 +257,7 @@ fn a_reverse_proxy_gets_decisions_and_refusals_name_the_client() {
     }
 }
 
+/// [OUTAGE-2]
 #[test]
 fn stale_if_error_is_in_seconds_and_ready_has_the_state() {
     let sandbox = Sandbox::new();
@@ -298,6 +301,7 @@ fn repeated_half_sent_requests_keep_no_client_out() {
     assert!(took < Duration::from_secs(20), "five requests took {took:?}");
 }
 
+/// [ADDR-4]
 #[test]
 fn missing_and_too_wide_trusted_proxies_are_warned_about() {
     let sandbox = Sandbox::new();

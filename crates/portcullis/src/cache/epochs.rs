@@ -145,6 +145,18 @@ mod tests {
         assert!(!epochs.is_unchanged(after, A));
         assert!(epochs.is_unchanged(epochs.now(), A));
     }
+
+    /// [OUTAGE-7]
+    #[test]
+    fn ids_that_share_a_slot_are_invalidated_together_and_few_do() {
+        let epochs = Epochs::new();
+        let before = epochs.now();
+        epochs.invalidate(A);
+        let others = (2..=100_000).map(Subject::Authorization);
+        let shared = others.filter(|other| !epochs.is_unchanged(before, *other)).count();
+        // One in as many as there are slots.
+        assert!((1..=20).contains(&shared), "{shared}");
+    }
 }
 
 /// Many interleavings of the protocol: run with

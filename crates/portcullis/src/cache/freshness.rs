@@ -288,6 +288,7 @@ mod tests {
         freshness.is_valid_if_error(read, A, freshness.moment(after(freshness, seconds)))
     }
 
+    /// [OUTAGE-4]
     #[test]
     fn stale_if_error_is_counted_from_the_last_complete_feed_and_ends_to_the_nanosecond() {
         let freshness = with_stale_if_error();
@@ -303,6 +304,7 @@ mod tests {
         assert!(is_valid_if_error(&freshness, read, 33.0));
     }
 
+    /// [OUTAGE-2]
     #[test]
     fn stale_if_error_is_off_by_default() {
         let freshness = freshness();
@@ -344,6 +346,7 @@ mod tests {
         }
     }
 
+    /// [OUTAGE-1]
     #[test]
     fn the_state_follows_from_the_feed_the_store_and_stale_if_error() {
         use TrustState::{Fresh, Stale, StaleIfError, Unavailable};
@@ -365,6 +368,7 @@ mod tests {
         }
     }
 
+    /// [OUTAGE-3]
     #[test]
     fn while_the_store_fails_one_read_in_each_second_has_the_long_deadline() {
         let freshness = with_stale_if_error();

@@ -179,6 +179,7 @@ impl From<UnknownStatus> for Error {
 mod tests {
     use super::*;
 
+    /// [AUTH-1]
     #[test]
     fn a_status_is_its_exact_name() {
         for text in ["", "Active", "INACTIVE", "active ", "disabled"] {

@@ -119,6 +119,7 @@ mod tests {
         draft.validate().unwrap_err().to_string()
     }
 
+    /// [CREATE-2]
     #[test]
     fn the_first_invalid_part_is_reported_in_the_order_of_the_api() {
         let mut draft = AuthorizationDraft {

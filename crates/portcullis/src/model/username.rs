@@ -76,6 +76,7 @@ pub enum InvalidUsername {
 mod tests {
     use super::*;
 
+    /// [AUTH-1] [AUTH-3]
     #[test]
     fn length_is_bounded_in_bytes() {
         assert_eq!(Username::new(""), Err(InvalidUsername::Empty));
@@ -86,6 +87,7 @@ mod tests {
         );
     }
 
+    /// [AUTH-3]
     #[test]
     fn every_spelling_is_its_own_name() {
         let names = ["a", "A", "a ", " a", "a\0", "é", "e\u{301}"];

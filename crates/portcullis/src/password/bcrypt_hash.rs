@@ -113,6 +113,7 @@ mod tests {
         fn exit(&self, _: &tracing::span::Id) {}
     }
 
+    /// [PW-9]
     #[test]
     fn the_log_tells_of_a_password_that_is_too_long_for_its_hash_and_of_no_other() {
         let hash = bcrypt::hash_with_salt([b'a'; 72], 4, [7; 16]).unwrap().to_string();
@@ -126,6 +127,7 @@ mod tests {
         });
     }
 
+    /// [PW-6]
     #[test]
     fn every_prefix_is_computed_alike() {
         for prefix in ["$2$", "$2a$", "$2b$", "$2x$", "$2y$"] {
@@ -135,11 +137,13 @@ mod tests {
         }
     }
 
+    /// [PW-6]
     #[test]
     fn what_follows_60_bytes_is_ignored() {
         assert!(matches(&format!("{SECRET_PASS_1}trailing"), b"secret-pass-1"));
     }
 
+    /// [PW-9]
     #[test]
     fn only_the_first_72_bytes_never_decide() {
         // Of 72 times `p`.
@@ -149,6 +153,7 @@ mod tests {
         assert!(!matches(hash, &[b'p'; 71]));
     }
 
+    /// [PW-1]
     #[test]
     fn a_nul_is_part_of_the_password() {
         let hash = "$2a$04$iqHJluEchiq8zZwJMPKcL.gFkSEQCR3uwETdKJAi1aX4plcZ2lw5e";

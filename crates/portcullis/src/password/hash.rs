@@ -375,6 +375,7 @@ mod tests {
         assert_eq!(arena.blocks(8).unwrap().len(), 8);
     }
 
+    /// [PW-13]
     #[test]
     fn only_what_is_more_than_usual_is_given_back() {
         let mut arena = Arena::default();
@@ -386,6 +387,7 @@ mod tests {
         assert_eq!(arena.0.capacity(), 0);
     }
 
+    /// [PW-5]
     #[test]
     fn the_defaults_are_owasps() {
         let hash = PasswordHash::compute(
@@ -400,6 +402,7 @@ mod tests {
         assert!(!matches(&hash, "grafana-pass-2"));
     }
 
+    /// [PW-5]
     #[test]
     fn a_hash_comes_back_from_its_text_and_salts_differ() {
         let hash = |text| {
@@ -411,6 +414,7 @@ mod tests {
         assert_eq!(PasswordHash::parse(one.expose()), Ok(one));
     }
 
+    /// [PW-6]
     #[test]
     fn a_hash_from_elsewhere_is_verified() {
         // Made with the reference implementation in C: echo -n password | argon2 somesalt -id
@@ -422,6 +426,7 @@ mod tests {
         assert!(!matches(&hash, "Password"));
     }
 
+    /// [PW-8]
     #[test]
     fn the_empty_password_matches_no_hash() {
         let empty =
@@ -430,6 +435,7 @@ mod tests {
         assert!(!matches(&empty, ""));
     }
 
+    /// [PW-9]
     #[test]
     fn passwords_that_differ_only_past_byte_72_never_both_match() {
         let long = "x".repeat(73);
@@ -441,6 +447,7 @@ mod tests {
         assert!(!matches(&hash, &format!("{}y", "x".repeat(72))));
     }
 
+    /// [PW-6]
     #[test]
     fn what_would_cost_too_much_is_refused_before_hashing() {
         let error = |text: &str| PasswordHash::parse(text).unwrap_err().to_string();
@@ -474,6 +481,7 @@ mod tests {
         }
     }
 
+    /// [PW-7]
     #[test]
     fn a_hash_that_is_not_taken_is_refused_with_what_is_wrong_and_not_repeated() {
         const SALT: &str = "c29tZXNhbHQ";
@@ -504,6 +512,7 @@ mod tests {
         }
     }
 
+    /// [PW-7]
     #[test]
     fn one_line_end_after_a_hash_does_not_count() {
         let text =

@@ -157,6 +157,7 @@ mod tests {
         policy.check_new(password.as_bytes()).map_err(|weak| weak.to_string())
     }
 
+    /// [PW-1] [PW-2]
     #[test]
     fn length_counts_bytes() {
         let policy = PasswordPolicy::default();
@@ -175,6 +176,7 @@ mod tests {
         }
     }
 
+    /// [PW-3]
     #[test]
     fn strong_mode_wants_three_of_four_unicode_classes() {
         let policy = PasswordPolicy::strong();
@@ -188,6 +190,7 @@ mod tests {
         }
     }
 
+    /// [PW-2]
     #[test]
     fn both_rules_are_reported_the_length_first() {
         let policy = PasswordPolicy::strong();
@@ -198,6 +201,7 @@ mod tests {
         assert_eq!(check(&policy, "Ab1"), Err(LENGTH.to_owned()));
     }
 
+    /// [PW-4]
     #[test]
     fn login_looks_at_classes_only() {
         let short = Password::new("short").unwrap();

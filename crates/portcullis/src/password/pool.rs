@@ -409,6 +409,7 @@ mod tests {
         assert_eq!(pool.waiting(), 1);
     }
 
+    /// [QUEUE-2]
     #[tokio::test]
     async fn a_login_that_would_wait_too_long_is_told_when_there_will_be_room() {
         let pool = stopped(|config| config.max_wait(Duration::from_secs(2)));
@@ -445,6 +446,7 @@ mod tests {
         assert!(error.retry_after().is_some());
     }
 
+    /// [QUEUE-5]
     #[tokio::test]
     async fn new_passwords_and_logins_take_turns() {
         let pool = stopped(|config| config);

@@ -383,6 +383,7 @@ mod tests {
         });
     }
 
+    /// [QUEUE-5]
     #[test]
     fn a_source_with_a_thousand_logins_lets_the_login_of_another_source_go_first() {
         let world = World::new(4_096);
@@ -393,6 +394,7 @@ mod tests {
         assert!(world.taken_before("right") <= 1);
     }
 
+    /// [QUEUE-5]
     #[test]
     fn a_thousand_sources_at_one_name_let_the_login_of_another_name_go_first() {
         let world = World::new(4_096);
@@ -414,6 +416,7 @@ mod tests {
         assert!(world.taken_before("right") <= 3);
     }
 
+    /// [QUEUE-4] [QUEUE-5]
     #[test]
     fn familiar_logins_go_first_and_suspect_ones_last_but_none_waits_for_ever() {
         let world = World::new(4_096);
@@ -443,6 +446,7 @@ mod tests {
         }
     }
 
+    /// [QUEUE-6]
     #[test]
     fn a_full_queue_makes_room_for_a_better_place_and_refuses_the_worst() {
         let world = World::new(2);

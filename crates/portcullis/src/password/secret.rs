@@ -54,6 +54,7 @@ mod tests {
         assert_eq!(format!("{password:?}"), "Password(<redacted>)");
     }
 
+    /// [PW-10]
     #[test]
     fn length_is_capped() {
         assert!(Password::new(vec![b'x'; Password::MAX_BYTES]).is_ok());

@@ -249,6 +249,7 @@ mod tests {
         }
     }
 
+    /// [SET-5]
     #[test]
     fn the_nearest_miss_is_named() {
         for (held, asked, expected) in [
@@ -300,6 +301,7 @@ mod tests {
         }
     }
 
+    /// [SET-5]
     #[test]
     fn of_an_inactive_credential_it_says_what_would_be_decided() {
         let set: PermissionSet = ["read:buckets".parse().unwrap()].into_iter().collect();

@@ -345,6 +345,7 @@ mod tests {
 
     use super::*;
 
+    /// [PERM-2] [PERM-4]
     #[test]
     fn text_that_is_not_a_permission_is_refused() {
         for text in [
@@ -384,12 +385,14 @@ mod tests {
         }
     }
 
+    /// [PERM-4]
     #[test]
     fn orgs_with_an_id_is_the_org_itself() {
         let permission: Permission = "read:orgs/0000000000000001".parse().unwrap();
         assert_eq!(permission, Permission::read(Resource::org(OrgId::from_u64(1))));
     }
 
+    /// [PERM-5]
     #[test]
     fn type_is_reported_before_action_before_org_before_id() {
         let zero = Some(Id::from_u64(0));
@@ -404,6 +407,7 @@ mod tests {
     }
 
     proptest! {
+        /// [PERM-4]
         #[test]
         fn text_comes_back(permission in strategy::permission()) {
             prop_assert_eq!(permission.to_string().parse(), Ok(permission));

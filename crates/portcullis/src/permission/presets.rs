@@ -68,6 +68,7 @@ mod tests {
         permissions.iter().map(Permission::to_string).collect()
     }
 
+    /// [SET-6] [PERM-3]
     #[test]
     fn operator_is_44_permissions_type_by_type_read_before_write() {
         let operator = text(&operator());
@@ -77,6 +78,7 @@ mod tests {
         assert!(!operator.iter().any(|p| p.ends_with("instance")));
     }
 
+    /// [SET-6]
     #[test]
     fn owner_holds_its_org_by_id_and_the_rest_in_it() {
         let owner = text(&owner_of_org(OrgId::from_u64(1)));

@@ -267,6 +267,7 @@ mod tests {
         set.check(asked.action, &asked.resource)
     }
 
+    /// [SET-2]
     #[test]
     fn the_decision_names_the_grant_as_it_was_given() {
         for held in [
@@ -284,6 +285,7 @@ mod tests {
         }
     }
 
+    /// [SET-2]
     #[test]
     fn the_decision_says_why_not() {
         let asked = "write:orgs/0000000000000001/buckets/000000000000000b";
@@ -432,6 +434,7 @@ mod tests {
     }
 
     proptest! {
+        /// [MATCH-1] [MATCH-2] [SET-1]
         #[test]
         fn agrees_with_the_rule(held in held(), requests in requests()) {
             let set = PermissionSet::new(held.iter().copied());
@@ -463,6 +466,7 @@ mod tests {
             prop_assert_eq!(decision.is_allowed(), rule(&held, asked).is_ok());
         }
 
+        /// [SET-4]
         #[test]
         fn batch_and_single_agree(held in held(), requests in requests()) {
             let set = PermissionSet::new(held.iter().copied());
@@ -475,6 +479,7 @@ mod tests {
             prop_assert_eq!(set.check_all(asked).collect::<Vec<_>>(), single);
         }
 
+        /// [SET-1]
         #[test]
         fn the_order_in_which_permissions_are_given_does_not_matter(mut held in held()) {
             let set = PermissionSet::new(held.iter().copied());

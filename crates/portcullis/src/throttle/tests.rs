@@ -43,6 +43,7 @@ impl World {
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// [THROTTLE-1]
 #[test]
 fn ten_failures_of_a_name_are_free_then_waits_double() {
     let mut world = World::new();
@@ -65,6 +66,7 @@ fn ten_failures_of_a_name_are_free_then_waits_double() {
     assert!(waits.last() > Some(&60.0), "{waits:?}");
 }
 
+/// [THROTTLE-9]
 #[test]
 fn first_tries_of_sources_at_a_name_are_admitted_one_each_second() {
     let mut world = World::new();
@@ -110,6 +112,7 @@ fn an_owner_at_a_new_address_is_kept_out_for_a_second_for_each_source_that_guess
     assert_eq!(world.succeeds("telegraf", OWNER), Ok(()));
 }
 
+/// [THROTTLE-9]
 #[test]
 fn a_familiar_source_does_not_wait_for_the_failures_of_others() {
     let world = World::new();
@@ -127,6 +130,7 @@ fn a_familiar_source_does_not_wait_for_the_failures_of_others() {
     assert!(world.fails("telegraf", STRANGER).is_err(), "its own failures count");
 }
 
+/// [THROTTLE-1]
 #[test]
 fn the_wait_of_one_source_at_one_name_grows_faster_than_that_of_the_name() {
     let mut world = World::new();
@@ -149,6 +153,7 @@ fn the_wait_of_one_source_at_one_name_grows_faster_than_that_of_the_name() {
     assert!(last > total / 2, "{waits:?}");
 }
 
+/// [THROTTLE-5]
 #[test]
 fn attempts_stay_within_the_limit_however_many_come_at_once() {
     let world = World::new();
@@ -166,6 +171,7 @@ fn attempts_stay_within_the_limit_however_many_come_at_once() {
     assert_eq!(admitted.into_inner(), 10);
 }
 
+/// [THROTTLE-1]
 #[test]
 fn a_source_has_a_hundred_failures_whatever_names_it_tries() {
     let world = World::new();
@@ -176,6 +182,7 @@ fn a_source_has_a_hundred_failures_whatever_names_it_tries() {
     assert_eq!(world.fails("another", OWNER), Ok(()));
 }
 
+/// [THROTTLE-1]
 #[test]
 fn a_network_of_ipv6_is_one_source_and_mapped_ipv4_is_ipv4() {
     let world = World::new();
@@ -233,6 +240,7 @@ fn a_flood_from_one_source_does_not_keep_a_new_source_out_for_ever() {
     }
 }
 
+/// [THROTTLE-2]
 #[test]
 fn failures_fade() {
     let mut world = World::new();
@@ -275,6 +283,7 @@ fn names_are_counted_apart_and_a_try_that_must_wait_is_not_counted() {
     assert_eq!(world.fails("Telegraf", STRANGER), Ok(()), "the refused ones were counted");
 }
 
+/// [THROTTLE-3]
 #[test]
 fn many_names_and_sources_do_not_wash_away_a_high_count() {
     let world = World::new();
@@ -296,6 +305,7 @@ fn many_names_and_sources_do_not_wash_away_a_high_count() {
     assert!(world.fails("telegraf", OWNER).is_err());
 }
 
+/// [THROTTLE-8]
 #[test]
 fn without_a_name_or_a_source_only_the_other_counts() {
     let world = World::new();

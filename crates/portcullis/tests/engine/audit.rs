@@ -70,6 +70,7 @@ impl World {
 
 const SOURCE: &str = "192.0.2.7";
 
+/// [PATCH-3]
 #[tokio::test]
 async fn every_change_is_reported_with_its_actor() {
     let world = World::new().await;

@@ -24,6 +24,7 @@ async fn the_right_password_is_admitted_with_its_permissions() {
     assert_eq!((principal.org(), principal.user()), (world.org.id, world.user.id));
 }
 
+/// [LOGIN-5] [LOGIN-8]
 #[tokio::test]
 async fn every_refusal_has_its_reason_for_the_operator_and_one_response_for_the_client() {
     let world = World::new().await;
@@ -45,6 +46,7 @@ async fn every_refusal_has_its_reason_for_the_operator_and_one_response_for_the_
     assert_eq!(refusal(&world, "telegraf", "telegraf-password").await, Refusal::Org);
 }
 
+/// [PW-12]
 #[tokio::test]
 async fn every_login_by_name_costs_exactly_one_hash() {
     let world = World::new().await;
@@ -74,6 +76,7 @@ async fn every_login_by_name_costs_exactly_one_hash() {
     }
 }
 
+/// [LOGIN-6] [PW-8]
 #[tokio::test]
 async fn an_empty_or_unset_password_key_or_hash_never_authenticates() {
     let world = World::with(|builder| builder.password_policy(PasswordPolicy::strong())).await;
@@ -94,6 +97,7 @@ async fn an_empty_or_unset_password_key_or_hash_never_authenticates() {
     }
 }
 
+/// [HTTP-5]
 #[tokio::test]
 async fn a_username_and_a_password_authenticate_no_caller() {
     let world = World::new().await;
@@ -135,6 +139,7 @@ async fn an_api_token_is_a_password_for_unknown_names_only_and_costs_no_hash() {
     assert_eq!(refusal(&world, "unknown", secret.expose()).await, Refusal::UnknownUsername);
 }
 
+/// [SETPW-3]
 #[tokio::test]
 async fn a_new_password_replaces_the_old_one_at_once_and_leaves_updated_at_alone() {
     let world = World::new().await;
@@ -146,6 +151,7 @@ async fn a_new_password_replaces_the_old_one_at_once_and_leaves_updated_at_alone
     assert_eq!(after.updated_at, before.updated_at);
 }
 
+/// [SETPW-3]
 #[tokio::test]
 async fn a_refused_password_leaves_the_old_one() {
     let world = World::new().await;
@@ -157,6 +163,7 @@ async fn a_refused_password_leaves_the_old_one() {
     assert!(world.login("telegraf", "telegraf-password").await.is_ok());
 }
 
+/// [PW-4]
 #[tokio::test]
 async fn in_strong_mode_a_stored_weak_password_must_be_changed() {
     let world = World::with(|builder| builder.password_policy(PasswordPolicy::strong())).await;
@@ -171,6 +178,7 @@ async fn in_strong_mode_a_stored_weak_password_must_be_changed() {
     assert!(world.login("weak", "Str0ng-enough").await.is_ok());
 }
 
+/// [DELETE-1]
 #[tokio::test]
 async fn a_deleted_authorization_leaves_nothing_to_a_new_one_of_its_name() {
     let world = World::new().await;

@@ -180,6 +180,7 @@ impl Target<'_> {
     }
 }
 
+/// [CALLER-1]
 #[test]
 fn every_operation_for_callers_is_in_the_table() {
     let source = include_str!("../../src/engine/manage/on_behalf_of.rs");
@@ -194,6 +195,7 @@ fn every_operation_for_callers_is_in_the_table() {
     assert_eq!(methods, table);
 }
 
+/// [CALLER-1] [CALLER-2]
 #[tokio::test]
 async fn an_operation_needs_exactly_its_permissions() {
     for operation in Operation::ALL {
@@ -244,6 +246,7 @@ async fn a_credential_that_only_reads_changes_and_deletes_nothing() {
     assert!(world.login("telegraf", "telegraf-password").await.is_ok());
 }
 
+/// [CALLER-2] [CALLER-5]
 #[tokio::test]
 async fn what_does_not_exist_is_not_found_for_every_caller() {
     let world = World::new().await;
@@ -260,6 +263,7 @@ async fn what_does_not_exist_is_not_found_for_every_caller() {
     }
 }
 
+/// [MATCH-1]
 #[tokio::test]
 async fn an_org_scoped_grant_never_reaches_another_orgs_record() {
     let world = World::new().await;
@@ -326,6 +330,7 @@ impl Grants {
     }
 }
 
+/// [CALLER-3] [CALLER-4]
 #[test]
 fn a_grant_at_creation_or_edit_allows_no_more_than_its_caller_holds() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

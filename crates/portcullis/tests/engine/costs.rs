@@ -22,6 +22,7 @@ async fn with_every_kind(cache: CacheConfig) -> World {
     world
 }
 
+/// [PW-12]
 #[tokio::test]
 async fn unknown_wrong_inactive_and_password_less_cost_one_hash_with_caches_warm_and_cold() {
     for cache in [CacheConfig::default(), CacheConfig::off()] {
@@ -52,6 +53,7 @@ async fn unknown_wrong_inactive_and_password_less_cost_one_hash_with_caches_warm
     }
 }
 
+/// [PW-12]
 #[tokio::test]
 async fn the_dummy_hash_is_made_with_the_parameters_of_the_engine() {
     let world = with_every_kind(CacheConfig::default()).await;
@@ -87,6 +89,7 @@ async fn the_dummy_hash_is_made_with_the_parameters_of_the_engine() {
     }
 }
 
+/// [QUEUE-3] [PW-14]
 #[tokio::test]
 async fn a_login_that_is_dropped_before_its_turn_frees_its_place_and_costs_nothing() {
     let salts = Salts::default();

@@ -101,6 +101,7 @@ fn an_empty_secret_never_authenticates_whatever_is_cached() {
     assert!(Snapshot::read(no_hash.as_bytes()).is_err());
 }
 
+/// [PW-8]
 #[test]
 fn without_a_password_no_password_authenticates() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -39,6 +39,7 @@ async fn assert_nothing_left(store: &dyn Store, buckets: usize) {
     }
 }
 
+/// [TENANT-1] [TENANT-4]
 #[tokio::test]
 async fn a_deleted_user_takes_its_credentials_along() {
     let world = World::new().await;
@@ -51,6 +52,7 @@ async fn a_deleted_user_takes_its_credentials_along() {
     assert_eq!((error.kind(), error.message()), (ErrorKind::NotFound, "user not found"));
 }
 
+/// [TENANT-1] [TENANT-5]
 #[tokio::test]
 async fn a_deleted_org_takes_its_credentials_and_buckets_along() {
     let world = World::new().await;
@@ -59,6 +61,7 @@ async fn a_deleted_org_takes_its_credentials_and_buckets_along() {
     assert_nothing_left(world.store.as_ref(), 0).await;
 }
 
+/// [TENANT-2] [TENANT-3]
 #[tokio::test]
 async fn an_interrupted_deletion_leaves_no_usable_credential_and_is_finished_at_the_next_start() {
     for fails_from in 1.. {
@@ -88,6 +91,7 @@ async fn an_interrupted_deletion_leaves_no_usable_credential_and_is_finished_at_
     }
 }
 
+/// [ID-6]
 #[tokio::test]
 async fn an_org_and_a_user_of_the_same_id_are_deleted_each_on_its_own() {
     let world = World::new().await;
@@ -110,6 +114,7 @@ async fn an_org_and_a_user_of_the_same_id_are_deleted_each_on_its_own() {
     assert!(world.engine.resolve_user("one").await.is_err());
 }
 
+/// [TENANT-2]
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_created_for_an_org_that_is_being_deleted() {
     for _ in 0..300 {

@@ -11,6 +11,7 @@ use portcullis_testkit::{Call, Fault, Method};
 
 use crate::support::{World, builder, failing, gone_after};
 
+/// [SET-3] [LOGIN-9]
 #[tokio::test]
 async fn an_outage_grants_nothing_and_reports_no_password_as_wrong() {
     let world = World::new().await;
@@ -59,6 +60,7 @@ async fn an_outage_grants_nothing_and_reports_no_password_as_wrong() {
     assert!(outages > 20, "{outages}");
 }
 
+/// [CREATE-4] [CREATE-5]
 #[tokio::test]
 async fn a_creation_that_fails_anywhere_stores_nothing() {
     for fails_from in 1.. {

@@ -81,6 +81,7 @@ fn filters() -> impl Strategy<Value = AuthorizationFilter> {
         })
 }
 
+/// [LIST-2]
 #[test]
 fn every_filter_finds_what_checking_every_record_finds_page_by_page() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -153,6 +154,7 @@ fn as_json(permission: &Permission) -> serde_json::Value {
 }
 
 /// A lookup of the authorizations that may write a bucket finds exactly those that a check allows.
+/// [LIST-10]
 #[test]
 fn a_reverse_lookup_agrees_with_the_check() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -226,6 +228,7 @@ async fn a_page_costs_one_list_and_each_name_once() {
     assert_eq!(counts.total(), 4);
 }
 
+/// [LIST-7] [GET-4] [SNAP-10]
 #[tokio::test]
 async fn a_corrupt_record_is_left_out_of_lists_an_error_by_id_and_fails_the_export() {
     let (world, all) = crowd().await;

@@ -71,6 +71,7 @@ fn memory() -> Arc<dyn Store> {
     Arc::new(MemoryStore::new().unwrap())
 }
 
+/// [ID-5] [CREATE-6]
 #[tokio::test]
 async fn times_come_from_the_clock_and_ids_ascend_with_it() {
     let world = World::new().await;
@@ -85,6 +86,7 @@ async fn times_come_from_the_clock_and_ids_ascend_with_it() {
     assert_eq!(updated.created_at, first.created_at);
 }
 
+/// [ID-5]
 #[tokio::test]
 async fn a_taken_id_is_generated_again() {
     let random = Repeating { drawn: AtomicU64::new(0), times: 5 };
@@ -98,6 +100,7 @@ async fn a_taken_id_is_generated_again() {
     assert_eq!(ids.len(), 20);
 }
 
+/// [ID-5]
 #[tokio::test]
 async fn no_free_id_is_an_error_and_stores_nothing() {
     let random = Repeating { drawn: AtomicU64::new(0), times: u64::MAX };

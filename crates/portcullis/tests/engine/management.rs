@@ -38,6 +38,7 @@ async fn creation_stores_every_part_and_ids_ascend() {
     assert_eq!(found, Some(first));
 }
 
+/// [AUTH-1] [CREATE-2]
 #[tokio::test]
 async fn what_cannot_be_created_is_refused_and_leaves_nothing() {
     let world = World::new().await;
@@ -80,6 +81,7 @@ async fn what_cannot_be_created_is_refused_and_leaves_nothing() {
     assert_eq!(world.engine.authorization_by_username("telegraf").await.unwrap(), None);
 }
 
+/// [CALLER-3] [REPLACE-2]
 #[tokio::test]
 async fn replacing_permissions_grants_no_more_than_the_caller_holds() {
     let world = World::new().await;
@@ -116,6 +118,7 @@ async fn replacing_permissions_grants_no_more_than_the_caller_holds() {
     assert_eq!(stored.permissions, [read]);
 }
 
+/// [CALLER-4]
 #[tokio::test]
 async fn naming_a_foreign_resource_under_ones_own_org_grants_nothing() {
     let world = World::new().await;
@@ -155,6 +158,7 @@ async fn naming_a_foreign_resource_under_ones_own_org_grants_nothing() {
     assert_eq!(engine.authorization(mine).await.unwrap().unwrap().permissions, fine);
 }
 
+/// [GET-3] [CREATE-4]
 #[tokio::test]
 async fn a_missing_name_drops_nothing_else_of_a_permission() {
     let world = World::new().await;
@@ -166,6 +170,7 @@ async fn a_missing_name_drops_nothing_else_of_a_permission() {
     assert_eq!(described.resources[0].org, Some(name("acme")));
 }
 
+/// [TENANT-6]
 #[tokio::test]
 async fn a_host_with_its_own_directory_manages_its_own_tenants() {
     let world = World::new().await;

@@ -72,6 +72,7 @@ impl World {
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// [CACHE-1]
 #[tokio::test]
 async fn a_cache_hit_costs_no_read_and_no_hash() {
     let world = World::new().await;
@@ -84,6 +85,7 @@ async fn a_cache_hit_costs_no_read_and_no_hash() {
     assert_eq!(world.cost().await, (0, 0), "a wrong password evicted the right one");
 }
 
+/// [CACHE-5]
 #[tokio::test]
 async fn an_edited_authorization_costs_one_read_and_no_hash() {
     let world = World::new().await;
@@ -170,6 +172,7 @@ async fn a_feed_that_is_behind_costs_a_read_every_two_seconds_and_no_hash() {
     assert_eq!(world.cost().await, (3, 0));
 }
 
+/// [CACHE-3]
 #[tokio::test]
 async fn changes_of_other_processes_take_effect_within_max_staleness() {
     let world = World::new().await;
@@ -194,6 +197,7 @@ async fn without_a_store_no_login_is_admitted_once_its_cache_entry_is_stale() {
     assert_eq!((error.kind(), error.refusal()), (portcullis::ErrorKind::Unavailable, None));
 }
 
+/// [CACHE-2] [AUTH-6]
 #[tokio::test]
 async fn the_status_of_user_and_org_takes_effect_at_once() {
     let world = World::new().await;
@@ -208,6 +212,7 @@ async fn the_status_of_user_and_org_takes_effect_at_once() {
     assert_eq!(world.refusal(PASSWORD).await, Refusal::UnknownUsername);
 }
 
+/// [CACHE-2]
 #[tokio::test]
 async fn replaced_permissions_take_effect_at_once() {
     let world = World::new().await;
@@ -328,6 +333,7 @@ async fn nothing_is_cached_if_the_cache_is_off() {
     }
 }
 
+/// [CACHE-6]
 #[tokio::test]
 async fn equal_logins_at_once_share_one_hash() {
     let world = World::new().await;
@@ -381,6 +387,7 @@ mod rehash {
         panic!("the weak hash was not replaced");
     }
 
+    /// [QUEUE-9]
     #[tokio::test]
     async fn bcrypt_is_replaced_at_login_and_nothing_else_changes() {
         let world = with_bcrypt().await;
@@ -426,6 +433,7 @@ mod rehash {
         assert_eq!(engine.hash_pool().computations(), 1);
     }
 
+    /// [QUEUE-9]
     #[tokio::test(flavor = "multi_thread")]
     async fn a_new_password_wins_against_a_replacement() {
         for round in 0..200 {

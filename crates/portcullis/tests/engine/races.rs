@@ -8,6 +8,7 @@ use crate::support::{World, name};
 
 const ROUNDS: usize = 1_000;
 
+/// [AUTH-3] [AUTH-4]
 #[tokio::test(flavor = "multi_thread")]
 async fn of_concurrent_creations_of_a_name_one_wins() {
     let world = Arc::new(World::new().await);
@@ -27,6 +28,7 @@ async fn of_concurrent_creations_of_a_name_one_wins() {
     }
 }
 
+/// [PATCH-4]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_record_never_comes_back_and_no_update_is_lost() {
     let world = Arc::new(World::new().await);
@@ -87,6 +89,7 @@ async fn an_update_is_shown_with_the_permissions_it_has_and_their_names() {
     }
 }
 
+/// [CACHE-2]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_password_never_works_once_the_change_has_returned() {
     let world = Arc::new(World::new().await);

@@ -10,6 +10,7 @@ use portcullis_testkit::{Call, Counts, Fault, InstrumentedStore, Method};
 
 use crate::support::{World, builder, failing, name};
 
+/// [HTTP-18]
 #[tokio::test]
 async fn a_read_only_engine_accepts_logins_and_refuses_every_change() {
     let world = World::new().await;

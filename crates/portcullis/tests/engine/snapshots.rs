@@ -18,6 +18,7 @@ fn refused(text: &str) -> Vec<String> {
     }
 }
 
+/// [SNAP-5] [SNAP-7] [SNAP-9]
 #[tokio::test]
 async fn an_export_imports_completely_and_again_changes_nothing() {
     let world = World::new().await;
@@ -48,6 +49,7 @@ async fn an_export_imports_completely_and_again_changes_nothing() {
     assert!(fresh.engine.authenticate_caller(Credentials::token(secret.expose())).await.is_ok());
 }
 
+/// [SNAP-7] [SNAP-8]
 #[tokio::test]
 async fn a_line_that_conflicts_with_a_record_refuses_all() {
     let world = World::new().await;
@@ -80,6 +82,7 @@ async fn a_line_that_conflicts_with_a_record_refuses_all() {
     assert_eq!(export(&world).await, before);
 }
 
+/// [SNAP-1] [SNAP-2] [SNAP-3] [SNAP-6] [SNAP-8]
 #[test]
 fn every_invalid_line_is_reported_with_its_reason() {
     let user = r#"{"type":"user","id":"0000000000000001","name":"ada","status":"active"}"#;
@@ -144,6 +147,7 @@ fn every_invalid_line_is_reported_with_its_reason() {
     assert_eq!(refused(&both).len(), 2);
 }
 
+/// [SNAP-4]
 #[tokio::test]
 async fn a_snapshot_that_was_cut_or_changed_is_refused() {
     let world = World::new().await;
@@ -164,6 +168,7 @@ async fn a_snapshot_that_was_cut_or_changed_is_refused() {
     assert!(!refused(half).is_empty());
 }
 
+/// [SNAP-1] [SNAP-2] [SNAP-4] [SNAP-5]
 #[test]
 fn hand_written_lines_need_no_frame_and_have_defaults() {
     let text = concat!(

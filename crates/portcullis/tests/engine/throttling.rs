@@ -114,6 +114,7 @@ async fn a_hundred_guesses_at_once_stay_within_the_limit_whether_the_name_exists
 
 /// Equal logins at the same time share a hash, for a name that does not exist as well: otherwise the
 /// difference would reveal it.
+/// [THROTTLE-6]
 #[tokio::test]
 async fn a_hundred_equal_guesses_at_once_cost_alike_whether_the_name_exists_or_not() {
     for username in KINDS {
@@ -152,6 +153,7 @@ async fn a_wait_reveals_nothing_about_the_name() {
     assert!(told.windows(2).all(|two| two[0] == two[1]), "{told:?}");
 }
 
+/// [THROTTLE-4]
 #[tokio::test]
 async fn other_spellings_of_a_name_are_no_further_tries_at_it() {
     let door = Door::new().await;
@@ -210,6 +212,7 @@ async fn a_flood_from_one_source_does_not_lock_the_owner_out_for_ever() {
     assert!(door.knows_the_password(stranger()).await.waits());
 }
 
+/// [THROTTLE-9]
 #[tokio::test]
 async fn a_cached_right_password_is_never_refused_for_the_failures_of_others() {
     let door = Door::new().await;
@@ -234,6 +237,7 @@ async fn a_cached_right_password_is_never_refused_for_the_failures_of_others() {
 
 /// A cached password, as of every active client, cannot be guessed faster than another: while the
 /// guesses are throttled, the right one is refused like wrong ones.
+/// [THROTTLE-9]
 #[tokio::test]
 async fn a_password_in_the_cache_cannot_be_guessed_faster_than_another() {
     let door = Door::new().await;
@@ -254,6 +258,7 @@ async fn a_password_in_the_cache_cannot_be_guessed_faster_than_another() {
     assert_eq!(door.tries("telegraf", "wrong", stranger()).await, Outcome::Refused);
 }
 
+/// [THROTTLE-7]
 #[tokio::test]
 async fn setting_a_password_clears_the_count_of_its_name() {
     let door = Door::new().await;
@@ -295,6 +300,7 @@ async fn a_try_after_the_retry_time_is_admitted() {
     assert_eq!(door.knows_the_password(stranger()).await, Outcome::LetIn);
 }
 
+/// [THROTTLE-8]
 #[tokio::test]
 async fn guessing_api_tokens_is_slowed_down_by_source() {
     let door = Door::new().await;

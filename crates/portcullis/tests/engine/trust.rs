@@ -110,6 +110,7 @@ enum Reads {
     Hang,
 }
 
+/// [OUTAGE-1]
 #[tokio::test]
 async fn the_result_of_a_login_in_each_trust_state() {
     use TrustState::{Fresh, Stale, StaleIfError, Unavailable};
@@ -169,6 +170,7 @@ async fn the_result_of_a_login_in_each_trust_state() {
     }
 }
 
+/// [OUTAGE-5] [OUTAGE-8]
 #[tokio::test]
 async fn grace_is_for_cached_credentials_with_the_right_secret() {
     let world = World::new().await;
@@ -235,6 +237,7 @@ async fn change(world: &World, change: u8) -> Result<(), Error> {
 
 const CHANGES: u8 = 8;
 
+/// [OUTAGE-6]
 #[tokio::test]
 async fn a_change_of_this_engine_takes_effect_in_grace() {
     for number in 0..CHANGES {
@@ -257,6 +260,7 @@ async fn a_change_of_this_engine_takes_effect_in_grace() {
 }
 
 /// The outcome of an ambiguous commit is unknown. A revocation takes effect in either case.
+/// [OUTAGE-6]
 #[tokio::test]
 async fn an_ambiguous_change_of_this_engine_takes_effect_in_grace() {
     for number in 0..CHANGES {
@@ -273,6 +277,7 @@ async fn an_ambiguous_change_of_this_engine_takes_effect_in_grace() {
     }
 }
 
+/// [OUTAGE-6]
 #[tokio::test]
 async fn a_change_that_the_feed_has_reported_takes_effect_in_grace() {
     let (user, org) = (Kind::User, Kind::Org);
@@ -294,6 +299,7 @@ async fn a_change_that_the_feed_has_reported_takes_effect_in_grace() {
 }
 
 /// The feed has reported nothing, but a login read the change and was refused or admitted by it.
+/// [OUTAGE-6]
 #[tokio::test]
 async fn a_change_that_a_login_has_found_takes_effect_in_grace() {
     for found in 0..4 {
@@ -343,6 +349,7 @@ async fn a_change_that_a_login_has_found_takes_effect_in_grace() {
 }
 
 /// The time to live bounds changes that a host did not report, in grace as well.
+/// [OUTAGE-5]
 #[tokio::test]
 async fn an_entry_that_had_expired_at_the_feeds_last_event_is_not_valid_in_grace() {
     let world = World::new().await;
@@ -408,6 +415,7 @@ async fn a_password_that_was_changed_here_is_refused_from_then_on_however_the_st
 }
 
 /// Cached logins do not wait long for a store that hangs; one waits from time to time to try it again.
+/// [OUTAGE-3]
 #[tokio::test]
 async fn a_store_that_hangs_delays_only_some_cache_hits() {
     let world = World::new().await;

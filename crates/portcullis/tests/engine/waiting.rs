@@ -58,6 +58,7 @@ where
     login.await
 }
 
+/// [LOGIN-7]
 #[tokio::test]
 async fn a_credential_that_is_deleted_while_its_login_waits_is_not_admitted() {
     let outcome = revoked_while_it_waits(async |engine: Engine, authorization| {
@@ -66,6 +67,7 @@ async fn a_credential_that_is_deleted_while_its_login_waits_is_not_admitted() {
     assert_eq!(outcome.await.unwrap_err().refusal(), Some(Refusal::UnknownUsername));
 }
 
+/// [LOGIN-7]
 #[tokio::test]
 async fn a_credential_that_is_disabled_while_its_login_waits_is_not_admitted() {
     let outcome = revoked_while_it_waits(async |engine: Engine, authorization| {
@@ -75,6 +77,7 @@ async fn a_credential_that_is_disabled_while_its_login_waits_is_not_admitted() {
     assert_eq!(outcome.await.unwrap_err().refusal(), Some(Refusal::Inactive));
 }
 
+/// [LOGIN-7]
 #[tokio::test]
 async fn a_password_that_is_replaced_while_its_login_waits_is_not_admitted() {
     let outcome = revoked_while_it_waits(async |engine: Engine, authorization| {
@@ -90,6 +93,7 @@ async fn a_password_that_is_replaced_while_its_login_waits_is_not_admitted() {
     assert_eq!(outcome.await.unwrap_err().refusal(), Some(Refusal::WrongPassword));
 }
 
+/// [LOGIN-7] [AUTH-6]
 #[tokio::test]
 async fn a_login_is_not_admitted_if_its_user_or_org_is_disabled_while_it_waits() {
     let outcome = revoked_while_it_waits(async |engine: Engine, authorization| {
@@ -127,6 +131,7 @@ async fn replace(engine: &Engine, changed: &portcullis::Authorization) {
 }
 
 /// Right passwords from other addresses, while sixteen addresses have filled the queue with guesses.
+/// [QUEUE-6]
 #[tokio::test]
 async fn a_flood_of_guesses_takes_no_place_from_right_passwords() {
     let salts = Salts::default();
@@ -164,6 +169,7 @@ async fn a_flood_of_guesses_takes_no_place_from_right_passwords() {
     }
 }
 
+/// [QUEUE-7]
 #[tokio::test]
 async fn an_owner_that_logged_in_before_a_restart_is_not_locked_out_by_a_distributed_attack() {
     let world = World::new().await;
@@ -194,6 +200,7 @@ async fn an_owner_that_logged_in_before_a_restart_is_not_locked_out_by_a_distrib
     assert!(error.retry_after() <= Some(Duration::from_secs(1)));
 }
 
+/// [THROTTLE-9]
 #[tokio::test]
 async fn a_right_api_token_is_never_refused_for_the_failures_of_others() {
     let world = World::new().await;
@@ -232,6 +239,7 @@ async fn a_right_api_token_is_never_refused_for_the_failures_of_others() {
     }
 }
 
+/// [THROTTLE-5]
 #[tokio::test]
 async fn the_throttle_does_not_reveal_that_a_password_is_right() {
     for (right, who) in [(true, Refusal::User), (false, Refusal::WrongPassword)] {
@@ -289,6 +297,7 @@ async fn new_passwords_of_one_caller_leave_half_of_the_hashes_to_logins() {
     assert!(computed <= 20, "{computed} hashes were computed until five logins had theirs");
 }
 
+/// [QUEUE-1] [QUEUE-2]
 #[tokio::test]
 async fn a_login_that_waits_too_long_gets_a_retry_time_and_is_not_refused() {
     let salts = Salts::default();
@@ -311,6 +320,7 @@ async fn a_login_that_waits_too_long_gets_a_retry_time_and_is_not_refused() {
 }
 
 /// A client or proxy with a timeout that is shorter than a hash does not lock itself out.
+/// [QUEUE-3]
 #[tokio::test]
 async fn right_passwords_of_clients_that_disconnect_are_not_counted_as_failures() {
     let hashing = cheap_hashing().params(HashParams::default()).threads(1);
