@@ -15,12 +15,12 @@ use crate::sync::lock;
 use crate::throttle::network;
 use crate::{Random, RandomUnavailable, Timestamp};
 
-/// Which usernames have logged in from which addresses lately, to be kept over a restart.
+/// Which usernames have logged in from which addresses lately, for use after a restart.
 ///
-/// After a restart every password has to be hashed again. Logins of a username from an address from
-/// which it has logged in before go first then, and do not wait for the failures of others. The
-/// history holds no username, address or password, only keyed digests of a username with an address
-/// (or a /64 of IPv6). It is written seldom and lost without harm.
+/// After a restart every password has to be hashed again. A login from an address from which its username
+/// has logged in before then has priority, and does not wait for failures from other addresses. The
+/// history contains no username, address or password, only keyed digests of a username with an address
+/// (or a /64 of IPv6). It changes rarely, and losing it is harmless.
 ///
 /// An [`Engine`](crate::Engine) returns it with
 /// [`login_history`](crate::Engine::login_history) and takes it with
@@ -44,15 +44,15 @@ pub struct LoginHistory {
     entries: Vec<Entry>,
 }
 
-/// Says that bytes are no [`LoginHistory`].
+/// The error for bytes that are no [`LoginHistory`].
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidLoginHistory {
-    /// It is cut short, too long, or its checksum is wrong.
+    /// It is truncated or too long, or its checksum is wrong.
     #[error("the login history is damaged")]
     Damaged,
-    /// It is of a version that this program does not know, or something else.
-    #[error("this is no login history of a version that is known")]
+    /// It has a version that this program does not support, or is something else.
+    #[error("this is no login history of a supported version")]
     Unknown,
 }
 
@@ -61,21 +61,21 @@ pub enum InvalidLoginHistory {
 struct Entry {
     /// Its keyed digest; 0 where there is none.
     digest: u64,
-    /// When it has logged in, in minutes since 1970.
+    /// The time of its last login, in minutes since 1970.
     minute: u32,
 }
 
 impl LoginHistory {
-    /// How many usernames with an address are kept. When there are more, the oldest are forgotten.
+    /// The number of pairs of a username and an address that are kept. Further ones evict the oldest.
     pub const MAX_ENTRIES: usize = 65_536;
-    /// How many days a login is remembered for.
+    /// The number of days after which a pair expires.
     pub const DAYS: u32 = 30;
 
     const MAGIC: &'static [u8] = b"portcullis login history 1\n";
     const CHECKSUM: usize = 32;
     const ENTRY: usize = 12;
 
-    /// Returns it as bytes, at most 800 KiB: for a file that only the server can read.
+    /// Encodes it, in at most 800 KiB. The file must be readable by the server alone.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Self::MAGIC.to_vec();
         bytes.extend_from_slice(&*self.key);
@@ -88,12 +88,12 @@ impl LoginHistory {
         bytes
     }
 
-    /// Reads what [`LoginHistory::to_bytes`] has returned.
+    /// Decodes what [`LoginHistory::to_bytes`] has returned.
     ///
     /// # Errors
     ///
-    /// [`InvalidLoginHistory::Unknown`] for anything else, [`InvalidLoginHistory::Damaged`] when
-    /// it is not whole.
+    /// [`InvalidLoginHistory::Unknown`] for anything else, [`InvalidLoginHistory::Damaged`] if it is
+    /// incomplete or changed.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidLoginHistory> {
         use InvalidLoginHistory::{Damaged, Unknown};
 
@@ -118,12 +118,12 @@ impl LoginHistory {
         Ok(Self { key: Zeroizing::new(*key), entries })
     }
 
-    /// Returns how many usernames with an address it holds.
+    /// Returns the number of pairs of a username and an address.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Tells whether it holds none.
+    /// Tells whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -141,24 +141,24 @@ fn checksum(bytes: &[u8]) -> [u8; LoginHistory::CHECKSUM] {
     sha2::Sha256::digest(bytes).into()
 }
 
-/// The history of a running engine. Bounded: some one megabyte.
+/// The history of a running engine. It takes about 1 MiB.
 pub(crate) struct FamiliarSources {
     key: Zeroizing<[u8; 16]>,
     buckets: Box<[Mutex<[Entry; BUCKET]>]>,
     changes: AtomicU64,
 }
 
-/// Entries that share a lock; of one more, the oldest goes.
+/// Entries that share a lock. A further one evicts the oldest.
 const BUCKET: usize = 8;
 
 /// In minutes.
 const DAY: u32 = 24 * 60;
 
-/// How old an entry gets before it is written anew.
+/// The age after which a login updates its entry, which has to be saved again.
 const REFRESH_MINUTES: u32 = 12 * 60;
 
 impl FamiliarSources {
-    /// Draws a key, or goes on with a history.
+    /// Continues a history, or starts one with a random key.
     pub(crate) fn new(
         history: Option<LoginHistory>,
         random: &dyn Random,
@@ -184,17 +184,17 @@ impl FamiliarSources {
         bucket.iter().any(|entry| entry.is(digest) && !entry.is_old(now))
     }
 
-    /// Remembers that the username has logged in from the source.
-    pub(crate) fn remember(&self, name: &str, source: IpAddr, now: Timestamp) {
+    /// Records that the username has logged in from the source.
+    pub(crate) fn record(&self, name: &str, source: IpAddr, now: Timestamp) {
         self.insert(Entry { digest: self.digest(name, source), minute: minute(now) });
     }
 
-    /// How often something was remembered anew.
+    /// Returns the number of changes since the start.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
     }
 
-    /// What is remembered now.
+    /// Returns a copy for saving, without expired entries.
     pub(crate) fn history(&self, now: Timestamp) -> LoginHistory {
         let now = minute(now);
         let mut entries = Vec::new();
@@ -208,14 +208,14 @@ impl FamiliarSources {
     fn insert(&self, new: Entry) {
         let Some(mut bucket) = self.bucket(new.digest) else { return };
         if let Some(entry) = bucket.iter_mut().find(|entry| entry.is(new.digest)) {
-            // Seldom: what is remembered anew is to be written.
+            // A recent entry stays, because every change has to be saved.
             if new.minute.saturating_sub(entry.minute) < REFRESH_MINUTES {
                 return;
             }
             *entry = new;
         } else {
             let [first, others @ ..] = &mut *bucket;
-            // What is of the future was written by a clock that was wrong.
+            // An entry of the future was written with a wrong clock.
             let rank = |entry: &Entry| if entry.is_old(new.minute) { 0 } else { entry.minute };
             let oldest = others.iter_mut().fold(first, |oldest, entry| {
                 if rank(entry) < rank(oldest) { entry } else { oldest }
@@ -231,7 +231,7 @@ impl FamiliarSources {
             IpAddr::V4(v4) => hasher.write(&v4.octets()),
             IpAddr::V6(v6) => hasher.write(&v6.octets()),
         }
-        // The length tells an address of one family from the beginning of a name after the other.
+        // The length keeps the bytes of an address and of a name apart.
         hasher.write_u64(name.len() as u64);
         hasher.write(name.as_bytes());
         hasher.finish().max(1)
@@ -248,7 +248,7 @@ impl Entry {
         self.digest.ct_eq(&digest).into()
     }
 
-    /// Tells whether it does not count any more, or is of the future.
+    /// Tells whether it has expired, or is of the future.
     fn is_old(&self, now: u32) -> bool {
         now.saturating_sub(self.minute) > LoginHistory::DAYS * DAY
             || self.minute.saturating_sub(now) > DAY
@@ -282,8 +282,8 @@ mod tests {
     #[test]
     fn a_history_outlives_a_restart_for_thirty_days() {
         let before = familiar(None);
-        before.remember("telegraf", address("192.0.2.1"), at(0));
-        before.remember("grafana", address("2001:db8:0:1::1"), at(10));
+        before.record("telegraf", address("192.0.2.1"), at(0));
+        before.record("grafana", address("2001:db8:0:1::1"), at(10));
         let saved = before.history(at(10)).to_bytes();
         let after = familiar(Some(LoginHistory::from_bytes(&saved).unwrap()));
         assert_eq!(after.changes(), 0);
@@ -300,7 +300,7 @@ mod tests {
         let familiar = familiar(None);
         for second in 0..48 * 60 * 60 {
             let now = Timestamp::from_unix_millis(20_000 * DAY_MILLIS + second * 1_000).unwrap();
-            familiar.remember("telegraf", address("192.0.2.1"), now);
+            familiar.record("telegraf", address("192.0.2.1"), now);
         }
         assert_eq!(familiar.changes(), 4);
     }
@@ -310,16 +310,16 @@ mod tests {
         let familiar = familiar(None);
         for number in 0..200_000 {
             let day = number / 10_000;
-            familiar.remember(&format!("agent-{number}"), address("192.0.2.1"), at(day));
+            familiar.record(&format!("agent-{number}"), address("192.0.2.1"), at(day));
         }
-        let remembered = |range: std::ops::Range<i64>| {
+        let recorded = |range: std::ops::Range<i64>| {
             let is = |number: &i64| {
                 familiar.contains(&format!("agent-{number}"), address("192.0.2.1"), at(20))
             };
             range.filter(is).count()
         };
-        assert!(remembered(190_000..200_000) > 9_990);
-        assert!(remembered(0..10_000) < 50);
+        assert!(recorded(190_000..200_000) > 9_990);
+        assert!(recorded(0..10_000) < 50);
         let saved = familiar.history(at(20)).to_bytes();
         assert!(saved.len() <= 800 * 1_024, "{}", saved.len());
     }
@@ -328,12 +328,12 @@ mod tests {
     fn entries_of_a_clock_that_was_ahead_do_not_count_and_make_room() {
         let familiar = familiar(None);
         for number in 0..100_000 {
-            familiar.remember(&format!("agent-{number}"), address("192.0.2.1"), at(1_000));
+            familiar.record(&format!("agent-{number}"), address("192.0.2.1"), at(1_000));
         }
         assert!(!familiar.contains("agent-99999", address("192.0.2.1"), at(0)));
         assert!(familiar.history(at(0)).is_empty());
         for number in 0..10_000 {
-            familiar.remember(&format!("right-{number}"), address("192.0.2.1"), at(0));
+            familiar.record(&format!("right-{number}"), address("192.0.2.1"), at(0));
         }
         assert!(familiar.history(at(0)).len() > 9_990);
     }
@@ -342,7 +342,7 @@ mod tests {
     fn what_is_damaged_or_foreign_is_refused() {
         let familiar = familiar(None);
         for number in 0..10 {
-            familiar.remember(&format!("agent-{number}"), address("192.0.2.1"), at(0));
+            familiar.record(&format!("agent-{number}"), address("192.0.2.1"), at(0));
         }
         let saved = familiar.history(at(0)).to_bytes();
         assert!(LoginHistory::from_bytes(&saved).is_ok());
@@ -364,7 +364,7 @@ mod tests {
         let familiar = familiar(None);
         for millis in [i64::MIN, -1, 0, 253_402_300_799_000, i64::MAX] {
             let Some(now) = Timestamp::from_unix_millis(millis) else { continue };
-            familiar.remember("telegraf", address("192.0.2.1"), now);
+            familiar.record("telegraf", address("192.0.2.1"), now);
             assert!(familiar.contains("telegraf", address("192.0.2.1"), now));
         }
     }

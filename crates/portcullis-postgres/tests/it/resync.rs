@@ -48,7 +48,7 @@ async fn login_after_a_resync(database: &Database, count: usize) {
     let mut changes = watch(&*store).await;
     database.run("UPDATE portcullis.meta SET value = 'another' WHERE name = 'incarnation'");
     assert!(matches!(next_change(&mut changes).await, Change::Resync { .. }));
-    until("the node has heard of it", || warm(&node, count) == 0).await;
+    until("the node has received it", || warm(&node, count) == 0).await;
 
     let (before, began) = (computed(), Instant::now());
     login_all(&node, count).await;
@@ -62,7 +62,7 @@ async fn login_after_a_resync(database: &Database, count: usize) {
     }
     database.run("UPDATE portcullis.meta SET value = 'a third' WHERE name = 'incarnation'");
     assert!(matches!(until_resync(&mut changes).await, Change::Resync { .. }));
-    until("the node has heard of it", || warm(&node, count) == 0).await;
+    until("the node has received it", || warm(&node, count) == 0).await;
     let before = computed();
     for number in 0..CHANGED {
         let refused = login(&node, number, &password(number)).await.unwrap_err();

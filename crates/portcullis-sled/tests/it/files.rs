@@ -1,4 +1,4 @@
-//! Opening: who else has it, what is not a store, modes.
+//! Opening: other processes, files that are no store, modes.
 
 use std::fs;
 use std::path::Path;

@@ -108,7 +108,7 @@ async fn records_that_cannot_be_read_are_named_and_kept() {
         let broken = String::from_utf8_lossy(&value).replace("active", "active?").into_bytes();
         records.insert(record_key(6, 2), &broken[..9]).unwrap();
         records.insert("nonsense", "nonsense").unwrap();
-        // A body that says another id than the key.
+        // A body whose id differs from the key.
         records.insert(record_key(6, 9), &value).unwrap();
     })
     .await;

@@ -1,4 +1,4 @@
-//! The engine on sled answers as the model does, also when much happens at once.
+//! The engine on sled responds as the model does, also under concurrency.
 
 use crate::conformance::{CAPABILITIES, OnDisk};
 

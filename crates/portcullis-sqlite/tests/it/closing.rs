@@ -16,8 +16,8 @@ use portcullis::{
 
 use crate::common::{HASH, Place, SOON, authorization, commit, create, delete, user};
 
-fn assert_closed<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
-    match answer {
+fn assert_closed<T: std::fmt::Debug>(result: Result<T, StoreError>) {
+    match result {
         Err(StoreError::Unavailable { source }) => assert_eq!(source.to_string(), "it was closed"),
         other => panic!("{other:?}"),
     }
@@ -153,9 +153,9 @@ async fn the_log_is_emptied_when_nothing_happens() {
     let log = || fs::metadata(place.beside("-wal")).unwrap().len();
     assert!(log() > 0);
     let emptied = async {
-        let mut look = tokio::time::interval(Duration::from_millis(20));
+        let mut poll = tokio::time::interval(Duration::from_millis(20));
         while log() > 0 {
-            look.tick().await;
+            poll.tick().await;
         }
     };
     tokio::time::timeout(SOON, emptied).await.unwrap();

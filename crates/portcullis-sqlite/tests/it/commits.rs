@@ -43,7 +43,7 @@ async fn commits_at_the_same_time_share_transactions() {
     raw.execute_batch("ROLLBACK").unwrap();
     let places = all.await.into_iter().map(|position| position.unwrap().sequence());
     let mut places: Vec<_> = places.collect();
-    // What was there when the thread came to look, and the rest.
+    // The commits that were queued when the thread polled, and the rest.
     let transactions = transactions(&place) - before;
     assert!(transactions <= 2, "{transactions}");
     places.sort_unstable();

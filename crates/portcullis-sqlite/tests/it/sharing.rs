@@ -14,7 +14,7 @@ use crate::common::{
     Changes, Place, authorization, child, child_path, commit, create, next_change, next_id, user,
 };
 
-/// Within what a change of another process is told.
+/// The time within which a change of another process is reported.
 const NOTICED: Duration = Duration::from_millis(250);
 
 async fn watch(store: &SqliteStore) -> Changes {
@@ -46,16 +46,16 @@ async fn freshness_covers_what_was_committed_before() {
     let mut changes = here.watch(position).await.unwrap();
     commit(&there, [create(user(1, "ada"))]).await.unwrap();
     let committed = Instant::now();
-    let mut told = false;
+    let mut reported = false;
     loop {
         match futures_util::StreamExt::next(&mut changes).await {
-            Some(Ok(Change::Changed { .. })) => told = true,
+            Some(Ok(Change::Changed { .. })) => reported = true,
             Some(Ok(Change::Fresh { as_of })) if as_of >= committed => break,
             Some(Ok(Change::Fresh { .. })) => {}
             other => panic!("{other:?}"),
         }
     }
-    assert!(told);
+    assert!(reported);
     assert!(committed.elapsed() < 2 * NOTICED, "{:?}", committed.elapsed());
 }
 
@@ -76,8 +76,8 @@ async fn changes_of_all_handles_are_told_in_one_order() {
     for changes in &mut streams {
         for (id, at) in &expected {
             match next_change(changes).await {
-                Some(Change::Changed { id: told, position, .. }) => {
-                    assert_eq!((told.as_u64(), position), (*id, *at));
+                Some(Change::Changed { id: reported, position, .. }) => {
+                    assert_eq!((reported.as_u64(), position), (*id, *at));
                 }
                 other => panic!("{other:?}"),
             }
@@ -85,7 +85,7 @@ async fn changes_of_all_handles_are_told_in_one_order() {
     }
 }
 
-/// Writes when it is told to, until its input ends.
+/// Writes for each line of its input, until it ends.
 #[tokio::test]
 #[ignore = "run by another test, as another process"]
 async fn child_writes_on_demand() {
@@ -221,7 +221,7 @@ async fn an_older_state_that_is_put_back_resyncs() {
     let older = format!("BEGIN IMMEDIATE; {older}; COMMIT");
     place.raw().execute_batch(&older).unwrap();
     let Some(Change::Resync { position }) = next_change(&mut changes).await else {
-        panic!("not told");
+        panic!("not reported");
     };
     assert_eq!(position.sequence(), 4);
     let next = commit(&store, [create(user(9, "nine"))]).await.unwrap();

@@ -18,17 +18,17 @@ use crate::{Error, ErrorKind, Random};
 
 /// A fixed number of threads that compute and verify password hashes.
 ///
-/// Each thread reuses its memory, so that the whole takes `threads × memory` and no more, however
-/// many logins come at once, and none of it when none has come for a while. A computation that has
-/// begun is finished even if its answer is not waited for any more; one that has not begun is
-/// dropped. Dropping the last handle ends the threads.
+/// Each thread reuses its memory, so that the pool takes at most `threads × memory` however many logins
+/// arrive at once, and none after a while without logins. A computation that has begun is finished even
+/// if the future of its result was dropped; one that has not begun is dropped. Dropping the last handle
+/// ends the threads.
 pub struct HashPool {
     queue: Arc<Queue<Job>>,
     config: HashPoolConfig,
     counts: Arc<Counts>,
 }
 
-/// What the threads have measured.
+/// What the threads measure.
 #[derive(Default)]
 struct Counts {
     computations: AtomicU64,
@@ -44,7 +44,7 @@ impl Counts {
             0 => took,
             mean => mean - mean / 8 + took / 8,
         };
-        // Two threads at once: one of them does not count, which does no harm.
+        // Of two concurrent updates one is lost, which is harmless.
         self.mean_nanos.store(next(self.mean_nanos.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
 
@@ -53,16 +53,16 @@ impl Counts {
     }
 }
 
-/// Hooks of the throttle into the begin and the end of a computation.
+/// Hooks of the throttle at the begin and the end of a computation.
 pub(crate) trait Admission: Send {
-    /// Lets the computation begin.
+    /// Decides whether the computation may begin.
     fn begin(&mut self) -> Result<(), Error>;
 
-    /// The password is right, and the login that asked has gone.
+    /// Called if the password is right and the login was dropped meanwhile.
     fn right_without_login(&mut self);
 }
 
-/// Lets everything begin.
+/// Admits every computation.
 struct Always;
 
 impl Admission for Always {
@@ -83,8 +83,8 @@ type Reply = oneshot::Sender<Result<bool, Error>>;
 /// What a password is compared with.
 pub(crate) enum Against {
     Hash(PasswordHash),
-    /// Nothing: the hash is computed all the same, and thrown away. It is what a username costs
-    /// that has no hash to compare.
+    /// Nothing: a hash is computed and discarded (the dummy verify), so that a username without a hash
+    /// costs the same.
     Nothing,
 }
 
@@ -109,8 +109,7 @@ pub enum HashError {
     Thread(#[source] std::io::Error),
 }
 
-/// Says that a password was not hashed as too many are: the source of an error of
-/// [`ErrorKind::Unavailable`].
+/// Too many passwords wait for their hashes: the source of an [`ErrorKind::Unavailable`].
 #[derive(Clone, Copy, Debug, Error)]
 #[error("{waiting} password hashes wait for {threads} threads, and a hash takes {mean:?}")]
 pub(crate) struct Overloaded {
@@ -120,7 +119,7 @@ pub(crate) struct Overloaded {
 }
 
 impl Overloaded {
-    /// Makes the error, with the time after which to try again.
+    /// Makes the error, with the time after which to retry.
     pub(crate) fn into_error(self, retry_after: Duration) -> Error {
         Error::new(ErrorKind::Unavailable, "too many logins at once, try again later")
             .with_source(self)
@@ -137,7 +136,7 @@ impl HashPool {
     /// operating system starts no thread.
     pub fn start(config: HashPoolConfig, random: Arc<dyn Random>) -> Result<Self, HashError> {
         config.validate()?;
-        // Dropped, with the threads that it has by then, when one of them cannot be started.
+        // If a thread cannot be started, dropping this ends those that were.
         let pool =
             Self { queue: Arc::new(Queue::new(config.queue)), config, counts: Arc::default() };
         for number in 0..config.threads {
@@ -161,7 +160,7 @@ impl HashPool {
         self.config.params
     }
 
-    /// Returns how many hashes were computed since the start, of every purpose.
+    /// Returns how many hashes were computed since the start, for any purpose.
     pub fn computations(&self) -> u64 {
         self.counts.computations.load(Ordering::Relaxed)
     }
@@ -171,12 +170,12 @@ impl HashPool {
         self.queue.len()
     }
 
-    /// Returns how long a computation has taken lately, in the mean; zero before the first.
+    /// Returns the moving average of the time of a computation; zero before the first.
     pub fn mean_time(&self) -> Duration {
         self.counts.mean()
     }
 
-    /// Hashes a new password with a fresh salt. Needs a tokio runtime with its time driver enabled.
+    /// Hashes a new password with a random salt. Needs a tokio runtime with its time driver enabled.
     ///
     /// # Errors
     ///
@@ -186,15 +185,15 @@ impl HashPool {
         self.hash_for(password, None).await
     }
 
-    /// Does what [`HashPool::hash`] does for a caller, who takes turns with other callers.
+    /// Like [`HashPool::hash`], for a caller that takes turns with other callers.
     pub(crate) async fn hash_for(
         &self,
         password: &Password,
         caller: Option<u64>,
     ) -> Result<PasswordHash, Error> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         let ticket = Ticket { lane: Lane::NewPassword, flows: [caller, None] };
-        self.submit(ticket, Job::Hash(password.clone(), reply), answer)?.await
+        self.submit(ticket, Job::Hash(password.clone(), reply), result)?.await
     }
 
     /// Tells whether the password is the one of the hash. Needs a tokio runtime with its time
@@ -218,8 +217,8 @@ impl HashPool {
         self.begin(Ticket::LOGIN, password.clone(), Against::Nothing, always)?.await.map(drop)
     }
 
-    /// Puts a verification into the queue at once, and returns its answer as a future. When its
-    /// turn comes, `admission` is asked whether it may still begin.
+    /// Queues a verification, and returns a future of its result. When its turn comes, `admission`
+    /// decides whether it may still begin.
     pub(crate) fn begin(
         &self,
         ticket: Ticket,
@@ -227,15 +226,15 @@ impl HashPool {
         against: Against,
         admission: Box<dyn Admission>,
     ) -> Result<impl Future<Output = Result<bool, Error>> + Send + use<>, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.submit(ticket, Job::Verify { password, against, admission, reply }, answer)
+        let (reply, result) = oneshot::channel();
+        self.submit(ticket, Job::Verify { password, against, admission, reply }, result)
     }
 
     fn submit<T: Send>(
         &self,
         ticket: Ticket,
         job: Job,
-        answer: oneshot::Receiver<Result<T, Error>>,
+        result: oneshot::Receiver<Result<T, Error>>,
     ) -> Result<impl Future<Output = Result<T, Error>> + Send + use<T>, Error> {
         match self.queue.push(ticket, job, self.most_ahead()) {
             Ok(None) => {}
@@ -248,16 +247,16 @@ impl HashPool {
             Err(Full { ahead }) => return Err(self.overloaded(ahead)),
         }
         let max_wait = self.config.max_wait;
-        let too_late = Overloaded { waiting: self.waiting(), ..self.overload() };
+        let timed_out = Overloaded { waiting: self.waiting(), ..self.overload() };
         Ok(async move {
-            match timeout(max_wait, answer).await {
-                Ok(answer) => answer.unwrap_or_else(|_| Err(Error::internal(WorkersGone))),
-                Err(_) => Err(too_late.into_error(Duration::from_secs(1))),
+            match timeout(max_wait, result).await {
+                Ok(result) => result.unwrap_or_else(|_| Err(Error::internal(WorkerEnded))),
+                Err(_) => Err(timed_out.into_error(Duration::from_secs(1))),
             }
         })
     }
 
-    /// How many computations can be done while one waits.
+    /// Returns how many computations can be done within the longest wait.
     fn most_ahead(&self) -> usize {
         let Some(mean) = Some(self.counts.mean()).filter(|mean| !mean.is_zero()) else {
             return self.config.queue;
@@ -270,8 +269,8 @@ impl HashPool {
         Overloaded { waiting: 0, threads: self.config.threads, mean: self.counts.mean() }
     }
 
-    /// Says when there will be room, if no others come: when of those that are ahead only as many
-    /// are left as one may wait for.
+    /// The error for a job with so many ahead of it. Its time to retry is when, without further jobs, the
+    /// wait would be short enough.
     fn overloaded(&self, ahead: usize) -> Error {
         let overload = Overloaded { waiting: ahead, ..self.overload() };
         let rounds = u32::try_from(ahead / self.config.threads.max(1)).unwrap_or(u32::MAX);
@@ -295,7 +294,7 @@ impl fmt::Debug for HashPool {
 
 #[derive(Debug, Error)]
 #[error("a thread of the hash pool ended early")]
-struct WorkersGone;
+struct WorkerEnded;
 
 struct Worker {
     queue: Arc<Queue<Job>>,
@@ -309,7 +308,7 @@ impl Worker {
     fn run(self) {
         let mut arena = Arena::default();
         while let Some(job) = self.queue.pop(self.idle_memory_timeout, || arena.release()) {
-            // An answer that is not waited for any more is not computed.
+            // Abandoned since it was removed from the queue.
             if !queue::Job::is_abandoned(&job) {
                 self.work(job, &mut arena);
             }
@@ -323,13 +322,13 @@ impl Worker {
                 let _ = reply.send(self.measured(|| self.hash(&password, arena)));
             }
             Job::Verify { password, against, mut admission, reply } => {
-                let answer = admission.begin().and_then(|()| {
+                let result = admission.begin().and_then(|()| {
                     self.measured(|| match against {
                         Against::Hash(hash) => hash.matches(&password, arena),
                         Against::Nothing => self.hash(&password, arena).map(|_| false),
                     })
                 });
-                if let Err(Ok(true)) = reply.send(answer) {
+                if let Err(Ok(true)) = reply.send(result) {
                     admission.right_without_login();
                 }
             }
@@ -388,7 +387,7 @@ mod tests {
         assert!(pool.verify(&password("grafana-pass-1"), &hash).await.unwrap());
     }
 
-    /// A pool without threads, in which everything waits.
+    /// A pool without threads, in which every job waits.
     fn stopped(change: impl FnOnce(HashPoolConfig) -> HashPoolConfig) -> HashPool {
         let params = HashParams::new(8, 1, 1).unwrap();
         let default = HashPoolConfig::default().params(params).threads(2);
@@ -397,7 +396,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_says_when_to_come_again() {
+    async fn a_full_queue_refuses_with_the_time_to_retry() {
         let pool = stopped(|config| config.queue(1));
         let secret = password("grafana-pass-1");
         let mut waiting = Box::pin(pool.dummy(&secret));
@@ -411,7 +410,7 @@ mod tests {
 
     /// [QUEUE-2]
     #[tokio::test]
-    async fn a_login_that_would_wait_too_long_is_told_when_there_will_be_room() {
+    async fn a_login_that_would_wait_too_long_is_refused_with_the_time_to_retry() {
         let pool = stopped(|config| config.max_wait(Duration::from_secs(2)));
         // Two threads and a second for each hash: four can be done within two seconds.
         pool.counts.add(Duration::from_secs(1));
@@ -437,7 +436,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_login_waits_for_as_long_as_the_setting_says_and_is_told_to_come_again() {
+    async fn a_login_waits_for_the_configured_time_and_is_refused_with_the_time_to_retry() {
         let pool = stopped(|config| config);
         let began = tokio::time::Instant::now();
         let error = pool.dummy(&password("grafana-pass-1")).await.unwrap_err();
@@ -463,7 +462,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_verification_that_is_not_admitted_any_more_is_not_computed() {
+    async fn a_verification_that_is_no_longer_admitted_is_not_computed() {
         let pool = pool(1, 4);
         struct TooMany;
         impl Admission for TooMany {

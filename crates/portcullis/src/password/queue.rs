@@ -13,7 +13,7 @@ pub(crate) enum Lane {
     NewPassword,
     /// A login of a name from a source from which it has logged in before.
     FamiliarLogin,
-    /// A login of which nothing is known.
+    /// A login without a history.
     Login,
     /// A login of a name, or from a source, that has failed lately.
     SuspectLogin,
@@ -32,8 +32,8 @@ impl Lane {
     }
 }
 
-/// The order in which logins are looked for, in turn: the better ones first, and now and then the
-/// others, so that none waits for ever.
+/// The order in which the lanes of logins are searched, in turn: usually the better ones first, and
+/// regularly the others, so that no login waits for ever.
 const TURNS: [[Lane; 3]; 8] = {
     const FIRST: [Lane; 3] = [Lane::FamiliarLogin, Lane::Login, Lane::SuspectLogin];
     const SECOND: [Lane; 3] = [Lane::Login, Lane::FamiliarLogin, Lane::SuspectLogin];
@@ -41,26 +41,26 @@ const TURNS: [[Lane; 3]; 8] = {
     [FIRST, FIRST, FIRST, SECOND, FIRST, FIRST, FIRST, LAST]
 };
 
-/// Where a job waits: in a lane, in which its flows take turns with the others'.
+/// Where a job waits: its lane, and the flows that take turns within the lane.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
     pub(crate) lane: Lane,
-    /// What stands for its source, and for its name or caller.
+    /// Keys of its source, and of its name or caller.
     pub(crate) flows: [Option<u64>; 2],
 }
 
 impl Ticket {
-    /// A login of which neither name nor source is known.
+    /// A login without name and source.
     pub(crate) const LOGIN: Self = Self { lane: Lane::Login, flows: [None; 2] };
 }
 
-/// What a queue must know of its jobs.
+/// What a queue requires of its jobs.
 pub(super) trait Job {
-    /// Tells whether the answer is not waited for any more.
+    /// Tells whether the receiver of the result was dropped.
     fn is_abandoned(&self) -> bool;
 }
 
-/// Says that a job was not taken: this many are ahead of it.
+/// A job was not accepted: too many are ahead of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full {
     pub(super) ahead: usize,
@@ -79,19 +79,20 @@ struct Lanes<J> {
     closed: bool,
 }
 
-/// Jobs in the order of their tags. The tag of a job is one more than that of the job before it in
-/// the same flow: so a flow with a thousand jobs has one turn when a flow with one has its turn.
+/// Jobs in the order of their tags. The tag of a job is one more than the tag of the previous job of the
+/// same flow, so a flow with a thousand jobs gets one turn for each turn of a flow with a single job
+/// (start-time fair queueing).
 struct FairLane<J> {
-    jobs: BTreeMap<Place, Waiting<J>>,
-    /// The last tag of each flow that has jobs waiting, or had some lately.
+    jobs: BTreeMap<Tag, Waiting<J>>,
+    /// The last tag of each flow that has, or lately had, jobs in the queue.
     last: HashMap<u64, u64>,
-    /// The tag of the job that was taken last.
+    /// The tag of the job that was removed last.
     now: u64,
     arrivals: u64,
 }
 
-/// The tag, and the order of arrival among equals.
-type Place = (u64, u64);
+/// The virtual start time, and the order of arrival among equals.
+type Tag = (u64, u64);
 
 struct Waiting<J> {
     job: J,
@@ -103,47 +104,47 @@ impl<J: Job> FairLane<J> {
         self.jobs.is_empty()
     }
 
-    fn push(&mut self, flows: [Option<u64>; 2], job: J) -> Place {
-        let mut tag = self.now;
+    fn push(&mut self, flows: [Option<u64>; 2], job: J) -> Tag {
+        let mut start = self.now;
         for flow in flows.into_iter().flatten() {
-            // Each flow counts its own jobs: one cannot push another back.
+            // Each flow counts its own jobs, so that one cannot delay another.
             let last = self.last.get(&flow).map_or(self.now, |last| self.now.max(last + 1));
             self.last.insert(flow, last);
-            tag = tag.max(last);
+            start = start.max(last);
         }
         self.arrivals += 1;
-        let place = (tag, self.arrivals);
-        self.jobs.insert(place, Waiting { job, flows });
-        self.forget_flows();
-        place
+        let tag = (start, self.arrivals);
+        self.jobs.insert(tag, Waiting { job, flows });
+        self.evict_idle_flows();
+        tag
     }
 
     fn pop(&mut self) -> Option<J> {
-        while let Some(((tag, _), waiting)) = self.jobs.pop_first() {
+        while let Some(((start, _), waiting)) = self.jobs.pop_first() {
             if waiting.job.is_abandoned() {
                 self.give_back(waiting.flows);
                 continue;
             }
-            self.now = self.now.max(tag);
+            self.now = self.now.max(start);
             return Some(waiting.job);
         }
         None
     }
 
-    /// Takes a job away that had no turn.
-    fn remove(&mut self, place: Place) -> Option<J> {
-        let waiting = self.jobs.remove(&place)?;
+    /// Removes a job before its turn.
+    fn remove(&mut self, tag: Tag) -> Option<J> {
+        let waiting = self.jobs.remove(&tag)?;
         self.give_back(waiting.flows);
         Some(waiting.job)
     }
 
-    fn remove_last(&mut self) -> Option<(Place, J)> {
-        let place = *self.jobs.last_key_value()?.0;
-        Some((place, self.remove(place)?))
+    fn remove_last(&mut self) -> Option<(Tag, J)> {
+        let tag = *self.jobs.last_key_value()?.0;
+        Some((tag, self.remove(tag)?))
     }
 
-    /// A job without a turn does not count: otherwise tries that leave at once would push back what
-    /// comes after them.
+    /// Uncounts a job that had no turn: otherwise attempts that are dropped at once would delay the later
+    /// jobs of their flows.
     fn give_back(&mut self, flows: [Option<u64>; 2]) {
         for flow in flows.into_iter().flatten() {
             if let Some(last) = self.last.get_mut(&flow) {
@@ -152,8 +153,8 @@ impl<J: Job> FairLane<J> {
         }
     }
 
-    /// Forgets flows whose jobs have all been taken, now and then.
-    fn forget_flows(&mut self) {
+    /// Removes flows without jobs, once they are many.
+    fn evict_idle_flows(&mut self) {
         if self.last.len() > 4 * self.jobs.len() + 64 {
             let now = self.now;
             self.last.retain(|_, last| *last > now);
@@ -161,14 +162,10 @@ impl<J: Job> FairLane<J> {
     }
 
     fn drop_abandoned(&mut self) {
-        let abandoned: Vec<_> = self
-            .jobs
-            .iter()
-            .filter(|(_, w)| w.job.is_abandoned())
-            .map(|(place, _)| *place)
-            .collect();
-        for place in abandoned {
-            self.remove(place);
+        let abandoned: Vec<_> =
+            self.jobs.iter().filter(|(_, w)| w.job.is_abandoned()).map(|(tag, _)| *tag).collect();
+        for tag in abandoned {
+            self.remove(tag);
         }
     }
 }
@@ -188,7 +185,7 @@ impl<J: Job> Lanes<J> {
         self.lanes.iter().map(|lane| lane.jobs.len()).sum()
     }
 
-    // Mutable, since the condition variable asks so.
+    // `&mut`, because the condition variable requires it.
     fn keeps_waiting(&mut self) -> bool {
         !self.closed && self.lanes.iter().all(FairLane::is_empty)
     }
@@ -204,11 +201,11 @@ impl<J: Job> Lanes<J> {
         login.or_else(|| self.lane(Lane::NewPassword).pop())
     }
 
-    /// How many jobs are ahead of the one at the place, as far as can be told: more may come.
-    fn ahead(&self, lane: Lane, place: Place) -> usize {
+    /// Returns how many jobs are ahead of the one with the tag. Later jobs may still overtake it.
+    fn ahead(&self, lane: Lane, tag: Tag) -> usize {
         let within = |lane: usize| {
             let jobs = self.lanes.get(lane).map(|lane| &lane.jobs);
-            jobs.map_or(0, |jobs| jobs.range(..place).count())
+            jobs.map_or(0, |jobs| jobs.range(..tag).count())
         };
         let whole = |lane: usize| self.lanes.get(lane).map_or(0, |lane| lane.jobs.len());
         let own = within(lane.index());
@@ -229,8 +226,8 @@ impl<J: Job> Queue<J> {
         Self { lanes: Mutex::new(lanes), wake: Condvar::new(), capacity }
     }
 
-    /// Adds the job, unless more than `most_ahead` are ahead of it or there is no room. A job that
-    /// had a worse place and made room for it is returned.
+    /// Adds the job, unless more than `most_ahead` are ahead of it or the queue is full of better ones.
+    /// Returns the job that was evicted for it, if any.
     ///
     /// # Errors
     ///
@@ -242,19 +239,19 @@ impl<J: Job> Queue<J> {
         most_ahead: usize,
     ) -> Result<Option<J>, Full> {
         let mut lanes = self.lanes();
-        let place = lanes.lane(ticket.lane).push(ticket.flows, job);
-        // Exact only where it matters: most of the time few wait.
+        let tag = lanes.lane(ticket.lane).push(ticket.flows, job);
+        // Abandoned jobs are removed, and jobs counted, only when many wait.
         if lanes.len() > most_ahead.min(self.capacity) {
             lanes.lanes.iter_mut().for_each(FairLane::drop_abandoned);
-            let ahead = lanes.ahead(ticket.lane, place);
+            let ahead = lanes.ahead(ticket.lane, tag);
             if ahead > most_ahead {
-                lanes.lane(ticket.lane).remove(place);
+                lanes.lane(ticket.lane).remove(tag);
                 return Err(Full { ahead });
             }
         }
         let evicted = (lanes.len() > self.capacity).then(|| lanes.evict()).flatten();
         match evicted {
-            Some((lane, at, _)) if lane == ticket.lane && at == place => {
+            Some((lane, at, _)) if lane == ticket.lane && at == tag => {
                 let ahead = lanes.len();
                 Err(Full { ahead })
             }
@@ -266,16 +263,16 @@ impl<J: Job> Queue<J> {
         }
     }
 
-    /// Waits for a job; `None` once the queue is closed. When none has come for so long, `idle` is
-    /// called, once, and waiting goes on.
-    pub(super) fn pop(&self, patience: Duration, idle: impl FnOnce()) -> Option<J> {
+    /// Waits for a job; `None` once the queue is closed. If none arrives within `idle_after`, `idle` is
+    /// called once, and the wait continues.
+    pub(super) fn pop(&self, idle_after: Duration, idle: impl FnOnce()) -> Option<J> {
         let mut idle = Some(idle);
         loop {
-            let mut lanes = self.wait(patience, &mut idle);
+            let mut lanes = self.wait(idle_after, &mut idle);
             if let Some(job) = lanes.next() {
                 return Some(job);
             }
-            // Only such as are not waited for were left.
+            // All jobs that were left are abandoned.
             if lanes.closed {
                 return None;
             }
@@ -284,12 +281,12 @@ impl<J: Job> Queue<J> {
 
     fn wait(
         &self,
-        patience: Duration,
+        idle_after: Duration,
         idle: &mut Option<impl FnOnce()>,
     ) -> MutexGuard<'_, Lanes<J>> {
         let (mut lanes, waited) = self
             .wake
-            .wait_timeout_while(self.lanes(), patience, Lanes::keeps_waiting)
+            .wait_timeout_while(self.lanes(), idle_after, Lanes::keeps_waiting)
             .unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             drop(lanes);
@@ -304,7 +301,7 @@ impl<J: Job> Queue<J> {
         lanes
     }
 
-    /// How many jobs wait.
+    /// Returns the number of jobs.
     pub(super) fn len(&self) -> usize {
         self.lanes().len()
     }
@@ -324,12 +321,12 @@ impl<J: Job> Queue<J> {
 }
 
 impl<J: Job> Lanes<J> {
-    /// Takes the job with the worst place away: a login that is suspect, if there is one.
-    fn evict(&mut self) -> Option<(Lane, Place, J)> {
+    /// Removes the last job of the worst lane.
+    fn evict(&mut self) -> Option<(Lane, Tag, J)> {
         let order = [Lane::SuspectLogin, Lane::NewPassword, Lane::Login, Lane::FamiliarLogin];
         order.into_iter().find_map(|lane| {
-            let (place, job) = self.lane(lane).remove_last()?;
-            Some((lane, place, job))
+            let (tag, job) = self.lane(lane).remove_last()?;
+            Some((lane, tag, job))
         })
     }
 }
@@ -362,20 +359,20 @@ mod tests {
             self.0.pop(Duration::ZERO, || {}).unwrap().0
         }
 
-        /// How many jobs are taken until this one is.
-        fn taken_before(&self, name: &str) -> usize {
+        /// Removes jobs up to this one, and returns how many were before it.
+        fn popped_before(&self, name: &str) -> usize {
             (0..).find(|_| self.pop() == name).unwrap()
         }
     }
 
     #[test]
-    fn a_thread_that_waits_is_told_once_that_nothing_comes_and_goes_on_waiting() {
+    fn a_waiting_thread_is_notified_once_that_it_is_idle_and_continues_to_wait() {
         let queue = Queue::new(1);
         std::thread::scope(|scope| {
-            let (told, idle) = std::sync::mpsc::channel();
+            let (notify, idle) = std::sync::mpsc::channel();
             let queue = &queue;
-            let waits =
-                scope.spawn(move || queue.pop(Duration::from_millis(1), || told.send(()).unwrap()));
+            let waits = scope
+                .spawn(move || queue.pop(Duration::from_millis(1), || notify.send(()).unwrap()));
             idle.recv().unwrap();
             let ticket = Ticket { lane: Lane::Login, flows: [None; 2] };
             queue.push(ticket, Named("late", 0), usize::MAX).unwrap();
@@ -391,7 +388,7 @@ mod tests {
             world.push(Lane::Login, [1, 1_000 + name], Named("flood", name)).unwrap();
         }
         world.push(Lane::Login, [2, 7], Named("right", 0)).unwrap();
-        assert!(world.taken_before("right") <= 1);
+        assert!(world.popped_before("right") <= 1);
     }
 
     /// [QUEUE-5]
@@ -402,18 +399,18 @@ mod tests {
             world.push(Lane::Login, [1_000 + source, 1], Named("flood", source)).unwrap();
         }
         world.push(Lane::Login, [2, 7], Named("right", 0)).unwrap();
-        assert!(world.taken_before("right") <= 1);
+        assert!(world.popped_before("right") <= 1);
     }
 
     #[test]
-    fn a_flood_that_names_a_login_once_does_not_push_it_back() {
+    fn a_flood_with_one_login_of_a_name_does_not_delay_that_name() {
         let world = World::new(4_096);
         for name in 0..1_000 {
             world.push(Lane::Login, [1, 1_000 + name], Named("flood", name)).unwrap();
         }
         world.push(Lane::Login, [1, 7], Named("flood", 7)).unwrap();
         world.push(Lane::Login, [2, 7], Named("right", 0)).unwrap();
-        assert!(world.taken_before("right") <= 3);
+        assert!(world.popped_before("right") <= 3);
     }
 
     /// [QUEUE-4] [QUEUE-5]
@@ -448,7 +445,7 @@ mod tests {
 
     /// [QUEUE-6]
     #[test]
-    fn a_full_queue_makes_room_for_a_better_place_and_refuses_the_worst() {
+    fn a_full_queue_evicts_the_worst_login_for_a_better_one_and_refuses_a_worse_one() {
         let world = World::new(2);
         assert_eq!(world.push(Lane::SuspectLogin, [1; 2], Named("suspect", 1)), Ok(None));
         assert_eq!(world.push(Lane::SuspectLogin, [2; 2], Named("suspect", 2)), Ok(None));
@@ -475,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_that_are_not_waited_for_make_room() {
+    fn abandoned_jobs_make_room() {
         let world = World::new(2);
         for number in 0..100 {
             world.push(Lane::Login, [number; 2], Named("abandoned", number)).unwrap();
@@ -485,8 +482,7 @@ mod tests {
         assert!(world.0.len() <= 2);
     }
 
-    /// Tries that leave before their turn, and such as are refused, do not push back the owner of
-    /// their name.
+    /// Attempts that are dropped before their turn, or refused, do not delay the owner of their name.
     #[test]
     fn a_job_without_a_turn_does_not_count() {
         let world = World::new(2_000);
@@ -502,11 +498,11 @@ mod tests {
         }
         world.push(Lane::Login, [2, 7], Named("right", 0)).unwrap();
         // In turn with the others that wait, each with a flow of its own.
-        assert!(world.taken_before("right") <= 501);
+        assert!(world.popped_before("right") <= 501);
     }
 
     #[test]
-    fn flows_are_forgotten_once_their_jobs_are_taken() {
+    fn flows_without_jobs_are_evicted() {
         let world = World::new(4_096);
         for number in 0..10_000 {
             world.push(Lane::Login, [number, 20_000 + number], Named("login", number)).unwrap();

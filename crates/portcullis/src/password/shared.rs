@@ -1,4 +1,4 @@
-//! One computation for all logins that ask the same at the same time.
+//! One computation for all concurrent logins with the same password and hash.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,27 +12,27 @@ use super::Overloaded;
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Refusal};
 
-/// The verifications that are running, by what stands for hash and password.
+/// The running verifications, by digests of hash and password.
 ///
-/// Nothing is kept of an answer once every login that waits has it.
+/// A result is dropped when every login that waits for it has received it.
 pub(crate) struct SharedVerifications<T> {
     running: Mutex<Running<T>>,
 }
 
 struct Running<T> {
     by_key: HashMap<(u128, u128), WeakShared<Verification<T>>>,
-    /// With how many those are looked for that have ended.
-    tidy_at: usize,
+    /// The number of entries at which finished ones are removed.
+    sweep_at: usize,
 }
 
 type Verification<T> = BoxFuture<'static, Result<T, Failed>>;
 
-/// A failure that several get.
+/// A failure that several logins receive.
 #[derive(Clone, Copy, Debug)]
 enum Failed {
     Throttled(Duration),
     Overloaded(Overloaded, Duration),
-    /// What it was is in the log.
+    /// Its cause is in the log.
     Other(ErrorKind),
 }
 
@@ -73,16 +73,16 @@ const LEFT_OVER: usize = 256;
 
 impl<T> Default for SharedVerifications<T> {
     fn default() -> Self {
-        Self { running: Mutex::new(Running { by_key: HashMap::new(), tidy_at: LEFT_OVER }) }
+        Self { running: Mutex::new(Running { by_key: HashMap::new(), sweep_at: LEFT_OVER }) }
     }
 }
 
 impl<T: Clone + Send + Sync + 'static> SharedVerifications<T> {
-    /// Waits for the verification that runs under the key, or for the one that `begin` begins.
+    /// Waits for the running verification with the key, or else for the one that `begin` starts.
     ///
     /// # Errors
     ///
-    /// What `begin` refuses with; what the verification fails with.
+    /// Those of `begin` and of the verification.
     pub(crate) async fn join<F>(
         &self,
         key: (u128, u128),
@@ -103,18 +103,17 @@ impl<T: Clone + Send + Sync + 'static> SharedVerifications<T> {
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let mut running = lock(&self.running);
-        // What has ended is not looked at: each answer is for the logins that asked before it was
-        // there.
+        // A result is only for logins that joined before it was there: a finished one is not used.
         let current = running.by_key.get(&key).and_then(WeakShared::upgrade);
         if let Some(current) = current.filter(|current| current.peek().is_none()) {
             return Ok(current);
         }
-        if running.by_key.len() >= running.tidy_at {
+        if running.by_key.len() >= running.sweep_at {
             running.by_key.retain(|_, other| other.upgrade().is_some());
-            running.tidy_at = (2 * running.by_key.len()).max(LEFT_OVER);
+            running.sweep_at = (2 * running.by_key.len()).max(LEFT_OVER);
         }
-        let answer = begin()?.map(|answer| answer.map_err(|error| Failed::new(&error)));
-        let verification = answer.boxed().shared();
+        let result = begin()?.map(|result| result.map_err(|error| Failed::new(&error)));
+        let verification = result.boxed().shared();
         if let Some(weak) = verification.downgrade() {
             running.by_key.insert(key, weak);
         }
@@ -132,36 +131,36 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_asks_the_same_at_the_same_time_shares_the_answer() {
+    async fn concurrent_verifications_with_one_key_share_the_result() {
         let shared = Arc::new(SharedVerifications::<bool>::default());
         let begun = Arc::new(AtomicU32::new(0));
-        let (answer, answered) = oneshot::channel::<bool>();
-        let mut answered = Some(answered);
+        let (send, result) = oneshot::channel::<bool>();
+        let mut result = Some(result);
         let mut all = Vec::new();
         for _ in 0..10 {
-            let answered = answered.take();
+            let result = result.take();
             let mut joined = Box::pin(shared.join((1, 1), || {
                 begun.fetch_add(1, Ordering::Relaxed);
-                Ok(async move { Ok(answered.unwrap().await.unwrap()) })
+                Ok(async move { Ok(result.unwrap().await.unwrap()) })
             }));
             assert!(futures_util::poll!(&mut joined).is_pending());
             all.push(joined);
         }
-        // The login that began it is dropped: the others lose nothing.
+        // Dropping the login that began it does not affect the others.
         drop(all.remove(0));
         let other = shared.join((1, 2), || Ok(async { Ok(false) })).await;
         assert!(!other.unwrap(), "another key");
-        answer.send(true).unwrap();
+        send.send(true).unwrap();
         for joined in all {
             assert!(joined.await.unwrap());
         }
         assert_eq!(begun.load(Ordering::Relaxed), 1);
-        // Later it is computed anew.
+        // A later login begins another computation.
         assert!(!shared.join((1, 1), || Ok(async { Ok(false) })).await.unwrap());
     }
 
     #[tokio::test]
-    async fn nothing_is_left_of_those_who_left() {
+    async fn abandoned_verifications_are_removed() {
         let shared = SharedVerifications::<bool>::default();
         for key in 0..10_000 {
             let mut joined = Box::pin(
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_a_failure_for_all() {
+    async fn every_login_that_joined_gets_the_failure() {
         let shared = SharedVerifications::<bool>::default();
         let fails = || Ok(async { Err(Error::internal(Failed::Other(ErrorKind::Internal))) });
         assert_eq!(shared.join((1, 1), fails).await.unwrap_err().kind(), ErrorKind::Internal);

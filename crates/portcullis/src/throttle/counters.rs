@@ -1,4 +1,4 @@
-//! Counts that fade, in a bounded number of places.
+//! Counters that decay with time, in a table of fixed size.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -7,16 +7,16 @@ use super::ThrottleConfig;
 
 use crate::sync::lock;
 
-/// Counts that share a lock; of one more, the lowest goes.
+/// Counters that share a lock. A further one evicts the lowest.
 const SLOTS: usize = 8;
 
-/// A count below this is none.
+/// A count below this is zero.
 const NOTHING: f64 = 0.01;
 
-/// The highest count: far beyond it no wait grows any more, and everything fades from it.
+/// The highest count. No wait grows beyond it, and it still decays.
 const MOST: f64 = 1e9;
 
-/// How many failures are free, and how often each one beyond doubles the wait.
+/// The number of failures without a wait, and how many times each further one doubles the wait.
 #[derive(Clone, Copy)]
 pub(super) struct Limit {
     pub(super) free: f64,
@@ -35,12 +35,12 @@ pub(super) struct Counters {
 struct Slot {
     key: u64,
     count: f64,
-    /// When it was counted, in milliseconds since the beginning.
+    /// When it was last changed, in milliseconds since `began`.
     at: u64,
 }
 
 impl Counters {
-    /// Room for so many counts.
+    /// Makes a table of at least `count` counters.
     pub(super) fn new(config: &ThrottleConfig, count: usize, began: Instant) -> Self {
         Self {
             buckets: (0..count.div_ceil(SLOTS)).map(|_| Mutex::default()).collect(),
@@ -56,16 +56,16 @@ impl Counters {
         let now = self.millis(now);
         let bucket = self.bucket(key);
         let slot = bucket.as_ref().and_then(|bucket| bucket.iter().find(|slot| slot.key == key));
-        slot.map_or(0.0, |slot| self.faded(slot, now))
+        slot.map_or(0.0, |slot| self.decayed(slot, now))
     }
 
-    /// Returns when the key was counted last, in milliseconds since the beginning.
+    /// Returns when the key was last changed, in milliseconds since `began`.
     pub(super) fn counted_at(&self, key: u64) -> Option<u64> {
         let bucket = self.bucket(key)?;
         bucket.iter().find(|slot| slot.key == key).map(|slot| slot.at)
     }
 
-    /// Says how long to wait, when there are more failures than are free.
+    /// Returns how long to wait, if the count is above the limit.
     pub(super) fn wait(&self, key: u64, limit: Limit, now: Instant) -> Option<Duration> {
         let now = self.millis(now);
         let bucket = self.bucket(key)?;
@@ -77,7 +77,7 @@ impl Counters {
     ///
     /// # Errors
     ///
-    /// How long.
+    /// How long it has to wait.
     pub(super) fn charge(&self, key: u64, limit: Limit, now: Instant) -> Result<(), Duration> {
         let now = self.millis(now);
         let Some(mut bucket) = self.bucket(key) else { return Ok(()) };
@@ -85,7 +85,7 @@ impl Counters {
         match self.wait_for(slot, limit, now) {
             Some(wait) => Err(wait),
             None => {
-                let count = (self.faded(slot, now) + 1.0).min(MOST);
+                let count = (self.decayed(slot, now) + 1.0).min(MOST);
                 *slot = Slot { key, count, at: now };
                 Ok(())
             }
@@ -97,7 +97,7 @@ impl Counters {
         let now = self.millis(now);
         let Some(mut bucket) = self.bucket(key) else { return 0.0 };
         let slot = self.slot(&mut bucket, key, now);
-        let before = self.faded(slot, now);
+        let before = self.decayed(slot, now);
         *slot = Slot { key, count: (before + 1.0).min(MOST), at: now };
         before
     }
@@ -107,7 +107,7 @@ impl Counters {
         let now = self.millis(now);
         let Some(mut bucket) = self.bucket(key) else { return };
         if let Some(slot) = bucket.iter_mut().find(|slot| slot.key == key) {
-            let count = (self.faded(slot, now) - 1.0).max(0.0);
+            let count = (self.decayed(slot, now) - 1.0).max(0.0);
             *slot = Slot { key, count, at: now };
         }
     }
@@ -120,29 +120,29 @@ impl Counters {
     }
 
     fn wait_for(&self, slot: &Slot, limit: Limit, now: u64) -> Option<Duration> {
-        // The count as it was then: it fades from the first moment on, and the wait is as told.
+        // The count as it was at its last change: decay must not shorten a wait that was announced.
         let beyond = slot.count - limit.free;
-        // What has faded while the failures came must not give one more.
+        // Half a failure of tolerance: decay between the failures must not add a free one.
         if beyond < -0.5 {
             return None;
         }
         let doublings = (beyond * limit.doublings).clamp(0.0, 32.0);
         let delay = self.first_delay.mul_f64(doublings.exp2()).min(self.longest_delay);
-        // In the unit of `at`: a login that has waited as required must not have to wait again.
+        // In milliseconds like `at`: a login that has waited as required must not have to wait again.
         let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         let left = delay.saturating_sub(now.saturating_sub(slot.at));
         (left > 0).then(|| Duration::from_millis(left))
     }
 
-    fn faded(&self, slot: &Slot, now: u64) -> f64 {
+    fn decayed(&self, slot: &Slot, now: u64) -> f64 {
         let age = now.saturating_sub(slot.at) as f64;
         let count = slot.count * (-age / self.half_life).exp2();
         if count < NOTHING { 0.0 } else { count }
     }
 
-    /// The key's slot, or the one with the lowest count, emptied for it.
+    /// Returns the key's slot, or else the slot with the lowest count, cleared.
     fn slot<'a>(&self, bucket: &'a mut [Slot; SLOTS], key: u64, now: u64) -> &'a mut Slot {
-        let rank = |slot: &Slot| if slot.key == key { -1.0 } else { self.faded(slot, now) };
+        let rank = |slot: &Slot| if slot.key == key { -1.0 } else { self.decayed(slot, now) };
         let [first, others @ ..] = bucket;
         let slot = others
             .iter_mut()
@@ -153,7 +153,7 @@ impl Counters {
         slot
     }
 
-    /// `None` only if there is no room at all.
+    /// `None` only if the table has no buckets.
     fn bucket(&self, key: u64) -> Option<MutexGuard<'_, [Slot; SLOTS]>> {
         let index = (key >> 32) as usize % self.buckets.len().max(1);
         Some(lock(self.buckets.get(index)?))

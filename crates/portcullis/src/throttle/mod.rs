@@ -1,21 +1,21 @@
 //! Slowing down the guessing of passwords.
 //!
-//! Failures are counted for each username that is presented, whether it exists or not, for each
-//! source, and for both together. Beyond a number of failures the next try has to wait, longer with
-//! each further one; counts fade with time. A try is counted when its computation begins, so that
-//! many at once are no way around, and taken back when the login succeeds.
+//! Failures are counted by username (whether it exists or not), by source, and by pair of username and
+//! source. Beyond a number of failures the next attempt has to wait; each further failure makes the wait
+//! longer, and counts decay with time. An attempt is counted when its hash computation begins, so that
+//! concurrent attempts do not evade the limit. The count is taken back when the login succeeds.
 //!
-//! Guesses must not keep the owner of a name out:
+//! Guesses must not lock the owner of a username out:
 //!
-//! - A source from which a name has logged in before waits for its own failures with that name, and
-//!   for no others'.
-//! - A source that has not failed with a name lately has one try of its own, however often others
-//!   have failed: such first tries are admitted one after the other. So an owner at a new address
-//!   is kept out for at most as many [delays](ThrottleConfig::first_delay) as there are sources
-//!   that guess.
-//! - The wait of a source at a name grows faster than that of the name: while the source that has
-//!   failed still waits, others may try.
-//! - A password that is in the cache, and a right API token, do not come here at all.
+//! - A source from which a username has logged in before waits only for its own failures with that
+//!   username.
+//! - A source that has not failed with a username lately has one attempt of its own, however often other
+//!   sources have failed. Such first attempts are admitted one after the other, so an owner at a new
+//!   address waits for at most as many [delays](ThrottleConfig::first_delay) as there are guessing
+//!   sources.
+//! - The wait of a pair grows faster than the wait of its username: other sources may try while the one
+//!   that has failed still waits.
+//! - A password in the cache, and a valid API token, are not throttled.
 
 mod config;
 mod counters;
@@ -31,49 +31,48 @@ use counters::{Counters, Limit};
 
 use crate::config::InvalidConfig;
 
-/// Counts failures and says which attempts have to wait. Bounded: some four megabytes, whatever
-/// comes. Names, sources and pairs have tables of their own, so that a flood of sources washes no
-/// name away.
+/// Counts failures, and decides which attempts have to wait. It takes about 4 MiB, whatever arrives.
+/// Usernames, sources and pairs have separate tables, so that a flood of sources evicts no username.
 pub(crate) struct Throttle {
     hasher: RandomState,
     names: Table,
-    /// First tries of sources at a name, in a table with the names.
+    /// The limit of first attempts of sources at a name; they are counted in `names`.
     newcomers: Limit,
     sources: Table,
     pairs: Table,
     /// When a password was set for a name.
     cleared: Counters,
-    /// Until when names may have failures that count, in milliseconds since the beginning; names
-    /// share places. Looked at by logins that are answered from the cache.
+    /// Until when a name may have failures that count, in milliseconds since `began`. Names are hashed
+    /// to slots, and may share one. Cache hits check it.
     failed: Box<[AtomicU64]>,
     began: Instant,
-    fades_after: u64,
+    decays_after: u64,
 }
 
-/// Counts with one limit.
+/// Counters with one limit.
 struct Table {
     limit: Limit,
     counters: Counters,
 }
 
-/// A login: with which name, and from where.
+/// The keys under which a login is counted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ThrottleKeys {
     /// Whether the name has logged in from the source before.
     familiar: bool,
     name: Option<u64>,
     source: Option<u64>,
-    /// The name from this source.
+    /// The name and the source together.
     pair: Option<u64>,
-    /// Whether the source has failed with the name at all.
+    /// The name and the site of the source: whether it has failed with the name at all.
     first: Option<u64>,
-    /// The first tries of all sources at the name.
+    /// The first attempts of all sources at the name.
     newcomers: Option<u64>,
-    /// Where it is noted that the name has failed.
+    /// The slot of the name in [`Throttle::failed`].
     failed: Option<usize>,
 }
 
-/// What was counted of an attempt.
+/// What was counted for an attempt, so that it can be taken back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Charge {
     keys: ThrottleKeys,
@@ -81,8 +80,8 @@ pub(crate) struct Charge {
 }
 
 impl Throttle {
-    /// How many names, sources and pairs are counted. When there are more, those with the lowest
-    /// counts are forgotten.
+    /// The number of names, sources and pairs that are counted. When there are more, those with the
+    /// lowest counts are evicted.
     const COUNTERS: usize = 32_768;
     const CLEARED: usize = 4_096;
     const FAILED: usize = 4_096;
@@ -103,13 +102,13 @@ impl Throttle {
             cleared: Counters::new(config, Self::CLEARED, began),
             failed: (0..Self::FAILED).map(|_| AtomicU64::new(0)).collect(),
             began,
-            // From the highest count that a pair can have within its longest waits.
-            fades_after: millis(config.half_life.saturating_mul(10)),
+            // The highest count that a pair can reach has decayed after that.
+            decays_after: millis(config.half_life.saturating_mul(10)),
         })
     }
 
-    /// A login with a username, or with an API token alone; `familiar` if the username has logged
-    /// in from the source before.
+    /// The keys of a login with a username, or with an API token alone. `familiar`: the username has
+    /// logged in from the source before.
     pub(crate) fn keys(
         &self,
         name: Option<&str>,
@@ -117,7 +116,7 @@ impl Throttle {
         familiar: bool,
     ) -> ThrottleKeys {
         let both = name.zip(source);
-        // Begun anew with each new password.
+        // A new password changes the key, so that the counts of its pairs start at zero.
         let cleared = name.and_then(|name| self.cleared.counted_at(self.cleared_key(name)));
         let pair = |of, network: fn(IpAddr) -> IpAddr| {
             let both = both.map(|(name, source)| (name, network(source)));
@@ -130,7 +129,7 @@ impl Throttle {
             pair: pair("pair", network),
             first: pair("first", site),
             newcomers: both.map(|(name, _)| self.newcomers_key(name)),
-            failed: name.map(failed_place),
+            failed: name.map(failed_slot),
         }
     }
 
@@ -156,21 +155,22 @@ impl Throttle {
                 && (failed(&self.names, keys.name) || failed(&self.sources, keys.source))
     }
 
-    /// Tells whether the name may have failed lately: never wrong where it has.
+    /// Tells whether the name may have failed lately. It may be wrong if the name has not, never if it
+    /// has.
     pub(crate) fn may_have_failed(&self, name: &str, now: Instant) -> bool {
-        let until = self.failed.get(failed_place(name));
+        let until = self.failed.get(failed_slot(name));
         let until = until.map_or(0, |until| until.load(Ordering::Relaxed));
         until > 0 && until > self.elapsed(now)
     }
 
-    /// Says how long the source has to wait for its own failures with the name, if it has to.
+    /// Returns how long the source has to wait for its own failures with the name, if it has to.
     pub(crate) fn own_wait(&self, keys: &ThrottleKeys, now: Instant) -> Option<Duration> {
         self.pairs.wait(keys.pair, now)
     }
 
     fn note_failure(&self, keys: &ThrottleKeys, now: Instant) {
-        if let Some(until) = keys.failed.and_then(|place| self.failed.get(place)) {
-            until.fetch_max(self.elapsed(now).saturating_add(self.fades_after), Ordering::Relaxed);
+        if let Some(until) = keys.failed.and_then(|slot| self.failed.get(slot)) {
+            until.fetch_max(self.elapsed(now).saturating_add(self.decays_after), Ordering::Relaxed);
         }
     }
 
@@ -178,7 +178,7 @@ impl Throttle {
         millis(now.saturating_duration_since(self.began))
     }
 
-    /// Says how long the attempt has to wait, if it has to.
+    /// Returns how long the attempt has to wait, if it has to.
     pub(crate) fn wait(&self, keys: &ThrottleKeys, now: Instant) -> Option<Duration> {
         let pair = self.pairs.wait(keys.pair, now);
         if keys.familiar {
@@ -196,7 +196,7 @@ impl Throttle {
         [pair, name, source].into_iter().flatten().max()
     }
 
-    /// Counts the attempt as a failure, whatever comes of it, unless it has to wait.
+    /// Counts the attempt as a failure, unless it has to wait. A success takes the count back.
     ///
     /// # Errors
     ///
@@ -215,7 +215,7 @@ impl Throttle {
             wait
         };
         let pairs = [(&self.pairs, pair), (&self.pairs, first)];
-        // Counted at once with the question: of many tries at the same time one is the first.
+        // Checked and counted in one step: of concurrent attempts exactly one is the first.
         let newcomer = first.is_some_and(|first| self.pairs.counters.add(first, now) == 0.0);
         if let (true, Some(newcomers)) = (newcomer, newcomers) {
             let names = &self.names.counters;
@@ -250,7 +250,7 @@ impl Throttle {
         }
     }
 
-    /// Forgets the failures of the name, from wherever.
+    /// Resets the failures of the name from all sources.
     pub(crate) fn clear(&self, name: &str, now: Instant) {
         self.names.counters.set(self.name_key(name), 0.0, now);
         self.names.counters.set(self.newcomers_key(name), 0.0, now);
@@ -274,9 +274,9 @@ impl Table {
     }
 }
 
-/// FNV-1a in a few steps, as every login from the cache comes here. Names that share a place cost a
-/// look more.
-fn failed_place(name: &str) -> usize {
+/// FNV-1a, because every cache hit computes it. A name that shares a slot with a failed one costs one
+/// more lookup.
+fn failed_slot(name: &str) -> usize {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
     let hash = name.bytes().take(64).fold(0xcbf2_9ce4_8422_2325, step);
     (hash >> 32) as usize % Throttle::FAILED
@@ -286,10 +286,10 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// So much that it takes some forty half-lives until it is forgotten.
+/// High enough to take some forty half-lives to decay.
 const MARK: f64 = 1e9;
 
-/// What counts as one source: an address of IPv4, a network of IPv6 as one customer has it.
+/// What counts as one source: an IPv4 address, or a /64 of IPv6, which one customer has.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> 64))),
@@ -297,8 +297,8 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What has one first try at a name: an address of IPv4, of IPv6 all networks that one customer can
-/// have.
+/// What has one first attempt at a name: an IPv4 address, or a /48 of IPv6, the largest network that one
+/// customer usually gets.
 fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> 48))),

@@ -58,7 +58,7 @@ fn ten_failures_of_a_name_are_free_then_waits_double() {
         let wait = world.fails("telegraf", source).unwrap_err();
         waits.push(wait.as_secs_f64().round());
         world.passes(wait);
-        assert_eq!(world.fails("telegraf", source), Ok(()), "after waiting as told");
+        assert_eq!(world.fails("telegraf", source), Ok(()), "after waiting as required");
     }
     assert_eq!(waits.first(), Some(&1.0));
     assert!(waits.is_sorted(), "{waits:?}");
@@ -242,7 +242,7 @@ fn a_flood_from_one_source_does_not_keep_a_new_source_out_for_ever() {
 
 /// [THROTTLE-2]
 #[test]
-fn failures_fade() {
+fn failures_decay() {
     let mut world = World::new();
     for _ in 0..10 {
         world.fails("telegraf", STRANGER).unwrap();

@@ -48,9 +48,9 @@ impl Hesitant {
 
     async fn call<T>(&self, call: impl Future<Output = T>) -> T {
         tokio::task::yield_now().await;
-        let answer = call.await;
+        let result = call.await;
         tokio::task::yield_now().await;
-        answer
+        result
     }
 }
 
@@ -99,7 +99,7 @@ async fn give_up_after<T>(polls: u32, future: impl Future<Output = T>) -> Option
         }
         left -= 1;
         match future.poll_unpin(context) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Ready(result) => Poll::Ready(Some(result)),
             Poll::Pending if left == 0 => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }

@@ -237,8 +237,8 @@ async fn a_credential_that_only_reads_changes_and_deletes_nothing() {
     let instance = vec![permission("read:instance")];
     for held in [all, instance] {
         for operation in Operation::ALL {
-            let answer = operation.run(&on, &caller(&world, &held)).await;
-            assert_eq!(answer.is_err(), operation.changes(), "{operation:?}: {answer:?}");
+            let result = operation.run(&on, &caller(&world, &held)).await;
+            assert_eq!(result.is_err(), operation.changes(), "{operation:?}: {result:?}");
         }
     }
     assert_eq!(on.stored().await, before);
@@ -325,7 +325,7 @@ impl Grants {
         for request in &self.requests {
             let allows = given.iter().any(|permission| permission.allows(request));
             let may = caller.check(request.action, &request.resource).is_allowed();
-            assert!(may || !allows, "{request} was given by who may not: {given:?}");
+            assert!(may || !allows, "{request} was granted by a caller that may not: {given:?}");
         }
     }
 }

@@ -169,19 +169,25 @@ fn a_reverse_lookup_agrees_with_the_check() {
         prop_assert_eq!(all.len(), grants.len());
         let sets: Vec<(AuthorizationId, PermissionSet)> =
             all.iter().map(|a| (a.id, a.permissions.iter().copied().collect())).collect();
-        for asked in requests {
+        for requested in requests {
             let mut filter = AuthorizationFilter::all();
-            filter.permits = Some(asked);
+            filter.permits = Some(requested);
             let limit = NonZeroUsize::new(limit).unwrap();
             let listed = runtime.block_on(page_by_page(&world, &filter, limit));
             let may = sets
                 .iter()
-                .filter(|(_, set)| set.check(asked.action, &asked.resource).is_allowed());
+                .filter(|(_, set)| set.check(requested.action, &requested.resource).is_allowed());
             let may: Vec<_> = may.map(|(id, _)| *id).collect();
-            prop_assert_eq!(&listed, &may, "{}", asked);
+            prop_assert_eq!(&listed, &may, "{}", requested);
             // And conversely: the lookup finds an authorization if and only if a check allows it.
             for (id, set) in &sets {
-                prop_assert_eq!(listed.contains(id), set.allows(&asked), "{} {}", id, asked);
+                prop_assert_eq!(
+                    listed.contains(id),
+                    set.allows(&requested),
+                    "{} {}",
+                    id,
+                    requested
+                );
             }
         }
         Ok(())

@@ -24,7 +24,7 @@ enum Operation {
 }
 
 /// Whether a login succeeded, and whether it may write. A change has no response.
-type Answer = Option<bool>;
+type Response = Option<bool>;
 
 /// The model: the state of the credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +37,14 @@ struct Credential {
 impl Credential {
     const BEGIN: Self = Self { password: 0, active: true, writes: true };
 
-    fn apply(self, operation: Operation) -> (Self, Answer) {
+    fn apply(self, operation: Operation) -> (Self, Response) {
         match operation {
             Operation::SetPassword(password) => (Self { password, ..self }, None),
             Operation::Switch(active) => (Self { active, ..self }, None),
             Operation::Grant(writes) => (Self { writes, ..self }, None),
             Operation::Login(password) => {
-                let let_in = self.active && self.password == password;
-                (self, let_in.then_some(self.writes))
+                let admitted = self.active && self.password == password;
+                (self, admitted.then_some(self.writes))
             }
         }
     }
@@ -54,7 +54,7 @@ impl Credential {
 #[derive(Clone, Copy, Debug)]
 struct Done {
     operation: Operation,
-    answer: Answer,
+    response: Response,
     began: u64,
     ended: u64,
 }
@@ -68,16 +68,16 @@ fn is_linearizable(credential: Credential, left: &[Done]) -> bool {
         if done.began > first_end {
             return false;
         }
-        let (after, answer) = credential.apply(done.operation);
+        let (after, response) = credential.apply(done.operation);
         let others: Vec<_> = left.iter().enumerate().filter(|(i, _)| *i != at).collect();
         let others: Vec<_> = others.into_iter().map(|(_, done)| *done).collect();
-        answer == done.answer && is_linearizable(after, &others)
+        response == done.response && is_linearizable(after, &others)
     })
 }
 
 #[test]
 fn the_checker_rejects_wrong_histories() {
-    let done = |operation, answer, began, ended| Done { operation, answer, began, ended };
+    let done = |operation, response, began, ended| Done { operation, response, began, ended };
     let set = done(Operation::SetPassword(1), None, 1, 4);
     let old = |began, ended| done(Operation::Login(0), Some(true), began, ended);
     let new = |began, ended| done(Operation::Login(1), Some(true), began, ended);
@@ -126,11 +126,11 @@ impl Subject {
 
     async fn carry_out(&self, operation: Operation) -> Done {
         let began = self.moment();
-        let answer = self.ask(operation).await;
-        Done { operation, answer, began, ended: self.moment() }
+        let response = self.perform(operation).await;
+        Done { operation, response, began, ended: self.moment() }
     }
 
-    async fn ask(&self, operation: Operation) -> Answer {
+    async fn perform(&self, operation: Operation) -> Response {
         let (engine, id) = (&self.engine, self.id);
         match operation {
             Operation::SetPassword(number) => {
@@ -173,15 +173,15 @@ async fn concurrent_responses_are_those_of_some_order() {
     let engine = builder(Hesitant::over(&world.store)).no_throttle().build().await.unwrap();
     let (id, bucket) = (authorization.id, world.resource());
     let subject = Arc::new(Subject { engine, id, bucket, moments: AtomicU64::new(0) });
-    let (mut let_in, mut refused) = (0, 0);
+    let (mut admitted, mut refused) = (0, 0);
     for round in 0..300 {
         for operation in
             [Operation::SetPassword(0), Operation::Switch(true), Operation::Grant(true)]
         {
-            subject.ask(operation).await;
+            subject.perform(operation).await;
         }
         if round % 2 == 0 {
-            subject.ask(Operation::Login(0)).await.unwrap();
+            subject.perform(Operation::Login(0)).await.unwrap();
         }
         let barrier = Arc::new(Barrier::new(TASKS));
         let tasks = (0..TASKS as u64).map(|task| {
@@ -204,8 +204,8 @@ async fn concurrent_responses_are_those_of_some_order() {
         assert!(is_linearizable(Credential::BEGIN, &history), "round {round}: {history:#?}");
         let logins = history.iter().filter(|done| matches!(done.operation, Operation::Login(_)));
         for done in logins {
-            if done.answer.is_some() { let_in += 1 } else { refused += 1 }
+            if done.response.is_some() { admitted += 1 } else { refused += 1 }
         }
     }
-    assert!(let_in > 100 && refused > 100, "{let_in} {refused}");
+    assert!(admitted > 100 && refused > 100, "{admitted} {refused}");
 }

@@ -348,11 +348,11 @@ async fn equal_logins_at_once_share_one_hash() {
     };
     let right = (0..100).map(|_| login(new));
     let all = futures_util::future::join_all(right).await;
-    assert!(all.into_iter().all(|let_in| let_in));
+    assert!(all.into_iter().all(|is_admitted| is_admitted));
     assert_eq!(engine.hash_pool().computations(), 2, "one to set it, one to verify it");
     // Another password is another computation.
     let wrong = futures_util::future::join_all((0..100).map(|_| login("another-password"))).await;
-    assert!(wrong.into_iter().all(|let_in| !let_in));
+    assert!(wrong.into_iter().all(|is_admitted| !is_admitted));
     assert_eq!(engine.hash_pool().computations(), 3);
 }
 
@@ -451,8 +451,9 @@ mod rehash {
             };
             tokio::join!(login, set);
             for password in ["secret-pass-1", "a-new-password"] {
-                let let_in = engine.authenticate(Credentials::password("telegraf", password)).await;
-                assert_eq!(let_in.is_ok(), password == "a-new-password", "round {round}");
+                let is_admitted =
+                    engine.authenticate(Credentials::password("telegraf", password)).await;
+                assert_eq!(is_admitted.is_ok(), password == "a-new-password", "round {round}");
             }
         }
     }

@@ -139,7 +139,7 @@ async fn a_hundred_equal_guesses_at_once_cost_alike_whether_the_name_exists_or_n
 
 #[tokio::test]
 async fn a_wait_reveals_nothing_about_the_name() {
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for username in KINDS {
         let door = Door::new().await;
         let mut outcomes = Vec::new();
@@ -148,9 +148,9 @@ async fn a_wait_reveals_nothing_about_the_name() {
             door.clock.advance_past(SECOND);
         }
         assert!(outcomes.iter().any(|outcome| outcome.waits()));
-        told.push(outcomes);
+        reported.push(outcomes);
     }
-    assert!(told.windows(2).all(|two| two[0] == two[1]), "{told:?}");
+    assert!(reported.windows(2).all(|two| two[0] == two[1]), "{reported:?}");
 }
 
 /// [THROTTLE-4]

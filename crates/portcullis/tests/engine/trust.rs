@@ -1,5 +1,5 @@
 //! Logins while the feed lags and the store does not respond: none is admitted, or for a configured time
-//! those with a cache entry, and never by an entry that is known to be out of date.
+//! those with a cache entry, and never by an outdated entry.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::support::{ManualClock, builder};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
-const GRACE: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(10);
 const PASSWORD: &str = "telegraf-password";
 
-/// An engine with a grace of ten seconds, with every credential in its cache, as of the feed's last
+/// An engine with ten seconds of stale-if-error, with every credential in its cache, as of the feed's last
 /// event, which is now.
 struct World {
     engine: Engine,
@@ -45,14 +45,14 @@ impl Deref for World {
 
 impl World {
     async fn new() -> Self {
-        Self::with_grace(GRACE).await
+        Self::with_stale_if_error(LIMIT).await
     }
 
-    async fn with_grace(grace: Duration) -> Self {
+    async fn with_stale_if_error(stale_if_error: Duration) -> Self {
         let shared = SharedStore::new().await;
         let (token, secret) = shared.operator_token().await;
         let (faults, clock, audit) = (Faults::new(), ManualClock::new(), Kept::default());
-        let config = CacheConfig::default().stale_if_error(grace);
+        let config = CacheConfig::default().stale_if_error(stale_if_error);
         let engine = builder(Arc::new(FaultyStore::new(Arc::clone(&shared.store), &faults)));
         let engine = engine.clock(clock.clone()).cache(config).audit(audit.clone());
         let engine = engine.build().await.unwrap();
@@ -117,29 +117,29 @@ async fn the_result_of_a_login_in_each_trust_state() {
 
     let none = Duration::ZERO;
     let until = 2 * SECOND;
-    let let_in = None;
+    let admitted = None;
     let unavailable = Some(ErrorKind::Unavailable);
     let internal = Some(ErrorKind::Internal);
     let fails = Reads::Fail(Fault::Unavailable);
-    for (grace, reads, age, state, expected) in [
-        (none, Reads::Respond, until, Fresh, let_in),
-        (none, Reads::Respond, until + MILLISECOND, Stale, let_in),
-        (none, fails, until, Fresh, let_in),
+    for (stale_if_error, reads, age, state, expected) in [
+        (none, Reads::Respond, until, Fresh, admitted),
+        (none, Reads::Respond, until + MILLISECOND, Stale, admitted),
+        (none, fails, until, Fresh, admitted),
         (none, fails, until + MILLISECOND, Unavailable, unavailable),
         (none, Reads::Fail(Fault::Backend), until + MILLISECOND, Stale, internal),
-        (GRACE, Reads::Respond, until, Fresh, let_in),
-        (GRACE, Reads::Respond, until + GRACE + MILLISECOND, Stale, let_in),
-        (GRACE, fails, until, Fresh, let_in),
-        (GRACE, fails, until + MILLISECOND, StaleIfError, let_in),
-        (GRACE, fails, until + GRACE, StaleIfError, let_in),
-        (GRACE, fails, until + GRACE + MILLISECOND, Unavailable, unavailable),
-        (GRACE, Reads::Fail(Fault::ResponseLost), until + GRACE, StaleIfError, let_in),
-        (GRACE, Reads::Hang, until + MILLISECOND, StaleIfError, let_in),
+        (LIMIT, Reads::Respond, until, Fresh, admitted),
+        (LIMIT, Reads::Respond, until + LIMIT + MILLISECOND, Stale, admitted),
+        (LIMIT, fails, until, Fresh, admitted),
+        (LIMIT, fails, until + MILLISECOND, StaleIfError, admitted),
+        (LIMIT, fails, until + LIMIT, StaleIfError, admitted),
+        (LIMIT, fails, until + LIMIT + MILLISECOND, Unavailable, unavailable),
+        (LIMIT, Reads::Fail(Fault::ResponseLost), until + LIMIT, StaleIfError, admitted),
+        (LIMIT, Reads::Hang, until + MILLISECOND, StaleIfError, admitted),
         // An error of a broken store is a response.
-        (GRACE, Reads::Fail(Fault::Backend), until + MILLISECOND, Stale, internal),
+        (LIMIT, Reads::Fail(Fault::Backend), until + MILLISECOND, Stale, internal),
     ] {
-        let what = format!("grace {grace:?}, {reads:?}, {age:?}");
-        let world = World::with_grace(grace).await;
+        let what = format!("stale_if_error {stale_if_error:?}, {reads:?}, {age:?}");
+        let world = World::with_stale_if_error(stale_if_error).await;
         let hashes = world.engine.hash_pool().computations();
         world.clock.advance(age);
         let _gate = match reads {
@@ -164,7 +164,7 @@ async fn the_result_of_a_login_in_each_trust_state() {
         // `/ready` reads the store, even while cache hits need no read.
         let is_ready =
             matches!(reads, Reads::Respond) || world.engine.trust_state() == StaleIfError;
-        let is_ready = is_ready || (state == Fresh && grace > none);
+        let is_ready = is_ready || (state == Fresh && stale_if_error > none);
         assert_eq!(world.engine.ready().await.is_ok(), is_ready, "{what}");
         assert_eq!(world.engine.hash_pool().computations(), hashes, "{what}");
     }
@@ -172,7 +172,7 @@ async fn the_result_of_a_login_in_each_trust_state() {
 
 /// [OUTAGE-5] [OUTAGE-8]
 #[tokio::test]
-async fn grace_is_for_cached_credentials_with_the_right_secret() {
+async fn stale_if_error_is_for_cached_credentials_with_the_right_secret() {
     let world = World::new().await;
     world.outage();
     let secret = world.secret.expose();
@@ -239,7 +239,7 @@ const CHANGES: u8 = 8;
 
 /// [OUTAGE-6]
 #[tokio::test]
-async fn a_change_of_this_engine_takes_effect_in_grace() {
+async fn a_change_of_this_engine_takes_effect_during_stale_if_error() {
     for number in 0..CHANGES {
         let world = World::new().await;
         change(&world, number).await.unwrap();
@@ -262,7 +262,7 @@ async fn a_change_of_this_engine_takes_effect_in_grace() {
 /// The outcome of an ambiguous commit is unknown. A revocation takes effect in either case.
 /// [OUTAGE-6]
 #[tokio::test]
-async fn an_ambiguous_change_of_this_engine_takes_effect_in_grace() {
+async fn an_ambiguous_change_of_this_engine_takes_effect_during_stale_if_error() {
     for number in 0..CHANGES {
         for fault in [Fault::Unavailable, Fault::RequestLost, Fault::ResponseLost] {
             let world = World::new().await;
@@ -279,14 +279,14 @@ async fn an_ambiguous_change_of_this_engine_takes_effect_in_grace() {
 
 /// [OUTAGE-6]
 #[tokio::test]
-async fn a_change_that_the_feed_has_reported_takes_effect_in_grace() {
+async fn a_change_that_the_feed_has_reported_takes_effect_during_stale_if_error() {
     let (user, org) = (Kind::User, Kind::Org);
-    for told in 0..4 {
+    for event in 0..4 {
         let world = World::new().await;
         let (user, org) = ((user, world.user.id.untyped()), (org, world.org.id.untyped()));
         let telegraf = (Kind::Authorization, world.telegraf.id.untyped());
         world
-            .apply(|feed| match told {
+            .apply(|feed| match event {
                 0 => _ = feed.announce([telegraf]),
                 1 => _ = feed.announce([user]),
                 2 => _ = feed.announce([org]),
@@ -294,14 +294,14 @@ async fn a_change_that_the_feed_has_reported_takes_effect_in_grace() {
             })
             .await;
         world.outage();
-        world.assert_unavailable(&format!("{told}")).await;
+        world.assert_unavailable(&format!("{event}")).await;
     }
 }
 
 /// The feed has reported nothing, but a login read the change and was refused or admitted by it.
 /// [OUTAGE-6]
 #[tokio::test]
-async fn a_change_that_a_login_has_found_takes_effect_in_grace() {
+async fn a_change_that_a_login_has_found_takes_effect_during_stale_if_error() {
     for found in 0..4 {
         let world = World::new().await;
         world.clock.advance(3 * SECOND);
@@ -348,10 +348,10 @@ async fn a_change_that_a_login_has_found_takes_effect_in_grace() {
     }
 }
 
-/// The time to live bounds changes that a host did not report, in grace as well.
+/// The time to live bounds changes that a host did not report, during stale-if-error as well.
 /// [OUTAGE-5]
 #[tokio::test]
-async fn an_entry_that_had_expired_at_the_feeds_last_event_is_not_valid_in_grace() {
+async fn an_entry_that_had_expired_at_the_feeds_last_event_is_not_valid_during_stale_if_error() {
     let world = World::new().await;
     world.clock.advance(61 * SECOND);
     world.fresh(&world.clock).await;
@@ -428,7 +428,7 @@ async fn a_store_that_hangs_delays_only_some_cache_hits() {
         began.elapsed()
     };
     assert!(waited().await >= SECOND);
-    assert!(waited().await >= SECOND, "the first one since it did not answer");
+    assert!(waited().await >= SECOND, "the first one since it stopped responding");
     for _ in 0..3 {
         assert!(waited().await < SECOND);
     }
@@ -439,7 +439,7 @@ async fn a_store_that_hangs_delays_only_some_cache_hits() {
 #[tokio::test]
 async fn the_audit_gets_one_event_for_each_cached_login_in_each_outage() {
     let world = World::new().await;
-    let in_grace = || {
+    let take_reported = || {
         let events = world.audit.take();
         let events = events.into_iter().filter(|(action, ..)| action == "loginStaleIfError");
         events.map(|(_, outcome, _, event)| (outcome, event["record"].clone())).collect::<Vec<_>>()
@@ -452,7 +452,7 @@ async fn the_audit_gets_one_event_for_each_cached_login_in_each_outage() {
                 outcome.unwrap();
             }
         }
-        let reported = in_grace();
+        let reported = take_reported();
         assert_eq!(reported.len(), 2, "{reported:?}");
         let (outcome, record) = &reported[0];
         assert_eq!((&**outcome, &record["name"]), ("done", &"telegraf".into()));
@@ -462,7 +462,7 @@ async fn the_audit_gets_one_event_for_each_cached_login_in_each_outage() {
         for outcome in world.login_all().await {
             outcome.unwrap();
         }
-        assert!(in_grace().is_empty());
+        assert!(take_reported().is_empty());
     }
 }
 
@@ -474,9 +474,9 @@ mod host_directory {
     use super::*;
 
     #[tokio::test]
-    async fn grace_is_for_outages_of_the_store_and_not_of_a_directory() {
+    async fn stale_if_error_is_for_outages_of_the_store_and_not_of_a_directory() {
         let world = World::new().await;
-        let known = StaticDirectory::new()
+        let directory = StaticDirectory::new()
             .with_user(world.user.clone())
             .with_org(world.org.clone())
             .with_bucket(world.bucket.clone());
@@ -494,7 +494,7 @@ mod host_directory {
         let engine = builder(Arc::new(FaultyStore::new(Arc::new(inner), &faults)))
             .directory(directory)
             .clock(clock.clone())
-            .cache(CacheConfig::default().stale_if_error(GRACE))
+            .cache(CacheConfig::default().stale_if_error(LIMIT))
             .build()
             .await
             .unwrap();

@@ -242,7 +242,7 @@ async fn a_right_api_token_is_never_refused_for_the_failures_of_others() {
 /// [THROTTLE-5]
 #[tokio::test]
 async fn the_throttle_does_not_reveal_that_a_password_is_right() {
-    for (right, who) in [(true, Refusal::User), (false, Refusal::WrongPassword)] {
+    for (right, refusal) in [(true, Refusal::User), (false, Refusal::WrongPassword)] {
         let world = World::new().await;
         world.credential("telegraf").await;
         world.engine.set_user_status(world.user.id, Status::Inactive).await.unwrap();
@@ -250,7 +250,7 @@ async fn the_throttle_does_not_reveal_that_a_password_is_right() {
         for number in 0..30 {
             let credentials = Credentials::password("telegraf", password);
             let outcome = world.engine.authenticate(credentials.source(attacker(0))).await;
-            let expected = if number < 10 { who } else { Refusal::Throttled };
+            let expected = if number < 10 { refusal } else { Refusal::Throttled };
             assert_eq!(outcome.unwrap_err().refusal(), Some(expected), "{right} {number}");
         }
     }

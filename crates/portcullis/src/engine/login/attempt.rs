@@ -190,7 +190,7 @@ impl<'a> Attempt<'a> {
             engine.0.freshness.invalidate_contradicted(Kind::Authorization, id, engine.moment());
         }
         if let Some(source) = self.login.source {
-            engine.0.familiar.remember(self.login.username, source, engine.0.clock.now());
+            engine.0.familiar.record(self.login.username, source, engine.0.clock.now());
         }
         engine.0.cache.insert(principal.clone());
     }

@@ -152,7 +152,7 @@ impl Engine {
         if !throttle.may_have_failed(username, now) {
             // A sample of the hits is enough to keep addresses in the history.
             if self.moment().is_sampled() {
-                self.0.familiar.remember(username, address, self.0.clock.now());
+                self.0.familiar.record(username, address, self.0.clock.now());
             }
             return None;
         }
@@ -161,7 +161,7 @@ impl Engine {
         }
         let wait = throttle.own_wait(&throttle.keys(Some(username), source, false), now);
         if wait.is_none() {
-            self.0.familiar.remember(username, address, self.0.clock.now());
+            self.0.familiar.record(username, address, self.0.clock.now());
         }
         wait
     }
