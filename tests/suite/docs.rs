@@ -97,6 +97,8 @@ fn every_test_that_a_document_names_exists() {
     assert!(named > 100, "{named} names");
 
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    // One page: a longer map is not read.
+    assert!(architecture.len() <= 10 * 1024, "{} bytes", architecture.len());
     let (_, invariants) = architecture.split_once("\n## Invariants\n").unwrap();
     for row in invariants.lines().filter(|line| line.starts_with("| ")).skip(1) {
         let names_one = !test_names(row).is_empty() || row.contains("`.ci/run`");
@@ -272,6 +274,22 @@ fn every_rule_is_cited_by_a_test() {
     let without: Vec<&str> = ids.difference(&cited).copied().collect();
     let expected: Vec<&str> = WITHOUT_A_TEST.iter().map(|(id, _)| *id).collect();
     assert_eq!(without, expected, "rules without a test");
+}
+
+#[test]
+fn every_decision_is_listed_with_its_title() {
+    let directory = root().join("docs/decisions");
+    let list = fs::read_to_string(directory.join("README.md")).unwrap();
+    let mut all = Vec::new();
+    documents(&directory, &mut all);
+    for (path, text) in all.iter().filter(|(path, _)| !path.ends_with("README.md")) {
+        let file = path.file_name().unwrap().to_str().unwrap();
+        let title = text.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap();
+        let (number, title) = title.split_once(' ').unwrap();
+        assert!(file.starts_with(number), "{file}: {number}");
+        assert!(list.contains(&format!("- [{number}]({file}) {title}\n")), "{file}: {title}");
+    }
+    assert!(all.len() > 40);
 }
 
 /// What GitHub makes of a heading: the name that a link gives after `#`.
