@@ -1,4 +1,4 @@
-//! What is said of the database behind Portcullis.
+//! Options about the database behind Portcullis.
 
 use portcullis_http::UpstreamSemantics;
 

@@ -161,7 +161,7 @@ pub enum AuditAction {
     Update,
 }
 
-/// The record of an event, as far as it is known.
+/// The record of an event, with the parts that are available.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct AuditRecord<'a> {
@@ -186,7 +186,7 @@ impl<'a> AuditRecord<'a> {
         Self { kind: Some(kind), id: Some(id), name: None }
     }
 
-    /// Makes it for a record of which only the name is known.
+    /// Makes it with the name and without an id.
     pub fn named(kind: Kind, name: &'a str) -> Self {
         Self { kind: Some(kind), ..Self::default() }.with_name(name)
     }

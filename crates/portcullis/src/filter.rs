@@ -1,4 +1,4 @@
-//! Filters of authorizations, and the index that answers each.
+//! Filters of authorizations, and the index that serves each.
 
 use crate::store::Record;
 use crate::{Authorization, AuthorizationId, GrantKey, OrgId, Permission, Status, UserId};

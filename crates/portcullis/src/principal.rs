@@ -44,7 +44,7 @@ pub enum Identity {
 
 impl Principal {
     /// Makes a principal that the embedding program has authenticated by itself. The engine does not
-    /// check it again: it is the program's task to make one only for a user who is active.
+    /// check it again: it is the program's task to make one only for an active user.
     pub fn trusted(
         org: OrgId,
         user: UserId,
@@ -141,14 +141,14 @@ impl Principal {
     /// # use portcullis::{OrgId, Permission, Principal, UserId};
     /// let may_read: [Permission; 1] = ["read:buckets".parse()?];
     /// let principal = Principal::trusted(OrgId::from_u64(1), UserId::from_u64(3), may_read);
-    /// let asked: [Permission; 2] = ["read:buckets".parse()?, "write:buckets".parse()?];
-    /// let denied: Vec<Permission> = asked
+    /// let requested: [Permission; 2] = ["read:buckets".parse()?, "write:buckets".parse()?];
+    /// let denied: Vec<Permission> = requested
     ///     .into_iter()
-    ///     .zip(principal.check_all(asked))
+    ///     .zip(principal.check_all(requested))
     ///     .filter(|(_, decision)| !decision.is_allowed())
-    ///     .map(|(asked, _)| asked)
+    ///     .map(|(requested, _)| requested)
     ///     .collect();
-    /// assert_eq!(denied, asked[1..]);
+    /// assert_eq!(denied, requested[1..]);
     /// # Ok::<(), portcullis::ParsePermissionError>(())
     /// ```
     pub fn check_all(

@@ -1,9 +1,9 @@
 //! Whether the cache is used, as operators see it.
 
-/// Whether an [`Engine`](crate::Engine) answers logins from the cache, and why (not).
+/// Whether an [`Engine`](crate::Engine) admits logins from the cache, and why (not).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrustState {
-    /// The store's change feed is complete: logins are answered from the cache.
+    /// The store's change feed is complete: cache entries are valid.
     Fresh,
     /// The feed lags by more than `max_staleness`: credentials are read from the store again.
     Stale,

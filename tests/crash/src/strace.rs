@@ -52,7 +52,7 @@ pub(crate) struct Call {
     pub(crate) result: Option<i64>,
     /// Whether it failed.
     pub(crate) failed: bool,
-    /// Whether strace made it fail.
+    /// Whether strace injected the failure.
     pub(crate) injected: bool,
     /// The path of the descriptor that it returned.
     pub(crate) opened: Option<String>,
@@ -137,7 +137,7 @@ fn parse_line(
     let begun = rest.strip_suffix(" <unfinished ...>");
     if let Some(begun) = begun.or_else(|| rest.strip_suffix(" <detached ...>")) {
         unfinished.push((thread, calls.len(), begun.to_owned()));
-        // Its arguments, as far as they are known; replaced when it returns.
+        // The arguments that are complete; replaced when it returns.
         let closed = format!("{begun}) = ?");
         calls.push(parse_call(thread, &closed, number, usize::MAX)?);
         return Ok(());
@@ -161,7 +161,7 @@ fn parse_line(
 
 fn parse_call(thread: u32, text: &str, begin: usize, end: usize) -> anyhow::Result<Call> {
     let (name, rest) = text.split_once('(').context("no call")?;
-    // Bytes are written in hexadecimal, so there is no other parenthesis like this one.
+    // Bytes are in hexadecimal, so no other parenthesis can be confused with this one.
     let (arguments, result) = rest.rsplit_once(" = ").context("no result")?;
     let arguments = arguments.trim_end().strip_suffix(')').context("no end")?;
     let failed = result.starts_with("-1");

@@ -49,8 +49,8 @@ const MAX_SHOWN: usize = 256;
 
 /// Forward-auth at `/forward-auth`: a router for a host that serves it beside its own routes.
 ///
-/// [`ServerApi`](crate::ServerApi) has it already. The response is 204 for what is allowed, 401 or
-/// 403 for what is refused, and 429 or 503 with `Retry-After` for what may pass later
+/// [`ServerApi`](crate::ServerApi) has it already. The response is 204 if the request is allowed, 401 or
+/// 403 if it is refused, and 429 or 503 with `Retry-After` for a temporary failure
 /// (`docs/spec/forward-auth.md`).
 #[derive(Clone, Debug)]
 #[must_use]

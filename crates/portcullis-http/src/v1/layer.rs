@@ -26,7 +26,7 @@ use crate::v1::rejection::{V1Rejection, without_unreadable_retry_after};
 /// A request with valid v1 credentials is passed on, with its [`Principal`] in the extensions, from
 /// where [`Authenticated`](crate::Authenticated) extracts it; the route checks what it may do. Every
 /// other request is refused with the error envelope, in which v1 clients find the reason as `error`:
-/// with 401 or 403 for a refusal, with 429 or 503 and `Retry-After` for what may pass. The path
+/// with 401 or 403 for a refusal, with 429 or 503 and `Retry-After` for a temporary failure. The path
 /// `/ping` needs no credentials (`docs/spec/login.md`).
 ///
 /// The inner service receives no credentials, so that it cannot log them: `Authorization` is removed
@@ -38,7 +38,7 @@ use crate::v1::rejection::{V1Rejection, without_unreadable_retry_after};
 /// refused logins have the client's address.
 ///
 /// [`Router::layer`](axum::Router::layer) puts the layer around each route. If all routes are
-/// protected, it can be put around the whole router instead, which costs less, as a request is
+/// protected, it can be put around the whole router instead, which costs less: a request is
 /// authenticated before it is routed. A `ClientAddressLayer` must then be around this one, and in a
 /// nested router only the whole path `/ping` is exempt.
 ///
@@ -140,7 +140,7 @@ where
                 Ok(response)
             }));
         }
-        // A cache hit, as most requests are, is passed on without a boxed future.
+        // Most requests are cache hits: they are passed on without a boxed future.
         if is_ping
             || self.layer.admits_preflight(&request, authorization.as_ref())
             || self.layer.admit_cached(&mut request, authorization.as_ref())

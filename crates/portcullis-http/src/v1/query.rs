@@ -35,7 +35,7 @@ pub struct QueryRequest<'a> {
 ///
 /// A statement that reads a database needs read on its bucket in the credential's org, and write if it
 /// writes it. Databases and retention policies are created and dropped with write on all buckets of the org,
-/// and the server is looked into with permissions on `instance`. Users and grants are never managed by
+/// and the server's state is read with permissions on `instance`. Users and grants are never managed by
 /// queries. All statements are allowed, or the query is denied.
 ///
 /// ```

@@ -16,9 +16,9 @@ const CHALLENGE: HeaderValue =
 ///
 /// A host that authenticates v1 clients in its own way responds with it, so that the clients get
 /// what [`V1CredentialLayer`](crate::V1CredentialLayer) sends them. A client that gets 401 or 403
-/// takes its credentials for wrong and drops what it was to write. What may pass is therefore 503,
-/// or 429 after too many failures, both with `Retry-After`: [`Error::retry_after`], or else five
-/// seconds.
+/// treats its credentials as wrong and drops the points that it was to write. A temporary failure is
+/// therefore 503, or 429 after too many failed logins, both with `Retry-After`: [`Error::retry_after`], or
+/// else five seconds.
 ///
 /// ```
 /// use http::StatusCode;
@@ -114,14 +114,14 @@ impl From<Error> for V1Rejection {
             | ErrorKind::Unauthorized
             | ErrorKind::TooManyRequests
             | ErrorKind::Unavailable => error.into(),
-            // It may pass, like an outage, and must not cost the client its data.
+            // Temporary, like an outage: it must not cost the client its data.
             ErrorKind::Internal => {
                 let retry_after = error.retry_after().unwrap_or(DEFAULT_RETRY_AFTER);
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 ErrorBody { status, code: "unavailable", ..error.into() }
                     .retry_after(Some(retry_after))
             }
-            // Credentials are wrong, whatever is wrong with them.
+            // Every reason for a refusal has the same response.
             ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound => {
                 ErrorBody::unauthorized_access()
             }
@@ -138,8 +138,8 @@ impl IntoResponse for V1Rejection {
 
 /// Removes `Retry-After` from the response to a client that misreads it.
 ///
-/// InfluxDB's JavaScript client reads the seconds as milliseconds, has soon used up its retries, and
-/// drops what it was to write. Without the header it backs off exponentially.
+/// InfluxDB's JavaScript client reads the seconds as milliseconds, soon uses up its retries, and drops
+/// its points. Without the header it backs off exponentially.
 pub(crate) fn without_unreadable_retry_after<R>(
     client: &HeaderMap,
     mut response: Response<R>,

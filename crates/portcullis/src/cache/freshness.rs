@@ -143,7 +143,7 @@ impl Freshness {
         if is_long { READ_DEADLINE } else { SHORT_READ_DEADLINE }
     }
 
-    /// Returns whether logins are answered from the cache, and why (not).
+    /// Returns whether cache entries are valid, and why (not).
     pub(crate) fn state(&self, now: MonotonicTime) -> TrustState {
         if self.is_fresh(now) {
             TrustState::Fresh

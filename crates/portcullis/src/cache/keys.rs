@@ -1,4 +1,4 @@
-//! Keyed digests: what stands for a password and for a hash in memory.
+//! Keyed digests of passwords and hashes, which the cache holds in their place.
 
 use std::hash::Hasher as _;
 
@@ -35,18 +35,18 @@ impl Keys {
         Ok(Self { passwords: draw()?, hashes: draw()?, names: draw()?, records: draw()? })
     }
 
-    /// Returns what stands for the password as the username's.
+    /// Returns the digest of the username with the password.
     pub(crate) fn password(&self, username: &str, password: &[u8]) -> Mac {
         // No text has the byte 0xff in it, so no two pairs are the same together.
         mac(&self.passwords, &[username.as_bytes(), &[0xff], password])
     }
 
-    /// Returns what stands for the hash: its whole text, parameters and salt included.
+    /// Returns the digest of the text of the hash, with its parameters and salt.
     pub(crate) fn hash(&self, hash: &PasswordHash) -> Mac {
         mac(&self.hashes, &[hash.expose().as_bytes()])
     }
 
-    /// Returns what stands for a name in tables that strangers fill.
+    /// Returns the digest of a name, for tables whose keys clients choose.
     pub(crate) fn name(&self, name: &[u8]) -> u128 {
         mac(&self.names, &[name]).to_bits()
     }

@@ -135,7 +135,7 @@ impl<E: Entry> Table<E> {
         self.trim();
     }
 
-    /// A place whose entry was not found since the last time that one was looked for.
+    /// A slot whose entry was not used since the last search for one to evict.
     fn least_used<'a>(&self, set: &'a Set<E>) -> Option<(u8, &'a AtomicU8, &'a ArcSwapOption<E>)> {
         let turn = self.hand.fetch_add(1, Ordering::Relaxed) % WAYS;
         let used = set.used.load(Ordering::Relaxed);

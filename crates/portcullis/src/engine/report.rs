@@ -90,7 +90,7 @@ impl Engine {
         self.report(actor, source, AuditAction::Query, record, outcome);
     }
 
-    /// Counts a login that the cache did not answer, or refused, and reports it to the audit sink.
+    /// Counts a login that was a cache miss, or was refused, and reports it to the audit sink.
     pub(super) fn report_login(
         &self,
         username: Option<&str>,

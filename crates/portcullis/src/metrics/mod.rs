@@ -23,7 +23,7 @@ pub(crate) static DENIED: StripedCounter = StripedCounter::new();
 
 /// The handles of an engine, created once.
 pub(crate) struct Metrics {
-    /// Logins that the cache answered.
+    /// Cache hits.
     pub(crate) cached: StripedCounter,
     cached_counter: Counter,
     /// Logins for which the store was read and no hash computed.

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD_NO_PAD;
 
 use super::hash::{HashParams, InvalidPasswordHash, OUTPUT_BYTES, SALT_BYTES};
 
-/// What the text of a hash says.
+/// The parsed text of a hash.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Argon2Text {
     pub(super) params: HashParams,

@@ -5,8 +5,8 @@ use base64::alphabet::BCRYPT;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use subtle::ConstantTimeEq;
 
-/// Unpadded base64 with bcrypt's alphabet. The bits that a last digit has too many of are ignored,
-/// as other implementations do.
+/// Unpadded base64 with bcrypt's alphabet. Excess bits of the last digit are ignored, as in other
+/// implementations.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &BCRYPT,
     GeneralPurposeConfig::new()
@@ -17,8 +17,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 const SALT_DIGITS: usize = 22;
 const HASH_DIGITS: usize = 31;
 
-/// bcrypt looks at the first 72 bytes only. A longer password never matches here: it would match
-/// for every other one with the same beginning.
+/// bcrypt uses only the first 72 bytes. A longer password never matches here, because every other one
+/// with the same first 72 bytes would match too.
 const MAX_PASSWORD_BYTES: usize = 72;
 
 /// The parts of a bcrypt hash: `$2b$10$` (or `2`, `2a`, `2x`, `2y`, all computed alike), 22 digits
@@ -31,7 +31,7 @@ pub(super) struct BcryptHash {
 }
 
 impl BcryptHash {
-    /// The lowest cost that bcrypt knows.
+    /// The lowest cost of bcrypt.
     pub(super) const MIN_COST: u32 = 4;
 
     /// Reads the text; `None` when it is not bcrypt. What follows the 60th byte is ignored, as
@@ -59,7 +59,7 @@ impl BcryptHash {
 
     /// Computes the hash of the password and compares in constant time.
     ///
-    /// It is computed for a password that cannot match as well, so that the time tells nothing.
+    /// A password that cannot match costs the computation too, so that the time reveals nothing.
     pub(super) fn matches(&self, password: &[u8]) -> bool {
         let looked_at = password.get(..MAX_PASSWORD_BYTES).unwrap_or(password);
         let Ok(parts) = bcrypt::hash_with_salt(looked_at, self.cost, self.salt) else {

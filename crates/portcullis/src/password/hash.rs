@@ -315,7 +315,7 @@ pub enum InvalidPasswordHash {
 pub(super) struct Arena(Vec<Block>);
 
 /// The least that an arena reserves, of which only what is used takes memory. What is larger than
-/// 32 MiB glibc always asks of the system, and gives back to it when it is freed; anything smaller
+/// 32 MiB glibc always requests from the system, and returns to it when it is freed; anything smaller
 /// it keeps, once it has seen that size freed (`M_MMAP_THRESHOLD` in mallopt(3)).
 const LEAST_RESERVED: usize = (32 << 20) / Block::SIZE + 1;
 

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 pub struct Password(Zeroizing<Box<[u8]>>);
 
 impl Password {
-    /// The longest password in bytes that is looked at. Rules for new passwords are stricter.
+    /// The longest password that is hashed, in bytes. The rules for new passwords are stricter.
     pub const MAX_BYTES: usize = 4_096;
 
     /// Takes the bytes as they are, the empty password included (which matches no hash).

@@ -13,8 +13,8 @@ use super::{Decision, Denial, Permission, PermissionSet, Resource, ResourceType}
 /// use portcullis::{Permission, PermissionSet};
 ///
 /// let held: Permission = "read:buckets/0c0c000000000001".parse()?;
-/// let asked: Permission = "write:buckets/0c0c000000000001".parse()?;
-/// let explanation = PermissionSet::new([held]).explain(asked.action, &asked.resource);
+/// let requested: Permission = "write:buckets/0c0c000000000001".parse()?;
+/// let explanation = PermissionSet::new([held]).explain(requested.action, &requested.resource);
 /// assert_eq!(
 ///     explanation.to_string(),
 ///     "denied: it holds read on this bucket, not write: read:buckets/0c0c000000000001"
@@ -227,8 +227,8 @@ mod tests {
         };
         let held: PermissionSet =
             held.iter().map(|text| long(text).parse::<Permission>().unwrap()).collect();
-        let asked: Permission = long(asked).parse().unwrap();
-        let text = held.explain(asked.action, &asked.resource).to_string();
+        let requested: Permission = long(asked).parse().unwrap();
+        let text = held.explain(requested.action, &requested.resource).to_string();
         let text = text.replace("/000000000000000b", "/B").replace("/000000000000000c", "/C");
         text.replace("/00000000000000aa", "/O").replace("/00000000000000ab", "/P")
     }
@@ -323,14 +323,14 @@ mod tests {
             asked in permission(),
         ) {
             let set = PermissionSet::new(held.iter().copied());
-            let explanation = set.explain(asked.action, &asked.resource);
+            let explanation = set.explain(requested.action, &requested.resource);
             let decision = set.check(asked.action, &asked.resource);
             prop_assert_eq!(explanation.decision, decision);
             prop_assert!(explanation.nearest.iter().all(|near| set.iter().any(|p| p == *near)));
             let text = explanation.to_string();
             prop_assert_eq!(text.starts_with("allowed: "), decision.is_allowed());
             held.reverse();
-            let again = PermissionSet::new(held).explain(asked.action, &asked.resource);
+            let again = PermissionSet::new(held).explain(requested.action, &requested.resource);
             prop_assert_eq!(again, explanation);
         }
     }

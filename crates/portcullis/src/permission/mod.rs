@@ -67,7 +67,7 @@ impl Permission {
     /// Tells whether holding this permission allows the requested one.
     ///
     /// This is the rule itself (`docs/spec/permissions.md`).
-    /// [`PermissionSet::check`] gives the same answer for many at once, faster.
+    /// [`PermissionSet::check`] gives the same decision for a whole set, faster.
     pub fn allows(&self, requested: &Self) -> bool {
         let (held, asked) = (&self.resource, &requested.resource);
         if self.action != requested.action {

@@ -162,8 +162,8 @@ impl PermissionSet {
     /// use portcullis::{Permission, PermissionSet};
     ///
     /// let set: PermissionSet = ["read:buckets".parse()?].into_iter().collect();
-    /// let asked: [Permission; 2] = ["read:buckets".parse()?, "write:buckets".parse()?];
-    /// let allowed: Vec<bool> = set.check_all(asked).map(|decision| decision.is_allowed()).collect();
+    /// let requested: [Permission; 2] = ["read:buckets".parse()?, "write:buckets".parse()?];
+    /// let allowed: Vec<bool> = set.check_all(requested).map(|decision| decision.is_allowed()).collect();
     /// assert_eq!(allowed, [true, false]);
     /// # Ok::<(), portcullis::ParsePermissionError>(())
     /// ```
@@ -263,7 +263,7 @@ mod tests {
     }
 
     fn check(set: &PermissionSet, asked: &str) -> Decision {
-        let asked: Permission = asked.parse().unwrap();
+        let requested: Permission = asked.parse().unwrap();
         set.check(asked.action, &asked.resource)
     }
 
@@ -470,13 +470,13 @@ mod tests {
         #[test]
         fn batch_and_single_agree(held in held(), requests in requests()) {
             let set = PermissionSet::new(held.iter().copied());
-            let asked: Vec<Permission> = requests
+            let requested: Vec<Permission> = requests
                 .iter()
                 .filter(|_| !held.is_empty())
                 .map(|(one, changes)| near(*one.get(&held), changes))
                 .collect();
             let single: Vec<_> = asked.iter().map(|p| set.check(p.action, &p.resource)).collect();
-            prop_assert_eq!(set.check_all(asked).collect::<Vec<_>>(), single);
+            prop_assert_eq!(set.check_all(requested).collect::<Vec<_>>(), single);
         }
 
         /// [SET-1]

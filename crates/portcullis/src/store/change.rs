@@ -9,7 +9,7 @@ use crate::{Id, Random, RandomUnavailable};
 /// A position in a store's feed of changes.
 ///
 /// It is valid only for the store that made it, and only for one incarnation of that store: a store
-/// that was restored or emptied answers a position of before with [`Change::Resync`].
+/// that was restored or emptied responds to an earlier position with [`Change::Resync`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
     incarnation: u128,

@@ -1,4 +1,4 @@
-//! A login with a username and a password that the cache does not answer, step by step: read the
+//! A login with a username and a password after a cache miss, step by step: read the
 //! authorization, prove the password, check user and org, admit.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Logins. The entry points are here, and answer a hit of the cache; [`attempt`] and [`token`] do the
+//! Logins. The entry points are here, and handle cache hits; [`attempt`] and [`token`] do the
 //! rest.
 
 mod attempt;
@@ -49,7 +49,7 @@ fn for_callers(error: Error) -> Error {
 impl Engine {
     /// Authenticates a v1 client (`docs/spec/login.md`).
     ///
-    /// A login that the cache answers reads no store and allocates nothing. It takes no lock, except
+    /// A cache hit reads no store and allocates nothing. It takes no lock, except
     /// for one hit in 64, which updates the login history, and for usernames that have failed
     /// lately. Any other login reads the store, and computes one hash unless its password is
     /// already proved. A username that does not exist, is inactive or has no password costs exactly
@@ -74,7 +74,7 @@ impl Engine {
         }
     }
 
-    /// Returns the principal if [`Engine::authenticate`] would answer from the cache alone.
+    /// Returns the principal if [`Engine::authenticate`] would have a cache hit.
     ///
     /// For programs that cannot wait, or avoid the cost of a future for a hit. `None` means that
     /// only [`Engine::authenticate`] can decide.

@@ -1,7 +1,7 @@
 //! Stale-if-error (RFC 5861): logins with cached entries while the store does not respond.
 //!
 //! Everything here follows a read that failed, or that exceeded its deadline. A hit of the cache, and
-//! a login that the store answers, do not come here.
+//! a login for which the store responds, do not come here.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -35,7 +35,7 @@ impl Failed {
         Self { error, is_unanswered }
     }
 
-    /// Returns the cached principal in place of an answer of the store, if that is allowed.
+    /// Returns the cached principal in place of one from the store, if that is allowed.
     pub(super) fn or_stale(
         self,
         stale: impl FnOnce() -> Option<Principal>,
@@ -62,9 +62,9 @@ impl From<Error> for Failed {
 /// How long a read of the store may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum ReadLimit {
-    /// Without a limit of the engine's: only the store can answer.
+    /// No limit: only the store can decide.
     Unlimited,
-    /// The deadline of stale-if-error: a cached entry can answer instead.
+    /// The deadline of stale-if-error: a cache entry can be used instead.
     Deadline,
 }
 
@@ -90,7 +90,7 @@ impl ReportedOnce {
 }
 
 impl Engine {
-    /// Returns whether logins are answered from the cache, and why (not).
+    /// Returns whether cache entries are valid, and why (not).
     pub fn trust_state(&self) -> TrustState {
         self.0.freshness.state(self.moment())
     }

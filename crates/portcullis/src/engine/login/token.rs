@@ -1,4 +1,4 @@
-//! Logins with an API token that the cache does not answer.
+//! Logins with an API token after a cache miss.
 
 use std::net::IpAddr;
 use std::time::Duration;
