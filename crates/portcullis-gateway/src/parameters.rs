@@ -188,6 +188,7 @@ mod tests {
         Ok(parameters.pairs.into_iter().map(|(name, value)| (name, value.into_owned())).collect())
     }
 
+    /// [GATE-3]
     #[test]
     fn parameters_are_decoded_once_and_those_that_the_route_does_not_have_are_dropped() {
         let expected = vec![("q", "SELECT 1 + 2; x".to_owned()), ("db", "%64b".to_owned())];
@@ -196,6 +197,7 @@ mod tests {
         assert_eq!(parse("&&=x&DB=x&d%62%00=x").unwrap(), []);
     }
 
+    /// [GATE-5]
     #[test]
     fn a_parameter_that_two_programs_could_read_differently_is_refused() {
         for (text, expected) in [
@@ -219,6 +221,7 @@ mod tests {
         }
     }
 
+    /// [GATE-5]
     #[test]
     fn url_and_body_may_not_differ_and_neither_q_nor_db_may_be_in_both() {
         let merge = |url, body| {
@@ -239,6 +242,7 @@ mod tests {
     }
 
     proptest! {
+        /// [GATE-3]
         #[test]
         fn what_is_decided_is_what_the_upstream_decodes(q in "\\PC{0,20}", db in "[ -~]{0,10}") {
             let text: String = form_urlencoded::Serializer::new(String::new())

@@ -118,6 +118,7 @@ impl Route {
 mod tests {
     use super::*;
 
+    /// [GATE-1]
     #[test]
     fn only_the_exact_path_is_a_route() {
         for route in Route::ALL {
@@ -148,6 +149,7 @@ mod tests {
         }
     }
 
+    /// [GATE-1] [GATE-2]
     #[test]
     fn a_route_has_its_methods_and_no_others() {
         for (route, allowed) in [

@@ -91,6 +91,7 @@ fn field(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// [GATE-16]
     #[test]
     fn the_response_is_that_of_influxdb() {
         let names = ["telemetry".to_owned(), "a,\"b\"".to_owned()];

@@ -155,7 +155,7 @@ impl Principal {
         &self,
         requested: impl IntoIterator<Item = Permission>,
     ) -> impl Iterator<Item = Decision> {
-        requested.into_iter().map(|asked| self.check(asked.action, &asked.resource))
+        requested.into_iter().map(|requested| self.check(requested.action, &requested.resource))
     }
 
     /// Explains in words how [`Self::check`] decides, for operators and never for clients: it names
@@ -248,7 +248,7 @@ mod tests {
         #[test]
         fn single_batch_and_explanation_agree(
             held in prop::collection::vec(permission(), 0..12),
-            asked in prop::collection::vec(permission(), 0..12),
+            requested in prop::collection::vec(permission(), 0..12),
             status in prop::sample::select(vec![Status::Active, Status::Inactive]),
         ) {
             let principal = Principal(Arc::new(PrincipalInner {
@@ -260,10 +260,10 @@ mod tests {
                 permissions: PermissionSet::new(held),
             }));
             let single: Vec<Decision> =
-                asked.iter().map(|p| principal.check(p.action, &p.resource)).collect();
-            prop_assert_eq!(principal.check_all(asked.iter().copied()).collect::<Vec<_>>(), &*single);
-            for (asked, decision) in asked.iter().zip(single) {
-                let explanation = principal.explain(asked.action, &asked.resource);
+                requested.iter().map(|p| principal.check(p.action, &p.resource)).collect();
+            prop_assert_eq!(principal.check_all(requested.iter().copied()).collect::<Vec<_>>(), &*single);
+            for (requested, decision) in requested.iter().zip(single) {
+                let explanation = principal.explain(requested.action, &requested.resource);
                 prop_assert_eq!(explanation.decision, decision);
                 let inactive = decision == Decision::Denied(Denial::Inactive);
                 prop_assert_eq!(inactive, status == Status::Inactive);

@@ -14,6 +14,7 @@ fn head(path: &str, headers: &str) -> String {
     )
 }
 
+/// [GATE-9]
 #[tokio::test]
 async fn a_large_body_is_streamed_with_a_length_or_in_chunks() {
     let world = World::new().await;
@@ -32,6 +33,7 @@ async fn a_large_body_is_streamed_with_a_length_or_in_chunks() {
     assert!(received.is_complete && received.text() == points);
 }
 
+/// [GATE-9]
 #[tokio::test]
 async fn a_body_that_is_too_large_is_413_and_the_upstream_receives_no_whole_one() {
     let world = World::with(|gateway| gateway.max_body_bytes(1_000), |upstream| upstream).await;
@@ -55,6 +57,7 @@ async fn a_body_that_is_too_large_is_413_and_the_upstream_receives_no_whole_one(
     assert!(world.script.take_one().is_complete);
 }
 
+/// [GATE-9]
 #[tokio::test]
 async fn a_client_that_stalls_is_408_and_the_upstream_receives_no_whole_body() {
     let configure =
@@ -112,6 +115,7 @@ async fn a_client_that_goes_away_leaves_no_whole_body() {
     }
 }
 
+/// [GATE-11]
 #[tokio::test]
 async fn a_refused_request_is_answered_before_its_body_is_awaited() {
     let world = World::new().await;

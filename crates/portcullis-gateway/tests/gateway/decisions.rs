@@ -52,6 +52,7 @@ async fn each_credential_reads_and_writes_what_it_may() {
     assert_eq!(row(&world, "POST", "", Some("q=DROP+DATABASE+events")).await, "-----+");
 }
 
+/// [GATE-2]
 #[tokio::test]
 async fn whatever_is_no_route_is_refused_and_reaches_nothing() {
     let world = World::new().await;
@@ -101,6 +102,7 @@ async fn whatever_is_no_route_is_refused_and_reaches_nothing() {
     assert!(world.script.take().is_empty());
 }
 
+/// [GATE-15]
 #[tokio::test]
 async fn without_right_credentials_nothing_reaches_the_upstream() {
     let world = World::new().await;
@@ -132,6 +134,7 @@ async fn without_right_credentials_nothing_reaches_the_upstream() {
     assert!(world.script.take().is_empty());
 }
 
+/// [GATE-5]
 #[tokio::test]
 async fn a_request_that_could_be_read_in_two_ways_is_refused() {
     let world = World::new().await;
@@ -170,6 +173,7 @@ async fn a_request_that_could_be_read_in_two_ways_is_refused() {
     assert!(world.script.take().is_empty());
 }
 
+/// [GATE-16]
 #[tokio::test]
 async fn show_databases_shows_what_the_credential_may_read_or_write() {
     let world = World::new().await;
@@ -218,6 +222,7 @@ async fn a_bucket_of_a_retention_policy_shows_its_database() {
     assert_eq!(world.get("weekly", "/query?db=fleet&q=SELECT+*+FROM+cpu").await.status, 403);
 }
 
+/// [GATE-18]
 #[tokio::test]
 async fn a_denied_query_is_audited_without_literals() {
     let world = World::new().await;
@@ -242,6 +247,7 @@ async fn a_denied_query_is_audited_without_literals() {
     assert!(events.len() == 1 && events[0].contains("host=\\\\'a1\\\\'"), "{events:?}");
 }
 
+/// [GATE-8]
 #[tokio::test]
 async fn a_gateway_of_one_org_admits_no_credentials_of_another() {
     let world =
@@ -254,6 +260,7 @@ async fn a_gateway_of_one_org_admits_no_credentials_of_another() {
     assert!(world.script.take().is_empty());
 }
 
+/// [GATE-6]
 #[tokio::test]
 async fn before_influxdb_2_the_org_is_that_of_the_configuration() {
     let with_org = |upstream: Upstream| upstream.org("ours".to_owned());

@@ -2,6 +2,7 @@
 
 use crate::support::{Act, PASSWORD, World, no_content, respond};
 
+/// [GATE-3] [GATE-4]
 #[tokio::test]
 async fn a_write_is_passed_on_with_the_gateways_credentials_and_none_of_the_clients() {
     let world = World::new().await;
@@ -44,6 +45,7 @@ async fn a_write_is_passed_on_with_the_gateways_credentials_and_none_of_the_clie
     assert_eq!(received.header("x-forwarded-for"), Some("127.0.0.1"));
 }
 
+/// [GATE-3] [GATE-10]
 #[tokio::test]
 async fn a_query_is_passed_on_as_it_was_decided() {
     let world = World::new().await;
@@ -93,6 +95,7 @@ async fn a_query_is_passed_on_as_it_was_decided() {
     }
 }
 
+/// [GATE-5] [GATE-10]
 #[tokio::test]
 async fn a_body_of_a_query_that_differs_from_the_url_or_is_no_form_is_refused() {
     let world = World::new().await;
@@ -210,6 +213,7 @@ async fn ping_and_health_need_no_credentials_and_pass_none_on() {
     }
 }
 
+/// [GATE-7]
 #[tokio::test]
 async fn a_preflight_is_passed_on_only_if_configured() {
     let preflight = |target: &str| {
@@ -238,6 +242,7 @@ async fn a_preflight_is_passed_on_only_if_configured() {
     assert!(world.script.take().is_empty());
 }
 
+/// [GATE-12]
 #[tokio::test]
 async fn a_response_loses_what_concerns_the_connection_and_keeps_the_rest() {
     let world = World::new().await;
@@ -285,6 +290,7 @@ async fn a_chunked_response_is_streamed_and_complete() {
     assert_eq!(answer.header("content-length"), None);
 }
 
+/// [GATE-13]
 #[tokio::test]
 async fn a_client_of_http_1_0_receives_a_length() {
     let world = World::new().await;

@@ -17,6 +17,7 @@ use crate::support::{Act, Script, World, respond};
 const AWAY: &str = "the database is unavailable, try again later";
 const QUERY: &str = "/query?db=telemetry&q=SHOW+SERIES";
 
+/// [GATE-14] [GATE-17]
 #[tokio::test]
 async fn an_upstream_that_is_away_is_503_with_retry_after_and_is_found_again() {
     let script = Script::start().await;
@@ -67,6 +68,7 @@ async fn an_upstream_that_hangs_up_before_a_response_is_503() {
     }
 }
 
+/// [GATE-13]
 #[tokio::test]
 async fn half_a_response_is_never_shown_as_a_whole_one() {
     let world = World::new().await;
@@ -88,6 +90,7 @@ async fn half_a_response_is_never_shown_as_a_whole_one() {
     assert_eq!(world.get("reader", QUERY).await.error(503), AWAY);
 }
 
+/// [GATE-13] [GATE-14]
 #[tokio::test]
 async fn a_slow_upstream_is_503_and_one_that_stalls_is_broken_off() {
     let configure = |upstream: Upstream| upstream.timeout(Duration::from_millis(300));
@@ -109,6 +112,7 @@ async fn a_slow_upstream_is_503_and_one_that_stalls_is_broken_off() {
     assert!(answer.status == 200 && !answer.is_complete, "{answer:?}");
 }
 
+/// [GATE-14]
 #[tokio::test]
 async fn a_refusal_of_the_gateways_own_credentials_is_not_the_clients() {
     let world = World::new().await;

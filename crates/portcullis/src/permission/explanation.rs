@@ -220,14 +220,14 @@ mod tests {
     use crate::permission::strategy::permission;
 
     /// The explanation, where `B` is the id of a bucket, `C` of another, and `O` of an org.
-    fn explain(held: &[&str], asked: &str) -> String {
+    fn explain(held: &[&str], requested: &str) -> String {
         let long = |text: &str| {
             let text = text.replace("/B", "/000000000000000b").replace("/C", "/000000000000000c");
             text.replace("/O", "/00000000000000aa").replace("/P", "/00000000000000ab")
         };
         let held: PermissionSet =
             held.iter().map(|text| long(text).parse::<Permission>().unwrap()).collect();
-        let requested: Permission = long(asked).parse().unwrap();
+        let requested: Permission = long(requested).parse().unwrap();
         let text = held.explain(requested.action, &requested.resource).to_string();
         let text = text.replace("/000000000000000b", "/B").replace("/000000000000000c", "/C");
         text.replace("/00000000000000aa", "/O").replace("/00000000000000ab", "/P")
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn the_grant_that_allowed_it_is_named() {
-        let asked = "write:orgs/O/buckets/B";
+        let requested = "write:orgs/O/buckets/B";
         for (held, expected) in [
             ("write:buckets/B", "allowed: it holds write on this bucket: write:buckets/B"),
             (
@@ -245,14 +245,14 @@ mod tests {
             ("write:buckets", "allowed: it holds write on every bucket: write:buckets"),
             ("write:instance", "allowed: it holds write on everything: write:instance"),
         ] {
-            assert_eq!(explain(&[held, "read:tasks"], asked), expected);
+            assert_eq!(explain(&[held, "read:tasks"], requested), expected);
         }
     }
 
     /// [SET-5]
     #[test]
     fn the_nearest_miss_is_named() {
-        for (held, asked, expected) in [
+        for (held, requested, expected) in [
             (&[][..], "write:buckets/B", "denied: it holds no permission"),
             (
                 &["read:orgs/O/buckets", "write:buckets/C"],
@@ -297,7 +297,7 @@ mod tests {
                  and 2 more",
             ),
         ] {
-            assert_eq!(explain(held, asked), expected);
+            assert_eq!(explain(held, requested), expected);
         }
     }
 
@@ -320,11 +320,11 @@ mod tests {
         #[test]
         fn it_says_what_the_check_says_and_names_only_what_is_held(
             mut held in prop::collection::vec(permission(), 0..12),
-            asked in permission(),
+            requested in permission(),
         ) {
             let set = PermissionSet::new(held.iter().copied());
             let explanation = set.explain(requested.action, &requested.resource);
-            let decision = set.check(asked.action, &asked.resource);
+            let decision = set.check(requested.action, &requested.resource);
             prop_assert_eq!(explanation.decision, decision);
             prop_assert!(explanation.nearest.iter().all(|near| set.iter().any(|p| p == *near)));
             let text = explanation.to_string();

@@ -171,7 +171,7 @@ impl PermissionSet {
         &self,
         requested: impl IntoIterator<Item = Permission>,
     ) -> impl Iterator<Item = Decision> {
-        requested.into_iter().map(|asked| self.check(asked.action, &asked.resource))
+        requested.into_iter().map(|requested| self.check(requested.action, &requested.resource))
     }
 
     /// Explains the decision in words, for operators: which permission allowed it, or which ones are
@@ -262,9 +262,9 @@ mod tests {
         permissions.iter().map(|text| text.parse::<Permission>().unwrap()).collect()
     }
 
-    fn check(set: &PermissionSet, asked: &str) -> Decision {
-        let requested: Permission = asked.parse().unwrap();
-        set.check(asked.action, &asked.resource)
+    fn check(set: &PermissionSet, requested: &str) -> Decision {
+        let requested: Permission = requested.parse().unwrap();
+        set.check(requested.action, &requested.resource)
     }
 
     /// [SET-2]
@@ -288,14 +288,14 @@ mod tests {
     /// [SET-2]
     #[test]
     fn the_decision_says_why_not() {
-        let asked = "write:orgs/0000000000000001/buckets/000000000000000b";
+        let requested = "write:orgs/0000000000000001/buckets/000000000000000b";
         for (held, denial) in [
             (&[][..], Denial::NothingHeld),
             (&["read:buckets/000000000000000b"], Denial::OtherAction),
             (&["write:buckets/000000000000000c"], Denial::OtherResource),
             (&["write:tasks"], Denial::TypeNotHeld),
         ] {
-            assert_eq!(check(&set(held), asked), Decision::Denied(denial));
+            assert_eq!(check(&set(held), requested), Decision::Denied(denial));
         }
     }
 
@@ -415,17 +415,18 @@ mod tests {
     }
 
     /// The reason, worked out without a set.
-    fn rule(held: &[Permission], asked: Permission) -> Result<(), Denial> {
-        let other = Permission::new(asked.action.other(), asked.resource);
+    fn rule(held: &[Permission], requested: Permission) -> Result<(), Denial> {
+        let other = Permission::new(requested.action.other(), requested.resource);
         let any = |test: &dyn Fn(&Permission) -> bool| held.iter().any(test);
-        if any(&|p| p.allows(&asked)) {
+        if any(&|p| p.allows(&requested)) {
             Ok(())
         } else if held.is_empty() {
             Err(Denial::NothingHeld)
         } else if any(&|p| p.allows(&other)) {
             Err(Denial::OtherAction)
         } else if any(&|p| {
-            (p.action, p.resource.resource_type) == (asked.action, asked.resource.resource_type)
+            (p.action, p.resource.resource_type)
+                == (requested.action, requested.resource.resource_type)
         }) {
             Err(Denial::OtherResource)
         } else {
@@ -441,18 +442,18 @@ mod tests {
             for (one, changes) in requests {
                 let from = if held.is_empty() { None } else { Some(*one.get(&held)) };
                 let from = from.unwrap_or(Permission::read(Resource::all(ResourceType::Buckets)));
-                let asked = near(from, &changes);
-                let decision = set.check(asked.action, &asked.resource);
-                prop_assert_eq!(set.allows(&asked), decision.is_allowed());
-                match (decision, rule(&held, asked)) {
+                let requested = near(from, &changes);
+                let decision = set.check(requested.action, &requested.resource);
+                prop_assert_eq!(set.allows(&requested), decision.is_allowed());
+                match (decision, rule(&held, requested)) {
                     (Decision::Allowed(granted), Ok(())) => {
-                        prop_assert!(granted.allows(&asked));
+                        prop_assert!(granted.allows(&requested));
                         // As it was given, but for the scope of the instance.
                         let instance = granted.resource.resource_type == ResourceType::Instance;
                         prop_assert!(instance || held.contains(&granted), "{} is not held", granted);
                     }
                     (Decision::Denied(denial), Err(reason)) => prop_assert_eq!(denial, reason),
-                    (decision, rule) => prop_assert!(false, "{}: {} {:?}", asked, decision, rule),
+                    (decision, rule) => prop_assert!(false, "{}: {} {:?}", requested, decision, rule),
                 }
             }
         }
@@ -460,10 +461,10 @@ mod tests {
         #[test]
         fn agrees_with_the_rule_on_few_ids(
             held in prop::collection::vec(permission(), 0..12),
-            asked in permission(),
+            requested in permission(),
         ) {
-            let decision = PermissionSet::new(held.iter().copied()).check(asked.action, &asked.resource);
-            prop_assert_eq!(decision.is_allowed(), rule(&held, asked).is_ok());
+            let decision = PermissionSet::new(held.iter().copied()).check(requested.action, &requested.resource);
+            prop_assert_eq!(decision.is_allowed(), rule(&held, requested).is_ok());
         }
 
         /// [SET-4]
@@ -475,7 +476,7 @@ mod tests {
                 .filter(|_| !held.is_empty())
                 .map(|(one, changes)| near(*one.get(&held), changes))
                 .collect();
-            let single: Vec<_> = asked.iter().map(|p| set.check(p.action, &p.resource)).collect();
+            let single: Vec<_> = requested.iter().map(|p| set.check(p.action, &p.resource)).collect();
             prop_assert_eq!(set.check_all(requested).collect::<Vec<_>>(), single);
         }
 

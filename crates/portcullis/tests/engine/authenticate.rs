@@ -119,6 +119,7 @@ async fn replace(world: &World, authorization: Authorization) {
     world.store.commit(Batch::new().with(put)).await.unwrap();
 }
 
+/// [LOGIN-5] [LOGIN-6]
 #[tokio::test]
 async fn an_api_token_is_a_password_for_unknown_names_only_and_costs_no_hash() {
     let world = World::new().await;

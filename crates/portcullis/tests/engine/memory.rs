@@ -278,6 +278,7 @@ async fn a_bucket_name_is_cached_until_a_bucket_changes() {
     assert_eq!(named("telemetry").await, Some(again));
 }
 
+/// [CACHE-4]
 #[tokio::test]
 async fn a_change_that_a_host_did_not_report_takes_effect_when_the_time_to_live_ends() {
     let (org, user) = (OrgId::from_u64(1), UserId::from_u64(2));

@@ -473,10 +473,11 @@ mod host_directory {
 
     use super::*;
 
+    /// [OUTAGE-3]
     #[tokio::test]
     async fn stale_if_error_is_for_outages_of_the_store_and_not_of_a_directory() {
         let world = World::new().await;
-        let directory = StaticDirectory::new()
+        let tenants = StaticDirectory::new()
             .with_user(world.user.clone())
             .with_org(world.org.clone())
             .with_bucket(world.bucket.clone());
@@ -485,7 +486,7 @@ mod host_directory {
         let is_gone = Arc::clone(&gone);
         let directory = HookedDirectory(move |_: &str| match is_gone.load(Ordering::SeqCst) {
             true => Err(Error::new(ErrorKind::Unavailable, "the directory is gone")),
-            false => Ok(known.clone()),
+            false => Ok(tenants.clone()),
         });
         // A store of its own, with faults of its own.
         let feed = Feed::of_shared_store(7, 0);
