@@ -42,6 +42,7 @@ async fn call(app: &Router, method: &str, uri: &str, form: Option<&str>, body: &
     send(app, request.body(Body::from(body.to_owned())).unwrap()).await
 }
 
+/// [QUERY-7]
 #[tokio::test]
 async fn an_allowed_query_reaches_the_handler_from_the_url_and_from_a_form() {
     let (_server, app) = host().await;
@@ -66,6 +67,7 @@ async fn an_allowed_query_reaches_the_handler_from_the_url_and_from_a_form() {
     assert_eq!(response.text, "SHOW TAG KEYS | SHOW SERIES on Some(\"telemetry\"), epoch -");
 }
 
+/// [QUERY-7]
 #[tokio::test]
 async fn what_is_not_allowed_or_not_clear_does_not_reach_the_handler() {
     let (_server, app) = host().await;
