@@ -75,6 +75,7 @@ async fn a_query_in_the_url_is_decided_by_its_statements() {
     }
 }
 
+/// [FWD-19]
 #[tokio::test]
 async fn the_client_sees_which_statement_is_denied_and_what_is_wrong_with_a_query() {
     let world = World::new().await;
@@ -88,6 +89,9 @@ async fn the_client_sees_which_statement_is_denied_and_what_is_wrong_with_a_quer
         let response = world.query("read-telemetry", q).await;
         response.assert_error(403, "forbidden", message);
         assert_eq!(response.json()["error"], message);
+        // A proxy puts it into a string of JSON as it is.
+        let denial = format!("\"{}\"", response.header("x-portcullis-denial").unwrap());
+        assert_eq!(serde_json::from_str::<String>(&denial).unwrap(), message);
     }
     let response = world.request("read-telemetry", "/query?db=telemetry", &[]).await;
     response.assert_error(403, "forbidden", "insufficient permissions");
