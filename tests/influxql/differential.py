@@ -9,21 +9,16 @@ and where it allows more, one of the reasons below must apply.
 """
 
 import argparse
-import base64
 import collections
-import http.client
 import json
-import pathlib
 import random
 import re
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.parse
 
 from grammar import Grammar
+from influxd import Influx
 
 GRANTS = {
     "reader": {"read telemetry"},
@@ -34,7 +29,6 @@ GRANTS = {
     "full": {"read telemetry", "write telemetry", "read events", "write events"},
     "none": set(),
 }
-PASSWORD = "differential-1"
 
 # Where InfluxDB allows more than the needs do: why, and which statements.
 REASONS = [
@@ -74,75 +68,6 @@ def is_met(need, database, grants):
     return f"{access} {database if name is None else name}" in grants
 
 
-class Influx:
-    """A server of its own, with authentication."""
-
-    def __init__(self, influxd, directory):
-        self.directory = pathlib.Path(directory)
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            other.bind(("127.0.0.1", 0))
-            self.port, rpc = one.getsockname()[1], other.getsockname()[1]
-        config = self.directory / "influxdb.conf"
-        config.write_text(f"""
-reporting-disabled = true
-bind-address = "127.0.0.1:{rpc}"
-[meta]
-dir = "{directory}/meta"
-[data]
-dir = "{directory}/data"
-wal-dir = "{directory}/wal"
-query-log-enabled = false
-[http]
-bind-address = "127.0.0.1:{self.port}"
-auth-enabled = true
-log-enabled = false
-[monitor]
-store-enabled = false
-[continuous_queries]
-enabled = false
-""")
-        log = open(self.directory / "influxd.log", "w")
-        self.process = subprocess.Popen([influxd, "-config", str(config)], stdout=log, stderr=log)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                break
-            except OSError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise SystemExit((self.directory / "influxd.log").read_text())
-        self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-
-    def ask(self, query, user, database=None):
-        form = {"q": query} | ({"db": database} if database else {})
-        token = base64.b64encode(f"{user}:{PASSWORD}".encode()).decode()
-        headers = {"Authorization": f"Basic {token}", "Content-Type": "application/x-www-form-urlencoded"}
-        self.connection.request("POST", "/query", urllib.parse.urlencode(form), headers)
-        response = self.connection.getresponse()
-        return response.status, response.read().decode(errors="replace")
-
-    def must(self, query, user="admin", database=None):
-        status, body = self.ask(query, user, database)
-        assert status == 200 and '"error"' not in body, (query, status, body)
-
-    def set_up(self):
-        self.must(f"CREATE USER admin WITH PASSWORD '{PASSWORD}' WITH ALL PRIVILEGES")
-        for database in ("telemetry", "events"):
-            self.must(f"CREATE DATABASE {database}")
-        for user, grants in GRANTS.items():
-            self.must(f"CREATE USER \"{user}\" WITH PASSWORD '{PASSWORD}'")
-            for database in ("telemetry", "events"):
-                held = {kind for kind in ("read", "write") if f"{kind} {database}" in grants}
-                if held:
-                    grant = "ALL" if len(held) == 2 else held.pop().upper()
-                    self.must(f"GRANT {grant} ON {database} TO \"{user}\"")
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
-
-
 def decision(status, body):
     if status == 200:
         return "allowed"
@@ -171,7 +96,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         influx = Influx(options.influxd, directory)
         try:
-            influx.set_up()
+            influx.set_up(GRANTS)
             for _ in range(options.pairs):
                 query = grammar.query()
                 user = grammar.random.choice(list(GRANTS))
