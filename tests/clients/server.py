@@ -16,6 +16,7 @@ class Server:
     store: str
     log: pathlib.Path
     pid: int
+    gateway: str | None = None
 
 
 @contextlib.contextmanager
@@ -37,8 +38,8 @@ def running(binary, *arguments, directory=None):
             text=True,
         )
         try:
-            token, url = None, None
-            while url is None:
+            token, url, gateway = None, None, None
+            while url is None or gateway is None and "--upstream" in arguments:
                 line = process.stdout.readline()
                 if not line:
                     status = process.wait()
@@ -47,7 +48,9 @@ def running(binary, *arguments, directory=None):
                     token = pathlib.Path(directory, written[1]).read_text().strip()
                 if listening := re.fullmatch(r"listening on (https?://\S+)\n", line):
                     url = listening[1]
-            yield Server(url, token, f"sqlite:{directory}/portcullis.db", log, process.pid)
+                if listening := re.fullmatch(r"gateway on (https?://\S+)\n", line):
+                    gateway = listening[1]
+            yield Server(url, token, f"sqlite:{directory}/portcullis.db", log, process.pid, gateway)
             process.send_signal(signal.SIGTERM)
             status = process.wait(timeout=30)
             if status != 0:

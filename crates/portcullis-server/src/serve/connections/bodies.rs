@@ -68,12 +68,12 @@ impl Drop for RequestBody {
 /// The body of a response. The request is in progress until hyper has written it.
 pub(super) struct ResponseBody {
     body: Body,
-    _request: ActiveRequest,
+    request: ActiveRequest,
 }
 
 impl ResponseBody {
     pub(super) fn new(body: Body, request: ActiveRequest) -> Self {
-        Self { body, _request: request }
+        Self { body, request }
     }
 }
 
@@ -85,7 +85,11 @@ impl HttpBody for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Err(_))) = frame {
+            self.request.response_broken();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

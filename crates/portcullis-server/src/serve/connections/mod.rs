@@ -35,7 +35,7 @@ use ambiguous::{check_unambiguous, rejection};
 use bodies::{RequestBody, ResponseBody};
 pub(super) use limits::Limits;
 use registry::{ConnectionRegistry, Eviction, Idle};
-use timeout_stream::TimeoutStream;
+use timeout_stream::{Reset, TimeoutStream};
 use tracked::TrackedConnection;
 
 use super::metrics::{CloseReason, OpenConnection, route_class};
@@ -207,7 +207,7 @@ impl Connections {
         tracked: Arc<TrackedConnection>,
     ) -> Option<CloseReason>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: AsyncRead + AsyncWrite + Reset + Unpin + Send + 'static,
     {
         let limits = &self.limits;
         let stream = TimeoutStream::new(stream, Arc::clone(&tracked), limits.head, limits.write);

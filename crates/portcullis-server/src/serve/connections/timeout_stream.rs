@@ -7,13 +7,36 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_rustls::server::TlsStream;
 
 use super::tracked::TrackedConnection;
 
+/// A stream that can be reset, in place of an orderly end.
+pub(super) trait Reset {
+    /// Makes the stream end with a reset when it is closed.
+    fn reset(&self) -> io::Result<()>;
+}
+
+impl Reset for TcpStream {
+    fn reset(&self) -> io::Result<()> {
+        self.set_zero_linger()
+    }
+}
+
+impl<S: Reset> Reset for TlsStream<S> {
+    fn reset(&self) -> io::Result<()> {
+        self.get_ref().0.reset()
+    }
+}
+
 /// Fails when the head of a request is incomplete for too long after its first byte, and when the
 /// client has read nothing of a response for too long.
-pub(super) struct TimeoutStream<S> {
+///
+/// A connection within whose response the body has failed is reset: a client of HTTP/1.0 could take an
+/// orderly end for that of the response.
+pub(super) struct TimeoutStream<S: Reset> {
     stream: S,
     connection: Arc<TrackedConnection>,
     head: Deadline,
@@ -22,7 +45,7 @@ pub(super) struct TimeoutStream<S> {
     write: Deadline,
 }
 
-impl<S> TimeoutStream<S> {
+impl<S: Reset> TimeoutStream<S> {
     pub(super) fn new(
         stream: S,
         connection: Arc<TrackedConnection>,
@@ -45,6 +68,16 @@ impl<S> TimeoutStream<S> {
             self.connection.set_response_stuck(self.write.runs);
         }
         result
+    }
+}
+
+impl<S: Reset> Drop for TimeoutStream<S> {
+    fn drop(&mut self) {
+        if self.connection.has_broken_response()
+            && let Err(error) = self.stream.reset()
+        {
+            tracing::debug!(%error, "cannot reset a connection");
+        }
     }
 }
 
@@ -105,7 +138,7 @@ impl Deadline {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
+impl<S: AsyncRead + Reset + Unpin> AsyncRead for TimeoutStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -134,7 +167,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
+impl<S: AsyncWrite + Reset + Unpin> AsyncWrite for TimeoutStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

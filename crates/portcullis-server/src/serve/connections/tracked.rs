@@ -20,6 +20,7 @@ pub(super) struct TrackedConnection {
     has_received: AtomicBool,
     head_has_begun: AtomicBool,
     is_authenticated: AtomicBool,
+    has_broken_response: AtomicBool,
 }
 
 impl TrackedConnection {
@@ -35,6 +36,7 @@ impl TrackedConnection {
             has_received: AtomicBool::new(false),
             head_has_begun: AtomicBool::new(false),
             is_authenticated: AtomicBool::new(false),
+            has_broken_response: AtomicBool::new(false),
         })
     }
 
@@ -111,6 +113,11 @@ impl TrackedConnection {
         self.update(|connection| connection.response_is_stuck = is_stuck);
     }
 
+    /// Returns whether the body of a response has failed.
+    pub(super) fn has_broken_response(&self) -> bool {
+        self.has_broken_response.load(Ordering::Relaxed)
+    }
+
     /// Records that a request was authenticated.
     pub(super) fn set_authenticated(&self) {
         if !self.is_authenticated.swap(true, Ordering::Relaxed) {
@@ -133,6 +140,13 @@ impl Drop for TrackedConnection {
 /// A request in progress, until its response has been written.
 #[derive(Debug)]
 pub(super) struct ActiveRequest(Arc<TrackedConnection>);
+
+impl ActiveRequest {
+    /// Records that the body of the response has failed.
+    pub(super) fn response_broken(&self) {
+        self.0.has_broken_response.store(true, Ordering::Relaxed);
+    }
+}
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {

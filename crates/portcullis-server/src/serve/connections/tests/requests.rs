@@ -33,6 +33,28 @@ async fn heads_are_bounded() {
     server.end().await;
 }
 
+/// A client of HTTP/1.0 takes the end of the connection for that of the response.
+#[tokio::test]
+async fn a_response_that_breaks_off_resets_the_connection() {
+    let broken = async || {
+        let parts = [Ok(Bytes::from("hello")), Err(io::Error::other("the upstream is gone"))];
+        Body::from_stream(stream::iter(parts).then(async |part| {
+            sleep(SHORT).await;
+            part
+        }))
+    };
+    let server = Server::start(PATIENT, Router::new().route("/", get(broken))).await;
+    for request in [&b"GET / HTTP/1.0\r\n\r\n"[..], REQUEST] {
+        let mut client = server.connect().await;
+        client.write_all(request).await.unwrap();
+        let mut received = Vec::new();
+        let error = client.read_to_end(&mut received).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(received.ends_with(b"hello") || received.ends_with(b"hello\r\n"), "{received:?}");
+    }
+    server.end().await;
+}
+
 /// What follows a request of uncertain length must not be read as another request.
 #[tokio::test]
 async fn request_smuggling_is_refused() {
