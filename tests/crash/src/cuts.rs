@@ -182,7 +182,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         let lost: u32 = losses.clone().map(|(_, times)| times).sum();
         let kinds: Vec<_> =
             losses.clone().map(|((.., loss), times)| format!("{loss}: {times}")).collect();
-        kept &= losses.clone().all(|((.., loss), _)| options.store.known_under_cuts(*loss));
+        kept &=
+            losses.clone().all(|((.., loss), _)| options.store.known_under_cuts(*damage, *loss));
         println!("| {model:?} | {damage:?} | {cuts} | {} | {} |", cuts - lost, kinds.join(", "));
     }
     println!(

@@ -211,7 +211,8 @@ impl Disk {
             "rename" => self.rename(call, 0, 1),
             "renameat" => self.rename(call, 1, 3),
             "renameat2" => {
-                ensure!(call.argument(4)? == "0", "flags");
+                // Where it succeeds it is a rename, whether or not it would replace.
+                ensure!(matches!(call.argument(4)?, "0" | "RENAME_NOREPLACE"), "flags");
                 self.rename(call, 1, 3)
             }
             "unlink" | "rmdir" => self.unlink(call, 0),
