@@ -154,7 +154,7 @@ fn files(package: &str) -> Vec<(PathBuf, String)> {
 #[test]
 fn every_test_that_guards_against_a_failure_seen_elsewhere_exists() {
     let security = fs::read_to_string(root().join("docs/security.md")).unwrap();
-    let (_, table) = security.split_once("\n## What went wrong elsewhere\n").unwrap();
+    let (_, table) = security.split_once("\n## Failures of similar software\n").unwrap();
     let (table, _) = table.split_once("\n## ").unwrap();
     let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     assert!(rows.len() >= 28, "{} rows", rows.len());
