@@ -90,10 +90,10 @@ fn of_a_list(data: Data) -> Row {
         format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {token}\r\n\r\n")
     };
     // After a first request, which allocates what every request needs.
-    connection.ask(&request("/private/legacy/authorizations?limit=20"));
+    connection.send(&request("/private/legacy/authorizations?limit=20"));
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
-    connection.ask(&request("/private/legacy/authorizations"));
+    connection.send(&request("/private/legacy/authorizations"));
     let mib = MEMORY.peak_usage().saturating_sub(before) as f64 / MIB;
     runtime.block_on(engine.store().close()).unwrap();
     let what = format!("list of {} over HTTP, memory while it is sent", data.count());
@@ -192,8 +192,8 @@ fn serve(path: &Path, data: Data) {
         let names: Vec<_> = (0..8 * threads()).map(|number| number.to_string()).collect();
         let logins =
             names.iter().map(|name| engine.authenticate(Credentials::password(name, "whatever")));
-        for answer in futures_util::future::join_all(logins).await {
-            answer.unwrap_err();
+        for outcome in futures_util::future::join_all(logins).await {
+            outcome.unwrap_err();
         }
     });
     let hashed = system_says("VmHWM:");

@@ -48,12 +48,12 @@ struct Outside {
 impl Outside {
     fn new(url: &str) -> Self {
         let outside = Self { url: url.to_owned(), postmaster: 0, ticks: 100.0 };
-        let file = outside.ask("SELECT current_setting('data_directory') || '/postmaster.pid'");
+        let file = outside.query("SELECT current_setting('data_directory') || '/postmaster.pid'");
         let pid = fs::read_to_string(file).unwrap();
         Self { postmaster: pid.lines().next().unwrap().parse().unwrap(), ..outside }
     }
 
-    fn ask(&self, sql: &str) -> String {
+    fn query(&self, sql: &str) -> String {
         let mut psql = Command::new("psql");
         let said = psql.args(["-AtXq", "-c", sql, &self.url]).output().unwrap();
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
@@ -61,7 +61,7 @@ impl Outside {
     }
 
     fn number(&self, sql: &str) -> f64 {
-        self.ask(sql).parse().unwrap()
+        self.query(sql).parse().unwrap()
     }
 
     fn used(&self) -> Used {
@@ -154,8 +154,8 @@ fn update(data: Data, number: usize) -> Batch {
 }
 
 fn sizes(outside: &Outside, records: usize) {
-    outside.ask("VACUUM (ANALYZE) scale.authorizations, scale.grants");
-    let listed = outside.ask(
+    outside.query("VACUUM (ANALYZE) scale.authorizations, scale.grants");
+    let listed = outside.query(
         "SELECT c.relname || '=' || pg_relation_size(c.oid) FROM pg_class c \
          JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'scale' \
          AND (c.relname LIKE 'authorizations%' OR c.relname LIKE 'grants%') \
@@ -176,13 +176,13 @@ fn sizes(outside: &Outside, records: usize) {
 }
 
 /// A credential that logs in, and a permission to check.
-struct Known {
+struct Cached {
     authorization: Authorization,
     password: String,
 }
 
 /// The first `count` authorizations, with passwords, in the order in which they log in.
-async fn with_passwords(engine: &Engine, data: Data, count: usize) -> Vec<Known> {
+async fn with_passwords(engine: &Engine, data: Data, count: usize) -> Vec<Cached> {
     let mut numbers: Vec<usize> = (0..count).collect();
     fastrand::shuffle(&mut numbers);
     let all = stream::iter(numbers).map(|number| async move {
@@ -192,18 +192,18 @@ async fn with_passwords(engine: &Engine, data: Data, count: usize) -> Vec<Known>
             engine.hash_pool().hash(&Password::new(password.as_str()).unwrap()).await.unwrap();
         authorization.password_hash = Some(hash);
         authorization.status = Status::Active;
-        Known { authorization, password }
+        Cached { authorization, password }
     });
     all.buffered(TASKS).collect().await
 }
 
 /// An engine on the store, which has all of them in its cache.
-async fn warmed_up(store: Arc<dyn Store>, known: &[Known]) -> Engine {
+async fn warmed_up(store: Arc<dyn Store>, cached: &[Cached]) -> Engine {
     let day = Duration::from_secs(24 * 60 * 60);
     let cache = CacheConfig::default().max_bytes(512 << 20).time_to_live(day);
     let engine = Engine::builder(store).hashing(cheap()).cache(cache).no_throttle();
     let engine = engine.build().await.unwrap();
-    let puts = known.iter().map(|Known { authorization, .. }| Operation::Put {
+    let puts = cached.iter().map(|Cached { authorization, .. }| Operation::Put {
         record: authorization.to_record(Revision::from_u128(1)).unwrap(),
         grants: authorization.grants(),
         expect: Expect::Absent,
@@ -213,7 +213,7 @@ async fn warmed_up(store: Arc<dyn Store>, known: &[Known]) -> Engine {
     }
     // The events of these changes come first: they would invalidate the entries.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let logins = stream::iter(known).map(|one| engine.authenticate(one.credentials()));
+    let logins = stream::iter(cached).map(|one| engine.authenticate(one.credentials()));
     for login in logins.buffer_unordered(TASKS).collect::<Vec<_>>().await {
         login.unwrap();
     }
@@ -224,13 +224,13 @@ fn cheap() -> HashPoolConfig {
     HashPoolConfig::default().params(HashParams::new(8, 1, 1).unwrap())
 }
 
-impl Known {
+impl Cached {
     fn credentials(&self) -> Credentials<'_> {
         Credentials::password(self.authorization.username.as_str(), self.password.as_bytes())
     }
 
     /// Logs in from the cache and checks the permission; returns whether it was a hit.
-    fn asks(&self, engine: &Engine) -> bool {
+    fn logs_in(&self, engine: &Engine) -> bool {
         let Some(principal) = engine.authenticate_cached(self.credentials()) else {
             return false;
         };
@@ -260,20 +260,20 @@ async fn warm(url: &str) {
         }
         let hashing = Engine::builder(portcullis::store::MemoryStore::new().unwrap());
         let hashing = hashing.hashing(cheap()).build().await.unwrap();
-        let mut known = with_passwords(&hashing, data, count).await;
+        let mut cached = with_passwords(&hashing, data, count).await;
         let [sqlite, postgres] = &stores;
         let engines = [
-            warmed_up(Arc::clone(sqlite), &known).await,
-            warmed_up(Arc::clone(postgres), &known).await,
+            warmed_up(Arc::clone(sqlite), &cached).await,
+            warmed_up(Arc::clone(postgres), &cached).await,
         ];
         // Not in the order of their allocation, which is more regular with one of the stores.
-        fastrand::shuffle(&mut known);
+        fastrand::shuffle(&mut cached);
         let mut taken = [Vec::new(), Vec::new()];
         for round in 0..ROUNDS {
             for which in [round % 2, 1 - round % 2] {
                 let began = Instant::now();
-                let asked = known.iter().cycle().take(ASKED);
-                let warm = asked.filter(|one| one.asks(&engines[which])).count();
+                let requested = cached.iter().cycle().take(ASKED);
+                let warm = requested.filter(|one| one.logs_in(&engines[which])).count();
                 taken[which].push(began.elapsed().as_nanos() as f64 / ASKED as f64);
                 assert_eq!(
                     warm,
@@ -323,7 +323,7 @@ async fn main() {
     }
     println!("filled with {} in {:.1?}", data.count(), began.elapsed());
     sizes(&outside, data.count());
-    outside.ask("CHECKPOINT");
+    outside.query("CHECKPOINT");
 
     let count = data.count();
     let (by_name, by_id) = (Arc::clone(&store), Arc::clone(&store));
@@ -365,8 +365,8 @@ async fn main() {
         .await;
         println!("{what}: {:.0} bytes of log each", (outside.number(wal) - before) / 5_000.0);
     }
-    let changes =
-        outside.ask("SELECT pg_total_relation_size('scale.changes') / count(*) FROM scale.changes");
+    let changes = outside
+        .query("SELECT pg_total_relation_size('scale.changes') / count(*) FROM scale.changes");
     println!("a noted change: {changes} bytes");
 
     // What polling for changes costs, by the number of nodes.

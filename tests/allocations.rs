@@ -24,8 +24,8 @@ async fn engine() -> (Engine, SetupDone) {
 }
 
 fn authenticate(engine: &Engine, credentials: Credentials<'_>) -> Principal {
-    let answer = engine.authenticate(credentials).now_or_never();
-    answer.expect("a cache hit is ready at once").unwrap()
+    let response = engine.authenticate(credentials).now_or_never();
+    response.expect("a cache hit is ready at once").unwrap()
 }
 
 /// How often memory is allocated during [`REQUESTS`] runs.
@@ -75,9 +75,9 @@ async fn a_cached_api_token_and_a_check_allocate_nothing() {
 
     engine.authenticate_caller(Credentials::token(done.secret.expose())).await.unwrap();
     let counted = allocations(|| {
-        let answer =
+        let response =
             engine.authenticate_caller(Credentials::token(done.secret.expose())).now_or_never();
-        assert!(answer.expect("answered at once").is_ok());
+        assert!(response.expect("ready at once").is_ok());
     });
     assert_eq!(counted, 0);
 }
@@ -131,8 +131,8 @@ fn a_hostile_body_takes_a_small_multiple_of_its_size() {
         let begun = body.chars().take(40).collect::<String>();
         let request = request.body(Body::from(body)).unwrap();
         let counted = allocation_counter::measure(|| {
-            let answer = runtime.block_on(app.clone().oneshot(request)).unwrap();
-            assert_eq!(answer.status(), 400, "{begun}");
+            let response = runtime.block_on(app.clone().oneshot(request)).unwrap();
+            assert_eq!(response.status(), 400, "{begun}");
         });
         let mebibytes = counted.bytes_max >> 20;
         println!("{begun}…: {mebibytes} MiB");

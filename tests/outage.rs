@@ -131,7 +131,7 @@ async fn every_state_of_an_outage_is_shown_and_logged_once() {
     assert_eq!(world.login().await, None);
     world.assert_state(200, "fresh", 2.0, None).await;
 
-    // The feed is behind, the store answers.
+    // The feed is behind, the store responds.
     world.pass(300);
     assert_eq!(world.login().await, None);
     world.assert_state(200, "stale", 300.0, Some(STALE)).await;

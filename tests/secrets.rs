@@ -98,7 +98,7 @@ impl World {
         let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let body = String::from_utf8_lossy(&body).into_owned();
-        add(&self.shown, &format!("answer {} {:?} {body}", parts.status, parts.headers));
+        add(&self.shown, &format!("response {} {:?} {body}", parts.status, parts.headers));
         body
     }
 
@@ -114,9 +114,9 @@ impl World {
         let body = format!(
             r#"{{"token":"{username}","orgID":"{org}","permissions":[{{"action":"write","resource":{{"type":"buckets","id":"{bucket}","orgID":"{org}"}}}}]}}"#,
         );
-        let answer = self.manage("POST", "/legacy/authorizations", &body).await;
-        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-        answer["id"].as_str().unwrap().to_owned()
+        let response = self.manage("POST", "/legacy/authorizations", &body).await;
+        let response: serde_json::Value = serde_json::from_str(&response).unwrap();
+        response["id"].as_str().unwrap().to_owned()
     }
 
     /// Presents username and password in every form, to the host and to forward-auth.
@@ -296,7 +296,7 @@ async fn no_answer_log_audit_line_metric_debug_or_error_holds_a_secret() {
 
     let shown = world.shown.text();
     for part in [
-        "answer 200",
+        "response 200",
         "login refused",
         "written",
         "audit {",

@@ -229,9 +229,9 @@ pub(crate) fn unknown_username(table: &mut Vec<Row>) {
         assert!(outcome.is_err());
         nanos
     };
-    let known = crate::world::username(0);
+    let cached = crate::world::username(0);
     let taken =
-        rounds(ROUNDS, vec![Box::new(|| refuse("unknown-000000")), Box::new(|| refuse(&known))]);
+        rounds(ROUNDS, vec![Box::new(|| refuse("unknown-000000")), Box::new(|| refuse(&cached))]);
     let ratio = taken.median(0) / taken.median(1);
     table.push(Row {
         what: "unknown username, m=19456 t=2".to_owned(),

@@ -21,11 +21,11 @@ const KNOWN: usize = 256;
 pub(crate) fn crowd(table: &mut Vec<Row>) {
     let params = HashParams::new(4_096, 2, 1).unwrap();
     let world = World::in_memory(KNOWN + ROUNDS * (CROWD + FEW), params);
-    let known = world.requests(KNOWN);
-    world.warm_up(&known);
+    let cached = world.requests(KNOWN);
+    world.warm_up(&cached);
     // Each logs in once only: the second time would be a cache hit.
     let mut requests = world.requests(world.authorizations.len());
-    requests.retain(|request| known.iter().all(|known| known.username != request.username));
+    requests.retain(|request| cached.iter().all(|cached| cached.username != request.username));
     let mut next = requests.into_iter();
     let mut login = |count: usize, at_once: usize| {
         let requests: Vec<_> = next.by_ref().take(count).collect();
@@ -37,11 +37,11 @@ pub(crate) fn crowd(table: &mut Vec<Row>) {
         took(|| world.runtime.block_on(all)).0 / count as f64
     };
 
-    let idle = probe(&world, &known, || thread::sleep(Duration::from_secs(3))).0;
+    let idle = probe(&world, &cached, || thread::sleep(Duration::from_secs(3))).0;
     let (mut many, mut few, mut meanwhile) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         few.push(login(FEW, 2));
-        let (latencies, each) = probe(&world, &known, || login(CROWD, CROWD));
+        let (latencies, each) = probe(&world, &cached, || login(CROWD, CROWD));
         many.push(each);
         meanwhile.extend(latencies);
     }
@@ -69,12 +69,12 @@ pub(crate) fn crowd(table: &mut Vec<Row>) {
 }
 
 /// How long warm requests take while something else goes on, one every half a millisecond.
-fn probe<T>(world: &World, known: &[Request], work: impl FnOnce() -> T) -> (Vec<f64>, T) {
+fn probe<T>(world: &World, cached: &[Request], work: impl FnOnce() -> T) -> (Vec<f64>, T) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let prober = scope.spawn(|| {
             let mut latencies = Vec::new();
-            let mut next = known.iter().cycle();
+            let mut next = cached.iter().cycle();
             while !done.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_micros(500));
                 if let Some(request) = next.next() {

@@ -26,8 +26,8 @@ fn principal(authorization: &Authorization) -> Principal {
 }
 
 fn may_write(principal: &Principal, resource: &Resource) -> bool {
-    let asked = Permission::write(*resource);
-    principal.permissions.iter().any(|held| held.allows(&asked))
+    let requested = Permission::write(*resource);
+    principal.permissions.iter().any(|held| held.allows(&requested))
 }
 
 /// A hash map as fast as there are, and BLAKE3 under a key: nothing here can be changed while it is

@@ -162,15 +162,16 @@ pub(crate) fn api_tokens(table: &mut Vec<Row>) {
         .block_on(stream::iter(0..TOKENS).map(create).buffered(64).collect::<Vec<_>>());
     let known = secrets.iter().map(|secret| secret.expose());
     let plain = PlainTokens::new(known.zip(&world.authorizations));
-    let asked = (0..).map(|number| world.asked(number));
-    let mut shuffled: Vec<_> = secrets.iter().zip(asked).collect();
+    let requested = (0..).map(|number| world.requested(number));
+    let mut shuffled: Vec<_> = secrets.iter().zip(requested).collect();
     fastrand::shuffle(&mut shuffled);
     // Copied, so that reading the presented secret costs nothing: a server has just read it.
-    let copied = shuffled.into_iter().map(|(secret, asked)| (secret.expose().to_owned(), asked));
+    let copied =
+        shuffled.into_iter().map(|(secret, requested)| (secret.expose().to_owned(), requested));
     let requests: Vec<(String, Resource)> = copied.collect();
-    let ask = |(secret, resource): &(String, Resource)| {
-        let answer = world.engine.authenticate(Credentials::token(secret)).now_or_never();
-        let principal = answer.expect("not warm").unwrap();
+    let check = |(secret, resource): &(String, Resource)| {
+        let login = world.engine.authenticate(Credentials::token(secret)).now_or_never();
+        let principal = login.expect("not warm").unwrap();
         principal.check(Action::Write, resource).is_allowed()
     };
     let mut ours = requests.iter().cycle();
@@ -180,7 +181,7 @@ pub(crate) fn api_tokens(table: &mut Vec<Row>) {
         vec![
             Box::new(move || {
                 on_this_thread(ASKED, || {
-                    black_box(ours.next().map(ask));
+                    black_box(ours.next().map(check));
                 })
             }),
             Box::new(move || {

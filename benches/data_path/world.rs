@@ -99,16 +99,16 @@ impl World {
         let request = |&number: &usize| Request {
             username: username(number),
             password: password(number),
-            resource: self.asked(number),
+            resource: self.requested(number),
         };
         numbers.iter().map(request).collect()
     }
 
     /// The resource that the authorization with the number asks for: every second one is not permitted.
-    pub(crate) fn asked(&self, number: usize) -> Resource {
+    pub(crate) fn requested(&self, number: usize) -> Resource {
         let permitted = fastrand::usize(0..4);
-        let asked = if number.is_multiple_of(2) { permitted } else { permitted + 4 };
-        Resource::bucket(self.setup.org.id, bucket(number, asked))
+        let requested = if number.is_multiple_of(2) { permitted } else { permitted + 4 };
+        Resource::bucket(self.setup.org.id, bucket(number, requested))
     }
 
     /// Logs all of them in, so that they are cached.
@@ -133,8 +133,8 @@ pub(crate) async fn login(engine: &Engine, request: &Request) -> Principal {
 pub(crate) fn warm(engine: &Engine, request: &Request) -> bool {
     let credentials = Credentials::password(&request.username, request.password.as_bytes());
     // A cache hit is ready at once; a runtime would be measured, too.
-    let answer = engine.authenticate(credentials).now_or_never();
-    let principal = answer.expect("not warm").unwrap();
+    let login = engine.authenticate(credentials).now_or_never();
+    let principal = login.expect("not warm").unwrap();
     principal.check(Action::Write, &request.resource).is_allowed()
 }
 

@@ -56,11 +56,11 @@ pub(crate) fn authentication(rows: &mut Vec<Row>) {
         [("Basic", "", Some(basic)), ("u and p", "&u=telegraf&p=s3cret-of-telegraf", None)]
     {
         let query = format!("q=SHOW+DATABASES{in_query}");
-        let asked = Asked { query, header };
+        let presented = Presented { query, header };
         for (how, taken) in [
-            ("in a router", through_servers(|server| server.layer(layer.clone()), &asked)),
-            ("around a router", through_servers(|server| layer.layer(server), &asked)),
-            ("the layer alone", alone(&layer, &asked)),
+            ("in a router", through_servers(|server| server.layer(layer.clone()), &presented)),
+            ("around a router", through_servers(|server| layer.layer(server), &presented)),
+            ("the layer alone", alone(&layer, &presented)),
         ] {
             rows.push(share(&format!("a warm request, {scheme}, {how}"), &taken));
         }
@@ -68,7 +68,7 @@ pub(crate) fn authentication(rows: &mut Vec<Row>) {
 }
 
 /// A request with its credentials.
-struct Asked {
+struct Presented {
     query: String,
     /// The value of `Authorization`.
     header: Option<String>,
@@ -76,7 +76,10 @@ struct Asked {
 
 /// With all that a server of axum does with a request, on a pipe in memory: what is protected beside
 /// what is open to all.
-fn through_servers<S>(protect: impl Fn(Router) -> S, Asked { query, header }: &Asked) -> Rounds
+fn through_servers<S>(
+    protect: impl Fn(Router) -> S,
+    Presented { query, header }: &Presented,
+) -> Rounds
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
     S: Clone + Send + 'static,
@@ -91,18 +94,18 @@ where
     let clients = [serve(&runtime, protect(open.clone())), serve(&runtime, open)].map(RefCell::new);
     let (requests, runtime) = (&requests, &runtime);
     let contenders = clients.each_ref().map(|client| -> Contender<'_> {
-        let mut answers = vec![0; 64 * 1_024];
-        let length = runtime.block_on(first(&mut client.borrow_mut(), &request, &mut answers));
-        answers.truncate(length * AT_ONCE);
+        let mut responses = vec![0; 64 * 1_024];
+        let length = runtime.block_on(first(&mut client.borrow_mut(), &request, &mut responses));
+        responses.truncate(length * AT_ONCE);
         Box::new(move || {
             let client = &mut *client.borrow_mut();
-            let mut ask = || {
+            let mut send_batch = || {
                 runtime.block_on(async {
                     client.write_all(requests.as_bytes()).await.unwrap();
-                    client.read_exact(&mut answers).await.unwrap();
+                    client.read_exact(&mut responses).await.unwrap();
                 });
             };
-            on_this_thread(BATCHES, &mut ask) / AT_ONCE as f64
+            on_this_thread(BATCHES, &mut send_batch) / AT_ONCE as f64
         })
     });
     rounds(ROUNDS, contenders.into())
@@ -126,22 +129,22 @@ where
 /// # Panics
 ///
 /// When it is not the right one.
-async fn first(client: &mut DuplexStream, request: &str, answer: &mut [u8]) -> usize {
+async fn first(client: &mut DuplexStream, request: &str, response: &mut [u8]) -> usize {
     client.write_all(request.as_bytes()).await.unwrap();
     let mut length = 0;
-    while !answer[..length].ends_with(ANSWER.as_bytes()) {
-        let read = client.read(&mut answer[length..]).await.unwrap();
+    while !response[..length].ends_with(ANSWER.as_bytes()) {
+        let read = client.read(&mut response[length..]).await.unwrap();
         assert!(read > 0, "the connection was closed");
         length += read;
     }
-    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert!(response.starts_with(b"HTTP/1.1 200 OK\r\n"));
     length
 }
 
 /// The layer around a service that answers at once: no sockets, whose noise is larger than what is
 /// looked for.
-fn alone(layer: &V1CredentialLayer, Asked { query, header }: &Asked) -> Rounds {
-    let answer =
+fn alone(layer: &V1CredentialLayer, Presented { query, header }: &Presented) -> Rounds {
+    let response =
         service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(Bytes::new()))));
     let uri: Uri = format!("{PATH}?{query}").parse().unwrap();
     let header = header.as_deref().map(|value| HeaderValue::from_str(value).unwrap());
@@ -153,20 +156,21 @@ fn alone(layer: &V1CredentialLayer, Asked { query, header }: &Asked) -> Rounds {
         }
         request
     };
-    let mut behind_it = layer.layer(answer);
+    let mut behind_it = layer.layer(response);
     rounds(
         ROUNDS,
         vec![
             Box::new(|| {
                 on_this_thread(CALLS, || {
-                    let answer = behind_it.call(request()).now_or_never().unwrap().unwrap();
-                    assert_eq!(black_box(answer).status(), StatusCode::OK);
+                    let response = behind_it.call(request()).now_or_never().unwrap().unwrap();
+                    assert_eq!(black_box(response).status(), StatusCode::OK);
                 })
             }),
             Box::new(|| {
                 on_this_thread(CALLS, || {
-                    let answer = answer.clone().call(request()).now_or_never().unwrap().unwrap();
-                    assert_eq!(black_box(answer).status(), StatusCode::OK);
+                    let response =
+                        response.clone().call(request()).now_or_never().unwrap().unwrap();
+                    assert_eq!(black_box(response).status(), StatusCode::OK);
                 })
             }),
         ],

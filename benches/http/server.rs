@@ -55,7 +55,7 @@ impl Connection {
     /// # Panics
     ///
     /// If the response is not a success.
-    pub(crate) fn ask(&mut self, request: &str) -> usize {
+    pub(crate) fn send(&mut self, request: &str) -> usize {
         self.stream.write_all(request.as_bytes()).unwrap();
         let mut read = 0;
         let head = loop {

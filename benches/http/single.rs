@@ -21,7 +21,7 @@ pub(crate) fn single(world: &World, rows: &mut Vec<Row>) {
     ] {
         let request = list::get(world, &path, "");
         let mut ours = world.server.connect();
-        let bytes = "x".repeat(ours.ask(&request));
+        let bytes = "x".repeat(ours.send(&request));
         let ready = Server::start(Router::new().fallback(get(async move || bytes.clone())));
         let mut theirs = ready.connect();
         let contenders: Vec<Contender<'_>> = vec![
@@ -35,6 +35,6 @@ pub(crate) fn single(world: &World, rows: &mut Vec<Row>) {
 }
 
 fn ask_often(connection: &mut Connection, request: &str) -> f64 {
-    let (nanos, ()) = took(|| (0..REQUESTS).for_each(|_| _ = connection.ask(request)));
+    let (nanos, ()) = took(|| (0..REQUESTS).for_each(|_| _ = connection.send(request)));
     nanos / REQUESTS as f64
 }

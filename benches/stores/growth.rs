@@ -11,7 +11,7 @@ use portcullis_benches::rounds::{Contender, rounds, took};
 use portcullis_benches::table::{Row, nanos};
 
 use crate::bare_sqlite::{self, SELECT};
-use crate::reads::{EVERYTHING, Owner, get_id, get_name, known, list, numbers, owners};
+use crate::reads::{EVERYTHING, Owner, get_id, get_name, ids_and_names, list, numbers, owners};
 use crate::world::World;
 
 pub(crate) const NAME: &str = "growth";
@@ -45,7 +45,7 @@ struct Keys {
 
 impl Keys {
     fn of(data: Data) -> Self {
-        let (ids, names) = known(data);
+        let (ids, names) = ids_and_names(data);
         let [(users, ..), (orgs, ..)] = owners(data);
         let starts = numbers(data, data.count() - PART, 10);
         let starts = starts.into_iter().map(|number| data.id(number)).collect();

@@ -56,7 +56,7 @@ pub(crate) fn get_name(world: &World, engine: &Engine, name: &str) {
 }
 
 /// Ids and usernames of some authorizations.
-pub(crate) fn known(data: Data) -> (Vec<Id>, Vec<String>) {
+pub(crate) fn ids_and_names(data: Data) -> (Vec<Id>, Vec<String>) {
     let some = || numbers(data, data.count(), 400).into_iter();
     (some().map(|n| data.id(n).untyped()).collect(), some().map(|n| data.username(n)).collect())
 }
@@ -64,7 +64,7 @@ pub(crate) fn known(data: Data) -> (Vec<Id>, Vec<String>) {
 /// A record by its id or username.
 pub(crate) fn gets(world: &World, rows: &mut Vec<Row>) {
     let count = world.data.count();
-    let (ids, names) = known(world.data);
+    let (ids, names) = ids_and_names(world.data);
     let by_id = format!("{SELECT} authorizations WHERE id = ?1");
     let by_name = format!("{SELECT} authorizations WHERE unique_key = ?1");
 
@@ -97,7 +97,7 @@ pub(crate) fn gets(world: &World, rows: &mut Vec<Row>) {
 /// The same from sled.
 pub(crate) fn gets_from_sled(world: &World, rows: &mut Vec<Row>) {
     let count = world.data.count();
-    let (ids, names) = known(world.data);
+    let (ids, names) = ids_and_names(world.data);
     let SledWorld { engine, bare, .. } = world.sled();
     let taken = rounds(
         ROUNDS,
@@ -326,7 +326,7 @@ pub(crate) fn plans(world: &World, c: &mut Criterion) {
     group.throughput(Throughput::Elements(1)).sample_size(10);
     group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500));
     let authorization = data.authorization(count / 2);
-    let asked = Permission::read(data.bucket(7, 1));
+    let requested = Permission::read(data.bucket(7, 1));
     type Set = fn(&mut AuthorizationFilter, &Authorization, Permission);
     let filters: [(&str, Set); 7] = [
         ("id", |filter, a, _| filter.id = Some(a.id)),
@@ -337,13 +337,13 @@ pub(crate) fn plans(world: &World, c: &mut Criterion) {
             (filter.user, filter.org) = (Some(a.user), Some(a.org));
             filter.status = Some(Status::Inactive);
         }),
-        ("permits", |filter, _, asked| filter.permits = Some(asked)),
+        ("permits", |filter, _, requested| filter.permits = Some(requested)),
         ("all", |_, _, _| {}),
     ];
     let page = NonZeroUsize::new(PAGE).unwrap();
     for (name, set) in filters {
         let mut filter = AuthorizationFilter::all();
-        set(&mut filter, &authorization, asked);
+        set(&mut filter, &authorization, requested);
         for (store, engine) in
             [("SQLite", &world.sqlite), ("sled", &world.sled().engine), ("memory", &world.memory)]
         {

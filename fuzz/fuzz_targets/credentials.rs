@@ -14,7 +14,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
-use portcullis_fuzz::answer::Answer;
+use portcullis_fuzz::response::Response;
 use portcullis_fuzz::world::{GRAFANA, GRAFANA_PASSWORD, OPERATOR, World};
 use portcullis_http::{Scheme, V1Credentials};
 
@@ -150,7 +150,7 @@ fn assert_right_ones_get_in(uri: Uri, headers: HeaderMap, found: Option<Found>) 
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
-    let answer = WORLD.run(Answer::of(&WORLD.protected, request));
+    let response = WORLD.run(Response::of(&WORLD.protected, request));
     let expected = if known { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
-    assert_eq!(answer.status, expected, "{answer:?}");
+    assert_eq!(response.status, expected, "{response:?}");
 }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use portcullis_fuzz::CANARY;
-use portcullis_fuzz::answer::Answer;
+use portcullis_fuzz::response::Response;
 use portcullis_fuzz::world::{GRAFANA_ID, PREFIX, World};
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
     });
 });
 
-async fn call(method: &str, path: &str, body: &[u8]) -> Answer {
+async fn call(method: &str, path: &str, body: &[u8]) -> Response {
     WORLD.call(method, path, body.to_vec()).await.expect("a valid request")
 }
 
@@ -37,14 +37,14 @@ fn accepted(body: &[u8]) -> Value {
 }
 
 async fn create(body: &[u8]) {
-    let answer = call("POST", PREFIX, body).await;
-    if answer.status != 201 {
+    let response = call("POST", PREFIX, body).await;
+    if response.status != 201 {
         return;
     }
-    let (asked, created) = (accepted(body), answer.json());
-    assert_eq!(created["token"], asked["token"]);
-    assert_same_permissions(&created, &asked);
-    let description = asked["description"].as_str().unwrap_or_default();
+    let (requested, created) = (accepted(body), response.json());
+    assert_eq!(created["token"], requested["token"]);
+    assert_same_permissions(&created, &requested);
+    let description = requested["description"].as_str().unwrap_or_default();
     assert_eq!(created["description"], description);
 
     let path = format!("{PREFIX}/{}", created["id"].as_str().expect("an id"));
@@ -58,16 +58,17 @@ async fn create(body: &[u8]) {
 async fn update(body: &[u8]) {
     let path = format!("{PREFIX}/{GRAFANA_ID}");
     let before = call("GET", &path, b"").await.json();
-    let answer = call("PATCH", &path, body).await;
+    let response = call("PATCH", &path, body).await;
     let after = call("GET", &path, b"").await.json();
-    if answer.status != 200 {
+    if response.status != 200 {
         assert_eq!(after, before);
         return;
     }
-    let asked = accepted(body);
-    assert_eq!(after, answer.json());
+    let requested = accepted(body);
+    assert_eq!(after, response.json());
     for member in ["status", "description"] {
-        let expected = if asked[member].is_null() { &before[member] } else { &asked[member] };
+        let expected =
+            if requested[member].is_null() { &before[member] } else { &requested[member] };
         assert_eq!(&after[member], expected, "{member}");
     }
     for member in ["id", "token", "orgID", "userID", "permissions", "createdAt"] {
@@ -76,15 +77,15 @@ async fn update(body: &[u8]) {
 }
 
 async fn set_password(body: &[u8]) {
-    let answer = call("POST", &format!("{PREFIX}/{GRAFANA_ID}/password"), body).await;
+    let response = call("POST", &format!("{PREFIX}/{GRAFANA_ID}/password"), body).await;
     if canary_is_a_value(body) {
-        assert!(!answer.text.contains(CANARY), "{answer:?}");
+        assert!(!response.text.contains(CANARY), "{response:?}");
     }
-    if answer.status != 204 {
+    if response.status != 204 {
         return;
     }
-    let asked = accepted(body);
-    let password = asked["password"].as_str().expect("a password");
+    let requested = accepted(body);
+    let password = requested["password"].as_str().expect("a password");
     let query = form_urlencoded::Serializer::new(String::new())
         .append_pair("u", "grafana")
         .append_pair("p", password)
@@ -92,7 +93,7 @@ async fn set_password(body: &[u8]) {
     if query.len() < 60_000 {
         let request = http::Request::builder().uri(format!("/query?{query}"));
         let request = request.body(axum::body::Body::empty()).expect("a request");
-        let login = Answer::of(&WORLD.protected, request).await;
+        let login = Response::of(&WORLD.protected, request).await;
         assert_eq!(login.status, 200, "the new password is the password: {login:?}");
     }
 }
@@ -100,26 +101,26 @@ async fn set_password(body: &[u8]) {
 async fn set_permissions(body: &[u8]) {
     let path = format!("{PREFIX}/{GRAFANA_ID}");
     let before = call("GET", &path, b"").await.json();
-    let answer = call("PUT", &format!("{path}/permissions"), body).await;
+    let response = call("PUT", &format!("{path}/permissions"), body).await;
     let after = call("GET", &path, b"").await.json();
-    if answer.status != 200 {
+    if response.status != 200 {
         assert_eq!(after, before);
         return;
     }
-    assert_eq!(after, answer.json());
+    assert_eq!(after, response.json());
     assert_same_permissions(&after, &accepted(body));
 }
 
-fn assert_same_permissions(shown: &Value, asked: &Value) {
+fn assert_same_permissions(shown: &Value, requested: &Value) {
     let shown = shown["permissions"].as_array().expect("permissions");
-    let asked = asked["permissions"].as_array().expect("what is accepted has permissions");
-    assert_eq!(shown.len(), asked.len());
-    for (shown, asked) in shown.iter().zip(asked) {
-        assert_eq!(shown["action"], asked["action"]);
-        let (shown, asked) = (&shown["resource"], &asked["resource"]);
-        assert_eq!(shown["type"], asked["type"]);
+    let requested = requested["permissions"].as_array().expect("what is accepted has permissions");
+    assert_eq!(shown.len(), requested.len());
+    for (shown, requested) in shown.iter().zip(requested) {
+        assert_eq!(shown["action"], requested["action"]);
+        let (shown, requested) = (&shown["resource"], &requested["resource"]);
+        assert_eq!(shown["type"], requested["type"]);
         for id in ["id", "orgID"] {
-            let lower = asked[id].as_str().map(str::to_ascii_lowercase);
+            let lower = requested[id].as_str().map(str::to_ascii_lowercase);
             assert_eq!(shown[id].as_str(), lower.as_deref());
         }
     }

@@ -24,13 +24,13 @@ fuzz_target!(|text: &str| {
             }
         }
     }
-    let Some(asked) = held.pop() else { return };
-    let rule = held.iter().any(|held| held.allows(&asked));
-    let keys: Vec<_> = GrantKey::allowing(asked).collect();
+    let Some(requested) = held.pop() else { return };
+    let rule = held.iter().any(|held| held.allows(&requested));
+    let keys: Vec<_> = GrantKey::allowing(requested).collect();
     let listed = held.iter().any(|held| keys.contains(&GrantKey::of(*held)));
     let set = PermissionSet::new(held.iter().copied());
-    let decision = set.check(asked.action, &asked.resource);
-    assert_eq!((set.allows(&asked), decision.is_allowed(), listed), (rule, rule, rule));
+    let decision = set.check(requested.action, &requested.resource);
+    assert_eq!((set.allows(&requested), decision.is_allowed(), listed), (rule, rule, rule));
 });
 
 fn check(text: &str, permission: Permission) {

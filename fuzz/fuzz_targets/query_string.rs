@@ -30,11 +30,11 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let Some(query) = text(query) else { return Corpus::Reject };
     let path = LISTS[usize::from(*list) % LISTS.len()];
     WORLD.run(async {
-        let Some(answer) = WORLD.call("GET", &format!("{path}?{query}"), Vec::new()).await else {
+        let Some(response) = WORLD.call("GET", &format!("{path}?{query}"), Vec::new()).await else {
             return Corpus::Reject;
         };
-        if answer.status == 200 && path.contains("legacy") {
-            let json = answer.json();
+        if response.status == 200 && path.contains("legacy") {
+            let json = response.json();
             let first = ids(&json);
             let whole = follow(json).await;
             if let Some(filter) = Filter::read(query) {
@@ -56,8 +56,8 @@ async fn follow(mut list: Value) -> Vec<String> {
     let mut found = ids(&list);
     while let Some(next) = list["links"]["next"].as_str() {
         assert!(found.len() < ALL.len(), "a page after the last authorization");
-        let answer = WORLD.call("GET", next, Vec::new()).await.expect("a link is a URL");
-        list = answer.json();
+        let response = WORLD.call("GET", next, Vec::new()).await.expect("a link is a URL");
+        list = response.json();
         let page = ids(&list);
         assert!(!page.is_empty(), "an empty page that was announced");
         found.extend(page);
@@ -118,7 +118,8 @@ impl Filter {
     fn expected(&self) -> Vec<&'static str> {
         let meant = |authorization: &&[&str; 5]| {
             let same = self.columns.iter().zip(*authorization);
-            let mut same = same.map(|(asked, is)| asked.as_ref().is_none_or(|asked| asked == is));
+            let mut same = same
+                .map(|(requested, is)| requested.as_ref().is_none_or(|requested| requested == is));
             same.all(|same| same)
                 && self.after.as_ref().is_none_or(|after| authorization[0] > after.as_str())
         };

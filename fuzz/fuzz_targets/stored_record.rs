@@ -30,7 +30,7 @@ fn check<E: Entity + PartialEq + Debug>(body: &str) {
     let revision = Revision::from_u128(7);
     let Ok(entity) = serde_json::from_str(body).map(E::from_body) else {
         let error = E::from_record(&record_of_nothing(E::KIND, body)).expect_err("unreadable");
-        assert!(!told(&error).contains(CANARY), "{}", told(&error));
+        assert!(!shown(&error).contains(CANARY), "{}", shown(&error));
         return;
     };
     let canonical = entity.to_record(revision).expect("what can be read can be written");
@@ -81,14 +81,14 @@ fn record_of_nothing(kind: Kind, body: &str) -> Record {
 }
 
 /// The whole text that an operator could read about it.
-fn told(error: &StoreError) -> String {
-    let mut told = format!("{error:?} {error}");
+fn shown(error: &StoreError) -> String {
+    let mut text = format!("{error:?} {error}");
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        told = format!("{told}: {error}");
+        text = format!("{text}: {error}");
         cause = error.source();
     }
-    told
+    text
 }
 
 /// Times keep their nanoseconds, and their order when they are compared.

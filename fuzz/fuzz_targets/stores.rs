@@ -219,7 +219,7 @@ impl Content {
 
 /// The result of a store, as far as all stores return the same.
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+enum Outcome {
     Committed,
     Found(Option<Shown>),
     Listed(Vec<Shown>),
@@ -244,7 +244,7 @@ fuzz_target!(|steps: Vec<Step>| {
     stores.runtime.block_on(async {
         let mut committed = false;
         for step in &steps {
-            committed |= compare(step).await == Answer::Committed;
+            committed |= compare(step).await == Outcome::Committed;
         }
         if !committed {
             return;
@@ -283,8 +283,8 @@ fn touched(steps: &[Step]) -> Vec<Index> {
     touched
 }
 
-async fn compare(step: &Step) -> Answer {
-    same(step, async |store| answer(store, step).await).await
+async fn compare(step: &Step) -> Outcome {
+    same(step, async |store| respond(store, step).await).await
 }
 
 async fn compare_list(index: Index) {
@@ -292,23 +292,23 @@ async fn compare_list(index: Index) {
 }
 
 /// Runs a step on every store and compares the results with the first one's.
-async fn same(asked: &impl Debug, ask: impl AsyncFn(&dyn Store) -> Answer) -> Answer {
+async fn same(request: &impl Debug, call: impl AsyncFn(&dyn Store) -> Outcome) -> Outcome {
     let mut first = None;
     for (name, store) in &OPENED.opened {
-        let answer = ask(&**store).await;
+        let outcome = call(&**store).await;
         match &first {
-            None => first = Some(answer),
-            Some(first) => assert_eq!(&answer, first, "{name}: {asked:?}"),
+            None => first = Some(outcome),
+            Some(first) => assert_eq!(&outcome, first, "{name}: {request:?}"),
         }
     }
     first.expect("one store at least")
 }
 
-async fn answer(store: &dyn Store, step: &Step) -> Answer {
+async fn respond(store: &dyn Store, step: &Step) -> Outcome {
     let result = match step {
         Step::Commit(changes) => {
             let batch: Batch = changes.iter().filter_map(Change::operation).collect();
-            store.commit(batch).await.map(|_| Answer::Committed)
+            store.commit(batch).await.map(|_| Outcome::Committed)
         }
         Step::Get(kind, id) => get(store, Lookup::Id(kind.kind(), id.id())).await,
         Step::GetByKey(kind, key) => get(store, Lookup::UniqueKey(kind.kind(), key.as_str())).await,
@@ -318,20 +318,20 @@ async fn answer(store: &dyn Store, step: &Step) -> Answer {
     };
     result.unwrap_or_else(|error| match error {
         StoreError::AlreadyExists { kind, id, duplicate } => {
-            Answer::AlreadyExists(kind, id, duplicate)
+            Outcome::AlreadyExists(kind, id, duplicate)
         }
-        StoreError::Conflict { kind, id } => Answer::Conflict(kind, id),
-        StoreError::Missing { kind, id } => Answer::Missing(kind, id),
+        StoreError::Conflict { kind, id } => Outcome::Conflict(kind, id),
+        StoreError::Missing { kind, id } => Outcome::Missing(kind, id),
         other => panic!("{other:?}"),
     })
 }
 
-async fn get(store: &dyn Store, lookup: Lookup<'_>) -> Result<Answer, StoreError> {
-    Ok(Answer::Found(store.get(lookup).await?.map(Shown::from)))
+async fn get(store: &dyn Store, lookup: Lookup<'_>) -> Result<Outcome, StoreError> {
+    Ok(Outcome::Found(store.get(lookup).await?.map(Shown::from)))
 }
 
 /// Reads all pages. Each store chooses their ends, within the contract.
-async fn list(store: &dyn Store, index: Index, after: Option<Id>, limit: u8) -> Answer {
+async fn list(store: &dyn Store, index: Index, after: Option<Id>, limit: u8) -> Outcome {
     let limit = NonZeroUsize::MIN.saturating_add(usize::from(limit));
     let mut request = PageRequest { after, limit };
     let mut listed = Vec::new();
@@ -346,7 +346,7 @@ async fn list(store: &dyn Store, index: Index, after: Option<Id>, limit: u8) -> 
             listed.push(record.into());
         }
         match page.next {
-            None => return Answer::Listed(listed),
+            None => return Outcome::Listed(listed),
             next => {
                 assert!(next >= request.after, "the cursor goes on");
                 request.after = next;

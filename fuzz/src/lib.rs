@@ -1,7 +1,7 @@
 //! Shared by the fuzz targets: a small world with a server around it, and the properties of every
 //! response.
 
-pub mod answer;
+pub mod response;
 pub mod world;
 
 /// A text in the place of a secret: no message may ever contain it.

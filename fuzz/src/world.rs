@@ -17,7 +17,7 @@ use portcullis::{Authorization, Engine, GrantKey, Id};
 use portcullis_http::V1CredentialLayer;
 use tokio::runtime::Runtime;
 
-use crate::answer::Answer;
+use crate::response::Response;
 
 /// The secret of the operator's API token.
 pub const OPERATOR: &str = "op-token-7f3a";
@@ -128,11 +128,11 @@ impl World {
     }
 
     /// Sends a request as the operator; `None` when it cannot be written as one.
-    pub async fn call(&self, method: &str, uri: &str, body: Vec<u8>) -> Option<Answer> {
+    pub async fn call(&self, method: &str, uri: &str, body: Vec<u8>) -> Option<Response> {
         let request = Request::builder().method(method).uri(uri);
         let request = request.header("Authorization", format!("Token {OPERATOR}"));
         let request = request.body(Body::from(body)).ok()?;
-        Some(Answer::of(&self.app, request).await)
+        Some(Response::of(&self.app, request).await)
     }
 
     async fn restore(&self) {

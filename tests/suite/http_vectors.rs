@@ -1,4 +1,4 @@
-//! Vectors of requests and answers, through the real router, on every store.
+//! Vectors of requests and responses, through the real router, on every store.
 
 use axum::body::Body;
 use http::{HeaderMap, Request};
@@ -11,13 +11,13 @@ use crate::matching::fits;
 use crate::vectors::{Report, cases, worlds};
 use crate::world::{Backend, World};
 
-struct Answer {
+struct Response {
     status: u16,
     headers: HeaderMap,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     fn json(&self) -> Result<Value, String> {
         serde_json::from_slice(&self.body)
             .map_err(|e| format!("{e} in {:?}", String::from_utf8_lossy(&self.body)))
@@ -59,7 +59,7 @@ fn body(request: &Value) -> Body {
     request.get("body").map_or_else(Body::empty, |body| Body::from(body.to_string()))
 }
 
-async fn send(world: &World, step: &Value, created: Option<&str>) -> Answer {
+async fn send(world: &World, step: &Value, created: Option<&str>) -> Response {
     let request = &step["request"];
     let mut uri = request["path"].as_str().unwrap().to_owned();
     if let Some(id) = created {
@@ -72,13 +72,13 @@ async fn send(world: &World, step: &Value, created: Option<&str>) -> Answer {
     for (name, value) in request["headers"].as_object().into_iter().flatten() {
         builder = builder.header(name, value.as_str().unwrap());
     }
-    if let Some(asked) = step.get("check_permission") {
-        builder = builder.header("x-check-permission", permission_text(asked));
+    if let Some(requested) = step.get("check_permission") {
+        builder = builder.header("x-check-permission", permission_text(requested));
     }
     let response = world.app.clone().oneshot(builder.body(body(request)).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes().to_vec();
-    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    Response { status: parts.status.as_u16(), headers: parts.headers, body }
 }
 
 /// The text form of a permission of the vectors.
@@ -95,54 +95,54 @@ fn permission_text(permission: &Value) -> String {
     text
 }
 
-fn check(expected: &Value, answer: &Answer) -> Result<(), String> {
+fn check(expected: &Value, response: &Response) -> Result<(), String> {
     for (what, expected) in expected.as_object().expect("an object") {
-        let body = || String::from_utf8_lossy(&answer.body).into_owned();
+        let body = || String::from_utf8_lossy(&response.body).into_owned();
         match what.as_str() {
             "status" => {
-                if expected.as_u64() != Some(answer.status.into()) {
-                    return Err(format!("status {}, not {expected}: {}", answer.status, body()));
+                if expected.as_u64() != Some(response.status.into()) {
+                    return Err(format!("status {}, not {expected}: {}", response.status, body()));
                 }
             }
             "headers" => {
                 for (name, value) in expected.as_object().unwrap() {
-                    if answer.header(name) != value.as_str() {
-                        return Err(format!("{name}: {:?}, not {value}", answer.header(name)));
+                    if response.header(name) != value.as_str() {
+                        return Err(format!("{name}: {:?}, not {value}", response.header(name)));
                     }
                 }
             }
             "empty_body" => {
-                let content_type = answer.header("content-type");
-                if !answer.body.is_empty() || content_type.is_some() {
+                let content_type = response.header("content-type");
+                if !response.body.is_empty() || content_type.is_some() {
                     return Err(format!("not empty: {content_type:?} {}", body()));
                 }
             }
-            "json" => fits(expected, &answer.json()?, "")?,
-            "code" | "message" => fits(expected, &answer.json()?[what], what)?,
+            "json" => fits(expected, &response.json()?, "")?,
+            "code" | "message" => fits(expected, &response.json()?[what], what)?,
             "absent" => {
                 for pointer in expected.as_array().unwrap() {
-                    if answer.json()?.pointer(pointer.as_str().unwrap()).is_some() {
+                    if response.json()?.pointer(pointer.as_str().unwrap()).is_some() {
                         return Err(format!("{pointer} must not be there"));
                     }
                 }
             }
             "not_equal" => {
                 for (pointer, value) in expected.as_object().unwrap() {
-                    if answer.json()?.pointer(pointer) == Some(value) {
+                    if response.json()?.pointer(pointer) == Some(value) {
                         return Err(format!("{pointer} must not be {value}"));
                     }
                 }
             }
             "key_order" => {
-                let json = answer.json()?;
+                let json = response.json()?;
                 let order: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
                 fits(expected, &order.into(), "key_order")?;
             }
             "authenticated_as" | "allowed" => {
-                if answer.status != 200 {
-                    return Err(format!("status {}: {}", answer.status, body()));
+                if response.status != 200 {
+                    return Err(format!("status {}: {}", response.status, body()));
                 }
-                fits(expected, &answer.json()?[what], what)?;
+                fits(expected, &response.json()?[what], what)?;
             }
             _ => panic!("unknown expectation {what}"),
         }
@@ -150,11 +150,11 @@ fn check(expected: &Value, answer: &Answer) -> Result<(), String> {
     Ok(())
 }
 
-fn check_any(step: &Value, answer: &Answer) -> Result<(), String> {
+fn check_any(step: &Value, response: &Response) -> Result<(), String> {
     match step.get("expected_any_of") {
-        None => check(&step["expected"], answer),
+        None => check(&step["expected"], response),
         Some(any) => {
-            let outcomes = any.as_array().unwrap().iter().map(|one| check(one, answer));
+            let outcomes = any.as_array().unwrap().iter().map(|one| check(one, response));
             outcomes.reduce(Result::or).expect("an expectation")
         }
     }
@@ -164,14 +164,14 @@ async fn run_case(case: &Value, world: &World) -> Result<(), String> {
     let then = case["then"].as_array().into_iter().flatten();
     let mut created: Option<String> = None;
     for (number, step) in std::iter::once(case).chain(then).enumerate() {
-        let answer = send(world, step, created.as_deref()).await;
-        check_any(step, &answer).map_err(|reason| format!("step {number}: {reason}"))?;
-        if answer.status == 201 {
-            created = answer.json()?["id"].as_str().map(str::to_owned);
+        let response = send(world, step, created.as_deref()).await;
+        check_any(step, &response).map_err(|reason| format!("step {number}: {reason}"))?;
+        if response.status == 201 {
+            created = response.json()?["id"].as_str().map(str::to_owned);
         }
         for (name, secret) in [("hash", "$argon2id$"), ("hash", "$2a$"), ("digest", "sha256:")] {
-            if String::from_utf8_lossy(&answer.body).contains(secret) {
-                return Err(format!("step {number}: the answer holds a {name}"));
+            if String::from_utf8_lossy(&response.body).contains(secret) {
+                return Err(format!("step {number}: the response holds a {name}"));
             }
         }
     }

@@ -75,13 +75,13 @@ fn encode(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-async fn ask(world: &World, method: &str, path: &str, body: &Value) -> (u16, Value) {
+async fn request(world: &World, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let request = Request::builder().method(method).uri(format!("/legacy/authorizations{path}"));
     let request = request.header("Authorization", "Token operator");
     let request = request.body(Body::from(body.to_string())).unwrap();
-    let answer = world.app.clone().oneshot(request).await.unwrap();
-    let status = answer.status().as_u16();
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let response = world.app.clone().oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
 }
 
@@ -95,36 +95,37 @@ async fn names_filters_and_ids_are_data(backend: Backend) {
     for username in HOSTILE {
         // There is none yet, and it finds none of the others.
         let by_name = format!("?token={}", encode(username));
-        let (status, answer) = ask(&world, "GET", &by_name, &Value::Null).await;
-        assert_eq!(status, 404, "{username:?} {answer}");
+        let (status, response) = request(&world, "GET", &by_name, &Value::Null).await;
+        assert_eq!(status, 404, "{username:?} {response}");
         let body = json!({"token": username, "orgID": ORG, "userID": USER, "description": username,
             "permissions": [{"action": "read", "resource": {"type": "users"}}]});
-        let (status, answer) = ask(&world, "POST", "", &body).await;
-        assert_eq!(status, 201, "{username:?} {answer}");
-        assert_eq!(answer["token"], **username);
-        let (status, again) = ask(&world, "POST", "", &body).await;
+        let (status, response) = request(&world, "POST", "", &body).await;
+        assert_eq!(status, 201, "{username:?} {response}");
+        assert_eq!(response["token"], **username);
+        let (status, again) = request(&world, "POST", "", &body).await;
         assert_eq!(status, 422, "{username:?} {again}");
     }
-    let (_, list) = ask(&world, "GET", "", &Value::Null).await;
+    let (_, list) = request(&world, "GET", "", &Value::Null).await;
     let all: BTreeSet<_> =
         HOSTILE.iter().chain(&["telegraf"]).map(|name| (*name).to_owned()).collect();
     assert_eq!(usernames(&list), all);
 
     for hostile in HOSTILE {
         let encoded = encode(hostile);
-        let (status, found) = ask(&world, "GET", &format!("?token={encoded}"), &Value::Null).await;
+        let (status, found) =
+            request(&world, "GET", &format!("?token={encoded}"), &Value::Null).await;
         assert_eq!(status, 200, "{hostile:?}");
         assert_eq!(usernames(&found), BTreeSet::from([(*hostile).to_owned()]));
         for filter in ["org", "user"] {
-            let (status, answer) =
-                ask(&world, "GET", &format!("?{filter}={encoded}"), &Value::Null).await;
-            assert_eq!(status, 404, "{filter} {hostile:?} {answer}");
+            let (status, response) =
+                request(&world, "GET", &format!("?{filter}={encoded}"), &Value::Null).await;
+            assert_eq!(status, 404, "{filter} {hostile:?} {response}");
         }
         let is_id = hostile.len() == 16 && hostile.bytes().all(|byte| byte.is_ascii_hexdigit());
         for filter in ["id", "authID", "orgID", "userID", "status", "permits", "limit", "after"] {
-            let (status, answer) =
-                ask(&world, "GET", &format!("?{filter}={encoded}"), &Value::Null).await;
-            let known = match filter {
+            let (status, response) =
+                request(&world, "GET", &format!("?{filter}={encoded}"), &Value::Null).await;
+            let expected = match filter {
                 "id" | "authID" if is_id => 404,
                 "orgID" | "userID" | "after" if is_id => 200,
                 "permits" if *hostile == "write:instance" => 200,
@@ -132,7 +133,7 @@ async fn names_filters_and_ids_are_data(backend: Backend) {
                 "limit" if is_id => 200,
                 _ => 400,
             };
-            assert_eq!(status, known, "{filter} {hostile:?} {answer}");
+            assert_eq!(status, expected, "{filter} {hostile:?} {response}");
         }
         for (method, below) in [
             ("GET", ""),
@@ -144,12 +145,12 @@ async fn names_filters_and_ids_are_data(backend: Backend) {
             if is_id {
                 continue;
             }
-            let (status, answer) =
-                ask(&world, method, &format!("/{encoded}{below}"), &json!({})).await;
-            assert!(matches!(status, 400 | 404), "{method} {hostile:?}: {status} {answer}");
+            let (status, response) =
+                request(&world, method, &format!("/{encoded}{below}"), &json!({})).await;
+            assert!(matches!(status, 400 | 404), "{method} {hostile:?}: {status} {response}");
         }
     }
-    let (_, list) = ask(&world, "GET", "", &Value::Null).await;
+    let (_, list) = request(&world, "GET", "", &Value::Null).await;
     assert_eq!(usernames(&list), all, "something is gone");
 }
 

@@ -66,17 +66,17 @@ fn permission_match() {
     for case in cases("permission_match.json") {
         let granted = case["granted"].as_array().unwrap();
         let granted: Vec<_> = granted.iter().filter_map(permission).collect();
-        let Some(asked) = permission(&case["requested"]) else {
+        let Some(requested) = permission(&case["requested"]) else {
             report.add(&case, same(&json!(false), &case["allowed"]));
             continue;
         };
         let set = PermissionSet::new(granted.iter().copied());
-        let decision = set.check(asked.action, &asked.resource);
-        let rule = granted.iter().any(|granted| granted.allows(&asked));
+        let decision = set.check(requested.action, &requested.resource);
+        let rule = granted.iter().any(|granted| granted.allows(&requested));
         let outcome = same(&json!(decision.is_allowed()), &case["allowed"])
             .and_then(|()| same(&json!(rule), &case["allowed"]))
             .and_then(|()| match decision {
-                Decision::Allowed(by) if !by.allows(&asked) => Err(format!("by {by}?")),
+                Decision::Allowed(by) if !by.allows(&requested) => Err(format!("by {by}?")),
                 _ => Ok(()),
             });
         report.add(&case, outcome);

@@ -68,11 +68,11 @@ async fn whoami(
         Identity::ApiToken(id) => id.to_string(),
         other => panic!("{other:?}"),
     };
-    let asked = request.headers().get("x-check-permission").map(|asked| {
-        let asked: Permission = asked.to_str().unwrap().parse().unwrap();
-        principal.check(asked.action, &asked.resource).is_allowed()
+    let requested = request.headers().get("x-check-permission").map(|requested| {
+        let requested: Permission = requested.to_str().unwrap().parse().unwrap();
+        principal.check(requested.action, &requested.resource).is_allowed()
     });
-    axum::body::Body::from(json!({"authenticated_as": id, "allowed": asked}).to_string())
+    axum::body::Body::from(json!({"authenticated_as": id, "allowed": requested}).to_string())
 }
 
 /// Writes the world as a snapshot; passwords are hashed without the policy's checks.

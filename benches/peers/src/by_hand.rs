@@ -49,8 +49,8 @@ impl Held {
         }
         self.resource_type == resource.resource_type
             && match (self.id, self.org) {
-                (Some(id), _) => resource.id.is_some_and(|asked| asked.as_u64() == id),
-                (None, Some(org)) => resource.org.is_some_and(|asked| asked.as_u64() == org),
+                (Some(id), _) => resource.id.is_some_and(|requested| requested.as_u64() == id),
+                (None, Some(org)) => resource.org.is_some_and(|requested| requested.as_u64() == org),
                 (None, None) => true,
             }
     }

@@ -136,7 +136,7 @@ impl fmt::Debug for Harness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Harness")
             .field("capabilities", &self.capabilities)
-            .field("patience", &self.deadline)
+            .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
 }
@@ -219,7 +219,7 @@ impl TestStore {
 
 impl fmt::Debug for TestStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place").field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("TestStore").field("store", &self.store).finish_non_exhaustive()
     }
 }
 

@@ -49,7 +49,7 @@ catches! {
     records_that_are_skipped: EndsAfterOnePage, SkipsOneRecord;
     deleted_records_that_are_listed: ListsDeleted;
     taken_ids_that_are_drawn_again: OverwritesTakenIds;
-    requirements_that_are_not_looked_at: IgnoresRequirements;
+    requirements_that_are_ignored: IgnoresRequirements;
     names_that_two_kinds_share: SharesKeysBetweenKinds;
     everything_gone_at_reopening: ForgetsEverything;
 }

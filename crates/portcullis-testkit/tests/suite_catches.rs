@@ -99,11 +99,11 @@ catches! {
     a_reopened_store_has_everything in lifecycle: ForgetsEverything, ForgetsGrants;
     closing_finishes_commits_in_progress in lifecycle: ForgetsEverything;
     closing_twice_is_fine in lifecycle: ClosesOnlyOnce;
-    positions_outlive_a_reopening_or_are_told_to_resync in lifecycle: ForgetsTheLog;
+    positions_outlive_a_reopening_or_get_a_resync in lifecycle: ForgetsTheLog;
 
     a_changed_record_moves_between_lists in lists: KeepsGrants, KeepsOrgs;
     a_hundred_thousand_records_are_listed_once in lists: EndsAfterOnePage, SkipsOneRecord;
-    a_page_is_no_longer_than_asked_for in lists: IgnoresTheLimit;
+    a_page_is_no_longer_than_its_limit in lists: IgnoresTheLimit;
     a_record_is_listed_once_under_each_of_its_grants in lists: KeepsGrants;
     deleted_records_vanish_from_lists in lists: ListsDeleted;
     an_index_lists_exactly_its_records in lists: ForgetsUsers;

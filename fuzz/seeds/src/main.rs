@@ -91,8 +91,8 @@ fn permission(json: &Value) -> String {
 
 fn matches(file: &Value, seeds: &mut Seeds) {
     for case in cases(file) {
-        let asked = [&case["requested"]];
-        let lines: Vec<_> = array(&case["granted"]).chain(asked).map(permission).collect();
+        let requested = [&case["requested"]];
+        let lines: Vec<_> = array(&case["granted"]).chain(requested).map(permission).collect();
         add(seeds, "permission", lines.join("\n"));
     }
 }

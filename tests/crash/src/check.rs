@@ -43,11 +43,11 @@ pub(crate) fn check(
         .build()
         .map_err(|error| Broken::new(Loss::Misbehaved, error.to_string()))?;
     let url = url.clone();
-    let (mut told, since) = (ledger.clone(), since.cloned());
+    let (mut checked_state, since) = (ledger.clone(), since.cloned());
     let checked = runtime.block_on(async {
         let task = tokio::spawn(async move {
-            let bookmark = open_and_compare(url, &mut told, since.as_ref()).await?;
-            Ok((told, bookmark))
+            let bookmark = open_and_compare(url, &mut checked_state, since.as_ref()).await?;
+            Ok((checked_state, bookmark))
         });
         match tokio::time::timeout(PATIENCE, task).await {
             Ok(Ok(checked)) => checked,
@@ -57,8 +57,8 @@ pub(crate) fn check(
     });
     // A hanging thread is abandoned.
     runtime.shutdown_background();
-    let (told, bookmark) = checked?;
-    *ledger = told;
+    let (checked_state, bookmark) = checked?;
+    *ledger = checked_state;
     Ok(bookmark)
 }
 
@@ -106,11 +106,11 @@ async fn compare(
 
     let position = store.position().await.map_err(|error| misbehaved("position", &error))?;
     let here = Place { incarnation: position.incarnation(), place: position.sequence() };
-    if let Some(told) = ledger.furthest
-        && told.incarnation == here.incarnation
-        && here.place < told.place
+    if let Some(reported) = ledger.furthest
+        && reported.incarnation == here.incarnation
+        && here.place < reported.place
     {
-        let what = format!("{} after {} was told", here.place, told.place);
+        let what = format!("{} after {} was reported", here.place, reported.place);
         return Err(Broken::new(Loss::PositionWentBack, what));
     }
     if let Some(since) = since {
@@ -238,7 +238,7 @@ async fn compare_feed(
             }
         }
     }
-    let asked = std::time::Instant::now();
+    let requested = std::time::Instant::now();
     let changes = store.watch(since.position).await;
     let mut changes = changes.map_err(|error| misbehaved("watch", &error))?;
     while !expected.is_empty() {
@@ -246,9 +246,9 @@ async fn compare_feed(
         match next {
             Some(Ok(Change::Changed { kind, id, .. })) => drop(expected.remove(&(kind, id))),
             Some(Ok(Change::Resync { .. })) => return Ok(()),
-            Some(Ok(Change::Fresh { as_of })) if as_of < asked => {}
+            Some(Ok(Change::Fresh { as_of })) if as_of < requested => {}
             other => {
-                let what = format!("{} changes are not told: {other:?}", expected.len());
+                let what = format!("{} changes are not reported: {other:?}", expected.len());
                 return Err(Broken::new(Loss::FeedLostChanges, what));
             }
         }

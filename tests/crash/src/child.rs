@@ -72,7 +72,7 @@ impl Report {
         Ok(Self(io::stdout().as_fd().try_clone_to_owned()?.into()))
     }
 
-    fn tell(&self, line: impl Display) {
+    fn send(&self, line: impl Display) {
         let line = format!("{line}\n");
         // Without a reader the work has no purpose.
         if (&self.0).write_vectored(&[IoSlice::new(line.as_bytes())]).is_err() {
@@ -84,12 +84,12 @@ impl Report {
 /// Does the work, and then waits until it is killed or standard input ends.
 pub(crate) fn run(orders: &Orders) -> anyhow::Result<()> {
     let report = Arc::new(Report::to_standard_output()?);
-    report.tell(format_args!("start {}", process::id()));
+    report.send(format_args!("start {}", process::id()));
     let opened = orders.store.open();
     let store = match opened {
         Ok(store) => store,
         Err(error) => {
-            report.tell(format_args!("unopened {}", one_line(&error)));
+            report.send(format_args!("unopened {}", one_line(&error)));
             return wait_for_the_end();
         }
     };
@@ -101,8 +101,8 @@ pub(crate) fn run(orders: &Orders) -> anyhow::Result<()> {
 
 async fn work(orders: &Orders, store: Arc<dyn MaintenanceStore>, report: &Arc<Report>) {
     match store.position().await {
-        Ok(position) => report.tell(format_args!("opened {}", place(position))),
-        Err(error) => report.tell(format_args!("failed {}", one_line(&error.into()))),
+        Ok(position) => report.send(format_args!("opened {}", place(position))),
+        Err(error) => report.send(format_args!("failed {}", one_line(&error.into()))),
     }
     let version = Arc::new(AtomicU64::new(orders.version));
     let writers: Vec<_> = (0..orders.writers)
@@ -120,15 +120,15 @@ async fn work(orders: &Orders, store: Arc<dyn MaintenanceStore>, report: &Arc<Re
         .collect();
     for writer in writers {
         if let Err(error) = writer.await {
-            report.tell(format_args!("panicked {}", one_line(&error.into())));
+            report.send(format_args!("panicked {}", one_line(&error.into())));
         }
     }
-    report.tell("done");
+    report.send("done");
     if orders.close {
-        report.tell("closing");
+        report.send("closing");
         match store.close().await {
-            Ok(()) => report.tell("closed"),
-            Err(error) => report.tell(format_args!("unclosed {}", one_line(&error.into()))),
+            Ok(()) => report.send("closed"),
+            Err(error) => report.send(format_args!("unclosed {}", one_line(&error.into()))),
         }
     }
     // Otherwise the parent ends the process: dropping the store would close it.
@@ -148,7 +148,7 @@ struct Writer {
 impl Writer {
     async fn write(mut self, steps: u64, rest: Duration) {
         let number = self.number;
-        if !self.look().await {
+        if !self.read_state().await {
             return;
         }
         let mut index = 0;
@@ -162,10 +162,10 @@ impl Writer {
             let next = || self.version.fetch_add(1, Ordering::Relaxed);
             let step = Step::draw(&mut self.random, &self.state, next);
             let batch = step.batch(number);
-            self.report.tell(format_args!("begin {number} {step}"));
+            self.report.send(format_args!("begin {number} {step}"));
             match self.store.commit(batch).await {
                 Ok(position) => {
-                    self.report.tell(format_args!("ack {number} ok {}", place(position)));
+                    self.report.send(format_args!("ack {number} ok {}", place(position)));
                     failed = false;
                     // The parent detects a step that had to be refused and was not.
                     self.state = step.after(&self.state);
@@ -174,8 +174,8 @@ impl Writer {
                     let outcome = outcome(&error);
                     failed = outcome != "refused";
                     let error = one_line(&error.into());
-                    self.report.tell(format_args!("ack {number} {outcome} {error}"));
-                    if outcome == "unknown" && !self.look().await {
+                    self.report.send(format_args!("ack {number} {outcome} {error}"));
+                    if outcome == "unknown" && !self.read_state().await {
                         return;
                     }
                 }
@@ -184,20 +184,20 @@ impl Writer {
     }
 
     /// Reads its slots, and reports them. After a failure it retries a few times.
-    async fn look(&mut self) -> bool {
+    async fn read_state(&mut self) -> bool {
         let number = self.number;
         for _ in 0..20 {
             match self.read().await {
                 Ok(state) => {
                     let slots = state.iter().map(|(slot, version)| format!(" {slot}:{version}"));
                     let slots: String = slots.collect();
-                    self.report.tell(format_args!("state {number}{slots}"));
+                    self.report.send(format_args!("state {number}{slots}"));
                     self.state = state;
                     return true;
                 }
                 Err(error) => {
                     let error = one_line(&error.into());
-                    self.report.tell(format_args!("unread {number} {error}"));
+                    self.report.send(format_args!("unread {number} {error}"));
                 }
             }
         }

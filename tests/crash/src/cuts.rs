@@ -13,7 +13,7 @@ use crate::check::check;
 use crate::child::Orders;
 use crate::disk::{Damage, Disk, Image, Model, write_image};
 use crate::ledger::{Broken, Ledger, Loss};
-use crate::process::{ScriptedStore, Teller, fast_directory};
+use crate::process::{ChildOutput, ReportingChild, fast_directory};
 use crate::strace::{self, Call};
 
 /// How to cut.
@@ -81,7 +81,7 @@ impl Recording {
     }
 
     /// The lines that the child reports with the call.
-    pub(crate) fn told(call: &Call) -> anyhow::Result<Option<String>> {
+    pub(crate) fn reported(call: &Call) -> anyhow::Result<Option<String>> {
         if call.name != "writev" || !call.descriptor(0)?.path.starts_with("pipe:") {
             return Ok(None);
         }
@@ -102,14 +102,14 @@ impl Recording {
         }
         disk.begin(moment.call, call)?;
         // From the moment of the report on, other processes may rely on it.
-        Ok(Self::told(call)?.map_or(Ok(()), |line| ledger.take(&line)))
+        Ok(Self::reported(call)?.map_or(Ok(()), |line| ledger.take(&line)))
     }
 
     /// The moments at which the power is cut.
     fn choose(&self, count: u32, random: &mut fastrand::Rng) -> Vec<usize> {
         let starts = |moment: &Moment, word: &str| {
-            let told = self.calls.get(moment.call).map(Self::told);
-            !moment.is_end && matches!(told, Some(Ok(Some(line))) if line.starts_with(word))
+            let reported = self.calls.get(moment.call).map(Self::reported);
+            !moment.is_end && matches!(reported, Some(Ok(Some(line))) if line.starts_with(word))
         };
         let places = |wanted: &dyn Fn(&Moment) -> bool| -> Vec<usize> {
             let found = self.moments.iter().enumerate().filter(|(_, moment)| wanted(moment));
@@ -221,8 +221,8 @@ fn cut(
     let mut chosen = chosen.iter().copied().peekable();
     let mut survivor = None;
     for (place, moment) in recording.moments.iter().enumerate() {
-        let heard = recording.step(*moment, &mut disk, &mut ledger)?;
-        heard.map_err(|broken| anyhow::anyhow!("without a fault: {broken:?}"))?;
+        let taken = recording.step(*moment, &mut disk, &mut ledger)?;
+        taken.map_err(|broken| anyhow::anyhow!("without a fault: {broken:?}"))?;
         while chosen.next_if_eq(&place).is_some() {
             let damage = *random.choice(&Damage::ALL).context("a damage")?;
             let image = disk.cut(damage, random);
@@ -293,12 +293,12 @@ fn record(
         close: variant != 1,
     };
     let trace = traces.path().join("trace");
-    let child = Teller::start(&strace::tracing(&trace, None), &orders.arguments())?;
+    let child = ReportingChild::start(&strace::tracing(&trace, None), &orders.arguments())?;
     let last = if orders.close { "closed" } else { "done" };
     loop {
         match child.next() {
-            ScriptedStore::Line(line) if line == last => break,
-            ScriptedStore::Line(_) => {}
+            ChildOutput::Line(line) if line == last => break,
+            ChildOutput::Line(_) => {}
             other => anyhow::bail!("the recorded child: {other:?}"),
         }
     }

@@ -15,7 +15,7 @@ use crate::child::Orders;
 use crate::cuts::{Recording, open};
 use crate::disk::{Damage, Disk, Image, Model};
 use crate::ledger::{Broken, Ledger, Loss, Tally};
-use crate::process::{ScriptedStore, Teller, fast_directory};
+use crate::process::{ChildOutput, ReportingChild, fast_directory};
 use crate::strace;
 
 /// How to fail.
@@ -38,7 +38,7 @@ pub(crate) struct Options {
     at: Option<u32>,
     /// Shows the lines of the process whenever a promise is broken.
     #[arg(long)]
-    tell: bool,
+    show_lines: bool,
     /// Repeats the work and the choice of calls.
     #[arg(long)]
     seed: Option<u64>,
@@ -128,9 +128,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             let inject = format!("{call}:error={error}:when={when}");
             // Half of the processes are killed, the others close the store first.
             let close = place % 2 == 0;
-            let (broken, told) = fail(options.store, work, close, &inject, !forever, &mut row)?;
-            if options.tell && !broken.is_empty() {
-                told.iter().for_each(|line| println!("  {line}"));
+            let (broken, lines) = fail(options.store, work, close, &inject, !forever, &mut row)?;
+            if options.show_lines && !broken.is_empty() {
+                lines.iter().for_each(|line| println!("  {line}"));
             }
             for (when, Broken { loss, what }) in broken {
                 let losses = match when {
@@ -232,11 +232,11 @@ impl Run {
             rest: 0,
             close,
         };
-        let child = Teller::start(&strace::tracing(&trace, inject), &orders.arguments())?;
+        let child = ReportingChild::start(&strace::tracing(&trace, inject), &orders.arguments())?;
         let mut lines = Vec::new();
         let ended = loop {
             match child.next() {
-                ScriptedStore::Line(line) => {
+                ChildOutput::Line(line) => {
                     let last = match line.split(' ').next() {
                         Some("unopened") => true,
                         Some("closed" | "unclosed") => close,
@@ -248,8 +248,8 @@ impl Run {
                         break Ended::Done;
                     }
                 }
-                ScriptedStore::End => break Ended::Died,
-                ScriptedStore::Hangs => break Ended::Hung,
+                ChildOutput::End => break Ended::Died,
+                ChildOutput::Hangs => break Ended::Hung,
             }
         };
         let process = lines.first().and_then(|line| line.strip_prefix("start "));
@@ -306,8 +306,8 @@ fn judge(
     let mut ledger = recording.ledger.clone();
     let mut after_the_fault = 0;
     for line in &run.lines {
-        if let Err(told) = ledger.take(line) {
-            broken.push((When::Alive, told));
+        if let Err(broken_line) = ledger.take(line) {
+            broken.push((When::Alive, broken_line));
             return Ok(broken);
         }
     }
@@ -315,8 +315,8 @@ fn judge(
     for moment in &recording.moments {
         let call = recording.calls.get(moment.call).context("a call")?;
         injected |= call.injected;
-        let told = if moment.is_end { None } else { Recording::told(call)? };
-        let acknowledged = told.is_some_and(|line| line.contains(" ok "));
+        let reported = if moment.is_end { None } else { Recording::reported(call)? };
+        let acknowledged = reported.is_some_and(|line| line.contains(" ok "));
         after_the_fault += u32::from(injected && acknowledged);
     }
     let unopened = run.lines.iter().any(|line| line.starts_with("unopened"));
@@ -341,14 +341,14 @@ fn judge(
     // And the content of the disk after a power cut: without anything that a failed sync was to save.
     for damage in [Damage::Dropped, Damage::Kept] {
         let mut disk = Disk::new(Model::Journal, &recording.root, &recording.image)?;
-        let mut told = recording.ledger.clone();
+        let mut ledger = recording.ledger.clone();
         for moment in &recording.moments {
-            if recording.step(*moment, &mut disk, &mut told)?.is_err() {
+            if recording.step(*moment, &mut disk, &mut ledger)?.is_err() {
                 break;
             }
         }
         let image = disk.cut(damage, &mut fastrand::Rng::with_seed(work));
-        if let Err(found) = open(store, &image, &mut told)? {
+        if let Err(found) = open(store, &image, &mut ledger)? {
             let what = format!("power cut, {damage:?}: {}", found.what);
             broken.push((When::Cut, Broken { what, ..found }));
         }

@@ -7,7 +7,7 @@ use crate::backend::Backend;
 use crate::check::{Bookmark, check};
 use crate::child::Orders;
 use crate::ledger::{Broken, Ledger, Loss};
-use crate::process::{ScriptedStore, Teller, fast_directory};
+use crate::process::{ChildOutput, ReportingChild, fast_directory};
 
 /// How to kill.
 #[derive(Debug, clap::Args)]
@@ -119,7 +119,7 @@ fn kill_once(
     random: &mut fastrand::Rng,
     ledger: &mut Ledger,
 ) -> anyhow::Result<Result<(), Broken>> {
-    let child = Teller::start(&[], &orders.arguments())?;
+    let child = ReportingChild::start(&[], &orders.arguments())?;
     let lines = match moment {
         Moment::Opening => 1,
         // Often early, now and then late.
@@ -129,21 +129,21 @@ fn kill_once(
         }
         Moment::Closing => u32::MAX,
     };
-    let mut heard = Ok(());
+    let mut outcome = Ok(());
     for _ in 0..lines {
         match child.next() {
-            ScriptedStore::Line(line) => {
-                heard = heard.and_then(|()| ledger.take(&line));
+            ChildOutput::Line(line) => {
+                outcome = outcome.and_then(|()| ledger.take(&line));
                 if line == "closing" {
                     break;
                 }
             }
-            ScriptedStore::End => {
-                heard = heard.and(Err(Broken::new(Loss::Misbehaved, "the child has ended")));
+            ChildOutput::End => {
+                outcome = outcome.and(Err(Broken::new(Loss::Misbehaved, "the child has ended")));
                 break;
             }
-            ScriptedStore::Hangs => {
-                heard = heard.and(Err(Broken::new(Loss::Misbehaved, "the child hangs")));
+            ChildOutput::Hangs => {
+                outcome = outcome.and(Err(Broken::new(Loss::Misbehaved, "the child hangs")));
                 break;
             }
         }
@@ -151,9 +151,9 @@ fn kill_once(
     let longest = if moment == Moment::Writing { 2_000 } else { 8_000 };
     spin(Duration::from_micros(random.u64(..longest)));
     for line in child.kill()? {
-        heard = heard.and_then(|()| ledger.take(&line));
+        outcome = outcome.and_then(|()| ledger.take(&line));
     }
-    Ok(heard)
+    Ok(outcome)
 }
 
 /// Waits for a moment that no scheduler rounds up.

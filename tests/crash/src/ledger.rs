@@ -323,8 +323,9 @@ mod tests {
 
     #[test]
     fn acknowledged_steps_must_be_there_and_begun_ones_may_be() {
-        let told = ["state 0", "begin 0 do 0:0>1 1:0>2", "ack 0 ok 0a 3", "begin 0 do 1:2>5 2:0>6"];
-        let ledger = ledger(&told);
+        let lines =
+            ["state 0", "begin 0 do 0:0>1 1:0>2", "ack 0 ok 0a 3", "begin 0 do 1:2>5 2:0>6"];
+        let ledger = ledger(&lines);
         assert_eq!(verdict(&ledger, &[(0, 1), (1, 2)]), None);
         assert_eq!(verdict(&ledger, &[(0, 1), (1, 5), (2, 6)]), None);
         assert_eq!(verdict(&ledger, &[(0, 1), (1, 5)]), Some(Loss::HalfBatch));
@@ -339,41 +340,41 @@ mod tests {
     fn refused_or_failed_steps_must_not_be_there() {
         let created = ["state 0", "begin 0 do 0:0>1", "ack 0 ok 0a 3"];
         let refused = ["begin 0 refuse 2:0>3", "ack 0 refused taken"];
-        let told = ledger(&[&created[..], &refused[..]].concat());
-        assert_eq!(verdict(&told, &[(0, 1)]), None);
-        assert_eq!(verdict(&told, &[(0, 1), (2, 3)]), Some(Loss::Phantom));
-        let mut told = ledger(&created);
-        told.with_faults = true;
+        let state = ledger(&[&created[..], &refused[..]].concat());
+        assert_eq!(verdict(&state, &[(0, 1)]), None);
+        assert_eq!(verdict(&state, &[(0, 1), (2, 3)]), Some(Loss::Phantom));
+        let mut state = ledger(&created);
+        state.with_faults = true;
         for line in ["begin 0 do 0:1>3", "ack 0 failed no space"] {
-            told.take(line).unwrap();
+            state.take(line).unwrap();
         }
-        assert_eq!(verdict(&told, &[(0, 3)]), Some(Loss::Phantom));
+        assert_eq!(verdict(&state, &[(0, 3)]), Some(Loss::Phantom));
     }
 
     #[test]
     fn an_ambiguous_step_may_be_there_or_not_until_the_next_acknowledgement() {
-        let mut told = ledger(&["state 0", "begin 0 do 0:0>1", "ack 0 ok 0a 3"]);
-        told.with_faults = true;
-        told.take("begin 0 do 0:1>4").unwrap();
-        told.take("ack 0 unknown sync failed").unwrap();
-        assert_eq!(verdict(&told, &[(0, 1)]), None);
-        assert_eq!(verdict(&told, &[(0, 4)]), None);
-        told.take("state 0 0:1").unwrap();
-        assert_eq!(verdict(&told, &[(0, 1)]), None);
-        assert_eq!(verdict(&told, &[(0, 4)]), None);
-        told.take("begin 0 do 2:0>5").unwrap();
-        assert_eq!(verdict(&told, &[(0, 4), (2, 5)]), Some(Loss::Phantom));
-        told.take("ack 0 ok 0a 4").unwrap();
-        assert_eq!(verdict(&told, &[(0, 1), (2, 5)]), None);
-        assert_eq!(verdict(&told, &[(0, 4)]), Some(Loss::LostAcknowledged));
+        let mut state = ledger(&["state 0", "begin 0 do 0:0>1", "ack 0 ok 0a 3"]);
+        state.with_faults = true;
+        state.take("begin 0 do 0:1>4").unwrap();
+        state.take("ack 0 unknown sync failed").unwrap();
+        assert_eq!(verdict(&state, &[(0, 1)]), None);
+        assert_eq!(verdict(&state, &[(0, 4)]), None);
+        state.take("state 0 0:1").unwrap();
+        assert_eq!(verdict(&state, &[(0, 1)]), None);
+        assert_eq!(verdict(&state, &[(0, 4)]), None);
+        state.take("begin 0 do 2:0>5").unwrap();
+        assert_eq!(verdict(&state, &[(0, 4), (2, 5)]), Some(Loss::Phantom));
+        state.take("ack 0 ok 0a 4").unwrap();
+        assert_eq!(verdict(&state, &[(0, 1), (2, 5)]), None);
+        assert_eq!(verdict(&state, &[(0, 4)]), Some(Loss::LostAcknowledged));
     }
 
     #[test]
     fn a_step_that_had_to_be_refused_and_was_not_is_detected() {
-        let mut told = ledger(&["state 0", "begin 0 refuse 2:0>3"]);
-        assert_eq!(told.take("ack 0 ok 0a 3").unwrap_err().loss, Loss::Phantom);
-        let mut told = ledger(&["state 0", "begin 0 do 2:0>3"]);
-        assert_eq!(told.take("ack 0 refused taken").unwrap_err().loss, Loss::Misbehaved);
-        assert_eq!(told.take("ack 0 failed disk").unwrap_err().loss, Loss::Misbehaved);
+        let mut state = ledger(&["state 0", "begin 0 refuse 2:0>3"]);
+        assert_eq!(state.take("ack 0 ok 0a 3").unwrap_err().loss, Loss::Phantom);
+        let mut state = ledger(&["state 0", "begin 0 do 2:0>3"]);
+        assert_eq!(state.take("ack 0 refused taken").unwrap_err().loss, Loss::Misbehaved);
+        assert_eq!(state.take("ack 0 failed disk").unwrap_err().loss, Loss::Misbehaved);
     }
 }

@@ -22,14 +22,14 @@ pub(crate) fn fast_directory() -> anyhow::Result<TempDir> {
 
 /// A child and its report.
 #[derive(Debug)]
-pub(crate) struct Teller {
+pub(crate) struct ReportingChild {
     child: Child,
     lines: Receiver<String>,
 }
 
 /// The next event of a child.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum ScriptedStore {
+pub(crate) enum ChildOutput {
     Line(String),
     /// It has ended, or has closed its output.
     End,
@@ -37,7 +37,7 @@ pub(crate) enum ScriptedStore {
     Hangs,
 }
 
-impl Teller {
+impl ReportingChild {
     /// Starts this program with the arguments, under the command line `before` if there is one.
     pub(crate) fn start(before: &[String], arguments: &[String]) -> anyhow::Result<Self> {
         let this: PathBuf = std::env::current_exe()?;
@@ -61,11 +61,11 @@ impl Teller {
         Ok(Self { child, lines })
     }
 
-    pub(crate) fn next(&self) -> ScriptedStore {
+    pub(crate) fn next(&self) -> ChildOutput {
         match self.lines.recv_timeout(PATIENCE) {
-            Ok(line) => ScriptedStore::Line(line),
-            Err(RecvTimeoutError::Disconnected) => ScriptedStore::End,
-            Err(RecvTimeoutError::Timeout) => ScriptedStore::Hangs,
+            Ok(line) => ChildOutput::Line(line),
+            Err(RecvTimeoutError::Disconnected) => ChildOutput::End,
+            Err(RecvTimeoutError::Timeout) => ChildOutput::Hangs,
         }
     }
 

@@ -171,9 +171,9 @@ fn a_request_in_flight_is_finished_at_the_end() {
     server.signal("TERM");
     server.wait_until_closed();
     stream.write_all(body.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 201"), "{response}");
     assert_eq!(server.wait().0.code(), Some(0));
     assert_eq!(sandbox.json("auth list")[0]["token"], "late");
 }
@@ -240,9 +240,9 @@ fn a_reverse_proxy_gets_decisions_and_refusals_name_the_client() {
              X-Forwarded-For: 6.6.6.6, 192.0.2.1, 10.0.0.1\r\n{headers}\r\n\r\n"
         )
         .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {answer}");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {response}");
     }
     server.stop();
     let log = sandbox.read("serve.log");

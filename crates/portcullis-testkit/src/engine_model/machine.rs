@@ -19,7 +19,7 @@ use crate::harness::{Harness, TestStore};
 use crate::world::cheap_hashing;
 
 /// How many steps there are between full lookups.
-const LOOK_EVERY: usize = 12;
+const COMPARE_EVERY: usize = 12;
 
 /// How many steps share a millisecond: fewer than it has ids.
 const STEPS_OF_A_MILLISECOND: usize = 6;
@@ -135,7 +135,7 @@ impl<'a> Machine<'a> {
             let taken = machine.step(number, &step).await;
             taken.map_err(|what| format!("step {number}, {step:?}: {what}"))?;
         }
-        machine.look_everywhere(run.steps.len()).await?;
+        machine.compare_everywhere(run.steps.len()).await?;
         machine.same_export().await?;
         Ok(machine.report)
     }
@@ -170,8 +170,8 @@ impl<'a> Machine<'a> {
         let mut comparison = Comparison::new(&self.state, &mut self.report);
         comparison.lists(self.subject.engine(!step.second_handle), number).await?;
         comparison.lists(self.twin.engine(false), number).await?;
-        if (number + 1).is_multiple_of(LOOK_EVERY) {
-            self.look_everywhere(number).await?;
+        if (number + 1).is_multiple_of(COMPARE_EVERY) {
+            self.compare_everywhere(number).await?;
         }
         Ok(())
     }
@@ -201,7 +201,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Reads everything through every engine.
-    async fn look_everywhere(&mut self, number: usize) -> Result<(), String> {
+    async fn compare_everywhere(&mut self, number: usize) -> Result<(), String> {
         for engine in self.subject.engines.iter().chain(&self.twin.engines) {
             Comparison::new(&self.state, &mut self.report).everything(engine, number).await?;
         }
@@ -266,6 +266,6 @@ impl<'a> Machine<'a> {
         if self.same_export().await? != before {
             return Err("records changed while the store was closed".to_owned());
         }
-        self.look_everywhere(self.report.operations as usize).await
+        self.compare_everywhere(self.report.operations as usize).await
     }
 }

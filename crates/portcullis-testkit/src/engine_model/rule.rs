@@ -46,7 +46,7 @@ pub(super) fn compare(
     if right && set.allows(requested) == any_allows(granted, requested) {
         return Ok(());
     }
-    Err(format!("{granted:?} asked for {requested}: {decision:?}"))
+    Err(format!("{granted:?}, requested {requested}: {decision:?}"))
 }
 
 /// A reason names the grant as it was given. Permissions on the instance are equal, whatever they name

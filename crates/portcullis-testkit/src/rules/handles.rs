@@ -151,11 +151,11 @@ pub async fn positions_are_valid_on_the_other_handle(harness: &Harness) {
         };
         let ids = [1, 2, 3].map(|number| round * 10 + number);
         let samples = ids.map(|id| Sample::user(id).in_org(1));
-        let asked = one.position().await.expect("position");
-        let answered = commit(one, [samples[0].create()]).await;
+        let before = one.position().await.expect("position");
+        let after = commit(one, [samples[0].create()]).await;
         // At once: the other handle may not have polled yet.
-        let mut after_all = test.watch_on(two, asked).await;
-        let mut after_first = test.watch_on(two, answered).await;
+        let mut after_all = test.watch_on(two, before).await;
+        let mut after_first = test.watch_on(two, after).await;
         commit(one, [samples[1].create()]).await;
         commit(two, [samples[2].create()]).await;
         for (watching, expected) in

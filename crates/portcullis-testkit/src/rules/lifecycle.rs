@@ -165,7 +165,7 @@ fn model_of(samples: &[Sample]) -> Model {
 }
 
 /// A watch from a position from before a reopening reports all later changes, or a resync.
-pub async fn positions_outlive_a_reopening_or_are_told_to_resync(harness: &Harness) {
+pub async fn positions_outlive_a_reopening_or_get_a_resync(harness: &Harness) {
     let test = harness.open().await;
     let start = test.store().position().await.expect("position");
     let first = Sample::user(1);

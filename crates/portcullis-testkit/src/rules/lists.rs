@@ -133,7 +133,7 @@ pub async fn the_cursor_is_exclusive(harness: &Harness) {
 }
 
 /// Pages hold at most the requested number of records, for any number.
-pub async fn a_page_is_no_longer_than_asked_for(harness: &Harness) {
+pub async fn a_page_is_no_longer_than_its_limit(harness: &Harness) {
     let test = harness.open().await;
     let store = test.store();
     put_shuffled(store, &crowd()).await;

@@ -91,12 +91,12 @@ macro_rules! __each_rule {
                 a_reopened_store_has_everything,
                 closing_finishes_commits_in_progress,
                 closing_twice_is_fine,
-                positions_outlive_a_reopening_or_are_told_to_resync,
+                positions_outlive_a_reopening_or_get_a_resync,
             }
             lists {
                 a_changed_record_moves_between_lists,
                 a_hundred_thousand_records_are_listed_once,
-                a_page_is_no_longer_than_asked_for,
+                a_page_is_no_longer_than_its_limit,
                 a_record_is_listed_once_under_each_of_its_grants,
                 an_index_lists_exactly_its_records,
                 deleted_records_vanish_from_lists,

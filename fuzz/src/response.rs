@@ -1,4 +1,4 @@
-//! Answers of the server under test.
+//! Responses of the server under test.
 
 use axum::Router;
 use axum::body::Body;
@@ -7,9 +7,9 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
@@ -18,16 +18,16 @@ pub struct Answer {
     pub text: String,
 }
 
-impl Answer {
+impl Response {
     /// Sends the request and checks the properties of every response.
     pub async fn of(app: &Router, request: Request<Body>) -> Self {
         let response = app.clone().oneshot(request).await.expect("a router is infallible");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
         let text = String::from_utf8(body.to_vec()).expect("UTF-8");
-        let answer = Self { status: parts.status, headers: parts.headers, text };
-        answer.check();
-        answer
+        let response = Self { status: parts.status, headers: parts.headers, text };
+        response.check();
+        response
     }
 
     /// Returns the body, which must be JSON.
