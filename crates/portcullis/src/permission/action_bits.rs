@@ -26,10 +26,6 @@ impl Actions {
     pub(super) const fn has(self, action: Action) -> bool {
         self.0 & Self::of(action).0 != 0
     }
-
-    pub(super) const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
 }
 
 impl BitOr for Actions {

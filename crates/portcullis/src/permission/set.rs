@@ -12,9 +12,9 @@ use crate::{Id, OrgId};
 /// Permissions compiled for checking: what a credential holds.
 ///
 /// A check costs a few nanoseconds, whatever the number of permissions: a few comparisons of bits,
-/// a lookup of the org if anything is granted by org, and a lookup of the id. The set takes 128
-/// bytes and at most 16 more for each permission, or 17 for each grant by id if these grant
-/// different things and almost each names an org of its own.
+/// a lookup of the org if anything is granted by org, and a lookup of the id. The set takes 104 bytes
+/// and 16 more for each org in which something is granted. Several grants by id take 9 to 17 bytes
+/// each if all name the same org, and at most 25 otherwise.
 ///
 /// ```
 /// use portcullis::{Action, BucketId, OrgId, Permission, PermissionSet, Resource};
@@ -117,7 +117,7 @@ impl PermissionSet {
         }
     }
 
-    /// The same as [`Self::check_by_id`] for the layouts that need a search.
+    /// The same as [`Self::check_by_id`] for a table of ids that needs a search.
     #[inline(never)]
     fn check_by_search(
         &self,
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permission_takes_16_bytes_at_most() {
+    fn a_permission_takes_21_bytes_at_most() {
         let buckets = Resource::all(ResourceType::Buckets);
         let scattered = |n: u64| n.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1;
         for count in [0, 1, 2, 3, 4, 5, 8, 64, 512, 1_000, 20_000] {
@@ -354,7 +354,7 @@ mod tests {
             for (what, permissions) in sets {
                 assert_eq!(permissions.len() as u64, count);
                 let size = size(&PermissionSet::new(permissions));
-                assert!(size <= 16 * count as usize + 128, "{count} {what}: {size} bytes");
+                assert!(size <= 21 * count as usize + 128, "{count} {what}: {size} bytes");
             }
         }
     }
@@ -500,9 +500,9 @@ mod tests {
         }
 
         #[test]
-        fn a_set_takes_16_bytes_a_permission(held in held()) {
+        fn a_set_takes_few_bytes_a_permission(held in held()) {
             let set = PermissionSet::new(held);
-            prop_assert!(size(&set) <= 17 * set.iter().count() + 128);
+            prop_assert!(size(&set) <= 25 * set.iter().count() + 128);
         }
     }
 }
