@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Compact, Entity, Version1, fast_json};
+use super::{Entity, Version1, compact, fast_json};
 use crate::password::PasswordHash;
 use crate::store::{InvalidUniqueKey, Kind, Record, UniqueKey};
 use crate::{
@@ -85,8 +85,8 @@ impl Entity for Authorization {
 
     fn parse_fast(record: &Record) -> Option<Self> {
         let key = &record.unique_key;
-        match Compact::of(&record.body) {
-            Some(compact) => compact.authorization(key),
+        match record.body.compact() {
+            Some(bytes) => compact::authorization(bytes, key),
             None => fast_json::authorization(&record.body, Some(key)),
         }
     }

@@ -5,7 +5,7 @@
 //! the tests here pin the format.
 
 mod bodies;
-mod compact;
+pub(crate) mod compact;
 mod entries;
 mod fast_json;
 #[cfg(test)]
@@ -18,7 +18,6 @@ use serde_json::error::Category;
 use thiserror::Error;
 
 pub use bodies::{DeletedTenant, Tombstone};
-pub(crate) use compact::Compact;
 pub use entries::grants_of;
 pub(crate) use typed::put;
 pub use typed::{MODIFY_TRIES, StoreExt};
