@@ -48,57 +48,26 @@ impl Id {
     /// case. For stores that keep ids as text; for input of clients, use [`FromStr`]. Zero, which no
     /// record has, parses here: it sorts before all others.
     pub fn from_digits(digits: &[u8]) -> Option<Self> {
-        let text = u128::from_be_bytes(digits.try_into().ok()?);
-        let number = number(text);
-        (digits_of(number) == text).then_some(Self(number))
+        let id = Self(u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?);
+        (id.digits() == digits).then_some(id)
     }
 
     /// Returns the text.
     fn digits(self) -> [u8; ID_TEXT_LEN] {
-        digits_of(self.0).to_be_bytes()
+        let mut rest = self.0;
+        let mut digits = [0; ID_TEXT_LEN];
+        for digit in digits.iter_mut().rev() {
+            let value = (rest & 0xf) as u8;
+            *digit = value + if value < 10 { b'0' } else { b'a' - 10 };
+            rest >>= 4;
+        }
+        digits
     }
 
     /// Tells whether this is zero, which no record has.
     pub const fn is_zero(self) -> bool {
         self.0 == 0
     }
-}
-
-// Lists and responses are full of ids, so all digits of one are converted at once: each is a byte of
-// a `u128`, the first one the highest byte.
-
-/// Repeats the byte in every byte.
-const fn in_each(byte: u8) -> u128 {
-    u128::from_ne_bytes([byte; ID_TEXT_LEN])
-}
-
-/// Returns the number that the digits stand for. Letters have bit 6, and their low bits are 1 to 6.
-/// The result is unspecified if the text has a character that is no digit: the caller checks by
-/// converting the number back.
-const fn number(text: u128) -> u64 {
-    let letters = (text >> 6) & in_each(1);
-    let mut digits = (text & in_each(0x0f)) + letters * 9;
-    // Join pairs of digits, then pairs of those.
-    digits = (digits | digits >> 4) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
-    digits = (digits | digits >> 8) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
-    digits = (digits | digits >> 16) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
-    (digits | digits >> 32) as u64
-}
-
-/// Returns the text of the number, in lower case: the inverse of [`number`].
-const fn digits_of(number: u64) -> u128 {
-    let mut digits = number as u128;
-    digits = (digits | digits << 32) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
-    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
-    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
-    digits = (digits | digits << 4) & in_each(0x0f);
-    let letters = ((digits + in_each(6)) >> 4) & in_each(1);
-    digits + in_each(b'0') + letters * (b'a' - b'9' - 1) as u128
-}
-
-/// Returns the text with its letters in lower case.
-const fn in_lower_case(text: u128) -> u128 {
-    text | (text & in_each(0x40)) >> 1
 }
 
 impl fmt::Display for Id {
@@ -117,10 +86,12 @@ impl FromStr for Id {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let digits = text.as_bytes().try_into().map_err(|_| ParseIdError::Length)?;
-        let text = in_lower_case(u128::from_be_bytes(digits));
-        match number(text) {
-            number if number != 0 && digits_of(number) == text => Ok(Self(number)),
+        if text.len() != ID_TEXT_LEN {
+            return Err(ParseIdError::Length);
+        }
+        match u64::from_str_radix(text, 16) {
+            // A sign would be taken.
+            Ok(number) if number != 0 && !text.starts_with('+') => Ok(Self(number)),
             _ => Err(ParseIdError::Invalid),
         }
     }
@@ -233,7 +204,6 @@ mod tests {
         }
     }
 
-    /// Digits are converted together: none may affect another one.
     #[test]
     fn every_byte_in_every_place_is_a_digit_or_refused() {
         for place in 0..ID_TEXT_LEN {

@@ -1,8 +1,8 @@
 //! A fast parser of the canonical form of an authorization's body: the JSON that this crate writes,
 //! with every member in its place.
 //!
-//! Lists and logins mostly read such bodies, and a general parser of JSON would take most of their
-//! time.
+//! Lists and logins mostly read such bodies. With the general parser alone, one user's records of a
+//! million in SQLite would take 0.57 of the time of an index in place of 0.43 (at most 0.5, `benches/stores`).
 
 use std::str::FromStr;
 
@@ -94,19 +94,13 @@ impl<'a> Reader<'a> {
         }
         loop {
             self.skip("\"")?;
-            permissions.push(self.permission()?);
+            permissions.push(self.value()?);
             self.skip("\"")?;
             if self.skip("]").is_some() {
                 return Some(permissions);
             }
             self.skip(",")?;
         }
-    }
-
-    fn permission(&mut self) -> Option<Permission> {
-        let (permission, rest) = Permission::parse_prefix(self.0)?;
-        self.0 = rest;
-        Some(permission)
     }
 }
 

@@ -24,7 +24,7 @@ pub use resource::{Action, Resource, ResourceType};
 pub use set::PermissionSet;
 
 use crate::from_text::from_text;
-use crate::{ID_TEXT_LEN, Id, OrgId, ParseIdError};
+use crate::{Id, OrgId, ParseIdError};
 
 /// One action on one resource.
 ///
@@ -209,80 +209,20 @@ pub enum ParsePermissionError {
     },
 }
 
-/// Splits `orgs/ORG/…`. The org itself, `orgs/ID`, has nothing after its id.
-fn split_org(path: &str) -> Option<(&str, &str)> {
-    let (org, rest) = path.strip_prefix("orgs/")?.split_at_checked(ID_TEXT_LEN)?;
-    Some((org, rest.strip_prefix('/')?))
-}
-
-/// Splits at the first separator. The search of `str` is slower for texts as short as these.
-fn split_at_first(text: &str, separator: u8) -> (&str, Option<&str>) {
-    match text.bytes().position(|byte| byte == separator) {
-        Some(at) => (text.get(..at).unwrap_or_default(), text.get(at + 1..)),
-        None => (text, None),
-    }
-}
-
 impl FromStr for Permission {
     type Err = ParsePermissionError;
 
     fn from_str(text: &str) -> Result<Self, ParsePermissionError> {
-        match Self::parse_fast(text) {
-            Some(permission) => Ok(permission),
-            None => Self::parse_slow(text),
-        }
-    }
-}
-
-impl Permission {
-    /// The fast path: parses the text form. Returns `None` for anything else, so that the slow parser
-    /// reports the error. Records hold dozens of permissions.
-    fn parse_fast(text: &str) -> Option<Self> {
-        let (permission, rest) = Self::parse_prefix(text)?;
-        rest.is_empty().then_some(permission)
-    }
-
-    /// Parses a permission at the beginning of the text, and returns the rest. Ids have a fixed
-    /// length, so hardly anything is searched.
-    pub(crate) fn parse_prefix(text: &str) -> Option<(Self, &str)> {
-        let (action, path) = match text.strip_prefix("read:") {
-            Some(path) => (Action::Read, path),
-            None => (Action::Write, text.strip_prefix("write:")?),
-        };
-        let (org, rest) = match split_org(path) {
-            Some((org, rest)) => (Some(org.parse().ok()?), rest),
-            None => (None, path),
-        };
-        let end = rest.bytes().position(|byte| !byte.is_ascii_alphabetic());
-        let (resource_type, rest) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
-        let (id, rest) = match rest.strip_prefix('/') {
-            Some(rest) => {
-                let (id, rest) = rest.split_at_checked(ID_TEXT_LEN)?;
-                (Some(id.parse().ok()?), rest)
-            }
-            None => (None, rest),
-        };
-        let resource = Resource { resource_type: resource_type.parse().ok()?, id, org };
-        Some((Self::new(action, resource), rest))
-    }
-
-    /// Parses the text form, or returns what is wrong with it.
-    fn parse_slow(text: &str) -> Result<Self, ParsePermissionError> {
         let shown = || text.chars().take(128).collect::<String>();
         let form = || ParsePermissionError::Form { text: shown() };
         let id = |source| ParsePermissionError::Id { text: shown(), source };
         let name = |source| ParsePermissionError::Name { text: shown(), source };
 
-        let (action, path) = split_at_first(text, b':');
-        let mut rest = Some(path.ok_or_else(form)?);
+        let (action, path) = text.split_once(':').ok_or_else(form)?;
         let action: Action = action.parse().map_err(name)?;
-        let mut part = || {
-            let (part, others) = split_at_first(rest?, b'/');
-            rest = others;
-            Some(part)
-        };
-        let parts = (part(), part(), part(), part(), part());
-        let (org, resource_type, resource_id) = match parts {
+        let mut parts = path.split('/');
+        let mut part = || parts.next();
+        let (org, resource_type, resource_id) = match (part(), part(), part(), part(), part()) {
             (Some(resource_type), resource_id, None, None, None) => {
                 (None, resource_type, resource_id)
             }
@@ -368,24 +308,6 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn both_parsers_agree(
-            text in "(read|write|ead):?(orgs/)?([0-9a-f]{16}|[0-9a-fA-Fé/]{0,17})/?(buckets|users|x|orgs|/){0,2}/?([0-9a-f]{16}|[0-9a-f]{0,17})",
-        ) {
-            let fast = Permission::parse_fast(&text);
-            prop_assert_eq!(Permission::parse_slow(&text).ok(), fast);
-        }
-
-        #[test]
-        fn both_parsers_read_every_permission(permission in strategy::permission()) {
-            let text = permission.to_string();
-            prop_assert_eq!(Permission::parse_slow(&text), Ok(permission));
-            prop_assert_eq!(Permission::parse_fast(&text), Some(permission));
-        }
-    }
-
-    /// [PERM-4]
     #[test]
     fn orgs_with_an_id_is_the_org_itself() {
         let permission: Permission = "read:orgs/0000000000000001".parse().unwrap();
