@@ -13,7 +13,7 @@ use crate::{Id, OrgId};
 /// grants make equal tables, whatever their order.
 ///
 /// `benches/peers` compares a check with those of other engines. Beside these layouts, in ns for 1,
-/// 8, 64 and 512 grants: 3.1, 5.0, 5.0 and 5.0; ids that ascend and a binary search alone: 4.3, 6.1,
+/// 8, 64 and 512 grants: 3.1, 4.7, 4.8 and 4.7; ids that ascend and a binary search alone: 4.3, 6.1,
 /// 8.9 and 12.7; a `HashMap` with `foldhash`: 5.3, 5.4, 5.3 and 5.7, in three to seven times the
 /// memory; hashbrown's `HashTable`: 3.3, 5.4, 5.5 and 5.6.
 #[derive(Clone, PartialEq, Eq)]
