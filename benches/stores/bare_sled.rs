@@ -4,20 +4,14 @@ use std::fs::File;
 use std::hint::black_box;
 use std::path::Path;
 
+use portcullis::GrantKey;
 use portcullis::store::Record;
-use portcullis::{Authorization, GrantKey, OrgId, UserId};
-use portcullis_benches::data;
 use sled::Transactional as _;
 use sled::transaction::ConflictableTransactionError;
 
-/// The kind of the records, as the store numbers it, and what is behind it in an entry.
-const AUTHORIZATION: u8 = 2;
-const ORG: u8 = 1;
-const USER: u8 = 2;
-const GRANT: u8 = 3;
-
-/// How long a value is before the first text: flags, revision, ids, a length.
-const HEAD: usize = 42;
+use crate::ordered::{
+    AUTHORIZATION, Bare, Of, decode, entries, prefix, record_key, unique_key, value,
+};
 
 /// The three trees that a store has.
 pub(crate) struct BareSled {
@@ -26,13 +20,6 @@ pub(crate) struct BareSled {
     unique: sled::Tree,
     index: sled::Tree,
     log: File,
-}
-
-/// Whose records.
-#[derive(Clone, Copy)]
-pub(crate) enum Of {
-    Org(OrgId),
-    User(UserId),
 }
 
 impl BareSled {
@@ -47,21 +34,27 @@ impl BareSled {
         Self { db, records, unique, index, log }
     }
 
-    pub(crate) fn by_id(&self, id: u64) -> usize {
+    fn make_durable(&self) {
+        self.db.flush().unwrap();
+        self.log.sync_data().unwrap();
+    }
+}
+
+impl Bare for BareSled {
+    fn by_id(&self, id: u64) -> usize {
         let value = self.records.get(record_key(id)).unwrap().unwrap();
         decode(&value);
         1
     }
 
-    pub(crate) fn by_name(&self, name: &str) -> usize {
+    fn by_name(&self, name: &str) -> usize {
         let id = self.unique.get(unique_key(name)).unwrap().unwrap();
         let value = self.records.get([&[AUTHORIZATION][..], &id].concat()).unwrap().unwrap();
         decode(&value);
         1
     }
 
-    /// Scans the index and gets each record; returns how many there were.
-    pub(crate) fn list(&self, of: Of, most: usize) -> usize {
+    fn list(&self, of: Of, most: usize) -> usize {
         let prefix = prefix(of);
         let entries = self.index.scan_prefix(&prefix).take(most);
         let found = entries.map(|entry| {
@@ -72,8 +65,7 @@ impl BareSled {
         black_box(found.collect::<Vec<_>>()).len()
     }
 
-    /// Puts the record and its entries in one transaction, and makes it durable.
-    pub(crate) fn create(&self, record: &Record, grants: &[GrantKey]) {
+    fn create(&self, record: &Record, grants: &[GrantKey]) {
         let id = record.id.as_u64().to_be_bytes();
         let entries = entries(record, grants);
         [&self.records, &self.unique, &self.index]
@@ -90,15 +82,13 @@ impl BareSled {
         self.make_durable();
     }
 
-    /// Puts the record in place of another one with the same entries.
-    pub(crate) fn patch(&self, record: &Record, grants: &[GrantKey]) {
+    fn patch(&self, record: &Record, grants: &[GrantKey]) {
         let value = value(record, grants);
         self.records.insert(record_key(record.id.as_u64()), value).unwrap().unwrap();
         self.make_durable();
     }
 
-    /// Removes the record and its entries.
-    pub(crate) fn delete(&self, record: &Record, grants: &[GrantKey]) {
+    fn delete(&self, record: &Record, grants: &[GrantKey]) {
         let entries = entries(record, grants);
         [&self.records, &self.unique, &self.index]
             .as_slice()
@@ -113,55 +103,4 @@ impl BareSled {
             .unwrap();
         self.make_durable();
     }
-
-    fn make_durable(&self) {
-        self.db.flush().unwrap();
-        self.log.sync_data().unwrap();
-    }
-}
-
-/// By what the record is found: its owners and its grants.
-fn entries(record: &Record, grants: &[GrantKey]) -> Vec<Vec<u8>> {
-    let id = record.id.as_u64().to_be_bytes();
-    let of = [Of::Org(record.org.unwrap()), Of::User(record.user.unwrap())];
-    let owners = of.map(|of| [prefix(of), id.to_vec()].concat());
-    let by_grant = grants.iter().map(|grant| {
-        let grant = grant.to_string();
-        [&[AUTHORIZATION, GRANT][..], grant.as_bytes(), &[0], &id].concat()
-    });
-    owners.into_iter().chain(by_grant).collect()
-}
-
-fn record_key(id: u64) -> Vec<u8> {
-    [&[AUTHORIZATION][..], &id.to_be_bytes()].concat()
-}
-
-fn unique_key(name: &str) -> Vec<u8> {
-    [&[AUTHORIZATION][..], name.as_bytes()].concat()
-}
-
-fn prefix(of: Of) -> Vec<u8> {
-    let (tag, id) = match of {
-        Of::Org(org) => (ORG, org.as_u64()),
-        Of::User(user) => (USER, user.as_u64()),
-    };
-    [&[AUTHORIZATION, tag][..], &id.to_be_bytes()].concat()
-}
-
-/// As many bytes as the store writes, the body last.
-fn value(record: &Record, grants: &[GrantKey]) -> Vec<u8> {
-    let mut value = vec![0; HEAD];
-    value.extend(record.unique_key.as_str().as_bytes());
-    for grant in grants {
-        value.extend(grant.to_string().as_bytes());
-    }
-    value.extend(record.body.as_bytes());
-    value
-}
-
-fn decode(value: &[u8]) -> Authorization {
-    // No text before it has a brace in it, and no length a quote behind one.
-    let body = value[HEAD..].windows(2).position(|two| two == b"{\"").unwrap();
-    let body = std::str::from_utf8(&value[HEAD + body..]).unwrap();
-    black_box(data::parse(body))
 }

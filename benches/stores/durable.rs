@@ -4,7 +4,6 @@
 //! with many writers less, since they share the waits for the disk.
 
 use std::cell::RefCell;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,13 +13,16 @@ use portcullis::{GrantKey, Status};
 use portcullis_benches::data::{self, Data};
 use portcullis_benches::rounds::quantile;
 use portcullis_benches::table::{Row, nanos};
+use portcullis_redb::RedbStore;
 use portcullis_sled::SledStore;
 use portcullis_sqlite::SqliteStore;
 use tokio::runtime::Runtime;
 
+use crate::bare_redb::BareRedb;
 use crate::bare_sled::BareSled;
 use crate::bare_sqlite;
-use crate::world::{runtime, sled_directory, sqlite_file, temporary};
+use crate::ordered::Bare;
+use crate::world::{redb_file, runtime, sled_directory, sqlite_file, temporary};
 
 /// Each makes changes one after the other; all of them at the same time.
 const WRITERS: [usize; 3] = [1, 4, 16];
@@ -187,23 +189,36 @@ pub(crate) fn measure(kind: Kind, rows: &mut Vec<Row>) {
     take_turns(kind, ("SQLite", &store), &by_hand, &runtime, rows);
     runtime.block_on(store.close()).unwrap();
 
+    let (ours, bare) = (at("store.redb"), at("bare.redb"));
+    for copy in [&ours, &bare] {
+        std::fs::copy(redb_file(data), copy).unwrap();
+    }
+    let store = Arc::new(RedbStore::open(&ours).unwrap());
+    beside(kind, ("redb", store), &BareRedb::of_a_store(&bare), &runtime, rows);
+
     let (ours, bare) = (at("store.sled"), at("bare.sled"));
     for copy in [&ours, &bare] {
         data::copy(&sled_directory(data), copy).unwrap();
     }
-    let store: Arc<dyn Store> = Arc::new(open_sled(&ours));
-    let bare = BareSled::of_a_store(&bare);
+    let store = Arc::new(SledStore::open(&ours).unwrap());
+    beside(kind, ("sled", store), &BareSled::of_a_store(&bare), &runtime, rows);
+}
+
+/// Measures a store beside its engine by hand.
+fn beside(
+    kind: Kind,
+    (name, store): (&str, Arc<dyn Store>),
+    bare: &dyn Bare,
+    runtime: &Runtime,
+    rows: &mut Vec<Row>,
+) {
     let by_hand = |change: &Change| match kind {
         Kind::Create => bare.create(&change.after, &change.grants),
         Kind::Patch => bare.patch(&change.after, &change.grants),
         Kind::Delete => bare.delete(&change.before, &change.grants),
     };
-    take_turns(kind, ("sled", &store), &by_hand, &runtime, rows);
+    take_turns(kind, (name, &store), &by_hand, runtime, rows);
     runtime.block_on(store.close()).unwrap();
-}
-
-fn open_sled(path: &Path) -> SledStore {
-    SledStore::open(path).unwrap()
 }
 
 fn take_turns(
@@ -249,11 +264,15 @@ fn take_turns(
         let what = format!("{what}, {text}");
         let peer = (bare_name.as_str(), nanos(theirs));
         let row = Row::ratio(&what, nanos(ours), peer, ours / theirs, most);
-        // By hand sled is patched without a transaction, and without reading the old record.
+        // By hand redb and sled are patched without reading the old record.
         let like_for_like = name == "SQLite" || matches!(kind, Kind::Create);
         rows.push(row.promised_if(like_for_like));
     }
-    let least = if name == "SQLite" { 1.6 } else { 2.5 };
+    let least = match name {
+        "SQLite" => 1.6,
+        "redb" => 2.0,
+        _ => 2.5,
+    };
     let a_second = |turns: &Turns| format!("{:.0} a second", turns.rate());
     for (writers, turns) in [(4, &four), (16, &sixteen)] {
         let what = format!("{name}, {}, {writers} writers", kind.name());

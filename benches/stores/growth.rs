@@ -27,9 +27,10 @@ const PART: usize = 1_000;
 /// A store, and what it is called.
 type Of = (&'static str, fn(&World) -> &Engine);
 
-const STORES: [Of; 3] = [
+const STORES: [Of; 4] = [
     ("SQLite", |world| &world.sqlite),
     ("memory", |world| &world.memory),
+    ("redb", |world| &world.redb().engine),
     ("sled", |world| &world.sled().engine),
 ];
 

@@ -4,12 +4,14 @@
 //! million records, which are made once and kept under `target`. `cargo bench -p portcullis-benches
 //! --bench stores -- list` runs the parts whose name has `list` in it.
 
+mod bare_redb;
 mod bare_sled;
 mod bare_sqlite;
 mod durable;
 mod from_disk;
 mod growth;
 mod opening;
+mod ordered;
 mod reads;
 mod world;
 
@@ -44,10 +46,10 @@ fn main() {
         }
         // The others first: sled's caches would fragment the memory that they allocate afterwards.
         if parts.has(reads::GET) {
-            reads::gets_from_sled(world, &mut rows);
+            reads::gets_by_ordered_keys(world, &mut rows);
         }
         if parts.has(reads::LIST) {
-            reads::lists_from_sled(world, &mut rows);
+            reads::lists_by_ordered_keys(world, &mut rows);
         }
     }
     if let (true, false) = (parts.has(growth::NAME), worlds.is_empty()) {

@@ -11,6 +11,7 @@ use portcullis::store::Store;
 use portcullis_benches::data::Data;
 use portcullis_benches::rounds::{Rounds, rounds, took};
 use portcullis_benches::table::{Row, nanos};
+use portcullis_redb::RedbStore;
 use portcullis_sled::SledStore;
 use portcullis_sqlite::SqliteStore;
 use rusqlite::Connection;
@@ -55,7 +56,14 @@ pub(crate) fn open(data: Data, rows: &mut Vec<Row>) {
     let row = Row::at_most(&what, "bare sled, opened", &taken, 1.2);
     rows.push(Row { target: "at most 1.2 and 20 ms".to_owned(), reached, ..row });
 
-    disk(data, &file, &directory, rows);
+    let redb_file = world::redb_file(data);
+    let redb = || -> Arc<dyn Store> { Arc::new(RedbStore::open(&redb_file).unwrap()) };
+    let taken = rounds(ROUNDS, vec![Box::new(|| first_answer(&redb))]);
+    let what = format!("redb, first answer after opening {count}");
+    let median = taken.median(0);
+    rows.push(Row::figure(&what, nanos(median), "50 ms", median <= 50e6));
+
+    disk(data, [&file, &redb_file, &directory], rows);
 }
 
 /// Opens it by hand. A closed store releases its lock a moment later.
@@ -73,8 +81,8 @@ fn open_bare(directory: &Path) -> f64 {
 
 /// The size of the files beside the least that they have to hold: every column of every table, and
 /// every entry of every index without its pointer to the record.
-fn disk(data: Data, file: &Path, directory: &Path, rows: &mut Vec<Row>) {
-    let connection = Connection::open(file).unwrap();
+fn disk(data: Data, [sqlite, redb, sled]: [&Path; 3], rows: &mut Vec<Row>) {
+    let connection = Connection::open(sqlite).unwrap();
     let sum = |sql: &str| -> f64 { connection.query_row(sql, [], |row| row.get(0)).unwrap() };
     let columns = sum("SELECT 1.0 * sum(length(id) + length(revision) + length(unique_key) \
                        + length(org_id) + length(user_id) + length(status) + length(body)) \
@@ -83,7 +91,9 @@ fn disk(data: Data, file: &Path, directory: &Path, rows: &mut Vec<Row>) {
                        + length(user_id) + 2 * length(id)) FROM authorizations")
         + sum("SELECT 2.0 * sum(length(kind) + length(grant_key) + length(id)) FROM grants");
     let bytes = columns + indexes;
-    for (store, size) in [("SQLite", size_of(file)), ("sled", size_of(directory))] {
+    for (store, size) in
+        [("SQLite", size_of(sqlite)), ("redb", size_of(redb)), ("sled", size_of(sled))]
+    {
         let a_record = |bytes: f64| format!("{:.0} B a record", bytes / data.count() as f64);
         let what = format!("{store}, disk, of {}", data.count());
         let peer = ("columns and indexes, bare", a_record(bytes));

@@ -13,9 +13,9 @@ use portcullis_benches::data::{self, Data};
 use portcullis_benches::rounds::{Contender, rounds, took};
 use portcullis_benches::table::{Row, nanos};
 
-use crate::bare_sled::Of;
 use crate::bare_sqlite::{self, SELECT};
-use crate::world::{SledWorld, World};
+use crate::ordered::Of;
+use crate::world::{OrderedWorld, World};
 
 pub(crate) const GET: &str = "get";
 pub(crate) const LIST: &str = "list and page";
@@ -94,11 +94,18 @@ pub(crate) fn gets(world: &World, rows: &mut Vec<Row>) {
     rows.push(Row::at_most(&what, "bare SQLite", &taken, 1.3));
 }
 
-/// The same from sled.
-pub(crate) fn gets_from_sled(world: &World, rows: &mut Vec<Row>) {
+/// The same from redb and sled.
+pub(crate) fn gets_by_ordered_keys(world: &World, rows: &mut Vec<Row>) {
+    for (name, ordered) in [("redb", world.redb()), ("sled", world.sled())] {
+        gets_from(world, name, ordered, rows);
+    }
+}
+
+fn gets_from(world: &World, name: &str, ordered: &OrderedWorld, rows: &mut Vec<Row>) {
     let count = world.data.count();
     let (ids, names) = ids_and_names(world.data);
-    let SledWorld { engine, bare, .. } = world.sled();
+    let OrderedWorld { engine, bare, .. } = ordered;
+    let bare_name = format!("bare {name}");
     let taken = rounds(
         ROUNDS,
         vec![
@@ -106,8 +113,8 @@ pub(crate) fn gets_from_sled(world: &World, rows: &mut Vec<Row>) {
             each(&ids, |id| assert_eq!(bare.by_id(id.as_u64()), 1)),
         ],
     );
-    let what = format!("sled, get by id of {count}");
-    rows.push(Row::beside(&what, "bare sled", &taken));
+    let what = format!("{name}, get by id of {count}");
+    rows.push(Row::beside(&what, &bare_name, &taken));
     let taken = rounds(
         ROUNDS,
         vec![
@@ -115,8 +122,8 @@ pub(crate) fn gets_from_sled(world: &World, rows: &mut Vec<Row>) {
             each(&names, |name| assert_eq!(bare.by_name(name), 1)),
         ],
     );
-    let what = format!("sled, get by username of {count}");
-    rows.push(Row::beside(&what, "bare sled", &taken));
+    let what = format!("{name}, get by username of {count}");
+    rows.push(Row::beside(&what, &bare_name, &taken));
 }
 
 /// The authorizations of a user, or of an org.
@@ -170,9 +177,15 @@ pub(crate) fn lists(world: &World, rows: &mut Vec<Row>) {
     }
 }
 
-/// The same from sled.
-pub(crate) fn lists_from_sled(world: &World, rows: &mut Vec<Row>) {
-    let SledWorld { engine, bare, .. } = world.sled();
+/// The same from redb and sled.
+pub(crate) fn lists_by_ordered_keys(world: &World, rows: &mut Vec<Row>) {
+    for (name, ordered) in [("redb", world.redb()), ("sled", world.sled())] {
+        lists_from(world, name, ordered, rows);
+    }
+}
+
+fn lists_from(world: &World, name: &str, ordered: &OrderedWorld, rows: &mut Vec<Row>) {
+    let OrderedWorld { engine, bare, .. } = ordered;
     for (owners, _, whose) in &owners(world.data) {
         let all = list(world, engine, &owners[0].filter, EVERYTHING);
         let taken = rounds(
@@ -184,8 +197,8 @@ pub(crate) fn lists_from_sled(world: &World, rows: &mut Vec<Row>) {
                 each(owners, |owner| assert_eq!(bare.list(owner.of, all), all)),
             ],
         );
-        let what = format!("sled, {whose} {all} of {}", world.data.count());
-        rows.push(Row::at_most(&what, "bare sled", &taken, 1.2));
+        let what = format!("{name}, {whose} {all} of {}", world.data.count());
+        rows.push(Row::at_most(&what, &format!("bare {name}"), &taken, 1.2));
     }
 }
 
@@ -344,9 +357,12 @@ pub(crate) fn plans(world: &World, c: &mut Criterion) {
     for (name, set) in filters {
         let mut filter = AuthorizationFilter::all();
         set(&mut filter, &authorization, requested);
-        for (store, engine) in
-            [("SQLite", &world.sqlite), ("sled", &world.sled().engine), ("memory", &world.memory)]
-        {
+        for (store, engine) in [
+            ("SQLite", &world.sqlite),
+            ("redb", &world.redb().engine),
+            ("sled", &world.sled().engine),
+            ("memory", &world.memory),
+        ] {
             group.bench_function(BenchmarkId::new(store, name), |b| {
                 b.iter(|| list(world, engine, &filter, page));
             });

@@ -8,14 +8,17 @@ use futures_util::stream;
 use portcullis::Engine;
 use portcullis::store::{MemoryStore, Store};
 use portcullis_benches::data::{self, Data};
+use portcullis_redb::RedbStore;
 use portcullis_sled::SledStore;
 use portcullis_sqlite::SqliteStore;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::bare_redb::BareRedb;
 use crate::bare_sled::BareSled;
 use crate::bare_sqlite;
+use crate::ordered::Bare;
 
 /// Every store with the same records, and beside it what it is compared with.
 pub(crate) struct World {
@@ -30,15 +33,16 @@ pub(crate) struct World {
     pub(crate) bare: Connection,
     /// With the same records in tables of other layouts.
     pub(crate) layouts: Connection,
-    sled: OnceLock<SledWorld>,
+    redb: OnceLock<OrderedWorld>,
+    sled: OnceLock<OrderedWorld>,
 }
 
-/// The same records in sled. Opened when it is needed: its caches would fragment the memory of the
-/// others.
-pub(crate) struct SledWorld {
+/// The same records in redb or sled. Opened when it is needed: its caches would fragment the memory of
+/// the others.
+pub(crate) struct OrderedWorld {
     pub(crate) engine: Engine,
-    /// On a copy: sled's files can be opened only once.
-    pub(crate) bare: BareSled,
+    /// On a copy: the files can be opened only once.
+    pub(crate) bare: Box<dyn Bare>,
     _copies: TempDir,
 }
 
@@ -57,20 +61,35 @@ impl World {
             sqlite: engine(&runtime, Arc::new(SqliteStore::open(&file).unwrap())),
             bare: bare_sqlite::to_read(&file),
             layouts: bare_sqlite::to_read(&layouts_file(data)),
+            redb: OnceLock::new(),
             sled: OnceLock::new(),
             runtime,
             _filler: filler,
         }
     }
 
-    pub(crate) fn sled(&self) -> &SledWorld {
+    pub(crate) fn redb(&self) -> &OrderedWorld {
+        self.redb.get_or_init(|| {
+            let file = redb_file(self.data);
+            let copies = temporary();
+            let copy = copies.path().join("store.redb");
+            std::fs::copy(&file, &copy).unwrap();
+            OrderedWorld {
+                engine: engine(&self.runtime, Arc::new(RedbStore::open(&file).unwrap())),
+                bare: Box::new(BareRedb::of_a_store(&copy)),
+                _copies: copies,
+            }
+        })
+    }
+
+    pub(crate) fn sled(&self) -> &OrderedWorld {
         self.sled.get_or_init(|| {
             let directory = sled_directory(self.data);
             let copies = temporary();
             data::copy(&directory, &copies.path().join("sled")).unwrap();
-            SledWorld {
+            OrderedWorld {
                 engine: engine(&self.runtime, Arc::new(SledStore::open(&directory).unwrap())),
-                bare: BareSled::of_a_store(&copies.path().join("sled")),
+                bare: Box::new(BareSled::of_a_store(&copies.path().join("sled"))),
                 _copies: copies,
             }
         })
@@ -83,8 +102,9 @@ fn engine(runtime: &Runtime, store: Arc<dyn Store>) -> Engine {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let sled = self.sled.get().map(|sled| &sled.engine);
-        for engine in [&self.memory, &self.sqlite].into_iter().chain(sled) {
+        let ordered = [&self.redb, &self.sled].into_iter().filter_map(OnceLock::get);
+        let ordered = ordered.map(|world| &world.engine);
+        for engine in [&self.memory, &self.sqlite].into_iter().chain(ordered) {
             self.runtime.block_on(engine.store().close()).unwrap();
         }
     }
@@ -119,6 +139,17 @@ pub(crate) fn layouts_file(data: Data) -> PathBuf {
 
 /// The name changes with the layout of the file.
 const SQLITE: &str = "sqlite-2";
+
+/// The file of a closed redb store with the records in it.
+pub(crate) fn redb_file(data: Data) -> PathBuf {
+    let directory = data.cached("redb-1", |path| {
+        let store = RedbStore::open(path.join("portcullis.redb")).unwrap();
+        let runtime = runtime();
+        runtime.block_on(fill(&store, data));
+        runtime.block_on(store.close()).unwrap();
+    });
+    directory.unwrap().join("portcullis.redb")
+}
 
 /// The directory of a closed sled store with the records in it.
 pub(crate) fn sled_directory(data: Data) -> PathBuf {
