@@ -174,7 +174,7 @@ impl World {
 
 /// [AUTH-2] [HTTP-13] [LOGIN-12]
 #[tokio::test(flavor = "multi_thread")]
-async fn no_answer_log_audit_line_metric_debug_or_error_holds_a_secret() {
+async fn no_response_log_audit_line_metric_debug_or_error_holds_a_secret() {
     let world = World::new().await;
     let id = world.create("telegraf").await;
     let path = format!("/legacy/authorizations/{id}");

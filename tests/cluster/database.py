@@ -162,7 +162,7 @@ class Node:
         self.stopped = []
 
     def crash_postmaster(self):
-        """PostgreSQL dies, Patroni does not."""
+        """PostgreSQL is killed, Patroni is not."""
         send(self.postmaster(), signal.SIGKILL)
 
     def stop(self):

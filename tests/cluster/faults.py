@@ -11,7 +11,7 @@ from processes import wait_until
 # The limit of every wait. It is no promise: it ends a test that would never end.
 LONG = 60
 
-# In grace a read has a timeout of a second, and of 50 ms once one has timed out, but of a second again
+# With stale-if-error a read has a timeout of a second, and of 50 ms once one has timed out, but of a second again
 # once a second (docs/spec/outage.md). A login ends with the first read
 # that times out. So this is how long no login may be admitted, the pause between two included, and a
 # second for a machine that has three databases on it.
@@ -29,8 +29,8 @@ class Outage:
 
     def begins(self, kill):
         """Kills the primary."""
-        if self.cluster.grace:
-            self.cluster.ledger.graces.append((time.monotonic(), None))
+        if self.cluster.stale_if_error:
+            self.cluster.ledger.stale_periods.append((time.monotonic(), None))
         kill()
         self.begin = self.end = time.monotonic()
         self.thread.start()
@@ -49,9 +49,9 @@ class Outage:
         self.cluster.written_again()
         self.is_over.set()
         self.thread.join()
-        if self.cluster.grace:
-            begin, _ = self.cluster.ledger.graces[-1]
-            self.cluster.ledger.graces[-1] = (begin, time.monotonic())
+        if self.cluster.stale_if_error:
+            begin, _ = self.cluster.ledger.stale_periods[-1]
+            self.cluster.ledger.stale_periods[-1] = (begin, time.monotonic())
         return self
 
 
@@ -62,10 +62,10 @@ class SomethingIsWrong(Exception):
 class Cluster:
     """The database, the servers on it, and the load on them."""
 
-    def __init__(self, database, servers, ledger, load, random, grace):
+    def __init__(self, database, servers, ledger, load, random, stale_if_error):
         self.database, self.servers = database, servers
         self.ledger, self.load, self.random = ledger, load, random
-        self.grace = grace
+        self.stale_if_error = stale_if_error
 
     def wait_until(self, what, condition):
         """Waits for a condition, unless there is a violation already."""
@@ -103,16 +103,16 @@ class Cluster:
         for server in self.servers.all:
             samples = self.load.samples[server.name]
 
-            def let_in():
+            def admitted():
                 lately = samples[-len(self.load.warm) :]
-                is_let_in = [status == 204 and sent > since for sent, _, status, _ in lately]
-                return is_let_in.count(True) == len(self.load.warm)
+                is_admitted = [status == 204 and sent > since for sent, _, status, _ in lately]
+                return is_admitted.count(True) == len(self.load.warm)
 
-            self.wait_until(f"logins on {server.name}", let_in)
+            self.wait_until(f"logins on {server.name}", admitted)
 
 
 def kill_primary(cluster):
-    """The machine of the primary is lost, and comes back later."""
+    """The machine of the primary is lost, and starts again later."""
     node = cluster.leader()
     outage = Outage(cluster).begins(node.kill).ends()
     node.start()
@@ -134,12 +134,12 @@ def pause_primary(cluster):
 
 
 def crash_postmaster(cluster):
-    """PostgreSQL dies on the primary, its Patroni does not."""
+    """PostgreSQL is killed on the primary, its Patroni is not."""
     return Outage(cluster).begins(cluster.leader().crash_postmaster).ends()
 
 
 def kill_server(cluster):
-    """A server dies, and comes back."""
+    """A server is killed, and starts again."""
     server = cluster.random.choice(cluster.servers.all)
     server.kill()
     cluster.written_again([other for other in cluster.servers.all if other is not server])
@@ -254,26 +254,26 @@ def in_outage(cluster, outage, samples, end):
     since, total = outage.begin + ledger.max_staleness, 0
     for name, all_of_it in samples.items():
         then = [status for sent, received, status, _ in all_of_it if sent > since and received <= outage.end]
-        let_in, unavailable = then.count(204), then.count(503)
-        total += let_in
-        if let_in + unavailable < len(then):
+        admitted, unavailable = then.count(204), then.count(503)
+        total += admitted
+        if admitted + unavailable < len(then):
             ledger.says(f"{name}: warm logins got {set(then)} without a primary")
         is_long = outage.end - since > LONGEST_IN_GRACE
-        if cluster.grace:
-            let_in_at = [at for _, at, status, _ in all_of_it if status == 204 and at >= outage.begin]
-            gap = longest_gap(outage.begin, let_in_at, end)
+        if cluster.stale_if_error:
+            admitted_at = [at for _, at, status, _ in all_of_it if status == 204 and at >= outage.begin]
+            gap = longest_gap(outage.begin, admitted_at, end)
             if gap > LONGEST_IN_GRACE:
-                ledger.says(f"{name}: no login was admitted for {gap:.2f} s, in spite of grace")
+                ledger.says(f"{name}: no login was admitted for {gap:.2f} s, in spite of stale-if-error")
             refused = Counter(who for *_, status, who in all_of_it if status != 204)
             for who, often in sorted(refused.items()):
                 print(f"  {name} did not admit {who} {often} times")
             # One may share an epoch slot with a record that was changed just then, once in hundreds of faults.
             if len(refused) > 1:
-                ledger.says(f"{name}: {len(refused)} credentials were not admitted, in spite of grace")
-            if is_long and not let_in:
+                ledger.says(f"{name}: {len(refused)} credentials were not admitted, in spite of stale-if-error")
+            if is_long and not admitted:
                 ledger.says(f"{name}: no login was admitted while there was no primary")
-        elif let_in:
-            ledger.says(f"{name}: {let_in} were admitted later than {ledger.max_staleness} s after the primary was gone")
+        elif admitted:
+            ledger.says(f"{name}: {admitted} were admitted later than {ledger.max_staleness} s after the primary was gone")
         elif is_long and not unavailable:
             ledger.says(f"{name}: it never responded that it is unavailable")
     return total

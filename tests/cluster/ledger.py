@@ -24,7 +24,7 @@ class State:
     password: str | None = None
     description: str = ""
 
-    def lets_in(self, password):
+    def admits(self, password):
         return self.exists and self.active and password is not None and self.password == password
 
     def shows(self, record):
@@ -100,8 +100,8 @@ class Ledger:
         self.max_staleness = max_staleness
         self.records, self.wrong, self.counts = [], [], {}
         self.acked_at, self.races = [], []
-        # Outages with grace: begin, and end if it is over.
-        self.graces = []
+        # Outages with stale-if-error: begin, and end if it is over.
+        self.stale_periods = []
         self.lock = threading.Lock()
 
     def record(self, name):
@@ -134,14 +134,14 @@ class Ledger:
         if answer.status == 204:
             self.count("logins let in")
             states = record.possible(answer.sent - self.max_staleness, answer.received)
-            right = any(state.lets_in(password) for state in states)
+            right = any(state.admits(password) for state in states)
             if not right and self.may_be_unheard(record, password, answer):
                 self.count("logins admitted by a password that was changed just before an outage")
                 right = True
         elif answer.status == 401:
             self.count("logins refused")
             states = record.possible(answer.sent, answer.received)
-            right = not all(state.lets_in(password) for state in states)
+            right = not all(state.admits(password) for state in states)
         else:
             self.count("logins unavailable")
             return
@@ -152,12 +152,12 @@ class Ledger:
             )
 
     def may_be_unheard(self, record, password, answer):
-        """Whether the login was in grace, and the password was changed so shortly before the outage that the
+        """Whether the login was stale, and the password was changed so shortly before the outage that the
         node may not have received the event."""
-        for begin, end in self.graces:
+        for begin, end in self.stale_periods:
             if answer.received >= begin and (end is None or answer.sent <= end + self.max_staleness):
                 states = record.possible(begin - UNHEARD, begin)
-                if any(state.lets_in(password) for state in states):
+                if any(state.admits(password) for state in states):
                     return True
         return False
 

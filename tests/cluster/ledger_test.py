@@ -51,18 +51,18 @@ class Logins(Case):
     def login(self, record, password, status, sent, received=None):
         self.ledger.login(record, password, answer(status, sent, received), "A")
 
-    def test_in_grace_an_old_password_is_admitted_if_it_was_changed_just_before(self):
-        for acked, graces in ((11.8, [(12, None)]), (11.8, [(12, 20)])):
-            self.ledger.graces = graces
+    def test_with_stale_if_error_an_old_password_is_admitted_if_it_was_changed_just_before(self):
+        for acked, stale_periods in ((11.8, [(12, None)]), (11.8, [(12, 20)])):
+            self.ledger.stale_periods = stale_periods
             changed = record(({"password": "new"}, 11, acked, "acked"))
             self.login(changed, "old", 204, 19)
-            self.finds_nothing(graces)
+            self.finds_nothing(stale_periods)
         # Long enough before the outage; after it; in another one.
-        for acked, graces in ((11.4, [(12, None)]), (11.8, [(12, 16)]), (11.8, [(20, None)]), (11.8, [])):
-            self.ledger.graces = graces
+        for acked, stale_periods in ((11.4, [(12, None)]), (11.8, [(12, 16)]), (11.8, [(20, None)]), (11.8, [])):
+            self.ledger.stale_periods = stale_periods
             changed = record(({"password": "new"}, 11, acked, "acked"))
             self.login(changed, "old", 204, 19)
-            self.finds(graces)
+            self.finds(stale_periods)
 
     def test_an_old_password_is_admitted_for_two_seconds_and_no_longer(self):
         for what in ({"password": "new"}, {"active": False}, {"exists": False}):

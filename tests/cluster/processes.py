@@ -141,7 +141,7 @@ def start(command, log, **options):
 
 class Ports:
     """Free ports on the loopback address, below the range of outgoing connections: a node that is down
-    must find its port free when it comes back."""
+    must find its port free when it starts again."""
 
     def __init__(self):
         self.next = random.SystemRandom().randrange(12_000, 30_000)

@@ -44,7 +44,7 @@ async fn is_there(store: &dyn Store, id: u64) -> bool {
 }
 
 #[tokio::test]
-async fn each_fault_is_what_it_says() {
+async fn each_fault_does_what_its_name_states() {
     for fault in Fault::ALL {
         let (inner, faults) = (memory(), Faults::new());
         let store = FaultyStore::new(Arc::clone(&inner), &faults);
@@ -86,7 +86,7 @@ async fn calls_are_counted_together_and_by_method() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_inner_store_is_told_also_where_the_answer_was_to_be_lost() {
+async fn a_refusal_of_the_inner_store_is_returned_even_if_the_result_was_to_be_lost() {
     let faults = Faults::new();
     let store = FaultyStore::new(memory(), &faults);
     store.commit(create(1)).await.unwrap();

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn injected_failures_are_told() {
+    fn injected_failures_are_recorded() {
         let line = format!("1 fsync(3<{A_B}>) = -1 EIO (Input/output error) (INJECTED)");
         let calls = parse(&line).unwrap();
         assert!(calls[0].failed && calls[0].injected && calls[0].result.is_none());

@@ -117,7 +117,7 @@ async fn a_client_that_goes_away_leaves_no_whole_body() {
 
 /// [GATE-11]
 #[tokio::test]
-async fn a_refused_request_is_answered_before_its_body_is_awaited() {
+async fn a_refusal_does_not_wait_for_the_body() {
     let world = World::new().await;
     let expect = "Content-Length: 1000\r\nExpect: 100-continue\r\n";
     for (path, status) in

@@ -12,7 +12,7 @@ use portcullis_testkit::fixtures::Sample;
 use crate::common::{Place, commit, has_user, user};
 
 #[tokio::test]
-async fn a_second_opening_is_told_that_it_is_in_use() {
+async fn a_second_opening_is_refused_as_in_use() {
     let place = Place::new();
     let store = place.open();
     assert!(store.was_created());
@@ -150,7 +150,7 @@ async fn large_values_are_there_after_a_reopening() {
 }
 
 #[tokio::test]
-async fn what_a_power_cut_leaves_of_a_creation_is_in_the_way_of_nothing() {
+async fn what_a_power_cut_leaves_of_a_creation_blocks_nothing() {
     let place = Place::new();
     let unfinished = place.beside("portcullis.sled.portcullis-new");
     fs::create_dir(&unfinished).unwrap();

@@ -230,7 +230,7 @@ async fn a_backup_overwrites_nothing_and_cleans_up_after_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_dropped_where_it_waits_is_in_the_way_of_nothing() {
+async fn maintenance_dropped_at_any_await_blocks_nothing() {
     let place = Place::new();
     let backups = tempfile::tempdir().unwrap();
     let open = async |path: &std::path::Path| -> Arc<dyn MaintenanceStore> {

@@ -51,7 +51,7 @@ async fn commits_at_the_same_time_share_transactions() {
 }
 
 #[tokio::test]
-async fn a_taken_id_is_told_before_a_taken_key() {
+async fn a_duplicate_id_is_reported_before_a_duplicate_key() {
     let place = Place::new();
     let store = place.open();
     commit(&store, [create(user(1, "ada"))]).await.unwrap();

@@ -98,7 +98,7 @@ fn files_of_others_are_left_alone() {
 }
 
 #[test]
-fn a_newer_format_asks_for_an_upgrade() {
+fn a_newer_format_needs_an_upgrade() {
     let place = Place::new();
     drop(place.open());
     place.raw().pragma_update(None, "user_version", 99).unwrap();

@@ -60,7 +60,7 @@ async fn freshness_covers_what_was_committed_before() {
 }
 
 #[tokio::test]
-async fn changes_of_all_handles_are_told_in_one_order() {
+async fn changes_of_all_handles_are_announced_in_one_order() {
     let place = Place::new();
     let stores = [place.open(), place.open(), place.open()];
     let mut streams = Vec::new();

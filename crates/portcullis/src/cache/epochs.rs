@@ -217,7 +217,7 @@ mod shuttle_tests {
     }
 
     #[test]
-    fn shuttle_a_changed_record_is_never_answered_from_the_cache() {
+    fn shuttle_a_changed_record_is_never_served_from_the_cache() {
         check(|| {
             let world = World::new();
             world.login();

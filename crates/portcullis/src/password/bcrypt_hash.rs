@@ -115,7 +115,7 @@ mod tests {
 
     /// [PW-9]
     #[test]
-    fn the_log_tells_of_a_password_that_is_too_long_for_its_hash_and_of_no_other() {
+    fn a_password_that_is_too_long_for_its_hash_is_logged_and_no_other() {
         let hash = bcrypt::hash_with_salt([b'a'; 72], 4, [7; 16]).unwrap().to_string();
         let warnings = Arc::new(AtomicUsize::new(0));
         tracing::subscriber::with_default(Warnings(Arc::clone(&warnings)), || {

@@ -203,7 +203,7 @@ mod tests {
 
     /// [PW-4]
     #[test]
-    fn login_looks_at_classes_only() {
+    fn login_checks_classes_only() {
         let short = Password::new("short").unwrap();
         assert!(PasswordPolicy::default().allows_login(&short));
         assert!(!PasswordPolicy::strong().allows_login(&short));
