@@ -9,12 +9,12 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::{Buf as _, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use metrics::Counter;
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::deadline::Deadline;
+use crate::pool::PooledBody;
 
 /// Why the body of a request was not passed on to its end.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -143,14 +143,14 @@ pub(crate) enum DownloadError {
 /// The body of a response on its way to the client. An error in it breaks the client's connection off, so
 /// that the client receives no half response as a whole one.
 pub(crate) struct UpstreamBody {
-    body: Incoming,
+    body: PooledBody,
     deadline: Deadline,
     broken: Counter,
 }
 
 impl UpstreamBody {
     /// Counts an error in `broken`.
-    pub(crate) const fn new(body: Incoming, idle: Duration, broken: Counter) -> Self {
+    pub(crate) fn new(body: PooledBody, idle: Duration, broken: Counter) -> Self {
         Self { body, deadline: Deadline::new(idle), broken }
     }
 

@@ -9,16 +9,16 @@ use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
 
 use crate::body::{ClientBody, Upload, UploadError, UpstreamBody};
 use crate::log_limit::LogLimit;
 use crate::outcome::{Metrics, Outcome};
 use crate::parameters::Parameters;
+use crate::pool::{Pool, PooledBody};
 use crate::refusal::Refusal;
 use crate::route::Route;
-use crate::upstream::{HttpClient, Upstream};
+use crate::upstream::Upstream;
 
 /// The headers of a request that are passed on. No others are: not the credentials, cookies, what names
 /// another method or client, what concerns the connection.
@@ -81,7 +81,8 @@ enum Failure {
 /// Passes requests on.
 pub(crate) struct Forwarder {
     upstream: Upstream,
-    client: HttpClient,
+    pool: Arc<Pool>,
+    host: HeaderValue,
     max_bytes: u64,
     client_timeout: Duration,
     log_limit: LogLimit,
@@ -90,11 +91,12 @@ pub(crate) struct Forwarder {
 impl Forwarder {
     pub(crate) fn new(
         upstream: Upstream,
-        client: HttpClient,
+        pool: Arc<Pool>,
         max_bytes: u64,
         client_timeout: Duration,
     ) -> Self {
-        Self { upstream, client, max_bytes, client_timeout, log_limit: LogLimit::default() }
+        let (host, log_limit) = (upstream.host(), LogLimit::default());
+        Self { upstream, pool, host, max_bytes, client_timeout, log_limit }
     }
 
     /// Passes the request on, and returns the upstream's response.
@@ -125,9 +127,9 @@ impl Forwarder {
         }
     }
 
-    async fn send(&self, decided: Decided<'_>) -> Result<Response<Incoming>, Failure> {
+    async fn send(&self, decided: Decided<'_>) -> Result<Response<PooledBody>, Failure> {
         let (request, upload) = self.request(decided)?;
-        let mut response = pin!(self.client.request(request));
+        let mut response = pin!(self.pool.send(request));
         let begun = Instant::now();
         let received = loop {
             let progress = upload.as_ref().map_or(begun, |upload| upload.last_progress());
@@ -145,7 +147,7 @@ impl Forwarder {
         let response =
             received.map_err(|error| match upload.and_then(|upload| upload.error()) {
                 Some(error) => Failure::Client(error),
-                None => Failure::Away(describe(&error)),
+                None => Failure::Away(error),
             })?;
         check(&response)?;
         Ok(response)
@@ -193,6 +195,7 @@ impl Forwarder {
         *request.uri_mut() = self.upstream.uri(path).ok_or(Failure::TooLong)?;
         let passed = request.headers_mut();
         passed.reserve(8);
+        passed.insert(header::HOST, self.host.clone());
         for name in PASSED_ON {
             for value in headers.get_all(&name) {
                 passed.append(name.clone(), value.clone());
@@ -260,7 +263,7 @@ impl Forwarder {
 }
 
 /// Refuses what must not reach the client.
-fn check(response: &Response<Incoming>) -> Result<(), Failure> {
+fn check(response: &Response<PooledBody>) -> Result<(), Failure> {
     let status = response.status();
     // Not the client's fault, and redirects lead past the gateway.
     if status.is_redirection()
@@ -329,7 +332,7 @@ pub(crate) async fn with_length(response: Response<Body>) -> Result<Response<Bod
 }
 
 /// Returns the error with its causes.
-fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

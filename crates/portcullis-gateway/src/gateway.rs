@@ -128,13 +128,13 @@ impl Gateway {
     ///
     /// [`InvalidUpstream::NoRoots`] and [`InvalidUpstream::Tls`].
     pub fn into_service(self) -> Result<GatewayService, InvalidUpstream> {
-        let client = self.upstream.client()?;
+        let pool = self.upstream.pool()?;
         let mut credentials = V1CredentialLayer::new(self.engine.clone());
         if let Some(influxdb) = self.influxdb.clone() {
             credentials = credentials.influxdb_version(influxdb);
         }
         let inner = Arc::new(Inner {
-            forwarder: Forwarder::new(self.upstream, client, self.max_bytes, self.client_timeout),
+            forwarder: Forwarder::new(self.upstream, pool, self.max_bytes, self.client_timeout),
             metrics: Metrics::register(),
             denials: Denials { shows_literals: self.shows_literals },
             engine: self.engine,

@@ -9,6 +9,7 @@ mod gateway;
 mod log_limit;
 mod outcome;
 mod parameters;
+mod pool;
 mod refusal;
 mod route;
 mod show_databases;

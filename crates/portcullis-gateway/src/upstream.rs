@@ -4,15 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -20,15 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// How long an idle connection is kept. Databases and the proxies before them close theirs after a minute
-/// at the earliest: they must not close one that a request is being sent on.
-const IDLE: Duration = Duration::from_secs(30);
-
-/// The most idle connections that are kept.
-const MAX_IDLE: usize = 512;
-
-/// The most bytes that are buffered of a connection, in each direction.
-const BUFFER: usize = 256 * 1024;
+use crate::pool::Pool;
 
 /// The upstream: where the database is, and the credentials with which the gateway is known there.
 ///
@@ -78,8 +68,6 @@ pub enum InvalidUpstream {
     #[error("cannot set up TLS: {0}")]
     Tls(String),
 }
-
-pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Body>;
 
 impl Upstream {
     /// The database at this URL: `http` or `https`, a host, and perhaps a port and a path, which is put
@@ -191,12 +179,12 @@ impl Upstream {
         Self { timeout, ..self }
     }
 
-    /// Returns a client with a pool of connections of its own.
+    /// Returns a pool of connections to it.
     ///
     /// # Errors
     ///
     /// [`InvalidUpstream::NoRoots`] and [`InvalidUpstream::Tls`], for `https`.
-    pub(crate) fn client(&self) -> Result<HttpClient, InvalidUpstream> {
+    pub(crate) fn pool(&self) -> Result<Arc<Pool>, InvalidUpstream> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -206,12 +194,9 @@ impl Upstream {
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
-        Ok(Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .http1_max_buf_size(BUFFER)
-            .build(connector))
+        let uri = format!("{}://{}/", self.scheme, self.authority);
+        let uri = uri.parse().map_err(|_| InvalidUpstream::Url)?;
+        Ok(Pool::new(connector, uri))
     }
 
     fn tls(&self) -> Result<ClientConfig, InvalidUpstream> {
@@ -233,18 +218,19 @@ impl Upstream {
         Ok(config.with_root_certificates(roots).with_no_client_auth())
     }
 
-    /// Returns the URI of a request; `None` if it is too long.
+    /// Returns the URI of a request to this origin; `None` if it is too long.
     pub(crate) fn uri(&self, path_and_query: String) -> Option<Uri> {
         let whole = match self.prefix.is_empty() {
             true => path_and_query,
             false => format!("{}{path_and_query}", self.prefix),
         };
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(self.scheme.clone());
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query =
-            Some(PathAndQuery::from_maybe_shared(bytes::Bytes::from(whole)).ok()?);
-        Uri::from_parts(parts).ok()
+        PathAndQuery::from_maybe_shared(Bytes::from(whole)).ok().map(Uri::from)
+    }
+
+    /// Returns the value of `Host`.
+    pub(crate) fn host(&self) -> HeaderValue {
+        // An authority has no characters that a header cannot have.
+        HeaderValue::from_str(self.authority.as_str()).unwrap_or(HeaderValue::from_static(""))
     }
 
     /// Returns the URL, for logs.
@@ -267,9 +253,9 @@ mod tests {
     #[test]
     fn an_upstream_is_a_url_with_a_host_and_perhaps_a_path() {
         for (url, path, expected) in [
-            ("http://127.0.0.1:8186", "/write?db=x", "http://127.0.0.1:8186/write?db=x"),
-            ("https://[::1]:8186/", "/ping", "https://[::1]:8186/ping"),
-            ("http://db/insert/0/influx", "/write", "http://db/insert/0/influx/write"),
+            ("http://127.0.0.1:8186", "/write?db=x", "/write?db=x"),
+            ("https://[::1]:8186/", "/ping", "/ping"),
+            ("http://db/insert/0/influx", "/write", "/insert/0/influx/write"),
         ] {
             let upstream = Upstream::new(url).unwrap();
             assert_eq!(upstream.uri(path.to_owned()).unwrap().to_string(), expected);

@@ -80,7 +80,8 @@ async fn half_a_response_is_never_shown_as_a_whole_one() {
     ] {
         world.script.will(Act::SendAndClose(half.to_owned()));
         let answer = world.get("reader", QUERY).await;
-        assert_eq!(answer.status, 200);
+        // The head may not have been sent yet.
+        assert!([0, 200].contains(&answer.status), "{answer:?}");
         assert!(!answer.is_complete, "{half:?} {answer:?}");
     }
     // Without a length nothing shows that it is half.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
+use axum::http::Version;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::tracked::{ActiveRequest, TrackedConnection};
@@ -69,11 +70,13 @@ impl Drop for RequestBody {
 pub(super) struct ResponseBody {
     body: Body,
     request: ActiveRequest,
+    /// Whether a client could take the end of the connection for that of the body.
+    may_end_with_connection: bool,
 }
 
 impl ResponseBody {
-    pub(super) fn new(body: Body, request: ActiveRequest) -> Self {
-        Self { body, request }
+    pub(super) fn new(body: Body, request: ActiveRequest, version: Version) -> Self {
+        Self { body, request, may_end_with_connection: version < Version::HTTP_11 }
     }
 }
 
@@ -86,7 +89,9 @@ impl HttpBody for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Err(_))) = frame {
+        if let Poll::Ready(Some(Err(_))) = frame
+            && self.may_end_with_connection
+        {
             self.request.response_broken();
         }
         frame

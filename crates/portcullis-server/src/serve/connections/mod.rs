@@ -268,8 +268,9 @@ impl Connections {
         tracked: &Arc<TrackedConnection>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let in_progress = tracked.begin_request();
+        let version = request.version();
         if let Err(why) = check_unambiguous(&request) {
-            return Ok(rejection(why).map(|body| ResponseBody::new(body, in_progress)));
+            return Ok(rejection(why).map(|body| ResponseBody::new(body, in_progress, version)));
         }
         let mut request = request.map(|body| {
             if body.is_end_stream() {
@@ -285,7 +286,7 @@ impl Connections {
         if class.flatten().is_some_and(|class| is_authenticated(class, &response)) {
             tracked.set_authenticated();
         }
-        Ok(response.map(|body| ResponseBody::new(body, in_progress)))
+        Ok(response.map(|body| ResponseBody::new(body, in_progress, version)))
     }
 }
 

@@ -34,8 +34,8 @@ impl<S: Reset> Reset for TlsStream<S> {
 /// Fails when the head of a request is incomplete for too long after its first byte, and when the
 /// client has read nothing of a response for too long.
 ///
-/// A connection within whose response the body has failed is reset: a client of HTTP/1.0 could take an
-/// orderly end for that of the response.
+/// A connection is reset that ends within a response to a client of HTTP/1.0, which could take an orderly
+/// end for that of the response.
 pub(super) struct TimeoutStream<S: Reset> {
     stream: S,
     connection: Arc<TrackedConnection>,

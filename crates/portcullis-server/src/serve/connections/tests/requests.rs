@@ -35,7 +35,7 @@ async fn heads_are_bounded() {
 
 /// A client of HTTP/1.0 takes the end of the connection for that of the response.
 #[tokio::test]
-async fn a_response_that_breaks_off_resets_the_connection() {
+async fn a_response_that_breaks_off_resets_the_connection_of_a_client_of_http_1_0() {
     let broken = async || {
         let parts = [Ok(Bytes::from("hello")), Err(io::Error::other("the upstream is gone"))];
         Body::from_stream(stream::iter(parts).then(async |part| {
@@ -44,14 +44,16 @@ async fn a_response_that_breaks_off_resets_the_connection() {
         }))
     };
     let server = Server::start(PATIENT, Router::new().route("/", get(broken))).await;
-    for request in [&b"GET / HTTP/1.0\r\n\r\n"[..], REQUEST] {
-        let mut client = server.connect().await;
-        client.write_all(request).await.unwrap();
-        let mut received = Vec::new();
-        let error = client.read_to_end(&mut received).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        assert!(received.ends_with(b"hello") || received.ends_with(b"hello\r\n"), "{received:?}");
-    }
+    let mut client = server.connect().await;
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut received = Vec::new();
+    let error = client.read_to_end(&mut received).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    // One of HTTP/1.1 misses the last chunk.
+    let mut client = server.connect().await;
+    client.write_all(REQUEST).await.unwrap();
+    let received = read_to_end(&mut client).await;
+    assert!(received.ends_with(b"5\r\nhello\r\n"), "{received:?}");
     server.end().await;
 }
 
