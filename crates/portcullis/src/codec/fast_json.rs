@@ -2,7 +2,7 @@
 //! with every member in its place.
 //!
 //! Lists and logins mostly read such bodies. With the general parser alone, one user's records of a
-//! million in SQLite would take 0.57 of the time of an index in place of 0.43 (at most 0.5, `benches/stores`).
+//! million in SQLite would take 0.53 of the time of an index in place of 0.46 (at most 0.5, `benches/stores`).
 
 use std::str::FromStr;
 
