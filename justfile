@@ -45,6 +45,10 @@ deny:
 features:
     cargo hack check --feature-powerset --workspace --locked
 
+# How many public items the libraries have, and which crates' types are in their signatures.
+api:
+    .ci/public-api
+
 # Every crate as it would be published, built from the package.
 package:
     cargo package --workspace --locked --allow-dirty

@@ -24,7 +24,7 @@ pub struct Parameters(BTreeMap<String, Value>);
 /// Why a text is no object of parameters.
 #[derive(Debug, Error)]
 #[error("`params` is not a JSON object of parameters")]
-pub struct InvalidParameters(#[from] serde_json::Error);
+pub struct InvalidParameters(#[source] serde_json::Error);
 
 /// What stands in a query in place of the name.
 #[derive(Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Parameters {
     /// [`InvalidParameters`] when the text is not one JSON object, or a name stands in it twice. A
     /// value of a form that is not accepted is an error of the query that uses it, as with InfluxDB.
     pub fn from_json(text: &str) -> Result<Self, InvalidParameters> {
-        let members: Members<'_> = serde_json::from_str(text)?;
+        let members: Members<'_> = serde_json::from_str(text).map_err(InvalidParameters)?;
         let bind = |(name, value): (String, &RawValue)| (name, Value::of_json(value.get()));
         Ok(Self(members.0.into_iter().map(bind).collect()))
     }
