@@ -38,8 +38,8 @@ const READ_DEADLINE: Duration = Duration::from_secs(1);
 /// The deadline while the store is failing, except for one read in each second.
 const SHORT_READ_DEADLINE: Duration = Duration::from_millis(50);
 
-/// The age that a read may have, at least, for a login to be admitted while the feed lags: a read
-/// and the steps after it, without a hash.
+/// The least age at which a read may still admit a login while the feed lags: time for a read and the
+/// steps after it, without a hash.
 const MIN_CURRENT_AGE: Duration = Duration::from_secs(1);
 
 impl Freshness {
@@ -47,7 +47,7 @@ impl Freshness {
         Self {
             epochs: Epochs::new(),
             began,
-            // Until then nothing can have been read that is too old.
+            // No read can be older.
             fresh_until: AtomicU64::new(nanos(config.max_staleness)),
             complete_as_of: AtomicU64::new(0),
             max_staleness: nanos(config.max_staleness),

@@ -1,39 +1,38 @@
 //! A table of bounded size that is read without a lock.
 //!
-//! A key's hash chooses a set of seven places, which share a cache line with a byte of each
-//! entry's hash. A reader reads the line and the entry, and never waits; a writer
-//! replaces one entry. Whatever two writers do to the same set at once, an entry may get lost,
-//! which costs the next lookup a read of the store. So an entry must say itself whether it
-//! is the one looked for, and whether it is valid.
+//! A key's hash selects a set of seven slots, which share a cache line with a byte of each entry's hash.
+//! A reader reads the line and the entry, and never waits. A writer replaces one entry; two concurrent
+//! writers of a set may lose one, which costs the next lookup a read of the store. The table compares
+//! no keys: each entry carries its key, and what its validity depends on.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
-/// Entries of a set; with their tags they fill a cache line.
+/// Entries in a set; with their tags they fill a cache line.
 const WAYS: usize = 7;
 
-/// Entries for which there is a set: half of what fits, so that few sets overflow.
+/// Expected entries for each set: half of its slots, so that few sets overflow.
 const PER_SET: usize = 4;
 
-/// Sets that are made together, when the first entry comes into one of them: a table that is
-/// hardly used takes hardly any memory.
+/// Sets that are allocated together, with the first entry of one of them: a table with few entries takes
+/// little memory.
 const CHUNK: usize = 64;
 
 /// What a table keeps.
 pub(super) trait Entry {
-    /// About how many bytes it takes, with everything it owns.
+    /// Returns its size in bytes, roughly, with everything that it owns.
     fn bytes(&self) -> usize;
 }
 
 pub(super) struct Table<E> {
     chunks: Box<[OnceLock<Chunk<E>>]>,
     sets: usize,
-    /// What all entries take together.
+    /// The bytes of all entries.
     bytes: AtomicUsize,
     max_bytes: usize,
-    /// The set to look at next when there is too much.
+    /// The set from which eviction continues.
     hand: AtomicUsize,
 }
 
@@ -80,12 +79,12 @@ impl<E: Entry> Table<E> {
         }
     }
 
-    /// What all entries take together.
+    /// The bytes of all entries.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Returns the first thing that `pick` makes of an entry with the hash.
+    /// Returns the first value that `pick` returns for an entry with the hash.
     pub(super) fn find<T>(&self, hash: u64, pick: impl Fn(&Arc<E>) -> Option<T>) -> Option<T> {
         let set = self.set(self.index(hash))?;
         let tag = tag(hash);
@@ -94,7 +93,7 @@ impl<E: Entry> Table<E> {
                 && let Some(entry) = &*entry.load()
                 && let Some(found) = pick(entry)
             {
-                // Seldom a write: the line stays shared between cores.
+                // Rarely a write, so that the line stays shared between cores.
                 if set.used.load(Ordering::Relaxed) & bit == 0 {
                     set.used.fetch_or(bit, Ordering::Relaxed);
                 }
@@ -114,7 +113,7 @@ impl<E: Entry> Table<E> {
     pub(super) fn insert_shared(&self, hash: u64, entry: Arc<E>, same: impl Fn(&E) -> bool) {
         let Some(set) = self.set_or_new(self.index(hash)) else { return };
         let bytes = entry.bytes();
-        // Larger than a share of the whole, it would only drive out others.
+        // An entry that large would evict too many others.
         if bytes > self.max_bytes / 16 {
             return;
         }
