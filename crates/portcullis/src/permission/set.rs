@@ -287,6 +287,15 @@ mod tests {
 
     /// [SET-2]
     #[test]
+    fn a_decision_is_shown_with_its_grant_or_its_reason() {
+        let held = set(&["read:buckets"]);
+        assert_eq!(check(&held, "read:buckets").to_string(), "allowed by read:buckets");
+        let denied = check(&held, "write:tasks").to_string();
+        assert_eq!(denied, "denied: the action is held on no resource of this type");
+    }
+
+    /// [SET-2]
+    #[test]
     fn the_decision_says_why_not() {
         let requested = "write:orgs/0000000000000001/buckets/000000000000000b";
         for (held, denial) in [

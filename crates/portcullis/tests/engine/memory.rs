@@ -282,18 +282,19 @@ async fn a_bucket_name_is_cached_until_a_bucket_changes() {
 #[tokio::test]
 async fn a_change_that_a_host_did_not_report_takes_effect_when_the_time_to_live_ends() {
     let (org, user) = (OrgId::from_u64(1), UserId::from_u64(2));
-    let without_user = StaticDirectory::new().with_org(Org {
-        id: org,
-        name: name("acme"),
-        status: Status::Active,
-    });
+    let acme = |status| Org { id: org, name: name("acme"), status };
     let ada = User { id: user, name: name("ada"), status: Status::Active };
+    let without_user = StaticDirectory::new().with_org(acme(Status::Active));
     let with_user = without_user.clone().with_user(ada);
-    let off = Arc::new(AtomicBool::new(false));
-    let is_off = Arc::clone(&off);
-    let host = HookedDirectory(move |_: &str| match is_off.load(Ordering::SeqCst) {
-        true => Ok(without_user.clone()),
-        false => Ok(with_user.clone()),
+    let without_org = with_user.clone().with_org(acme(Status::Inactive));
+    let [off, org_off] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let (is_off, is_org_off) = (Arc::clone(&off), Arc::clone(&org_off));
+    let host = HookedDirectory(move |_: &str| {
+        Ok(match (is_off.load(Ordering::SeqCst), is_org_off.load(Ordering::SeqCst)) {
+            (true, _) => without_user.clone(),
+            (false, true) => without_org.clone(),
+            (false, false) => with_user.clone(),
+        })
     });
     let feed = Feed::of_shared_store(7, 0);
     let store = ScriptedStore::new(&feed);
@@ -318,6 +319,13 @@ async fn a_change_that_a_host_did_not_report_takes_effect_when_the_time_to_live_
     off.store(false, Ordering::SeqCst);
     assert!(!works().await);
     engine.invalidate_user(user);
+    assert!(works().await);
+    org_off.store(true, Ordering::SeqCst);
+    assert!(works().await);
+    engine.invalidate_org(org);
+    assert!(!works().await);
+    org_off.store(false, Ordering::SeqCst);
+    engine.invalidate_org(org);
     assert!(works().await);
     off.store(true, Ordering::SeqCst);
     engine.invalidate_user(user);
