@@ -27,7 +27,7 @@
 //! - Reads see one moment and never wait for commits.
 //! - A commit that fails is [`StoreError::Indeterminate`]; the database is opened again, and watchers
 //!   receive a resync.
-//! - After a crash, opening reads the whole file and logs its progress: seconds for a million records.
+//! - After a crash, opening reads the whole file and logs its progress: about a second for a million records.
 //! - Deleted data is not overwritten: a hash stays in the file until redb reuses its space. Protect the
 //!   file, which only its owner may read, like the passwords. A backup has none of it.
 //!

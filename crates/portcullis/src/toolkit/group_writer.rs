@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,10 +22,6 @@ const GROUP_OPERATIONS: usize = 1_024;
 
 /// The longest time that a group waits for writers which are expected to write again.
 const MAX_BATCH_WAIT: Duration = Duration::from_micros(500);
-
-/// How long the thread polls the queue after a group before it sleeps; it yields to other threads
-/// meanwhile. At a hundred groups a second this is a hundredth of the time.
-const SPIN_AFTER_COMMIT: Duration = Duration::from_micros(100);
 
 /// What a [`GroupWriter`] runs on its thread.
 pub trait Committer: Send + 'static {
@@ -194,10 +190,8 @@ fn run<C: Committer>(
     // Requests that were taken out of the queue and not begun.
     let mut ahead = VecDeque::new();
     let mut hint = BatchingHint::default();
-    let mut replied = None;
     loop {
-        let ready = ahead.pop_front().or_else(|| spin(requests, replied));
-        let first = match (ready, C::IDLE_EVERY) {
+        let first = match (ahead.pop_front(), C::IDLE_EVERY) {
             (Some(request), _) => Ok(request),
             (None, Some(every)) => requests.recv_timeout(every),
             (None, None) => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -217,7 +211,6 @@ fn run<C: Committer>(
                     // The future that waits for it may have been dropped.
                     let _ = reply.send(outcome);
                 }
-                replied = Some(Instant::now());
             }
             Ok(Request::Call(call, _permit)) => call(&mut committer),
             Err(RecvTimeoutError::Timeout) => {
@@ -229,27 +222,14 @@ fn run<C: Committer>(
     }
 }
 
-/// Polls the queue for [`SPIN_AFTER_COMMIT`] after the last replies.
-///
-/// A writer that makes one change after the other queues the next one within microseconds, and would
-/// wait about as long again for this thread to wake up.
-fn spin<C>(requests: &mpsc::Receiver<Request<C>>, replied: Option<Instant>) -> Option<Request<C>> {
-    let replied = replied?;
-    loop {
-        match requests.try_recv() {
-            Err(TryRecvError::Empty) if replied.elapsed() < SPIN_AFTER_COMMIT => {
-                thread::yield_now();
-            }
-            request => return request.ok(),
-        }
-    }
-}
-
 /// How many batches the next group is expected to have, and how long to wait for them.
 ///
 /// Writers that received their replies together write again within some microseconds. If the first of
 /// them were a group of its own, all others would wait for it: half of the groups would have one
 /// batch. For a lone writer the group does not wait.
+///
+/// With the hint 16 writers made 18,732 durable creates a second on sled, without it 13,341; on redb
+/// 2,050 and 1,778 (medians of 9 alternating rounds on a busy machine with two cores).
 #[derive(Clone, Copy, Debug, Default)]
 struct BatchingHint {
     writers: usize,

@@ -21,6 +21,10 @@ use crate::store::{Page, PageRequest};
 /// - It admits one read at a time, and only on a runtime with several workers, so that a disk that
 ///   hangs blocks at most one of them.
 ///
+/// A get by id took 3.0 µs on redb with the gate and 36 µs on a thread that may block, 6.2 and 144 on
+/// sled, 15 and 139 on SQLite; in the best round 1.7 and 25, 4.6 and 31, 9.9 and 29 (10,000 records,
+/// 9 alternating rounds on a busy machine with two cores).
+///
 /// ```
 /// use portcullis::toolkit::InlineReadGate;
 ///
