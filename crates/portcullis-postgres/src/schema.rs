@@ -8,7 +8,8 @@ use crate::error::Failure;
 use crate::tables::{Query, TABLES};
 
 /// Each migrates a schema from the format of its index to the next format.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_records.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/0001_records.sql"), include_str!("migrations/0002_dbrps.sql")];
 
 /// The format that this version reads and writes.
 pub(crate) const FORMAT: i64 = MIGRATIONS.len() as i64;

@@ -138,8 +138,11 @@ impl Location {
             let db = self.database()?;
             let found = trees::identify(&db)?;
             match found {
-                DatabaseContents::Format(FORMAT) => {
+                DatabaseContents::Format(found @ 1..=FORMAT) => {
                     let trees = Trees::open(db, &self.path)?;
+                    if found < FORMAT {
+                        trees.establish()?;
+                    }
                     if !is_established {
                         self.mark()?;
                     }

@@ -22,8 +22,10 @@ use crate::error::Failure;
 const FORMAT_KEY: &[u8] = b"format";
 /// The generation of the trees of entries that is in use.
 const GENERATION_KEY: &[u8] = b"generation";
-/// The format that this version writes, and the only one so far.
-pub(crate) const FORMAT: u64 = 1;
+/// The format that this version writes. Since format 2 there are [mappings](portcullis::store::Kind::Dbrp),
+/// which a version for format 1 would not find when it verifies or copies a store; nothing else has
+/// changed.
+pub(crate) const FORMAT: u64 = 2;
 
 const RECORDS: &str = "records";
 const UNIQUE: &str = "unique.";
@@ -76,7 +78,7 @@ impl Trees {
         Ok(trees)
     }
 
-    /// Makes it a store, durably.
+    /// Makes it a store of the current format, durably.
     pub(crate) fn establish(&self) -> Result<(), Failure> {
         self.db.insert(FORMAT_KEY, &FORMAT.to_be_bytes())?;
         self.make_durable()

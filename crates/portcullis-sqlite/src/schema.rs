@@ -8,8 +8,11 @@ use crate::row_cluster;
 pub(crate) const APPLICATION_ID: i64 = 0x506f_7274;
 
 /// Each brings a file from the format of its index to the next.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_records.sql"), include_str!("migrations/0002_places.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_records.sql"),
+    include_str!("migrations/0002_places.sql"),
+    include_str!("migrations/0003_dbrps.sql"),
+];
 
 /// The format that this version reads and writes.
 pub(crate) const FORMAT: i64 = MIGRATIONS.len() as i64;

@@ -3,7 +3,7 @@
 use portcullis::store::{Kind, Record, Revision, UniqueKey};
 use portcullis::{GrantKey, Id, OrgId, Status, UserId};
 
-/// Returns a record of each kind with its grant keys, in version 1 of the format. They never change.
+/// Returns a record of each kind of format 1 of every store, with its grant keys. They never change.
 ///
 /// # Panics
 ///
@@ -81,10 +81,39 @@ pub fn pinned_records() -> Vec<(Record, Vec<GrantKey>)> {
             r#"{"v":1,"id":"0000000000000006","gone":{"org":"0000000000000009"}}"#,
         ),
     ];
-    let grant = GrantKey::of("read:buckets/0000000000000003".parse().expect("a permission"));
     let grants = |record: &Record| match record.kind {
-        Kind::Authorization => vec![grant],
+        Kind::Authorization => vec![grant_key("read:buckets/0000000000000003")],
         _ => Vec::new(),
     };
     records.into_iter().map(|record| (record.clone(), grants(&record))).collect()
+}
+
+/// Returns the record of DBRP mappings with its grant keys, for files of the formats that have them.
+/// It never changes.
+///
+/// # Panics
+///
+/// Never.
+pub fn pinned_dbrp() -> (Record, Vec<GrantKey>) {
+    let body = concat!(
+        r#"{"v":1,"id":"0000000000000007","orgID":"0000000000000001","database":"telemetry","#,
+        r#""mappings":[{"id":"0000000000000008","retentionPolicy":"raw","#,
+        r#""bucketID":"0000000000000003","default":true}]}"#
+    );
+    let record = Record {
+        kind: Kind::Dbrp,
+        id: Id::from_u64(7),
+        revision: Revision::from_u128(17),
+        unique_key: UniqueKey::new("0000000000000001/telemetry").expect("a key"),
+        org: Some(OrgId::from_u64(1)),
+        user: None,
+        status: Status::Active,
+        body: body.into(),
+    };
+    let grants = ["read:buckets/0000000000000003", "read:dbrp/0000000000000008"].map(grant_key);
+    (record, grants.into())
+}
+
+fn grant_key(permission: &str) -> GrantKey {
+    GrantKey::of(permission.parse().expect("a permission"))
 }

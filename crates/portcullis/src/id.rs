@@ -174,6 +174,8 @@ typed_ids! {
     AuthorizationId;
     /// Id of a bucket.
     BucketId;
+    /// Id of a DBRP mapping.
+    DbrpId;
     /// Id of an organization.
     OrgId;
     /// Id of a user.

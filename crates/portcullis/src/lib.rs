@@ -44,12 +44,15 @@ pub use engine::{
 };
 pub use error::{Error, ErrorKind};
 pub use filter::AuthorizationFilter;
-pub use id::{ApiTokenId, AuthorizationId, BucketId, ID_TEXT_LEN, Id, OrgId, ParseIdError, UserId};
+pub use id::{
+    ApiTokenId, AuthorizationId, BucketId, DbrpId, ID_TEXT_LEN, Id, OrgId, ParseIdError, UserId,
+};
 pub use login_history::{InvalidLoginHistory, LoginHistory};
 pub use model::{
     ApiToken, Authorization, AuthorizationDraft, AuthorizationUpdate, AuthorizationUpdateDraft,
-    Bucket, InvalidName, InvalidTokenDigest, InvalidUsername, Name, NewAuthorization, Org, Status,
-    TokenDigest, TokenSecret, UnknownStatus, User, Username,
+    Bucket, DatabaseBucket, DatabaseMappings, DbrpFilter, DbrpMapping, DbrpName, DbrpUpdate,
+    InvalidDbrpName, InvalidName, InvalidTokenDigest, InvalidUsername, Name, NewAuthorization,
+    NewDbrp, Org, Status, TokenDigest, TokenSecret, UnknownStatus, User, Username,
 };
 pub use permission::{
     Action, Decision, Denial, Explanation, GrantKey, InvalidPermission, ParseGrantKeyError,

@@ -1,6 +1,6 @@
 //! Verifying a store: its records and its entries against each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
@@ -8,10 +8,10 @@ use std::num::NonZeroUsize;
 use futures_util::StreamExt;
 
 use crate::store::{
-    Entry, EntryKey, Index, Kind, Lookup, MaintenanceStore, PageRequest, Record, StoreError,
+    Entity, Entry, EntryKey, Index, Kind, Lookup, MaintenanceStore, PageRequest, Record, StoreError,
     StoreExt,
 };
-use crate::{Id, OrgId, UserId};
+use crate::{BucketId, DatabaseMappings, Id, OrgId, UserId};
 
 /// The number of records or entries in a page.
 const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
@@ -105,15 +105,16 @@ pub enum Finding {
         /// The stray entry.
         entry: Entry,
     },
-    /// The record refers to an org or user that does not exist. It cannot be used to log in.
+    /// The record refers to an org, a user or a bucket that does not exist. A credential cannot be used
+    /// to log in; a DBRP mapping leads to no bucket.
     Dangling {
         /// The record's kind.
         kind: Kind,
         /// The record's id.
         id: Id,
-        /// [`Kind::Org`] or [`Kind::User`].
+        /// [`Kind::Org`], [`Kind::User`] or [`Kind::Bucket`].
         to: Kind,
-        /// The id of the org or user.
+        /// The id of the org, user or bucket.
         missing: Id,
     },
 }
@@ -160,7 +161,7 @@ impl fmt::Display for Finding {
 
 /// Reads every record and every entry of the store and checks them against each other: that each
 /// record can be read, has exactly the entries of its unique key, org, user and grants, and that its
-/// org and user exist.
+/// org and user exist, and the buckets of DBRP mappings.
 ///
 /// Memory does not grow with the store. The store may be written meanwhile: a damage is checked again
 /// before it is reported. `progress` is called with the number of records read since the last call.
@@ -250,6 +251,7 @@ impl Fingerprint {
 struct References {
     org: Option<(OrgId, bool)>,
     user: Option<(UserId, bool)>,
+    bucket: Option<(BucketId, bool)>,
 }
 
 impl References {
@@ -272,8 +274,25 @@ impl References {
         {
             report.add(Finding::Dangling { kind, id, to: Kind::User, missing: user.untyped() });
         }
+        for bucket in mapped_buckets(record) {
+            if !exists(store, &mut self.bucket, bucket, Kind::Bucket, bucket.untyped()).await?
+                && is_still(store, record).await?
+            {
+                let missing = bucket.untyped();
+                report.add(Finding::Dangling { kind, id, to: Kind::Bucket, missing });
+            }
+        }
         Ok(())
     }
+}
+
+/// Returns the buckets that the record maps to; none if it cannot be read, which is a finding of its own.
+fn mapped_buckets(record: &Record) -> BTreeSet<BucketId> {
+    if record.kind != Kind::Dbrp {
+        return BTreeSet::new();
+    }
+    let mappings = DatabaseMappings::from_record(record).ok();
+    mappings.iter().flat_map(|it| it.mappings()).map(|mapping| mapping.bucket).collect()
 }
 
 async fn exists<T: Copy + PartialEq>(

@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
-use portcullis::store::{Kind, Lookup, Store, StoreError};
+use portcullis::store::{Expect, Kind, Lookup, Operation, Store, StoreError};
+use portcullis::verify::verify;
 use portcullis_postgres::OpenError;
+use portcullis_testkit::pinned_dbrp;
 
 use crate::common::{
     commit, create, error_chain, open, options, replace, revised, until, user, with_database,
@@ -60,6 +62,30 @@ fn a_foreign_schema_and_a_newer_format_are_refused() {
         assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error:?}");
         let error = options().schema("No\"Schema").open(database.url()).await.unwrap_err();
         assert!(matches!(error, OpenError::Options { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn a_store_of_the_first_format_is_migrated() {
+    with_database(async |database| {
+        let store = open(database).await;
+        commit(&store, [create(&user(1, "ada"))]).await.unwrap();
+        store.close().await.unwrap();
+        database.run(
+            "DROP TABLE portcullis.dbrps CASCADE;
+             UPDATE portcullis.meta SET value = '1' WHERE name = 'format'",
+        );
+        let error = options().create(false).open(database.url()).await.unwrap_err();
+        assert!(matches!(error, OpenError::Older { found: 1, supported: 2, .. }), "{error:?}");
+        let store = open(database).await;
+        assert!(!store.was_created());
+        assert!(store.get(Lookup::UniqueKey(Kind::User, "ada")).await.unwrap().is_some());
+        let (record, grants) = pinned_dbrp();
+        let put = Operation::Put { record: record.clone(), grants, expect: Expect::Absent };
+        commit(&store, [put]).await.unwrap();
+        let found = store.get(Lookup::Id(Kind::Dbrp, record.id)).await.unwrap();
+        assert_eq!(found, Some(record));
+        assert!(verify(&store, |_| {}).await.unwrap().is_sound());
     });
 }
 

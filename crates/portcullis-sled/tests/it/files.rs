@@ -113,11 +113,11 @@ async fn a_newer_format_is_refused_and_kept() {
     let place = Place::new();
     place.open().close().await.unwrap();
     let raw = place.raw();
-    raw.insert("format", &2_u64.to_be_bytes()).unwrap();
+    raw.insert("format", &99_u64.to_be_bytes()).unwrap();
     raw.flush().unwrap();
     drop(raw);
     let error = SledStore::open(place.path()).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 2, supported: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 99, supported: 2, .. }), "{error}");
 }
 
 #[cfg(unix)]

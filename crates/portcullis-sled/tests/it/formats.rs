@@ -10,15 +10,29 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use portcullis::store::{Expect, Index, Kind, Lookup, Operation, PageRequest, Store as _};
+use portcullis::store::{Expect, Index, Kind, Lookup, Operation, PageRequest, Record, Store as _};
 use portcullis::verify::verify;
 use portcullis::{GrantKey, Permission};
-use portcullis_testkit::pinned_records;
+use portcullis_testkit::{pinned_dbrp, pinned_records};
 
 use crate::common::{Place, commit};
 
 /// The format that is written today.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+
+/// The records that a directory of the format has.
+fn pinned(format: u64) -> Vec<(Record, Vec<GrantKey>)> {
+    let mut records = pinned_records();
+    if format >= 2 {
+        records.push(pinned_dbrp());
+    }
+    records
+}
+
+fn format(place: &Place) -> u64 {
+    let value = place.raw().get("format").unwrap().unwrap();
+    u64::from_be_bytes(value.as_ref().try_into().unwrap())
+}
 
 fn fixture(format: u64) -> PathBuf {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
@@ -41,9 +55,10 @@ async fn directories_of_every_format_open() {
     for old in 1..=FORMAT {
         let place = Place::new();
         copy(&fixture(old), &place.path());
+        assert_eq!(format(&place), old);
         let store = place.open();
         assert!(!store.was_created());
-        for (expected, _) in pinned_records() {
+        for (expected, _) in pinned(old) {
             let lookup = Lookup::UniqueKey(expected.kind, expected.unique_key.as_str());
             assert_eq!(store.get(lookup).await.unwrap(), Some(expected));
         }
@@ -53,6 +68,9 @@ async fn directories_of_every_format_open() {
         assert_eq!(store.list(index, request).await.unwrap().records.len(), 1);
         assert!(verify(&store, |_| {}).await.unwrap().is_ok());
         commit(&store, [crate::common::user(77, "new")]).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        assert_eq!(format(&place), FORMAT, "a version for an older format refuses it");
     }
 }
 
@@ -61,7 +79,7 @@ async fn directories_of_every_format_open() {
 async fn write_the_fixture_of_this_format() {
     let place = Place::new();
     let store = place.open();
-    for (record, grants) in pinned_records() {
+    for (record, grants) in pinned(FORMAT) {
         commit(&store, [Operation::Put { record, grants, expect: Expect::Absent }]).await.unwrap();
     }
     store.close().await.unwrap();

@@ -10,12 +10,13 @@
 use std::fs;
 use std::path::PathBuf;
 
+use portcullis::store::Record;
 use portcullis::store::{
     Expect, Index, Kind, Lookup, Operation, PageRequest, Store, StoreExt, Tombstone,
 };
 use portcullis::verify::verify;
-use portcullis::{ApiToken, Authorization, Bucket, Id, Org, User};
-use portcullis_testkit::pinned_records;
+use portcullis::{ApiToken, Authorization, Bucket, DatabaseMappings, GrantKey, Id, Org, User};
+use portcullis_testkit::{pinned_dbrp, pinned_records};
 use rusqlite::Connection;
 
 use crate::common::{Place, commit, create, grant};
@@ -23,6 +24,15 @@ use crate::common::{Place, commit, create, grant};
 fn fixture(format: i64) -> PathBuf {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
     PathBuf::from(directory).join(format!("v{format}.db"))
+}
+
+/// The records that a file of the format has.
+fn pinned(format: i64) -> Vec<(Record, Vec<GrantKey>)> {
+    let mut records = pinned_records();
+    if format >= 3 {
+        records.push(pinned_dbrp());
+    }
+    records
 }
 
 fn format(connection: &Connection) -> i64 {
@@ -54,7 +64,7 @@ async fn files_of_every_format_open() {
         assert!(!store.was_created());
         assert_eq!(format(&place.raw()), today);
         assert_eq!(layout(&place.raw()), layout(&new.raw()));
-        for (expected, _) in pinned_records() {
+        for (expected, _) in pinned(old) {
             let lookup = Lookup::UniqueKey(expected.kind, expected.unique_key.as_str());
             let found = store.get(lookup).await.unwrap();
             assert_eq!(found.as_ref(), Some(&expected));
@@ -75,9 +85,13 @@ async fn files_of_every_format_open() {
         assert!(store.find::<ApiToken>(id(4)).await.unwrap().is_some());
         assert!(store.find::<Tombstone>(id(6)).await.unwrap().is_some());
 
-        assert_eq!(store.position().await.unwrap().sequence(), 6);
+        let dbrp = store.find::<DatabaseMappings>(id(7)).await.unwrap();
+        assert_eq!(dbrp.is_some(), old >= 3);
+
+        let records = pinned(old).len() as u128;
+        assert_eq!(store.position().await.unwrap().sequence(), records);
         let next = commit(&store, [create(crate::common::user(77, "new"))]).await;
-        assert_eq!(next.unwrap().sequence(), 7);
+        assert_eq!(next.unwrap().sequence(), records + 1);
     }
 }
 
@@ -86,7 +100,7 @@ async fn files_of_every_format_open() {
 async fn write_the_fixture_of_this_format() {
     let place = Place::new();
     let store = place.open();
-    for (record, grants) in pinned_records() {
+    for (record, grants) in pinned(format(&place.raw())) {
         commit(&store, [Operation::Put { record, grants, expect: Expect::Absent }]).await.unwrap();
     }
     store.close().await.unwrap();

@@ -1,4 +1,4 @@
-//! From version 1 to where rows lie together: all of it or nothing, whatever happens meanwhile.
+//! From version 1 to the current one: all of it or nothing, whatever happens meanwhile.
 
 use std::num::NonZeroUsize;
 use std::process::Stdio;
@@ -12,6 +12,9 @@ use portcullis_sqlite::SqliteStore;
 use rusqlite::{Connection, params};
 
 use crate::common::{Place, authorization, child, child_path, commit, create, grant};
+
+/// The format that is written today.
+const FORMAT: i64 = 3;
 
 /// The authorization with the number, of one of seven users in one of three orgs.
 fn numbered(number: u64) -> Record {
@@ -92,7 +95,7 @@ async fn rows_of_a_user_lie_together_whether_migrated_or_created() {
     let place = Place::new();
     version_1(&place, COUNT);
     let store = place.open();
-    assert_eq!(format(&place), 2);
+    assert_eq!(format(&place), FORMAT);
     assert_complete(&store, COUNT).await;
     // Each of the 21 pairs of an org and a user is in one piece.
     assert_eq!(users_in_the_file(&place).len(), 21);
@@ -138,7 +141,7 @@ async fn a_migration_that_fails_half_way_changes_nothing() {
 
     place.raw().execute_batch("DROP TABLE old_users").unwrap();
     let store = place.open();
-    assert_eq!(format(&place), 2);
+    assert_eq!(format(&place), FORMAT);
     assert_complete(&store, COUNT).await;
 }
 

@@ -34,6 +34,8 @@ pub(crate) enum Subject {
     Tenant(u64),
     /// The names of all buckets. They change rarely, and are invalidated together.
     Buckets,
+    /// All DBRP mappings, for the same reason.
+    Dbrps,
     /// Usernames that do not exist: invalidated together with any authorization.
     Absence,
     /// API tokens that do not exist: invalidated together with any API token.
@@ -47,6 +49,7 @@ pub(crate) struct Epochs {
     absence: AtomicU64,
     token_absence: AtomicU64,
     buckets: AtomicU64,
+    dbrps: AtomicU64,
     credentials: Box<[AtomicU64]>,
     tenants: Box<[AtomicU64]>,
 }
@@ -61,6 +64,7 @@ impl Epochs {
             absence: AtomicU64::new(0),
             token_absence: AtomicU64::new(0),
             buckets: AtomicU64::new(0),
+            dbrps: AtomicU64::new(0),
             credentials: slots(CREDENTIALS),
             tenants: slots(TENANTS),
         }
@@ -80,7 +84,11 @@ impl Epochs {
         match subject {
             Subject::Authorization(_) => self.absence.fetch_max(now, Ordering::AcqRel),
             Subject::Token(_) => self.token_absence.fetch_max(now, Ordering::AcqRel),
-            Subject::Tenant(_) | Subject::Buckets | Subject::Absence | Subject::TokenAbsence => now,
+            Subject::Tenant(_)
+            | Subject::Buckets
+            | Subject::Dbrps
+            | Subject::Absence
+            | Subject::TokenAbsence => now,
         };
     }
 
@@ -109,6 +117,7 @@ impl Epochs {
             }
             Subject::Tenant(id) => self.tenants.get(hash(id) % TENANTS),
             Subject::Buckets => Some(&self.buckets),
+            Subject::Dbrps => Some(&self.dbrps),
             Subject::Absence => Some(&self.absence),
             Subject::TokenAbsence => Some(&self.token_absence),
         }

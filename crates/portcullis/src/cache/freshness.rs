@@ -191,6 +191,7 @@ impl Freshness {
             Kind::ApiToken => self.epochs.invalidate(Subject::Token(id)),
             Kind::User | Kind::Org => self.epochs.invalidate(Subject::Tenant(id)),
             Kind::Bucket => self.epochs.invalidate(Subject::Buckets),
+            Kind::Dbrp => self.epochs.invalidate(Subject::Dbrps),
             // No entry depends on it.
             Kind::Tombstone => {}
         }

@@ -10,7 +10,7 @@ use super::table::{Entry, Table};
 use crate::principal::PrincipalInner;
 use crate::stamp::{CacheKey, CacheStamp, Mac, MonotonicTime, ReadStamp};
 use crate::store::Kind;
-use crate::{BucketId, Id, OrgId, Principal, TokenDigest};
+use crate::{BucketId, DatabaseBucket, Id, OrgId, Principal, TokenDigest};
 
 /// All entries. Bounded in bytes; no entry has to be removed for correctness.
 pub(crate) struct LoginCache {
@@ -22,6 +22,7 @@ pub(crate) struct LoginCache {
     absent_tokens: Table<AbsentEntry>,
     tenants: Table<TenantEntry>,
     buckets: Table<BucketEntry>,
+    databases: Table<DatabaseEntry>,
 }
 
 /// A username without an authorization, or a secret without an API token.
@@ -42,6 +43,15 @@ struct BucketEntry {
     org: OrgId,
     name: Box<str>,
     id: BucketId,
+    read: ReadStamp,
+}
+
+/// What a database of an org, or a retention policy of it, leads to.
+struct DatabaseEntry {
+    org: OrgId,
+    database: Box<str>,
+    retention_policy: Option<Box<str>>,
+    found: DatabaseBucket,
     read: ReadStamp,
 }
 
@@ -90,6 +100,13 @@ impl Entry for BucketEntry {
     }
 }
 
+impl Entry for DatabaseEntry {
+    fn bytes(&self) -> usize {
+        let policy = self.retention_policy.as_ref().map_or(0, |policy| policy.len());
+        size_of::<Self>() + OVERHEAD + self.database.len() + policy
+    }
+}
+
 impl Entry for TenantEntry {
     fn bytes(&self) -> usize {
         size_of::<Self>() + OVERHEAD
@@ -126,7 +143,8 @@ impl LoginCache {
             absent: Table::new(share(1) / 2, size_of::<AbsentEntry>() + OVERHEAD),
             absent_tokens: Table::new(share(1) / 2, size_of::<AbsentEntry>() + OVERHEAD),
             tenants: Table::new(share(1), size_of::<TenantEntry>() + OVERHEAD),
-            buckets: Table::new(share(1), size_of::<BucketEntry>() + 2 * OVERHEAD),
+            buckets: Table::new(share(1) / 2, size_of::<BucketEntry>() + 2 * OVERHEAD),
+            databases: Table::new(share(1) / 2, size_of::<DatabaseEntry>() + 2 * OVERHEAD),
         }
     }
 
@@ -138,6 +156,7 @@ impl LoginCache {
             + self.absent_tokens.bytes()
             + self.tenants.bytes()
             + self.buckets.bytes()
+            + self.databases.bytes()
     }
 
     /// Looks a username and a password up. One name can have entries with several passwords, at most
@@ -343,6 +362,74 @@ impl LoginCache {
         self.buckets.insert(self.hasher.hash_one((org, name)), bucket, |other| {
             other.org == org && &*other.name == name
         });
+    }
+
+    /// Returns the valid entry of the retention policy, or of the database alone.
+    pub(crate) fn database(
+        &self,
+        org: OrgId,
+        database: &str,
+        retention_policy: Option<&str>,
+        now: MonotonicTime,
+    ) -> Option<DatabaseBucket> {
+        self.database_where(org, database, retention_policy, |read, subject| {
+            self.freshness.is_valid(read, subject, now)
+        })
+    }
+
+    /// The same, while the store does not respond.
+    pub(crate) fn database_if_error(
+        &self,
+        org: OrgId,
+        database: &str,
+        retention_policy: Option<&str>,
+        now: MonotonicTime,
+    ) -> Option<DatabaseBucket> {
+        self.database_where(org, database, retention_policy, |read, subject| {
+            self.freshness.is_valid_if_error(read, subject, now)
+        })
+    }
+
+    fn database_where(
+        &self,
+        org: OrgId,
+        database: &str,
+        retention_policy: Option<&str>,
+        is_valid: impl Fn(ReadStamp, Subject) -> bool,
+    ) -> Option<DatabaseBucket> {
+        self.databases.find(self.hasher.hash_one((org, database, retention_policy)), |entry| {
+            (entry.is_of(org, database, retention_policy)
+                && is_valid(entry.read, Subject::Dbrps)
+                && is_valid(entry.read, Subject::Buckets))
+            .then_some(entry.found)
+        })
+    }
+
+    pub(crate) fn insert_database(
+        &self,
+        org: OrgId,
+        database: &str,
+        retention_policy: Option<&str>,
+        found: DatabaseBucket,
+        read: ReadStamp,
+    ) {
+        let entry = DatabaseEntry {
+            org,
+            database: database.into(),
+            retention_policy: retention_policy.map(Into::into),
+            found,
+            read,
+        };
+        let hash = self.hasher.hash_one((org, database, retention_policy));
+        self.databases.insert(hash, entry, |other| other.is_of(org, database, retention_policy));
+    }
+}
+
+impl DatabaseEntry {
+    fn is_of(&self, org: OrgId, database: &str, retention_policy: Option<&str>) -> bool {
+        self.org == org
+            && &*self.database == database
+            && self.retention_policy.as_deref() == retention_policy
     }
 }
 

@@ -3,11 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Entity, Version1, compact, fast_json};
+use crate::model::PolicyMappings;
 use crate::password::PasswordHash;
 use crate::store::{InvalidUniqueKey, Kind, Record, UniqueKey};
 use crate::{
-    ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId, GrantKey, Id, Name,
-    Org, OrgId, Permission, Status, Timestamp, TokenDigest, User, UserId, Username,
+    ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId, DatabaseMappings,
+    DbrpId, DbrpName, GrantKey, Id, Name, Org, OrgId, Permission, Resource, ResourceType, Status,
+    Timestamp, TokenDigest, User, UserId, Username,
 };
 
 #[doc(hidden)]
@@ -284,6 +286,123 @@ impl Entity for Bucket {
 
     fn from_body(body: BucketBody) -> Self {
         Self { id: body.id, org: body.org, name: body.name }
+    }
+}
+
+#[doc(hidden)]
+#[derive(Serialize, Deserialize)]
+pub struct DatabaseMappingsBody {
+    v: Version1,
+    id: Id,
+    #[serde(rename = "orgID")]
+    org: OrgId,
+    database: DbrpName,
+    #[serde(with = "policy_mappings")]
+    mappings: PolicyMappings,
+}
+
+impl DatabaseMappings {
+    /// Returns the unique key of the database with the name in the org. No other text has a slash at the
+    /// same place.
+    pub(crate) fn key_of(org: OrgId, database: &str) -> String {
+        format!("{org}/{database}")
+    }
+
+    /// Returns the key by which the mapping with the id is listed.
+    pub(crate) fn grant_key_of(id: DbrpId) -> GrantKey {
+        GrantKey::of(Permission::read(Resource::all(ResourceType::Dbrp).with_id(id.untyped())))
+    }
+
+    /// Returns the key by which the mappings of the bucket are listed.
+    pub(crate) fn grant_key_of_bucket(bucket: BucketId) -> GrantKey {
+        GrantKey::of(Permission::read(
+            Resource::all(ResourceType::Buckets).with_id(bucket.untyped()),
+        ))
+    }
+}
+
+impl Entity for DatabaseMappings {
+    const KIND: Kind = Kind::Dbrp;
+
+    type Body = DatabaseMappingsBody;
+
+    fn id(&self) -> Id {
+        self.id
+    }
+
+    fn unique_key(&self) -> Result<UniqueKey, InvalidUniqueKey> {
+        UniqueKey::new(Self::key_of(self.org, self.database.as_str()))
+    }
+
+    fn org(&self) -> Option<OrgId> {
+        Some(self.org)
+    }
+
+    /// A record has several mappings, and is listed by the id and by the bucket of each.
+    fn grants(&self) -> Vec<GrantKey> {
+        let mut keys: Vec<_> = self
+            .policies
+            .iter()
+            .flat_map(|policy| {
+                [Self::grant_key_of(policy.id), Self::grant_key_of_bucket(policy.bucket)]
+            })
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    fn to_body(&self) -> DatabaseMappingsBody {
+        DatabaseMappingsBody {
+            v: Version1,
+            id: self.id,
+            org: self.org,
+            database: self.database.clone(),
+            mappings: self.policies.clone(),
+        }
+    }
+
+    fn from_body(body: DatabaseMappingsBody) -> Self {
+        Self { id: body.id, org: body.org, database: body.database, policies: body.mappings }
+    }
+}
+
+/// The mappings of a database, as they are stored.
+mod policy_mappings {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    use crate::model::{PolicyMapping, PolicyMappings};
+    use crate::{BucketId, DbrpId, DbrpName};
+
+    #[derive(Serialize, Deserialize)]
+    struct Body {
+        id: DbrpId,
+        #[serde(rename = "retentionPolicy")]
+        retention_policy: DbrpName,
+        #[serde(rename = "bucketID")]
+        bucket: BucketId,
+        #[serde(rename = "default")]
+        is_default: bool,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        mappings: &PolicyMappings,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(mappings.iter().cloned().map(|mapping| {
+            let PolicyMapping { id, retention_policy, bucket, is_default } = mapping;
+            Body { id, retention_policy, bucket, is_default }
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<PolicyMappings, D::Error> {
+        let mappings = Vec::<Body>::deserialize(deserializer)?.into_iter().map(|mapping| {
+            let Body { id, retention_policy, bucket, is_default } = mapping;
+            PolicyMapping { id, retention_policy, bucket, is_default }
+        });
+        PolicyMappings::new(mappings.collect()).map_err(de::Error::custom)
     }
 }
 

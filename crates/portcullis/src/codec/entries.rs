@@ -2,7 +2,7 @@
 
 use super::{Entity, Tombstone};
 use crate::store::{Entry, EntryKey, Kind, Record, StoreError};
-use crate::{ApiToken, Authorization, Bucket, GrantKey, Org, User};
+use crate::{ApiToken, Authorization, Bucket, DatabaseMappings, GrantKey, Org, User};
 
 impl Entry {
     /// Returns every entry that the record must have, in order and none twice.
@@ -35,6 +35,7 @@ pub fn grants_of(record: &Record) -> Result<Vec<GrantKey>, StoreError> {
         Kind::ApiToken => of::<ApiToken>(record),
         Kind::Authorization => of::<Authorization>(record),
         Kind::Bucket => of::<Bucket>(record),
+        Kind::Dbrp => of::<DatabaseMappings>(record),
         Kind::Tombstone => of::<Tombstone>(record),
         Kind::Org => of::<Org>(record),
         Kind::User => of::<User>(record),

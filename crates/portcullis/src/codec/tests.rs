@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use super::*;
 use crate::password::PasswordHash;
 use crate::{
-    ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId, Name, Org, TokenSecret,
-    User, Username,
+    ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId, DatabaseMappings,
+    DbrpId, DbrpName, Name, Org, TokenSecret, User, Username,
 };
 
 fn authorization() -> Authorization {
@@ -108,6 +108,47 @@ fn snapshots_of_tenants_and_deletions() {
         r#"{"v":1,"id":"0000000000000005","gone":{"user":"0000000000000001"}}"#,
         "user/0000000000000001",
     );
+}
+
+#[test]
+fn snapshot_of_the_mappings_of_a_database() {
+    let name = |name: &str| DbrpName::new(name).unwrap();
+    let (org, bucket) = (OrgId::from_u64(1), BucketId::from_u64(3));
+    let mapping = DbrpId::from_u64(8);
+    let mut mappings = DatabaseMappings::new(
+        Id::from_u64(7),
+        org,
+        name("telemetry"),
+        mapping,
+        name("raw"),
+        bucket,
+    );
+    mappings.insert(DbrpId::from_u64(9), name("year"), bucket, false).unwrap();
+    assert_format(
+        mappings.clone(),
+        r#"{"v":1,"id":"0000000000000007","orgID":"0000000000000001","database":"telemetry","mappings":[{"id":"0000000000000008","retentionPolicy":"raw","bucketID":"0000000000000003","default":true},{"id":"0000000000000009","retentionPolicy":"year","bucketID":"0000000000000003","default":false}]}"#,
+        "0000000000000001/telemetry",
+    );
+    let grants: Vec<_> = mappings.grants().iter().map(GrantKey::to_string).collect();
+    let expected = [
+        "read:buckets/0000000000000003",
+        "read:dbrp/0000000000000008",
+        "read:dbrp/0000000000000009",
+    ];
+    assert_eq!(grants, expected);
+
+    let good = mappings.to_record(Revision::from_u128(1)).unwrap();
+    for (member, other) in [
+        ("\"default\":false", "\"default\":true"),
+        ("\"default\":true", "\"default\":false"),
+        ("\"year\"", "\"raw\""),
+        ("0000000000000009", "0000000000000008"),
+        ("\"telemetry\"", "\"tele/metry\""),
+    ] {
+        let body = good.body.replace(member, other);
+        let record = Record { body: body.into(), ..good.clone() };
+        assert!(DatabaseMappings::from_record(&record).is_err(), "{other}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The engine: every operation of Portcullis, over any store.
 
 mod builder;
+mod database;
 mod login;
 mod manage;
 mod records;

@@ -1,7 +1,8 @@
-//! The entities of the domain: authorizations, API tokens, users, orgs, buckets.
+//! The entities of the domain: authorizations, API tokens, users, orgs, buckets, DBRP mappings.
 
 mod api_token;
 mod authorization;
+mod dbrp;
 mod draft;
 mod tenant;
 mod username;
@@ -10,6 +11,11 @@ pub use api_token::{ApiToken, InvalidTokenDigest, TokenDigest, TokenSecret};
 pub use authorization::{
     Authorization, AuthorizationUpdate, NewAuthorization, Status, UnknownStatus,
 };
+pub use dbrp::{
+    DatabaseBucket, DatabaseMappings, DbrpFilter, DbrpMapping, DbrpName, DbrpUpdate,
+    InvalidDbrpName, NewDbrp,
+};
+pub(crate) use dbrp::{PolicyMapping, PolicyMappings};
 pub use draft::{AuthorizationDraft, AuthorizationUpdateDraft};
 pub use tenant::{Bucket, InvalidName, Name, Org, User};
 pub use username::{InvalidUsername, Username};

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::model::{PolicyMapping, PolicyMappings};
 use crate::password::PasswordHash;
 use crate::{
-    ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId, Id, Name, Org, OrgId,
-    Permission, Status, Timestamp, TokenDigest, TokenSecret, UncheckedPermission, User, UserId,
-    Username,
+    ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId, DatabaseMappings,
+    DbrpId, DbrpName, Id, Name, Org, OrgId, Permission, Status, Timestamp, TokenDigest,
+    TokenSecret, UncheckedPermission, User, UserId, Username,
 };
 
 /// A line. Unknown types and members are refused, so that no data is lost unnoticed.
@@ -17,6 +18,7 @@ pub(super) enum Line {
     Org(#[serde(with = "OrgLine")] Org),
     User(#[serde(with = "UserLine")] User),
     Bucket(#[serde(with = "BucketLine")] Bucket),
+    Dbrp(DbrpLine),
     ApiToken(ApiTokenLine),
     Authorization(#[serde(with = "AuthorizationLine")] Authorization),
     End(EndLine),
@@ -60,6 +62,61 @@ struct BucketLine {
     #[serde(rename = "orgID")]
     org: OrgId,
     name: Name,
+}
+
+/// The mappings of a database.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DbrpLine {
+    id: Id,
+    #[serde(rename = "orgID")]
+    org: OrgId,
+    database: DbrpName,
+    mappings: Vec<MappingObject>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct MappingObject {
+    id: DbrpId,
+    retention_policy: DbrpName,
+    #[serde(rename = "bucketID")]
+    bucket: BucketId,
+    #[serde(default)]
+    default: bool,
+}
+
+impl From<&DatabaseMappings> for DbrpLine {
+    fn from(mappings: &DatabaseMappings) -> Self {
+        let object = |policy: &PolicyMapping| MappingObject {
+            id: policy.id,
+            retention_policy: policy.retention_policy.clone(),
+            bucket: policy.bucket,
+            default: policy.is_default,
+        };
+        Self {
+            id: mappings.id,
+            org: mappings.org,
+            database: mappings.database.clone(),
+            mappings: mappings.policies.iter().map(object).collect(),
+        }
+    }
+}
+
+impl TryFrom<DbrpLine> for DatabaseMappings {
+    type Error = String;
+
+    fn try_from(line: DbrpLine) -> Result<Self, String> {
+        let policy = |object: MappingObject| PolicyMapping {
+            id: object.id,
+            retention_policy: object.retention_policy,
+            bucket: object.bucket,
+            is_default: object.default,
+        };
+        let policies = PolicyMappings::new(line.mappings.into_iter().map(policy).collect());
+        let policies = policies.map_err(|error| error.to_string())?;
+        Ok(Self { id: line.id, org: line.org, database: line.database, policies })
+    }
 }
 
 #[derive(Serialize, Deserialize)]

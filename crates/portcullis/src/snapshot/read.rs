@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::line::{EndLine, Line};
 use crate::store::{Batch, Entity, Kind, UniqueKey};
-use crate::{ApiToken, Authorization, Bucket, Id, Org, User, hex};
+use crate::{ApiToken, Authorization, Bucket, DatabaseMappings, DbrpId, Id, Org, User, hex};
 
 /// The only version there is.
 const VERSION: u32 = 1;
@@ -37,6 +37,8 @@ pub enum SnapshotRecord {
     User(User),
     /// A bucket.
     Bucket(Bucket),
+    /// The DBRP mappings of a database.
+    Dbrp(DatabaseMappings),
     /// An API token.
     ApiToken(ApiToken),
     /// An authorization.
@@ -52,6 +54,7 @@ impl SnapshotRecord {
             Self::Org(org) => of(org),
             Self::User(user) => of(user),
             Self::Bucket(bucket) => of(bucket),
+            Self::Dbrp(mappings) => of(mappings),
             Self::ApiToken(token) => of(token),
             Self::Authorization(authorization) => of(authorization),
         }
@@ -134,6 +137,8 @@ struct Reader {
     /// The line of each id and each unique key.
     ids: HashMap<(Kind, Id), u64>,
     keys: HashMap<(Kind, UniqueKey), u64>,
+    /// The line of each DBRP mapping: a line may have several.
+    mappings: HashMap<DbrpId, u64>,
 }
 
 impl Reader {
@@ -202,6 +207,7 @@ impl Reader {
             Line::Org(org) => SnapshotRecord::Org(org),
             Line::User(user) => SnapshotRecord::User(user),
             Line::Bucket(bucket) => SnapshotRecord::Bucket(bucket),
+            Line::Dbrp(line) => SnapshotRecord::Dbrp(line.try_into()?),
             Line::ApiToken(line) => SnapshotRecord::ApiToken(line.try_into()?),
             Line::Authorization(authorization) => SnapshotRecord::Authorization(authorization),
         };
@@ -223,6 +229,13 @@ impl Reader {
             let what = if kind == Kind::ApiToken { "token" } else { "name" };
             format!("{kind} {id} has the same {what} as line {other}")
         })?;
+        if let SnapshotRecord::Dbrp(mappings) = &record {
+            for mapping in mappings.mappings() {
+                claim(&mut self.mappings, mapping.id, number).map_err(|other| {
+                    format!("the mapping {} is on line {other} already", mapping.id)
+                })?;
+            }
+        }
         self.snapshot.records.push((number, record));
         Ok(())
     }

@@ -42,6 +42,7 @@ impl<W: Write> SnapshotWriter<W> {
             SnapshotRecord::Org(org) => Line::Org(org.clone()),
             SnapshotRecord::User(user) => Line::User(user.clone()),
             SnapshotRecord::Bucket(bucket) => Line::Bucket(bucket.clone()),
+            SnapshotRecord::Dbrp(mappings) => Line::Dbrp(mappings.into()),
             SnapshotRecord::ApiToken(token) => Line::ApiToken(token.into()),
             SnapshotRecord::Authorization(authorization) => {
                 Line::Authorization(authorization.clone())

@@ -18,6 +18,8 @@ pub enum Kind {
     Authorization,
     /// A bucket.
     Bucket,
+    /// The DBRP mappings of a database.
+    Dbrp,
     /// A deleted user or org whose credentials are still being deleted: a tombstone.
     Tombstone,
     /// An organization.
@@ -28,8 +30,15 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::ApiToken, Self::Authorization, Self::Bucket, Self::Tombstone, Self::Org, Self::User];
+    pub const ALL: [Self; 7] = [
+        Self::ApiToken,
+        Self::Authorization,
+        Self::Bucket,
+        Self::Dbrp,
+        Self::Tombstone,
+        Self::Org,
+        Self::User,
+    ];
 }
 
 impl fmt::Display for Kind {
@@ -38,6 +47,7 @@ impl fmt::Display for Kind {
             Self::ApiToken => "API token",
             Self::Authorization => "authorization",
             Self::Bucket => "bucket",
+            Self::Dbrp => "DBRP mapping",
             Self::Tombstone => "deletion",
             Self::Org => "organization",
             Self::User => "user",

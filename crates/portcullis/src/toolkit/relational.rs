@@ -20,6 +20,7 @@ pub const fn table_name(kind: Kind) -> &'static str {
         Kind::ApiToken => "api_tokens",
         Kind::Authorization => "authorizations",
         Kind::Bucket => "buckets",
+        Kind::Dbrp => "dbrps",
         Kind::Tombstone => "deletions",
         Kind::Org => "orgs",
         Kind::User => "users",
@@ -43,11 +44,12 @@ impl<T> Tables<T> {
 
     /// Returns the value of the kind.
     pub fn of(&self, kind: Kind) -> &T {
-        let [api_tokens, authorizations, buckets, deletions, orgs, users] = &self.0;
+        let [api_tokens, authorizations, buckets, dbrps, deletions, orgs, users] = &self.0;
         match kind {
             Kind::ApiToken => api_tokens,
             Kind::Authorization => authorizations,
             Kind::Bucket => buckets,
+            Kind::Dbrp => dbrps,
             Kind::Tombstone => deletions,
             Kind::Org => orgs,
             Kind::User => users,

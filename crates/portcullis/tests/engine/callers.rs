@@ -2,8 +2,9 @@
 
 use portcullis::store::{Kind, Lookup};
 use portcullis::{
-    AuthorizationFilter, AuthorizationId, AuthorizationUpdate, BucketId, Error, NewAuthorization,
-    Permission, Principal, Resource, ResourceType, Username,
+    AuthorizationFilter, AuthorizationId, AuthorizationUpdate, BucketId, DbrpFilter, DbrpId,
+    DbrpUpdate, Error, NewAuthorization, NewDbrp, Permission, Principal, Resource, ResourceType,
+    Username,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -16,15 +17,20 @@ use crate::support::{World, name, permission};
 enum Operation {
     Bucket,
     Create,
+    CreateDbrp,
+    Dbrp,
     Delete,
+    DeleteDbrp,
     Get,
     List,
+    ListDbrps,
     ListPages,
     Me,
     Org,
     SetPassword,
     SetPermissions,
     Update,
+    UpdateDbrp,
     User,
 }
 
@@ -38,18 +44,23 @@ enum Without {
 }
 
 impl Operation {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 17] = [
         Self::Bucket,
         Self::Create,
+        Self::CreateDbrp,
+        Self::Dbrp,
         Self::Delete,
+        Self::DeleteDbrp,
         Self::Get,
         Self::List,
+        Self::ListDbrps,
         Self::ListPages,
         Self::Me,
         Self::Org,
         Self::SetPassword,
         Self::SetPermissions,
         Self::Update,
+        Self::UpdateDbrp,
         Self::User,
     ];
 
@@ -57,15 +68,20 @@ impl Operation {
         match self {
             Self::Bucket => "bucket",
             Self::Create => "create_authorization",
+            Self::CreateDbrp => "create_dbrp",
+            Self::Dbrp => "dbrp",
             Self::Delete => "delete_authorization",
+            Self::DeleteDbrp => "delete_dbrp",
             Self::Get => "authorization",
             Self::List => "list_authorizations",
+            Self::ListDbrps => "list_dbrps",
             Self::ListPages => "list_authorization_pages",
             Self::Me => "me",
             Self::Org => "org",
             Self::SetPassword => "set_password",
             Self::SetPermissions => "set_permissions",
             Self::Update => "update_authorization",
+            Self::UpdateDbrp => "update_dbrp",
             Self::User => "user",
         }
     }
@@ -74,13 +90,18 @@ impl Operation {
     fn changes(self) -> bool {
         match self {
             Self::Create
+            | Self::CreateDbrp
             | Self::Delete
+            | Self::DeleteDbrp
             | Self::SetPassword
             | Self::SetPermissions
-            | Self::Update => true,
+            | Self::Update
+            | Self::UpdateDbrp => true,
             Self::Bucket
+            | Self::Dbrp
             | Self::Get
             | Self::List
+            | Self::ListDbrps
             | Self::ListPages
             | Self::Me
             | Self::Org
@@ -95,8 +116,13 @@ impl Operation {
         let (record, user) = (on.record(), Resource::user(on.world.user.id));
         let authorizations = Resource::all(ResourceType::Authorizations).in_org(on.world.org.id);
         let granted = write(on.world.resource());
+        let bucket = on.world.resource();
+        let dbrps = write(Resource::all(ResourceType::Dbrp).in_org(on.world.org.id));
         match self {
-            Self::Bucket => vec![read(on.world.resource())],
+            Self::Bucket | Self::Dbrp | Self::ListDbrps => vec![read(bucket)],
+            Self::CreateDbrp => vec![write(bucket), dbrps, read(bucket)],
+            Self::DeleteDbrp => vec![write(bucket), dbrps],
+            Self::UpdateDbrp => vec![read(bucket), write(bucket), dbrps],
             Self::Create => vec![write(authorizations), write(user), granted],
             Self::Delete => vec![write(record), write(user)],
             Self::Get | Self::List | Self::ListPages => vec![read(record), read(user)],
@@ -113,15 +139,19 @@ impl Operation {
 
     fn without(self) -> Without {
         match self {
-            Self::Bucket | Self::List | Self::ListPages => Without::FindsNothing,
+            Self::Bucket | Self::List | Self::ListDbrps | Self::ListPages => Without::FindsNothing,
             Self::Create
+            | Self::CreateDbrp
+            | Self::Dbrp
             | Self::Delete
+            | Self::DeleteDbrp
             | Self::Get
             | Self::Me
             | Self::Org
             | Self::SetPassword
             | Self::SetPermissions
             | Self::Update
+            | Self::UpdateDbrp
             | Self::User => Without::IsRefused,
         }
     }
@@ -136,10 +166,22 @@ impl Operation {
             Self::Create => {
                 on_behalf.create_authorization(world.new_authorization("new")).await.map(|_| 1)
             }
+            Self::CreateDbrp => on_behalf.create_dbrp(on.new_dbrp("new")).await.map(|_| 1),
+            Self::Dbrp => {
+                on_behalf.dbrp(world.org.id, world.bucket.id.untyped().into()).await.map(|_| 1)
+            }
+            Self::DeleteDbrp => {
+                let mapping = on.mapping().await;
+                on_behalf.delete_dbrp(world.org.id, mapping).await.map(|()| 1)
+            }
             Self::Delete => on_behalf.delete_authorization(id).await.map(|()| 1),
             Self::Get => on_behalf.authorization(id).await.map(|_| 1),
             Self::List => {
                 on_behalf.list_authorizations(&all, None, limit).await.map(|l| l.items.len())
+            }
+            Self::ListDbrps => {
+                let filter = DbrpFilter { is_virtual: Some(true), ..DbrpFilter::all(world.org.id) };
+                on_behalf.list_dbrps(&filter).await.map(|found| found.len())
             }
             Self::ListPages => {
                 let mut names = world.engine.name_resolver();
@@ -157,6 +199,11 @@ impl Operation {
                 let update = AuthorizationUpdate::description("d");
                 on_behalf.update_authorization(id, update).await.map(|_| 1)
             }
+            Self::UpdateDbrp => {
+                let update = DbrpUpdate { is_default: Some(true), retention_policy: None };
+                let mapping = on.mapping().await;
+                on_behalf.update_dbrp(world.org.id, mapping, update).await.map(|_| 1)
+            }
             Self::User => on_behalf.user(world.user.id).await.map(|_| 1),
         }
     }
@@ -171,6 +218,25 @@ struct Target<'a> {
 impl Target<'_> {
     fn record(&self) -> Resource {
         Resource::all(ResourceType::Authorizations).in_org(self.world.org.id).with_id(self.id)
+    }
+
+    fn new_dbrp(&self, database: &str) -> NewDbrp {
+        NewDbrp {
+            org: self.world.org.id,
+            database: database.to_owned(),
+            retention_policy: "autogen".to_owned(),
+            is_default: false,
+            bucket: self.world.bucket.id,
+        }
+    }
+
+    /// A DBRP mapping, which is created if need be.
+    async fn mapping(&self) -> DbrpId {
+        let filter = DbrpFilter { is_virtual: Some(false), ..DbrpFilter::all(self.world.org.id) };
+        match self.world.engine.list_dbrps(&filter).await.unwrap().first() {
+            Some(mapping) => mapping.id,
+            None => self.world.engine.create_dbrp(self.new_dbrp("db")).await.unwrap().id,
+        }
     }
 
     /// The authorization as it is stored.
@@ -213,7 +279,10 @@ async fn an_operation_needs_exactly_its_permissions() {
                     Err("bucket not found".to_owned())
                 }
                 Without::FindsNothing => Ok(0),
-                Without::IsRefused if granted => {
+                Without::IsRefused
+                    if granted
+                        && matches!(operation, Operation::Create | Operation::SetPermissions) =>
+                {
                     Err(format!("permission {missing} is not allowed: {missing} is unauthorized"))
                 }
                 Without::IsRefused => Err(format!("{missing} is unauthorized")),

@@ -14,6 +14,7 @@ mod callers;
 mod configuration;
 mod costs;
 mod credentials;
+mod dbrps;
 mod deletion;
 mod failures;
 mod filters;

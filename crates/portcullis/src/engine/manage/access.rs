@@ -7,9 +7,9 @@ use super::{AuthorizationView, SetupDone};
 use crate::engine::Engine;
 use crate::store::Entity;
 use crate::{
-    Action, Actor, ApiToken, AuditAction, AuditOutcome, AuditRecord, Authorization, Decision,
-    Denial, Error, ErrorKind, Id, Identity, OrgId, Permission, Principal, Resource, ResourceType,
-    TokenSecret, UserId,
+    Action, Actor, ApiToken, AuditAction, AuditOutcome, AuditRecord, Authorization, DbrpMapping,
+    Decision, Denial, Error, ErrorKind, Id, Identity, OrgId, Permission, Principal, Resource,
+    ResourceType, TokenSecret, UserId,
 };
 
 /// An engine, and the authority under which it is used.
@@ -258,6 +258,12 @@ impl<E: Entity> Subject for E {
 impl Subject for AuthorizationView {
     fn id(&self) -> Option<Id> {
         Some(self.authorization.id.untyped())
+    }
+}
+
+impl Subject for DbrpMapping {
+    fn id(&self) -> Option<Id> {
+        Some(self.id.untyped())
     }
 }
 

@@ -32,7 +32,7 @@ impl Engine {
         self.trusted().audited(AuditAction::Delete, record, work).await
     }
 
-    /// Deletes the org, its buckets and every credential in it, as [`Engine::delete_user`] does.
+    /// Deletes the org, its buckets, its DBRP mappings and every credential in it, as [`Engine::delete_user`] does.
     ///
     /// # Errors
     ///
@@ -87,6 +87,7 @@ impl Engine {
             DeletedTenant::Org(org) => vec![
                 Index::Org(Kind::Authorization, org),
                 Index::Org(Kind::ApiToken, org),
+                Index::Org(Kind::Dbrp, org),
                 Index::Org(Kind::Bucket, org),
             ],
         };

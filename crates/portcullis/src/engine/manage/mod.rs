@@ -3,10 +3,11 @@
 //! Every operation on authorizations exists once, as steps of [`Access`](access::Access), which
 //! knows on whose authority it runs. Two public surfaces combine these steps: the methods of
 //! [`Engine`](super::Engine) are trusted, those of [`OnBehalfOf`] enforce the permissions of a
-//! caller. API tokens and tenants are managed by the embedding program alone.
+//! caller. DBRP mappings are managed in the same way. API tokens and tenants are managed by the embedding program alone.
 
 mod access;
 mod authorizations;
+mod dbrps;
 mod deletion;
 mod list;
 mod names;

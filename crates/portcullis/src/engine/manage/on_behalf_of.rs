@@ -13,8 +13,8 @@ use crate::engine::Engine;
 use crate::store::{Kind, Page};
 use crate::{
     AuditAction, AuditRecord, Authorization, AuthorizationFilter, AuthorizationId,
-    AuthorizationUpdateDraft, Bucket, BucketId, Error, NewAuthorization, Org, OrgId, Permission,
-    Principal, Resource, User, UserId,
+    AuthorizationUpdateDraft, Bucket, BucketId, DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Error,
+    NewAuthorization, NewDbrp, Org, OrgId, Permission, Principal, Resource, User, UserId,
 };
 
 /// The engine's operations with a caller's permissions enforced (`docs/spec/callers.md`):
@@ -238,6 +238,60 @@ impl OnBehalfOf<'_> {
     pub async fn delete_authorization(&self, id: AuthorizationId) -> Result<(), Error> {
         let record = AuditRecord::new(Kind::Authorization, id.untyped());
         self.0.audited(AuditAction::Delete, record, self.0.delete(id)).await
+    }
+
+    /// Creates a DBRP mapping. Needs read and write on the bucket, and write on all buckets of the org
+    /// or on its DBRP mappings: a mapping changes what permissions on the bucket permit.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`]; otherwise as [`Engine::create_dbrp`].
+    pub async fn create_dbrp(&self, new: NewDbrp) -> Result<DbrpMapping, Error> {
+        self.0.create_dbrp(new).await
+    }
+
+    /// Returns the DBRP mapping with the id, which may be virtual. Needs read on its bucket.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Unauthorized`]; [`ErrorKind::Unavailable`] and
+    /// [`ErrorKind::Internal`].
+    pub async fn dbrp(&self, org: OrgId, id: DbrpId) -> Result<DbrpMapping, Error> {
+        self.0.dbrp(org, id).await
+    }
+
+    /// Lists the DBRP mappings that match and whose buckets the caller may read, as
+    /// [`Engine::list_dbrps`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`] when the caller's token is inactive; [`ErrorKind::Unavailable`] and
+    /// [`ErrorKind::Internal`].
+    pub async fn list_dbrps(&self, filter: &DbrpFilter) -> Result<Vec<DbrpMapping>, Error> {
+        self.0.list_dbrps(filter).await
+    }
+
+    /// Changes the DBRP mapping with the id. Needs what [`OnBehalfOf::create_dbrp`] needs.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`]; otherwise as [`Engine::update_dbrp`].
+    pub async fn update_dbrp(
+        &self,
+        org: OrgId,
+        id: DbrpId,
+        update: DbrpUpdate,
+    ) -> Result<DbrpMapping, Error> {
+        self.0.update_dbrp(org, id, update).await
+    }
+
+    /// Deletes the DBRP mapping with the id. Needs what [`OnBehalfOf::create_dbrp`] needs, but for read.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`]; otherwise as [`Engine::delete_dbrp`].
+    pub async fn delete_dbrp(&self, org: OrgId, id: DbrpId) -> Result<(), Error> {
+        self.0.delete_dbrp(org, id).await
     }
 
     /// Returns the user with the id.

@@ -31,6 +31,7 @@ impl Engine {
         self.export_kind(&mut writer, SnapshotRecord::Org).await?;
         self.export_kind(&mut writer, SnapshotRecord::User).await?;
         self.export_kind(&mut writer, SnapshotRecord::Bucket).await?;
+        self.export_kind(&mut writer, SnapshotRecord::Dbrp).await?;
         self.export_kind(&mut writer, SnapshotRecord::ApiToken).await?;
         self.export_kind(&mut writer, SnapshotRecord::Authorization).await?;
         Ok(writer.finish()?)
@@ -102,6 +103,7 @@ impl Engine {
                 SnapshotRecord::Org(org) => import.add(*line, org).await,
                 SnapshotRecord::User(user) => import.add(*line, user).await,
                 SnapshotRecord::Bucket(bucket) => import.add(*line, bucket).await,
+                SnapshotRecord::Dbrp(mappings) => import.add(*line, mappings).await,
                 SnapshotRecord::ApiToken(token) => import.add(*line, token).await,
                 SnapshotRecord::Authorization(authorization) => {
                     import.add(*line, authorization).await

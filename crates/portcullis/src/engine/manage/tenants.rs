@@ -107,8 +107,8 @@ impl Engine {
         self.modify(id, change).await?.ok_or_else(|| missing(E::KIND))
     }
 
-    /// Deletes the bucket. Permissions that name it remain and reach nothing: its id is never used
-    /// again.
+    /// Deletes the bucket and its DBRP mappings. Permissions that name it remain and reach nothing: its
+    /// id is never used again.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Engine {
         let record = AuditRecord::new(Kind::Bucket, id.untyped());
         let work = async {
             self.refuse_foreign_directory()?;
-            match self.remove::<Bucket>(id.untyped(), |_| Ok(()), &[]).await? {
+            match self.remove_bucket(id).await? {
                 true => Ok(()),
                 false => Err(missing(Kind::Bucket)),
             }

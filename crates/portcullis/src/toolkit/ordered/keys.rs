@@ -20,6 +20,7 @@ const fn number(kind: Kind) -> u8 {
         Kind::Tombstone => 4,
         Kind::Org => 5,
         Kind::User => 6,
+        Kind::Dbrp => 7,
     }
 }
 
