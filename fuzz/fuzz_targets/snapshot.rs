@@ -89,8 +89,9 @@ fn place(record: &SnapshotRecord) -> (u8, u64) {
         SnapshotRecord::Org(org) => (0, id(org)),
         SnapshotRecord::User(user) => (1, id(user)),
         SnapshotRecord::Bucket(bucket) => (2, id(bucket)),
-        SnapshotRecord::ApiToken(token) => (3, id(token)),
-        SnapshotRecord::Authorization(authorization) => (4, id(authorization)),
+        SnapshotRecord::Dbrp(mappings) => (3, id(mappings)),
+        SnapshotRecord::ApiToken(token) => (4, id(token)),
+        SnapshotRecord::Authorization(authorization) => (5, id(authorization)),
         other => panic!("{other:?} has no place in an export"),
     }
 }

@@ -9,20 +9,21 @@ use std::fmt::Debug;
 use libfuzzer_sys::fuzz_target;
 use portcullis::store::{Entity, Kind, Record, Revision, StoreError, Tombstone, UniqueKey};
 use portcullis::{
-    ApiToken, Authorization, Bucket, Id, Org, OrgId, Status, Timestamp, User, UserId,
+    ApiToken, Authorization, Bucket, DatabaseMappings, Id, Org, OrgId, Status, Timestamp, User, UserId,
 };
 use portcullis_fuzz::{CANARY, text};
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, body)) = data.split_first() else { return };
     let Some(body) = text(body) else { return };
-    match kind % 6 {
+    match kind.wrapping_sub(b'0') % 7 {
         0 => check::<Authorization>(body),
         1 => check::<ApiToken>(body),
         2 => check::<Bucket>(body),
         3 => check::<Tombstone>(body),
         4 => check::<Org>(body),
-        _ => check::<User>(body),
+        5 => check::<User>(body),
+        _ => check::<DatabaseMappings>(body),
     }
 });
 

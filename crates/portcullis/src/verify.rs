@@ -8,8 +8,8 @@ use std::num::NonZeroUsize;
 use futures_util::StreamExt;
 
 use crate::store::{
-    Entity, Entry, EntryKey, Index, Kind, Lookup, MaintenanceStore, PageRequest, Record, StoreError,
-    StoreExt,
+    Entity, Entry, EntryKey, Index, Kind, Lookup, MaintenanceStore, PageRequest, Record,
+    StoreError, StoreExt,
 };
 use crate::{BucketId, DatabaseMappings, Id, OrgId, UserId};
 

@@ -200,7 +200,6 @@ fn worlds(file: &Value, seeds: &mut Seeds) {
                 add(seeds, "snapshot", format!("0{line}\n"));
                 lines.push(line);
                 let body = body(record).to_string();
-                // `0` is 48, which leaves no remainder by 6.
                 add(seeds, "stored_record", [&[choice], body.as_bytes()].concat());
             }
         }
@@ -210,6 +209,13 @@ fn worlds(file: &Value, seeds: &mut Seeds) {
         let first = r#"{"type":"snapshot","version":1}"#;
         add(seeds, "snapshot", format!("1{first}\n{lines}\n"));
     }
+    let mappings = concat!(
+        r#""id":"0000000000000007","orgID":"0000000000000001","database":"telemetry","#,
+        r#""mappings":[{"id":"0000000000000008","retentionPolicy":"raw","#,
+        r#""bucketID":"0000000000000003","default":true}]"#
+    );
+    add(seeds, "snapshot", format!("0{{\"type\":\"dbrp\",{mappings}}}\n"));
+    add(seeds, "stored_record", format!("6{{\"v\":1,{mappings}}}"));
     let gone = [r#"{"org":"0000000000000001"}"#, r#"{"user":"0000000000000001"}"#];
     for gone in gone {
         let body = format!(r#"3{{"v":1,"id":"0000000000000004","gone":{gone}}}"#);

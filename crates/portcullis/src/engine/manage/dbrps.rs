@@ -10,8 +10,8 @@ use super::access::Access;
 use crate::directory::log_corrupt;
 use crate::engine::Engine;
 use crate::store::{
-    Batch, Entity, Expect, Index, Kind, MODIFY_TRIES, Modified, Operation, Revision, StoreError,
-    StoreExt, Taken, put,
+    Batch, Duplicate, Entity, Expect, Index, Kind, MODIFY_TRIES, Operation, Revision, StoreError,
+    StoreExt, put,
 };
 use crate::{
     AuditAction, AuditRecord, Bucket, BucketId, DatabaseMappings, DbrpFilter, DbrpId, DbrpMapping,
@@ -216,7 +216,10 @@ impl Access<'_> {
                 }
                 // Another mapping of the database was created, changed or deleted.
                 Err(
-                    StoreError::AlreadyExists { taken: Taken::UniqueKey | Taken::Id, .. }
+                    StoreError::AlreadyExists {
+                        duplicate: Duplicate::UniqueKey | Duplicate::Id,
+                        ..
+                    }
                     | StoreError::Conflict { .. }
                     | StoreError::Missing { .. },
                 ) if tries < MODIFY_TRIES => {}
@@ -264,10 +267,8 @@ impl Access<'_> {
             };
             let store = &self.engine.0.store;
             let new_revision = || self.engine.revision();
-            match store.modify_from(mappings, revision, change, &[], new_revision).await? {
-                Modified::Done(mappings) => mappings.mapping(id).ok_or_else(not_found),
-                Modified::Missing => Err(not_found()),
-            }
+            let changed = store.modify_from(mappings, revision, change, &[], new_revision).await?;
+            changed.and_then(|mappings| mappings.mapping(id)).ok_or_else(not_found)
         };
         self.audited(AuditAction::Update, record, work).await
     }
