@@ -7,8 +7,8 @@ use futures_util::FutureExt;
 use http::Request;
 use portcullis::store::MemoryStore;
 use portcullis::{
-    Action, Credentials, Engine, NewAuthorization, Permission, Principal, Resource, Setup,
-    SetupDone, Username,
+    Action, Credentials, DatabaseBucket, Engine, NewAuthorization, NewDbrp, Permission, Principal,
+    Resource, Setup, SetupDone, Username,
 };
 use portcullis_testkit::world::{builder, name};
 use tower::ServiceExt;
@@ -99,6 +99,34 @@ fn what_a_dashboard_query_needs_takes_at_most_ten_allocations() {
         let each = counted / REQUESTS as u64;
         println!("{each} allocations: {q}");
         assert!(each <= 10, "{each} allocations: {q}");
+    }
+}
+
+#[tokio::test]
+async fn the_cached_bucket_of_a_database_is_found_without_an_allocation() {
+    let (engine, done) = engine().await;
+    let (org, bucket) = (done.org.id, done.buckets[0].id);
+    let new = NewDbrp {
+        org,
+        database: "metrics".to_owned(),
+        retention_policy: "year".to_owned(),
+        is_default: true,
+        bucket,
+    };
+    engine.create_dbrp(new).await.unwrap();
+    for (database, policy, expected) in [
+        ("metrics", None, DatabaseBucket::Mapped(bucket)),
+        ("metrics", Some("year"), DatabaseBucket::Mapped(bucket)),
+        ("metrics", Some("other"), DatabaseBucket::None),
+        ("telemetry", None, DatabaseBucket::Named(bucket)),
+        ("telemetry", Some("autogen"), DatabaseBucket::None),
+    ] {
+        engine.database_bucket(org, database, policy).await.unwrap();
+        let counted = allocations(|| {
+            let found = engine.database_bucket(org, database, policy).now_or_never();
+            assert_eq!(found.expect("a cache hit is ready at once").unwrap(), expected);
+        });
+        assert_eq!(counted, 0, "{database} {policy:?}");
     }
 }
 

@@ -11,7 +11,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
 use crate::api::wire::PREFIX;
-use crate::api::{authorizations, list, lookups};
+use crate::api::{authorizations, dbrps, list, lookups};
 use crate::callers::{ApiTokenCallers, Callers};
 use crate::extract::caller::require_caller;
 use crate::respond::ErrorBody;
@@ -23,8 +23,8 @@ const DOCUMENTED_PREFIX: &str = "/legacy/authorizations";
 
 /// The management API: a router to be merged into a host's own.
 ///
-/// Its routes are below `/legacy/authorizations` and `/private/legacy/authorizations`, and the
-/// lookups of orgs, users and buckets that existing clients need below `/api/v2`. All other paths
+/// Its routes are below `/legacy/authorizations` and `/private/legacy/authorizations`, and below `/api/v2`
+/// DBRP mappings and the lookups of orgs, users and buckets that existing clients need. All other paths
 /// stay the host's. With a [`ClientAddressLayer`](crate::ClientAddressLayer) around the router, the engine learns the
 /// addresses of the callers.
 ///
@@ -65,13 +65,14 @@ pub(crate) fn routes(api: Api) -> Router {
         .merge(legacy_authorizations(PREFIX))
         .merge(legacy_authorizations(DOCUMENTED_PREFIX))
         .merge(lookup_routes())
+        .merge(dbrp_routes())
         .method_not_allowed_fallback(method_not_allowed)
         .route_layer(from_fn_with_state(api.clone(), require_caller))
         .with_state(api)
 }
 
 fn legacy_authorizations(prefix: &str) -> Router<Api> {
-    // Only the list is compressed: every other response is short.
+    // Only lists are compressed: every other response is short.
     let collection = get(list::list).layer(compression()).post(authorizations::create);
     let item =
         get(authorizations::get).patch(authorizations::update).delete(authorizations::delete);
@@ -111,6 +112,13 @@ fn lookup_routes() -> Router<Api> {
     let router = route(router, "/api/v2/buckets", get(lookups::list::<Bucket>));
     let router = route(router, "/api/v2/buckets/{id}", get(lookups::get::<Bucket>));
     route(router, "/api/v2/me", get(lookups::me))
+}
+
+fn dbrp_routes() -> Router<Api> {
+    let collection = get(dbrps::list).layer(compression()).post(dbrps::create);
+    let item = get(dbrps::get).patch(dbrps::update).delete(dbrps::delete);
+    let router = route(Router::new(), "/api/v2/dbrps", collection);
+    route(router, "/api/v2/dbrps/{id}", item)
 }
 
 /// Adds the route with and without one slash at the end.

@@ -3,8 +3,9 @@
 use std::fmt::Display;
 
 use portcullis::{
-    AuthorizationDraft, AuthorizationId, AuthorizationUpdateDraft, AuthorizationView, Bucket, Id,
-    Org, OrgId, Permission, ResourceNames, Status, Timestamp, UncheckedPermission, User, UserId,
+    AuthorizationDraft, AuthorizationId, AuthorizationUpdateDraft, AuthorizationView, Bucket,
+    BucketId, DbrpId, DbrpMapping, DbrpUpdate, Id, Org, OrgId, Permission, ResourceNames, Status,
+    Timestamp, UncheckedPermission, User, UserId,
 };
 use serde::{Serialize, Serializer};
 
@@ -140,6 +141,38 @@ pub(crate) fn permissions_body(body: &[u8]) -> Result<Vec<UncheckedPermission>, 
     permissions(&mut Members::parse(body)?)
 }
 
+/// The body that creates a DBRP mapping. Ids are not parsed yet: each has an error of its own.
+pub(crate) struct DbrpDraft {
+    pub(crate) database: Option<String>,
+    pub(crate) retention_policy: Option<String>,
+    pub(crate) is_default: Option<bool>,
+    pub(crate) org: Option<String>,
+    pub(crate) org_id: Option<String>,
+    pub(crate) bucket_id: Option<String>,
+}
+
+/// Parses the body that creates a DBRP mapping.
+pub(crate) fn dbrp_draft(body: &[u8]) -> Result<DbrpDraft, InvalidJson> {
+    let mut members = Members::parse(body)?;
+    Ok(DbrpDraft {
+        database: members.string("database")?,
+        retention_policy: members.string("retention_policy")?,
+        is_default: members.bool("default")?,
+        org: members.string("org")?,
+        org_id: members.string("orgID")?,
+        bucket_id: members.string("bucketID")?,
+    })
+}
+
+/// Parses the body that changes a DBRP mapping.
+pub(crate) fn dbrp_update(body: &[u8]) -> Result<DbrpUpdate, InvalidJson> {
+    let mut members = Members::parse(body)?;
+    Ok(DbrpUpdate {
+        retention_policy: members.string("retention_policy")?,
+        is_default: members.bool("default")?,
+    })
+}
+
 /// Parses the body that sets a password; a missing password is an empty one.
 pub(crate) fn password_body(body: &[u8]) -> Result<zeroize::Zeroizing<String>, InvalidJson> {
     let password = Members::parse(body)?.string("password")?;
@@ -239,6 +272,36 @@ impl From<Bucket> for BucketView {
                 this: format!("/api/v2/buckets/{}", bucket.id),
                 org: format!("/api/v2/orgs/{}", bucket.org),
             },
+        }
+    }
+}
+
+/// A DBRP mapping in the shape of the v2 API.
+#[derive(Serialize)]
+pub(crate) struct DbrpView<'a> {
+    id: DbrpId,
+    database: &'a str,
+    retention_policy: &'a str,
+    #[serde(rename = "default")]
+    is_default: bool,
+    #[serde(rename = "virtual")]
+    is_virtual: bool,
+    #[serde(rename = "orgID")]
+    org_id: OrgId,
+    #[serde(rename = "bucketID")]
+    bucket_id: BucketId,
+}
+
+impl<'a> From<&'a DbrpMapping> for DbrpView<'a> {
+    fn from(mapping: &'a DbrpMapping) -> Self {
+        Self {
+            id: mapping.id,
+            database: &mapping.database,
+            retention_policy: &mapping.retention_policy,
+            is_default: mapping.is_default,
+            is_virtual: mapping.is_virtual,
+            org_id: mapping.org,
+            bucket_id: mapping.bucket,
         }
     }
 }

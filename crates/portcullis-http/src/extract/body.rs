@@ -54,7 +54,7 @@ impl<S: Send + Sync> FromRequest<S> for LimitedBody {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
     Null,
-    Bool,
+    Bool(bool),
     Number,
     String(String),
     Array(Vec<Self>),
@@ -78,7 +78,7 @@ enum Place {
     Permissions,
     Permission,
     Resource,
-    /// A string or a number. Of an object or array here, only the type is kept.
+    /// A string, a number or a truth value. Of an object or array here, only the type is kept.
     Plain,
     /// Nothing of it is kept.
     Unknown,
@@ -88,7 +88,19 @@ impl Place {
     /// Returns the name of a member that is kept of an object at this place, and the place of its
     /// value.
     fn member(self, name: &str) -> Option<(&'static str, Self)> {
-        const BODY: [&str; 6] = ["token", "orgID", "userID", "status", "description", "password"];
+        const BODY: [&str; 11] = [
+            "token",
+            "org",
+            "orgID",
+            "userID",
+            "status",
+            "description",
+            "password",
+            "database",
+            "retention_policy",
+            "bucketID",
+            "default",
+        ];
         const RESOURCE: [&str; 3] = ["type", "id", "orgID"];
         let plain = |names: &[&'static str]| {
             names.iter().find(|kept| **kept == name).map(|kept| (*kept, Self::Plain))
@@ -144,6 +156,15 @@ impl Members {
             None | Some(Json::Null) => Ok(None),
             Some(Json::String(text)) => Ok(Some(text)),
             Some(_) => Err(InvalidJson(format!("`{name}` must be a string"))),
+        }
+    }
+
+    /// Takes a truth value out; missing and `null` are `None`.
+    pub(crate) fn bool(&mut self, name: &str) -> Result<Option<bool>, InvalidJson> {
+        match self.take(name) {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::Bool(value)) => Ok(Some(value)),
+            Some(_) => Err(InvalidJson(format!("`{name}` must be true or false"))),
         }
     }
 
@@ -213,8 +234,8 @@ impl<'de> Visitor<'de> for Place {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Json, E> {

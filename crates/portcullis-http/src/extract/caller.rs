@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use portcullis::{Engine, Error, ErrorKind, OnBehalfOf, Principal};
+use portcullis::{Engine, Error, ErrorKind, OnBehalfOf, OrgId, Principal};
 
 use crate::client_address::source;
 use crate::log::refusals::log_refusal;
@@ -39,6 +39,11 @@ impl Caller {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Unauthorized, "the caller's permissions have been changed"))
+    }
+
+    /// Returns the org that the caller belongs to.
+    pub(crate) fn org(&self) -> OrgId {
+        self.principal.org()
     }
 
     /// Returns the engine's operations on the caller's behalf.

@@ -171,10 +171,14 @@ impl V1Policy {
         }
         let org = principal.org();
         let (database, policy) = (target.database, target.policy);
-        let found = self.upstream.find_bucket(&self.engine, org, database, policy).await?;
+        let found = match (self.upstream, target.bucket) {
+            // The DBRP mappings of InfluxDB 2.x are for databases.
+            (UpstreamSemantics::V2, Some(name)) => self.engine.bucket_id(org, name).await?,
+            _ => self.upstream.find_bucket(&self.engine, org, database, policy).await?,
+        };
         Ok(match found {
-            Ok(bucket) => Ok(Permission::new(action, Resource::bucket(org, bucket))),
-            Err(_) => Err(V1Denial::Access { action, name: target.to_string(), lacks: None }),
+            Some(bucket) => Ok(Permission::new(action, Resource::bucket(org, bucket))),
+            None => Err(V1Denial::Access { action, name: target.to_string(), lacks: None }),
         })
     }
 }
@@ -248,6 +252,8 @@ pub(crate) struct Target<'a> {
     pub(crate) database: &'a str,
     /// The retention policy, if the request names one.
     pub(crate) policy: Option<&'a str>,
+    /// The name as it was given, if the request names a bucket instead of a database.
+    pub(crate) bucket: Option<&'a str>,
 }
 
 impl<'a> Operation<'a> {
@@ -292,19 +298,19 @@ impl<'a> Target<'a> {
         if policy.is_some() && database.contains('/') {
             return Err("there is a `/` in `db` together with an `rp`");
         }
-        Ok(Self { database, policy })
+        Ok(Self { database, policy, bucket: None })
     }
 
     /// Reads `DB` or `DB/RP`, the `bucket` of `/api/v2/write`.
     fn of_bucket(name: &'a str) -> Result<Self, &'static str> {
         let Some((database, policy)) = name.split_once('/') else {
-            return Ok(Self { database: name, policy: None });
+            return Ok(Self { database: name, policy: None, bucket: Some(name) });
         };
         // InfluxDB 1.8 reads `DB/` as `DB`, 2.x as a name of its own.
         if database.is_empty() || policy.is_empty() {
             return Err("a `/` in `bucket` has nothing before or after it");
         }
-        Ok(Self { database, policy: Some(policy) })
+        Ok(Self { database, policy: Some(policy), bucket: Some(name) })
     }
 }
 

@@ -141,7 +141,8 @@ impl QueryPolicy {
         Ok(QueryDecision::Allowed(allowed))
     }
 
-    /// Returns whether the principal may read or write the database of this name, so that the response to
+    /// Returns whether the principal may read or write the database of this name, or a retention policy
+    /// of it that has a DBRP mapping, so that the response to
     /// `SHOW DATABASES` contains it.
     ///
     /// # Errors
@@ -149,11 +150,22 @@ impl QueryPolicy {
     /// As [`QueryPolicy::decide`].
     pub async fn holds_database(&self, principal: &Principal, name: &str) -> Result<bool, Error> {
         let org = principal.org();
-        let Some(bucket) = self.engine.bucket_id(org, name).await? else { return Ok(false) };
-        let bucket = Resource::bucket(org, bucket);
-        Ok([Action::Read, Action::Write]
-            .into_iter()
-            .any(|action| principal.check(action, &bucket).is_allowed()))
+        let holds = |bucket| {
+            let bucket = Resource::bucket(org, bucket);
+            Action::ALL.into_iter().any(|action| principal.check(action, &bucket).is_allowed())
+        };
+        if self.engine.database_bucket(org, name, None).await?.bucket().is_some_and(holds) {
+            return Ok(true);
+        }
+        let mappings = self.engine.database_mappings(org, name).await?;
+        for mapping in mappings.iter().flat_map(|mappings| mappings.mappings()) {
+            let policy = Some(&*mapping.retention_policy);
+            let found = self.engine.database_bucket(org, name, policy).await?;
+            if found.bucket().is_some_and(holds) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns the names of the databases that the principal may read or write, sorted: of each bucket that
@@ -213,12 +225,12 @@ impl QueryPolicy {
                 let (name, policy) = (&*database.name, database.policy.as_deref());
                 // Of `a/b` with a retention policy, the database could be `a` or `a/b`.
                 let found = match policy.is_some() && name.contains('/') {
-                    true => Err(name.to_owned()),
+                    true => None,
                     false => self.upstream.find_bucket(&self.engine, org, name, policy).await?,
                 };
                 let is_allowed =
                     |bucket: &BucketId| check(action, &Resource::bucket(org, *bucket)).is_allowed();
-                return Ok(match found.ok().filter(is_allowed) {
+                return Ok(match found.filter(is_allowed) {
                     Some(bucket) => Ok(Some((action, bucket))),
                     // The same whether there is the bucket or not.
                     None => Err(DenialReason::Database(action, database.to_string())),

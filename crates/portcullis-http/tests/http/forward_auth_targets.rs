@@ -4,7 +4,7 @@
 use axum::Router;
 use axum::body::Body;
 use http::Request;
-use portcullis::{Bucket, NewAuthorization, Permission, Resource, ResourceType, Username};
+use portcullis::{Bucket, NewAuthorization, NewDbrp, Permission, Resource, ResourceType, Username};
 use portcullis_http::{ForwardAuthConfig, InfluxdbVersion, ServerApi, UpstreamSemantics};
 
 use crate::support::{Response, Server, forward_auth, name, send};
@@ -51,7 +51,9 @@ async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_make
     for (username, target, by_v1, by_v2) in [
         (telemetry, "/write?db=telemetry", 204, 204),
         (telemetry, "/write?db=telemetry&rp=", 204, 204),
-        (telemetry, "/write?db=telemetry&rp=autogen", 204, 403),
+        // InfluxDB 2.x takes it for the bucket `telemetry`.
+        (telemetry, "/write?db=telemetry&rp=autogen", 204, 204),
+        (telemetry, "/write?db=telemetry&rp=other", 204, 403),
         // There is a bucket of this name, and it is another.
         (telemetry, "/write?db=telemetry&rp=private", 403, 403),
         (private, "/write?db=telemetry&rp=private", 204, 204),
@@ -98,6 +100,77 @@ async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_make
 }
 
 /// [FWD-12] [FWD-16] [FWD-17]
+#[tokio::test]
+async fn a_mapping_leads_to_its_bucket_whatever_the_names_of_buckets_are() {
+    let server = server().await;
+    let v1 = app(&server, ForwardAuthConfig::new());
+    let v2 = app(&server, ForwardAuthConfig::new().upstream(UpstreamSemantics::V2));
+    let id = async |bucket| server.engine.bucket_id(server.org.id, bucket).await.unwrap().unwrap();
+    let map = async |database: &str, policy: &str, bucket| {
+        let new = NewDbrp {
+            org: server.org.id,
+            database: database.to_owned(),
+            retention_policy: policy.to_owned(),
+            is_default: false,
+            bucket: id(bucket).await,
+        };
+        server.engine.create_dbrp(new).await.unwrap().id
+    };
+    let default = map("telemetry", "year", "events").await;
+    map("telemetry", "private", "telemetry").await;
+    map("metrics", "raw", "telemetry/private").await;
+    let (telemetry, private, events) = ("telemetry", "telemetry/private", "events");
+    for (username, target, by_v1, by_v2) in [
+        // The default mapping comes before the bucket with the name of the database.
+        (events, "/write?db=telemetry", 204, 204),
+        (telemetry, "/write?db=telemetry", 403, 403),
+        (events, "/write?db=telemetry&rp=year", 204, 204),
+        (events, "/write?db=telemetry&rp=other", 204, 403),
+        (telemetry, "/write?db=telemetry&rp=other", 403, 403),
+        // The mapping comes before the bucket with the name of both.
+        (telemetry, "/write?db=telemetry&rp=private", 204, 204),
+        (private, "/write?db=telemetry&rp=private", 403, 403),
+        // No bucket has the name.
+        (private, "/write?db=metrics", 204, 204),
+        (private, "/write?db=metrics&rp=raw", 204, 204),
+        (private, "/write?db=Metrics", 403, 403),
+        (telemetry, "/write?db=metrics", 403, 403),
+        (private, "/api/v1/prom/write?db=metrics", 204, 204),
+        // InfluxDB 2.x takes the name of a bucket, 1.8 that of a database.
+        (events, "/api/v2/write?bucket=telemetry", 204, 403),
+        (telemetry, "/api/v2/write?bucket=telemetry", 403, 204),
+        (private, "/api/v2/write?bucket=telemetry/private", 403, 204),
+        (private, "/api/v2/write?bucket=metrics/raw", 204, 403),
+    ] {
+        for (app, expected, by) in [(&v1, by_v1, "v1"), (&v2, by_v2, "v2")] {
+            let answer = writes(app, username, target).await;
+            assert_eq!(answer.status, expected, "{username} {target} {by}");
+        }
+    }
+    server.engine.delete_dbrp(server.org.id, default).await.unwrap();
+    for app in [&v1, &v2] {
+        // The other mapping of the database is the default now.
+        assert_eq!(writes(app, telemetry, "/write?db=telemetry").await.status, 204);
+        assert_eq!(writes(app, events, "/write?db=telemetry").await.status, 403);
+    }
+}
+
+/// Of `telemetry` and `telemetry/autogen`, InfluxDB 2.x writes to the first.
+#[tokio::test]
+async fn the_default_retention_policy_is_the_bucket_that_the_database_writes_to() {
+    let server = server().await;
+    let autogen =
+        server.engine.create_bucket(server.org.id, name("telemetry/autogen")).await.unwrap();
+    writer(&server, "autogen", Resource::bucket(server.org.id, autogen.id)).await;
+    let v1 = app(&server, ForwardAuthConfig::new());
+    let v2 = app(&server, ForwardAuthConfig::new().upstream(UpstreamSemantics::V2));
+    let target = "/write?db=telemetry&rp=autogen";
+    for (app, by_telemetry, by_autogen) in [(&v1, 403, 204), (&v2, 204, 403)] {
+        assert_eq!(writes(app, "telemetry", target).await.status, by_telemetry);
+        assert_eq!(writes(app, "autogen", target).await.status, by_autogen);
+    }
+}
+
 #[tokio::test]
 async fn a_target_that_two_databases_could_read_differently_is_refused() {
     let server = server().await;

@@ -8,6 +8,7 @@
 )]
 
 mod authorized_query;
+mod dbrps;
 mod forward_auth;
 mod forward_auth_queries;
 mod forward_auth_targets;

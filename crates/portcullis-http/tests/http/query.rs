@@ -1,6 +1,8 @@
 //! Decisions on InfluxQL queries, with permissions on buckets.
 
-use portcullis::{Action, Name, Permission, Principal, Resource, ResourceType, UserId, presets};
+use portcullis::{
+    Action, Name, NewDbrp, Permission, Principal, Resource, ResourceType, UserId, presets,
+};
 use portcullis_http::{QueryDecision, QueryPolicy, QueryRequest, StatementKind, UpstreamSemantics};
 
 use crate::support::{Server, name};
@@ -201,6 +203,41 @@ async fn the_request_names_the_database_the_policy_and_parameters() {
     let broken = QueryRequest { params: Some("[]"), ..database };
     let decided = world.policy.decide(&reader, broken).await.unwrap();
     assert!(matches!(decided, QueryDecision::Unreadable(_)), "{decided:?}");
+}
+
+#[tokio::test]
+async fn a_mapping_leads_to_its_bucket() {
+    let world = World::new().await;
+    let map = async |database: &str, policy: &str, bucket: &str| {
+        let bucket = world.on(READ, bucket).await.resource.id.unwrap().into();
+        let new = NewDbrp {
+            org: world.server.org.id,
+            database: database.to_owned(),
+            retention_policy: policy.to_owned(),
+            is_default: false,
+            bucket,
+        };
+        world.server.engine.create_dbrp(new).await.unwrap();
+    };
+    map("metrics", "raw", "events").await;
+    map("metrics", "weekly", "telemetry/weekly").await;
+    let events = world.holding(&[(READ, "events")]).await;
+    let weekly = world.holding(&[(READ, "telemetry/weekly")]).await;
+    for (q, by_events, by_weekly) in [
+        ("SELECT v FROM metrics..cpu", true, false),
+        ("SELECT v FROM metrics.raw.cpu", true, false),
+        ("SELECT v FROM metrics.weekly.cpu", false, true),
+        ("SHOW TAG KEYS ON metrics", true, false),
+        ("SELECT v FROM telemetry..cpu", false, false),
+    ] {
+        assert_eq!(world.decide(&events, q).await.is_allowed(), by_events, "{q}");
+        assert_eq!(world.decide(&weekly, q).await.is_allowed(), by_weekly, "{q}");
+    }
+    for principal in [&events, &weekly] {
+        assert!(world.policy.holds_database(principal, "metrics").await.unwrap());
+    }
+    let other = world.holding(&[(WRITE, "telemetry")]).await;
+    assert!(!world.policy.holds_database(&other, "metrics").await.unwrap());
 }
 
 #[tokio::test]

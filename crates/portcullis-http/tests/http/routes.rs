@@ -19,6 +19,8 @@ const MANAGEMENT: &[(&str, &str)] = &[
 ];
 
 const LOOKUPS: &[(&str, &str)] = &[
+    ("/api/v2/dbrps", "GET,HEAD,POST"),
+    ("/api/v2/dbrps/0000000000000001", "DELETE,GET,HEAD,PATCH"),
     ("/api/v2/orgs", "GET,HEAD"),
     ("/api/v2/orgs/0000000000000001", "GET,HEAD"),
     ("/api/v2/users", "GET,HEAD"),
