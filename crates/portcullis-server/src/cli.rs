@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use portcullis::{Org, User};
 
 use crate::commands::{
-    auth, backup, bucket, check, export, import, migrate, setup, tenant, token, verify,
+    auth, backup, bucket, check, dbrp, export, import, migrate, setup, tenant, token, verify,
 };
 use crate::context::Context;
 use crate::failure::{self, Outcome};
@@ -92,6 +92,9 @@ enum Command {
     /// Create, list and delete buckets
     #[command(subcommand)]
     Bucket(bucket::Command),
+    /// Map databases and retention policies of v1 clients to buckets
+    #[command(subcommand)]
+    Dbrp(dbrp::Command),
     /// Create, list and revoke API tokens for the management API
     #[command(subcommand)]
     Token(token::Command),
@@ -146,6 +149,7 @@ impl Cli {
             Command::Org(command) => tenant::run(command, context),
             Command::User(command) => tenant::run(command, context),
             Command::Bucket(command) => bucket::run(command, context),
+            Command::Dbrp(command) => dbrp::run(command, context),
             Command::Token(command) => token::run(command, context),
             Command::Auth(command) => auth::run(command, context),
             Command::Check(args) => check::run(args, context),

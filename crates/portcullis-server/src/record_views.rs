@@ -1,8 +1,8 @@
 //! Records as commands show them: with the names of the API, and without secrets.
 
 use portcullis::{
-    ApiToken, Authorization, Bucket, Engine, Error, NameResolver, Org, OrgId, Permission,
-    ResourceType, Status, Timestamp, TokenSecret, User, UserId,
+    ApiToken, Authorization, Bucket, DbrpMapping, Engine, Error, NameResolver, Org, OrgId,
+    Permission, ResourceType, Status, Timestamp, TokenSecret, User, UserId,
 };
 use serde::Serialize;
 
@@ -66,6 +66,61 @@ impl Record for BucketView {
 
     fn cells(&self) -> Vec<String> {
         vec![self.id.clone(), self.name.clone(), name_or_id(self.org.as_deref(), &self.org_id)]
+    }
+}
+
+/// A DBRP mapping.
+#[derive(Serialize)]
+pub(crate) struct DbrpView {
+    id: String,
+    database: String,
+    retention_policy: String,
+    default: bool,
+    r#virtual: bool,
+    #[serde(rename = "orgID")]
+    org_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org: Option<String>,
+    #[serde(rename = "bucketID")]
+    bucket_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bucket: Option<String>,
+}
+
+impl DbrpView {
+    pub(crate) async fn new(
+        names: &mut NameResolver,
+        mapping: &DbrpMapping,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            id: mapping.id.to_string(),
+            database: mapping.database.to_string(),
+            retention_policy: mapping.retention_policy.to_string(),
+            default: mapping.is_default,
+            r#virtual: mapping.is_virtual,
+            org_id: mapping.org.to_string(),
+            org: org_name(names, mapping.org).await?,
+            bucket_id: mapping.bucket.to_string(),
+            bucket: names.bucket(mapping.bucket).await?.map(|bucket| bucket.name.to_string()),
+        })
+    }
+}
+
+impl Record for DbrpView {
+    const COLUMNS: &'static [&'static str] =
+        &["id", "database", "retention policy", "default", "virtual", "bucket", "org"];
+
+    fn cells(&self) -> Vec<String> {
+        let yes = |is: bool| if is { "yes" } else { "" }.to_owned();
+        vec![
+            self.id.clone(),
+            self.database.clone(),
+            self.retention_policy.clone(),
+            yes(self.default),
+            yes(self.r#virtual),
+            name_or_id(self.bucket.as_deref(), &self.bucket_id),
+            name_or_id(self.org.as_deref(), &self.org_id),
+        ]
     }
 }
 

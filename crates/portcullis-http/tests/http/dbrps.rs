@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Server, name};
+use crate::support::{Response, Server, name};
 
 const PATH: &str = "/api/v2/dbrps";
 
@@ -37,7 +37,7 @@ impl Server {
     }
 }
 
-fn shown(listed: &Answer) -> Vec<String> {
+fn shown(listed: &Response) -> Vec<String> {
     let text = |mapping: &Value, member: &str| mapping[member].as_str().unwrap().to_owned();
     let mark = |is: &Value, mark: &'static str| if is.as_bool().unwrap() { mark } else { "" };
     let listed = listed.json();

@@ -4,6 +4,7 @@ pub(crate) mod auth;
 pub(crate) mod backup;
 pub(crate) mod bucket;
 pub(crate) mod check;
+pub(crate) mod dbrp;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod migrate;

@@ -58,6 +58,73 @@ fn orgs_users_and_buckets_come_and_go_by_id_and_name() {
 }
 
 #[test]
+fn mappings_come_and_go_by_id_and_name() {
+    let sandbox = Sandbox::with_store();
+    let telemetry = sandbox.bucket("telemetry");
+    let first = sandbox.json("dbrp create --org acme --bucket telemetry db");
+    let org = sandbox.json("org list")[0]["id"].clone();
+    let id = first["id"].as_str().unwrap();
+    assert_eq!(
+        first,
+        json!({
+            "id": id, "database": "db", "retention_policy": "autogen", "default": true,
+            "virtual": false, "orgID": org, "org": "acme", "bucketID": telemetry,
+            "bucket": "telemetry",
+        })
+    );
+    let year = format!("dbrp create --org acme --bucket {telemetry} --default db year");
+    assert_eq!(sandbox.json(&year)["default"], true);
+    let error = sandbox.fails(1, &year);
+    assert_eq!(error, "error: another DBRP mapping with same orgID, db, and rp exists\n");
+    assert_eq!(sandbox.json(&format!("dbrp show --org acme {id}"))["default"], false);
+    let changed = sandbox.json("dbrp update --org acme db/year --default=false");
+    assert_eq!(changed["default"], false);
+    let renamed = sandbox.json("dbrp update --org acme db/year --retention-policy decade");
+    assert_eq!(renamed["retention_policy"], "decade");
+    let default = sandbox.json(&format!("dbrp update --org acme {id} --default"));
+    assert_eq!(default["default"], true);
+    sandbox.fails(2, "dbrp update --org acme db/decade");
+
+    assert_eq!(sandbox.json("dbrp list").as_array().unwrap().len(), 4);
+    let explicit = sandbox.json("dbrp list --org acme --database db --no-virtual");
+    assert_eq!(explicit.as_array().unwrap().len(), 2);
+    let table = sandbox.ok("dbrp list --org acme --database telemetry");
+    let rows: Vec<_> = table.lines().map(|line| &line[18..]).collect();
+    assert_eq!(
+        rows,
+        [
+            "DATABASE   RETENTION POLICY  DEFAULT  VIRTUAL  BUCKET     ORG",
+            "telemetry  autogen           yes      yes      telemetry  acme",
+        ]
+    );
+    assert_eq!(sandbox.json("dbrp delete --org acme db/autogen")["id"], id);
+    for (missing, message) in [
+        ("db/autogen".to_owned(), "there is no mapping of `db/autogen` in the org".to_owned()),
+        (id.to_owned(), format!("there is no mapping with the id {id} in the org")),
+        (
+            "db".to_owned(),
+            "`db` is neither an id nor DATABASE/RETENTION_POLICY: see `dbrp list`".to_owned(),
+        ),
+    ] {
+        let error = sandbox.fails(1, &format!("dbrp delete --org acme {missing}"));
+        assert_eq!(error, format!("error: {message}\n"));
+    }
+    let error = sandbox.fails(1, "dbrp delete --org acme telemetry/autogen");
+    assert!(error.contains("follows from the name of its bucket"), "{error}");
+
+    // A query is decided by the bucket of the mapping.
+    let create = "auth create reader --org acme --user ada --no-password --read-bucket telemetry";
+    sandbox.ok(create);
+    for (database, code) in [("db", 0), ("telemetry", 0), ("other", 1)] {
+        let mut check = sandbox.command(&format!("check reader --db {database} --query"));
+        let checked = check.arg("SHOW MEASUREMENTS").output().unwrap();
+        assert_eq!(checked.status.code(), Some(code), "{database}: {checked:?}");
+    }
+    let snapshot = sandbox.ok("export");
+    assert!(snapshot.contains(r#""type":"dbrp""#), "{snapshot}");
+}
+
+#[test]
 fn tokens_are_created_with_presets_and_permissions_and_revoked() {
     let sandbox = Sandbox::with_store();
     let create = |what: &str| sandbox.json(&format!("token create --org acme --user ada {what}"));

@@ -26,7 +26,15 @@ async fn next_millisecond() {
     tokio::time::sleep(Duration::from_millis(2)).await;
 }
 
-impl World {
+trait Databases {
+    async fn map(&self, bucket: &Bucket, database: &str, policy: &str) -> DbrpMapping;
+    async fn create(&self, text: &str) -> Bucket;
+    async fn leads_to(&self, database: &str, policy: Option<&str>) -> DatabaseBucket;
+    async fn shown(&self, change: impl FnOnce(&mut DbrpFilter)) -> Vec<String>;
+    async fn set_default(&self, id: DbrpId, is_default: bool) -> Result<DbrpMapping, Error>;
+}
+
+impl Databases for World {
     async fn map(&self, bucket: &Bucket, database: &str, policy: &str) -> DbrpMapping {
         let new = new(self.org.id, bucket.id, database, policy);
         next_millisecond().await;
@@ -363,7 +371,7 @@ async fn no_mapping_survives_a_deletion_of_its_bucket_at_the_same_time() {
     }
 }
 
-/// With a mapping to its own bucket, a caller would permit whoever writes that bucket to write a database
+/// With a mapping to its own bucket, a caller would permit each credential for that bucket to write a database
 /// in an InfluxDB 1.x, whatever is in it.
 #[tokio::test]
 async fn write_on_a_bucket_alone_is_not_enough_for_a_mapping_to_it() {

@@ -1,0 +1,170 @@
+//! `portcullis dbrp`.
+
+use anyhow::anyhow;
+use portcullis::{
+    DbrpFilter, DbrpMapping, DbrpUpdate, Engine, Error, NameResolver, NewDbrp, Org, OrgId,
+};
+
+use super::{PAGE, read_pages};
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::output::Answer;
+use crate::passwords::PolicyArgs;
+use crate::record_views::DbrpView;
+use crate::resolve;
+use crate::session::on_existing_store;
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Map a retention policy of a database to a bucket
+    Create {
+        /// The org, by id or name
+        #[arg(long)]
+        org: String,
+        /// The bucket, by id or name
+        #[arg(long)]
+        bucket: String,
+        /// Make it the mapping of the database alone, as the first mapping of a database always is
+        #[arg(long)]
+        default: bool,
+        /// The database
+        database: String,
+        /// The retention policy
+        #[arg(default_value = "autogen")]
+        retention_policy: String,
+    },
+    /// List the mappings of an org, or all of them
+    List {
+        /// The org, by id or name
+        #[arg(long)]
+        org: Option<String>,
+        /// Only those of this database
+        #[arg(long)]
+        database: Option<String>,
+        /// Leave out those that follow from the names of buckets
+        #[arg(long)]
+        no_virtual: bool,
+    },
+    /// Show a mapping
+    Show(MappingArgs),
+    /// Change the retention policy of a mapping, or which mapping is the default
+    Update {
+        #[command(flatten)]
+        mapping: MappingArgs,
+        /// Make it the default of its database; with `=false`, make another one the default
+        #[arg(
+            long,
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "true",
+            required_unless_present = "retention_policy"
+        )]
+        default: Option<bool>,
+        /// The new name of the retention policy
+        #[arg(long)]
+        retention_policy: Option<String>,
+    },
+    /// Delete a mapping
+    Delete(MappingArgs),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct MappingArgs {
+    /// The org, by id or name
+    #[arg(long)]
+    org: String,
+    /// The mapping, by id or as DATABASE/RETENTION_POLICY
+    mapping: String,
+}
+
+pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
+    let Context { store, output } = context;
+    let answer = on_existing_store(&store, PolicyArgs::default(), async |engine: &Engine| {
+        command.run(engine).await
+    })?;
+    output.answer(&answer)?;
+    Ok(Outcome::Done)
+}
+
+impl Command {
+    async fn run(self, engine: &Engine) -> anyhow::Result<Answer<DbrpView>> {
+        let mut names = engine.name_resolver();
+        let mapping = match self {
+            Self::List { org, database, no_virtual } => {
+                let orgs = match org {
+                    Some(org) => vec![resolve::org(engine, &org).await?.id],
+                    None => orgs(engine).await?,
+                };
+                let is_virtual = no_virtual.then_some(false);
+                let filter = |org| DbrpFilter {
+                    database: database.clone(),
+                    is_virtual,
+                    ..DbrpFilter::all(org)
+                };
+                let filters = orgs.into_iter().map(filter);
+                return Ok(Answer::Many(list(engine, &mut names, filters).await?));
+            }
+            Self::Create { org, bucket, default, database, retention_policy } => {
+                let org = resolve::org(engine, &org).await?;
+                let bucket = resolve::bucket(engine, &org, &bucket).await?.id;
+                let is_default = default;
+                let org = org.id;
+                let new = NewDbrp { org, database, retention_policy, is_default, bucket };
+                engine.create_dbrp(new).await?
+            }
+            Self::Show(mapping) => mapping.find(engine).await?,
+            Self::Update { mapping, default: is_default, retention_policy } => {
+                let found = mapping.find(engine).await?;
+                let update = DbrpUpdate { retention_policy, is_default };
+                engine.update_dbrp(found.org, found.id, update).await?
+            }
+            Self::Delete(mapping) => {
+                let found = mapping.find(engine).await?;
+                engine.delete_dbrp(found.org, found.id).await?;
+                found
+            }
+        };
+        Ok(Answer::One(DbrpView::new(&mut names, &mapping).await?))
+    }
+}
+
+impl MappingArgs {
+    async fn find(&self, engine: &Engine) -> anyhow::Result<DbrpMapping> {
+        let org = resolve::org(engine, &self.org).await?.id;
+        let name = &self.mapping;
+        if let Some((database, policy)) = name.split_once('/') {
+            let filter = DbrpFilter {
+                database: Some(database.to_owned()),
+                retention_policy: Some(policy.to_owned()),
+                ..DbrpFilter::all(org)
+            };
+            let found = engine.list_dbrps(&filter).await?.into_iter().next();
+            return found.ok_or_else(|| anyhow!("there is no mapping of `{name}` in the org"));
+        }
+        let id = name.parse().map_err(|_| {
+            anyhow!("`{name}` is neither an id nor DATABASE/RETENTION_POLICY: see `dbrp list`")
+        })?;
+        let found = engine.dbrp(org, id).await?;
+        found.ok_or_else(|| anyhow!("there is no mapping with the id {id} in the org"))
+    }
+}
+
+async fn orgs(engine: &Engine) -> Result<Vec<OrgId>, Error> {
+    let page =
+        async |last: Option<&Org>| engine.directory().orgs(last.map(|last| last.id), PAGE).await;
+    Ok(read_pages(page).await?.into_iter().map(|org| org.id).collect())
+}
+
+async fn list(
+    engine: &Engine,
+    names: &mut NameResolver,
+    filters: impl Iterator<Item = DbrpFilter>,
+) -> anyhow::Result<Vec<DbrpView>> {
+    let mut views = Vec::new();
+    for filter in filters {
+        for mapping in &engine.list_dbrps(&filter).await? {
+            views.push(DbrpView::new(names, mapping).await?);
+        }
+    }
+    Ok(views)
+}
