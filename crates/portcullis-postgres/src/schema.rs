@@ -66,30 +66,27 @@ pub(crate) async fn migrate(connection: &Connection, schema: &str) -> Result<boo
     let run = async |sql: &str| {
         response_within(MIGRATION_TIMEOUT, connection.client().batch_execute(sql)).await
     };
-    let mut created = false;
-    loop {
-        run(BEGIN).await?;
-        run(dialect::LOCK_MIGRATIONS).await?;
-        // Migrations by other nodes are visible from here on.
-        let format = match identify(connection, schema).await? {
-            SchemaState::Absent => {
-                run(&format!("CREATE SCHEMA \"{schema}\"")).await?;
-                0
-            }
-            SchemaState::Store { format } => format,
-            SchemaState::Foreign | SchemaState::Unsuitable(_) => FORMAT,
-        };
-        let index = usize::try_from(format).ok();
-        let Some(migration) = index.and_then(|index| MIGRATIONS.get(index)) else {
-            run(COMMIT).await?;
-            return Ok(created);
-        };
+    run(BEGIN).await?;
+    run(dialect::LOCK_MIGRATIONS).await?;
+    // Migrations by other nodes are visible from here on.
+    let format = match identify(connection, schema).await? {
+        SchemaState::Absent => {
+            run(&format!("CREATE SCHEMA \"{schema}\"")).await?;
+            0
+        }
+        SchemaState::Store { format } => format,
+        SchemaState::Foreign | SchemaState::Unsuitable(_) => FORMAT,
+    };
+    let done = usize::try_from(format).unwrap_or(MIGRATIONS.len());
+    // All in one transaction: no store is created in part.
+    for migration in MIGRATIONS.iter().skip(done) {
         run(migration).await?;
-        let next = format + 1;
-        run(&format!("UPDATE meta SET value = '{next}' WHERE name = 'format'")).await?;
-        run(COMMIT).await?;
-        created |= format == 0;
     }
+    if format < FORMAT {
+        run(&format!("UPDATE meta SET value = '{FORMAT}' WHERE name = 'format'")).await?;
+    }
+    run(COMMIT).await?;
+    Ok(format == 0)
 }
 
 /// Checks that all tables exist and may be used, by preparing statements on them.

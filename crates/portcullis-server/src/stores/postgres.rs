@@ -65,6 +65,7 @@ impl PostgresLocation {
                 Ok(false)
             }
             Err(OpenError::Missing { .. }) => Ok(true),
+            Err(OpenError::Older { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

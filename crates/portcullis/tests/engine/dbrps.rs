@@ -320,7 +320,7 @@ async fn concurrent_changes_of_a_database_lose_no_mapping_and_keep_one_default()
         let database = format!("db-{round}");
         let create = |number: usize| {
             let policy = format!("rp-{}", number % 6);
-            let is_default = number % 2 == 0;
+            let is_default = number.is_multiple_of(2);
             let new =
                 NewDbrp { is_default, ..new(world.org.id, world.bucket.id, &database, &policy) };
             engines[number % 3].create_dbrp(new)
