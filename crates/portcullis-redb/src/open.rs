@@ -118,7 +118,12 @@ impl Location {
         let path = || self.path.clone();
         let database = self.database(file)?;
         Ok(match identify(&database)? {
-            Contents::Format(FORMAT) => Ok((database, false)),
+            Contents::Format(found @ 1..=FORMAT) => {
+                if found < FORMAT {
+                    fill(&database)?;
+                }
+                Ok((database, false))
+            }
             Contents::Format(found) => {
                 Err(OpenError::Newer { path: path(), found, supported: FORMAT })
             }

@@ -12,8 +12,9 @@ use redb::{
 
 type Bytes = &'static [u8];
 
-/// The format that this version writes, and the only one so far.
-pub(crate) const FORMAT: u64 = 1;
+/// The format that this version writes. Since format 2 there are DBRP mappings, which a version for
+/// format 1 would not find when it verifies or copies a store; nothing else has changed.
+pub(crate) const FORMAT: u64 = 2;
 const FORMAT_KEY: &str = "format";
 
 /// Makes the file a store: no other program has a table of this name.
@@ -61,7 +62,8 @@ pub(crate) fn identify(database: &Database) -> Result<Contents, redb::Error> {
     Ok(format.map_or(Contents::Foreign, Contents::Format))
 }
 
-/// Makes the tables of an empty store in the transaction.
+/// Makes the tables of an empty store in the transaction, or makes a store of an older format one of the
+/// current format.
 pub(crate) fn establish(transaction: &WriteTransaction) -> Result<(), StoreError> {
     let mut meta = transaction.open_table(META).map_err(failed)?;
     meta.insert(FORMAT_KEY, FORMAT).map_err(failed)?;

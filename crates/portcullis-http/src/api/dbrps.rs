@@ -3,23 +3,20 @@
 //! The org is a parameter of every request but `POST`, where it is a member of the body: its id, or else
 //! its name.
 
-use axum::Extension;
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::response::Response;
 use http::StatusCode;
 use portcullis::{
-    DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Engine, Error, ErrorKind, NewDbrp, OrgId,
-    ParseIdError,
+    DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Error, ErrorKind, NewDbrp, OrgId, ParseIdError,
 };
 use serde::Serialize;
 
 use crate::api::wire::{DbrpDraft, DbrpView, dbrp_draft, dbrp_update};
 use crate::extract::body::{InvalidJson, LimitedBody};
-use crate::extract::caller::Caller;
+use crate::extract::caller::ManagementRequest;
 use crate::extract::id::{PathId, path_id};
 use crate::extract::query::Query;
 use crate::respond::{ErrorBody, json_response};
-use crate::state::Api;
 
 /// What a response but that of `POST` wraps a mapping, or several, into.
 #[derive(Serialize)]
@@ -29,13 +26,12 @@ struct Content<T> {
 
 /// `POST` of a mapping.
 pub(crate) async fn create(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    request: ManagementRequest,
     LimitedBody(body): LimitedBody,
 ) -> Result<Response, ErrorBody> {
     let DbrpDraft { database, retention_policy, is_default, org, org_id, bucket_id } =
         dbrp_draft(&body).map_err(InvalidJson::into_error_body)?;
-    let org = find_org(&api.engine, &caller, org_id, org).await?;
+    let org = find_org(&request, org_id, org).await?;
     let bucket = parse_id("bucket", &bucket_id.unwrap_or_default())?;
     let new = NewDbrp {
         org,
@@ -44,20 +40,19 @@ pub(crate) async fn create(
         is_default: is_default.unwrap_or_default(),
         bucket,
     };
-    let created = caller.engine_for(&api.engine).create_dbrp(new).await?;
+    let created = request.on_behalf().create_dbrp(new).await?;
     Ok(json_response(StatusCode::CREATED, &DbrpView::from(&created)))
 }
 
 /// `GET` of the list.
 pub(crate) async fn list(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    request: ManagementRequest,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ErrorBody> {
     let query = Query::parse(query.as_deref().unwrap_or_default());
-    let on_behalf = caller.engine_for(&api.engine);
+    let on_behalf = request.on_behalf();
     on_behalf.require_active()?;
-    let org = org_of(&api.engine, &caller, &query).await?;
+    let org = org_of(&request, &query).await?;
     let id = |name, what| query.readable_text(name)?.map(|id| parse_id(what, &id)).transpose();
     let filter = DbrpFilter {
         id: id("id", "DBRP")?.map(|id: portcullis::Id| id.into()),
@@ -74,26 +69,24 @@ pub(crate) async fn list(
 
 /// `GET` of one mapping by id.
 pub(crate) async fn get(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    request: ManagementRequest,
     path: PathId,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ErrorBody> {
-    let (org, id) = org_and_id(&api.engine, &caller, path, query).await?;
-    let found = caller.engine_for(&api.engine).dbrp(org, id).await?;
+    let (org, id) = org_and_id(&request, path, query).await?;
+    let found = request.on_behalf().dbrp(org, id).await?;
     Ok(show(&found))
 }
 
 /// `PATCH` of one mapping.
 pub(crate) async fn update(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    request: ManagementRequest,
     path: PathId,
     RawQuery(query): RawQuery,
     LimitedBody(body): LimitedBody,
 ) -> Result<Response, ErrorBody> {
-    let (org, id) = org_and_id(&api.engine, &caller, path, query).await?;
-    let on_behalf = caller.engine_for(&api.engine);
+    let (org, id) = org_and_id(&request, path, query).await?;
+    let on_behalf = request.on_behalf();
     // Before the body is looked at: the API's order.
     on_behalf.dbrp(org, id).await?;
     let update: DbrpUpdate = dbrp_update(&body).map_err(InvalidJson::into_error_body)?;
@@ -103,13 +96,12 @@ pub(crate) async fn update(
 
 /// `DELETE` of one mapping.
 pub(crate) async fn delete(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    request: ManagementRequest,
     path: PathId,
     RawQuery(query): RawQuery,
 ) -> Result<StatusCode, ErrorBody> {
-    let (org, id) = org_and_id(&api.engine, &caller, path, query).await?;
-    caller.engine_for(&api.engine).delete_dbrp(org, id).await?;
+    let (org, id) = org_and_id(&request, path, query).await?;
+    request.on_behalf().delete_dbrp(org, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -118,27 +110,25 @@ fn show(mapping: &DbrpMapping) -> Response {
 }
 
 async fn org_and_id(
-    engine: &Engine,
-    caller: &Caller,
+    request: &ManagementRequest,
     path: PathId,
     query: Option<String>,
 ) -> Result<(OrgId, DbrpId), ErrorBody> {
     let id = path_id(path)?;
     let query = Query::parse(query.as_deref().unwrap_or_default());
-    Ok((org_of(engine, caller, &query).await?, id))
+    Ok((org_of(request, &query).await?, id))
 }
 
 /// Returns the org that the parameters name.
-async fn org_of(engine: &Engine, caller: &Caller, query: &Query) -> Result<OrgId, ErrorBody> {
+async fn org_of(request: &ManagementRequest, query: &Query) -> Result<OrgId, ErrorBody> {
     let (id, name) = (query.readable_text("orgID")?, query.readable_text("org")?);
-    find_org(engine, caller, id, name).await
+    find_org(request, id, name).await
 }
 
 /// Returns the org with the id, or else with the name. That of an org which the caller neither belongs to
 /// nor may read is as if there were none.
 async fn find_org(
-    engine: &Engine,
-    caller: &Caller,
+    request: &ManagementRequest,
     id: Option<String>,
     name: Option<String>,
 ) -> Result<OrgId, ErrorBody> {
@@ -148,10 +138,10 @@ async fn find_org(
     let Some(name) = name.filter(|name| !name.is_empty()) else {
         return Err(ErrorBody::invalid("either 'org' or 'orgID' must be provided"));
     };
-    let on_behalf = caller.engine_for(engine);
+    let on_behalf = request.on_behalf();
     on_behalf.require_active()?;
-    let found = engine.directory().org_by_name(&name).await?;
-    let found = found.filter(|org| caller.org() == org.id || on_behalf.may_read_org(org));
+    let found = request.engine.directory().org_by_name(&name).await?;
+    let found = found.filter(|org| request.caller.org() == org.id || on_behalf.may_read_org(org));
     let missing = || {
         let message = format!("invalid org {name:?}: organization not found");
         Error::new(ErrorKind::NotFound, message)

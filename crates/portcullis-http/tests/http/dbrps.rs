@@ -48,6 +48,7 @@ fn shown(listed: &Response) -> Vec<String> {
     shown.collect()
 }
 
+/// [DBRP-8] [DBRP-10]
 #[tokio::test]
 async fn responses_have_the_shapes_of_the_v2_api() {
     let server = Server::new().await;
@@ -102,6 +103,7 @@ async fn responses_have_the_shapes_of_the_v2_api() {
     assert_eq!((empty.status.as_u16(), empty.json()), (200, json!({"content": []})));
 }
 
+/// [DBRP-9]
 #[tokio::test]
 async fn a_list_is_filtered_by_every_parameter() {
     let server = Server::new().await;
@@ -125,6 +127,7 @@ async fn a_list_is_filtered_by_every_parameter() {
     assert_eq!(server.listed("").await.len(), 4);
 }
 
+/// [DBRP-11]
 #[tokio::test]
 async fn errors_are_those_of_the_v2_api() {
     let server = Server::new().await;
@@ -222,6 +225,7 @@ async fn errors_are_those_of_the_v2_api() {
     assert_eq!(server.listed("&db=db").await.len(), 2);
 }
 
+/// [DBRP-12]
 #[tokio::test]
 async fn a_caller_sees_and_changes_only_what_it_may() {
     let server = Server::new().await;

@@ -99,6 +99,8 @@ async fn a_retention_policy_is_the_bucket_of_that_name_or_what_the_database_make
     }
 }
 
+/// [FWD-11]
+///
 /// [FWD-12] [FWD-16] [FWD-17]
 #[tokio::test]
 async fn a_mapping_leads_to_its_bucket_whatever_the_names_of_buckets_are() {

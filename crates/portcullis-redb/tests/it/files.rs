@@ -9,7 +9,7 @@ use redb::{ReadableDatabase as _, TableDefinition};
 
 use crate::common::{Place, commit, has_user, user};
 
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("portcullis");
+pub(crate) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("portcullis");
 const OTHER: TableDefinition<'_, &str, &str> = TableDefinition::new("letters");
 
 #[tokio::test]
@@ -90,11 +90,11 @@ async fn a_newer_format_is_refused_and_kept() {
     place.open().close().await.unwrap();
     let raw = place.raw();
     let transaction = raw.begin_write().unwrap();
-    transaction.open_table(META).unwrap().insert("format", 2).unwrap();
+    transaction.open_table(META).unwrap().insert("format", 99).unwrap();
     transaction.commit().unwrap();
     drop(raw);
     let error = RedbStore::open(place.path()).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 2, supported: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 99, supported: 2, .. }), "{error}");
 }
 
 #[cfg(unix)]

@@ -10,15 +10,33 @@
 use std::fs;
 use std::path::PathBuf;
 
-use portcullis::store::{Expect, Index, Kind, Lookup, Operation, PageRequest, Store as _};
+use portcullis::store::{Expect, Index, Kind, Lookup, Operation, PageRequest, Record, Store as _};
 use portcullis::verify::verify;
 use portcullis::{GrantKey, Permission};
-use portcullis_testkit::pinned_records;
+use portcullis_testkit::{pinned_dbrp, pinned_records};
+use redb::ReadableDatabase as _;
 
 use crate::common::{Place, commit};
+use crate::files::META;
 
 /// The format that is written today.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+
+/// The records that a file of the format has.
+fn pinned(format: u64) -> Vec<(Record, Vec<GrantKey>)> {
+    let mut records = pinned_records();
+    if format >= 2 {
+        records.push(pinned_dbrp());
+    }
+    records
+}
+
+fn format(place: &Place) -> u64 {
+    let raw = place.raw();
+    let transaction = raw.begin_read().unwrap();
+    let format = transaction.open_table(META).unwrap().get("format").unwrap();
+    format.unwrap().value()
+}
 
 fn fixture(format: u64) -> PathBuf {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
@@ -30,9 +48,10 @@ async fn files_of_every_format_open() {
     for old in 1..=FORMAT {
         let place = Place::new();
         fs::copy(fixture(old), place.path()).unwrap();
+        assert_eq!(format(&place), old);
         let store = place.open();
         assert!(!store.was_created());
-        for (expected, _) in pinned_records() {
+        for (expected, _) in pinned(old) {
             let lookup = Lookup::UniqueKey(expected.kind, expected.unique_key.as_str());
             assert_eq!(store.get(lookup).await.unwrap(), Some(expected));
         }
@@ -42,6 +61,9 @@ async fn files_of_every_format_open() {
         assert_eq!(store.list(index, request).await.unwrap().records.len(), 1);
         assert!(verify(&store, |_| {}).await.unwrap().is_ok());
         commit(&store, [crate::common::user(77, "new")]).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        assert_eq!(format(&place), FORMAT, "a version for an older format refuses it");
     }
 }
 
@@ -50,7 +72,7 @@ async fn files_of_every_format_open() {
 async fn write_the_fixture_of_this_format() {
     let place = Place::new();
     let store = place.open();
-    for (record, grants) in pinned_records() {
+    for (record, grants) in pinned(FORMAT) {
         commit(&store, [Operation::Put { record, grants, expect: Expect::Absent }]).await.unwrap();
     }
     store.close().await.unwrap();

@@ -8,11 +8,10 @@ use portcullis::{
 use super::{PAGE, read_pages};
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::output::Answer;
-use crate::passwords::PolicyArgs;
+use crate::output::Shown;
 use crate::record_views::DbrpView;
 use crate::resolve;
-use crate::session::on_existing_store;
+use crate::session::show;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -78,21 +77,16 @@ pub(crate) struct MappingArgs {
 }
 
 pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
-    let Context { store, output } = context;
-    let answer = on_existing_store(&store, PolicyArgs::default(), async |engine: &Engine| {
-        command.run(engine).await
-    })?;
-    output.answer(&answer)?;
-    Ok(Outcome::Done)
+    show(context, async |engine: &Engine| command.run(engine).await)
 }
 
 impl Command {
-    async fn run(self, engine: &Engine) -> anyhow::Result<Answer<DbrpView>> {
+    async fn run(self, engine: &Engine) -> anyhow::Result<Shown<DbrpView>> {
         let mut names = engine.name_resolver();
         let mapping = match self {
             Self::List { org, database, no_virtual } => {
-                let orgs = match org {
-                    Some(org) => vec![resolve::org(engine, &org).await?.id],
+                let orgs = match resolve::optional_org(engine, org.as_deref()).await? {
+                    Some(org) => vec![org],
                     None => orgs(engine).await?,
                 };
                 let is_virtual = no_virtual.then_some(false);
@@ -102,11 +96,11 @@ impl Command {
                     ..DbrpFilter::all(org)
                 };
                 let filters = orgs.into_iter().map(filter);
-                return Ok(Answer::Many(list(engine, &mut names, filters).await?));
+                return Ok(Shown::Many(list(engine, &mut names, filters).await?));
             }
             Self::Create { org, bucket, default, database, retention_policy } => {
                 let org = resolve::org(engine, &org).await?;
-                let bucket = resolve::bucket(engine, &org, &bucket).await?.id;
+                let bucket = resolve::bucket_of(engine, &org, &bucket).await?.id;
                 let is_default = default;
                 let org = org.id;
                 let new = NewDbrp { org, database, retention_policy, is_default, bucket };
@@ -124,7 +118,7 @@ impl Command {
                 found
             }
         };
-        Ok(Answer::One(DbrpView::new(&mut names, &mapping).await?))
+        Ok(Shown::One(DbrpView::new(&mut names, &mapping).await?))
     }
 }
 

@@ -74,6 +74,7 @@ fn message<T: std::fmt::Debug>(result: Result<T, Error>) -> (ErrorKind, String) 
     (error.kind(), error.message().to_owned())
 }
 
+/// [DBRP-2]
 #[tokio::test]
 async fn the_first_mapping_of_a_database_is_the_default_and_one_always_is() {
     let world = World::new().await;
@@ -101,6 +102,7 @@ async fn the_first_mapping_of_a_database_is_the_default_and_one_always_is() {
     assert!(world.map(bucket, "db", "b").await.is_default);
 }
 
+/// [DBRP-4]
 #[tokio::test]
 async fn virtual_mappings_follow_the_names_of_buckets_and_yield_to_mappings() {
     let world = World::new().await;
@@ -150,6 +152,7 @@ async fn virtual_mappings_follow_the_names_of_buckets_and_yield_to_mappings() {
     assert_eq!(message(world.engine.delete_dbrp(world.org.id, virtual_id).await), invalid);
 }
 
+/// [DBRP-1] [DBRP-5]
 #[tokio::test]
 async fn a_mapping_that_cannot_be_is_refused() {
     let world = World::new().await;
@@ -188,6 +191,7 @@ async fn a_mapping_that_cannot_be_is_refused() {
     world.engine.create_dbrp(new(other.id, foreign.id, "db", "rp")).await.unwrap();
 }
 
+/// [DBRP-6]
 #[tokio::test]
 async fn a_mapping_comes_before_a_bucket_of_the_name_and_a_change_counts_at_once() {
     use DatabaseBucket::{Dangling, Mapped, Named, None};
@@ -234,6 +238,7 @@ async fn a_mapping_comes_before_a_bucket_of_the_name_and_a_change_counts_at_once
     assert_eq!(world.leads_to("db", Option::None).await, Dangling);
 }
 
+/// [DBRP-7]
 #[tokio::test]
 async fn what_was_found_is_found_again_without_a_read() {
     let world = World::new().await;
@@ -292,6 +297,7 @@ async fn mappings_of_a_host_whose_bucket_is_gone_lead_to_nothing() {
     assert_eq!(found, DatabaseBucket::Dangling);
 }
 
+/// [DBRP-5]
 #[tokio::test]
 async fn mappings_go_with_their_bucket_and_with_their_org() {
     let world = World::new().await;
@@ -309,6 +315,7 @@ async fn mappings_go_with_their_bucket_and_with_their_org() {
     assert_eq!(left.records, []);
 }
 
+/// [DBRP-3]
 #[tokio::test]
 async fn concurrent_changes_of_a_database_lose_no_mapping_and_keep_one_default() {
     let world = World::new().await;
@@ -371,6 +378,8 @@ async fn no_mapping_survives_a_deletion_of_its_bucket_at_the_same_time() {
     }
 }
 
+/// [DBRP-12]
+///
 /// With a mapping to its own bucket, a caller would permit each credential for that bucket to write a database
 /// in an InfluxDB 1.x, whatever is in it.
 #[tokio::test]
