@@ -195,6 +195,14 @@ def main():
                 received = received[-10:] + part
             if not received.endswith(b"0\r\n\r\n"):
                 wrong.append("a response was not finished after SIGTERM")
+            slow.close()
+            # A second signal would end it at once.
+            ended = time.monotonic() + 15
+            while "State:\tZ" not in pathlib.Path(f"/proc/{running.pid}/status").read_text():
+                if time.monotonic() > ended:
+                    wrong.append("the server has not ended after SIGTERM")
+                    break
+                time.sleep(0.05)
             print("SIGTERM: the response under way was finished")
     print("\n".join([*wrong, "right" if not wrong else f"{len(wrong)} wrong"]))
     return 1 if wrong else 0

@@ -10,6 +10,7 @@
 mod admin;
 mod aliases;
 mod check;
+mod gateway;
 mod logins;
 mod maintenance;
 mod migrating;
