@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use axum::Router;
 use axum::body::Body;
@@ -149,8 +149,21 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
+/// Sets a global subscriber that wants everything and keeps nothing. Without one, a call site that another
+/// test reaches at the same moment could be registered as one that no subscriber wants.
+fn enable_call_sites() {
+    static ENABLED: Once = Once::new();
+    ENABLED.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(io::sink)
+            .init();
+    });
+}
+
 /// Runs with everything logged, and returns the log.
 pub(crate) async fn logged(run: impl Future<Output = ()>) -> String {
+    enable_call_sites();
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
