@@ -8,6 +8,8 @@ import sys
 
 from influxdb_client import (
     AuthorizationUpdateRequest,
+    DBRPCreate,
+    DBRPUpdate,
     InfluxDBClient,
     LegacyAuthorizationPostRequest,
     PasswordResetBody,
@@ -15,6 +17,7 @@ from influxdb_client import (
     PermissionResource,
 )
 from influxdb_client.rest import ApiException
+from influxdb_client.service.dbr_ps_service import DBRPsService
 from influxdb_client.service.legacy_authorizations_service import LegacyAuthorizationsService
 
 from server import running
@@ -127,6 +130,38 @@ def manage(server, client):
     check(ids(service.get_legacy_authorizations()) == [created.id], "deleted")
 
 
+def mappings(client):
+    """DBRP mappings, and the virtual one of a bucket."""
+    service = DBRPsService(client.api_client)
+    org = client.organizations_api().find_organizations(org="default")[0].id
+    bucket = client.buckets_api().find_bucket_by_name("default").id
+
+    def names(**filters):
+        content = service.get_dbr_ps(org_id=org, **filters).content
+        return [(mapping.database, mapping.retention_policy, mapping.default, mapping.virtual) for mapping in content]
+
+    virtual = ("default", "autogen", True, True)
+    check(names() == [virtual], names())
+
+    def create(database, policy, **other):
+        return service.post_dbrp(DBRPCreate(
+            org_id=org, bucket_id=bucket, database=database, retention_policy=policy, **other))
+
+    year = create("telemetry", "year")
+    check((year.org_id, year.bucket_id, year.default) == (org, bucket, True), year)
+    week = create("telemetry", "week", default=False)
+    check(names(db="telemetry") == [("telemetry", "year", True, False), ("telemetry", "week", False, False)], names())
+    refused(422, "another DBRP mapping with same orgID, db, and rp exists", lambda: create("telemetry", "year"))
+    check(service.get_dbr_ps_id(week.id, org_id=org).content.retention_policy == "week", "get")
+    service.patch_dbrpid(week.id, DBRPUpdate(default=True), org_id=org)
+    check(names(default=True) == [("telemetry", "week", True, False), virtual], names())
+    service.delete_dbrpid(week.id, org_id=org)
+    check(names() == [("telemetry", "year", True, False), virtual], names())
+    refused(404, "unable to find DBRP", lambda: service.get_dbr_ps_id(week.id, org_id=org))
+    service.delete_dbrpid(year.id, org_id=org)
+    check(names() == [virtual], names())
+
+
 def pages(server, client):
     """The package's own iterators, and the loop of `influx bucket list`, return every bucket."""
     for number in range(45):
@@ -157,6 +192,7 @@ def main(binary):
     with running(binary) as server:
         with InfluxDBClient(url=server.url, token=server.token, org="default") as client:
             manage(server, client)
+            mappings(client)
             server.binary = binary
             pages(server, client)
         with InfluxDBClient(url=server.url, token="wrong", org="default") as client:

@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::num::NonZeroUsize;
 
 use portcullis::{
-    Action, BucketId, Decision, Engine, Error, OrgId, Principal, Resource, ResourceType,
+    Action, BucketId, DbrpFilter, Decision, Engine, Error, OrgId, Principal, Resource, ResourceType,
 };
 use portcullis_influxql::{
     Database, InvalidParameters, Need, Parameters, ParseError, StatementKind,
@@ -81,7 +80,7 @@ impl QueryPolicy {
     }
 
     /// Sets whether responses to `SHOW DATABASES` hold only the databases that a credential may
-    /// read or write ([`QueryPolicy::holds_database`]). If they hold all, the statement needs read on all
+    /// read or write ([`QueryPolicy::databases`]). If they hold all, the statement needs read on all
     /// buckets of the org. Default: no.
     pub fn filters_databases(self, filters_databases: bool) -> Self {
         Self { filters_databases, ..self }
@@ -141,65 +140,25 @@ impl QueryPolicy {
         Ok(QueryDecision::Allowed(allowed))
     }
 
-    /// Returns whether the principal may read or write the database of this name, or a retention policy
-    /// of it that has a DBRP mapping, so that the response to
-    /// `SHOW DATABASES` contains it.
-    ///
-    /// # Errors
-    ///
-    /// As [`QueryPolicy::decide`].
-    pub async fn holds_database(&self, principal: &Principal, name: &str) -> Result<bool, Error> {
-        let org = principal.org();
-        let holds = |bucket| {
-            let bucket = Resource::bucket(org, bucket);
-            Action::ALL.into_iter().any(|action| principal.check(action, &bucket).is_allowed())
-        };
-        if self.engine.database_bucket(org, name, None).await?.bucket().is_some_and(holds) {
-            return Ok(true);
-        }
-        let mappings = self.engine.database_mappings(org, name).await?;
-        for mapping in mappings.iter().flat_map(|mappings| mappings.mappings()) {
-            let policy = Some(&*mapping.retention_policy);
-            let found = self.engine.database_bucket(org, name, policy).await?;
-            if found.bucket().is_some_and(holds) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Returns the names of the databases that the principal may read or write, sorted: of each bucket that
-    /// it holds the name, or the part before the `/` of `DB/RP`. All buckets of the org are read from the
-    /// directory.
+    /// Returns the names of the databases that the principal may read or write, sorted: those that a DBRP
+    /// mapping or the name of a bucket, `DB` or `DB/RP`, leads from to a bucket that it holds. All mappings
+    /// and buckets of the org are read.
     ///
     /// # Errors
     ///
     /// As [`QueryPolicy::decide`].
     pub async fn databases(&self, principal: &Principal) -> Result<Vec<String>, Error> {
-        const PAGE: NonZeroUsize = NonZeroUsize::new(512).unwrap();
         let org = principal.org();
-        let (mut names, mut after) = (BTreeSet::new(), None);
-        loop {
-            let buckets = self.engine.directory().buckets(Some(org), after, PAGE).await?;
-            for bucket in &buckets {
-                let resource = Resource::bucket(org, bucket.id);
-                let holds = |action| principal.check(action, &resource).is_allowed();
-                if holds(Action::Read) || holds(Action::Write) {
-                    let name = bucket.name.as_str();
-                    let database = match name.split_once('/') {
-                        Some((database, policy)) if !database.is_empty() && !policy.is_empty() => {
-                            database
-                        }
-                        _ => name,
-                    };
-                    names.insert(database.to_owned());
-                }
+        let mut names = BTreeSet::new();
+        for mapping in self.engine.list_dbrps(&DbrpFilter::all(org)).await? {
+            let bucket = Resource::bucket(org, mapping.bucket);
+            let holds = |action| principal.check(action, &bucket).is_allowed();
+            let is_named = !mapping.database.is_empty() && !mapping.retention_policy.is_empty();
+            if is_named && (holds(Action::Read) || holds(Action::Write)) {
+                names.insert(mapping.database);
             }
-            after = match buckets.last() {
-                Some(last) if buckets.len() == PAGE.get() => Some(last.id),
-                _ => return Ok(names.into_iter().collect()),
-            };
         }
+        Ok(names.iter().map(|name| name.to_string()).collect())
     }
 
     /// Returns the bucket that is used, if the need is one of a bucket and is met. The inner error is the
