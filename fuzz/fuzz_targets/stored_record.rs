@@ -9,7 +9,8 @@ use std::fmt::Debug;
 use libfuzzer_sys::fuzz_target;
 use portcullis::store::{Entity, Kind, Record, Revision, StoreError, Tombstone, UniqueKey};
 use portcullis::{
-    ApiToken, Authorization, Bucket, DatabaseMappings, Id, Org, OrgId, Status, Timestamp, User, UserId,
+    ApiToken, Authorization, Bucket, DatabaseMappings, Id, Org, OrgId, Status, Timestamp, User,
+    UserId,
 };
 use portcullis_fuzz::{CANARY, text};
 
