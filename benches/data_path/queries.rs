@@ -21,10 +21,10 @@ use crate::world::{World, cheap, password, username};
 const ROUNDS: usize = 51;
 const CALLS: usize = 2_000;
 
-/// A panel of a dashboard: 204 bytes.
+/// A panel of a dashboard: 202 bytes.
 const QUERY: &str = "SELECT mean(\"usage_user\") AS \"user\", mean(\"usage_system\") AS \"system\" FROM \
                      \"telemetry\"..\"cpu\" WHERE \"host\" =~ /^web-[0-9]+$/ AND time > now() - 6h GROUP BY \
-                     time(1m), \"host\" fill(null) ORDER BY time";
+                     time(1m), \"host\" fill(null) ORDER BY time DESC";
 
 /// What a query of 200 bytes needs is known in 2 µs, of 50 statements in 50 times as long, and of a
 /// mebibyte in 50 ms. With a warm login, the decision on a request takes at most 3 µs.
