@@ -201,6 +201,10 @@ async fn show_databases_shows_what_the_credential_may_read_or_write() {
     assert!(world.script.take().is_empty());
 
     // Beside other statements the upstream would show all of them.
+    for (count, status) in [(100, 200), (101, 400)] {
+        let many = format!("/query?q={}", "SHOW+DATABASES%3B".repeat(count));
+        assert_eq!(world.call("reader", "GET", &many, "", "").await.status, status, "{count}");
+    }
     let mixed = "db=telemetry&q=SHOW+DATABASES%3BSHOW+MEASUREMENTS";
     let why = world.query("reader", mixed).await.error(403);
     assert!(why.contains("SHOW DATABASES") && why.contains("of its own"), "{why}");
