@@ -13,8 +13,8 @@ use crate::{Id, OrgId};
 ///
 /// A check costs a few nanoseconds, whatever the number of permissions: a few comparisons of bits,
 /// a lookup of the org if anything is granted by org, and a lookup of the id. The set takes 104 bytes
-/// and 16 more for each org in which something is granted. Several grants by id take 9 to 17 bytes
-/// each if all name the same org, and at most 25 otherwise.
+/// and 16 more for each org in which something is granted. Up to four ids of one org are a part of it;
+/// more grants by id take 9 to 17 bytes each if all name the same org, and at most 25 otherwise.
 ///
 /// ```
 /// use portcullis::{Action, BucketId, OrgId, Permission, PermissionSet, Resource};
