@@ -10,8 +10,8 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
-use crate::api::wire::PREFIX;
-use crate::api::{authorizations, dbrps, list, lookups};
+use crate::api::wire::{API_TOKENS, PREFIX};
+use crate::api::{api_tokens, authorizations, dbrps, list, lookups, tenants};
 use crate::callers::{ApiTokenCallers, Callers};
 use crate::extract::caller::require_caller;
 use crate::respond::ErrorBody;
@@ -24,8 +24,8 @@ const DOCUMENTED_PREFIX: &str = "/legacy/authorizations";
 /// The management API: a router to be merged into a host's own.
 ///
 /// Its routes are below `/legacy/authorizations` and `/private/legacy/authorizations`, and below `/api/v2`
-/// DBRP mappings and the lookups of orgs, users and buckets that existing clients need. All other paths
-/// stay the host's. With a [`ClientAddressLayer`](crate::ClientAddressLayer) around the router, the engine learns the
+/// API tokens (`authorizations`), orgs, users, buckets and DBRP mappings. All other paths stay the host's. A
+/// host sets its store up itself ([`Engine::setup`]): only [`ServerApi`](crate::ServerApi) lets a client do it. With a [`ClientAddressLayer`](crate::ClientAddressLayer) around the router, the engine learns the
 /// addresses of the callers.
 ///
 /// ```
@@ -64,7 +64,8 @@ pub(crate) fn routes(api: Api) -> Router {
     Router::new()
         .merge(legacy_authorizations(PREFIX))
         .merge(legacy_authorizations(DOCUMENTED_PREFIX))
-        .merge(lookup_routes())
+        .merge(tenant_routes())
+        .merge(api_token_routes())
         .merge(dbrp_routes())
         .method_not_allowed_fallback(method_not_allowed)
         .route_layer(from_fn_with_state(api.clone(), require_caller))
@@ -103,15 +104,32 @@ fn compression() -> CompressionLayer<SizeAbove> {
 /// The shortest response that is compressed.
 const MIN_COMPRESSED_BYTES: u64 = 1_024;
 
-fn lookup_routes() -> Router<Api> {
+fn tenant_routes() -> Router<Api> {
     let router = Router::new();
-    let router = route(router, "/api/v2/orgs", get(lookups::list::<Org>));
-    let router = route(router, "/api/v2/orgs/{id}", get(lookups::get::<Org>));
-    let router = route(router, "/api/v2/users", get(lookups::list::<User>));
-    let router = route(router, "/api/v2/users/{id}", get(lookups::get::<User>));
-    let router = route(router, "/api/v2/buckets", get(lookups::list::<Bucket>));
-    let router = route(router, "/api/v2/buckets/{id}", get(lookups::get::<Bucket>));
-    route(router, "/api/v2/me", get(lookups::me))
+    let orgs = get(lookups::list::<Org>).post(tenants::create_org);
+    let router = route(router, "/api/v2/orgs", orgs);
+    let org = get(lookups::get::<Org>).patch(tenants::update_org).delete(tenants::delete_org);
+    let router = route(router, "/api/v2/orgs/{id}", org);
+    let users = get(lookups::list::<User>).post(tenants::create_user);
+    let router = route(router, "/api/v2/users", users);
+    let user = get(lookups::get::<User>).patch(tenants::update_user).delete(tenants::delete_user);
+    let router = route(router, "/api/v2/users/{id}", user);
+    let buckets = get(lookups::list::<Bucket>).post(tenants::create_bucket);
+    let router = route(router, "/api/v2/buckets", buckets);
+    let bucket =
+        get(lookups::get::<Bucket>).patch(tenants::update_bucket).delete(tenants::delete_bucket);
+    let router = route(router, "/api/v2/buckets/{id}", bucket);
+    let router = route(router, "/api/v2/me", get(lookups::me));
+    let password = || post(tenants::refuse_password).put(tenants::refuse_password);
+    let router = route(router, "/api/v2/me/password", password());
+    route(router, "/api/v2/users/{id}/password", password())
+}
+
+fn api_token_routes() -> Router<Api> {
+    let collection = get(list::list_api_tokens).layer(compression()).post(api_tokens::create);
+    let item = get(api_tokens::get).patch(api_tokens::update).delete(api_tokens::delete);
+    let router = route(Router::new(), API_TOKENS, collection);
+    route(router, &format!("{API_TOKENS}/{{id}}"), item)
 }
 
 fn dbrp_routes() -> Router<Api> {

@@ -82,6 +82,16 @@ impl ErrorBody {
         }
     }
 
+    /// A body that can be read and asks for what cannot be, in the words of the v2 API.
+    pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            code: "unprocessable entity",
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
     pub(crate) fn too_slow(limit: Duration) -> Self {
         Self {
             status: StatusCode::REQUEST_TIMEOUT,

@@ -6,7 +6,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use portcullis::Engine;
 
-use crate::api::health;
+use crate::api::{health, setup};
 use crate::client_address::{ClientAddressLayer, TrustedProxy};
 use crate::extract::caller::require_caller;
 use crate::forward_auth::{self, ForwardAuthConfig};
@@ -14,8 +14,8 @@ use crate::management::{self, ManagementApi, path_not_found};
 use crate::state::Api;
 use crate::trace::TraceLayer;
 
-/// All that a server of its own serves: the management API, `/forward-auth`, `/ping`, `/health`
-/// and `/ready`. Every other path has a response too, with the error envelope.
+/// All that a server of its own serves: the management API, `/api/v2/setup`, `/forward-auth`, `/ping`,
+/// `/health` and `/ready`. A store that is not set up is set up by the first client that asks for it. Every other path has a response too, with the error envelope.
 ///
 /// ```
 /// use portcullis::Engine;
@@ -60,6 +60,7 @@ impl ServerApi {
             .fallback(path_not_found)
             .layer(from_fn_with_state(api.clone(), require_caller_below_api));
         management::routes(api.clone())
+            .merge(setup::router(api.clone()))
             .merge(health::router(api, forward_auth.influxdb.clone()))
             .fallback_service(unknown)
             // Together, as each layer of a router costs a request two allocations.

@@ -1,7 +1,10 @@
 //! Filters of authorizations, and the index that serves each.
 
-use crate::store::Record;
-use crate::{Authorization, AuthorizationId, GrantKey, OrgId, Permission, Status, UserId};
+use crate::store::{Index, Kind, Record};
+use crate::{
+    ApiToken, ApiTokenId, Authorization, AuthorizationId, GrantKey, OrgId, Permission, Status,
+    TokenDigest, UserId,
+};
 
 /// A filter of authorizations: it matches those that match every given field.
 ///
@@ -85,6 +88,47 @@ pub(crate) enum Plan<'a> {
     ByUser(UserId),
     /// The authorization with the username.
     ByUsername(&'a str),
+}
+
+/// A filter of API tokens: it matches those that match every given field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApiTokenFilter {
+    /// The id.
+    pub id: Option<ApiTokenId>,
+    /// The digest of the secret.
+    pub digest: Option<TokenDigest>,
+    /// The org.
+    pub org: Option<OrgId>,
+    /// The user.
+    pub user: Option<UserId>,
+    /// The status.
+    pub status: Option<Status>,
+}
+
+impl ApiTokenFilter {
+    /// Matches every API token.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Tells whether the API token matches.
+    pub fn matches(&self, token: &ApiToken) -> bool {
+        self.id.is_none_or(|id| id == token.id)
+            && self.digest.is_none_or(|digest| digest == token.digest)
+            && self.org.is_none_or(|org| org == token.org)
+            && self.user.is_none_or(|user| user == token.user)
+            && self.status.is_none_or(|status| status == token.status)
+    }
+
+    /// Chooses the narrowest index that covers every match. A filter with an id or a digest has a lookup
+    /// instead.
+    pub(crate) fn index(&self) -> Index {
+        match (self.user, self.org) {
+            (Some(user), _) => Index::User(Kind::ApiToken, user),
+            (None, Some(org)) => Index::Org(Kind::ApiToken, org),
+            (None, None) => Index::All(Kind::ApiToken),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -39,20 +39,22 @@ pub use config::InvalidConfig;
 pub use credentials::Credentials;
 pub use directory::{Directory, StaticDirectory};
 pub use engine::{
-    AuthorizationPage, AuthorizationView, BuildError, Engine, EngineBuilder, ExportError,
-    ImportError, NameResolver, NewApiToken, OnBehalfOf, ResourceNames, Setup, SetupDone,
+    ApiTokenPage, ApiTokenView, AuthorizationPage, AuthorizationView, BuildError, Deletion,
+    DeletionPreview, Engine, EngineBuilder, ExportError, ImportError, NameResolver, NewApiToken,
+    OnBehalfOf, ResourceNames, Setup, SetupDone,
 };
 pub use error::{Error, ErrorKind};
-pub use filter::AuthorizationFilter;
+pub use filter::{ApiTokenFilter, AuthorizationFilter};
 pub use id::{
     ApiTokenId, AuthorizationId, BucketId, DbrpId, ID_TEXT_LEN, Id, OrgId, ParseIdError, UserId,
 };
 pub use login_history::{InvalidLoginHistory, LoginHistory};
 pub use model::{
-    ApiToken, Authorization, AuthorizationDraft, AuthorizationUpdate, AuthorizationUpdateDraft,
-    Bucket, DatabaseBucket, DatabaseMappings, DbrpFilter, DbrpMapping, DbrpName, DbrpUpdate,
-    InvalidDbrpName, InvalidName, InvalidTokenDigest, InvalidUsername, Name, NewAuthorization,
-    NewDbrp, Org, Status, TokenDigest, TokenSecret, UnknownStatus, User, Username,
+    ApiToken, ApiTokenDraft, Authorization, AuthorizationDraft, AuthorizationUpdate,
+    AuthorizationUpdateDraft, Bucket, BucketUpdate, DatabaseBucket, DatabaseMappings, DbrpFilter,
+    DbrpMapping, DbrpName, DbrpUpdate, InvalidDbrpName, InvalidName, InvalidTokenDigest,
+    InvalidUsername, Name, NewAuthorization, NewDbrp, Org, Status, TenantUpdate, TokenDigest,
+    TokenSecret, UnknownStatus, User, Username,
 };
 pub use permission::{
     Action, Decision, Denial, Explanation, GrantKey, InvalidPermission, ParseGrantKeyError,

@@ -2,11 +2,12 @@
 //!
 //! Each checks the size of the body, then the id, then the content of the body: the API's order.
 
-use axum::response::Response;
+use axum::extract::RawQuery;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use portcullis::{AuthorizationId, AuthorizationView, Error, Permission};
+use portcullis::{AuthorizationId, AuthorizationView, Deletion, Error, Permission};
 
-use crate::api::wire;
+use crate::api::{dry_run, wire};
 use crate::extract::body::{InvalidJson, LimitedBody};
 use crate::extract::caller::ManagementRequest;
 use crate::extract::id::{PathId, path_id};
@@ -46,10 +47,14 @@ pub(crate) async fn update(
 pub(crate) async fn delete(
     request: ManagementRequest,
     path: PathId,
-) -> Result<StatusCode, ErrorBody> {
+    RawQuery(query): RawQuery,
+) -> Result<Response, ErrorBody> {
     let id: AuthorizationId = path_id(path)?;
+    if dry_run::is_requested(query.as_deref())? {
+        return dry_run::preview(&request, Deletion::Authorization(id)).await;
+    }
     request.on_behalf().delete_authorization(id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 pub(crate) async fn set_password(

@@ -4,13 +4,15 @@
 //! its name.
 
 use axum::extract::RawQuery;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use portcullis::{
-    DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Error, ErrorKind, NewDbrp, OrgId, ParseIdError,
+    DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Deletion, Error, ErrorKind, NewDbrp, OrgId,
+    ParseIdError,
 };
 use serde::Serialize;
 
+use crate::api::dry_run;
 use crate::api::wire::{DbrpDraft, DbrpView, dbrp_draft, dbrp_update};
 use crate::extract::body::{InvalidJson, LimitedBody};
 use crate::extract::caller::ManagementRequest;
@@ -99,10 +101,14 @@ pub(crate) async fn delete(
     request: ManagementRequest,
     path: PathId,
     RawQuery(query): RawQuery,
-) -> Result<StatusCode, ErrorBody> {
+) -> Result<Response, ErrorBody> {
+    let is_dry_run = dry_run::is_requested(query.as_deref());
     let (org, id) = org_and_id(&request, path, query).await?;
+    if is_dry_run? {
+        return dry_run::preview(&request, Deletion::Dbrp(org, id)).await;
+    }
     request.on_behalf().delete_dbrp(org, id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 fn show(mapping: &DbrpMapping) -> Response {

@@ -3,16 +3,21 @@
 use std::fmt::Display;
 
 use portcullis::{
-    AuthorizationDraft, AuthorizationId, AuthorizationUpdateDraft, AuthorizationView, Bucket,
-    BucketId, DbrpId, DbrpMapping, DbrpUpdate, Id, Org, OrgId, Permission, ResourceNames, Status,
-    Timestamp, UncheckedPermission, User, UserId,
+    ApiToken, ApiTokenDraft, ApiTokenId, ApiTokenView, AuthorizationDraft, AuthorizationId,
+    AuthorizationUpdateDraft, AuthorizationView, Bucket, BucketId, DbrpId, DbrpMapping, DbrpUpdate,
+    DeletionPreview, Error, ErrorKind, Id, Name, Org, OrgId, Permission, ResourceNames, Setup,
+    SetupDone, Status, TenantUpdate, Timestamp, TokenSecret, UncheckedPermission, User, UserId,
 };
 use serde::{Serialize, Serializer};
 
 use crate::extract::body::{InvalidJson, Members};
+use crate::respond::ErrorBody;
 
 /// The prefix in links, whichever of the two the request had.
 pub(crate) const PREFIX: &str = "/private/legacy/authorizations";
+
+/// The path of API tokens.
+pub(crate) const API_TOKENS: &str = "/api/v2/authorizations";
 
 /// An authorization in a response, without password and hash.
 #[derive(Serialize)]
@@ -29,16 +34,129 @@ pub(crate) struct Authorization<'a> {
     user_id: UserId,
     user: &'a str,
     permissions: Vec<PermissionWithNames<'a>>,
-    links: AuthorizationLinks,
+    links: CredentialLinks<AuthorizationId>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
 
+/// The links of an authorization or an API token.
 #[derive(Serialize)]
-struct AuthorizationLinks {
+struct CredentialLinks<I: Display> {
     #[serde(rename = "self")]
-    this: Link<AuthorizationId>,
+    this: Link<I>,
     user: Link<UserId>,
+}
+
+/// An API token in a response, with its secret only in the response that creates it.
+#[derive(Serialize)]
+pub(crate) struct ApiTokenBody<'a> {
+    id: ApiTokenId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    status: Status,
+    description: &'a str,
+    #[serde(rename = "orgID")]
+    org_id: OrgId,
+    org: &'a str,
+    #[serde(rename = "userID")]
+    user_id: UserId,
+    user: &'a str,
+    permissions: Vec<PermissionWithNames<'a>>,
+    links: CredentialLinks<ApiTokenId>,
+}
+
+impl<'a> ApiTokenBody<'a> {
+    fn new(
+        token: &'a ApiToken,
+        org: &'a Name,
+        user: &'a Name,
+        permissions: Vec<PermissionWithNames<'a>>,
+    ) -> Self {
+        Self {
+            id: token.id,
+            token: None,
+            status: token.status,
+            description: &token.description,
+            org_id: token.org,
+            org: org.as_str(),
+            user_id: token.user,
+            user: user.as_str(),
+            permissions,
+            links: CredentialLinks {
+                this: Link { prefix: API_TOKENS, id: token.id },
+                user: Link { prefix: "/api/v2/users", id: token.user },
+            },
+        }
+    }
+
+    /// Adds the secret, which no later response shows.
+    pub(crate) fn with_secret(self, secret: &'a TokenSecret) -> Self {
+        Self { token: Some(secret.expose()), ..self }
+    }
+}
+
+impl<'a> From<&'a ApiTokenView> for ApiTokenBody<'a> {
+    fn from(view: &'a ApiTokenView) -> Self {
+        let permissions = view.token.permissions.iter().zip(&view.resources);
+        let permissions = permissions.map(PermissionWithNames::from).collect();
+        Self::new(&view.token, &view.org, &view.user, permissions)
+    }
+}
+
+/// The response to a setup.
+#[derive(Serialize)]
+pub(crate) struct SetupBody<'a> {
+    user: UserView,
+    org: OrgView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bucket: Option<BucketView>,
+    auth: ApiTokenBody<'a>,
+}
+
+impl<'a> From<&'a SetupDone> for SetupBody<'a> {
+    fn from(done: &'a SetupDone) -> Self {
+        let SetupDone { org, user, buckets, token, secret, .. } = done;
+        let permissions = token.permissions.iter().map(PermissionWithNames::without_names);
+        let auth = ApiTokenBody::new(token, &org.name, &user.name, permissions.collect());
+        Self {
+            user: user.clone().into(),
+            org: org.clone().into(),
+            bucket: buckets.first().cloned().map(BucketView::from),
+            auth: auth.with_secret(secret),
+        }
+    }
+}
+
+/// What a `DELETE` with `dryRun=true` would delete.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PreviewBody {
+    /// Always true: nothing was deleted.
+    dry_run: bool,
+    /// Authorizations, which are v1 credentials.
+    authorizations: u64,
+    api_tokens: u64,
+    buckets: u64,
+    /// DBRP mappings, without virtual ones.
+    dbrps: u64,
+    /// Permissions of other credentials that would allow nothing afterwards.
+    grants: u64,
+    /// Whether everything was counted; otherwise the counts are lower bounds.
+    complete: bool,
+}
+
+impl From<DeletionPreview> for PreviewBody {
+    fn from(preview: DeletionPreview) -> Self {
+        Self {
+            dry_run: true,
+            authorizations: preview.authorizations,
+            api_tokens: preview.api_tokens,
+            buckets: preview.buckets,
+            dbrps: preview.dbrps,
+            grants: preview.grants,
+            complete: preview.is_complete,
+        }
+    }
 }
 
 /// The path of the entity with this id.
@@ -88,7 +206,7 @@ impl<'a> From<&'a AuthorizationView> for Authorization<'a> {
             user_id: authorization.user,
             user: described.user.as_str(),
             permissions: permissions.map(PermissionWithNames::from).collect(),
-            links: AuthorizationLinks {
+            links: CredentialLinks {
                 this: Link { prefix: PREFIX, id: authorization.id },
                 user: Link { prefix: "/api/v2/users", id: authorization.user },
             },
@@ -98,8 +216,8 @@ impl<'a> From<&'a AuthorizationView> for Authorization<'a> {
     }
 }
 
-impl<'a> From<(&'a Permission, &'a ResourceNames)> for PermissionWithNames<'a> {
-    fn from((permission, names): (&'a Permission, &'a ResourceNames)) -> Self {
+impl PermissionWithNames<'_> {
+    fn without_names(permission: &Permission) -> Self {
         let resource = &permission.resource;
         Self {
             action: permission.action.as_str(),
@@ -107,10 +225,19 @@ impl<'a> From<(&'a Permission, &'a ResourceNames)> for PermissionWithNames<'a> {
                 resource_type: resource.resource_type.as_str(),
                 id: resource.id,
                 org_id: resource.org,
-                name: names.name.as_ref().map(|name| name.as_str()),
-                org: names.org.as_ref().map(|name| name.as_str()),
+                name: None,
+                org: None,
             },
         }
+    }
+}
+
+impl<'a> From<(&'a Permission, &'a ResourceNames)> for PermissionWithNames<'a> {
+    fn from((permission, names): (&'a Permission, &'a ResourceNames)) -> Self {
+        let mut with_names = Self::without_names(permission);
+        with_names.resource.name = names.name.as_ref().map(|name| name.as_str());
+        with_names.resource.org = names.org.as_ref().map(|name| name.as_str());
+        with_names
     }
 }
 
@@ -124,6 +251,166 @@ pub(crate) fn authorization_draft(body: &[u8]) -> Result<AuthorizationDraft, Inv
         permissions: permissions(&mut members)?,
         status: members.string("status")?,
         description: members.string("description")?,
+    })
+}
+
+/// Parses the body of a creation of an API token.
+pub(crate) fn api_token_draft(body: &[u8]) -> Result<ApiTokenDraft, InvalidJson> {
+    let mut members = Members::parse(body)?;
+    Ok(ApiTokenDraft {
+        org: members.id("orgID")?,
+        user: members.id("userID")?,
+        permissions: permissions(&mut members)?,
+        status: members.string("status")?,
+        description: members.string("description")?,
+    })
+}
+
+/// The body that creates or changes an org or a user. Nothing is checked yet. A `description`, which the
+/// v2 API also has, is not kept.
+pub(crate) struct TenantDraft {
+    /// Its name.
+    pub(crate) name: Option<String>,
+    /// `active` or `inactive`.
+    pub(crate) status: Option<String>,
+}
+
+impl TenantDraft {
+    /// Checks the parts of a creation: the name is required, the status is active by default.
+    pub(crate) fn validate_creation(self) -> Result<(Name, Status), Error> {
+        let name = Name::new(self.name.unwrap_or_default())?;
+        let status = match self.status.as_deref() {
+            None | Some("") => Status::Active,
+            Some(text) => parse_status(text)?,
+        };
+        Ok((name, status))
+    }
+
+    /// Checks the parts of a change, each of which may be missing.
+    pub(crate) fn validate_update(self) -> Result<TenantUpdate, Error> {
+        let name = self.name.map(Name::new).transpose()?;
+        let status = self.status.as_deref().map(parse_status).transpose()?;
+        Ok(TenantUpdate { name, status })
+    }
+}
+
+fn parse_status(text: &str) -> Result<Status, Error> {
+    let invalid = |_| Error::new(ErrorKind::Invalid, "invalid status: must be active or inactive");
+    text.parse().map_err(invalid)
+}
+
+/// Parses the body that creates or changes an org or a user.
+pub(crate) fn tenant_draft(body: &[u8]) -> Result<TenantDraft, InvalidJson> {
+    let mut members = Members::parse(body)?;
+    Ok(TenantDraft { name: members.string("name")?, status: members.string("status")? })
+}
+
+/// The body that creates or changes a bucket. `description` and `rp`, which the v2 API also has, are not
+/// kept, and neither are the rules: the data is not here.
+pub(crate) struct BucketDraft {
+    /// Its name, unique in its org.
+    pub(crate) name: Option<String>,
+    /// The id of its org; only at creation.
+    pub(crate) org_id: Option<OrgId>,
+    /// How long points are kept.
+    pub(crate) retention_rules: Vec<RetentionRule>,
+}
+
+/// A retention rule, as far as it is checked.
+pub(crate) struct RetentionRule {
+    /// How long points are kept, in seconds; 0 for ever.
+    every_seconds: f64,
+    /// The time of a shard group, in seconds; 0 if the database chooses.
+    shard_group_duration_seconds: f64,
+}
+
+impl BucketDraft {
+    /// Checks the rules as the v2 API does.
+    pub(crate) fn check_rules(&self) -> Result<(), ErrorBody> {
+        let message = match self.retention_rules.as_slice() {
+            [] => return Ok(()),
+            [rule] if rule.every_seconds < 0.0 => "expiration seconds cannot be negative",
+            [rule] if rule.shard_group_duration_seconds < 0.0 => {
+                "shard-group duration seconds cannot be negative"
+            }
+            [_] => return Ok(()),
+            [_, _, ..] => "buckets cannot have more than one retention rule at this time",
+        };
+        Err(ErrorBody::unprocessable(message))
+    }
+}
+
+/// Parses the body that creates or changes a bucket.
+pub(crate) fn bucket_draft(body: &[u8]) -> Result<BucketDraft, InvalidJson> {
+    let mut members = Members::parse(body)?;
+    let rule = |mut members: Members| {
+        Ok(RetentionRule {
+            every_seconds: members.number("everySeconds")?.unwrap_or_default(),
+            shard_group_duration_seconds: members
+                .number("shardGroupDurationSeconds")?
+                .unwrap_or_default(),
+        })
+    };
+    Ok(BucketDraft {
+        name: members.string("name")?,
+        org_id: members.id("orgID")?,
+        retention_rules: members
+            .objects("retentionRules")?
+            .into_iter()
+            .map(rule)
+            .collect::<Result<_, InvalidJson>>()?,
+    })
+}
+
+/// The body that sets up a store. `password` and the retention period, which the v2 API also has, are not
+/// kept: a user has no password here.
+pub(crate) struct SetupDraft {
+    /// The name of the first user.
+    username: Option<String>,
+    /// The name of the first org.
+    org: Option<String>,
+    /// The name of the first bucket.
+    bucket: Option<String>,
+    /// The secret of the operator token; missing and empty mean that one is generated.
+    pub(crate) token: Option<TokenSecret>,
+}
+
+impl SetupDraft {
+    /// Checks the parts, and returns them with the chosen secret.
+    pub(crate) fn validate(self) -> Result<(Setup, Option<TokenSecret>), ErrorBody> {
+        let Self { username, org, bucket, token } = self;
+        let given = |name: Option<String>| name.filter(|name| !name.is_empty());
+        match (given(username), given(org), given(bucket)) {
+            (Some(user), Some(org), Some(bucket)) => {
+                let name = |text| Name::new(text).map_err(Error::from);
+                let setup =
+                    Setup { org: name(org)?, user: name(user)?, buckets: vec![name(bucket)?] };
+                Ok((setup, token))
+            }
+            (user, org, bucket) => {
+                let parts = [(user, "username"), (org, "org"), (bucket, "bucket")];
+                let missing = parts.into_iter().filter(|(part, _)| part.is_none());
+                let missing: Vec<&str> = missing.map(|(_, name)| name).collect();
+                Err(ErrorBody::unprocessable(format!(
+                    "onboarding failed: missing required fields [{}]",
+                    missing.join(",")
+                )))
+            }
+        }
+    }
+}
+
+/// Parses the body that sets up a store.
+pub(crate) fn setup_draft(body: &[u8]) -> Result<SetupDraft, InvalidJson> {
+    let mut members = Members::parse(body)?;
+    // Not kept, and not left in memory.
+    drop(members.string("password")?.map(zeroize::Zeroizing::new));
+    let token = members.string("token")?.filter(|token| !token.is_empty());
+    Ok(SetupDraft {
+        username: members.string("username")?,
+        org: members.string("org")?,
+        bucket: members.string("bucket")?,
+        token: token.map(TokenSecret::new),
     })
 }
 

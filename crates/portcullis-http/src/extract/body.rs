@@ -55,7 +55,7 @@ impl<S: Send + Sync> FromRequest<S> for LimitedBody {
 pub(crate) enum Json {
     Null,
     Bool(bool),
-    Number,
+    Number(f64),
     String(String),
     Array(Vec<Self>),
     Object(Members),
@@ -78,6 +78,8 @@ enum Place {
     Permissions,
     Permission,
     Resource,
+    RetentionRules,
+    RetentionRule,
     /// A string, a number or a truth value. Of an object or array here, only the type is kept.
     Plain,
     /// Nothing of it is kept.
@@ -88,7 +90,10 @@ impl Place {
     /// Returns the name of a member that is kept of an object at this place, and the place of its
     /// value.
     fn member(self, name: &str) -> Option<(&'static str, Self)> {
-        const BODY: [&str; 11] = [
+        const BODY: [&str; 14] = [
+            "name",
+            "username",
+            "bucket",
             "token",
             "org",
             "orgID",
@@ -102,16 +107,33 @@ impl Place {
             "default",
         ];
         const RESOURCE: [&str; 3] = ["type", "id", "orgID"];
+        const RETENTION_RULE: [&str; 2] = ["everySeconds", "shardGroupDurationSeconds"];
         let plain = |names: &[&'static str]| {
             names.iter().find(|kept| **kept == name).map(|kept| (*kept, Self::Plain))
         };
         match (self, name) {
             (Self::Body, "permissions") => Some(("permissions", Self::Permissions)),
+            (Self::Body, "retentionRules") => Some(("retentionRules", Self::RetentionRules)),
             (Self::Body, _) => plain(&BODY),
             (Self::Permission, "resource") => Some(("resource", Self::Resource)),
             (Self::Permission, _) => plain(&["action"]),
             (Self::Resource, _) => plain(&RESOURCE),
-            (Self::Permissions | Self::Plain | Self::Unknown, _) => None,
+            (Self::RetentionRule, _) => plain(&RETENTION_RULE),
+            (Self::Permissions | Self::RetentionRules | Self::Plain | Self::Unknown, _) => None,
+        }
+    }
+
+    /// Returns the place of the elements of an array at this place, if they are kept.
+    fn element(self) -> Option<Self> {
+        match self {
+            Self::Permissions => Some(Self::Permission),
+            Self::RetentionRules => Some(Self::RetentionRule),
+            Self::Body
+            | Self::Permission
+            | Self::Resource
+            | Self::RetentionRule
+            | Self::Plain
+            | Self::Unknown => None,
         }
     }
 }
@@ -165,6 +187,15 @@ impl Members {
             None | Some(Json::Null) => Ok(None),
             Some(Json::Bool(value)) => Ok(Some(value)),
             Some(_) => Err(InvalidJson(format!("`{name}` must be true or false"))),
+        }
+    }
+
+    /// Takes a number out; missing and `null` are `None`.
+    pub(crate) fn number(&mut self, name: &str) -> Result<Option<f64>, InvalidJson> {
+        match self.take(name) {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::Number(number)) => Ok(Some(number)),
+            Some(_) => Err(InvalidJson(format!("`{name}` must be a number"))),
         }
     }
 
@@ -238,16 +269,16 @@ impl<'de> Visitor<'de> for Place {
         Ok(Json::Bool(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Json, E> {
-        Ok(Json::Number)
+    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
+        Ok(Json::Number(number as f64))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Json, E> {
-        Ok(Json::Number)
+    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
+        Ok(Json::Number(number as f64))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
-        Ok(Json::Number)
+    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
+        Ok(Json::Number(number))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Json, E> {
@@ -257,8 +288,8 @@ impl<'de> Visitor<'de> for Place {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Json, A::Error> {
         let mut array = Vec::new();
-        if self == Self::Permissions {
-            while let Some(element) = elements.next_element_seed(Self::Permission)? {
+        if let Some(place) = self.element() {
+            while let Some(element) = elements.next_element_seed(place)? {
                 if array.len() == MAX_ELEMENTS {
                     return Err(serde::de::Error::custom(format_args!(
                         "an array has more than {MAX_ELEMENTS} elements"

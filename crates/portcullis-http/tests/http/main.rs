@@ -7,6 +7,7 @@
     reason = "a test that is wrong should fail, helpers included"
 )]
 
+mod api_tokens;
 mod authorized_query;
 mod dbrps;
 mod forward_auth;
@@ -21,7 +22,9 @@ mod permissions;
 mod query;
 mod responses;
 mod routes;
+mod setup;
 mod support;
+mod tenants;
 mod throttling;
 mod tracing_output;
 mod v1_layer;

@@ -18,21 +18,28 @@ const MANAGEMENT: &[(&str, &str)] = &[
     ("/0000000000000001/permissions", "PUT"),
 ];
 
-const LOOKUPS: &[(&str, &str)] = &[
+const V2: &[(&str, &str)] = &[
+    ("/api/v2/authorizations", "GET,HEAD,POST"),
+    ("/api/v2/authorizations/0000000000000001", "DELETE,GET,HEAD,PATCH"),
     ("/api/v2/dbrps", "GET,HEAD,POST"),
     ("/api/v2/dbrps/0000000000000001", "DELETE,GET,HEAD,PATCH"),
-    ("/api/v2/orgs", "GET,HEAD"),
-    ("/api/v2/orgs/0000000000000001", "GET,HEAD"),
-    ("/api/v2/users", "GET,HEAD"),
-    ("/api/v2/users/0000000000000001", "GET,HEAD"),
-    ("/api/v2/buckets", "GET,HEAD"),
-    ("/api/v2/buckets/0000000000000001", "GET,HEAD"),
+    ("/api/v2/orgs", "GET,HEAD,POST"),
+    ("/api/v2/orgs/0000000000000001", "DELETE,GET,HEAD,PATCH"),
+    ("/api/v2/users", "GET,HEAD,POST"),
+    ("/api/v2/users/0000000000000001", "DELETE,GET,HEAD,PATCH"),
+    ("/api/v2/users/0000000000000001/password", "POST,PUT"),
+    ("/api/v2/buckets", "GET,HEAD,POST"),
+    ("/api/v2/buckets/0000000000000001", "DELETE,GET,HEAD,PATCH"),
     ("/api/v2/me", "GET,HEAD"),
+    ("/api/v2/me/password", "POST,PUT"),
 ];
 
 /// Routes that need no credentials.
 const OPEN: &[(&str, &str)] =
-    &[("/ping", "GET,HEAD"), ("/health", "GET,HEAD"), ("/ready", "GET,HEAD")];
+    &[("/ping", "GET,HEAD"), ("/health", "GET,HEAD"), ("/ready", "GET,HEAD"), SETUP];
+
+/// Needs no credentials, and may end with a slash, as a path of the v2 API.
+const SETUP: (&str, &str) = ("/api/v2/setup", "GET,HEAD,POST");
 
 const METHODS: &[&str] = &["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
@@ -40,7 +47,7 @@ fn protected() -> Vec<(String, &'static str)> {
     let prefixed = [PREFIX, "/legacy/authorizations"].into_iter().flat_map(|prefix| {
         MANAGEMENT.iter().map(move |(path, methods)| (format!("{prefix}{path}"), *methods))
     });
-    prefixed.chain(LOOKUPS.iter().map(|(path, methods)| ((*path).to_owned(), *methods))).collect()
+    prefixed.chain(V2.iter().map(|(path, methods)| ((*path).to_owned(), *methods))).collect()
 }
 
 /// The routes of the router with their methods, in alphabetical order.
@@ -90,6 +97,7 @@ async fn there_are_exactly_these_routes_and_no_metrics_or_debug_pages() {
     for (path, methods) in OPEN {
         expected.insert((*path).to_owned(), (*methods).to_owned());
     }
+    expected.insert(format!("{}/", SETUP.0), SETUP.1.to_owned());
     for path in ["/forward-auth", "/forward-auth/"] {
         expected.insert(path.to_owned(), "any".to_owned());
     }
@@ -178,7 +186,9 @@ async fn unknown_paths_are_404_in_the_envelope() {
         "/Private/legacy/authorizations",
         "/legacy/authorizationsx",
         "/api/v2",
-        "/api/v2/authorizations",
+        "/api/v2/authorizations/0000000000000001/x",
+        "/api/v2/orgs/0000000000000001/members",
+        "/api/v2/setup/user",
         "/pingx",
         &format!("{PREFIX}/0000000000000001/members"),
         &format!("{PREFIX}/0000000000000001/password/x"),

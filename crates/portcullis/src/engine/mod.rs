@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 pub use builder::{BuildError, EngineBuilder};
 pub use manage::{
-    AuthorizationPage, AuthorizationView, ExportError, ImportError, NameResolver, NewApiToken,
-    OnBehalfOf, ResourceNames, Setup, SetupDone,
+    ApiTokenPage, ApiTokenView, AuthorizationPage, AuthorizationView, Deletion, DeletionPreview,
+    ExportError, ImportError, NameResolver, NewApiToken, OnBehalfOf, ResourceNames, Setup,
+    SetupDone,
 };
 
 use login::ReadLimit;

@@ -18,6 +18,12 @@ const MIN_ID: u64 = 1_000;
 /// How often another id is generated when one is taken.
 const ID_TRIES: u32 = 100;
 
+/// Returns when a generated id was drawn, in milliseconds since 1970.
+pub(super) fn millis_of(id: Id) -> i64 {
+    let millis = i64::try_from(id.as_u64() >> ID_RANDOM_BITS).unwrap_or(i64::MAX);
+    millis.saturating_add(ID_EPOCH_MILLIS)
+}
+
 impl Engine {
     pub(super) fn now(&self) -> Timestamp {
         self.0.clock.now()

@@ -38,12 +38,7 @@ impl AuthorizationDraft {
     pub fn validate(self) -> Result<NewAuthorization, Error> {
         let permissions = validate_permissions(&self.permissions)?;
         let org = self.org.ok_or_else(|| Error::invalid("org id required: invalid ID"))?;
-        let status = match self.status.as_deref() {
-            None | Some("") => Status::Active,
-            Some(text) => text
-                .parse()
-                .map_err(|_| Error::invalid("invalid status: must be active or inactive"))?,
-        };
+        let status = status_at_creation(self.status.as_deref())?;
         let username = Username::new(self.username.unwrap_or_default())?;
         Ok(NewAuthorization {
             username,
@@ -53,6 +48,51 @@ impl AuthorizationDraft {
             status,
             description: self.description.unwrap_or_default(),
         })
+    }
+}
+
+/// The creation of an API token as a caller sent it: every part may be missing or invalid.
+#[derive(Clone, Debug, Default)]
+pub struct ApiTokenDraft {
+    /// The org.
+    pub org: Option<OrgId>,
+    /// The user; missing means the caller's own.
+    pub user: Option<UserId>,
+    /// The permissions; missing is the same as none.
+    pub permissions: Vec<UncheckedPermission>,
+    /// The status; missing and empty mean active.
+    pub status: Option<String>,
+    /// The description; missing means empty.
+    pub description: Option<String>,
+}
+
+/// The parts of a creation of an API token, each valid in form.
+pub(crate) struct CheckedApiToken {
+    pub(crate) org: OrgId,
+    pub(crate) user: Option<UserId>,
+    pub(crate) permissions: Vec<Permission>,
+    pub(crate) status: Status,
+    pub(crate) description: String,
+}
+
+impl ApiTokenDraft {
+    /// Checks the form of every part, in the order of [`AuthorizationDraft::validate`].
+    pub(crate) fn validate(self) -> Result<CheckedApiToken, Error> {
+        let permissions = validate_permissions(&self.permissions)?;
+        let org = self.org.ok_or_else(|| Error::invalid("org id required: invalid ID"))?;
+        let status = status_at_creation(self.status.as_deref())?;
+        let description = self.description.unwrap_or_default();
+        Ok(CheckedApiToken { org, user: self.user, permissions, status, description })
+    }
+}
+
+/// Parses the status of a record to create; missing and empty mean active.
+fn status_at_creation(status: Option<&str>) -> Result<Status, Error> {
+    match status {
+        None | Some("") => Ok(Status::Active),
+        Some(text) => {
+            text.parse().map_err(|_| Error::invalid("invalid status: must be active or inactive"))
+        }
     }
 }
 

@@ -16,6 +16,7 @@ pub use dbrp::{
     InvalidDbrpName, NewDbrp,
 };
 pub(crate) use dbrp::{PolicyMapping, PolicyMappings};
-pub use draft::{AuthorizationDraft, AuthorizationUpdateDraft};
-pub use tenant::{Bucket, InvalidName, Name, Org, User};
+pub(crate) use draft::CheckedApiToken;
+pub use draft::{ApiTokenDraft, AuthorizationDraft, AuthorizationUpdateDraft};
+pub use tenant::{Bucket, BucketUpdate, InvalidName, Name, Org, TenantUpdate, User};
 pub use username::{InvalidUsername, Username};

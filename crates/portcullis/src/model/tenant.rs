@@ -90,6 +90,41 @@ pub struct Org {
     pub status: Status,
 }
 
+/// A change of an org or a user. What is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TenantUpdate {
+    /// The new name.
+    pub name: Option<Name>,
+    /// Whether its credentials may be used.
+    pub status: Option<Status>,
+}
+
+impl TenantUpdate {
+    /// Changes only the name.
+    pub fn name(name: Name) -> Self {
+        Self { name: Some(name), status: None }
+    }
+
+    /// Changes only the status.
+    pub fn status(status: Status) -> Self {
+        Self { name: None, status: Some(status) }
+    }
+}
+
+/// A change of a bucket. What is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketUpdate {
+    /// The new name.
+    pub name: Option<Name>,
+}
+
+impl BucketUpdate {
+    /// Changes the name.
+    pub fn name(name: Name) -> Self {
+        Self { name: Some(name) }
+    }
+}
+
 /// A named container of points in an org.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {

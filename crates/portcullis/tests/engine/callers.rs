@@ -2,9 +2,10 @@
 
 use portcullis::store::{Kind, Lookup};
 use portcullis::{
-    AuthorizationFilter, AuthorizationId, AuthorizationUpdate, BucketId, DbrpFilter, DbrpId,
-    DbrpUpdate, Error, NewAuthorization, NewDbrp, Permission, Principal, Resource, ResourceType,
-    Username,
+    Action, ApiTokenDraft, ApiTokenFilter, ApiTokenId, AuthorizationFilter, AuthorizationId,
+    AuthorizationUpdate, AuthorizationUpdateDraft, BucketId, BucketUpdate, DbrpFilter, DbrpId,
+    DbrpUpdate, Deletion, Error, NewAuthorization, NewDbrp, Permission, Principal, Resource,
+    ResourceType, Status, TenantUpdate, UncheckedPermission, Username,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -15,22 +16,38 @@ use crate::support::{World, name, permission};
 /// Every operation of `OnBehalfOf`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
+    ApiToken,
     Bucket,
     Create,
+    CreateApiToken,
+    CreateBucket,
     CreateDbrp,
+    CreateOrg,
+    CreateUser,
     Dbrp,
     Delete,
+    DeleteApiToken,
+    DeleteBucket,
     DeleteDbrp,
+    DeleteOrg,
+    DeleteUser,
     Get,
     List,
+    ListApiTokens,
+    ListApiTokenPages,
     ListDbrps,
     ListPages,
     Me,
     Org,
+    PreviewDeletion,
     SetPassword,
     SetPermissions,
     Update,
+    UpdateApiToken,
+    UpdateBucket,
     UpdateDbrp,
+    UpdateOrg,
+    UpdateUser,
     User,
 }
 
@@ -44,63 +61,111 @@ enum Without {
 }
 
 impl Operation {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 33] = [
+        Self::ApiToken,
         Self::Bucket,
         Self::Create,
+        Self::CreateApiToken,
+        Self::CreateBucket,
         Self::CreateDbrp,
+        Self::CreateOrg,
+        Self::CreateUser,
         Self::Dbrp,
         Self::Delete,
+        Self::DeleteApiToken,
+        Self::DeleteBucket,
         Self::DeleteDbrp,
+        Self::DeleteOrg,
+        Self::DeleteUser,
         Self::Get,
         Self::List,
+        Self::ListApiTokens,
+        Self::ListApiTokenPages,
         Self::ListDbrps,
         Self::ListPages,
         Self::Me,
         Self::Org,
+        Self::PreviewDeletion,
         Self::SetPassword,
         Self::SetPermissions,
         Self::Update,
+        Self::UpdateApiToken,
+        Self::UpdateBucket,
         Self::UpdateDbrp,
+        Self::UpdateOrg,
+        Self::UpdateUser,
         Self::User,
     ];
 
     fn method(self) -> &'static str {
         match self {
+            Self::ApiToken => "api_token",
             Self::Bucket => "bucket",
             Self::Create => "create_authorization",
+            Self::CreateApiToken => "create_api_token",
+            Self::CreateBucket => "create_bucket",
             Self::CreateDbrp => "create_dbrp",
+            Self::CreateOrg => "create_org",
+            Self::CreateUser => "create_user",
             Self::Dbrp => "dbrp",
             Self::Delete => "delete_authorization",
+            Self::DeleteApiToken => "delete_api_token",
+            Self::DeleteBucket => "delete_bucket",
             Self::DeleteDbrp => "delete_dbrp",
+            Self::DeleteOrg => "delete_org",
+            Self::DeleteUser => "delete_user",
             Self::Get => "authorization",
             Self::List => "list_authorizations",
+            Self::ListApiTokens => "list_api_tokens",
+            Self::ListApiTokenPages => "list_api_token_pages",
             Self::ListDbrps => "list_dbrps",
             Self::ListPages => "list_authorization_pages",
             Self::Me => "me",
             Self::Org => "org",
+            Self::PreviewDeletion => "preview_deletion",
             Self::SetPassword => "set_password",
             Self::SetPermissions => "set_permissions",
             Self::Update => "update_authorization",
+            Self::UpdateApiToken => "update_api_token",
+            Self::UpdateBucket => "update_bucket",
             Self::UpdateDbrp => "update_dbrp",
+            Self::UpdateOrg => "update_org",
+            Self::UpdateUser => "update_user",
             Self::User => "user",
         }
     }
 
-    /// Whether it changes what is stored.
+    /// Whether it changes what is stored, or counts what a change would delete.
     fn changes(self) -> bool {
         match self {
             Self::Create
+            | Self::CreateApiToken
+            | Self::CreateBucket
             | Self::CreateDbrp
+            | Self::CreateOrg
+            | Self::CreateUser
             | Self::Delete
+            | Self::DeleteApiToken
+            | Self::DeleteBucket
             | Self::DeleteDbrp
+            | Self::DeleteOrg
+            | Self::DeleteUser
+            | Self::PreviewDeletion
             | Self::SetPassword
             | Self::SetPermissions
             | Self::Update
-            | Self::UpdateDbrp => true,
-            Self::Bucket
+            | Self::UpdateApiToken
+            | Self::UpdateBucket
+            | Self::UpdateDbrp
+            | Self::UpdateOrg
+            | Self::UpdateUser => true,
+            Self::ApiToken
+            | Self::Bucket
             | Self::Dbrp
             | Self::Get
             | Self::List
+            | Self::ListApiTokens
+            | Self::ListApiTokenPages
             | Self::ListDbrps
             | Self::ListPages
             | Self::Me
@@ -118,8 +183,25 @@ impl Operation {
         let granted = write(on.world.resource());
         let bucket = on.world.resource();
         let dbrps = write(Resource::all(ResourceType::Dbrp).in_org(on.world.org.id));
+        let org = Resource::org(on.world.org.id);
+        let token = authorizations.with_id(on.token);
         match self {
+            Self::ApiToken | Self::ListApiTokens | Self::ListApiTokenPages => {
+                vec![read(token), read(user)]
+            }
             Self::Bucket | Self::Dbrp | Self::ListDbrps => vec![read(bucket)],
+            Self::CreateApiToken => vec![write(authorizations), write(user), granted],
+            Self::CreateBucket => {
+                vec![write(Resource::all(ResourceType::Buckets).in_org(on.world.org.id))]
+            }
+            Self::CreateOrg => vec![write(Resource::all(ResourceType::Orgs))],
+            Self::CreateUser => vec![write(Resource::all(ResourceType::Users))],
+            Self::DeleteApiToken => vec![write(token), write(user)],
+            Self::DeleteBucket => vec![write(bucket)],
+            Self::DeleteOrg | Self::PreviewDeletion | Self::UpdateOrg => vec![write(org)],
+            Self::DeleteUser | Self::UpdateUser => vec![write(user)],
+            Self::UpdateApiToken => vec![read(token), read(user), write(token), write(user)],
+            Self::UpdateBucket => vec![read(bucket), write(bucket), dbrps],
             Self::CreateDbrp => vec![write(bucket), dbrps, read(bucket)],
             Self::DeleteDbrp => vec![write(bucket), dbrps],
             Self::UpdateDbrp => vec![read(bucket), write(bucket), dbrps],
@@ -127,7 +209,7 @@ impl Operation {
             Self::Delete => vec![write(record), write(user)],
             Self::Get | Self::List | Self::ListPages => vec![read(record), read(user)],
             Self::Me => vec![],
-            Self::Org => vec![read(Resource::org(on.world.org.id))],
+            Self::Org => vec![read(org)],
             Self::SetPassword => vec![write(user)],
             Self::SetPermissions => {
                 vec![read(record), read(user), write(record), write(user), granted]
@@ -137,21 +219,41 @@ impl Operation {
         }
     }
 
-    fn without(self) -> Without {
+    fn without(self, missing: Permission) -> Without {
         match self {
-            Self::Bucket | Self::List | Self::ListDbrps | Self::ListPages => Without::FindsNothing,
-            Self::Create
+            Self::Bucket
+            | Self::DeleteBucket
+            | Self::List
+            | Self::ListApiTokens
+            | Self::ListApiTokenPages
+            | Self::ListDbrps
+            | Self::ListPages => Without::FindsNothing,
+            Self::UpdateBucket if missing.action == Action::Read => Without::FindsNothing,
+            Self::ApiToken
+            | Self::Create
+            | Self::CreateApiToken
+            | Self::CreateBucket
             | Self::CreateDbrp
+            | Self::CreateOrg
+            | Self::CreateUser
             | Self::Dbrp
             | Self::Delete
+            | Self::DeleteApiToken
             | Self::DeleteDbrp
+            | Self::DeleteOrg
+            | Self::DeleteUser
             | Self::Get
             | Self::Me
             | Self::Org
+            | Self::PreviewDeletion
             | Self::SetPassword
             | Self::SetPermissions
             | Self::Update
+            | Self::UpdateApiToken
+            | Self::UpdateBucket
             | Self::UpdateDbrp
+            | Self::UpdateOrg
+            | Self::UpdateUser
             | Self::User => Without::IsRefused,
         }
     }
@@ -162,7 +264,52 @@ impl Operation {
         let on_behalf = world.engine.on_behalf_of(caller);
         let (all, limit) = (AuthorizationFilter::all(), 10.try_into().unwrap());
         match self {
+            Self::ApiToken => on_behalf.api_token(on.token).await.map(|_| 1),
             Self::Bucket => on_behalf.bucket(world.bucket.id).await.map(|_| 1),
+            Self::CreateApiToken => {
+                on_behalf.create_api_token(on.new_token("write")).await.map(|_| 1)
+            }
+            Self::CreateBucket => {
+                on_behalf.create_bucket(world.org.id, name("new")).await.map(|_| 1)
+            }
+            Self::CreateOrg => on_behalf.create_org(name("new"), Status::Active).await.map(|_| 1),
+            Self::CreateUser => on_behalf.create_user(name("new"), Status::Active).await.map(|_| 1),
+            Self::DeleteApiToken => on_behalf.delete_api_token(on.token).await.map(|()| 1),
+            Self::DeleteBucket => on_behalf.delete_bucket(world.bucket.id).await.map(|()| 1),
+            Self::DeleteOrg => on_behalf.delete_org(world.org.id).await.map(|()| 1),
+            Self::DeleteUser => on_behalf.delete_user(world.user.id).await.map(|()| 1),
+            Self::ListApiTokens => {
+                let page = on_behalf.list_api_tokens(&ApiTokenFilter::all(), None, limit).await;
+                page.map(|page| page.items.len())
+            }
+            Self::ListApiTokenPages => {
+                let (tokens, mut names) = (ApiTokenFilter::all(), world.engine.name_resolver());
+                let page = on_behalf.list_api_token_pages(&tokens, None, limit, &mut names).await;
+                page.map(|page| page.items.len())
+            }
+            Self::PreviewDeletion => {
+                let preview = on_behalf.preview_deletion(Deletion::Org(world.org.id)).await;
+                preview.map(|preview| usize::try_from(preview.api_tokens).unwrap())
+            }
+            Self::UpdateApiToken => {
+                let update = AuthorizationUpdateDraft {
+                    description: Some("d".to_owned()),
+                    ..AuthorizationUpdateDraft::default()
+                };
+                on_behalf.update_api_token(on.token, update).await.map(|_| 1)
+            }
+            Self::UpdateBucket => {
+                let update = BucketUpdate::name(name("renamed"));
+                on_behalf.update_bucket(world.bucket.id, update).await.map(|_| 1)
+            }
+            Self::UpdateOrg => {
+                let update = TenantUpdate::name(name("renamed"));
+                on_behalf.update_org(world.org.id, update).await.map(|_| 1)
+            }
+            Self::UpdateUser => {
+                let update = TenantUpdate::name(name("renamed"));
+                on_behalf.update_user(world.user.id, update).await.map(|_| 1)
+            }
             Self::Create => {
                 on_behalf.create_authorization(world.new_authorization("new")).await.map(|_| 1)
             }
@@ -213,9 +360,33 @@ impl Operation {
 struct Target<'a> {
     world: &'a World,
     id: AuthorizationId,
+    token: ApiTokenId,
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    /// The authorization, and an API token of its own.
+    async fn new(world: &'a World, id: AuthorizationId) -> Self {
+        let new = world.new_token(vec![permission("read:tasks")]);
+        let (token, _) = world.engine.create_api_token(new).await.unwrap();
+        Self { world, id, token: token.id }
+    }
+
+    /// An API token for the bucket.
+    fn new_token(&self, action: &str) -> ApiTokenDraft {
+        let (org, bucket) = (self.world.org.id, self.world.bucket.id);
+        ApiTokenDraft {
+            org: Some(org),
+            user: Some(self.world.user.id),
+            permissions: vec![UncheckedPermission::new(
+                action,
+                "buckets",
+                Some(bucket.untyped()),
+                Some(org),
+            )],
+            ..ApiTokenDraft::default()
+        }
+    }
+
     fn record(&self) -> Resource {
         Resource::all(ResourceType::Authorizations).in_org(self.world.org.id).with_id(self.id)
     }
@@ -249,10 +420,14 @@ impl Target<'_> {
 /// [CALLER-1]
 #[test]
 fn every_operation_for_callers_is_in_the_table() {
-    let source = include_str!("../../src/engine/manage/on_behalf_of.rs");
-    let mut methods: Vec<_> = source
-        .split("pub async fn ")
-        .skip(1)
+    let sources = [
+        include_str!("../../src/engine/manage/on_behalf_of.rs"),
+        include_str!("../../src/engine/manage/on_behalf_of/api_tokens.rs"),
+        include_str!("../../src/engine/manage/on_behalf_of/tenants.rs"),
+    ];
+    let mut methods: Vec<_> = sources
+        .iter()
+        .flat_map(|source| source.split("pub async fn ").skip(1))
         .filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next())
         .collect();
     methods.sort_unstable();
@@ -267,22 +442,25 @@ async fn an_operation_needs_exactly_its_permissions() {
     for operation in Operation::ALL {
         let world = World::new().await;
         let id = world.authorization("telegraf").await.id;
-        let on = Target { world: &world, id };
+        let on = Target::new(&world, id).await;
         let needs = operation.needs(&on);
         for missing in &needs {
             let held: Vec<_> = needs.iter().filter(|p| *p != missing).copied().collect();
             let refused = operation.run(&on, &caller(&world, &held)).await;
             let refused = refused.map_err(|error| error.to_string());
             let granted = *missing == Permission::write(world.resource());
-            let expected = match operation.without() {
-                Without::FindsNothing if operation == Operation::Bucket => {
-                    Err("bucket not found".to_owned())
-                }
+            let is_of_bucket = matches!(
+                operation,
+                Operation::Bucket | Operation::DeleteBucket | Operation::UpdateBucket
+            );
+            let grants = matches!(
+                operation,
+                Operation::Create | Operation::CreateApiToken | Operation::SetPermissions
+            );
+            let expected = match operation.without(*missing) {
+                Without::FindsNothing if is_of_bucket => Err("bucket not found".to_owned()),
                 Without::FindsNothing => Ok(0),
-                Without::IsRefused
-                    if granted
-                        && matches!(operation, Operation::Create | Operation::SetPermissions) =>
-                {
+                Without::IsRefused if granted && grants => {
                     Err(format!("permission {missing} is not allowed: {missing} is unauthorized"))
                 }
                 Without::IsRefused => Err(format!("{missing} is unauthorized")),
@@ -298,11 +476,11 @@ async fn an_operation_needs_exactly_its_permissions() {
 async fn a_credential_that_only_reads_changes_and_deletes_nothing() {
     let world = World::new().await;
     let id = world.credential("telegraf").await.id;
-    let on = Target { world: &world, id };
+    let on = Target::new(&world, id).await;
     let before = on.stored().await;
     // Read on everything, in every form, and write on an unrelated resource.
     let everything = ResourceType::ALL.into_iter().map(|of| Permission::read(Resource::all(of)));
-    let all = everything.chain([Permission::write(world.resource())]).collect::<Vec<_>>();
+    let all = everything.chain([permission("write:tasks")]).collect::<Vec<_>>();
     let instance = vec![permission("read:instance")];
     for held in [all, instance] {
         for operation in Operation::ALL {
@@ -319,8 +497,12 @@ async fn a_credential_that_only_reads_changes_and_deletes_nothing() {
 #[tokio::test]
 async fn what_does_not_exist_is_not_found_for_every_caller() {
     let world = World::new().await;
-    let on = Target { world: &world, id: AuthorizationId::from_u64(5) };
+    let id = AuthorizationId::from_u64(5);
+    let on = Target { world: &world, id, token: ApiTokenId::from_u64(5) };
     for operation in [
+        Operation::ApiToken,
+        Operation::UpdateApiToken,
+        Operation::DeleteApiToken,
         Operation::Get,
         Operation::Update,
         Operation::SetPermissions,
@@ -343,7 +525,7 @@ async fn an_org_scoped_grant_never_reaches_another_orgs_record() {
         [permission("read:users")],
     );
     let foreign = world.engine.create_authorization(foreign.for_user(world.user.id)).await.unwrap();
-    let on = Target { world: &world, id: foreign.id };
+    let on = Target::new(&world, foreign.id).await;
     let owner = caller(&world, &owner(&world));
     for operation in
         [Operation::Get, Operation::Update, Operation::SetPermissions, Operation::Delete]
@@ -391,6 +573,10 @@ impl Grants {
     /// Asserts that the grant allows nothing that the caller may not do.
     async fn judge(&self, caller: &Principal, id: AuthorizationId) {
         let given = self.world.engine.authorization(id).await.unwrap().unwrap().permissions;
+        self.judge_permissions(caller, &given);
+    }
+
+    fn judge_permissions(&self, caller: &Principal, given: &[Permission]) {
         for request in &self.requests {
             let allows = given.iter().any(|permission| permission.allows(request));
             let may = caller.check(request.action, &request.resource).is_allowed();
@@ -431,6 +617,22 @@ fn a_grant_at_creation_or_edit_allows_no_more_than_its_caller_holds() {
                 grants.judge(&caller, id).await;
                 given.set(given.get() + 1);
                 world.engine.delete_authorization(id).await.unwrap();
+            }
+            let unchecked = |permission: &Permission| {
+                let Permission { action, resource } = permission;
+                let Resource { resource_type, id, org, .. } = *resource;
+                UncheckedPermission::new(action.as_str(), resource_type.as_str(), id, org)
+            };
+            let draft = ApiTokenDraft {
+                org: Some(world.org.id),
+                permissions: granted.iter().map(unchecked).collect(),
+                ..ApiTokenDraft::default()
+            };
+            if let Ok((created, _)) = on_behalf.create_api_token(draft).await {
+                assert!(!instance, "instance was granted");
+                grants.judge_permissions(&caller, &created.token.permissions);
+                given.set(given.get() + 1);
+                world.engine.revoke_api_token(created.token.id).await.unwrap();
             }
             let there = world.authorization("grafana").await;
             if on_behalf.set_permissions(there.id, granted).await.is_ok() {

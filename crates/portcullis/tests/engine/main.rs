@@ -7,6 +7,7 @@
     reason = "a test that is wrong should fail, helpers included"
 )]
 
+mod api_tokens;
 mod audit;
 mod authenticate;
 mod caching;
@@ -24,9 +25,11 @@ mod management;
 mod memory;
 mod races;
 mod read_only;
+mod setup;
 mod shared_store;
 mod snapshots;
 mod support;
+mod tenants;
 mod throttling;
 mod trust;
 mod waiting;

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use super::names::NameResolver;
-use super::{AuthorizationView, SetupDone};
+use super::{ApiTokenView, AuthorizationView, SetupDone};
 use crate::engine::Engine;
 use crate::store::Entity;
 use crate::{
-    Action, Actor, ApiToken, AuditAction, AuditOutcome, AuditRecord, Authorization, DbrpMapping,
-    Decision, Denial, Error, ErrorKind, Id, Identity, OrgId, Permission, Principal, Resource,
-    ResourceType, TokenSecret, UserId,
+    Action, Actor, ApiToken, ApiTokenId, AuditAction, AuditOutcome, AuditRecord, Authorization,
+    DbrpMapping, Decision, Denial, Error, ErrorKind, Id, Identity, OrgId, Permission, Principal,
+    Resource, ResourceType, TokenSecret, UserId,
 };
 
 /// An engine, and the authority under which it is used.
@@ -23,6 +23,8 @@ pub(super) struct Access<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum Authority<'a> {
+    /// A request without a caller, which sets up a new store: nothing else is allowed.
+    Anonymous,
     /// The embedding program: everything is allowed.
     Trusted,
     /// A caller: what its permissions allow.
@@ -32,6 +34,10 @@ enum Authority<'a> {
 impl Engine {
     pub(super) fn trusted(&self) -> Access<'_> {
         Access { engine: self, authority: Authority::Trusted, source: None }
+    }
+
+    pub(super) fn anonymous(&self, source: Option<IpAddr>) -> Access<'_> {
+        Access { engine: self, authority: Authority::Anonymous, source }
     }
 }
 
@@ -49,7 +55,9 @@ impl<'a> Access<'a> {
         match (given, self.authority) {
             (Some(user), _) => Ok(user),
             (None, Authority::Caller(caller)) => Ok(caller.user()),
-            (None, Authority::Trusted) => Err(Error::invalid("user id required: invalid ID")),
+            (None, Authority::Anonymous | Authority::Trusted) => {
+                Err(Error::invalid("user id required: invalid ID"))
+            }
         }
     }
 
@@ -65,10 +73,15 @@ impl<'a> Access<'a> {
     }
 
     fn check(&self, permission: &Permission) -> Result<(), Denial> {
-        let Authority::Caller(caller) = self.authority else { return Ok(()) };
-        match caller.check(permission.action, &permission.resource) {
-            Decision::Allowed(_) => Ok(()),
-            Decision::Denied(denial) => Err(denial),
+        match self.authority {
+            Authority::Trusted => Ok(()),
+            Authority::Anonymous => Err(Denial::NothingHeld),
+            Authority::Caller(caller) => {
+                match caller.check(permission.action, &permission.resource) {
+                    Decision::Allowed(_) => Ok(()),
+                    Decision::Denied(denial) => Err(denial),
+                }
+            }
         }
     }
 
@@ -86,7 +99,7 @@ impl<'a> Access<'a> {
     pub(super) fn require_active(&self) -> Result<(), Error> {
         match self.authority {
             Authority::Caller(caller) if !caller.is_active() => Err(token_inactive()),
-            Authority::Caller(_) | Authority::Trusted => Ok(()),
+            Authority::Anonymous | Authority::Caller(_) | Authority::Trusted => Ok(()),
         }
     }
 
@@ -107,8 +120,22 @@ impl<'a> Access<'a> {
     }
 
     fn require_on(&self, action: Action, authorization: &Authorization) -> Result<(), Error> {
-        self.require(Permission { action, resource: resource_of(authorization) })?;
-        self.require(Permission { action, resource: Resource::user(authorization.user) })
+        self.require_on_credential(action, resource_of(authorization), authorization.user)
+    }
+
+    /// Checks what an operation on the API token needs: the same as one on an authorization.
+    pub(super) fn require_on_token(&self, action: Action, token: &ApiToken) -> Result<(), Error> {
+        self.require_on_credential(action, resource_of_token(token), token.user)
+    }
+
+    fn require_on_credential(
+        &self,
+        action: Action,
+        resource: Resource,
+        user: UserId,
+    ) -> Result<(), Error> {
+        self.require(Permission { action, resource })?;
+        self.require(Permission { action, resource: Resource::user(user) })
     }
 
     /// Checks that the permissions may be granted at all, and that the caller holds each of them.
@@ -147,10 +174,16 @@ impl<'a> Access<'a> {
                 Some(bucket) => Resource::bucket(bucket.org, bucket.id),
                 None => *granted,
             },
-            ResourceType::Authorizations => match self.engine.authorization(id.into()).await? {
-                Some(authorization) => resource_of(&authorization),
-                None => by_id,
-            },
+            // An authorization and an API token may have the same id: then the grant reaches both.
+            ResourceType::Authorizations => {
+                let authorization = self.engine.authorization(id.into()).await?;
+                let token = self.engine.api_token(ApiTokenId::from(id)).await?;
+                match (authorization, token) {
+                    (Some(authorization), None) => resource_of(&authorization),
+                    (None, Some(token)) => resource_of_token(&token),
+                    (Some(_), Some(_)) | (None, None) => by_id,
+                }
+            }
             // The engine does not know the orgs of other resources.
             _ => by_id,
         })
@@ -181,6 +214,7 @@ impl<'a> Access<'a> {
 
     fn actor(&self) -> Actor<'a> {
         match self.authority {
+            Authority::Anonymous => Actor::Anonymous,
             Authority::Trusted => Actor::Host,
             Authority::Caller(caller) => Actor::Principal(caller),
         }
@@ -212,6 +246,10 @@ pub(super) fn authorizations_of(org: OrgId) -> Resource {
 
 fn resource_of(authorization: &Authorization) -> Resource {
     authorizations_of(authorization.org).with_id(authorization.id)
+}
+
+fn resource_of_token(token: &ApiToken) -> Resource {
+    authorizations_of(token.org).with_id(token.id)
 }
 
 /// Refuses permissions on the instance: setup alone grants them.
@@ -270,6 +308,18 @@ impl Subject for DbrpMapping {
 impl Subject for (ApiToken, TokenSecret) {
     fn id(&self) -> Option<Id> {
         Some(self.0.id.untyped())
+    }
+}
+
+impl Subject for ApiTokenView {
+    fn id(&self) -> Option<Id> {
+        Some(self.token.id.untyped())
+    }
+}
+
+impl Subject for (ApiTokenView, TokenSecret) {
+    fn id(&self) -> Option<Id> {
+        self.0.id()
     }
 }
 

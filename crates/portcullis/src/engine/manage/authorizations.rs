@@ -245,7 +245,7 @@ pub(super) fn check_permissions(permissions: &[Permission]) -> Result<(), Error>
     Ok(())
 }
 
-fn check_description(description: &str) -> Result<(), Error> {
+pub(super) fn check_description(description: &str) -> Result<(), Error> {
     match description.len() {
         0..=MAX_DESCRIPTION_BYTES => Ok(()),
         length => Err(Error::invalid(format!(
@@ -255,7 +255,7 @@ fn check_description(description: &str) -> Result<(), Error> {
 }
 
 /// Refuses permissions that name another org than the authorization's.
-fn refuse_other_orgs(permissions: &[Permission], org: OrgId) -> Result<(), Error> {
+pub(super) fn refuse_other_orgs(permissions: &[Permission], org: OrgId) -> Result<(), Error> {
     match permissions.iter().find(|p| p.resource.org.is_some_and(|other| other != org)) {
         None => Ok(()),
         Some(other) => Err(Error::invalid(format!("permission {other} is not for org id {org}"))),

@@ -140,7 +140,10 @@ impl Engine {
     }
 
     /// Reads the records of the index.
-    async fn mappings_in(&self, index: Index) -> Result<Vec<(DatabaseMappings, Revision)>, Error> {
+    pub(super) async fn mappings_in(
+        &self,
+        index: Index,
+    ) -> Result<Vec<(DatabaseMappings, Revision)>, Error> {
         let mut found = Vec::new();
         let mut pages = self.0.store.pages(index, PAGE);
         while let Some(page) = pages.next().await {
@@ -293,7 +296,7 @@ impl Access<'_> {
     }
 
     /// Reads the record with a mapping that is to be changed, and may be.
-    async fn changeable_dbrp(
+    pub(super) async fn changeable_dbrp(
         &self,
         org: OrgId,
         id: DbrpId,
@@ -316,6 +319,12 @@ impl Access<'_> {
     /// the bucket alone is not enough.
     fn require_manage_dbrp(&self, org: OrgId, bucket: BucketId) -> Result<(), Error> {
         self.require(Permission::write(Resource::bucket(org, bucket)))?;
+        self.require_manage_names(org)
+    }
+
+    /// Checks that the caller may decide which databases of the org lead to which buckets: write on all
+    /// of its buckets, or on its DBRP mappings.
+    pub(super) fn require_manage_names(&self, org: OrgId) -> Result<(), Error> {
         let all_of = |resource_type| Permission::write(Resource::all(resource_type).in_org(org));
         match self.allows(all_of(ResourceType::Buckets)) {
             true => Ok(()),

@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 
 use futures_util::StreamExt;
 
+use super::access::Access;
+use super::setup::is_recent_setup;
 use super::tenants::missing;
 #[cfg(doc)]
 use crate::ErrorKind;
@@ -13,10 +15,32 @@ use crate::store::{
     Batch, DeletedTenant, Entity, Expect, Index, Kind, Operation, StoreError, StoreExt, Tombstone,
     put,
 };
-use crate::{AuditAction, AuditRecord, Error, Org, OrgId, User, UserId};
+use crate::{AuditAction, AuditRecord, Error, Org, OrgId, Permission, Resource, User, UserId};
 
 /// How many records of a deleted user or org are deleted in one commit.
 const DELETION_PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(499);
+
+impl Access<'_> {
+    /// Deletes a user with its credentials. A caller needs write on it.
+    pub(super) async fn delete_user(&self, id: UserId) -> Result<(), Error> {
+        let record = AuditRecord::new(Kind::User, id.untyped());
+        let work = async {
+            self.require(Permission::write(Resource::user(id)))?;
+            self.engine.delete_tenant::<User>(id.untyped(), DeletedTenant::User(id)).await
+        };
+        self.audited(AuditAction::Delete, record, work).await
+    }
+
+    /// Deletes an org with everything in it. A caller needs write on it.
+    pub(super) async fn delete_org(&self, id: OrgId) -> Result<(), Error> {
+        let record = AuditRecord::new(Kind::Org, id.untyped());
+        let work = async {
+            self.require(Permission::write(Resource::org(id)))?;
+            self.engine.delete_tenant::<Org>(id.untyped(), DeletedTenant::Org(id)).await
+        };
+        self.audited(AuditAction::Delete, record, work).await
+    }
+}
 
 impl Engine {
     /// Deletes the user and all its credentials. None of them works once the user is deleted; those
@@ -26,10 +50,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn delete_user(&self, id: UserId) -> Result<(), Error> {
-        let record = AuditRecord::new(Kind::User, id.untyped());
-        let work =
-            async { self.delete_tenant::<User>(id.untyped(), DeletedTenant::User(id)).await };
-        self.trusted().audited(AuditAction::Delete, record, work).await
+        self.trusted().delete_user(id).await
     }
 
     /// Deletes the org, its buckets, its DBRP mappings and every credential in it, as [`Engine::delete_user`] does.
@@ -38,9 +59,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn delete_org(&self, id: OrgId) -> Result<(), Error> {
-        let record = AuditRecord::new(Kind::Org, id.untyped());
-        let work = async { self.delete_tenant::<Org>(id.untyped(), DeletedTenant::Org(id)).await };
-        self.trusted().audited(AuditAction::Delete, record, work).await
+        self.trusted().delete_org(id).await
     }
 
     /// Deletes the user or org and records the deletion in the same commit. From then on nothing can
@@ -65,6 +84,7 @@ impl Engine {
         while let Some(page) = pages.next().await {
             for record in page?.records {
                 match Tombstone::from_record(&record) {
+                    Ok(mark) if is_recent_setup(&mark, self.now()) => {}
                     Ok(deletion) => self.finish_deletion(deletion).await?,
                     Err(error) => log_corrupt(error),
                 }

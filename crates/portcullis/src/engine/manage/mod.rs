@@ -3,7 +3,7 @@
 //! Every operation on authorizations exists once, as steps of [`Access`](access::Access), which
 //! knows on whose authority it runs. Two public surfaces combine these steps: the methods of
 //! [`Engine`](super::Engine) are trusted, those of [`OnBehalfOf`] enforce the permissions of a
-//! caller. DBRP mappings are managed in the same way. API tokens and tenants are managed by the embedding program alone.
+//! caller. DBRP mappings, tenants and API tokens are managed in the same way.
 
 mod access;
 mod authorizations;
@@ -12,6 +12,7 @@ mod deletion;
 mod list;
 mod names;
 mod on_behalf_of;
+mod preview;
 mod setup;
 mod snapshot;
 mod tenants;
@@ -22,7 +23,8 @@ mod view;
 pub use list::AuthorizationPage;
 pub use names::NameResolver;
 pub use on_behalf_of::OnBehalfOf;
+pub use preview::{Deletion, DeletionPreview};
 pub use setup::{Setup, SetupDone};
 pub use snapshot::{ExportError, ImportError};
-pub use tokens::NewApiToken;
-pub use view::{AuthorizationView, ResourceNames};
+pub use tokens::{ApiTokenPage, NewApiToken};
+pub use view::{ApiTokenView, AuthorizationView, ResourceNames};

@@ -9,8 +9,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::engine::Engine;
 use crate::{
-    Authorization, Bucket, BucketId, Directory, Error, Org, OrgId, Permission, ResourceType, User,
-    UserId,
+    ApiToken, Authorization, Bucket, BucketId, Directory, Error, Org, OrgId, Permission,
+    ResourceType, User, UserId,
 };
 
 /// Looks up users, orgs and buckets for one response, each of them once.
@@ -48,26 +48,28 @@ const BATCH: usize = 16;
 impl NameResolver {
     /// Looks up everything that the views of these authorizations show, many at once.
     pub(super) async fn prefetch(&mut self, authorizations: &[Authorization]) -> Result<(), Error> {
-        self.make_room();
-        let (mut users, mut orgs, mut buckets) = (Vec::new(), Vec::new(), Vec::new());
+        let mut named = Named::default();
         for Authorization { user, org, permissions, .. } in authorizations {
-            users.push(*user);
-            orgs.push(*org);
-            for Permission { resource, .. } in permissions {
-                // It is nearly always the org of the authorization.
-                orgs.extend(resource.org.filter(|of| of != org));
-                match (resource.resource_type, resource.id) {
-                    (ResourceType::Buckets, Some(id)) => buckets.push(id.into()),
-                    (ResourceType::Orgs, Some(id)) => orgs.push(id.into()),
-                    (ResourceType::Users, Some(id)) => users.push(id.into()),
-                    _ => {}
-                }
-            }
+            named.add(*user, *org, permissions);
         }
+        self.fill(named).await
+    }
+
+    /// Looks up everything that the views of these API tokens show, as [`NameResolver::prefetch`] does.
+    pub(super) async fn prefetch_tokens(&mut self, tokens: &[ApiToken]) -> Result<(), Error> {
+        let mut named = Named::default();
+        for ApiToken { user, org, permissions, .. } in tokens {
+            named.add(*user, *org, permissions);
+        }
+        self.fill(named).await
+    }
+
+    async fn fill(&mut self, named: Named) -> Result<(), Error> {
+        self.make_room();
         let directory = &self.directory;
-        fill(&mut self.users, users, |id| directory.user(id)).await?;
-        fill(&mut self.orgs, orgs, |id| directory.org(id)).await?;
-        fill(&mut self.buckets, buckets, |id| directory.bucket(id)).await
+        fill(&mut self.users, named.users, |id| directory.user(id)).await?;
+        fill(&mut self.orgs, named.orgs, |id| directory.org(id)).await?;
+        fill(&mut self.buckets, named.buckets, |id| directory.bucket(id)).await
     }
 
     /// Removes what was not used lately, when the caches are full.
@@ -116,6 +118,32 @@ impl NameResolver {
             self.buckets.insert(id, self.directory.bucket(id).await?);
         }
         Ok(self.buckets.get(id))
+    }
+}
+
+/// The ids whose names credentials show.
+#[derive(Default)]
+struct Named {
+    users: Vec<UserId>,
+    orgs: Vec<OrgId>,
+    buckets: Vec<BucketId>,
+}
+
+impl Named {
+    /// Adds what a credential of the user and org shows.
+    fn add(&mut self, user: UserId, org: OrgId, permissions: &[Permission]) {
+        self.users.push(user);
+        self.orgs.push(org);
+        for Permission { resource, .. } in permissions {
+            // It is nearly always the org of the credential.
+            self.orgs.extend(resource.org.filter(|of| *of != org));
+            match (resource.resource_type, resource.id) {
+                (ResourceType::Buckets, Some(id)) => self.buckets.push(id.into()),
+                (ResourceType::Orgs, Some(id)) => self.orgs.push(id.into()),
+                (ResourceType::Users, Some(id)) => self.users.push(id.into()),
+                _ => {}
+            }
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! The engine's operations for callers of the management API.
 
+mod api_tokens;
+mod tenants;
+
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
@@ -325,10 +328,7 @@ impl OnBehalfOf<'_> {
     /// permission it needs depends on the bucket's org. [`ErrorKind::Unauthorized`] when the
     /// credential is inactive; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn bucket(&self, id: BucketId) -> Result<Bucket, Error> {
-        self.0.require_active()?;
-        let bucket = self.0.engine.directory().bucket(id).await?;
-        let readable = bucket.filter(|bucket| self.may_read_bucket(bucket));
-        readable.ok_or_else(|| Error::not_found("bucket not found"))
+        self.0.readable_bucket(id).await
     }
 
     /// Returns the user that the caller's credential belongs to.

@@ -1,12 +1,13 @@
-//! Managing users, orgs and buckets that are records of the engine's own store. These operations are
-//! trusted.
+//! Managing users, orgs and buckets that are records of the engine's own store: the rules of each
+//! operation, for callers and for the embedding program alike.
 
+use super::access::Access;
 use crate::engine::Engine;
 use crate::engine::records::WriteError;
-use crate::store::{Duplicate, Entity, Kind, Operation, StoreError};
+use crate::store::{Duplicate, Entity, Kind, Operation, StoreError, StoreExt};
 use crate::{
-    AuditAction, AuditRecord, Bucket, BucketId, Error, ErrorKind, Name, Org, OrgId, Status, User,
-    UserId,
+    Action, AuditAction, AuditRecord, Bucket, BucketId, BucketUpdate, Error, ErrorKind, Id, Name,
+    Org, OrgId, Permission, Resource, ResourceType, Status, TenantUpdate, User, UserId,
 };
 
 fn taken(kind: Kind, name: &Name) -> Error {
@@ -17,50 +18,66 @@ pub(super) fn missing(kind: Kind) -> Error {
     Error::not_found(format!("{kind} not found"))
 }
 
-impl Engine {
-    /// Creates an active user.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Conflict`] when the name is taken; [`ErrorKind::Invalid`] when the engine uses
-    /// the host's directory; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
-    pub async fn create_user(&self, name: Name) -> Result<User, Error> {
-        let user =
-            |id: crate::Id| User { id: id.into(), name: name.clone(), status: Status::Active };
-        self.create_tenant(user, &name, &[]).await
+/// An org or a user: both have a name and a status, and are changed in the same way.
+trait Tenant: Entity {
+    fn change(&mut self, update: &TenantUpdate);
+}
+
+impl Tenant for Org {
+    fn change(&mut self, update: &TenantUpdate) {
+        let TenantUpdate { name, status } = update;
+        self.status = status.unwrap_or(self.status);
+        if let Some(name) = name {
+            self.name.clone_from(name);
+        }
+    }
+}
+
+impl Tenant for User {
+    fn change(&mut self, update: &TenantUpdate) {
+        let TenantUpdate { name, status } = update;
+        self.status = status.unwrap_or(self.status);
+        if let Some(name) = name {
+            self.name.clone_from(name);
+        }
+    }
+}
+
+impl Access<'_> {
+    /// Creates an org. A caller needs write on all orgs.
+    pub(super) async fn create_org(&self, name: Name, status: Status) -> Result<Org, Error> {
+        let needed = Permission::write(Resource::all(ResourceType::Orgs));
+        let org = |id: Id| Org { id: id.into(), name: name.clone(), status };
+        self.create_tenant(needed, org, &name, &[]).await
     }
 
-    /// Creates an active org.
-    ///
-    /// # Errors
-    ///
-    /// As [`Engine::create_user`].
-    pub async fn create_org(&self, name: Name) -> Result<Org, Error> {
-        let org = |id: crate::Id| Org { id: id.into(), name: name.clone(), status: Status::Active };
-        self.create_tenant(org, &name, &[]).await
+    /// Creates a user. A caller needs write on all users.
+    pub(super) async fn create_user(&self, name: Name, status: Status) -> Result<User, Error> {
+        let needed = Permission::write(Resource::all(ResourceType::Users));
+        let user = |id: Id| User { id: id.into(), name: name.clone(), status };
+        self.create_tenant(needed, user, &name, &[]).await
     }
 
-    /// Creates a bucket in the org.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::NotFound`] when there is no such org; otherwise as [`Engine::create_user`].
-    pub async fn create_bucket(&self, org: OrgId, name: Name) -> Result<Bucket, Error> {
-        let bucket = |id: crate::Id| Bucket { id: id.into(), org, name: name.clone() };
+    /// Creates a bucket. A caller needs write on all buckets of the org.
+    pub(super) async fn create_bucket(&self, org: OrgId, name: Name) -> Result<Bucket, Error> {
+        let needed = Permission::write(all_buckets(org));
+        let bucket = |id: Id| Bucket { id: id.into(), org, name: name.clone() };
         let org = Operation::Require { kind: Kind::Org, id: org.untyped() };
-        self.create_tenant(bucket, &name, &[org]).await
+        self.create_tenant(needed, bucket, &name, &[org]).await
     }
 
     async fn create_tenant<E: Entity>(
         &self,
-        entity: impl FnMut(crate::Id) -> E + Send,
+        needed: Permission,
+        entity: impl FnMut(Id) -> E + Send,
         name: &Name,
         requirements: &[Operation],
     ) -> Result<E, Error> {
         let record = AuditRecord::named(E::KIND, name.as_str());
         let work = async {
-            self.refuse_foreign_directory()?;
-            self.insert(entity, requirements).await.map_err(|error| match error {
+            self.require(needed)?;
+            self.engine.refuse_foreign_directory()?;
+            self.engine.insert(entity, requirements).await.map_err(|error| match error {
                 WriteError::Store(StoreError::AlreadyExists {
                     duplicate: Duplicate::UniqueKey,
                     kind,
@@ -70,7 +87,190 @@ impl Engine {
                 error => error.into(),
             })
         };
-        self.trusted().audited(AuditAction::Create, record, work).await
+        self.audited(AuditAction::Create, record, work).await
+    }
+
+    /// Changes an org. A caller needs write on it.
+    pub(super) async fn update_org(&self, id: OrgId, update: &TenantUpdate) -> Result<Org, Error> {
+        self.update_tenant(Permission::write(Resource::org(id)), id.untyped(), update).await
+    }
+
+    /// Changes a user. A caller needs write on it.
+    pub(super) async fn update_user(
+        &self,
+        id: UserId,
+        update: &TenantUpdate,
+    ) -> Result<User, Error> {
+        self.update_tenant(Permission::write(Resource::user(id)), id.untyped(), update).await
+    }
+
+    async fn update_tenant<T: Tenant>(
+        &self,
+        needed: Permission,
+        id: Id,
+        update: &TenantUpdate,
+    ) -> Result<T, Error> {
+        let work = async {
+            self.require(needed)?;
+            self.engine.refuse_foreign_directory()?;
+            let change = |tenant: &mut T| {
+                tenant.change(update);
+                Ok(())
+            };
+            let taken = || match &update.name {
+                Some(name) => taken(T::KIND, name),
+                None => Error::new(ErrorKind::Conflict, format!("{} is a duplicate", T::KIND)),
+            };
+            self.change_tenant(id, change, taken).await
+        };
+        self.audited(AuditAction::Update, AuditRecord::new(T::KIND, id), work).await
+    }
+
+    /// Changes a bucket. A caller needs read and write on it. To give it another name needs more: the
+    /// name decides which database leads to the bucket, as a DBRP mapping does.
+    pub(super) async fn update_bucket(
+        &self,
+        id: BucketId,
+        update: &BucketUpdate,
+    ) -> Result<Bucket, Error> {
+        let work = async {
+            let bucket = self.readable_bucket(id).await?;
+            self.require(Permission::write(Resource::bucket(bucket.org, id)))?;
+            self.engine.refuse_foreign_directory()?;
+            let change = |bucket: &mut Bucket| {
+                if let Some(name) = &update.name
+                    && *name != bucket.name
+                {
+                    self.require_manage_names(bucket.org)?;
+                    bucket.name.clone_from(name);
+                }
+                Ok(())
+            };
+            let taken = || Error::new(ErrorKind::Conflict, "bucket name is not unique");
+            self.change_tenant(id.untyped(), change, taken).await
+        };
+        self.audited(AuditAction::Update, AuditRecord::new(Kind::Bucket, id.untyped()), work).await
+    }
+
+    /// Changes the entity. `taken` is the error for a name that another one has.
+    async fn change_tenant<E: Entity>(
+        &self,
+        id: Id,
+        change: impl Fn(&mut E) -> Result<(), Error> + Send + Sync,
+        taken: impl Fn() -> Error + Send + Sync,
+    ) -> Result<E, Error> {
+        let change = |entity: &mut E| Ok(change(entity)?);
+        let revision = || Ok(self.engine.revision()?);
+        match self.engine.0.store.modify(id, change, &[], revision).await {
+            Ok(Some(entity)) => Ok(entity),
+            Ok(None) => Err(missing(E::KIND)),
+            Err(WriteError::Store(StoreError::AlreadyExists {
+                duplicate: Duplicate::UniqueKey,
+                ..
+            })) => Err(taken()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the bucket. That which a caller may not read is as if it did not exist, as in lookups.
+    pub(super) async fn readable_bucket(&self, id: BucketId) -> Result<Bucket, Error> {
+        self.require_active()?;
+        let bucket = self.engine.directory().bucket(id).await?;
+        bucket
+            .filter(|bucket| self.allows(Permission::read(Resource::bucket(bucket.org, id))))
+            .ok_or_else(|| missing(Kind::Bucket))
+    }
+
+    /// Returns the bucket that is to be deleted. A caller needs write on it; if it may not even read it,
+    /// the bucket is as if it did not exist.
+    pub(super) async fn deletable_bucket(&self, id: BucketId) -> Result<Bucket, Error> {
+        self.require_active()?;
+        let bucket = self.engine.directory().bucket(id).await?;
+        let bucket = bucket.ok_or_else(|| missing(Kind::Bucket))?;
+        let on_bucket =
+            |action| Permission { action, resource: Resource::bucket(bucket.org, bucket.id) };
+        match self.require(on_bucket(Action::Write)) {
+            Ok(()) => Ok(bucket),
+            Err(error) if self.allows(on_bucket(Action::Read)) => Err(error),
+            Err(_) => Err(missing(Kind::Bucket)),
+        }
+    }
+
+    /// Deletes the bucket and its DBRP mappings.
+    pub(super) async fn delete_bucket(&self, id: BucketId) -> Result<(), Error> {
+        let record = AuditRecord::new(Kind::Bucket, id.untyped());
+        let work = async {
+            self.deletable_bucket(id).await?;
+            self.engine.refuse_foreign_directory()?;
+            match self.engine.remove_bucket(id).await? {
+                true => Ok(()),
+                false => Err(missing(Kind::Bucket)),
+            }
+        };
+        self.audited(AuditAction::Delete, record, work).await
+    }
+}
+
+/// Returns the resource for all buckets of the org.
+fn all_buckets(org: OrgId) -> Resource {
+    Resource::all(ResourceType::Buckets).in_org(org)
+}
+
+impl Engine {
+    /// Creates an active user.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`] when the name is taken; [`ErrorKind::Invalid`] when the engine uses
+    /// the host's directory; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn create_user(&self, name: Name) -> Result<User, Error> {
+        self.trusted().create_user(name, Status::Active).await
+    }
+
+    /// Creates an active org.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::create_user`].
+    pub async fn create_org(&self, name: Name) -> Result<Org, Error> {
+        self.trusted().create_org(name, Status::Active).await
+    }
+
+    /// Creates a bucket in the org.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] when there is no such org; otherwise as [`Engine::create_user`].
+    pub async fn create_bucket(&self, org: OrgId, name: Name) -> Result<Bucket, Error> {
+        self.trusted().create_bucket(org, name).await
+    }
+
+    /// Changes the name or the status of the user. Its credentials work only while it is active.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
+    pub async fn update_user(&self, id: UserId, update: TenantUpdate) -> Result<User, Error> {
+        self.trusted().update_user(id, &update).await
+    }
+
+    /// Changes the name or the status of the org. The credentials in it work only while it is active.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
+    pub async fn update_org(&self, id: OrgId, update: TenantUpdate) -> Result<Org, Error> {
+        self.trusted().update_org(id, &update).await
+    }
+
+    /// Changes the name of the bucket. Permissions name it by its id and stay. From then on, the virtual
+    /// DBRP mapping is that of the new name.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
+    pub async fn update_bucket(&self, id: BucketId, update: BucketUpdate) -> Result<Bucket, Error> {
+        self.trusted().update_bucket(id, &update).await
     }
 
     /// Switches the user on or off, and with it all its credentials.
@@ -79,11 +279,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn set_user_status(&self, id: UserId, status: Status) -> Result<User, Error> {
-        let record = AuditRecord::new(Kind::User, id.untyped());
-        let work = async {
-            self.change_tenant(id.untyped(), |user: &mut User| user.status = status).await
-        };
-        self.trusted().audited(AuditAction::Update, record, work).await
+        self.update_user(id, TenantUpdate::status(status)).await
     }
 
     /// Switches the org on or off, and with it all credentials in it.
@@ -92,19 +288,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn set_org_status(&self, id: OrgId, status: Status) -> Result<Org, Error> {
-        let record = AuditRecord::new(Kind::Org, id.untyped());
-        let work =
-            async { self.change_tenant(id.untyped(), |org: &mut Org| org.status = status).await };
-        self.trusted().audited(AuditAction::Update, record, work).await
-    }
-
-    async fn change_tenant<E: Entity>(
-        &self,
-        id: crate::Id,
-        change: impl FnMut(&mut E) + Send,
-    ) -> Result<E, Error> {
-        self.refuse_foreign_directory()?;
-        self.modify(id, change).await?.ok_or_else(|| missing(E::KIND))
+        self.update_org(id, TenantUpdate::status(status)).await
     }
 
     /// Deletes the bucket and its DBRP mappings. Permissions that name it remain and reach nothing: its
@@ -114,15 +298,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn delete_bucket(&self, id: BucketId) -> Result<(), Error> {
-        let record = AuditRecord::new(Kind::Bucket, id.untyped());
-        let work = async {
-            self.refuse_foreign_directory()?;
-            match self.remove_bucket(id).await? {
-                true => Ok(()),
-                false => Err(missing(Kind::Bucket)),
-            }
-        };
-        self.trusted().audited(AuditAction::Delete, record, work).await
+        self.trusted().delete_bucket(id).await
     }
 
     pub(super) fn refuse_foreign_directory(&self) -> Result<(), Error> {

@@ -1,18 +1,26 @@
-//! Managing API tokens, the credentials of callers of the management API. These operations are
-//! trusted.
+//! Managing API tokens, the credentials of callers of the management API: the rules of each operation, for
+//! callers and for the embedding program alike.
 
 use std::num::NonZeroUsize;
 
-use super::access::refuse_instance;
+use super::access::{Access, authorizations_of, refuse_instance};
+use super::authorizations::{
+    check_description, check_permissions, not_found as authorization_not_found, refuse_other_orgs,
+    unable_to_create,
+};
+use super::{ApiTokenView, NameResolver};
 #[cfg(doc)]
 use crate::ErrorKind;
-use crate::directory::next_entities;
+use crate::directory::{log_corrupt, next_entities};
 use crate::engine::Engine;
 use crate::engine::records::WriteError;
-use crate::store::{Index, Kind, Operation, StoreError};
+use crate::model::CheckedApiToken;
+use crate::store::{
+    Entity, Index, Kind, Lookup, Operation, Page, PageRequest, Revision, StoreError, StoreExt,
+};
 use crate::{
-    ApiToken, ApiTokenId, AuditAction, AuditRecord, Error, OrgId, Permission, Status, TokenSecret,
-    UserId,
+    Action, ApiToken, ApiTokenFilter, ApiTokenId, AuditAction, AuditRecord, AuthorizationUpdate,
+    Error, Id, OrgId, Permission, Resource, Status, TokenSecret, UserId,
 };
 
 /// An API token to create.
@@ -28,8 +36,199 @@ pub struct NewApiToken {
     pub description: String,
 }
 
+/// A page of a list of API tokens, ascending by id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ApiTokenPage {
+    /// The API tokens.
+    pub items: Vec<ApiTokenView>,
+    /// The id after which the next page begins; `None` on the last page.
+    pub next: Option<ApiTokenId>,
+}
+
+/// The most records that are read at once.
+const MAX_CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
+
+/// The parts of an API token to store.
+struct Parts {
+    org: OrgId,
+    user: UserId,
+    permissions: Vec<Permission>,
+    status: Status,
+    description: String,
+}
+
 fn not_found() -> Error {
     Error::not_found("API token not found")
+}
+
+impl Access<'_> {
+    /// Stores an API token with a new secret. Its user and org must still exist at the commit.
+    async fn insert_token(&self, parts: Parts) -> Result<(ApiToken, TokenSecret), WriteError> {
+        let engine = self.engine;
+        let Parts { org, user, permissions, status, description } = parts;
+        let secret = TokenSecret::generate(engine.0.random.as_ref()).map_err(Error::from)?;
+        let token = |id: Id| ApiToken {
+            id: id.into(),
+            digest: secret.digest(),
+            status,
+            description: description.clone(),
+            org,
+            user,
+            permissions: permissions.clone(),
+        };
+        let mut requirements = Vec::new();
+        if engine.0.owns_directory {
+            requirements.push(Operation::Require { kind: Kind::User, id: user.untyped() });
+            requirements.push(Operation::Require { kind: Kind::Org, id: org.untyped() });
+        }
+        let token = engine.insert(token, &requirements).await?;
+        Ok((token, secret))
+    }
+
+    /// Creates an API token for a caller, with the rules of an authorization: it grants no more than it
+    /// holds.
+    pub(super) async fn create_checked_token(
+        &self,
+        new: CheckedApiToken,
+    ) -> Result<(ApiTokenView, TokenSecret), Error> {
+        let CheckedApiToken { org, user, permissions, status, description } = new;
+        let user = self.owner(user)?;
+        check_permissions(&permissions)?;
+        let mut names = self.engine.name_resolver();
+        self.require(Permission::write(authorizations_of(org)))?;
+        self.require(Permission::write(Resource::user(user)))?;
+        self.require_grants(&permissions, &mut names).await?;
+        check_description(&description)?;
+        refuse_other_orgs(&permissions, org)?;
+        // Names are resolved before the write: nothing may fail after it.
+        let owner = names.owner_names(org, user).await?.map_err(|_| unable_to_create())?;
+        let resources = names.resource_names(&permissions).await?;
+        let parts = Parts { org, user, permissions, status, description };
+        let (token, secret) = self.insert_token(parts).await.map_err(|error| match error {
+            WriteError::Store(StoreError::Missing { .. }) => unable_to_create(),
+            error => error.into(),
+        })?;
+        Ok((owner.view_token(token, resources), secret))
+    }
+
+    /// Reads an API token for a caller.
+    pub(super) async fn read_token(&self, id: ApiTokenId) -> Result<(ApiToken, Revision), Error> {
+        let found = self.engine.0.store.find(id.untyped()).await?;
+        found.ok_or_else(authorization_not_found)
+    }
+
+    /// Changes status and description, beginning with what was read. A caller needs read and write.
+    pub(super) async fn update_token(
+        &self,
+        (token, revision): (ApiToken, Revision),
+        update: &AuthorizationUpdate,
+    ) -> Result<ApiToken, Error> {
+        check_description(update.description.as_deref().unwrap_or_default())?;
+        let change = |token: &mut ApiToken| {
+            self.require_on_token(Action::Read, token)?;
+            self.require_on_token(Action::Write, token)?;
+            token.status = update.status.unwrap_or(token.status);
+            if let Some(description) = &update.description {
+                token.description.clone_from(description);
+            }
+            Ok::<_, Error>(())
+        };
+        let new_revision = || self.engine.revision();
+        let store = &self.engine.0.store;
+        let changed = store.modify_from(token, revision, change, &[], new_revision).await?;
+        changed.ok_or_else(authorization_not_found)
+    }
+
+    /// Deletes an API token. A caller needs write, not read.
+    pub(super) async fn delete_token(&self, id: ApiTokenId) -> Result<(), Error> {
+        let require = |token: &ApiToken| self.require_on_token(Action::Write, token);
+        match self.engine.remove(id.untyped(), require, &[]).await? {
+            true => Ok(()),
+            false => Err(authorization_not_found()),
+        }
+    }
+
+    /// Lists the API tokens that match and that a caller may read. A page ends early when its items take
+    /// `max_bytes`. Those whose user or org does not exist are left out.
+    pub(super) async fn list_tokens(
+        &self,
+        filter: &ApiTokenFilter,
+        after: Option<ApiTokenId>,
+        limit: NonZeroUsize,
+        max_bytes: usize,
+        names: &mut NameResolver,
+    ) -> Result<ApiTokenPage, Error> {
+        self.require_active()?;
+        let mut page = ApiTokenPage { items: Vec::new(), next: None };
+        let mut after = after.map(ApiTokenId::untyped);
+        let mut bytes = 0;
+        loop {
+            let read = self.read_tokens(filter, after, limit).await?;
+            let decoded = read
+                .records
+                .iter()
+                .filter_map(|record| ApiToken::from_record(record).map_err(log_corrupt).ok());
+            let found: Vec<ApiToken> = decoded
+                .filter(|token| {
+                    filter.matches(token) && self.require_on_token(Action::Read, token).is_ok()
+                })
+                .collect();
+            let room = limit.get() - page.items.len();
+            names.prefetch_tokens(found.get(..room).unwrap_or(&found)).await?;
+            for token in found {
+                if page.items.len() == limit.get() {
+                    page.next = page.items.last().map(|view| view.token.id);
+                    return Ok(page);
+                }
+                bytes += weight(&token);
+                let Ok(view) = names.view_token(token).await? else { continue };
+                let id = view.token.id;
+                page.items.push(view);
+                if bytes >= max_bytes {
+                    page.next = Some(id);
+                    return Ok(page);
+                }
+            }
+            match read.next {
+                Some(next) => after = Some(next),
+                None => return Ok(page),
+            }
+            // Lets other tasks run, even if every read is ready at once.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Reads records that may match.
+    async fn read_tokens(
+        &self,
+        filter: &ApiTokenFilter,
+        after: Option<Id>,
+        limit: NonZeroUsize,
+    ) -> Result<Page, Error> {
+        let store = self.engine.store();
+        let lookup = match filter {
+            ApiTokenFilter { id: Some(id), .. } => {
+                store.get(Lookup::Id(Kind::ApiToken, id.untyped())).await?
+            }
+            ApiTokenFilter { digest: Some(digest), .. } => {
+                let key = digest.to_text();
+                store.get(Lookup::UniqueKey(Kind::ApiToken, &key)).await?
+            }
+            _ => {
+                // One more tells whether there is a next page.
+                let limit = limit.saturating_add(1).min(MAX_CHUNK);
+                return Ok(store.list(filter.index(), PageRequest { after, limit }).await?);
+            }
+        };
+        let records = lookup.into_iter().filter(|it| after.is_none_or(|after| it.id > after));
+        Ok(Page { records: records.collect(), ..Page::default() })
+    }
+}
+
+/// About how many bytes an API token takes in memory.
+fn weight(token: &ApiToken) -> usize {
+    token.description.len() + token.permissions.len() * 2 * size_of::<Permission>()
 }
 
 impl Engine {
@@ -45,6 +244,7 @@ impl Engine {
         new: NewApiToken,
     ) -> Result<(ApiToken, TokenSecret), Error> {
         let record = AuditRecord { kind: Some(Kind::ApiToken), ..AuditRecord::default() };
+        let access = self.trusted();
         let work = async {
             let NewApiToken { org, user, permissions, description } = new;
             permissions.iter().try_for_each(Permission::validate)?;
@@ -55,30 +255,24 @@ impl Engine {
             if self.directory().org(org).await?.is_none() {
                 return Err(Error::not_found("organization not found"));
             }
-            let secret = TokenSecret::generate(self.0.random.as_ref())?;
-            let token = |id: crate::Id| ApiToken {
-                id: id.into(),
-                digest: secret.digest(),
-                status: Status::Active,
-                description: description.clone(),
-                org,
-                user,
-                permissions: permissions.clone(),
-            };
-            let mut requirements = Vec::new();
-            if self.0.owns_directory {
-                requirements.push(Operation::Require { kind: Kind::User, id: user.untyped() });
-                requirements.push(Operation::Require { kind: Kind::Org, id: org.untyped() });
-            }
-            let token = self.insert(token, &requirements).await.map_err(|error| match error {
+            let parts = Parts { org, user, permissions, status: Status::Active, description };
+            access.insert_token(parts).await.map_err(|error| match error {
                 WriteError::Store(StoreError::Missing { kind, .. }) => {
                     Error::not_found(format!("{kind} not found"))
                 }
                 error => error.into(),
-            })?;
-            Ok((token, secret))
+            })
         };
-        self.trusted().audited(AuditAction::Create, record, work).await
+        access.audited(AuditAction::Create, record, work).await
+    }
+
+    /// Returns the API token with the id.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`]; [`ErrorKind::Internal`], also when it cannot be read.
+    pub async fn api_token(&self, id: ApiTokenId) -> Result<Option<ApiToken>, Error> {
+        Ok(self.0.store.find(id.untyped()).await?.map(|(token, _)| token))
     }
 
     /// Lists API tokens with a higher id than `after`, at most `limit`; fewer only at the end.

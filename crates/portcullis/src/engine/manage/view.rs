@@ -1,7 +1,7 @@
-//! Authorizations with the names of what they refer to, as the API shows them.
+//! Credentials with the names of what they refer to, as the API shows them.
 
 use super::names::NameResolver;
-use crate::{Authorization, Error, Name, OrgId, Permission, ResourceType, UserId};
+use crate::{ApiToken, Authorization, Error, Name, OrgId, Permission, ResourceType, UserId};
 
 /// An authorization with the names of what it refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +9,20 @@ use crate::{Authorization, Error, Name, OrgId, Permission, ResourceType, UserId}
 pub struct AuthorizationView {
     /// The authorization.
     pub authorization: Authorization,
+    /// Name of its org.
+    pub org: Name,
+    /// Name of its user.
+    pub user: Name,
+    /// The names in each of its permissions, in their order.
+    pub resources: Vec<ResourceNames>,
+}
+
+/// An API token with the names of what it refers to, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ApiTokenView {
+    /// The API token.
+    pub token: ApiToken,
     /// Name of its org.
     pub org: Name,
     /// Name of its user.
@@ -27,7 +41,7 @@ pub struct ResourceNames {
     pub org: Option<Name>,
 }
 
-/// The names of the org and the user of an authorization.
+/// The names of the org and the user of a credential.
 pub(super) struct OwnerNames {
     pub(super) org: Name,
     pub(super) user: Name,
@@ -41,9 +55,13 @@ impl OwnerNames {
     ) -> AuthorizationView {
         AuthorizationView { authorization, org: self.org, user: self.user, resources }
     }
+
+    pub(super) fn view_token(self, token: ApiToken, resources: Vec<ResourceNames>) -> ApiTokenView {
+        ApiTokenView { token, org: self.org, user: self.user, resources }
+    }
 }
 
-/// What an authorization refers to and does not exist.
+/// What a credential refers to and does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dangling {
     Org,
@@ -71,6 +89,19 @@ impl NameResolver {
         };
         let resources = self.resource_names(&authorization.permissions).await?;
         Ok(Ok(owner.view(authorization, resources)))
+    }
+
+    /// Adds the names to an API token, as [`NameResolver::view`] does.
+    pub(super) async fn view_token(
+        &mut self,
+        token: ApiToken,
+    ) -> Result<Result<ApiTokenView, Dangling>, Error> {
+        let owner = match self.owner_names(token.org, token.user).await? {
+            Ok(owner) => owner,
+            Err(dangling) => return Ok(Err(dangling)),
+        };
+        let resources = self.resource_names(&token.permissions).await?;
+        Ok(Ok(owner.view_token(token, resources)))
     }
 
     pub(super) async fn owner_names(
