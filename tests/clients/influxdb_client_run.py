@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 from influxdb_client import (
+    Authorization,
     AuthorizationUpdateRequest,
+    BucketRetentionRules,
     DBRPCreate,
     DBRPUpdate,
     InfluxDBClient,
@@ -162,6 +164,89 @@ def mappings(client):
     check(names() == [virtual], names())
 
 
+def tenants(client):
+    """Orgs, users and buckets."""
+    orgs, users, buckets = client.organizations_api(), client.users_api(), client.buckets_api()
+    org = orgs.create_organization(name="globex")
+    check((org.name, org.status) == ("globex", "active"), org)
+    refused(422, "organization with name globex already exists", lambda: orgs.create_organization(name="globex"))
+    org.name = "initech"
+    check(orgs.update_organization(org).name == "initech", "renamed")
+    check(orgs.find_organization(org.id).name == "initech", "by id")
+    check([found.id for found in orgs.find_organizations(org="initech")] == [org.id], "by name")
+
+    user = users.create_user(name="bob")
+    check((user.name, user.status) == ("bob", "active"), user)
+    user.name, user.status = "robert", "inactive"
+    changed = users.update_user(user)
+    check((changed.name, changed.status) == ("robert", "inactive"), changed)
+    check([found.id for found in users.find_users(name="robert").users] == [user.id], "by name")
+    try:
+        users.update_password(user, "s3cret-enough")
+        raise AssertionError("a user has a password")
+    except ApiException as error:
+        check(error.status == 400 and error.message.startswith("users have no passwords here"), error.body)
+
+    rules = BucketRetentionRules(type="expire", every_seconds=3600)
+    bucket = buckets.create_bucket(bucket_name="events", org="initech", retention_rules=rules, description="x")
+    check((bucket.name, bucket.org_id, bucket.retention_rules) == ("events", org.id, []), bucket)
+    refused(422, "bucket with name events already exists",
+            lambda: buckets.create_bucket(bucket_name="events", org_id=org.id))
+    bucket.name = "logs"
+    check(buckets.update_bucket(bucket).name == "logs", "renamed")
+    check(buckets.find_bucket_by_id(bucket.id).name == "logs", "by id")
+    check(buckets.find_bucket_by_name("logs").id == bucket.id, "by name")
+    buckets.delete_bucket(bucket)
+    refused(404, "bucket not found", lambda: buckets.find_bucket_by_id(bucket.id))
+    users.delete_user(user)
+    check([found.name for found in users.find_users().users] == ["admin"], "users")
+    orgs.delete_organization(org.id)
+    refused(404, "organization not found", lambda: orgs.find_organization(org.id))
+
+
+def api_tokens(server, client):
+    """API tokens: the secret is shown once, and works while the token is active."""
+    service = client.authorizations_api()
+    org = client.organizations_api().find_organizations(org="default")[0]
+    user = client.users_api().me()
+    bucket = client.buckets_api().find_bucket_by_name("default")
+    resource = PermissionResource(type="buckets", id=bucket.id, org_id=org.id)
+    permissions = [Permission(action="read", resource=resource)]
+
+    def works(token):
+        with InfluxDBClient(url=server.url, token=token, org="default") as other:
+            return other.users_api().me().name == "admin"
+
+    created = service.create_authorization(org_id=org.id, permissions=permissions)
+    check(created.status == "active" and created.user == "admin" and created.org == "default", created)
+    check(works(created.token), "the secret works")
+    found = service.find_authorization_by_id(created.id)
+    check(found.token is None and found.permissions[0].resource.name == "default", found)
+    for listed in [
+        service.find_authorizations(),
+        service.find_authorizations_by_user(user),
+        service.find_authorizations_by_user_name("admin"),
+        service.find_authorizations_by_org(org),
+        service.find_authorizations_by_org_name("default"),
+    ]:
+        check(len(listed) == 2 and all(one.token is None for one in listed), listed)
+    found.status, found.description = "inactive", "off"
+    check(service.update_authorization(found).status == "inactive", "off")
+    refused(401, "token is inactive", lambda: works(created.token))
+    cloned = service.clone_authorization(created.id)
+    check(cloned.id != created.id and works(cloned.token), cloned)
+    described = Authorization(org_id=org.id, user_id=user.id, permissions=permissions, description="agents")
+    described = service.create_authorization(authorization=described)
+    check(described.description == "agents" and works(described.token), described)
+    for one in [created, cloned, described]:
+        service.delete_authorization(one)
+    refused(404, "authorization not found", lambda: service.find_authorization_by_id(created.id))
+    refused(401, "unauthorized access", lambda: works(cloned.token))
+    everything = Permission(action="write", resource=PermissionResource(type="instance"))
+    refused(403, "permission write:instance is not allowed: write:instance is unauthorized",
+            lambda: service.create_authorization(org_id=org.id, permissions=[everything]))
+
+
 def pages(server, client):
     """The package's own iterators, and the loop of `influx bucket list`, return every bucket."""
     for number in range(45):
@@ -193,6 +278,8 @@ def main(binary):
         with InfluxDBClient(url=server.url, token=server.token, org="default") as client:
             manage(server, client)
             mappings(client)
+            tenants(client)
+            api_tokens(server, client)
             server.binary = binary
             pages(server, client)
         with InfluxDBClient(url=server.url, token="wrong", org="default") as client:
