@@ -1,22 +1,26 @@
 //! The command line: every command, and the options that all of them share.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use portcullis::{Org, User};
 
 use crate::commands::{
-    auth, backup, bucket, check, dbrp, export, import, migrate, setup, tenant, token, verify,
+    auth, backup, bucket, check, completions, config, dbrp, export, import, man, migrate, setup,
+    tenant, token, verify,
 };
+use crate::config::{Merged, Refused};
 use crate::context::Context;
 use crate::failure::{self, Outcome};
-use crate::output::Output;
+use crate::output::{Format, Output};
+use crate::progress::ProgressMode;
 use crate::{command_audit, logging, serve};
 
 /// The heading of the options that all commands share.
-const GLOBAL: &str = "Global options";
+pub(crate) const GLOBAL: &str = "Global options";
 
 /// Manages and serves v1-compatible credentials: usernames, passwords and permissions.
 #[derive(Parser)]
@@ -29,6 +33,7 @@ const GLOBAL: &str = "Global options";
 Environment:
   PORTCULLIS_STORE     the same as --store
   PORTCULLIS_AUDIT_LOG the same as --audit-log
+  PORTCULLIS_CONFIG    the same as --config
   PORTCULLIS_LISTEN    the same as --listen of `serve`
   PORTCULLIS_LOG       a filter for the log on standard error, such as `debug` or `info,hyper=warn`
   PORTCULLIS_PASSWORD  the password for `auth create`, `auth set-password` and `check`
@@ -72,9 +77,39 @@ pub(crate) struct Cli {
     )]
     audit_log: Option<PathBuf>,
 
-    /// Print JSON: one document, for lists an array
+    /// Read options of `serve` from this file, such as portcullis.toml; other commands read --store and
+    /// --audit-log from it. The command line comes first, then the environment, then the file
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        env = "PORTCULLIS_CONFIG",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    // `Merged` adds its options to the arguments before they are parsed.
+    config: Option<PathBuf>,
+
+    /// The form of the output
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        value_enum,
+        value_name = "FORM",
+        default_value_t = Format::Table,
+        conflicts_with = "json"
+    )]
+    output: Format,
+
+    /// Print JSON: one document, for lists an array. The same as --output json
     #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
+
+    /// Show the progress of what takes longer than a second on standard error, also where that is no
+    /// terminal: a line every ten seconds
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    progress: bool,
 }
 
 #[derive(Subcommand)]
@@ -115,16 +150,82 @@ enum Command {
     Restore(migrate::RestoreArgs),
     /// Copy a store to one of another kind
     Migrate(migrate::MigrateArgs),
+    /// Check a configuration file, or show the effective options of `serve`
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Write a script that completes commands and options in a shell
+    Completions(completions::Args),
+    /// Write manual pages
+    Man(man::Args),
+}
+
+impl Command {
+    /// Returns whether the command shows records, which can be written as CSV.
+    fn shows_records(&self) -> bool {
+        match self {
+            Self::Org(_)
+            | Self::User(_)
+            | Self::Bucket(_)
+            | Self::Dbrp(_)
+            | Self::Token(_)
+            | Self::Auth(_)
+            | Self::Config(config::Command::Show) => true,
+            Self::Serve(_)
+            | Self::Setup(_)
+            | Self::Check(_)
+            | Self::Export(_)
+            | Self::Import(_)
+            | Self::Verify(_)
+            | Self::Backup(_)
+            | Self::Restore(_)
+            | Self::Migrate(_)
+            | Self::Config(config::Command::Check)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
+        }
+    }
 }
 
 impl Cli {
+    /// Parses the arguments of this process, with the configuration file that they name.
+    pub(crate) fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self, Refused> {
+        Self::of(&Merged::new(Self::command, arguments.collect())?)
+    }
+
+    /// Parses a command line with the options of a configuration file.
+    pub(crate) fn of(merged: &Merged) -> Result<Self, Refused> {
+        let matches = merged.matches(Self::command())?;
+        let parsed = Self::from_arg_matches(&matches)
+            .map_err(|error| error.format(&mut Self::command()))
+            .and_then(Self::validate);
+        parsed.map_err(|error| merged.refused(error))
+    }
+
     /// Refuses combinations of options that clap cannot.
-    pub(crate) fn validate(self) -> Result<Self, clap::Error> {
-        if self.json && matches!(self.command, Command::Serve(_)) {
-            let message = "`serve` has no --json: it prints the two lines that scripts wait for";
-            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+    fn validate(self) -> Result<Self, clap::Error> {
+        let refuse = |message| Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        let format = self.format();
+        if format != Format::Table && matches!(self.command, Command::Serve(_)) {
+            return refuse(
+                "`serve` has neither --json nor --output: it prints the lines that scripts wait for",
+            );
+        }
+        if format == Format::Csv && !self.command.shows_records() {
+            return refuse("only commands that show records have --output csv: use json");
         }
         Ok(self)
+    }
+
+    fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.output }
+    }
+
+    /// Returns the options of `serve` with the store and the audit log, if this is its command line.
+    pub(crate) fn into_serve(self) -> Option<(Box<serve::Args>, String, Option<PathBuf>)> {
+        match self.command {
+            Command::Serve(args) => Some((args, self.store, self.audit_log)),
+            _ => None,
+        }
     }
 
     pub(crate) fn run(self) -> ExitCode {
@@ -136,13 +237,15 @@ impl Cli {
             Command::Check(_) | Command::Verify(_) => Outcome::NotDecided,
             _ => Outcome::NotDone,
         };
+        let output = Output::new(self.format());
         let mut audit_log = self.audit_log;
         if !matches!(self.command, Command::Serve(_))
             && let Some(path) = audit_log.take()
         {
             command_audit::begin(path);
         }
-        let context = Context { store: self.store, output: Output::new(self.json) };
+        let progress = ProgressMode::of_stderr(self.progress);
+        let context = Context { store: self.store, output, progress };
         let result = logging::start(default_log).and_then(|()| match self.command {
             Command::Serve(args) => serve::run(*args, &context.store, audit_log),
             Command::Setup(args) => setup::run(args, context),
@@ -159,6 +262,11 @@ impl Cli {
             Command::Backup(args) => backup::run(args, context),
             Command::Restore(args) => migrate::restore(args, context),
             Command::Migrate(args) => migrate::run(args, context),
+            Command::Config(command) => {
+                config::run(command, std::env::args_os().collect(), context)
+            }
+            Command::Completions(args) => completions::run(args, context),
+            Command::Man(args) => man::run(args, context),
         });
         let result = match command_audit::end() {
             Ok(()) => result,

@@ -1,6 +1,7 @@
 //! What every command is given.
 
 use crate::output::Output;
+use crate::progress::ProgressMode;
 
 /// The options that all commands share.
 pub(crate) struct Context {
@@ -8,4 +9,6 @@ pub(crate) struct Context {
     pub(crate) store: String,
     /// The output for results.
     pub(crate) output: Output,
+    /// Where progress is shown.
+    pub(crate) progress: ProgressMode,
 }

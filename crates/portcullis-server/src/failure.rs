@@ -16,6 +16,8 @@ pub(crate) enum Outcome {
     Denied,
     /// `check` or `verify` has no result.
     NotDecided,
+    /// A configuration file is refused, as `serve` refuses it.
+    WrongUsage,
 }
 
 impl From<Outcome> for ExitCode {
@@ -23,7 +25,7 @@ impl From<Outcome> for ExitCode {
         match outcome {
             Outcome::Done => Self::SUCCESS,
             Outcome::NotDone | Outcome::Denied => Self::FAILURE,
-            Outcome::NotDecided => Self::from(2),
+            Outcome::NotDecided | Outcome::WrongUsage => Self::from(2),
         }
     }
 }

@@ -6,12 +6,16 @@
 mod cli;
 mod command_audit;
 mod commands;
+mod config;
+mod confirm;
 mod context;
 mod failure;
+mod generated_password;
 mod logging;
 mod output;
 mod passwords;
 mod permissions;
+mod progress;
 mod record_views;
 mod resolve;
 mod runtime;
@@ -23,14 +27,11 @@ mod upstream;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::cli::Cli;
 
 fn main() -> ExitCode {
-    match Cli::try_parse().and_then(Cli::validate) {
+    match Cli::read(std::env::args_os()) {
         Ok(cli) => cli.run(),
-        // `--help` and `--version` are errors for clap, too.
-        Err(error) => error.exit(),
+        Err(refused) => refused.report(),
     }
 }

@@ -1,10 +1,22 @@
-//! Results on standard output, as text or as JSON.
+//! Results on standard output: as text, as JSON or as CSV.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use serde::Serialize;
 
 use crate::table;
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned columns for people
+    #[default]
+    Table,
+    /// One document; for lists an array
+    Json,
+    /// A line of names and a line for each record; for commands that show records
+    Csv,
+}
 
 /// A record that commands show.
 ///
@@ -13,12 +25,25 @@ pub(crate) trait Record: Serialize {
     /// The headers of a table.
     const COLUMNS: &'static [&'static str];
 
+    /// The names in CSV, which are those of JSON where there is one value.
+    const FIELDS: &'static [&'static str] = Self::COLUMNS;
+
     /// The row of a table.
     fn cells(&self) -> Vec<String>;
+
+    /// The row of CSV, with every value in full.
+    fn fields(&self) -> Vec<String> {
+        self.cells()
+    }
 
     /// Everything about one record.
     fn details(&self) -> Vec<(&'static str, String)> {
         Self::COLUMNS.iter().copied().zip(self.cells()).collect()
+    }
+
+    /// The secret that was just created, with its name: the last column of CSV, if there is one.
+    fn secret(&self) -> Option<(&'static str, &str)> {
+        None
     }
 }
 
@@ -34,21 +59,23 @@ pub(crate) enum Shown<R> {
 
 /// Standard output, buffered until [`Output::finish`].
 pub(crate) struct Output {
-    json: bool,
+    format: Format,
     out: BufWriter<Stdout>,
 }
 
 impl Output {
-    pub(crate) fn new(json: bool) -> Self {
-        Self { json, out: BufWriter::new(io::stdout()) }
+    pub(crate) fn new(format: Format) -> Self {
+        Self { format, out: BufWriter::new(io::stdout()) }
     }
 
     /// Shows the result of a command.
     pub(crate) fn records<R: Record>(mut self, shown: &Shown<R>) -> io::Result<()> {
-        match shown {
-            _ if self.json => self.write_json(shown)?,
-            Shown::One(record) => self.write(&table::pairs(&record.details()))?,
-            Shown::Many(records) => {
+        match (self.format, shown) {
+            (Format::Json, _) => self.write_json(shown)?,
+            (Format::Csv, Shown::One(record)) => self.write_csv(std::slice::from_ref(record))?,
+            (Format::Csv, Shown::Many(records)) => self.write_csv(records)?,
+            (Format::Table, Shown::One(record)) => self.write(&table::pairs(&record.details()))?,
+            (Format::Table, Shown::Many(records)) => {
                 let rows: Vec<_> = records.iter().map(Record::cells).collect();
                 self.write(&table::table(R::COLUMNS, &rows))?;
             }
@@ -58,11 +85,17 @@ impl Output {
 
     /// Shows a document: as JSON, or as this text.
     pub(crate) fn document(mut self, document: &impl Serialize, text: &str) -> io::Result<()> {
-        if self.json {
-            self.write_json(document)?;
-        } else {
-            self.write(text)?;
+        match self.format {
+            Format::Json => self.write_json(document)?,
+            // No command that shows documents accepts CSV.
+            Format::Table | Format::Csv => self.write(text)?,
         }
+        self.finish()
+    }
+
+    /// Shows a text that is the same in every form.
+    pub(crate) fn text(mut self, text: &[u8]) -> io::Result<()> {
+        self.out.write_all(text)?;
         self.finish()
     }
 
@@ -80,7 +113,82 @@ impl Output {
         self.out.write_all(b"\n")
     }
 
+    fn write_csv<R: Record>(&mut self, records: &[R]) -> io::Result<()> {
+        let is_terminal = self.out.get_ref().is_terminal();
+        write_csv(&mut self.out, records, is_terminal)
+    }
+
     fn finish(mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// Writes records as CSV by RFC 4180, with one line feed at the end of each line.
+///
+/// Values are written as they are, also those that a spreadsheet takes for a formula because they begin
+/// with `=`, `+`, `-` or `@`: a mark before them would be a part of the value for every other reader. A
+/// terminal gets escapes for what could control it.
+fn write_csv<R: Record>(out: impl Write, records: &[R], is_terminal: bool) -> io::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    let secret = records.iter().find_map(Record::secret).map(|(name, _)| name);
+    csv.write_record(R::FIELDS.iter().copied().chain(secret))?;
+    for record in records {
+        let mut fields = record.fields();
+        if secret.is_some() {
+            fields.push(record.secret().map(|(_, secret)| secret.to_owned()).unwrap_or_default());
+        }
+        if is_terminal {
+            for field in &mut fields {
+                *field = table::escape(field).into_owned();
+            }
+        }
+        csv.write_record(&fields)?;
+    }
+    csv.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Row(&'static str, &'static str);
+
+    impl Record for Row {
+        const COLUMNS: &'static [&'static str] = &["name", "note"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![self.0.to_owned(), self.1.to_owned()]
+        }
+    }
+
+    fn csv(rows: &[Row], is_terminal: bool) -> String {
+        let mut out = Vec::new();
+        write_csv(&mut out, rows, is_terminal).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    /// [CLI-10]
+    #[test]
+    fn csv_has_names_and_a_line_for_each_record_with_quotes_where_they_are_needed() {
+        let rows = [
+            Row("telegraf", ""),
+            Row("a,b", "say \"hi\""),
+            Row("=1+2", "-3"),
+            Row("two\nlines", "@x"),
+            Row("\u{1b}[31m", "用户"),
+        ];
+        assert_eq!(
+            csv(&rows, false),
+            "name,note\ntelegraf,\n\"a,b\",\"say \"\"hi\"\"\"\n=1+2,-3\n\"two\nlines\",@x\n\
+             \u{1b}[31m,用户\n"
+        );
+        assert_eq!(csv(&[], false), "name,note\n");
+    }
+
+    /// [CLI-10]
+    #[test]
+    fn csv_on_a_terminal_cannot_control_it() {
+        assert_eq!(csv(&[Row("\u{1b}[31m\n", "x")], true), "name,note\n\\u{1b}[31m\\n,x\n");
     }
 }

@@ -10,6 +10,8 @@ use anyhow::{Context as _, bail};
 use portcullis::password::{Password, PasswordPolicy};
 use zeroize::Zeroizing;
 
+use crate::generated_password;
+
 /// The bytes of a password.
 pub(crate) type Secret = Zeroizing<Vec<u8>>;
 
@@ -66,6 +68,52 @@ impl PasswordArgs {
             bail!("the two passwords differ");
         }
         Ok(password)
+    }
+}
+
+/// The source of a password that is to be set.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct NewPasswordArgs {
+    #[command(flatten)]
+    given: PasswordArgs,
+
+    /// Generate the password and show it once, with the result
+    #[arg(long, conflicts_with = "PasswordArgs")]
+    generate: bool,
+}
+
+impl NewPasswordArgs {
+    /// Returns the password: generated, or from an option, the environment, or a prompt.
+    pub(crate) fn password(&self, username: &str) -> anyhow::Result<NewPassword> {
+        match self.generate {
+            true => Ok(NewPassword::Generated(generated_password::generate()?)),
+            false => Ok(NewPassword::Given(self.given.given_or_prompted(username)?)),
+        }
+    }
+}
+
+/// A password that is to be set.
+pub(crate) enum NewPassword {
+    /// From the operator.
+    Given(Secret),
+    /// Generated, so that it has to be shown.
+    Generated(Zeroizing<String>),
+}
+
+impl NewPassword {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Given(password) => password.as_slice(),
+            Self::Generated(password) => password.as_bytes(),
+        }
+    }
+
+    /// Returns the password if it was generated.
+    pub(crate) fn generated(&self) -> Option<&str> {
+        match self {
+            Self::Given(_) => None,
+            Self::Generated(password) => Some(password),
+        }
     }
 }
 

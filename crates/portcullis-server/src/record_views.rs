@@ -7,6 +7,7 @@ use portcullis::{
 use serde::Serialize;
 
 use crate::output::Record;
+use crate::passwords::NewPassword;
 
 /// The most permissions that a row of a table spells out.
 const MAX_SHOWN: usize = 2;
@@ -63,9 +64,14 @@ impl BucketView {
 
 impl Record for BucketView {
     const COLUMNS: &'static [&'static str] = &["id", "name", "org"];
+    const FIELDS: &'static [&'static str] = &["id", "orgID", "org", "name"];
 
     fn cells(&self) -> Vec<String> {
         vec![self.id.clone(), self.name.clone(), name_or_id(self.org.as_deref(), &self.org_id)]
+    }
+
+    fn fields(&self) -> Vec<String> {
+        vec![self.id.clone(), self.org_id.clone(), or_empty(&self.org), self.name.clone()]
     }
 }
 
@@ -109,6 +115,17 @@ impl DbrpView {
 impl Record for DbrpView {
     const COLUMNS: &'static [&'static str] =
         &["id", "database", "retention policy", "default", "virtual", "bucket", "org"];
+    const FIELDS: &'static [&'static str] = &[
+        "id",
+        "database",
+        "retention_policy",
+        "default",
+        "virtual",
+        "orgID",
+        "org",
+        "bucketID",
+        "bucket",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let yes = |is: bool| if is { "yes" } else { "" }.to_owned();
@@ -120,6 +137,20 @@ impl Record for DbrpView {
             yes(self.r#virtual),
             name_or_id(self.bucket.as_deref(), &self.bucket_id),
             name_or_id(self.org.as_deref(), &self.org_id),
+        ]
+    }
+
+    fn fields(&self) -> Vec<String> {
+        vec![
+            self.id.clone(),
+            self.database.clone(),
+            self.retention_policy.clone(),
+            self.default.to_string(),
+            self.r#virtual.to_string(),
+            self.org_id.clone(),
+            or_empty(&self.org),
+            self.bucket_id.clone(),
+            or_empty(&self.bucket),
         ]
     }
 }
@@ -213,15 +244,22 @@ impl OwnerView {
     fn user(&self) -> (&'static str, String) {
         ("user", name_and_id(self.user.as_deref(), &self.user_id))
     }
+
+    /// The names of [`OwnerView::fields`] are `orgID`, `org`, `userID` and `user`.
+    fn fields(&self) -> [String; 4] {
+        [self.org_id.clone(), or_empty(&self.org), self.user_id.clone(), or_empty(&self.user)]
+    }
 }
 
-/// An authorization.
+/// An authorization; with its password only after that was generated.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AuthorizationView {
     id: String,
     #[serde(rename = "token")]
     username: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
     status: Status,
     description: String,
     #[serde(flatten)]
@@ -240,6 +278,7 @@ impl AuthorizationView {
         Ok(Self {
             id: authorization.id.to_string(),
             username: authorization.username.to_string(),
+            password: None,
             status: authorization.status,
             description: authorization.description.clone(),
             owner: OwnerView::new(names, authorization.org, authorization.user).await?,
@@ -254,11 +293,30 @@ impl AuthorizationView {
     pub(crate) async fn of(engine: &Engine, authorization: &Authorization) -> Result<Self, Error> {
         Self::new(&mut engine.name_resolver(), authorization).await
     }
+
+    /// Adds the password if it was generated: it is shown only once.
+    pub(crate) fn with_password(self, password: &NewPassword) -> Self {
+        Self { password: password.generated().map(str::to_owned), ..self }
+    }
 }
 
 impl Record for AuthorizationView {
     const COLUMNS: &'static [&'static str] =
         &["id", "username", "status", "password", "org", "user", "permissions"];
+    const FIELDS: &'static [&'static str] = &[
+        "id",
+        "token",
+        "status",
+        "description",
+        "orgID",
+        "org",
+        "userID",
+        "user",
+        "permissions",
+        "hasPassword",
+        "createdAt",
+        "updatedAt",
+    ];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -285,7 +343,33 @@ impl Record for AuthorizationView {
             ("updated", self.updated_at.to_string()),
         ];
         details.extend(self.permissions.iter().map(|p| ("permission", p.detail())));
+        if let Some(password) = &self.password {
+            details.push(("generated password", password.clone()));
+            details
+                .push(("", "The password is shown only once and cannot be read later.".to_owned()));
+        }
         details
+    }
+
+    fn fields(&self) -> Vec<String> {
+        let mut fields = vec![
+            self.id.clone(),
+            self.username.clone(),
+            self.status.to_string(),
+            self.description.clone(),
+        ];
+        fields.extend(self.owner.fields());
+        fields.extend([
+            texts(&self.permissions),
+            self.has_password.to_string(),
+            self.created_at.to_string(),
+            self.updated_at.to_string(),
+        ]);
+        fields
+    }
+
+    fn secret(&self) -> Option<(&'static str, &str)> {
+        self.password.as_deref().map(|password| ("password", password))
     }
 }
 
@@ -323,6 +407,8 @@ impl ApiTokenView {
 impl Record for ApiTokenView {
     const COLUMNS: &'static [&'static str] =
         &["id", "status", "org", "user", "permissions", "description"];
+    const FIELDS: &'static [&'static str] =
+        &["id", "status", "description", "orgID", "org", "userID", "user", "permissions"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -349,6 +435,17 @@ impl Record for ApiTokenView {
             details.push(("", "The token is shown only once and cannot be read later.".to_owned()));
         }
         details
+    }
+
+    fn fields(&self) -> Vec<String> {
+        let mut fields = vec![self.id.clone(), self.status.to_string(), self.description.clone()];
+        fields.extend(self.owner.fields());
+        fields.push(texts(&self.permissions));
+        fields
+    }
+
+    fn secret(&self) -> Option<(&'static str, &str)> {
+        self.secret.as_deref().map(|secret| ("token", secret))
     }
 }
 
@@ -382,6 +479,15 @@ fn password(has_password: bool) -> String {
 /// Tables show names where there are any.
 fn name_or_id(name: Option<&str>, id: &str) -> String {
     name.unwrap_or(id).to_owned()
+}
+
+fn or_empty(name: &Option<String>) -> String {
+    name.clone().unwrap_or_default()
+}
+
+/// Returns all permissions with a blank between them: none contains one.
+fn texts(permissions: &[PermissionView]) -> String {
+    permissions.iter().map(|p| p.text.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 fn name_and_id(name: Option<&str>, id: &str) -> String {

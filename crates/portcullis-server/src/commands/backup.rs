@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::command_audit::audited;
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::progress::Unit;
 use crate::runtime::block_on;
 use crate::stores::{OpenMode, StoreUrl, close};
 
@@ -35,7 +36,9 @@ struct Document {
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     let persistent = StoreUrl::parse_persistent(&context.store)?;
     let local = persistent.as_file()?;
+    let progress = context.progress.begin("backing up", Unit::Time, None);
     audited(AuditAction::BackUp, || {
+        let _shown = progress.ticking();
         let store = local.open(OpenMode::MustExist)?;
         block_on(async {
             let done = store.back_up(&args.destination).await;

@@ -1,8 +1,9 @@
 //! `portcullis bucket`.
 
-use portcullis::{Bucket, Engine, Name, NameResolver};
+use portcullis::{Bucket, Deletion, Engine, Name, NameResolver};
 
 use super::{PAGE, read_pages};
+use crate::confirm::ConfirmArgs;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output::Shown;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
         org: String,
         /// The bucket, by id or name
         bucket: String,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
 }
 
@@ -50,9 +53,11 @@ impl Command {
                 let org = resolve::org(engine, &org).await?;
                 engine.create_bucket(org.id, name).await?
             }
-            Self::Delete { org, bucket } => {
+            Self::Delete { org, bucket, confirm } => {
                 let org = resolve::org(engine, &org).await?;
                 let bucket = resolve::bucket_of(engine, &org, &bucket).await?;
+                let what = format!("the bucket `{}` of the org `{}`", bucket.name, org.name);
+                confirm.confirm(engine, &what, Deletion::Bucket(bucket.id)).await?;
                 engine.delete_bucket(bucket.id).await?;
                 bucket
             }

@@ -2,10 +2,11 @@
 
 use anyhow::anyhow;
 use portcullis::{
-    DbrpFilter, DbrpMapping, DbrpUpdate, Engine, Error, NameResolver, NewDbrp, Org, OrgId,
+    DbrpFilter, DbrpMapping, DbrpUpdate, Deletion, Engine, Error, NameResolver, NewDbrp, Org, OrgId,
 };
 
 use super::{PAGE, read_pages};
+use crate::confirm::ConfirmArgs;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output::Shown;
@@ -64,7 +65,12 @@ pub(crate) enum Command {
         retention_policy: Option<String>,
     },
     /// Delete a mapping
-    Delete(MappingArgs),
+    Delete {
+        #[command(flatten)]
+        mapping: MappingArgs,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+    },
 }
 
 #[derive(clap::Args)]
@@ -112,8 +118,11 @@ impl Command {
                 let update = DbrpUpdate { retention_policy, is_default };
                 engine.update_dbrp(found.org, found.id, update).await?
             }
-            Self::Delete(mapping) => {
+            Self::Delete { mapping, confirm } => {
                 let found = mapping.find(engine).await?;
+                let DbrpMapping { database, retention_policy, .. } = &found;
+                let what = format!("the mapping of `{database}/{retention_policy}`");
+                confirm.confirm(engine, &what, Deletion::Dbrp(found.org, found.id)).await?;
                 engine.delete_dbrp(found.org, found.id).await?;
                 found
             }

@@ -4,6 +4,7 @@ use portcullis::Engine;
 
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::progress::{LineCounter, Unit};
 use crate::session::on_store_to_read;
 
 #[derive(clap::Args)]
@@ -17,8 +18,9 @@ Example:
 pub(crate) struct Args {}
 
 pub(crate) fn run(Args {}: Args, context: Context) -> anyhow::Result<Outcome> {
-    let Context { store, output } = context;
-    let out = output.into_inner();
+    let Context { store, output, progress } = context;
+    let out =
+        LineCounter::new(output.into_inner(), progress.begin("exporting", Unit::Records, None));
     on_store_to_read(&store, async |engine: &Engine| Ok(engine.export(out).await?))?;
     Ok(Outcome::Done)
 }

@@ -1,6 +1,6 @@
 //! `portcullis import`.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::passwords::PolicyArgs;
+use crate::progress::{CountingReader, ProgressMode, Unit};
 use crate::session::{on_persistent_store, on_store};
 use crate::stores::{OpenMode, PersistentStore, StoreUrl, in_memory};
 use crate::table::escape;
@@ -44,15 +45,23 @@ struct Document {
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     let Args { file, dry_run } = args;
     let store = StoreUrl::parse_persistent(&context.store)?;
-    let snapshot = read(&file)?;
+    let snapshot = read(&file, context.progress)?;
     let records = snapshot.len();
+    let shown = context.progress.begin("importing", Unit::Time, None).ticking();
     let imported = match store.is_absent() {
-        Ok(true) if dry_run => import_into_memory(snapshot)?,
-        Ok(true) => import_into_new(&store, snapshot)?,
+        Ok(true) if dry_run => import_into_memory(snapshot),
+        Ok(true) => import_into_new(&store, snapshot),
         // Any other error is reported by opening the store.
-        _ if dry_run => import_into(&store, OpenMode::MustExist, snapshot, true)?,
-        _ => import_into(&store, OpenMode::Create, snapshot, false)?,
+        _ if dry_run => import_into(&store, OpenMode::MustExist, snapshot, true),
+        _ => import_into(&store, OpenMode::Create, snapshot, false),
     };
+    // Gone before anything else is written to the terminal.
+    drop(shown);
+    let imported = imported.map_err(|error| match error.downcast::<ImportError>() {
+        Ok(ImportError::Lines(lines)) => refused(&lines),
+        Ok(error) => error.into(),
+        Err(error) => error,
+    })?;
     let unchanged = records.saturating_sub(imported);
     let done = if dry_run { "can be imported, nothing was stored" } else { "imported" };
     let text = format!("{imported} records {done} ({unchanged} were there already)\n");
@@ -60,13 +69,16 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn read(file: &Path) -> anyhow::Result<Snapshot> {
+fn read(file: &Path, progress: ProgressMode) -> anyhow::Result<Snapshot> {
+    let begin = |total| progress.begin("reading", Unit::Bytes, total);
     let mut input: Box<dyn BufRead> = if file == Path::new("-") {
-        Box::new(io::stdin().lock())
+        Box::new(BufReader::new(CountingReader::new(io::stdin().lock(), begin(None))))
     } else {
         let opened =
             File::open(file).with_context(|| format!("cannot open `{}`", file.display()))?;
-        Box::new(BufReader::new(opened))
+        // A pipe has no length.
+        let length = opened.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
+        Box::new(BufReader::new(CountingReader::new(opened, begin(length))))
     };
     // An export that failed at once writes nothing. A snapshot of an empty store has two lines.
     if input.fill_buf().context("could not read the snapshot")?.is_empty() {
@@ -101,10 +113,7 @@ fn import_into_new(store: &PersistentStore, snapshot: Snapshot) -> anyhow::Resul
 }
 
 async fn import(engine: &Engine, snapshot: Snapshot, dry_run: bool) -> anyhow::Result<usize> {
-    engine.import(snapshot, dry_run).await.map_err(|error| match error {
-        ImportError::Lines(lines) => refused(&lines),
-        error => error.into(),
-    })
+    Ok(engine.import(snapshot, dry_run).await?)
 }
 
 /// Reports every line that is refused on standard error, and returns the error of the command.

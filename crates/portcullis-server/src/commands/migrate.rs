@@ -1,10 +1,8 @@
 //! `portcullis migrate` and `portcullis restore`.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use portcullis::AuditAction;
 use portcullis::verify::verify;
 use serde::Serialize;
@@ -12,6 +10,7 @@ use serde::Serialize;
 use crate::command_audit::audited;
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::progress::{ProgressMode, Unit};
 use crate::runtime::block_on;
 use crate::stores::{Contents, OpenMode, PersistentStore, StoreUrl, close, copy};
 
@@ -59,7 +58,7 @@ struct Document<'a> {
 pub(crate) fn run(args: MigrateArgs, context: Context) -> anyhow::Result<Outcome> {
     let from = StoreUrl::parse_persistent(&args.from)?;
     let to = StoreUrl::parse_persistent(&args.to)?;
-    let contents = audited(AuditAction::Restore, || copy_to_new(&from, &to))?;
+    let contents = audited(AuditAction::Restore, || copy_to_new(&from, &to, context.progress))?;
     let text = format!("copied {from} to {to}, and compared them:\n{contents}");
     let document = Document { from: from.to_string(), to: to.to_string(), contents: &contents };
     context.output.document(&document, &text)?;
@@ -75,7 +74,8 @@ pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Out
     }
     let backup = from.open_to_read()?;
     let damages = block_on(async {
-        let report = verify(&*backup, |_| {}).await;
+        let mut progress = context.progress.begin("verifying", Unit::Records, None);
+        let report = verify(&*backup, |count| progress.add(count)).await;
         close(&*backup).await;
         Ok(report.context("could not verify the backup")?.damages)
     })?;
@@ -84,7 +84,7 @@ pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Out
         bail!("the backup is damaged: run `portcullis verify --store {from}` for details");
     }
     let contents = audited(AuditAction::Restore, || {
-        copy_to_new(&PersistentStore::File(from.clone()), &persistent)
+        copy_to_new(&PersistentStore::File(from.clone()), &persistent, context.progress)
     })?;
     let text = format!("restored {to} from {from}:\n{contents}");
     let document = Document { from: from.to_string(), to: to.to_string(), contents: &contents };
@@ -92,14 +92,18 @@ pub(crate) fn restore(args: RestoreArgs, context: Context) -> anyhow::Result<Out
     Ok(Outcome::Done)
 }
 
-fn copy_to_new(from: &PersistentStore, to: &PersistentStore) -> anyhow::Result<Contents> {
+fn copy_to_new(
+    from: &PersistentStore,
+    to: &PersistentStore,
+    progress: ProgressMode,
+) -> anyhow::Result<Contents> {
     let old = from.open_to_read()?;
     let copied = to.create_whole(|unfinished| {
         let new = unfinished.open(OpenMode::Create)?;
-        let bar = progress_bar();
         block_on(async {
-            let copied = copy(&*old, &*new, |count| bar.inc(count)).await;
-            bar.finish_and_clear();
+            let mut progress = progress.begin("copying", Unit::Records, None);
+            let copied = copy(&*old, &*new, |count| progress.add(count)).await;
+            drop(progress);
             // A new store that is not closed in good order is not complete.
             let closed = new.close().await.context("could not complete the new store");
             closed.and(copied)
@@ -109,18 +113,4 @@ fn copy_to_new(from: &PersistentStore, to: &PersistentStore) -> anyhow::Result<C
         close(&*old).await;
         copied
     })
-}
-
-/// Returns a progress bar, which is shown only on a terminal.
-fn progress_bar() -> ProgressBar {
-    let target = match std::io::stderr().is_terminal() {
-        true => ProgressDrawTarget::stderr(),
-        false => ProgressDrawTarget::hidden(),
-    };
-    let style = ProgressStyle::with_template("{spinner} {human_pos} records, {per_sec}, {elapsed}");
-    let bar = ProgressBar::with_draw_target(None, target);
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }

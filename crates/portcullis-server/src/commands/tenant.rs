@@ -2,12 +2,14 @@
 
 use std::marker::PhantomData;
 
-use portcullis::{Engine, Error, Name, Org, Status, User};
+use portcullis::{Deletion, Engine, Error, Name, Org, Status, User};
 
 use super::{PAGE, read_pages};
+use crate::confirm::ConfirmArgs;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output::Shown;
+use crate::progress::{ProgressMode, Unit};
 use crate::record_views::TenantView;
 use crate::resolve;
 use crate::session::show;
@@ -22,6 +24,8 @@ pub(crate) trait Tenant: Sized {
     async fn list(engine: &Engine) -> Result<Vec<Self>, Error>;
     async fn set_status(&self, engine: &Engine, status: Status) -> Result<Self, Error>;
     async fn delete(&self, engine: &Engine) -> Result<(), Error>;
+    fn deletion(&self) -> Deletion;
+    fn label(&self) -> String;
     fn view(&self) -> TenantView;
 }
 
@@ -72,6 +76,14 @@ impl Tenant for Org {
         engine.delete_org(self.id).await
     }
 
+    fn deletion(&self) -> Deletion {
+        Deletion::Org(self.id)
+    }
+
+    fn label(&self) -> String {
+        format!("the org `{}`", self.name)
+    }
+
     fn view(&self) -> TenantView {
         self.into()
     }
@@ -112,6 +124,14 @@ impl Tenant for User {
         engine.delete_user(self.id).await
     }
 
+    fn deletion(&self) -> Deletion {
+        Deletion::User(self.id)
+    }
+
+    fn label(&self) -> String {
+        format!("the user `{}`", self.name)
+    }
+
     fn view(&self) -> TenantView {
         self.into()
     }
@@ -131,7 +151,12 @@ pub(crate) enum Command<T: Tenant> {
     #[command(about = T::HELP.disable, alias = "set-inactive")]
     Disable(Target<T>),
     #[command(about = T::HELP.delete)]
-    Delete(Target<T>),
+    Delete {
+        #[command(flatten)]
+        target: Target<T>,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+    },
 }
 
 /// The tenant on which a command works.
@@ -145,11 +170,16 @@ pub(crate) struct Target<T: Tenant> {
 }
 
 pub(crate) fn run<T: Tenant>(command: Command<T>, context: Context) -> anyhow::Result<Outcome> {
-    show(context, async |engine: &Engine| command.run(engine).await)
+    let progress = context.progress;
+    show(context, async |engine: &Engine| command.run(engine, progress).await)
 }
 
 impl<T: Tenant> Command<T> {
-    async fn run(self, engine: &Engine) -> anyhow::Result<Shown<TenantView>> {
+    async fn run(
+        self,
+        engine: &Engine,
+        progress: ProgressMode,
+    ) -> anyhow::Result<Shown<TenantView>> {
         let tenant = match self {
             Self::List => {
                 return Ok(Shown::Many(T::list(engine).await?.iter().map(T::view).collect()));
@@ -161,8 +191,10 @@ impl<T: Tenant> Command<T> {
             Self::Disable(target) => {
                 target.find(engine).await?.set_status(engine, Status::Inactive).await?
             }
-            Self::Delete(target) => {
+            Self::Delete { target, confirm } => {
                 let tenant = target.find(engine).await?;
+                confirm.confirm(engine, &tenant.label(), tenant.deletion()).await?;
+                let _shown = progress.begin("deleting", Unit::Time, None).ticking();
                 tenant.delete(engine).await?;
                 tenant
             }

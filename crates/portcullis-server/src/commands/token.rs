@@ -2,9 +2,10 @@
 
 use anyhow::anyhow;
 use portcullis::store::StoreExt;
-use portcullis::{ApiToken, ApiTokenId, Engine, NewApiToken, OrgId, Permission, presets};
+use portcullis::{ApiToken, ApiTokenId, Deletion, Engine, NewApiToken, OrgId, Permission, presets};
 
 use super::{PAGE, read_pages};
+use crate::confirm::ConfirmArgs;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output::Shown;
@@ -27,6 +28,8 @@ Example, a new operator token after the first one was lost:
     Revoke {
         /// Its id
         id: ApiTokenId,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
 }
 
@@ -87,7 +90,7 @@ impl PresetArgs {
 }
 
 pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
-    let Context { store, output } = context;
+    let Context { store, output, .. } = context;
     let is_new = matches!(command, Command::Create(_));
     let shown = on_existing_store(&store, PolicyArgs::default(), async |engine: &Engine| {
         command.run(engine).await
@@ -107,7 +110,7 @@ impl Command {
         match self {
             Self::Create(args) => Ok(Shown::One(args.create(engine).await?)),
             Self::List => Ok(Shown::Many(list(engine).await?)),
-            Self::Revoke { id } => Ok(Shown::One(revoke(engine, id).await?)),
+            Self::Revoke { id, confirm } => Ok(Shown::One(revoke(engine, id, confirm).await?)),
         }
     }
 }
@@ -140,10 +143,19 @@ async fn list(engine: &Engine) -> anyhow::Result<Vec<ApiTokenView>> {
     Ok(views)
 }
 
-async fn revoke(engine: &Engine, id: ApiTokenId) -> anyhow::Result<ApiTokenView> {
+async fn revoke(
+    engine: &Engine,
+    id: ApiTokenId,
+    confirm: ConfirmArgs,
+) -> anyhow::Result<ApiTokenView> {
     let found = engine.store().find::<ApiToken>(id.untyped()).await?;
     let (token, _) = found.ok_or_else(|| anyhow!("there is no API token {id}"))?;
     let view = ApiTokenView::new(&mut engine.name_resolver(), &token).await?;
+    let what = match token.description.as_str() {
+        "" => format!("the API token {id}"),
+        description => format!("the API token {id} ({description})"),
+    };
+    confirm.confirm(engine, &what, Deletion::ApiToken(id)).await?;
     engine.revoke_api_token(id).await?;
     Ok(view)
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::command_audit::audited;
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::progress::{ProgressMode, Unit};
 use crate::runtime::block_on;
 use crate::stores::{OpenMode, PersistentStore, StoreUrl, close};
 use crate::table::escape;
@@ -78,7 +79,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     };
     let work = || {
         block_on(async {
-            let verified = work(&args, &persistent, &*store).await;
+            let verified = work(&args, &persistent, &*store, context.progress).await;
             close(&*store).await;
             verified
         })
@@ -112,8 +113,13 @@ async fn work(
     args: &Args,
     persistent: &PersistentStore,
     store: &dyn MaintenanceStore,
+    progress: ProgressMode,
 ) -> anyhow::Result<(Option<String>, Report)> {
-    let report = async || verify(store, |_| {}).await.context("could not verify the store");
+    let report = async || {
+        let mut progress = progress.begin("verifying", Unit::Records, None);
+        let verified = verify(store, |count| progress.add(count)).await;
+        verified.context("could not verify the store")
+    };
     if !args.repair {
         return Ok((None, report().await?));
     }

@@ -65,6 +65,7 @@ Standard output gets at most three lines: where the operator token of a new stor
 
 SIGTERM and SIGINT end the server: requests in flight have 10 seconds to finish. A second
 signal ends it at once. SIGHUP reloads the certificate and its key, and reopens the audit log.
+Nothing else is read again: for changes in the configuration file (--config), start it again.
 
 Examples:
   portcullis serve
@@ -93,15 +94,6 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Vec<TrustedProxy>,
 
-    #[command(flatten)]
-    forward_auth: ForwardAuthArgs,
-
-    #[command(flatten)]
-    gateway: GatewayArgs,
-
-    #[command(flatten)]
-    tls: TlsArgs,
-
     /// The most connections at a time, 1 to 65536. Each needs an open file, of which systems usually
     /// allow 1024. At the limit, an idle connection is evicted for a new one: unauthenticated ones
     /// first, and of these, those of a source with many connections
@@ -127,6 +119,16 @@ pub(crate) struct Args {
     /// on. The store must have been set up
     #[arg(long)]
     read_only: bool,
+
+    // The options above have no heading: that of a group would go on after it.
+    #[command(flatten)]
+    forward_auth: ForwardAuthArgs,
+
+    #[command(flatten)]
+    gateway: GatewayArgs,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 
     #[command(flatten)]
     logins: LoginArgs,
@@ -159,33 +161,26 @@ impl Args {
 }
 
 pub(crate) fn run(args: Args, store: &str, audit_log: Option<PathBuf>) -> anyhow::Result<Outcome> {
-    if args.audit_required && audit_log.is_none() {
-        bail!("--audit-required needs the file to be written: give --audit-log PATH");
-    }
     keep_memory_private();
-    let url = StoreUrl::parse(store)?;
-    let addresses = addresses("--listen", &args.listen, args.may_be_reached())?;
-    let metrics_addresses = match &args.metrics_listen {
-        Some(listen) => Some(self::addresses("--metrics-listen", listen, args.may_be_reached())?),
-        None => None,
-    };
-    let gateway_addresses = match args.gateway.listen() {
-        Some(listen) => Some(self::addresses("--gateway-listen", listen, args.may_be_reached())?),
-        None => None,
-    };
+    let places = Places::new(&args, store, audit_log.as_deref())?;
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    let addresses = Addresses {
-        api: &addresses,
-        gateway: gateway_addresses.as_deref(),
-        metrics: metrics_addresses.as_deref(),
-    };
-    let work = serve(&args, &url, addresses, audit_log.as_deref());
+    let work = serve(&args, &places, audit_log.as_deref());
     let result = runtime.block_on(work);
     runtime.shutdown_timeout(EXIT_WAIT);
     result.map(|()| Outcome::Done)
+}
+
+/// Checks what the server checks before it opens or creates anything: the options, and the files with
+/// certificates and secrets.
+pub(crate) fn check(args: &Args, store: &str, audit_log: Option<&Path>) -> anyhow::Result<()> {
+    Places::new(args, store, audit_log)?;
+    args.tls.load()?;
+    args.gateway.upstream()?;
+    args.forward_auth.version()?;
+    Ok(())
 }
 
 /// Keeps passwords and tokens out of core dumps, and out of reach of other processes of this user.
@@ -231,32 +226,48 @@ fn bind(addresses: &[SocketAddr], listen: &str) -> anyhow::Result<(TcpListener, 
     Ok((socket, address))
 }
 
-/// The addresses that options name: of each listener, those of its host.
-struct Addresses<'a> {
-    api: &'a [SocketAddr],
-    gateway: Option<&'a [SocketAddr]>,
-    metrics: Option<&'a [SocketAddr]>,
+/// What options name: the store, and of each listener the addresses of its host.
+struct Places {
+    store: StoreUrl,
+    api: Vec<SocketAddr>,
+    gateway: Option<Vec<SocketAddr>>,
+    metrics: Option<Vec<SocketAddr>>,
 }
 
-async fn serve(
-    args: &Args,
-    url: &StoreUrl,
-    addresses: Addresses<'_>,
-    audit_log: Option<&Path>,
-) -> anyhow::Result<()> {
+impl Places {
+    fn new(args: &Args, store: &str, audit_log: Option<&Path>) -> anyhow::Result<Self> {
+        if args.audit_required && audit_log.is_none() {
+            bail!("--audit-required needs the file to be written: give --audit-log PATH");
+        }
+        let may_be_reached = args.may_be_reached();
+        let optional = |option: &str, listen: Option<&str>| match listen {
+            Some(listen) => addresses(option, listen, may_be_reached).map(Some),
+            None => Ok(None),
+        };
+        Ok(Self {
+            store: StoreUrl::parse(store)?,
+            api: addresses("--listen", &args.listen, may_be_reached)?,
+            metrics: optional("--metrics-listen", args.metrics_listen.as_deref())?,
+            gateway: optional("--gateway-listen", args.gateway.listen())?,
+        })
+    }
+}
+
+async fn serve(args: &Args, places: &Places, audit_log: Option<&Path>) -> anyhow::Result<()> {
+    let url = &places.store;
     // First, everything that can fail before anything is created.
     let signals = Signals::listen().context("cannot listen for signals")?;
     let hangups = Hangups::listen().context("cannot listen for signals")?;
     let (tls, reloader) = args.tls.load()?.unzip();
     let upstream = args.gateway.upstream()?;
-    let (socket, address) = bind(addresses.api, &args.listen)?;
-    let gateway = match (addresses.gateway, args.gateway.listen(), upstream) {
+    let (socket, address) = bind(&places.api, &args.listen)?;
+    let gateway = match (&places.gateway, args.gateway.listen(), upstream) {
         (Some(addresses), Some(listen), Some(upstream)) => {
             Some((bind(addresses, listen)?, upstream))
         }
         _ => None,
     };
-    let metrics = match (addresses.metrics, &args.metrics_listen) {
+    let metrics = match (&places.metrics, &args.metrics_listen) {
         (Some(addresses), Some(listen)) => Some((bind(addresses, listen)?, Metrics::install()?)),
         _ => None,
     };

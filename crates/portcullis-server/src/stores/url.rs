@@ -51,6 +51,12 @@ impl StoreUrl {
         }
     }
 
+    /// Returns whether the text of `--store` contains a password.
+    pub(crate) fn has_password(text: &str) -> bool {
+        let Some((_, rest)) = text.split_once("://") else { return false };
+        rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    }
+
     fn file(store: FileStore) -> Self {
         Self::Persistent(PersistentStore::File(store))
     }
@@ -122,6 +128,17 @@ mod tests {
             let url = StoreUrl::parse(&format!("{scheme}://ada:s3cret@db/x")).unwrap();
             assert_eq!(url.to_string(), "postgres://db:5432/x");
             assert!(!format!("{url:?}").contains("s3cret"));
+        }
+    }
+
+    #[test]
+    fn a_password_in_the_url_of_a_database_is_found() {
+        for url in ["postgres://ada:s3cret@db/x", "postgresql://ada:s3?c@ret@db:5432/x"] {
+            assert!(StoreUrl::has_password(url), "{url}");
+        }
+        for url in ["postgres://ada@db:5432/x", "postgres://db:5432/x", "sqlite:C:\\a@b", "memory:"]
+        {
+            assert!(!StoreUrl::has_password(url), "{url}");
         }
     }
 

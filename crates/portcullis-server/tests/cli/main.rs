@@ -10,6 +10,8 @@
 mod admin;
 mod aliases;
 mod check;
+mod comfort;
+mod configuration;
 mod gateway;
 mod logins;
 mod maintenance;
@@ -21,4 +23,6 @@ mod refusals;
 mod serve;
 mod snapshots;
 mod support;
+#[cfg(unix)]
+mod terminal;
 mod tls;

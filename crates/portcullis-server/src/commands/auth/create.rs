@@ -4,7 +4,7 @@ use anyhow::{Context as _, anyhow};
 use portcullis::{Engine, ErrorKind, InvalidUsername, NewAuthorization, Status, Username};
 
 use crate::failure::describe;
-use crate::passwords::{PasswordArgs, PolicyArgs, Secret};
+use crate::passwords::{NewPassword, NewPasswordArgs, PolicyArgs};
 use crate::permissions::GrantArgs;
 use crate::record_views::AuthorizationView;
 use crate::resolve;
@@ -12,12 +12,12 @@ use crate::session::on_existing_store;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The password is read from a prompt, unless it comes from --password-stdin, --password-file or
-the variable PORTCULLIS_PASSWORD. It is never an argument: every user of the machine can read
-those.
+The password is read from a prompt, unless it is generated (--generate) or comes from
+--password-stdin, --password-file or the variable PORTCULLIS_PASSWORD. It is never an argument:
+every user of the machine can read those.
 
 Examples:
-  portcullis auth create telegraf --org acme --user ada --write-bucket telemetry
+  portcullis auth create telegraf --org acme --user ada --write-bucket telemetry --generate
   portcullis auth create grafana --org acme --user ada \\
       --read-bucket telemetry --read-bucket events --password-file grafana.secret")]
 pub(crate) struct Args {
@@ -44,10 +44,10 @@ pub(crate) struct Args {
     inactive: bool,
 
     #[command(flatten)]
-    password: PasswordArgs,
+    password: NewPasswordArgs,
 
     /// Set no password now: no login is accepted until there is one
-    #[arg(long, conflicts_with = "PasswordArgs")]
+    #[arg(long, conflicts_with_all = ["PasswordArgs", "generate"])]
     no_password: bool,
 
     #[command(flatten)]
@@ -86,7 +86,7 @@ impl Args {
         let password = if self.no_password {
             None
         } else {
-            let password = self.password.given_or_prompted(self.username.username()?.as_str())?;
+            let password = self.password.password(self.username.username()?.as_str())?;
             // Before anything is created.
             check_rules(&password, self.policy)?;
             Some(password)
@@ -99,7 +99,7 @@ impl Args {
     async fn create(
         self,
         engine: &Engine,
-        password: Option<Secret>,
+        password: Option<NewPassword>,
     ) -> anyhow::Result<AuthorizationView> {
         let org = resolve::org(engine, &self.org).await?;
         let user = resolve::user(engine, &self.user).await?;
@@ -117,7 +117,7 @@ impl Args {
             }
             Err(error) => return Err(error.into()),
         };
-        if let Some(password) = password {
+        if let Some(password) = &password {
             if let Err(error) = engine.set_password(created.id, password.as_slice()).await {
                 // All or nothing: an authorization without its password is not kept.
                 let error = anyhow::Error::from(error).context("could not set the password");
@@ -135,12 +135,16 @@ impl Args {
                 .await?
                 .with_context(|| format!("the authorization {} was just deleted", created.id))?;
         }
-        Ok(AuthorizationView::of(engine, &created).await?)
+        let view = AuthorizationView::of(engine, &created).await?;
+        Ok(match &password {
+            Some(password) => view.with_password(password),
+            None => view,
+        })
     }
 }
 
 /// Checks a password before anything is changed. The engine checks it again, once there is an
 /// authorization to set it for.
-pub(super) fn check_rules(password: &Secret, policy: PolicyArgs) -> anyhow::Result<()> {
-    Ok(policy.policy().check_new(password)?)
+pub(super) fn check_rules(password: &NewPassword, policy: PolicyArgs) -> anyhow::Result<()> {
+    Ok(policy.policy().check_new(password.as_slice())?)
 }

@@ -1,7 +1,11 @@
 //! `portcullis auth list`.
 
+use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
+
+use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use portcullis::{AuthorizationFilter, AuthorizationId, Engine, Status};
+use portcullis::{AuthorizationFilter, AuthorizationId, Engine, Id, OrgId, Permission, Status};
 
 use crate::commands::PAGE;
 use crate::permissions::PermissionArg;
@@ -10,8 +14,9 @@ use crate::resolve;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Example, the active authorizations that can write to a bucket:
-  portcullis auth list --org acme --status active --permission write:buckets/telemetry")]
+Examples, the active authorizations that can write to a bucket:
+  portcullis auth list --org acme --status active --can-write telemetry
+  portcullis auth list --permission write:orgs/acme/buckets/telemetry --output csv")]
 pub(crate) struct Args {
     /// In this org, by id or name
     #[arg(long)]
@@ -34,27 +39,57 @@ pub(crate) struct Args {
         .try_map(|text| text.parse::<Status>()))]
     status: Option<Status>,
 
+    #[command(flatten)]
+    permits: PermitsArgs,
+
+    /// At most this many. Standard error says how to list the following ones
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<NonZeroUsize>,
+
+    /// With higher ids than this one
+    #[arg(long, value_name = "ID")]
+    after: Option<AuthorizationId>,
+}
+
+/// What the permissions allow, in one of three ways.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct PermitsArgs {
     /// With permissions that allow this: read or write, a colon, and a resource by id or name, such
     /// as write:buckets/BUCKET (a bucket by name needs --org, or write:orgs/ORG/buckets/BUCKET)
     #[arg(long, alias = "permits", value_name = "TEXT")]
     permission: Option<PermissionArg>,
+
+    /// With permissions that allow to read this bucket, by id, or with --org by name
+    #[arg(long, value_name = "BUCKET")]
+    can_read: Option<String>,
+
+    /// With permissions that allow to write to this bucket, by id, or with --org by name
+    #[arg(long, value_name = "BUCKET")]
+    can_write: Option<String>,
 }
 
 impl Args {
     pub(super) async fn run(self, engine: &Engine) -> anyhow::Result<Vec<AuthorizationView>> {
+        let (limit, mut after) = (self.limit, self.after);
         let filter = self.filter(engine).await?;
         let mut names = engine.name_resolver();
         let mut views = Vec::new();
-        let mut after = None;
         loop {
-            let page = engine.list_authorizations(&filter, after, PAGE).await?;
+            let missing = limit.map(|limit| limit.get() - views.len());
+            let page =
+                missing.and_then(NonZeroUsize::new).map_or(PAGE, |missing| missing.min(PAGE));
+            let page = engine.list_authorizations(&filter, after, page).await?;
             for authorization in &page.items {
                 views.push(AuthorizationView::new(&mut names, authorization).await?);
             }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(views),
+            let Some(next) = page.next else { return Ok(views) };
+            if limit.is_some_and(|limit| views.len() >= limit.get()) {
+                // There is no other place for it: standard output has the records only.
+                let _ = writeln!(io::stderr().lock(), "there are more: --after {next}");
+                return Ok(views);
             }
+            after = Some(next);
         }
     }
 
@@ -64,17 +99,33 @@ impl Args {
             Some(user) => Some(resolve::user(engine, user).await?.id),
             None => None,
         };
-        let permits = match self.permission {
-            Some(permission) => Some(permission.to_query(engine, org).await?),
-            None => None,
-        };
         Ok(AuthorizationFilter {
             id: self.id,
             username: self.username,
             org,
             user,
             status: self.status,
-            permits,
+            permits: self.permits.permission(engine, org).await?,
         })
+    }
+}
+
+impl PermitsArgs {
+    async fn permission(
+        &self,
+        engine: &Engine,
+        org: Option<OrgId>,
+    ) -> anyhow::Result<Option<Permission>> {
+        let (option, action, bucket) = match (&self.permission, &self.can_read, &self.can_write) {
+            (Some(permission), ..) => return permission.to_query(engine, org).await.map(Some),
+            (_, Some(bucket), _) => ("--can-read", "read", bucket),
+            (.., Some(bucket)) => ("--can-write", "write", bucket),
+            (None, None, None) => return Ok(None),
+        };
+        if org.is_none() && bucket.parse::<Id>().is_err() {
+            bail!("{option} {bucket}: a bucket by its name needs its org: give --org");
+        }
+        let permission: PermissionArg = format!("{action}:buckets/{bucket}").parse()?;
+        permission.to_query(engine, org).await.map(Some)
     }
 }

@@ -4,11 +4,14 @@ mod change;
 mod create;
 mod list;
 
+use anyhow::anyhow;
 use portcullis::{Authorization, AuthorizationId, Engine, Status};
 
+use crate::confirm::ConfirmArgs;
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::output::Shown;
+use crate::generated_password;
+use crate::output::{Record, Shown};
 use crate::passwords::PolicyArgs;
 use crate::record_views::AuthorizationView;
 use crate::resolve;
@@ -33,7 +36,12 @@ pub(crate) enum Command {
     /// Replace the permissions of an authorization
     SetPermissions(change::SetPermissionsArgs),
     /// Delete an authorization; its username is free again
-    Delete(Target),
+    Delete {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+    },
 }
 
 /// The authorization on which a command works, as an argument or an option.
@@ -92,10 +100,26 @@ pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome>
         Command::Disable(target) => Shown::One(on_existing_store(store, any, async |engine| {
             change::set_status(engine, &target, Status::Inactive).await
         })?),
-        Command::Delete(target) => Shown::One(on_existing_store(store, any, async |engine| {
-            change::delete(engine, &target).await
-        })?),
+        Command::Delete { target, confirm } => {
+            Shown::One(on_existing_store(store, any, async |engine| {
+                change::delete(engine, &target, confirm).await
+            })?)
+        }
     };
-    context.output.records(&shown)?;
+    let is_generated = match &shown {
+        Shown::One(shown) => shown.secret().is_some(),
+        Shown::Many(_) => false,
+    };
+    context.output.records(&shown).map_err(|error| match is_generated {
+        // An error even if the reader has gone away: the password is nowhere else.
+        true => anyhow!(
+            "the password was set and could not be shown ({error}): set another one with `auth \
+             set-password`"
+        ),
+        false => error.into(),
+    })?;
+    if is_generated {
+        generated_password::report_strength();
+    }
     Ok(Outcome::Done)
 }
