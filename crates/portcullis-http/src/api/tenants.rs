@@ -94,8 +94,9 @@ pub(crate) async fn delete_user(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// `POST` and `PUT` of a user's password: a user has none.
-pub(crate) async fn refuse_password(_: ManagementRequest) -> ErrorBody {
+/// `POST` and `PUT` of a user's password: a user has none. The body is read, so that the connection can
+/// be used again.
+pub(crate) async fn refuse_password(_: ManagementRequest, _: LimitedBody) -> ErrorBody {
     ErrorBody::invalid(
         "users have no passwords here: a user logs in with an API token (/api/v2/authorizations) or with a \
          v1 credential, whose password is set with POST /private/legacy/authorizations/ID/password",
