@@ -57,6 +57,12 @@ struct World {
     _directory: tempfile::TempDir,
 }
 
+/// An API token that a response has shown.
+struct Created {
+    id: String,
+    secret: String,
+}
+
 impl World {
     async fn new() -> Self {
         let shown = Shown::default();
@@ -103,7 +109,26 @@ impl World {
     }
 
     async fn manage(&self, method: &str, path: &str, body: &str) -> String {
-        let request = Request::builder().method(method).uri(format!("/private{path}"));
+        self.call(method, &format!("/private{path}"), body).await
+    }
+
+    /// Creates an API token. The response, which holds the secret, is not recorded.
+    async fn new_token(&self) -> Created {
+        let body = format!(
+            r#"{{"orgID":"{}","permissions":[{{"action":"read","resource":{{"type":"buckets"}}}}]}}"#,
+            self.done.org.id
+        );
+        let request = Request::post("/api/v2/authorizations");
+        let request = request.header("Authorization", self.operator()).body(Body::from(body));
+        let response = self.api.clone().oneshot(request.unwrap()).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let text = |member: &str| body[member].as_str().unwrap().to_owned();
+        Created { id: text("id"), secret: text("token") }
+    }
+
+    async fn call(&self, method: &str, path: &str, body: &str) -> String {
+        let request = Request::builder().method(method).uri(path);
         let request = request.header("Authorization", self.operator());
         self.send(&self.api, request.body(Body::from(body.to_owned())).unwrap()).await
     }
@@ -204,6 +229,25 @@ async fn no_response_log_audit_line_metric_debug_or_error_holds_a_secret() {
     ] {
         world.manage(method, &format!("{path}{below}"), body).await;
     }
+    // API tokens: one response holds the secret, which is checked apart; none of the others may.
+    let created = world.new_token().await;
+    for (method, below, body) in [
+        ("GET", String::new(), ""),
+        ("GET", format!("?token={}", created.secret), ""),
+        ("GET", format!("/{}", created.id), ""),
+        ("PATCH", format!("/{}", created.id), r#"{"description":"d","token":"canary-member"}"#),
+        ("DELETE", format!("/{}?dryRun=true", created.id), ""),
+    ] {
+        world.call(method, &format!("/api/v2/authorizations{below}"), body).await;
+    }
+    for body in [
+        r#"{"username":"a","org":"b","bucket":"c","password":"canary-member","token":"canary-secret"}"#,
+        r#"{"password":["canary-member"]}"#,
+        r#"{"password":"canary-member""#,
+    ] {
+        world.call("POST", "/api/v2/setup", body).await;
+    }
+    world.call("PUT", "/api/v2/me/password", r#"{"password":"canary-member"}"#).await;
     world.manage("GET", "/legacy/authorizations?token=telegraf", "").await;
     world.manage("GET", "/legacy/authorizations", "").await;
     let stored = world.engine.authorization_by_username("telegraf").await.unwrap().unwrap();
@@ -316,6 +360,7 @@ async fn no_response_log_audit_line_metric_debug_or_error_holds_a_secret() {
         ("Basic credentials", "Y2FuYXJ5"),
         ("the operator's token", world.done.secret.expose()),
         ("another token", secret.expose()),
+        ("a token that the API created", &created.secret),
         ("a digest", hexadecimal),
         ("a hash", hash.expose()),
         ("a hash", rehashed.expose()),

@@ -62,7 +62,7 @@ pub struct AuditEvent<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Actor<'a> {
-    /// A login that was refused.
+    /// A client without a valid credential: of a login that was refused, or of a setup.
     Anonymous,
     /// A user of the operating system, at the command line.
     Command {

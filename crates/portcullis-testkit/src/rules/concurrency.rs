@@ -8,7 +8,9 @@ use futures_util::future::join_all;
 use portcullis::store::{
     Entity, Expect, Index, Kind, Operation, Position, Revision, Store, StoreError, StoreExt,
 };
-use portcullis::{GrantKey, Id, Name, OrgId, Status, SystemRandom, User, UserId};
+use portcullis::{
+    Engine, ErrorKind, GrantKey, Id, Name, OrgId, Setup, Status, SystemRandom, User, UserId,
+};
 use tokio::sync::Barrier;
 
 use crate::access::{
@@ -20,6 +22,7 @@ use crate::fixtures::{self, Sample};
 use crate::harness::Harness;
 use crate::model::{Model, Universe};
 use crate::random::Dice;
+use crate::world::cheap_hashing;
 
 /// Commits all batches concurrently, through the handles in turn. The order rotates in each round,
 /// because the first ones are faster.
@@ -62,6 +65,36 @@ pub(super) fn one_winner(
     }
     assert_eq!(winners.len(), 1, "winners: {winners:?}");
     winners[0]
+}
+
+/// Of engines that set the store up at the same time, one succeeds, and leaves nothing of the others.
+pub async fn of_setups_at_the_same_time_one_wins(harness: &Harness) {
+    for _ in 0..5 {
+        let test = harness.open().await;
+        let start = Arc::new(Barrier::new(6));
+        let mut racers = Vec::new();
+        for racer in 0..6 {
+            let hashing = cheap_hashing().threads(1);
+            let engine = Engine::builder(test.handle()).hashing(hashing).build().await;
+            let (engine, start) = (engine.expect("an engine"), Arc::clone(&start));
+            racers.push(tokio::spawn(async move {
+                let name = Name::new(format!("racer {racer}")).expect("a name");
+                let setup = Setup { org: name.clone(), user: name.clone(), buckets: vec![name] };
+                start.wait().await;
+                engine.setup(setup).await
+            }));
+        }
+        let outcomes = join_all(racers).await.into_iter().map(|outcome| outcome.expect("a racer"));
+        let (won, lost): (Vec<_>, Vec<_>) = outcomes.partition(Result::is_ok);
+        assert_eq!(won.len(), 1, "setups that succeeded");
+        for error in lost.into_iter().filter_map(Result::err) {
+            assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
+        }
+        for kind in [Kind::Org, Kind::User, Kind::Bucket, Kind::ApiToken] {
+            let ids = list_ids(test.store(), Index::All(kind), ALL).await;
+            assert_eq!(ids.len(), 1, "{kind}");
+        }
+    }
 }
 
 /// Of many new records with the same unique key, one gets it.

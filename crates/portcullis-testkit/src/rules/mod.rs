@@ -48,6 +48,7 @@ macro_rules! __each_rule {
                 a_storm_leaves_records_and_indexes_in_agreement,
                 increments_are_not_lost,
                 of_a_put_and_a_delete_one_wins,
+                of_setups_at_the_same_time_one_wins,
                 of_two_deletes_one_wins,
                 of_two_renames_to_a_name_one_wins,
                 one_wins_an_id,

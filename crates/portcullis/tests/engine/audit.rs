@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use portcullis::store::{MemoryStore, Store};
 use portcullis::{
-    AuditEvent, AuditSink, AuthorizationUpdate, Credentials, Engine, NewApiToken, NewAuthorization,
-    Principal, Status,
+    ApiTokenDraft, AuditEvent, AuditSink, AuthorizationUpdate, AuthorizationUpdateDraft,
+    BucketUpdate, Credentials, Deletion, Engine, NewApiToken, NewAuthorization, OrgId, Principal,
+    Setup, Status, TenantUpdate, UncheckedPermission,
 };
 use portcullis_testkit::{Call, Fault, Faults, FaultyStore, Method};
 use serde_json::Value;
@@ -69,6 +70,91 @@ impl World {
 }
 
 const SOURCE: &str = "192.0.2.7";
+
+#[tokio::test]
+async fn changes_of_tenants_and_tokens_are_reported_with_their_caller_and_without_secrets() {
+    let world = World::new().await;
+    let principal =
+        Principal::trusted(OrgId::from_u64(1), world.token.user, portcullis::presets::operator());
+    let source: IpAddr = SOURCE.parse().unwrap();
+    let caller = world.engine.on_behalf_of(&principal).source(Some(source));
+    let expect = |action: &str, kind: &str, id: String| {
+        let (done, outcome, _, event) = world.audit.one();
+        assert_eq!((&*done, &*outcome), (action, "done"), "{event}");
+        assert_eq!(event["record"]["kind"], kind);
+        assert_eq!(event["record"]["id"], id);
+        assert_eq!(
+            (&event["actor"]["kind"], &event["source"]),
+            (&"hostUser".into(), &SOURCE.into())
+        );
+    };
+    let name = crate::support::name;
+    let org = caller.create_org(name("globex"), Status::Active).await.unwrap().id;
+    expect("create", "organization", org.to_string());
+    caller.update_org(org, TenantUpdate::name(name("initech"))).await.unwrap();
+    expect("update", "organization", org.to_string());
+    let user = caller.create_user(name("bob"), Status::Active).await.unwrap().id;
+    expect("create", "user", user.to_string());
+    caller.update_user(user, TenantUpdate::status(Status::Inactive)).await.unwrap();
+    expect("update", "user", user.to_string());
+    let bucket = caller.create_bucket(org, name("events")).await.unwrap().id;
+    expect("create", "bucket", bucket.to_string());
+    caller.update_bucket(bucket, BucketUpdate::name(name("logs"))).await.unwrap();
+    expect("update", "bucket", bucket.to_string());
+    let draft = ApiTokenDraft {
+        org: Some(org),
+        permissions: vec![UncheckedPermission::new("read", "buckets", None, Some(org))],
+        ..ApiTokenDraft::default()
+    };
+    let (token, _) = caller.create_api_token(draft).await.unwrap();
+    let token = token.token.id;
+    expect("create", "API token", token.to_string());
+    caller.update_api_token(token, AuthorizationUpdateDraft::default()).await.unwrap();
+    expect("update", "API token", token.to_string());
+    caller.preview_deletion(Deletion::ApiToken(token)).await.unwrap();
+    assert!(world.audit.take().is_empty(), "a successful read");
+    caller.delete_api_token(token).await.unwrap();
+    expect("delete", "API token", token.to_string());
+    caller.delete_bucket(bucket).await.unwrap();
+    expect("delete", "bucket", bucket.to_string());
+    caller.delete_user(user).await.unwrap();
+    expect("delete", "user", user.to_string());
+    caller.delete_org(org).await.unwrap();
+    expect("delete", "organization", org.to_string());
+
+    let powerless = Principal::trusted(OrgId::from_u64(1), world.token.user, []);
+    let caller = world.engine.on_behalf_of(&powerless);
+    caller.preview_deletion(Deletion::Org(world.token.org)).await.unwrap_err();
+    let (action, outcome, reason, _) = world.audit.one();
+    let needed = format!("write:orgs/{} is unauthorized", world.token.org);
+    assert_eq!((&*action, &*outcome, reason), ("read", "refused", needed.clone()));
+    caller.delete_org(world.token.org).await.unwrap_err();
+    let (action, outcome, reason, _) = world.audit.one();
+    assert_eq!((&*action, &*outcome, reason), ("delete", "refused", needed));
+}
+
+/// [SETUP-2]
+#[tokio::test]
+async fn a_setup_by_a_client_is_reported_with_its_address() {
+    let audit = Kept::default();
+    let store = MemoryStore::new().unwrap();
+    let builder = crate::support::builder(Arc::new(store)).audit(audit.clone());
+    let engine = builder.build().await.unwrap();
+    let name = crate::support::name;
+    let setup = || Setup { org: name("acme"), user: name("ada"), buckets: vec![] };
+    for outcome in ["done", "refused"] {
+        let done = engine.setup_by_client(setup(), None, Some(SOURCE.parse().unwrap())).await;
+        let (action, reported, _, event) = audit.one();
+        assert_eq!((&*action, &*reported), ("create", outcome));
+        assert_eq!(
+            (&event["actor"]["kind"], &event["source"]),
+            (&"anonymous".into(), &SOURCE.into())
+        );
+        if let Ok(done) = done {
+            assert!(!event.to_string().contains(done.secret.expose()));
+        }
+    }
+}
 
 /// [PATCH-3]
 #[tokio::test]
