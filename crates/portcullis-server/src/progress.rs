@@ -1,13 +1,16 @@
 //! Progress of what takes longer than a second, on standard error: the count, the rate, and the time
 //! left where the total is known.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _, Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{
-    HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
+    HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState,
+    ProgressStyle,
 };
 
 /// What is done within this time shows no progress.
@@ -18,6 +21,9 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// The time between two lines where standard error is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How many things show their progress on the terminal.
+static SHOWN: AtomicUsize = AtomicUsize::new(0);
 
 /// Where progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,9 +110,10 @@ impl Progress {
         self.is_shown = true;
         // The templates are constants.
         if let Ok(style) = ProgressStyle::with_template(&self.template()) {
-            self.bar.set_style(style);
+            self.bar.set_style(style.with_key("rate", rate));
         }
         self.bar.set_message(self.what);
+        SHOWN.fetch_add(1, Ordering::Relaxed);
         self.bar.set_draw_target(ProgressDrawTarget::stderr());
         self.bar.enable_steady_tick(TICK);
     }
@@ -114,8 +121,8 @@ impl Progress {
     fn template(&self) -> String {
         let count = match (self.unit, self.total) {
             (Unit::Time, _) => "{elapsed}",
-            (Unit::Records, None) => "{human_pos} records, {per_sec}, {elapsed}",
-            (Unit::Records, Some(_)) => "{human_pos} of {human_len} records, {per_sec}, {eta} left",
+            (Unit::Records, None) => "{human_pos} records, {rate}, {elapsed}",
+            (Unit::Records, Some(_)) => "{human_pos} of {human_len} records, {rate}, {eta} left",
             (Unit::Bytes, None) => "{bytes}, {bytes_per_sec}, {elapsed}",
             (Unit::Bytes, Some(_)) => "{bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
         };
@@ -136,32 +143,27 @@ impl Progress {
     fn line(&self) -> String {
         let Self { what, bar, .. } = self;
         let count = bar.position();
-        let per_second = bar.per_sec();
+        let per_second = bar.per_sec() as u64;
         let elapsed = HumanDuration(self.begin.elapsed());
         let left = HumanDuration(bar.eta());
         match (self.unit, self.total) {
             (Unit::Time, _) => format!("{what}: {elapsed}"),
             (Unit::Records, None) => {
-                format!("{what}: {} records, {per_second:.0}/s, {elapsed}", HumanCount(count))
+                let (count, rate) = (HumanCount(count), HumanCount(per_second));
+                format!("{what}: {count} records, {rate}/s, {elapsed}")
             }
-            (Unit::Records, Some(total)) => format!(
-                "{what}: {} of {} records, {per_second:.0}/s, {left} left",
-                HumanCount(count),
-                HumanCount(total)
-            ),
+            (Unit::Records, Some(total)) => {
+                let (count, rate) = (HumanCount(count), HumanCount(per_second));
+                format!("{what}: {count} of {} records, {rate}/s, {left} left", HumanCount(total))
+            }
             (Unit::Bytes, None) => {
-                format!(
-                    "{what}: {}, {}/s, {elapsed}",
-                    HumanBytes(count),
-                    HumanBytes(per_second as u64)
-                )
+                let (count, rate) = (HumanBytes(count), HumanBytes(per_second));
+                format!("{what}: {count}, {rate}/s, {elapsed}")
             }
-            (Unit::Bytes, Some(total)) => format!(
-                "{what}: {} of {}, {}/s, {left} left",
-                HumanBytes(count),
-                HumanBytes(total),
-                HumanBytes(per_second as u64)
-            ),
+            (Unit::Bytes, Some(total)) => {
+                let (count, rate) = (HumanBytes(count), HumanBytes(per_second));
+                format!("{what}: {count} of {}, {rate}/s, {left} left", HumanBytes(total))
+            }
         }
     }
 }
@@ -169,7 +171,27 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+        if self.is_shown && self.mode == ProgressMode::Terminal {
+            SHOWN.fetch_sub(1, Ordering::Relaxed);
+        }
     }
+}
+
+/// Writes the rate of records without a fraction.
+fn rate(state: &ProgressState, text: &mut dyn fmt::Write) {
+    // The text grows in memory.
+    let _ = write!(text, "{}/s", HumanCount(state.per_sec() as u64));
+}
+
+/// Returns standard error for a line of the log, without the progress that the terminal shows: it is
+/// drawn again below the line.
+pub(crate) fn stderr_for_log() -> io::Stderr {
+    let mut stderr = io::stderr();
+    if SHOWN.load(Ordering::Relaxed) > 0 {
+        // The line of the log follows in any case.
+        let _ = stderr.write_all(b"\r\x1b[2K");
+    }
+    stderr
 }
 
 /// Shows the time as long as it exists.
@@ -260,6 +282,20 @@ mod tests {
         progress.begin -= DELAY;
         progress.add(5);
         assert!(progress.is_shown);
+    }
+
+    /// [CLI-12]
+    #[test]
+    fn a_log_line_is_not_appended_to_progress() {
+        let before = SHOWN.load(Ordering::Relaxed);
+        let mut progress = ProgressMode::Terminal.begin("copying", Unit::Time, None);
+        progress.begin -= DELAY;
+        progress.add(0);
+        assert!(SHOWN.load(Ordering::Relaxed) > 0);
+        let ticking = progress.ticking();
+        // It ends at once.
+        drop(ticking);
+        assert!(SHOWN.load(Ordering::Relaxed) <= before + 1, "another test shows one at most");
     }
 
     #[test]
