@@ -7,6 +7,7 @@ use portcullis::Permission;
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::document::Exchange;
 use crate::matching::fits;
 use crate::vectors::{Report, cases, worlds};
 use crate::world::{Backend, World};
@@ -75,10 +76,27 @@ async fn send(world: &World, step: &Value, created: Option<&str>) -> Response {
     if let Some(requested) = step.get("check_permission") {
         builder = builder.header("x-check-permission", permission_text(requested));
     }
-    let response = world.app.clone().oneshot(builder.body(body(request)).unwrap()).await.unwrap();
+    let request = builder.body(body(request)).unwrap();
+    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    let response = world.app.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes().to_vec();
-    Response { status: parts.status.as_u16(), headers: parts.headers, body }
+    let response = Response { status: parts.status.as_u16(), headers: parts.headers, body };
+    check_document(&method, &path, &response);
+    response
+}
+
+/// Panics if the OpenAPI document does not list the response of the management API.
+fn check_document(method: &str, path: &str, response: &Response) {
+    let Response { status, headers, body } = response;
+    let body = std::str::from_utf8(body).unwrap();
+    let exchange = Exchange { method, path, status: *status, headers, body };
+    // `/ping` is the host's here.
+    if path != "/ping"
+        && let Err(error) = exchange.check()
+    {
+        panic!("{error}");
+    }
 }
 
 /// The text form of a permission of the vectors.

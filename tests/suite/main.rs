@@ -2,6 +2,8 @@
 //! layers of the core.
 
 mod docs;
+#[path = "../../crates/portcullis-http/tests/http/document.rs"]
+mod document;
 mod http_vectors;
 mod influxql_vectors;
 mod injection;

@@ -8,6 +8,7 @@ mod forward_auth;
 mod json;
 mod log;
 mod management;
+mod openapi;
 mod respond;
 mod server;
 mod state;

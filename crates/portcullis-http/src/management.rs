@@ -14,6 +14,7 @@ use crate::api::wire::{API_TOKENS, PREFIX};
 use crate::api::{api_tokens, authorizations, dbrps, list, lookups, tenants};
 use crate::callers::{ApiTokenCallers, Callers};
 use crate::extract::caller::require_caller;
+use crate::openapi;
 use crate::respond::ErrorBody;
 use crate::state::Api;
 use crate::trace::TraceLayer;
@@ -40,23 +41,35 @@ const DOCUMENTED_PREFIX: &str = "/legacy/authorizations";
 #[must_use]
 pub struct ManagementApi {
     pub(crate) api: Api,
+    openapi: bool,
 }
 
 impl ManagementApi {
     /// The management API of the engine, for callers with API tokens ([`ApiTokenCallers`]).
     pub fn new(engine: Engine) -> Self {
         let callers = Arc::new(ApiTokenCallers::new(engine.clone()));
-        Self { api: Api { engine, callers } }
+        Self { api: Api { engine, callers }, openapi: false }
     }
 
     /// Sets how callers are authenticated. Default: [`ApiTokenCallers`].
     pub fn callers(self, callers: impl Callers) -> Self {
-        Self { api: Api { callers: Arc::new(callers), ..self.api } }
+        Self { api: Api { callers: Arc::new(callers), ..self.api }, ..self }
+    }
+
+    /// Sets whether `GET /openapi.json` responds with the OpenAPI document of these routes, without
+    /// credentials. Default: no, the path stays the host's.
+    pub fn openapi(self, openapi: bool) -> Self {
+        Self { openapi, ..self }
     }
 
     /// Returns the router.
     pub fn into_router(self) -> Router {
-        routes(self.api).layer(TraceLayer)
+        let routes = routes(self.api);
+        let routes = match self.openapi {
+            true => routes.merge(openapi::router(openapi::Routes::Management)),
+            false => routes,
+        };
+        routes.layer(TraceLayer)
     }
 }
 
@@ -95,7 +108,7 @@ fn legacy_authorizations(prefix: &str) -> Router<Api> {
 
 /// Compresses long responses for clients that accept it. The lowest level costs the worker least,
 /// and still makes a list ten times smaller.
-fn compression() -> CompressionLayer<SizeAbove> {
+pub(crate) fn compression() -> CompressionLayer<SizeAbove> {
     CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES))

@@ -11,11 +11,14 @@ use crate::client_address::{ClientAddressLayer, TrustedProxy};
 use crate::extract::caller::require_caller;
 use crate::forward_auth::{self, ForwardAuthConfig};
 use crate::management::{self, ManagementApi, path_not_found};
+use crate::openapi;
 use crate::state::Api;
 use crate::trace::TraceLayer;
 
 /// All that a server of its own serves: the management API, `/api/v2/setup`, `/forward-auth`, `/ping`,
-/// `/health` and `/ready`. A store that is not set up is set up by the first client that asks for it. Every other path has a response too, with the error envelope.
+/// `/health`, `/ready` and the OpenAPI document of all of them at `/openapi.json`. A store that is not
+/// set up is set up by the first client that asks for it. Every other path has a response too, with the
+/// error envelope.
 ///
 /// ```
 /// use portcullis::Engine;
@@ -55,13 +58,14 @@ impl ServerApi {
     /// Returns the router.
     pub fn into_router(self) -> Router {
         let Self { engine, forward_auth, addresses } = self;
-        let ManagementApi { api } = ManagementApi::new(engine.clone());
+        let ManagementApi { api, .. } = ManagementApi::new(engine.clone());
         let unknown = Router::new()
             .fallback(path_not_found)
             .layer(from_fn_with_state(api.clone(), require_caller_below_api));
         management::routes(api.clone())
             .merge(setup::router(api.clone()))
             .merge(health::router(api, forward_auth.influxdb.clone()))
+            .merge(openapi::router(openapi::Routes::Server))
             .fallback_service(unknown)
             // Together, as each layer of a router costs a request two allocations.
             .layer((addresses.clone(), TraceLayer))

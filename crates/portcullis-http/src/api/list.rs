@@ -23,7 +23,7 @@ use crate::respond::ErrorBody;
 use crate::state::Api;
 
 /// The most credentials on a page that `limit` selects.
-const MAX_LIMIT: usize = 1_000;
+pub(crate) const MAX_LIMIT: usize = 1_000;
 
 /// The parameters of a list. The names of users and orgs are not looked up yet.
 #[derive(PartialEq)]

@@ -7,7 +7,7 @@ mod dry_run;
 pub(crate) mod health;
 pub(crate) mod list;
 pub(crate) mod lookups;
-mod page;
+pub(crate) mod page;
 pub(crate) mod setup;
 mod stream;
 pub(crate) mod tenants;

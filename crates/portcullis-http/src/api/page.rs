@@ -12,8 +12,8 @@ use crate::extract::query::{self, PercentEncoded, Query, UNRESERVED, parse_limit
 use crate::respond::ErrorBody;
 
 /// The page size of the v2 API without `limit`, and the largest.
-const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
-const MAX_LIMIT: usize = 100;
+pub(crate) const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
+pub(crate) const MAX_LIMIT: usize = 100;
 
 /// How many entities are read at a time to fill a page, however small the page.
 const CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(499);

@@ -66,7 +66,7 @@ pub(crate) enum Json {
 pub(crate) struct Members(Vec<(&'static str, Json)>);
 
 /// The most elements of an array. More permissions do not fit into a body.
-const MAX_ELEMENTS: usize = 32_768;
+pub(crate) const MAX_ELEMENTS: usize = 32_768;
 
 /// The place of a value in a body, which determines what of the value is kept.
 ///

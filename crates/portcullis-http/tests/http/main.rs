@@ -10,12 +10,14 @@
 mod api_tokens;
 mod authorized_query;
 mod dbrps;
+mod document;
 mod forward_auth;
 mod forward_auth_queries;
 mod forward_auth_targets;
 mod list;
 mod login_line;
 mod lookups;
+mod openapi;
 mod order;
 mod paging;
 mod permissions;

@@ -16,6 +16,8 @@ use tower::ServiceExt;
 use tracing::instrument::WithSubscriber;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::document::Exchange;
+
 pub(crate) const PREFIX: &str = "/private/legacy/authorizations";
 
 /// A server with an org, a user, a bucket and an operator token.
@@ -75,8 +77,9 @@ impl Server {
         self.engine.create_api_token(new).await.unwrap().1.expose().to_owned()
     }
 
+    /// Sends the request. The response must be one that the OpenAPI document lists.
     pub(crate) async fn send(&self, request: Request<Body>) -> Response {
-        send(&self.app, request).await
+        send_documented(&self.app, request).await
     }
 
     /// Sends a request as the operator.
@@ -117,7 +120,23 @@ pub(crate) async fn forward_auth(app: &Router, query: &str, headers: &[(&str, &s
     let request = Request::get(format!("/forward-auth{query}"));
     let request =
         headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-    send(app, request.body(Body::empty()).unwrap()).await
+    send_documented(app, request.body(Body::empty()).unwrap()).await
+}
+
+async fn send_documented(app: &Router, request: Request<Body>) -> Response {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let response = send(app, request).await;
+    let exchange = Exchange {
+        method: method.as_str(),
+        path: uri.path(),
+        status: response.status.as_u16(),
+        headers: &response.headers,
+        body: &response.text,
+    };
+    if let Err(error) = exchange.check() {
+        panic!("{error}");
+    }
+    response
 }
 
 pub(crate) async fn send(app: &Router, request: Request<Body>) -> Response {

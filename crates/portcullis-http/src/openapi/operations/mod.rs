@@ -1,0 +1,101 @@
+//! The operations, by path.
+
+mod api_tokens;
+mod authorizations;
+mod dbrps;
+mod directory;
+mod server;
+
+use super::Routes;
+use super::model::{Map, Operation, Parameter, PathItem, Response, Schema};
+use super::responses::Failure;
+use super::schemas::{id_of, statuses};
+use crate::api::list::MAX_LIMIT;
+use crate::extract::body::MAX_BODY_BYTES;
+
+/// All paths with their operations.
+pub(super) fn paths(routes: Routes) -> Map<PathItem> {
+    let management = authorizations::paths()
+        .into_iter()
+        .chain(directory::paths())
+        .chain(api_tokens::paths())
+        .chain(dbrps::paths())
+        .chain([server::document()]);
+    match routes {
+        Routes::Management => management.collect(),
+        Routes::Server => management.chain(server::paths()).collect(),
+    }
+}
+
+/// A path with its operations.
+type Path = (&'static str, PathItem);
+
+/// An operation on behalf of a caller.
+fn managed(tag: &'static str, operation_id: &'static str, summary: &'static str) -> Operation {
+    Operation::open(tag, operation_id, summary).secured_by(&["Bearer", "Token"]).fails(&[
+        Failure::Unauthorized,
+        Failure::Forbidden,
+        Failure::TooManyRequests,
+        Failure::Internal,
+        Failure::Unavailable,
+    ])
+}
+
+/// Adds the body of a request, and the errors that its size, its form and its delay have.
+fn with_body(operation: Operation, description: &'static str, schema: &str) -> Operation {
+    debug_assert_eq!(MAX_BODY_BYTES, 1 << 20, "described in the document");
+    operation.body(description, Schema::reference(schema)).fails(&[
+        Failure::Invalid,
+        Failure::TooSlow,
+        Failure::TooLarge,
+    ])
+}
+
+/// The filters and pages that lists of authorizations and of API tokens share.
+fn of_credentials() -> [Parameter; 9] {
+    [
+        id_filter("userID", "Only those of the user with this id."),
+        text_filter("user", "Only those of the user with this name."),
+        id_filter("orgID", "Only those of the org with this id."),
+        text_filter("org", "Only those of the org with this name."),
+        id_filter("authID", "Only the one with this id."),
+        id_filter("id", "The same as `authID`."),
+        Parameter::query("status", "Only those with this status.", Schema::one_of(statuses())),
+        Parameter::query(
+            "limit",
+            "The length of a page. Without it, the list has no pages.",
+            Schema::integer().range(1, MAX_LIMIT),
+        ),
+        Parameter::query("after", "Only those with a higher id than this one.", id_of()),
+    ]
+}
+
+/// The id in the path.
+fn path_id(description: &'static str) -> Parameter {
+    Parameter::path("id", description, id_of())
+}
+
+/// Adds the parameter `dryRun` and its response to a deletion.
+fn with_dry_run(operation: Operation) -> Operation {
+    let dry_run = Parameter::query(
+        "dryRun",
+        "Whether nothing is to be deleted, and the response counts what would be. Anything but one \
+         `true` or `false` is refused.",
+        Schema::boolean().default_value(false),
+    );
+    let preview = Schema::reference("DeletionPreview");
+    operation
+        .parameters([dry_run.not_empty()])
+        .responds(200, Response::json("Nothing is deleted: `dryRun` is true.", preview))
+        .responds(204, Response::empty("It is deleted."))
+}
+
+/// A filter by an id.
+fn id_filter(name: &'static str, description: &'static str) -> Parameter {
+    Parameter::query(name, description, id_of())
+}
+
+/// A filter by a text.
+fn text_filter(name: &'static str, description: &'static str) -> Parameter {
+    Parameter::query(name, description, Schema::string())
+}
