@@ -4,7 +4,7 @@
 Each serves `POST /write` of a point with valid credentials, of which the login is cached: `direct` is the
 upstream, `gateway` is `portcullis serve --upstream`, `nginx` is the documented configuration of forward-auth
 with `portcullis serve`. `wrk` sends requests on 16 connections that it keeps, and on one. They take turns;
-medians of all rounds go into a table, and into target/bench-results/gateway.json: requests a second, the CPU
+medians of all rounds go into docs/performance.md by `benches/run`: requests a second, the CPU
 time of all server processes per request, and the time of half of the requests on one connection.
 
 Needs Debian's `nginx-light` and `wrk`, and `cargo build --release -p portcullis-server`.
@@ -12,8 +12,6 @@ Needs Debian's `nginx-light` and `wrk`, and `cargo build --release -p portcullis
 
 import argparse
 import contextlib
-import json
-import os
 import pathlib
 import re
 import statistics
@@ -23,12 +21,15 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "gateway"))
+sys.path[:0] = [str(ROOT / "tests" / "gateway"), str(ROOT / "benches" / "shared")]
 
+import results  # noqa: E402
 from deployment import DATABASE, PASSWORD, gateway  # noqa: E402
 from proxies import CLIENTS, DATABASE as UPSTREAM, PORTCULLIS, configured, free_port  # noqa: E402
 
-TARGETS = {"throughput": 1.4, "added": 80}
+# At least this many times the requests of nginx, and at most this many microseconds more than without a gateway.
+THROUGHPUT = 1.4
+ADDED = 80
 SCRIPT = """
 wrk.method = "POST"
 wrk.body = "cpu,host=a value=1 1000000000\\n"
@@ -88,6 +89,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=int, default=2)
     options = parser.parse_args()
+    began = results.begin()
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as around:
         script = pathlib.Path(directory, "write.lua")
         script.write_text(SCRIPT)
@@ -107,32 +109,37 @@ def main():
             "gateway": (running.gateway.removeprefix("http://"), [upstream, ours]),
             "nginx": (proxied, [upstream, ours, front]),
         }
-        results = {name: {1: [], 16: []} for name in contenders}
+        taken = {name: {1: [], 16: []} for name in contenders}
         for connections in (16, 1):
             for number in range(options.rounds + 1):
                 for name, (address, processes) in contenders.items():
                     result = measure(address, processes, connections, options.seconds, script)
                     # The first round warms up.
                     if number:
-                        results[name][connections].append(result)
+                        taken[name][connections].append(result)
 
     def median(name, connections, figure):
-        return statistics.median(result[figure] for result in results[name][connections])
+        return statistics.median(result[figure] for result in taken[name][connections])
 
-    print(f"{'':10}{'16: req/s':>12}{'CPU µs/req':>12}{'p50 µs':>10}{'1: req/s':>12}{'p50 µs':>10}")
-    for name in contenders:
-        print(f"{name:10}{median(name, 16, 'rate'):12.0f}{median(name, 16, 'cpu'):12.1f}"
-              f"{median(name, 16, 'p50'):10.0f}{median(name, 1, 'rate'):12.0f}{median(name, 1, 'p50'):10.0f}")
-    throughput = median("gateway", 16, "rate") / median("nginx", 16, "rate")
-    cpu = median("nginx", 16, "cpu") / median("gateway", 16, "cpu")
-    added = median("gateway", 1, "p50") - median("direct", 1, "p50")
-    print(f"throughput with 16 connections: {throughput:.2f} times nginx with auth_request (at least "
-          f"{TARGETS['throughput']}); by CPU time {cpu:.2f}")
-    print(f"added to half of the requests on one connection: {added:.0f} µs (at most {TARGETS['added']})")
-    place = pathlib.Path(os.environ.get("PORTCULLIS_BENCH_RESULTS", ROOT / "target" / "bench-results"))
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "gateway.json").write_text(json.dumps(
-        {"results": results, "throughput": throughput, "cpu": cpu, "added": added}, indent=1))
+    rows = []
+    for name in ("direct", "nginx"):
+        peer = {"direct": "no gateway", "nginx": "nginx with auth_request"}[name]
+        for connections, figure, title, form in (
+            (16, "rate", "requests a second, 16 connections", "{:,.0f}"),
+            (16, "cpu", "CPU of all processes for a request, 16 connections", "{:.1f} µs"),
+            (1, "p50", "half of the requests on one connection", "{:.0f} µs"),
+        ):
+            ours, theirs = median("gateway", connections, figure), median(name, connections, figure)
+            ratio = ours / theirs
+            target, reached = "", None
+            if (name, figure) == ("nginx", "rate"):
+                target, reached = f"at least {THROUGHPUT}", ratio >= THROUGHPUT
+            if (name, figure) == ("direct", "p50"):
+                target, reached = f"at most {ADDED} µs more", ours - theirs <= ADDED
+            rows.append(results.row(f"gateway, {title}", form.format(ours), peer, form.format(theirs), ratio,
+                                    target, reached))
+    results.save("gateway", rows, began, peer=results.said("sh", "-c", "nginx -v 2>&1"),
+                 setup=f"{options.rounds} rounds of {options.seconds} s, an upstream that responds with 204")
     return 0
 
 

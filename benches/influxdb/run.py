@@ -35,6 +35,11 @@ import urllib.parse
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benches" / "shared"))
+
+import results  # noqa: E402
+from results import row  # noqa: E402
+
 USER, PASSWORD = "telegraf", "s3cret-of-telegraf"
 BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 CONNECTIONS = 16
@@ -197,48 +202,6 @@ def burst(wrk, servers, who, seconds):
     return [seconds * 1e6 / count for seconds, count in zip(used, requests)]
 
 
-def said(*command):
-    try:
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    except OSError:
-        return None
-    return run.stdout.strip() if run.returncode == 0 else None
-
-
-def machine():
-    cpus = pathlib.Path("/proc/cpuinfo").read_text()
-    memory = pathlib.Path("/proc/meminfo").read_text()
-    model = re.search(r"model name\s*:\s*(.*)", cpus)
-    return {
-        "cpu": model and model[1],
-        "cores": len(re.findall(r"^processor", cpus, re.M)),
-        "memory_kib": int(re.search(r"MemTotal:\s*(\d+)", memory)[1]),
-        "kernel": os.uname().release,
-        "rustc": said("rustc", "--version"),
-    }
-
-
-def now():
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-
-
-def load():
-    return " ".join(f"{of:.2f}" for of in os.getloadavg())
-
-
-def commit():
-    name = said("git", "rev-parse", "--short=12", "HEAD")
-    changed = said("git", "status", "--porcelain", "--", ".", ":!docs/performance*")
-    return f"{name} with changes" if name and changed else name
-
-
-def row(what, here, peer, there, ratio=None, target="", reached=None):
-    return {
-        "what": what, "here": here, "peer": peer, "there": there, "ratio": ratio,
-        "target": target, "reached": reached, "run": 0,
-    }
-
-
 def measure(arguments, places, directory):
     """The cost of a request in each round, with authentication and without it."""
     servers = []
@@ -330,31 +293,14 @@ def main():
 
     # SIGTERM ends the servers as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
-    begun, busy = now(), load()
+    began = results.begin()
     with tempfile.TemporaryDirectory(prefix="portcullis-influxdb-") as directory:
         taken = measure(arguments, places, pathlib.Path(directory))
     rows = table(taken)
-    for of in rows:
-        verdict = "" if of["reached"] is None else "reached" if of["reached"] else "MISSED"
-        ratio = "" if of["ratio"] is None else f"{of['ratio']:.2f}"
-        print(
-            f"{of['what']:<66} {of['here']:<30} {of['peer']} {of['there']:<30} {ratio:<6} "
-            f"{of['target']} {verdict}".rstrip()
-        )
-    run = {
-        "begun": begun, "ended": now(), "load_begun": busy, "load_ended": load(),
-        "commit": commit(), "records": None, "machine": machine(),
-        "peer": said(places["influxd"], "version"),
-        "setup": f"{arguments.rounds} rounds of {arguments.seconds} s, {CONNECTIONS} connections",
-    }
-    results = pathlib.Path(
-        os.environ.get("PORTCULLIS_BENCH_RESULTS", ROOT / "target/bench-results")
+    results.save(
+        "influxdb", rows, began, peer=results.said(places["influxd"], "version"),
+        setup=f"{arguments.rounds} rounds of {arguments.seconds} s, {CONNECTIONS} connections",
     )
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / "influxdb.json"
-    saved = {"bench": "influxdb", "runs": [run], "rows": rows, "points": []}
-    path.write_text(json.dumps(saved, indent=2, ensure_ascii=False) + "\n")
-    print(f"\nsaved in {path}")
 
 
 if __name__ == "__main__":

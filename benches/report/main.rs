@@ -18,13 +18,14 @@ use serde_json::Value;
 use plot::Plot;
 
 /// A bench, what it is about, and what it is run with.
-const BENCHES: [(&str, &str, &str); 7] = [
+const BENCHES: [(&str, &str, &str); 8] = [
     ("core", "The core", "cargo bench -p portcullis-benches --bench core"),
     ("peers", "Other engines", "cargo run --release --manifest-path benches/peers/Cargo.toml"),
     ("data_path", "The way of a request", "cargo bench -p portcullis-benches --bench data_path"),
     ("stores", "Stores", "cargo bench -p portcullis-benches --bench stores"),
     ("memory", "Memory", "cargo bench -p portcullis-benches --bench memory"),
     ("http", "Over HTTP", "cargo bench -p portcullis-benches --bench http"),
+    ("gateway", "The gateway", "benches/gateway/run.py"),
     ("influxdb", "Beside InfluxDB 1.6", "benches/influxdb/run.py"),
 ];
 

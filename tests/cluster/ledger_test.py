@@ -11,7 +11,7 @@ def answer(status, sent, received=None, why=""):
     return Answer(status, None, sent, sent + 0.01 if received is None else received, why)
 
 
-MAYBE = Answer(503, {"message": "the change may or may not have been made: look before trying again"}, 0, 1)
+MAYBE = Answer(503, {"message": "the change may or may not have been made: read it before you try again"}, 0, 1)
 
 
 def record(*changes):

@@ -1,7 +1,7 @@
-"""Unmodified clients of InfluxDB through the gateway, before a real InfluxDB 1.x: each credential sees what
-it may, and its user reads why something is refused.
+"""Unmodified clients of InfluxDB through the gateway, or a proxy with forward-auth, before a real InfluxDB
+1.x: each credential sees what it may, and its user reads why something is refused.
 
-    target/ci-venv/bin/python tests/gateway/clients_run.py target/debug/portcullis
+    target/ci-venv/bin/python tests/gateway/clients_run.py target/debug/portcullis [--front nginx]
 
 It needs Debian's influxdb, influxdb-client and syslog-ng, the packages in tests/clients/requirements.txt, and
 of npm `influx` and `@influxdata/influxdb-client` below --npm.
@@ -23,7 +23,7 @@ import tempfile
 import time
 import urllib.parse
 
-from deployment import ADMIN_PASSWORD, DATABASE, PASSWORD, ROOT, USERS, deployed, gateway
+from deployment import ADMIN_PASSWORD, DATABASE, PASSWORD, ROOT, USERS, behind, deployed, gateway
 from proxies import Database, listening
 
 HERE = pathlib.Path(__file__).parent
@@ -35,6 +35,9 @@ NO_READ = 'not authorized to execute statement 1, SELECT: it needs read of "tele
 NO_WRITE = 'not authorized to write to "telemetry"'
 NO_DROP = "not authorized to execute statement 1, DROP DATABASE: it needs write to all databases"
 UNAUTHORIZED = "nauthorized"
+# A proxy cannot filter the response, and does not show the body of a request to Portcullis.
+NO_NAMES = "not authorized to execute statement 1, SHOW DATABASES"
+NO_BODY = "there is no `q` in the URL"
 
 
 class Checks:
@@ -61,6 +64,19 @@ def send(address, method, target, body=None, headers=()):
     return response
 
 
+class Front:
+    """What is different with a proxy."""
+
+    def __init__(self, name):
+        self.is_gateway = name == "gateway"
+
+    def shows_databases(self, user, status, names, shown):
+        """Whether the client has listed what this user may see, or has said that it may not."""
+        if self.is_gateway:
+            return (status, names) == (0, [SEES[user]])
+        return status != 0 and NO_NAMES in shown
+
+
 def shell(address, username, *arguments):
     host, port = address.split(":")
     command = ["influx", "-host", host, "-port", port, "-username", username, "-password", PASSWORD]
@@ -68,10 +84,10 @@ def shell(address, username, *arguments):
     return done.returncode, done.stdout + done.stderr
 
 
-def interactive(address, username, lines):
+def interactive(address, username, lines, *arguments):
     """Types the lines at the prompt of the `influx` shell, and returns what it shows after each."""
     host, port = address.split(":")
-    command = ["influx", "-host", host, "-port", port, "-username", username, "-password", PASSWORD]
+    command = ["influx", "-host", host, "-port", port, "-username", username, "-password", PASSWORD, *arguments]
     pid, terminal = pty.fork()
     if pid == 0:
         with tempfile.TemporaryDirectory() as home:
@@ -109,11 +125,12 @@ def count(influx, measurement):
     return series[0]["values"][0][1] if series else 0
 
 
-def the_shell(checks, deployment):
+def the_shell(checks, deployment, front):
     for user in USERS:
         status, shown = shell(deployment.address, user, "-execute", "SHOW DATABASES")
         names = shown.split("----")[-1].split()
-        checks.check(f"influx, {user}: SHOW DATABASES", (status, names) == (0, [SEES[user]]), shown)
+        is_right = front.shows_databases(user, status, names, shown)
+        checks.check(f"influx, {user}: SHOW DATABASES", is_right, shown)
         on = ["-database", DATABASE, "-execute"]
         status, shown = shell(deployment.address, user, *on, "SELECT * FROM seed")
         is_right = (status == 0 and "2000000000" in shown) if user in READS else (status != 0 and NO_READ in shown)
@@ -128,17 +145,24 @@ def the_shell(checks, deployment):
         checks.check(f"influx, {user}: INSERT", is_right, shown)
         status, shown = shell(deployment.address, user, *on, f"DROP DATABASE {DATABASE}")
         checks.check(f"influx, {user}: DROP", status != 0 and NO_DROP in shown, shown)
-    lines = [f"use {DATABASE}", "INSERT typed value=7", "SELECT value FROM typed", "SHOW MEASUREMENTS", "use hidden"]
-    used, _, read, measurements, hidden = interactive(deployment.address, "both", lines)
-    checks.check("influx, typed: use", f"Using database {DATABASE}" in used, used)
+    # `use` asks for the names of all databases.
+    lines = ["INSERT typed value=7", "SELECT value FROM typed", "SHOW MEASUREMENTS", "use hidden"]
+    if front.is_gateway:
+        used, *shown = interactive(deployment.address, "both", [f"use {DATABASE}", *lines])
+        checks.check("influx, typed: use", f"Using database {DATABASE}" in used, used)
+        unknown = "doesn't exist"
+    else:
+        shown = interactive(deployment.address, "both", lines, "-database", DATABASE)
+        unknown = NO_NAMES
+    _, read, measurements, hidden = shown
     checks.check("influx, typed: INSERT and SELECT", "typed" in read and " 7" in read, read)
     checks.check("influx, typed: SHOW", "seed" in measurements and "typed" in measurements, measurements)
-    checks.check("influx, typed: use of a database that is not shown", "doesn't exist" in hidden, hidden)
+    checks.check("influx, typed: use of a database that is not shown", unknown in hidden, hidden)
     status, shown = shell(deployment.address, "unknown", "-execute", "SHOW DATABASES")
     checks.check("influx, unknown user", status != 0 and UNAUTHORIZED in shown, shown)
 
 
-def libraries(checks, deployment, npm):
+def libraries(checks, deployment, npm, front):
     environment = {**os.environ, "NODE_PATH": str(npm / "node_modules")}
     for name, program, measurement in [
         ("influxdb (PyPI)", [sys.executable, HERE / "clients" / "influxdb_v1.py"], "from_python"),
@@ -160,14 +184,15 @@ def libraries(checks, deployment, npm):
             is_right = is_right if user in READS else status != 0 and "it needs read of" in shown
             checks.check(f"{name}, {user}: read", is_right, shown)
             status, shown = act(user, "databases")
-            checks.check(f"{name}, {user}: databases", (status, shown.strip()) == (0, SEES[user]), shown)
+            is_right = front.shows_databases(user, status, shown.split(), shown)
+            checks.check(f"{name}, {user}: databases", is_right, shown)
             status, shown = act(user, "drop")
             checks.check(f"{name}, {user}: drop", status != 0 and NO_DROP in shown, shown)
         status, shown = act("reader", "read", "wrong")
         checks.check(f"{name}: wrong password", status != 0 and UNAUTHORIZED in shown, shown)
 
 
-def grafana(checks, deployment):
+def grafana(checks, deployment, front):
     """The requests that Grafana's data source for InfluxQL sends."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     query = 'SELECT mean("value") FROM "seed" WHERE time >= 0s AND time < 10s GROUP BY time(1s) fill(null)'
@@ -188,7 +213,10 @@ def grafana(checks, deployment):
             else:
                 there = target
             response = send(deployment.address, method, there, body, {**login, **headers})
-            if user is None:
+            is_hidden = not front.is_gateway and body
+            if is_hidden and user:
+                is_right = response.status == 403 and NO_BODY in json.loads(response.text)["error"]
+            elif user is None:
                 is_right = response.status == 401 and UNAUTHORIZED in response.text
             elif user in READS:
                 is_right = response.status == 200 and "2000" in response.text and "1.5" not in response.text
@@ -208,14 +236,15 @@ def grafana(checks, deployment):
         ("SELECT * FROM hidden..seed", set()),
     ]:
         for user in USERS:
-            body = urllib.parse.urlencode({"q": statement, "db": DATABASE})
-            response = send(deployment.address, "POST", "/query", body, {**basic(user), **form})
+            parameters = urllib.parse.urlencode({"q": statement, "db": DATABASE})
+            target, body = ("/query", parameters) if front.is_gateway else (f"/query?{parameters}", "")
+            response = send(deployment.address, "POST", target, body, {**basic(user), **form})
             expected = 200 if user in allowed else 403
             shown = f"{response.status} {response.text}"
             checks.check(f"{statement}, {user}", response.status == expected, shown)
     is_there = send(deployment.address, "GET", "/ping")
     version = is_there.headers["X-Influxdb-Version"]
-    checks.check("ping", is_there.status == 204 and version.startswith("1."), is_there.headers)
+    checks.check("ping", is_there.status == 204 and (version or "").startswith("1."), is_there.headers)
 
 
 def agent(checks, deployment):
@@ -256,18 +285,29 @@ log {{ source(s); destination(d); }};
         checks.check(f"syslog-ng, {user}", found if user == "writer" else not found and "403" in shown, shown[-600:])
 
 
-def clients_of_2(checks, binary, npm):
+@contextlib.contextmanager
+def before_stub(binary, stub, front, directory):
+    """The front before a stub of a database; yields its address."""
+    if front.is_gateway:
+        with gateway(binary, f"http://{stub}", directory) as running:
+            yield running.gateway
+    else:
+        with behind("nginx", binary, stub, directory) as (_, address):
+            yield f"http://{address}"
+
+
+def clients_of_2(checks, binary, npm, front):
     """The clients of InfluxDB 2.x write to /api/v2/write, which InfluxDB 1.6 lacks: a stub has it."""
     environment = {**os.environ, "NODE_PATH": str(npm / "node_modules")}
     with tempfile.TemporaryDirectory() as directory, listening(Database) as stub:
-        with gateway(binary, f"http://{stub}", directory) as running:
+        with before_stub(binary, stub, front, directory) as address:
             for name, program in [
                 ("influxdb-client (PyPI)", [sys.executable, REFUSED / "influxdb_v2.py"]),
                 ("@influxdata/influxdb-client", ["node", REFUSED / "v2.cjs"]),
             ]:
                 for user in USERS:
                     Database.seen.clear()
-                    command = [*program, running.gateway, user, PASSWORD, DATABASE]
+                    command = [*program, address, user, PASSWORD, DATABASE]
                     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
                     shown = done.stdout + done.stderr
                     reached = [(path.partition("?")[0], body.rstrip()) for _, path, _, body in Database.seen]
@@ -276,7 +316,7 @@ def clients_of_2(checks, binary, npm):
                     else:
                         is_right = done.returncode != 0 and not reached and "not authorized to write to" in shown
                     checks.check(f"{name}, {user}: write", is_right, f"{reached} {shown}")
-                    if reached:
+                    if reached and front.is_gateway:
                         headers = Database.seen[0][2]
                         login = base64.b64encode(f"admin:{ADMIN_PASSWORD}".encode()).decode()
                         checks.check(f"{name}: the gateway's login", headers["Authorization"] == f"Basic {login}")
@@ -285,21 +325,22 @@ def clients_of_2(checks, binary, npm):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binary", type=pathlib.Path)
+    parser.add_argument("--front", choices=["gateway", "nginx"], default="gateway")
     parser.add_argument("--influxd", default="influxd")
     parser.add_argument("--npm", type=pathlib.Path, default=ROOT / "target" / "ci-npm")
     arguments = parser.parse_args()
-    checks, npm = Checks(), arguments.npm.resolve()
-    with deployed(arguments.binary, arguments.influxd) as deployment:
-        the_shell(checks, deployment)
-        libraries(checks, deployment, npm)
-        grafana(checks, deployment)
+    checks, npm, front = Checks(), arguments.npm.resolve(), Front(arguments.front)
+    with deployed(arguments.binary, arguments.influxd, arguments.front) as deployment:
+        the_shell(checks, deployment, front)
+        libraries(checks, deployment, npm, front)
+        grafana(checks, deployment, front)
         agent(checks, deployment)
         _, body = deployment.influx.ask("SHOW DATABASES", "admin")
         checks.check("the databases are there", all(name in body for name in (DATABASE, "hidden", "other")), body)
         log = deployment.server.log.read_text()
         secrets = [PASSWORD, ADMIN_PASSWORD]
         checks.check("no secret in the log", not any(secret in log for secret in secrets))
-    clients_of_2(checks, arguments.binary, npm)
+    clients_of_2(checks, arguments.binary, npm, front)
     print(f"{checks.passed} passed, {len(checks.wrong)} failed")
     return 1 if checks.wrong else 0
 

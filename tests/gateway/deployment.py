@@ -1,4 +1,4 @@
-"""A real InfluxDB 1.x with authentication, the gateway before it, and credentials of Portcullis."""
+"""A real InfluxDB 1.x, the gateway or a proxy with forward-auth before it, and credentials of Portcullis."""
 
 import contextlib
 import json
@@ -16,6 +16,7 @@ for beside in ("clients", "influxql", "forward-auth"):
 import server  # noqa: E402
 from influxd import PASSWORD as ADMIN_PASSWORD  # noqa: E402
 from influxd import Influx  # noqa: E402
+from proxies import CLIENTS, DATABASE as UPSTREAM, PORTCULLIS, free_port, proxy  # noqa: E402
 
 PASSWORD = "s3cret-enough"
 DATABASE = "telemetry"
@@ -65,24 +66,46 @@ def gateway(binary, upstream, directory, *arguments):
     login = ["--upstream-username", "admin", "--upstream-password-file", str(password)]
     listen = ["--gateway-listen", "127.0.0.1:0"]
     with server.running(binary, "--upstream", upstream, *listen, *login, *arguments) as running:
-        for bucket in (DATABASE, "hidden", "other"):
-            run(binary, running.store, "bucket", "create", "--org", "default", bucket)
-        for name, permissions in USERS.items():
-            owner = ["--org", "default", "--user", "admin"]
-            run(binary, running.store, "auth", "create", *owner, name, *permissions)
+        create_credentials(binary, running)
         yield running
 
 
+def create_credentials(binary, running):
+    """Creates the buckets, and the credentials of USERS."""
+    for bucket in (DATABASE, "hidden", "other"):
+        run(binary, running.store, "bucket", "create", "--org", "default", bucket)
+    for name, permissions in USERS.items():
+        owner = ["--org", "default", "--user", "admin"]
+        run(binary, running.store, "auth", "create", *owner, name, *permissions)
+
+
 @contextlib.contextmanager
-def deployed(binary, influxd="influxd", *arguments):
-    """InfluxDB with points, and the gateway before it."""
-    with tempfile.TemporaryDirectory() as directory:
-        influx = Influx(influxd, directory)
-        try:
-            set_up(influx)
-            upstream = f"http://127.0.0.1:{influx.port}"
-            with gateway(binary, upstream, directory, *arguments) as running:
-                address = running.gateway.removeprefix("http://")
-                yield Deployment(address, influx, running, pathlib.Path(binary).resolve(), pathlib.Path(directory))
-        finally:
-            influx.stop()
+def behind(kind, binary, upstream, directory):
+    """The documented proxy before the upstream, which asks Portcullis; yields the server and the address."""
+    binary = pathlib.Path(binary).resolve()
+    with server.running(binary, "--trusted-proxy", "127.0.0.1") as running:
+        create_credentials(binary, running)
+        clients = f"127.0.0.1:{free_port()}"
+        addresses = {CLIENTS: clients, PORTCULLIS: running.url.removeprefix("http://"), UPSTREAM: upstream}
+        with proxy(kind, addresses, pathlib.Path(directory)):
+            yield running, clients
+
+
+@contextlib.contextmanager
+def deployed(binary, influxd="influxd", front="gateway"):
+    """InfluxDB with points, and the front before it. Behind a proxy, InfluxDB has no authentication of its own:
+    the URL's `u` and `p` reach it."""
+    binary = pathlib.Path(binary).resolve()
+    with contextlib.ExitStack() as around:
+        directory = pathlib.Path(around.enter_context(tempfile.TemporaryDirectory()))
+        influx = Influx(influxd, directory, auth=front == "gateway")
+        around.callback(influx.stop)
+        set_up(influx)
+        upstream = f"127.0.0.1:{influx.port}"
+        if front == "gateway":
+            running = around.enter_context(gateway(binary, f"http://{upstream}", directory))
+            address = running.gateway.removeprefix("http://")
+        else:
+            proxied = pathlib.Path(around.enter_context(tempfile.TemporaryDirectory()))
+            running, address = around.enter_context(behind(front, binary, upstream, proxied))
+        yield Deployment(address, influx, running, binary, directory)

@@ -3,23 +3,27 @@
     python3 tests/gateway/transfers_run.py target/release/portcullis [--bytes 1000000000]
 
 Writes 25 MB, and reads a chunked response of 1 GB, of a stub: compares the times with those without the
-gateway, and measures the gateway's memory. A real InfluxDB is not needed.
+gateway and with those through nginx, if it is installed, and measures the gateway's memory. A real InfluxDB is
+not needed.
 """
 
 import argparse
+import contextlib
 import http.client
 import http.server
 import os
 import pathlib
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 
 from deployment import DATABASE, PASSWORD, gateway
-from proxies import listening
+from proxies import free_port, listening
 
 CHUNK = b"x" * 65_536
 WRITE = b"cpu,host=a value=1 1000000000\n" * 830_000
@@ -107,15 +111,53 @@ def timed(work):
     return time.perf_counter() - begun, result
 
 
-def compare(what, direct, through, runs, limit):
-    """The medians of both, which take turns."""
-    times = [], []
+def compare(what, contenders, work, runs, limit):
+    """The medians of all contenders, which take turns. The first is the direct way."""
+    times = {name: [] for name in contenders}
     for _ in range(runs):
-        for kept, work in zip(times, (direct, through)):
-            kept.append(timed(work)[0])
-    one, other = (sorted(kept)[runs // 2] for kept in times)
-    print(f"{what}: direct {one:.3f} s, through the gateway {other:.3f} s, ratio {other / one:.2f}")
-    return other / one <= limit
+        for name, address in contenders.items():
+            times[name].append(timed(lambda: work(address))[0])
+    medians = {name: sorted(kept)[runs // 2] for name, kept in times.items()}
+    direct = medians["direct"]
+    print(f"{what}: " + ", ".join(f"{name} {median:.3f} s ({median / direct:.2f})" for name, median in medians.items()))
+    return medians["gateway"] / direct <= limit
+
+
+@contextlib.contextmanager
+def nginx(directory, upstream):
+    """nginx that passes everything on as it comes; yields its address, or None if it is not installed."""
+    program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+    if program is None:
+        yield None
+        return
+    address, conf = f"127.0.0.1:{free_port()}", pathlib.Path(directory, "nginx.conf")
+    paths = "\n".join(f"{kind}_temp_path {directory}/{kind};"
+                      for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    conf.write_text(f"daemon off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/nginx.log;\n"
+                    f"events {{}}\nhttp {{ {paths} access_log off; client_max_body_size 100m;\n"
+                    f"server {{ listen {address}; location / {{ proxy_pass http://{upstream};\n"
+                    "proxy_http_version 1.1; proxy_set_header Connection '';\n"
+                    "proxy_buffering off; proxy_request_buffering off; }} }} }}\n".replace("}}", "}"))
+    process = subprocess.Popen([program, "-c", str(conf)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(address)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(address):
+    """Waits until the address accepts connections."""
+    host, port = address.split(":")
+    ends = time.monotonic() + 15
+    while True:
+        try:
+            return socket.create_connection((host, int(port))).close()
+        except ConnectionRefusedError:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.01)
 
 
 def main():
@@ -165,12 +207,14 @@ def main():
                 wrong.append("the memory of 16 connections")
             Large.response_bytes = options.bytes
 
-            if not compare("25 MB write", lambda: request(stub, "POST", write, WRITE),
-                           lambda: request(address, "POST", write, WRITE), options.runs, limit):
-                wrong.append("a write of 25 MB takes longer")
-            if not compare("response in chunks", lambda: request(stub, "GET", query),
-                           lambda: request(address, "GET", query), options.runs, limit):
-                wrong.append("a response takes longer")
+            with nginx(directory, stub) as proxy:
+                contenders = {"direct": stub, "gateway": address, **({"nginx": proxy} if proxy else {})}
+                if not compare("25 MB write", contenders, lambda at: request(at, "POST", write, WRITE),
+                               options.runs, limit):
+                    wrong.append("a write of 25 MB takes longer")
+                if not compare("response in chunks", contenders, lambda at: request(at, "GET", query),
+                               options.runs, limit):
+                    wrong.append("a response takes longer")
 
             Large.break_off.set()
             broken, _ = request(address, "GET", query)

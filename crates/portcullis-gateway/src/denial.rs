@@ -28,11 +28,6 @@ impl Denials {
         denial: &V1Denial,
         parameters: &Parameters<'_>,
     ) {
-        let authorization = match principal.identity() {
-            Identity::Authorization(id, _) => Some(id.to_string()),
-            Identity::ApiToken(id) => Some(id.to_string()),
-            _ => None,
-        };
         let why = match denial {
             V1Denial::Access { lacks: Some(permission), .. } => format!("it lacks {permission}"),
             V1Denial::Access { name, lacks: None, .. } => {
@@ -43,20 +38,43 @@ impl Denials {
                     true => parameters.get("q").unwrap_or_default(),
                     false => query.statement_text(),
                 };
-                let why = format!("{denial}: {}", cut(statement).escape_debug());
-                engine.report_refused_query(principal, source, &why);
-                why
+                let why = denial.to_string();
+                return Self::record_query(engine, route, principal, source, &why, statement);
             }
             other => other.to_string(),
         };
-        tracing::info!(
-            target: "portcullis::gateway",
-            address = source.map(tracing::field::display),
-            authorization,
-            path = route.path(),
-            "denied: {why}"
-        );
+        log(route, principal, source, &why);
     }
+
+    /// Logs a denied query, and reports it to the audit sink. The statement must be one without literals,
+    /// unless they are shown.
+    pub(crate) fn record_query(
+        engine: &Engine,
+        route: Route,
+        principal: &Principal,
+        source: Option<IpAddr>,
+        why: &str,
+        statement: &str,
+    ) {
+        let why = format!("{why}: {}", cut(statement).escape_debug());
+        engine.report_refused_query(principal, source, &why);
+        log(route, principal, source, &why);
+    }
+}
+
+fn log(route: Route, principal: &Principal, source: Option<IpAddr>, why: &str) {
+    let authorization = match principal.identity() {
+        Identity::Authorization(id, _) => Some(id.to_string()),
+        Identity::ApiToken(id) => Some(id.to_string()),
+        _ => None,
+    };
+    tracing::info!(
+        target: "portcullis::gateway",
+        address = source.map(tracing::field::display),
+        authorization,
+        path = route.path(),
+        "denied: {why}"
+    );
 }
 
 fn cut(text: &str) -> &str {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -81,6 +81,8 @@ enum Failure {
 /// Passes requests on.
 pub(crate) struct Forwarder {
     upstream: Upstream,
+    /// The gateway's own credentials, which can be renewed.
+    authorization: RwLock<Option<HeaderValue>>,
     pool: Arc<Pool>,
     host: HeaderValue,
     max_bytes: u64,
@@ -96,7 +98,17 @@ impl Forwarder {
         client_timeout: Duration,
     ) -> Self {
         let (host, log_limit) = (upstream.host(), LogLimit::default());
-        Self { upstream, pool, host, max_bytes, client_timeout, log_limit }
+        let authorization = RwLock::new(upstream.authorization.clone());
+        Self { upstream, authorization, pool, host, max_bytes, client_timeout, log_limit }
+    }
+
+    pub(crate) fn renew_credentials(&self, upstream: &Upstream) {
+        let mut current = self.authorization.write().unwrap_or_else(PoisonError::into_inner);
+        current.clone_from(&upstream.authorization);
+    }
+
+    fn authorization(&self) -> Option<HeaderValue> {
+        self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Passes the request on, and returns the upstream's response.
@@ -207,8 +219,8 @@ impl Forwarder {
         } else if let Some(content_type) = route.content_type() {
             passed.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
-        if let Some(authorization) = &self.upstream.authorization {
-            passed.insert(header::AUTHORIZATION, authorization.clone());
+        if let Some(authorization) = self.authorization() {
+            passed.insert(header::AUTHORIZATION, authorization);
         }
         if let Some(address) = source.and_then(|source| source.to_string().try_into().ok()) {
             passed.insert(X_FORWARDED_FOR, address);

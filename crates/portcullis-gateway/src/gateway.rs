@@ -155,6 +155,14 @@ pub struct GatewayService {
     authenticated: V1CredentialService<Authenticated>,
 }
 
+impl GatewayService {
+    /// Takes the credentials of this upstream for all further requests, and nothing else of it: for
+    /// credentials that are renewed while the gateway serves.
+    pub fn renew_credentials(&self, upstream: &Upstream) {
+        self.inner.forwarder.renew_credentials(upstream);
+    }
+}
+
 impl fmt::Debug for GatewayService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GatewayService").finish_non_exhaustive()
@@ -307,7 +315,13 @@ impl Inner {
             Ok(_) => return Err(Refusal::Defect),
             Err(error) => return Err(Refusal::Undecided(error)),
         };
-        if let Some(count) = count_of_show_databases(principal, &statements)? {
+        let count = count_of_show_databases(principal, &statements).inspect_err(|refusal| {
+            if let Refusal::Denied(why) = refusal {
+                let statement = "SHOW DATABASES";
+                Denials::record_query(&self.engine, route, principal, source, why, statement);
+            }
+        })?;
+        if let Some(count) = count {
             let names = self.policy.queries().databases(principal).await;
             let names = names.map_err(Refusal::Undecided)?;
             let response = show_databases::response(count, &names, &parameters, headers);

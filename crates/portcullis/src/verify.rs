@@ -137,7 +137,7 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Files { complaint } => write!(f, "the storage engine says: {complaint}"),
+            Self::Files { complaint } => write!(f, "the storage engine reports: {complaint}"),
             Self::UnreadableRecords { kind, count } => {
                 write!(f, "{count} records of kind {kind} cannot be read")
             }

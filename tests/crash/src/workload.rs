@@ -20,9 +20,10 @@ pub(crate) type State = BTreeMap<u8, Version>;
 /// How many slots a writer has.
 pub(crate) const SLOTS: u8 = 12;
 
-/// The org and the user that the other records of a writer refer to. They are never deleted.
+/// What the other records of a writer refer to. It is never deleted.
 const ORG: u8 = 0;
 const USER: u8 = 1;
+const BUCKET: u8 = 2;
 
 /// A slot for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,7 +37,8 @@ impl Slot {
         match self.number {
             ORG => Kind::Org,
             USER => Kind::User,
-            2 | 3 => Kind::Bucket,
+            BUCKET | 3 => Kind::Bucket,
+            4 => Kind::Dbrp,
             _ => Kind::Authorization,
         }
     }
@@ -58,6 +60,13 @@ impl Slot {
         let (body, owned, status) = match self.kind() {
             Kind::Bucket => {
                 let body = format!(r#"{{"v":1,"id":"{id}","orgID":"{org}","name":"{name}"}}"#);
+                (body, (true, false), Status::Active)
+            }
+            Kind::Dbrp => {
+                let (bucket, policy) = (owner(BUCKET), format!("p{}", version % 3));
+                let body = format!(
+                    r#"{{"v":1,"id":"{id}","orgID":"{org}","database":"{name}","mappings":[{{"id":"{id}","retentionPolicy":"{policy}","bucketID":"{bucket}","default":true}}]}}"#
+                );
                 (body, (true, false), Status::Active)
             }
             Kind::Authorization => {
@@ -92,7 +101,7 @@ impl Slot {
     pub(crate) fn key(self, version: Version) -> String {
         let name = self.name(version);
         match self.kind() {
-            Kind::Bucket => format!("{}/{name}", Self { number: ORG, ..self }.id()),
+            Kind::Bucket | Kind::Dbrp => format!("{}/{name}", Self { number: ORG, ..self }.id()),
             _ => name,
         }
     }
@@ -143,9 +152,9 @@ fn grant(number: u64, org: Id) -> String {
 
 /// Every grant that a record of the writer may be listed under.
 pub(crate) fn grants(writer: u8) -> Vec<GrantKey> {
-    let authorization = Slot { writer, number: SLOTS - 1 };
-    let mut grants: Vec<_> =
-        (6..6 * 7).flat_map(|version| authorization.record(version).1).collect();
+    let slots = [4, SLOTS - 1].map(|number| Slot { writer, number });
+    let of = |slot: Slot| (6..6 * 7).flat_map(move |version| slot.record(version).1);
+    let mut grants: Vec<_> = slots.into_iter().flat_map(of).collect();
     grants.sort_unstable();
     grants.dedup();
     grants
@@ -192,14 +201,17 @@ impl Step {
     ) -> Self {
         if !state.contains_key(&USER) {
             let mut create = |slot| Change { slot, from: 0, to: version() };
-            return Self { changes: vec![create(ORG), create(USER)], refused: false };
+            return Self {
+                changes: vec![create(ORG), create(USER), create(BUCKET)],
+                refused: false,
+            };
         }
         let mut slots: Vec<u8> = (0..SLOTS).collect();
         random.shuffle(&mut slots);
         slots.truncate(random.usize(1..=4));
         let changes = slots.into_iter().map(|slot| {
             let from = state.get(&slot).copied().unwrap_or(0);
-            let delete = slot > USER && from != 0 && random.u8(..4) == 0;
+            let delete = slot > BUCKET && from != 0 && random.u8(..4) == 0;
             let to = if delete { 0 } else { version() };
             Change { slot, from, to }
         });

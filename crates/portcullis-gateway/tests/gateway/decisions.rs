@@ -249,6 +249,10 @@ async fn a_denied_query_is_audited_without_literals() {
     world.query("reader", "q=SELECT+v+FROM+events..cpu+WHERE+host='a1'").await;
     let events = world.events.of_queries();
     assert!(events.len() == 1 && events[0].contains("host=\\\\'a1\\\\'"), "{events:?}");
+    let mixed = "db=events&q=SHOW+DATABASES%3BSELECT+*+FROM+cpu";
+    assert_eq!(world.query("other", mixed).await.status, 403);
+    let events = world.events.of_queries();
+    assert!(events.len() == 2 && events[1].contains("SHOW DATABASES beside"), "{events:?}");
 }
 
 /// [GATE-8]

@@ -331,3 +331,22 @@ async fn connections_to_the_upstream_are_used_again() {
     assert_eq!(world.post("writer", "/write?db=telemetry", "cpu v=1\n").await.status, 204);
     assert_eq!(world.script.take().len(), 24);
 }
+
+/// [GATE-4]
+#[tokio::test]
+async fn the_gateways_credentials_are_renewed_while_it_serves() {
+    let world = World::new().await;
+    let sent = async || {
+        assert_eq!(world.post("writer", "/write?db=telemetry", "cpu v=1\n").await.status, 204);
+        let received = world.script.take_one();
+        received.header("authorization").map(str::to_owned)
+    };
+    let first = sent().await;
+    let upstream = || portcullis_gateway::Upstream::new("http://elsewhere.invalid").unwrap();
+    world.gateway.renew_credentials(&upstream().token("renewed").unwrap());
+    assert_eq!(sent().await.as_deref(), Some("Token renewed"));
+    world.gateway.renew_credentials(&upstream());
+    assert_eq!(sent().await, None);
+    world.gateway.renew_credentials(&upstream().password("portcullis", "upstream-s3cret").unwrap());
+    assert_eq!(sent().await, first);
+}

@@ -11,7 +11,7 @@ use portcullis::{
     AuditEvent, AuditSink, Engine, Name, NewAuthorization, Org, Permission, Resource, ResourceType,
     User, Username,
 };
-use portcullis_gateway::{Gateway, Upstream};
+use portcullis_gateway::{Gateway, GatewayService, Upstream};
 use portcullis_http::ClientAddressLayer;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -233,6 +233,7 @@ pub(crate) struct World {
     pub(crate) events: Events,
     pub(crate) engine: Engine,
     pub(crate) org: Org,
+    pub(crate) gateway: GatewayService,
     user: User,
 }
 
@@ -273,13 +274,13 @@ impl World {
         let events_bucket = engine.create_bucket(org.id, name("events")).await.unwrap();
         engine.create_bucket(org.id, name("hidden")).await.unwrap();
         let gateway = configure(Gateway::new(engine.clone(), upstream)).into_service().unwrap();
-        let service = ClientAddressLayer::new([]).layer(gateway);
+        let service = ClientAddressLayer::new([]).layer(gateway.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = Router::new().fallback_service(service);
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        let world = Self { address, script, events, engine, org, user };
+        let world = Self { address, script, events, engine, org, gateway, user };
         let bucket = |id| Resource::bucket(world.org.id, id);
         let (read, write) = (Permission::read, Permission::write);
         let buckets = || Resource::all(ResourceType::Buckets).in_org(world.org.id);

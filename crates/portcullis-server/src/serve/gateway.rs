@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use axum::Router;
 use clap::value_parser;
 use portcullis::Engine;
-use portcullis_gateway::{Gateway, Upstream};
+use portcullis_gateway::{Gateway, GatewayService, Upstream};
 use portcullis_http::{ClientAddressLayer, TrustedProxy};
 use tower_layer::Layer as _;
 
@@ -17,7 +17,7 @@ use super::forward_auth::{ForwardAuthArgs, find_org};
 use super::tls::warn_if_open_to_others;
 use crate::passwords::{Secret, read_secret};
 
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 #[command(next_help_heading = "Gateway")]
 pub(super) struct GatewayArgs {
     /// Serve a gateway before the database at this URL: a reverse proxy for /write, /query,
@@ -154,20 +154,19 @@ impl GatewayArgs {
         ))
     }
 
-    /// Returns the routes of the gateway before the upstream.
-    pub(super) async fn router(
+    /// Returns the gateway before the upstream.
+    pub(super) async fn service(
         &self,
         engine: &Engine,
         upstream: Upstream,
         clients: &ForwardAuthArgs,
-        trusted_proxies: &[TrustedProxy],
-    ) -> anyhow::Result<Router> {
+    ) -> anyhow::Result<GatewayService> {
         let org = match &self.gateway_org {
             Some(org) => Some(find_org("--gateway-org", engine, org).await?),
             None => None,
         };
         let max_bytes = u64::try_from(self.gateway_max_body.bytes()).unwrap_or(u64::MAX);
-        let gateway = Gateway::new(engine.clone(), upstream)
+        Gateway::new(engine.clone(), upstream)
             .org(org)
             .semantics(clients.semantics())
             .influxdb_version(clients.version()?)
@@ -176,10 +175,30 @@ impl GatewayArgs {
             .max_body_bytes(max_bytes)
             .client_timeout(seconds(self.gateway_client_timeout))
             .into_service()
-            .context("--upstream")?;
-        let addresses = ClientAddressLayer::new(trusted_proxies.iter().copied());
-        Ok(Router::new().fallback_service(addresses.layer(gateway)))
+            .context("--upstream")
     }
+}
+
+/// Reads the files with the gateway's credentials again.
+pub(super) struct GatewayReloader {
+    pub(super) args: GatewayArgs,
+    pub(super) service: GatewayService,
+}
+
+impl GatewayReloader {
+    /// Reads the files for further requests. If that fails, what was read before stays in use.
+    pub(super) fn reload(&self) -> anyhow::Result<()> {
+        if let Some(upstream) = self.args.upstream()? {
+            self.service.renew_credentials(&upstream);
+        }
+        Ok(())
+    }
+}
+
+/// Returns the routes of the gateway.
+pub(super) fn router(service: GatewayService, trusted_proxies: &[TrustedProxy]) -> Router {
+    let addresses = ClientAddressLayer::new(trusted_proxies.iter().copied());
+    Router::new().fallback_service(addresses.layer(service))
 }
 
 fn secret(option: &str, path: &std::path::Path) -> anyhow::Result<Secret> {

@@ -35,7 +35,7 @@ use crate::stores::{OpenMode, PersistentStore, StoreUrl, in_memory};
 use connections::{Limits, Listener};
 use first_start::TokenPlace;
 use forward_auth::ForwardAuthArgs;
-use gateway::GatewayArgs;
+use gateway::{GatewayArgs, GatewayReloader};
 use login_args::LoginArgs;
 use login_history::HistoryFile;
 use metrics::Metrics;
@@ -64,8 +64,9 @@ Standard output gets at most three lines: where the operator token of a new stor
 `gateway on http://ADDR`. Logs go to standard error.
 
 SIGTERM and SIGINT end the server: requests in flight have 10 seconds to finish. A second
-signal ends it at once. SIGHUP reloads the certificate and its key, and reopens the audit log.
-Nothing else is read again: for changes in the configuration file (--config), start it again.
+signal ends it at once. SIGHUP reloads the certificate, its key and the gateway's
+credentials, and reopens the audit log. Nothing else is read again: for changes in the
+configuration file (--config), start it again.
 
 Examples:
   portcullis serve
@@ -313,17 +314,20 @@ async fn serve(args: &Args, places: &Places, audit_log: Option<&Path>) -> anyhow
             Some(((socket, address), upstream)) => {
                 let url = upstream.url();
                 let clients = &args.forward_auth;
-                let router = args.gateway.router(&engine, upstream, clients, &args.trusted_proxy);
-                let router = router.await?;
+                let service = args.gateway.service(&engine, upstream, clients).await?;
+                let router = gateway::router(service.clone(), &args.trusted_proxy);
+                let reloader = GatewayReloader { args: args.gateway.clone(), service };
                 let listener = Listener { name: "gateway", socket, tls: tls.clone(), router };
-                Some((listener, address, url))
+                Some((listener, address, url, reloader))
             }
             None => None,
         };
+        let mut reloaded = Reloaded { certificate: reloader, gateway: None, audit: audit.clone() };
         announce(&mut io::stdout(), &format!("listening on {scheme}://{address}"));
-        let gateway = gateway.map(|(listener, address, upstream)| {
+        let gateway = gateway.map(|(listener, address, upstream, reloader)| {
             announce(&mut io::stdout(), &format!("gateway on {scheme}://{address}"));
             tracing::info!(%address, upstream, "serving the gateway");
+            reloaded.gateway = Some(reloader);
             listener
         });
         tracing::info!(%address, store = %url, "serving");
@@ -336,7 +340,7 @@ async fn serve(args: &Args, places: &Places, audit_log: Option<&Path>) -> anyhow
         if args.read_only {
             tracing::warn!("read-only: every change is refused");
         }
-        tokio::spawn(reload_on_hangup(hangups, reloader, audit.clone()));
+        tokio::spawn(reload_on_hangup(hangups, reloaded));
         let saving = history.clone().map(|file| tokio::spawn(file.save_regularly(engine.clone())));
         let router = metrics::measured(http.into_router());
         let api = Listener { name: "api", socket, tls, router };
@@ -389,26 +393,36 @@ async fn serve_all(
     tokio::join!(serve_listeners, serve_metrics);
 }
 
-/// Reloads the certificate and reopens the audit log, at every SIGHUP.
-async fn reload_on_hangup(
-    mut hangups: Hangups,
-    reloader: Option<Reloader>,
+/// What is read again at a SIGHUP.
+struct Reloaded {
+    certificate: Option<Reloader>,
+    gateway: Option<GatewayReloader>,
     audit: Option<AuditLog>,
-) {
+}
+
+/// Reloads the certificate and the gateway's credentials and reopens the audit log, at every SIGHUP.
+async fn reload_on_hangup(mut hangups: Hangups, reloaded: Reloaded) {
     loop {
         hangups.next().await;
-        if let Some(audit) = &audit {
+        if let Some(audit) = &reloaded.audit {
             audit.reopen();
         }
-        if let Some(reloader) = &reloader {
-            match reloader.reload() {
-                Ok(()) => tracing::info!("reloaded the certificate"),
-                Err(error) => tracing::error!(
-                    "cannot reload the certificate, and the previous one stays in use: {}",
-                    describe(&error)
-                ),
-            }
+        if let Some(certificate) = &reloaded.certificate {
+            log_reload("the certificate", certificate.reload());
         }
+        if let Some(gateway) = &reloaded.gateway {
+            log_reload("the gateway's credentials", gateway.reload());
+        }
+    }
+}
+
+fn log_reload(what: &str, result: anyhow::Result<()>) {
+    match result {
+        Ok(()) => tracing::info!("reloaded {what}"),
+        Err(error) => tracing::error!(
+            "cannot reload {what}, and what was loaded before stays in use: {}",
+            describe(&error)
+        ),
     }
 }
 

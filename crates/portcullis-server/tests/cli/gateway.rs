@@ -1,5 +1,6 @@
 //! `serve --upstream`: the gateway's options, its line on standard output, and its start without a database.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 
 use crate::support::{Sandbox, Server, get};
@@ -66,4 +67,52 @@ fn what_is_wrong_with_an_option_of_the_gateway_is_named() {
     ] {
         sandbox.fails(2, &format!("{serve} {options}"));
     }
+}
+
+/// An upstream that responds to one request with 204, and returns its `Authorization`.
+fn authorization_of_one(upstream: &TcpListener, port: u16) -> String {
+    std::thread::scope(|scope| {
+        let client = scope.spawn(move || get(connect(port), "/ping", ""));
+        let (stream, _) = upstream.accept().unwrap();
+        let mut lines = BufReader::new(&stream).lines().map(Result::unwrap);
+        let head: Vec<_> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+        (&stream).write_all(b"HTTP/1.1 204 x\r\nConnection: close\r\n\r\n").unwrap();
+        assert_eq!(client.join().unwrap().0, 204);
+        let found = head.iter().find_map(|line| line.strip_prefix("authorization: "));
+        found.unwrap().to_owned()
+    })
+}
+
+fn connect(port: u16) -> TcpStream {
+    TcpStream::connect(("127.0.0.1", port)).unwrap()
+}
+
+/// [GATE-4]
+#[test]
+fn the_gateways_credentials_are_read_again_at_sighup() {
+    let sandbox = Sandbox::new();
+    sandbox.write("token", "first\n");
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free_port();
+    let server = Server::start(
+        &sandbox,
+        &format!(
+            "--store memory: --upstream http://{} --gateway-listen 127.0.0.1:{port} \
+             --upstream-token-file token",
+            upstream.local_addr().unwrap()
+        ),
+    );
+    assert_eq!(authorization_of_one(&upstream, port), "Token first");
+    let reload = |content, logged| {
+        sandbox.write("token", content);
+        server.signal("HUP");
+        while !sandbox.read("serve.log").contains(logged) {
+            std::thread::yield_now();
+        }
+    };
+    reload("second\n", "reloaded the gateway's credentials");
+    assert_eq!(authorization_of_one(&upstream, port), "Token second");
+    reload("", "cannot reload the gateway's credentials, and what was loaded before stays in use");
+    assert_eq!(authorization_of_one(&upstream, port), "Token second");
+    server.stop();
 }

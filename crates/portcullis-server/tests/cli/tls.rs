@@ -58,7 +58,7 @@ fn https_is_served_to_other_machines_with_a_renewed_certificate_after_a_reload()
 
     sandbox.write("cert.pem", "");
     server.signal("HUP");
-    while !sandbox.read("serve.log").contains("the previous one stays in use: --tls-cert: ") {
+    while !sandbox.read("serve.log").contains("what was loaded before stays in use: --tls-cert: ") {
         std::thread::yield_now();
     }
     assert_eq!(get(connect(&server, &second), "/ping", "").0, 204);

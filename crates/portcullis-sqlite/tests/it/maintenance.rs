@@ -4,7 +4,9 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use portcullis::store::{Entry, EntryKey, Kind, Lookup, MaintenanceStore, Store as _, StoreError};
+use portcullis::store::{
+    Entry, EntryKey, Expect, Kind, Lookup, MaintenanceStore, Operation, Store as _, StoreError,
+};
 use portcullis::verify::{Finding, Report, verify};
 use portcullis::{Id, OrgId, UserId};
 use portcullis_sqlite::SqliteStore;
@@ -235,4 +237,21 @@ async fn maintenance_dropped_at_any_await_blocks_nothing() {
         open,
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_mapping_to_a_bucket_that_does_not_exist_is_dangling_and_no_damage() {
+    let place = Place::new();
+    let store = place.open();
+    let (record, grants) = portcullis_testkit::pinned_dbrp();
+    let id = record.id;
+    let put = Operation::Put { record, grants, expect: Expect::Absent };
+    commit(&store, [put]).await.unwrap();
+    let found = report(&store).await;
+    assert!(found.is_ok(), "{:?}", found.findings);
+    let dangling = |to, missing| Finding::Dangling { kind: Kind::Dbrp, id, to, missing };
+    assert_eq!(
+        found.findings,
+        [dangling(Kind::Org, Id::from_u64(1)), dangling(Kind::Bucket, Id::from_u64(3))]
+    );
 }

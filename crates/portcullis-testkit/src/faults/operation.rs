@@ -6,8 +6,8 @@ use std::sync::Arc;
 use portcullis::snapshot::Snapshot;
 use portcullis::store::{Batch, Entity, Expect, Operation as Change, Store};
 use portcullis::{
-    AuthorizationFilter, AuthorizationUpdate, Credentials, Engine, Error, ExportError, Id,
-    ImportError, NewApiToken, Permission, Setup, Status, presets,
+    AuthorizationFilter, AuthorizationUpdate, Credentials, DbrpFilter, DbrpUpdate, Engine, Error,
+    ExportError, Id, ImportError, NewApiToken, Permission, Setup, Status, presets,
 };
 
 use super::world::{World, engine_on};
@@ -21,10 +21,13 @@ pub(super) enum Operation {
     CreateApiToken,
     CreateAuthorization,
     CreateBucket,
+    CreateDbrp,
     CreateOrg,
     CreateUser,
+    DatabaseBucket,
     DeleteAuthorization,
     DeleteBucket,
+    DeleteDbrp,
     DeleteOrg,
     DeleteUser,
     DescribeForCaller,
@@ -33,6 +36,7 @@ pub(super) enum Operation {
     Import,
     ListApiTokens,
     ListAuthorizations,
+    ListDbrps,
     Login,
     LoginOfInactiveUser,
     LoginUnknown,
@@ -50,19 +54,23 @@ pub(super) enum Operation {
     SwitchApiToken,
     SwitchOrg,
     SwitchUser,
+    UpdateDbrp,
 }
 
 impl Operation {
-    pub(super) const ALL: [Self; 34] = [
+    pub(super) const ALL: [Self; 39] = [
         Self::AuthenticateCaller,
         Self::AuthenticateCallerWrong,
         Self::CreateApiToken,
         Self::CreateAuthorization,
         Self::CreateBucket,
+        Self::CreateDbrp,
         Self::CreateOrg,
         Self::CreateUser,
+        Self::DatabaseBucket,
         Self::DeleteAuthorization,
         Self::DeleteBucket,
+        Self::DeleteDbrp,
         Self::DeleteOrg,
         Self::DeleteUser,
         Self::DescribeForCaller,
@@ -71,6 +79,7 @@ impl Operation {
         Self::Import,
         Self::ListApiTokens,
         Self::ListAuthorizations,
+        Self::ListDbrps,
         Self::Login,
         Self::LoginOfInactiveUser,
         Self::LoginUnknown,
@@ -88,6 +97,7 @@ impl Operation {
         Self::SwitchApiToken,
         Self::SwitchOrg,
         Self::SwitchUser,
+        Self::UpdateDbrp,
     ];
 
     /// Tells whether it needs a store without records.
@@ -169,10 +179,17 @@ impl Operation {
                 engine.create_authorization(world.new_authorization("new")).await.map(drop)
             }
             Self::CreateBucket => engine.create_bucket(world.org, name("new")).await.map(drop),
+            Self::CreateDbrp => engine.create_dbrp(world.new_dbrp("weekly")).await.map(drop),
             Self::CreateOrg => engine.create_org(name("new")).await.map(drop),
             Self::CreateUser => engine.create_user(name("new")).await.map(drop),
+            Self::DatabaseBucket => {
+                let found = engine.database_bucket(world.org, "fleet", None).await?;
+                assert_eq!(found.bucket(), Some(world.bucket));
+                Ok(())
+            }
             Self::DeleteAuthorization => engine.delete_authorization(world.authorization).await,
             Self::DeleteBucket => engine.delete_bucket(world.bucket).await,
+            Self::DeleteDbrp => engine.delete_dbrp(world.org, world.mapping).await,
             Self::DeleteOrg => engine.delete_org(world.org).await,
             Self::DeleteUser => engine.delete_user(world.user).await,
             Self::DescribeForCaller => {
@@ -206,6 +223,11 @@ impl Operation {
             Self::ListAuthorizations => {
                 let filter = AuthorizationFilter::all();
                 assert_eq!(engine.list_authorizations(&filter, None, all).await?.items.len(), 5);
+                Ok(())
+            }
+            Self::ListDbrps => {
+                // One is virtual.
+                assert_eq!(engine.list_dbrps(&DbrpFilter::all(world.org)).await?.len(), 2);
                 Ok(())
             }
             Self::Login | Self::LoginOfInactiveUser => login("telegraf", "telegraf-password").await,
@@ -243,6 +265,11 @@ impl Operation {
             Self::SwitchOrg => engine.set_org_status(world.org, Status::Inactive).await.map(drop),
             Self::SwitchUser => {
                 engine.set_user_status(world.user, Status::Inactive).await.map(drop)
+            }
+            Self::UpdateDbrp => {
+                let retention_policy = Some("weekly".to_owned());
+                let update = DbrpUpdate { retention_policy, ..DbrpUpdate::default() };
+                engine.update_dbrp(world.org, world.mapping, update).await.map(drop)
             }
         }
     }

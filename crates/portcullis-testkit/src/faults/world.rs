@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use portcullis::store::{Batch, Expect, Index, Kind, Operation, Record, Store, grants_of};
 use portcullis::{
-    ApiTokenId, AuthorizationId, BucketId, BuildError, Clock, Credentials, Engine, Error, Id,
-    NewApiToken, NewAuthorization, OrgId, Permission, Random, RandomUnavailable, Resource,
-    Timestamp, TokenSecret, UserId, Username, presets,
+    ApiTokenId, AuthorizationId, BucketId, BuildError, Clock, Credentials, DbrpId, Engine, Error,
+    Id, NewApiToken, NewAuthorization, NewDbrp, OrgId, Permission, Random, RandomUnavailable,
+    Resource, Timestamp, TokenSecret, UserId, Username, presets,
 };
 
 use crate::access::{ALL, list};
@@ -63,6 +63,8 @@ pub(super) struct World {
     pub(super) org: OrgId,
     pub(super) user: UserId,
     pub(super) bucket: BucketId,
+    /// The database `fleet` leads to the bucket.
+    pub(super) mapping: DbrpId,
     pub(super) authorization: AuthorizationId,
     pub(super) token: ApiTokenId,
     pub(super) secret: TokenSecret,
@@ -99,10 +101,11 @@ impl World {
         let new = NewApiToken { org, user, permissions, description: text.into() };
         let (token, secret) = engine.create_api_token(new).await.expect("an API token");
         let (token, snapshot) = (token.id, Vec::new());
-        let authorization = AuthorizationId::from_u64(1);
-        let part = Self { org, user, bucket, authorization, token, secret, snapshot };
+        let (authorization, mapping) = (AuthorizationId::from_u64(1), DbrpId::from_u64(1));
+        let part = Self { org, user, bucket, mapping, authorization, token, secret, snapshot };
+        let mapping = engine.create_dbrp(part.new_dbrp("daily")).await.expect("a mapping").id;
         let authorization = part.authorize(engine, text).await;
-        Self { authorization, ..part }
+        Self { mapping, authorization, ..part }
     }
 
     async fn authorize(&self, engine: &Engine, username: &str) -> AuthorizationId {
@@ -114,6 +117,11 @@ impl World {
 
     pub(super) fn resource(&self) -> Resource {
         Resource::bucket(self.org, self.bucket)
+    }
+
+    pub(super) fn new_dbrp(&self, policy: &str) -> NewDbrp {
+        let (database, retention_policy) = ("fleet".to_owned(), policy.to_owned());
+        NewDbrp { org: self.org, database, retention_policy, is_default: true, bucket: self.bucket }
     }
 
     pub(super) fn new_authorization(&self, username: &str) -> NewAuthorization {

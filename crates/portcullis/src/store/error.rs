@@ -149,7 +149,7 @@ impl From<StoreError> for Error {
             StoreError::Unavailable { .. } => Self::unavailable(error),
             StoreError::Indeterminate { .. } => Self::new(
                 ErrorKind::Unavailable,
-                "the change may or may not have been made: look before trying again",
+                "the change may or may not have been made: read it before you try again",
             )
             .with_source(error),
             StoreError::BatchTooLarge { .. } => Self::invalid(error.to_string()),
