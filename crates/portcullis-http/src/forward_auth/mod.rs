@@ -27,7 +27,7 @@ use tower_service::Service;
 
 pub use self::config::ForwardAuthConfig;
 use self::decision::{AuthDecision, identity};
-use self::question::{OF_BROWSERS, Question};
+use self::question::{OF_BROWSERS, Question, Unclear};
 use self::request::{OriginalRequest, OriginalUri};
 use crate::client_address::{ClientAddressLayer, source};
 use crate::log::refusals::cut;
@@ -150,7 +150,8 @@ impl Inner {
         let own_query = parts.uri.query().unwrap_or_default();
         let question = Question::read(own_query, request.uri.as_ref(), original.may_have_form);
         match question {
-            Err(why) => request.deny(&why),
+            Err(Unclear::Other(why)) => request.deny(&why),
+            Err(Unclear::Body(why)) => request.deny_with_reason(why, why.to_owned()),
             Ok(Question::Identity) => request.allow("authenticated"),
             Ok(Question::Permission(permission)) => request.check(&permission),
             Ok(Question::Request(permission, parameters)) => {

@@ -42,14 +42,27 @@ impl Parameters<'_> {
     }
 }
 
+/// Why nothing can be decided, so that the request is denied.
+pub(super) enum Unclear {
+    /// A body may hold what counts, and is not seen. The client is told.
+    Body(&'static str),
+    /// For the log.
+    Other(String),
+}
+
+impl From<String> for Unclear {
+    fn from(why: String) -> Self {
+        Self::Other(why)
+    }
+}
+
 impl<'a> Question<'a> {
-    /// Reads the proxy's own query and, where that names no permission, the original URI. The error
-    /// is the reason for the log.
+    /// Reads the proxy's own query and, where that names no permission, the original URI.
     pub(super) fn read(
         own_query: &str,
         uri: Option<&OriginalUri<'a>>,
         may_have_form: bool,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Unclear> {
         let text = |value: fn(&OriginalUri<'a>) -> SingleValue<'a>| match uri {
             Some(uri) => value(uri).text().map_err(|ambiguous| ambiguous.to_string()),
             None => Ok(None),
@@ -59,14 +72,15 @@ impl<'a> Question<'a> {
         let bucket = text(|uri| uri.bucket)?;
         // If the proxy passed on the client's query, the client would choose the permission.
         if uri.is_some_and(|uri| uri.names_permission) {
-            return Err(
+            return Err(Unclear::Other(
                 "the client's query has a `permission` or `check`, and the proxy may pass \
                         that query on"
                     .to_owned(),
-            );
+            ));
         }
         if uri.is_some_and(|uri| uri.relabels) {
-            return Err("`extra_label` and `extra_filters` are for the proxy to set".to_owned());
+            let why = "`extra_label` and `extra_filters` are for the proxy to set";
+            return Err(Unclear::Other(why.to_owned()));
         }
         let own = Self::read_own(own_query)?;
         // A permission does not say what a query does.
@@ -76,21 +90,21 @@ impl<'a> Question<'a> {
             Some(question) => return Ok(question),
             None => None,
         };
-        let uri = uri.ok_or("the proxy names no permission and sends no original URI")?;
+        let missing = || "the proxy names no permission and sends no original URI".to_owned();
+        let uri = uri.ok_or_else(missing)?;
         match uri.path {
-            QUERY | PROMETHEUS_READ | PROMETHEUS_WRITE if may_have_form => Err(
-                "by its `Content-Type` the body may hold parameters as well, which are not seen \
-                     here"
-                    .to_owned(),
-            ),
+            QUERY | PROMETHEUS_READ | PROMETHEUS_WRITE if may_have_form => Err(Unclear::Body(
+                "by its `Content-Type` the body may hold parameters as well, which are not seen here: \
+                 send them in the URL, without a form",
+            )),
             WRITE | WRITE_V2 | QUERY | PROMETHEUS_READ | PROMETHEUS_WRITE => {
                 let (mut statements, mut parameters) = (None, None);
                 if is_query {
                     statements = text(|uri| uri.statements)?;
                     if statements.is_none() {
-                        return Err(
-                            "there is no `q` in the URL, and a body is not seen here".into()
-                        );
+                        return Err(Unclear::Body(
+                            "there is no `q` in the URL, and a body is not seen here",
+                        ));
                     }
                     parameters = text(|uri| uri.parameters)?;
                 }
@@ -98,9 +112,11 @@ impl<'a> Question<'a> {
                 let read = Parameters { path, database, policy, bucket, statements, parameters };
                 Ok(Self::Request(permission, read))
             }
-            _ => Err("the proxy names no permission, and only those of /write, /query, \
-                      /api/v2/write and /api/v1/prom follow from the path"
-                .to_owned()),
+            _ => Err(Unclear::Other(
+                "the proxy names no permission, and only those of /write, /query, /api/v2/write and \
+                 /api/v1/prom follow from the path"
+                    .to_owned(),
+            )),
         }
     }
 

@@ -94,7 +94,13 @@ async fn the_client_sees_which_statement_is_denied_and_what_is_wrong_with_a_quer
         assert_eq!(serde_json::from_str::<String>(&denial).unwrap(), message);
     }
     let response = world.request("read-telemetry", "/query?db=telemetry", &[]).await;
-    response.assert_error(403, "forbidden", "insufficient permissions");
+    let message = "there is no `q` in the URL, and a body is not seen here";
+    response.assert_error(403, "forbidden", message);
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let target = format!("/query?db=telemetry&q={}", encoded("SELECT v FROM cpu"));
+    let response = world.request("read-telemetry", &target, &form).await;
+    let message = response.json()["message"].as_str().unwrap().to_owned();
+    assert!(response.status == 403 && message.contains("in the URL, without a form"), "{message}");
 }
 
 /// [FWD-14]

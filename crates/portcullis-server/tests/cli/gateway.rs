@@ -114,5 +114,6 @@ fn the_gateways_credentials_are_read_again_at_sighup() {
     assert_eq!(authorization_of_one(&upstream, port), "Token second");
     reload("", "cannot reload the gateway's credentials, and what was loaded before stays in use");
     assert_eq!(authorization_of_one(&upstream, port), "Token second");
-    server.stop();
+    server.signal("TERM");
+    assert!(server.wait().0.success());
 }
