@@ -51,6 +51,7 @@ def main(binary):
 
 def manage(server):
     from portcullis_client import AuthenticatedClient, Client, models
+    from portcullis_client.api.api_tokens import post_authorizations
     from portcullis_client.api.authorizations import (
         delete_legacy_authorizations_id,
         get_legacy_authorizations,
@@ -63,7 +64,15 @@ def manage(server):
     from portcullis_client.api.dbrp_mappings import get_dbr_ps, post_dbrp
     from portcullis_client.api.forward_auth import get_forward_auth
     from portcullis_client.api.operations import get_health, get_ping, get_ready
-    from portcullis_client.api.orgs_users_and_buckets import get_buckets, get_me, get_orgs
+    from portcullis_client.api.orgs_users_and_buckets import (
+        delete_orgs_id,
+        get_buckets,
+        get_me,
+        get_orgs,
+        patch_buckets_id,
+        post_buckets,
+        post_orgs,
+    )
 
     client = AuthenticatedClient(base_url=server.url, token=server.token, prefix="Token")
     anonymous = Client(base_url=server.url)
@@ -126,6 +135,22 @@ def manage(server):
     check(delete_legacy_authorizations_id.sync_detailed(created.id, client=client).status_code == 204, "delete")
     gone = get_legacy_authorizations_id.sync(created.id, client=client)
     check(gone.message == "authorization not found", gone)
+
+    # An org with a bucket and an API token, all of which go with it.
+    other = post_orgs.sync(client=client, body=models.PostOrganizationRequest(name="acme"))
+    events = post_buckets.sync(client=client, body=models.PostBucketRequest(org_id=other.id, name="events"))
+    renamed = patch_buckets_id.sync(events.id, client=client, body=models.PatchBucketRequest(name="points"))
+    check((renamed.id, renamed.name) == (events.id, "points"), renamed)
+    resource = models.Resource(type_=models.ResourceType.BUCKETS, id=events.id, org_id=other.id)
+    reads = models.Permission(action=models.PermissionAction.READ, resource=resource)
+    token = post_authorizations.sync(
+        client=client, body=models.ApiTokenPostRequest(org_id=other.id, permissions=[reads]))
+    reader = AuthenticatedClient(base_url=server.url, token=token.token)
+    check([one.name for one in get_buckets.sync(client=reader).buckets] == ["points"], token)
+    preview = delete_orgs_id.sync(other.id, client=client, dry_run=True)
+    check((preview.api_tokens, preview.buckets, preview.complete) == (1, 1, True), preview)
+    check(delete_orgs_id.sync_detailed(other.id, client=client).status_code == 204, "delete")
+    check(get_buckets.sync_detailed(client=reader).status_code == 401, "the token is gone")
 
     # A mapping.
     mapping = models.DBRPCreate(bucket_id=bucket.id, org_id=org.id, database="telemetry", retention_policy="year")
