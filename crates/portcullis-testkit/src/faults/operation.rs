@@ -6,8 +6,9 @@ use std::sync::Arc;
 use portcullis::snapshot::Snapshot;
 use portcullis::store::{Batch, Entity, Expect, Operation as Change, Store};
 use portcullis::{
-    AuthorizationFilter, AuthorizationUpdate, Credentials, DbrpFilter, DbrpUpdate, Engine, Error,
-    ExportError, Id, ImportError, NewApiToken, Permission, Setup, Status, presets,
+    AuthorizationFilter, AuthorizationUpdate, BucketUpdate, Credentials, DbrpFilter, DbrpUpdate,
+    Deletion, Engine, Error, ExportError, Id, ImportError, NewApiToken, Permission, Setup, Status,
+    TenantUpdate, presets,
 };
 
 use super::world::{World, engine_on};
@@ -45,6 +46,9 @@ pub(super) enum Operation {
     LoginWithWrongToken,
     LoginWrong,
     Patch,
+    PreviewDeletion,
+    RenameBucket,
+    RenameOrg,
     Resolve,
     RevokeApiToken,
     SetPassword,
@@ -58,7 +62,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    pub(super) const ALL: [Self; 39] = [
+    pub(super) const ALL: [Self; 42] = [
         Self::AuthenticateCaller,
         Self::AuthenticateCallerWrong,
         Self::CreateApiToken,
@@ -88,6 +92,9 @@ impl Operation {
         Self::LoginWithWrongToken,
         Self::LoginWrong,
         Self::Patch,
+        Self::PreviewDeletion,
+        Self::RenameBucket,
+        Self::RenameOrg,
         Self::Resolve,
         Self::RevokeApiToken,
         Self::SetPassword,
@@ -240,6 +247,17 @@ impl Operation {
             Self::Patch => {
                 let update = AuthorizationUpdate::status(Status::Inactive);
                 engine.update_authorization(world.authorization, update).await.map(drop)
+            }
+            Self::PreviewDeletion => {
+                let preview = engine.preview_deletion(Deletion::Org(world.org)).await?;
+                assert_eq!((preview.authorizations, preview.api_tokens), (4, 1));
+                Ok(())
+            }
+            Self::RenameBucket => {
+                engine.update_bucket(world.bucket, BucketUpdate::name(name("new"))).await.map(drop)
+            }
+            Self::RenameOrg => {
+                engine.update_org(world.org, TenantUpdate::name(name("new"))).await.map(drop)
             }
             Self::Resolve => {
                 engine.resolve_org("telegraf").await?;
