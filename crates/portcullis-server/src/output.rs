@@ -68,6 +68,11 @@ impl Output {
         Self { format, out: BufWriter::new(io::stdout()) }
     }
 
+    /// Returns whether the result is shown as JSON.
+    pub(crate) const fn is_json(&self) -> bool {
+        matches!(self.format, Format::Json)
+    }
+
     /// Shows the result of a command.
     pub(crate) fn records<R: Record>(mut self, shown: &Shown<R>) -> io::Result<()> {
         match (self.format, shown) {

@@ -28,29 +28,70 @@ pub(crate) fn pairs(pairs: &[(&str, String)]) -> String {
     align(&rows)
 }
 
+/// The columns of a table whose rows are measured first and then written one at a time.
+pub(crate) struct Columns {
+    headers: Vec<String>,
+    widths: Vec<usize>,
+}
+
+impl Columns {
+    pub(crate) fn new(headers: &[&str]) -> Self {
+        let headers = headers.iter().map(|header| header.to_uppercase()).collect();
+        let mut columns = Self { headers, widths: Vec::new() };
+        columns.widths = columns.headers.iter().map(|header| header.width()).collect();
+        columns
+    }
+
+    /// Makes the columns wide enough for the row.
+    pub(crate) fn measure(&mut self, row: &[String]) {
+        measure(&mut self.widths, escaped(row));
+    }
+
+    pub(crate) fn header(&self) -> String {
+        line(&self.widths, plain(&self.headers))
+    }
+
+    pub(crate) fn line(&self, row: &[String]) -> String {
+        line(&self.widths, escaped(row))
+    }
+}
+
+fn escaped(row: &[String]) -> impl ExactSizeIterator<Item = Cow<'_, str>> {
+    row.iter().map(|cell| escape(cell))
+}
+
+fn plain(row: &[String]) -> impl ExactSizeIterator<Item = Cow<'_, str>> {
+    row.iter().map(|cell| Cow::from(cell.as_str()))
+}
+
 fn align(rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = Vec::new();
+    let mut widths = Vec::new();
     for row in rows {
-        widths.resize(widths.len().max(row.len()), 0);
-        for (width, cell) in widths.iter_mut().zip(row) {
-            let cell = cell.width();
-            if cell <= MAX_WIDTH {
-                *width = (*width).max(cell);
-            }
+        measure(&mut widths, plain(row));
+    }
+    rows.iter().map(|row| line(&widths, plain(row))).collect()
+}
+
+fn measure<'c>(widths: &mut Vec<usize>, cells: impl ExactSizeIterator<Item = Cow<'c, str>>) {
+    widths.resize(widths.len().max(cells.len()), 0);
+    for (width, cell) in widths.iter_mut().zip(cells) {
+        let cell = cell.width();
+        if cell <= MAX_WIDTH {
+            *width = (*width).max(cell);
         }
     }
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            let padding = width.saturating_sub(cell.width());
-            // Writing to a string cannot fail.
-            let _ = write!(line, "{cell}{:padding$}{GAP}", "");
-        }
-        text.push_str(line.trim_end_matches(' '));
-        text.push('\n');
+}
+
+fn line<'c>(widths: &[usize], cells: impl Iterator<Item = Cow<'c, str>>) -> String {
+    let mut line = String::new();
+    for (cell, width) in cells.zip(widths) {
+        let padding = width.saturating_sub(cell.width());
+        // Writing to a string cannot fail.
+        let _ = write!(line, "{cell}{:padding$}{GAP}", "");
     }
-    text
+    line.truncate(line.trim_end_matches(' ').len());
+    line.push('\n');
+    line
 }
 
 /// Escapes what a terminal would not show as itself: control characters, line ends, and characters

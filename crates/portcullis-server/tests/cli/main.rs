@@ -13,6 +13,7 @@ mod check;
 mod comfort;
 mod configuration;
 mod gateway;
+mod importing;
 mod logins;
 mod maintenance;
 mod migrating;

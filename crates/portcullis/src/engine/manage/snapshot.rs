@@ -98,19 +98,20 @@ impl Engine {
         self.finish_deletions().await?;
         let mut import = Import { engine: self, batch: Batch::new(), lines: HashMap::new() };
         let mut errors = Vec::new();
-        for (line, record) in &snapshot.records {
-            let outcome = match record {
-                SnapshotRecord::Org(org) => import.add(*line, org).await,
-                SnapshotRecord::User(user) => import.add(*line, user).await,
-                SnapshotRecord::Bucket(bucket) => import.add(*line, bucket).await,
-                SnapshotRecord::Dbrp(mappings) => import.add(*line, mappings).await,
-                SnapshotRecord::ApiToken(token) => import.add(*line, token).await,
+        // Each record is dropped when its operation is in the batch: there may be a million of them.
+        for (line, record) in snapshot.records {
+            let outcome = match &record {
+                SnapshotRecord::Org(org) => import.add(line, org).await,
+                SnapshotRecord::User(user) => import.add(line, user).await,
+                SnapshotRecord::Bucket(bucket) => import.add(line, bucket).await,
+                SnapshotRecord::Dbrp(mappings) => import.add(line, mappings).await,
+                SnapshotRecord::ApiToken(token) => import.add(line, token).await,
                 SnapshotRecord::Authorization(authorization) => {
-                    import.add(*line, authorization).await
+                    import.add(line, authorization).await
                 }
             };
             if let Some(reason) = outcome? {
-                errors.push(LineError { line: *line, reason });
+                errors.push(LineError { line, reason });
             }
         }
         if !errors.is_empty() {

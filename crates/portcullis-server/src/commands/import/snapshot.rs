@@ -1,8 +1,8 @@
-//! `portcullis import`.
+//! `portcullis import` of a snapshot.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
 use portcullis::snapshot::{InvalidSnapshot, LineError, Snapshot};
@@ -17,23 +17,6 @@ use crate::session::{on_persistent_store, on_store};
 use crate::stores::{OpenMode, PersistentStore, StoreUrl, in_memory};
 use crate::table::escape;
 
-#[derive(clap::Args)]
-#[command(after_help = "\
-Every record is imported, or none. Standard error names each line that is refused. The store
-is created if there is none. A record that is there already and equal is not changed.
-
-Examples:
-  portcullis import --dry-run snapshot.jsonl
-  portcullis export --store sqlite:old.db | portcullis import --store sqlite:new.db -")]
-pub(crate) struct Args {
-    /// The snapshot; - is standard input
-    file: PathBuf,
-
-    /// Check everything and import nothing
-    #[arg(long)]
-    dry_run: bool,
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -42,10 +25,9 @@ struct Document {
     dry_run: bool,
 }
 
-pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
-    let Args { file, dry_run } = args;
+pub(super) fn run(file: &Path, dry_run: bool, context: Context) -> anyhow::Result<Outcome> {
     let store = StoreUrl::parse_persistent(&context.store)?;
-    let snapshot = read(&file, context.progress)?;
+    let snapshot = read(file, context.progress)?;
     let records = snapshot.len();
     let shown = context.progress.begin("importing", Unit::Time, None).ticking();
     let imported = match store.is_absent() {
