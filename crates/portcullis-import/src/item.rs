@@ -9,7 +9,7 @@ use portcullis::{Action, Id, ResourceType, Status, Timestamp, TokenDigest};
 use zeroize::Zeroizing;
 
 /// A secret of a source. It is wiped from memory when it is dropped, and `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -151,6 +151,26 @@ pub struct CredentialItem {
     /// What the source has beside this and cannot be carried, for the report: the credential is then
     /// reported as changed.
     pub changes: Vec<String>,
+}
+
+impl CredentialItem {
+    /// An active credential of a source that has nothing but a name and a password.
+    pub(crate) fn bare(username: String, password: SourcePassword) -> Self {
+        Self {
+            id: None,
+            username,
+            org: None,
+            user: None,
+            status: Status::Active,
+            description: String::new(),
+            password,
+            grants: Vec::new(),
+            is_admin: false,
+            created_at: None,
+            updated_at: None,
+            changes: Vec::new(),
+        }
+    }
 }
 
 /// A password as a source keeps it.

@@ -1,7 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+pub mod bolt;
 mod format;
+mod hash_kind;
+mod htpasswd;
 mod influxdb_1x;
+mod influxdb_2x;
 pub mod item;
 mod line;
 mod names;
@@ -9,6 +13,10 @@ mod plan;
 mod report;
 mod source;
 mod spool;
+mod vault_userpass;
+mod vmauth;
+mod web_yml;
+mod yaml;
 
 pub use format::Format;
 pub use plan::{Admins, NewToken, Options, Plan, PlanError, StorePlanError, plan};

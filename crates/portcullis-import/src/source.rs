@@ -17,6 +17,12 @@ pub trait Source {
     /// [`SourceError`] when the file cannot be read, or is not one of the format. Nothing is to be read
     /// after an error.
     fn next(&mut self) -> Result<Option<Item>, SourceError>;
+
+    /// Returns whether the format says what credentials and API tokens may do. If not, they have the
+    /// permissions that the operator names.
+    fn has_grants(&self) -> bool {
+        true
+    }
 }
 
 /// Why a file cannot be read. The message names the file and the place in it, and holds no secret.

@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     worlds(&read("worlds.json")?, &mut seeds);
     hashes(&mut seeds);
     steps(&mut seeds);
+    bolt(&mut seeds);
     write(&seeds, Path::new(&corpus))
 }
 
@@ -274,4 +275,51 @@ fn steps(seeds: &mut Seeds) {
             (0..length).map(|place| place.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
         add(seeds, "stores", bytes);
     }
+}
+
+/// Pages of 1,024 bytes, of which the first is the root: a leaf with a value, an inline bucket and one on the
+/// other page, and a branch over two leaves. `3` adds the meta pages.
+fn bolt(seeds: &mut Seeds) {
+    let inline = [&[0; 16][..], &page(2, &leaf(&[(0, b"i", b"1"), (0, b"j", b"2")]), 2)].concat();
+    let other = [&3_u64.to_le_bytes()[..], &[0; 8]].concat();
+    let leaf_of_all = leaf(&[(0, b"a", b"value"), (1, b"b", &inline), (1, b"c", &other)]);
+    let last = leaf(&[(0, b"x", b"1"), (0, b"y", b"")]);
+    let pages = [padded(page(2, &leaf_of_all, 3)), padded(page(2, &last, 2))].concat();
+    add(seeds, "bolt", [b"3", &*pages].concat());
+    add(seeds, "bolt", [b"1", &*pages].concat());
+
+    let branch: Vec<u8> = [(32_u32, 3_u64), (17, 4)]
+        .iter()
+        .flat_map(|(place, child)| {
+            [&place.to_le_bytes()[..], &1_u32.to_le_bytes(), &child.to_le_bytes()].concat()
+        })
+        .chain(*b"ax")
+        .collect();
+    let first = leaf(&[(0, b"a", b"value"), (0, b"b", b"")]);
+    let pages =
+        [padded(page(1, &branch, 2)), padded(page(2, &first, 2)), padded(page(2, &last, 2))];
+    add(seeds, "bolt", [b"3", &*pages.concat()].concat());
+}
+
+fn page(flags: u16, elements: &[u8], count: u16) -> Vec<u8> {
+    let (flags, count) = (flags.to_le_bytes(), count.to_le_bytes());
+    [&[0; 8], &flags[..], &count, &[0; 4], elements].concat()
+}
+
+fn padded(mut page: Vec<u8>) -> Vec<u8> {
+    page.resize(1_024, 0);
+    page
+}
+
+/// Elements with flags, key and value.
+fn leaf(items: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
+    let (mut elements, mut data) = (Vec::new(), Vec::new());
+    for (index, (flags, key, value)) in items.iter().enumerate() {
+        let place = (items.len() - index) * 16 + data.len();
+        for number in [*flags, place as u32, key.len() as u32, value.len() as u32] {
+            elements.extend(number.to_le_bytes());
+        }
+        data.extend([key, value].into_iter().copied().flatten());
+    }
+    [elements, data].concat()
 }

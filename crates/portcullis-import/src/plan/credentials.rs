@@ -17,6 +17,8 @@ use crate::names::Seen;
 use crate::report::{Entry, Outcome};
 
 const CREDENTIAL: &str = "credential";
+/// Random secrets of other programs are longer. A digest of a shorter one takes little to be guessed.
+const MIN_SECRET_BYTES: usize = 32;
 const API_TOKEN: &str = "API token";
 
 impl Planner<'_> {
@@ -278,6 +280,12 @@ impl Planner<'_> {
         let mut entry = Entry::new(outcome, API_TOKEN, &item.description).id(id).notes(changed);
         if granted.permissions.is_empty() {
             entry = entry.note("it has no permission");
+        }
+        if let SourceToken::Plain(secret) = &item.secret
+            && secret.expose().len() < MIN_SECRET_BYTES
+        {
+            entry =
+                entry.note("its secret is short, and can be guessed from its digest: replace it");
         }
         self.report(&entry)?;
         self.report_grants(granted)

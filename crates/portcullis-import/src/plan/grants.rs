@@ -52,6 +52,7 @@ impl Planner<'_> {
             };
             entries.push(Entry::new(outcome, "grant", &grant.shown).of(of).notes(notes));
         }
+        permissions.extend(&self.named_permissions);
         Granted { permissions, entries }
     }
 

@@ -13,8 +13,8 @@ use std::str::FromStr;
 
 use portcullis::store::StoreError;
 use portcullis::{
-    ApiTokenId, BucketId, Engine, Error, Id, OrgId, RandomUnavailable, SystemRandom, Timestamp,
-    TokenSecret, UserId,
+    ApiTokenId, BucketId, Engine, Error, Id, OrgId, Permission, RandomUnavailable, SystemRandom,
+    Timestamp, TokenSecret, UserId,
 };
 use thiserror::Error;
 
@@ -38,6 +38,12 @@ pub struct Options {
     pub user: Option<String>,
     /// What becomes of administrators. Without a choice they are [`Outcome::Undecided`].
     pub admins: Option<Admins>,
+    /// The buckets that credentials and API tokens may read, by id or name, of a source
+    /// [without grants](Source::has_grants). Each is in [`Options::org`], and is created if there is none of the
+    /// name.
+    pub read_buckets: Vec<String>,
+    /// The same for writing.
+    pub write_buckets: Vec<String>,
 }
 
 /// What becomes of a credential that may do everything in the source.
@@ -149,6 +155,9 @@ pub enum PlanError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The operator named buckets, and the source has grants.
+    #[error("the format has permissions of its own: no buckets can be named")]
+    HasGrants,
     /// A temporary file could not be written.
     #[error("a temporary file could not be written")]
     TemporaryFile(#[from] io::Error),
@@ -176,6 +185,7 @@ pub async fn plan(
     options: &Options,
 ) -> Result<Plan, PlanError> {
     let mut planner = Planner::new(engine, options)?;
+    planner.name_buckets(source.has_grants()).await?;
     while let Some(item) = source.next()? {
         planner.add(item).await?;
     }
@@ -205,6 +215,8 @@ struct Planner<'a> {
     new_databases: HashSet<(OrgId, String)>,
     named_org: Option<OrgId>,
     named_user: Option<UserId>,
+    /// Permissions on the buckets that the operator named.
+    named_permissions: Vec<Permission>,
 }
 
 impl<'a> Planner<'a> {
@@ -228,6 +240,7 @@ impl<'a> Planner<'a> {
             new_databases: HashSet::new(),
             named_org: None,
             named_user: None,
+            named_permissions: Vec::new(),
         })
     }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use portcullis::store::{Kind, Lookup};
 use portcullis::{
-    BucketId, DatabaseMappings, DbrpName, ErrorKind, Id, Name, OrgId, Status, UserId,
+    Action, BucketId, DatabaseMappings, DbrpName, ErrorKind, Id, Name, OrgId, Permission, Resource,
+    Status, UserId,
 };
 
-use super::{PlanError, Planner, kept, taken_or_changed};
+use super::{Options, PlanError, Planner, kept, taken_or_changed};
 use crate::item::{BucketItem, DatabaseItem, Key, OrgItem, UserItem};
 use crate::line::{Line, Mapping};
 use crate::report::{Entry, Outcome};
@@ -260,6 +261,50 @@ impl Planner<'_> {
         };
         self.named_org = Some(id);
         Ok(id)
+    }
+
+    /// Reads the buckets that the operator named, and creates those that do not exist.
+    pub(super) async fn name_buckets(&mut self, has_grants: bool) -> Result<(), PlanError> {
+        let Options { read_buckets, write_buckets, .. } = self.options;
+        let read = read_buckets.iter().map(|bucket| (Action::Read, bucket));
+        let write = write_buckets.iter().map(|bucket| (Action::Write, bucket));
+        let mut buckets: BTreeMap<&str, BucketId> = BTreeMap::new();
+        for (action, name) in read.chain(write) {
+            if has_grants {
+                return Err(PlanError::HasGrants);
+            }
+            let org = self.named_org().await?;
+            let bucket = match buckets.get(name.as_str()) {
+                Some(bucket) => *bucket,
+                None => self.named_bucket(org, name).await?,
+            };
+            buckets.insert(name, bucket);
+            let permission = Permission::new(action, Resource::bucket(org, bucket));
+            if !self.named_permissions.contains(&permission) {
+                self.named_permissions.push(permission);
+            }
+        }
+        Ok(())
+    }
+
+    async fn named_bucket(&mut self, org: OrgId, name: &str) -> Result<BucketId, PlanError> {
+        match self.engine.resolve_bucket(org, name).await {
+            Ok(bucket) => {
+                let entry = Entry::new(Outcome::AlreadyThere, "bucket", name).id(bucket.id);
+                self.report(&entry.of(org.to_string()))?;
+                Ok(bucket.id)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                check_name(name)?;
+                let id = BucketId::from(self.ids.next());
+                self.record(&Line::Bucket { id, org, name })?;
+                self.new_buckets.insert((org, name.to_owned()));
+                let entry = Entry::new(Outcome::Taken, "bucket", name).of(org.to_string()).id(id);
+                self.report(&entry.note("created: there was none of the name"))?;
+                Ok(id)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn named_user(&mut self) -> Result<UserId, PlanError> {

@@ -7,6 +7,7 @@
 )]
 
 mod damaged;
+mod formats;
 mod influxdb_1x;
 mod meta;
 mod planning;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use portcullis::Engine;
-use portcullis_import::{Admins, Format, Options, Plan, PlanError, StorePlanError, plan};
+use portcullis_import::{Format, Options, Plan, PlanError, StorePlanError, plan};
 
 use super::report;
 use crate::context::Context;
@@ -15,9 +15,7 @@ use crate::stores::{OpenMode, StoreUrl, in_memory};
 
 /// What the operator decides.
 pub(super) struct Decisions {
-    pub(super) org: Option<String>,
-    pub(super) user: Option<String>,
-    pub(super) admins: Option<Admins>,
+    pub(super) options: Options,
     pub(super) allow_skipped: bool,
     pub(super) dry_run: bool,
 }
@@ -88,12 +86,8 @@ async fn plan_file(
     decisions: &Decisions,
     engine: &Engine,
 ) -> anyhow::Result<Plan> {
-    let mut options = Options::default();
-    options.org.clone_from(&decisions.org);
-    options.user.clone_from(&decisions.user);
-    options.admins = decisions.admins;
     let mut source = format.open(file)?;
-    plan(&mut *source, engine, &options).await.map_err(|error| match error {
+    plan(&mut *source, engine, &decisions.options).await.map_err(|error| match error {
         PlanError::OrgRequired => anyhow::anyhow!("{error} with --org"),
         PlanError::UserRequired => anyhow::anyhow!("{error} with --user"),
         error => error.into(),

@@ -7,7 +7,7 @@ mod snapshot;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use portcullis_import::{Admins, Format};
+use portcullis_import::{Admins, Format, Options};
 
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -24,7 +24,9 @@ API token and database. If any is skipped, nothing is imported unless --allow-sk
 Examples:
   portcullis import --dry-run snapshot.jsonl
   portcullis export --store sqlite:old.db | portcullis import --store sqlite:new.db -
-  portcullis import --from influxdb-1x --org acme --user ada --dry-run /var/lib/influxdb/meta/meta.db")]
+  portcullis import --from influxdb-1x --org acme --user ada --dry-run /var/lib/influxdb/meta/meta.db
+  portcullis import --from influxdb-2x --dry-run /var/lib/influxdb/influxd.bolt
+  portcullis import --from htpasswd --org acme --user ada --write-bucket telemetry /etc/nginx/users")]
 pub(crate) struct Args {
     /// The snapshot (- is standard input), or the file of another program
     file: PathBuf,
@@ -51,6 +53,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CHOICE", requires = "from", value_parser = admins())]
     admins: Option<Admins>,
 
+    /// A bucket of the org that the credentials of a format without permissions may read, by name or id;
+    /// repeatable. It is created if there is none of the name
+    #[arg(long, value_name = "BUCKET", requires = "from")]
+    read_bucket: Vec<String>,
+
+    /// The same for writing
+    #[arg(long, value_name = "BUCKET", requires = "from")]
+    write_bucket: Vec<String>,
+
     /// Import although something is skipped
     #[arg(long, requires = "from")]
     allow_skipped: bool,
@@ -70,11 +81,18 @@ fn admins() -> impl TypedValueParser<Value = Admins> {
 }
 
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
-    let Args { file, dry_run, from, org, user, admins, allow_skipped } = args;
+    let Args { file, dry_run, from, org, user, admins, read_bucket, write_bucket, allow_skipped } =
+        args;
     match from {
         None => snapshot::run(&file, dry_run, context),
         Some(format) => {
-            let decisions = foreign::Decisions { org, user, admins, allow_skipped, dry_run };
+            let mut options = Options::default();
+            options.org = org;
+            options.user = user;
+            options.admins = admins;
+            options.read_buckets = read_bucket;
+            options.write_buckets = write_bucket;
+            let decisions = foreign::Decisions { options, allow_skipped, dry_run };
             foreign::run(format, &file, decisions, context)
         }
     }
