@@ -164,11 +164,13 @@ fn a_response_that_the_document_does_not_list_is_found() {
     body.as_object_mut().unwrap().remove("version");
     assert!(error(health(200, &json, body)).contains("has no version"));
 
+    let mut headers = json.clone();
+    headers.insert("x-platform-error-code", "unavailable".parse().unwrap());
     let unavailable = Exchange {
         method: "GET",
         path: "/private/legacy/authorizations/0000000000000001/",
         status: 503,
-        headers: &json,
+        headers: &headers,
         body: r#"{"code": "unavailable", "message": "m"}"#,
     };
     assert!(error(unavailable.check()).contains("Retry-After is missing"));
