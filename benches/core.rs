@@ -91,7 +91,7 @@ fn permission_check(c: &mut Criterion) {
 /// Verifying through the pool costs what the hash costs: crossing to the thread and back and reusing
 /// memory add nothing measurable.
 fn hashing(c: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut group = c.benchmark_group("hashing, Argon2id m=19456 t=2 p=1");
     group.sample_size(20);
     let pool = HashPool::start(HashPoolConfig::default(), Arc::new(SystemRandom)).unwrap();

@@ -89,7 +89,7 @@ where
     let header = header.map_or(String::new(), |value| format!("Authorization: {value}\r\n"));
     let request = format!("GET {PATH}?{query} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n");
     let requests = request.repeat(AT_ONCE);
-    let runtime = Builder::new_current_thread().build().unwrap();
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let open = Router::new().route(PATH, get(async || ANSWER));
     let clients = [serve(&runtime, protect(open.clone())), serve(&runtime, open)].map(RefCell::new);
     let (requests, runtime) = (&requests, &runtime);
