@@ -326,12 +326,11 @@ async fn no_response_log_audit_line_metric_debug_or_error_holds_a_secret() {
     }
     world.outcome(&world.engine.authenticate(Credentials::token("canary-token")).await);
     world.outcome(&world.engine.authenticate(Credentials::password("telegraf", password)).await);
-    let taken = world.engine.create_api_token(portcullis::NewApiToken {
-        org: world.done.org.id,
-        user: world.done.user.id,
-        permissions: Vec::new(),
-        description: String::new(),
-    });
+    let taken = world.engine.create_api_token(portcullis::NewApiToken::new(
+        world.done.org.id,
+        world.done.user.id,
+        Vec::new(),
+    ));
     let (token, secret) = taken.await.unwrap();
     add(&world.shown, &format!("{token:?} {secret:?}"));
     world.manage("DELETE", &path, "").await;

@@ -151,8 +151,7 @@ pub(crate) fn api_tokens(table: &mut Vec<Row>) {
     let world = World::in_memory(TOKENS, cheap());
     let (org, user) = (world.setup.org.id, world.setup.user.id);
     let create = async |number: usize| {
-        let permissions = permissions(org, number).collect();
-        let new = NewApiToken { org, user, permissions, description: String::new() };
+        let new = NewApiToken::new(org, user, permissions(org, number));
         let (_, secret) = world.engine.create_api_token(new).await.unwrap();
         world.engine.authenticate(Credentials::token(secret.expose())).await.unwrap();
         secret

@@ -14,12 +14,7 @@ pub(crate) fn engine(data: Data, runtime: &Runtime) -> (Engine, String) {
     runtime.block_on(async {
         let store = SqliteStore::open(file).unwrap();
         let engine = Engine::builder(store).build().await.unwrap();
-        let new = NewApiToken {
-            org: data.org(0),
-            user: data.user(0),
-            permissions: presets::operator(),
-            description: String::new(),
-        };
+        let new = NewApiToken::new(data.org(0), data.user(0), presets::operator());
         let token = engine.create_api_token(new).await.unwrap().1.expose().to_owned();
         (engine, token)
     })

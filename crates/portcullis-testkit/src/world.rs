@@ -176,7 +176,7 @@ impl World {
     /// Returns an API token to create, of the user in the org, with these permissions.
     pub fn new_token(&self, permissions: Vec<Permission>) -> NewApiToken {
         let (org, user) = (self.org.id, self.user.id);
-        NewApiToken { org, user, permissions, description: String::new() }
+        NewApiToken::new(org, user, permissions)
     }
 
     /// Creates an API token, which may do everything.

@@ -134,7 +134,7 @@ impl ApiTokenFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Timestamp, Username};
+    use crate::{AllowedNetworks, Timestamp, Username};
 
     fn authorization() -> Authorization {
         Authorization {
@@ -148,6 +148,12 @@ mod tests {
             password_hash: None,
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
+            expires_at: None,
+            allowed_networks: AllowedNetworks::default(),
+            password_set_at: None,
+            password_expires_at: None,
+            previous_password: None,
+            password_history: Vec::new(),
         }
     }
 

@@ -50,11 +50,12 @@ pub use id::{
 };
 pub use login_history::{InvalidLoginHistory, LoginHistory};
 pub use model::{
-    ApiToken, ApiTokenDraft, Authorization, AuthorizationDraft, AuthorizationUpdate,
-    AuthorizationUpdateDraft, Bucket, BucketUpdate, DatabaseBucket, DatabaseMappings, DbrpFilter,
-    DbrpMapping, DbrpName, DbrpUpdate, InvalidDbrpName, InvalidName, InvalidTokenDigest,
-    InvalidUsername, Name, NewAuthorization, NewDbrp, Org, Status, TenantUpdate, TokenDigest,
-    TokenSecret, UnknownStatus, User, Username,
+    AllowedNetworks, ApiToken, ApiTokenDraft, Authorization, AuthorizationDraft,
+    AuthorizationUpdate, AuthorizationUpdateDraft, Bucket, BucketUpdate, DatabaseBucket,
+    DatabaseMappings, DbrpFilter, DbrpMapping, DbrpName, DbrpUpdate, InvalidDbrpName, InvalidName,
+    InvalidNetworks, InvalidTokenDigest, InvalidUsername, Name, NewAuthorization, NewDbrp, Org,
+    PreviousPassword, Status, TenantUpdate, TokenDigest, TokenSecret, UnknownStatus, User,
+    Username,
 };
 pub use permission::{
     Action, Decision, Denial, Explanation, GrantKey, InvalidPermission, ParseGrantKeyError,

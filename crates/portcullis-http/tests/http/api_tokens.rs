@@ -103,12 +103,7 @@ async fn a_list_is_filtered_by_every_parameter_and_paged() {
     let (org, user) = (server.org.id, server.user.id);
     let other = server.engine.create_org(name("globex")).await.unwrap();
     let bob = server.engine.create_user(name("bob")).await.unwrap();
-    let new = portcullis::NewApiToken {
-        org: other.id,
-        user: bob.id,
-        permissions: vec!["read:tasks".parse().unwrap()],
-        description: String::new(),
-    };
+    let new = portcullis::NewApiToken::new(other.id, bob.id, vec!["read:tasks".parse().unwrap()]);
     let (of_bob, secret) = server.engine.create_api_token(new).await.unwrap();
     let of_bob = of_bob.id.to_string();
     let all = tokens(&server.get(PATH).await.json());

@@ -123,8 +123,7 @@ impl CreateArgs {
         for permission in self.permission {
             permissions.push(permission.to_grant(engine, org.id).await?);
         }
-        let new =
-            NewApiToken { org: org.id, user: user.id, permissions, description: self.description };
+        let new = NewApiToken::new(org.id, user.id, permissions).with_description(self.description);
         let (token, secret) = engine.create_api_token(new).await?;
         let view = ApiTokenView::new(&mut engine.name_resolver(), &token).await?;
         Ok(view.with_secret(&secret))

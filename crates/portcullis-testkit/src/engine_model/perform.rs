@@ -37,12 +37,7 @@ async fn call(engine: &Engine, action: &Action) -> Result<Response, Error> {
         Action::DeleteUser { user } => done(engine.delete_user(*user).await?),
         Action::DeleteBucket { bucket } => done(engine.delete_bucket(*bucket).await?),
         Action::CreateToken { org, user, permissions } => {
-            let new = NewApiToken {
-                org: *org,
-                user: *user,
-                permissions: permissions.clone(),
-                description: String::new(),
-            };
+            let new = NewApiToken::new(*org, *user, permissions.clone());
             let (token, secret) = engine.create_api_token(new).await?;
             Response::Token(TokenRow::from(&token), Some(secret.expose().to_owned()))
         }

@@ -178,8 +178,7 @@ impl Operation {
             }
             Self::CreateApiToken => {
                 let (org, user) = (world.org, world.user);
-                let (permissions, description) = (presets::operator(), "new".into());
-                let new = NewApiToken { org, user, permissions, description };
+                let new = NewApiToken::new(org, user, presets::operator()).with_description("new");
                 engine.create_api_token(new).await.map(drop)
             }
             Self::CreateAuthorization => {

@@ -98,7 +98,7 @@ impl World {
         let user = engine.create_user(name(text)).await.expect("a user").id;
         let bucket = engine.create_bucket(org, name(text)).await.expect("a bucket").id;
         let permissions = presets::operator();
-        let new = NewApiToken { org, user, permissions, description: text.into() };
+        let new = NewApiToken::new(org, user, permissions).with_description(text);
         let (token, secret) = engine.create_api_token(new).await.expect("an API token");
         let (token, snapshot) = (token.id, Vec::new());
         let (authorization, mapping) = (AuthorizationId::from_u64(1), DbrpId::from_u64(1));

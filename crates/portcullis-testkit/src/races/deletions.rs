@@ -236,12 +236,7 @@ async fn delete_and_create(arena: &Arc<Arena>, round: u32, gone: Gone, org: OrgI
                     }
                 }
                 3 => {
-                    let token = NewApiToken {
-                        org,
-                        user,
-                        permissions: vec![grant],
-                        description: String::new(),
-                    };
+                    let token = NewApiToken::new(org, user, vec![grant]);
                     if let Err(error) = engine.create_api_token(token).await {
                         assert_eq!(error.kind(), ErrorKind::NotFound);
                     }

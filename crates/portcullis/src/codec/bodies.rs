@@ -2,21 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entity, Version1, compact, fast_json};
+use super::{CredentialVersion, Entity, Version1, compact, fast_json};
 use crate::model::PolicyMappings;
 use crate::password::PasswordHash;
 use crate::store::{InvalidUniqueKey, Kind, Record, UniqueKey};
 use crate::{
-    ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId, DatabaseMappings,
-    DbrpId, DbrpName, GrantKey, Id, Name, Org, OrgId, Permission, Resource, ResourceType, Status,
-    Timestamp, TokenDigest, User, UserId, Username,
+    AllowedNetworks, ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId,
+    DatabaseMappings, DbrpId, DbrpName, GrantKey, Id, Name, Org, OrgId, Permission,
+    PreviousPassword, Resource, ResourceType, Status, Timestamp, TokenDigest, User, UserId,
+    Username,
 };
 
 #[doc(hidden)]
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizationBody {
-    v: Version1,
+    v: CredentialVersion,
     id: AuthorizationId,
     token: Username,
     status: Status,
@@ -30,6 +31,59 @@ pub struct AuthorizationBody {
     password_hash: Option<PasswordHash>,
     created_at: Timestamp,
     updated_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password_set_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password_expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "AllowedNetworks::is_empty")]
+    allowed_networks: AllowedNetworks,
+    #[serde(default, with = "previous_password", skip_serializing_if = "Option::is_none")]
+    previous_password: Option<PreviousPassword>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    password_history: Vec<PasswordHash>,
+}
+
+/// The password before the present one, as it is stored.
+pub(super) mod previous_password {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::password::PasswordHash;
+    use crate::{PreviousPassword, Timestamp};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        hash: PasswordHash,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        set_at: Option<Timestamp>,
+        ends_at: Timestamp,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ends_when_new_is_used: bool,
+    }
+
+    #[expect(clippy::ref_option, reason = "serde calls it with this type")]
+    pub(in super::super) fn serialize<S: Serializer>(
+        previous: &Option<PreviousPassword>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let body = previous.clone().map(|previous| {
+            let PreviousPassword { hash, set_at, ends_at, ends_when_new_is_used } = previous;
+            Body { hash, set_at, ends_at, ends_when_new_is_used }
+        });
+        body.serialize(serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<PreviousPassword>, D::Error> {
+        let body = Option::<Body>::deserialize(deserializer)?;
+        Ok(body.map(|body| {
+            let Body { hash, set_at, ends_at, ends_when_new_is_used } = body;
+            PreviousPassword { hash, set_at, ends_at, ends_when_new_is_used }
+        }))
+    }
 }
 
 impl Entity for Authorization {
@@ -71,7 +125,7 @@ impl Entity for Authorization {
 
     fn to_body(&self) -> AuthorizationBody {
         AuthorizationBody {
-            v: Version1,
+            v: CredentialVersion::of(self.needs_version_2()),
             id: self.id,
             token: self.username.clone(),
             status: self.status,
@@ -82,6 +136,12 @@ impl Entity for Authorization {
             password_hash: self.password_hash.clone(),
             created_at: self.created_at,
             updated_at: self.updated_at,
+            password_set_at: self.password_set_at,
+            expires_at: self.expires_at,
+            password_expires_at: self.password_expires_at,
+            allowed_networks: self.allowed_networks.clone(),
+            previous_password: self.previous_password.clone(),
+            password_history: self.password_history.clone(),
         }
     }
 
@@ -105,6 +165,12 @@ impl Entity for Authorization {
             password_hash: body.password_hash,
             created_at: body.created_at,
             updated_at: body.updated_at,
+            expires_at: body.expires_at,
+            allowed_networks: body.allowed_networks,
+            password_set_at: body.password_set_at,
+            password_expires_at: body.password_expires_at,
+            previous_password: body.previous_password,
+            password_history: body.password_history,
         }
     }
 }
@@ -113,7 +179,7 @@ impl Entity for Authorization {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiTokenBody {
-    v: Version1,
+    v: CredentialVersion,
     id: ApiTokenId,
     token_digest: TokenDigest,
     status: Status,
@@ -123,6 +189,10 @@ pub struct ApiTokenBody {
     #[serde(rename = "userID")]
     user: UserId,
     permissions: Vec<Permission>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "AllowedNetworks::is_empty")]
+    allowed_networks: AllowedNetworks,
 }
 
 impl Entity for ApiToken {
@@ -152,7 +222,7 @@ impl Entity for ApiToken {
 
     fn to_body(&self) -> ApiTokenBody {
         ApiTokenBody {
-            v: Version1,
+            v: CredentialVersion::of(self.needs_version_2()),
             id: self.id,
             token_digest: self.digest,
             status: self.status,
@@ -160,6 +230,8 @@ impl Entity for ApiToken {
             org: self.org,
             user: self.user,
             permissions: self.permissions.clone(),
+            expires_at: self.expires_at,
+            allowed_networks: self.allowed_networks.clone(),
         }
     }
 
@@ -172,6 +244,8 @@ impl Entity for ApiToken {
             org: body.org,
             user: body.user,
             permissions: body.permissions,
+            expires_at: body.expires_at,
+            allowed_networks: body.allowed_networks,
         }
     }
 }

@@ -4,17 +4,26 @@
 //! It never leaves the process, so the encoding may change at any time. It is some 330 bytes
 //! shorter than the JSON, of the 700 that `benches/memory` allows for a record with all indexes.
 
+use serde::{Deserialize, Serialize};
+
+use super::bodies::previous_password;
 use super::{Entity, from_text};
 use crate::password::PasswordHash;
 use crate::store::{Body, Kind, UniqueKey};
-use crate::{Action, Authorization, Id, Permission, Resource, ResourceType, Status, Timestamp};
+use crate::{
+    Action, AllowedNetworks, Authorization, Id, Permission, PreviousPassword, Resource,
+    ResourceType, Status, Timestamp,
+};
 
 // The encoding begins with a byte with these flags, three ids, two times, and the username; then come
-// the description, the permissions, the costs and the text of the hash. Texts have their lengths in
-// front of them.
+// the description, the permissions, the costs and the text of the hash, and the members that only some
+// have: two times, and the JSON of the rest. Texts have their lengths in front of them.
 const IS_ACTIVE: u8 = 1;
 const HAS_HASH: u8 = 2;
 const HAS_COSTS: u8 = 4;
+const HAS_PASSWORD_SET_AT: u8 = 8;
+const HAS_EXPIRES_AT: u8 = 16;
+const HAS_RARE: u8 = 32;
 
 /// Where the username is.
 const USERNAME: usize = 1 + 3 * 8 + 2 * 12;
@@ -24,6 +33,20 @@ const IS_WRITE: u8 = 1;
 const HAS_ID: u8 = 2;
 const HAS_ORG: u8 = 4;
 const TYPE_SHIFT: u32 = 3;
+
+/// The members that few authorizations have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Rare {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "AllowedNetworks::is_empty")]
+    allowed_networks: AllowedNetworks,
+    #[serde(with = "previous_password", skip_serializing_if = "Option::is_none")]
+    previous_password: Option<PreviousPassword>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    password_history: Vec<PasswordHash>,
+}
 
 /// Returns the body in the compact encoding, if it is that of an authorization in canonical form; of
 /// any other the text could not be restored.
@@ -69,23 +92,36 @@ fn write(authorization: &Authorization) -> Option<Vec<u8>> {
         password_hash,
         created_at,
         updated_at,
+        expires_at,
+        allowed_networks,
+        password_set_at,
+        password_expires_at,
+        previous_password,
+        password_history,
     } = authorization;
+    let rare = Rare {
+        password_expires_at: *password_expires_at,
+        allowed_networks: allowed_networks.clone(),
+        previous_password: previous_password.clone(),
+        password_history: password_history.clone(),
+    };
+    let has_rare = rare != Rare::default();
     let mut bytes = Vec::with_capacity(256);
     let flag = |set, flag| if set { flag } else { 0 };
     let costs = password_hash.as_ref().and_then(PasswordHash::costs);
     bytes.push(
         flag(status.is_active(), IS_ACTIVE)
             | flag(password_hash.is_some(), HAS_HASH)
-            | flag(costs.is_some(), HAS_COSTS),
+            | flag(costs.is_some(), HAS_COSTS)
+            | flag(password_set_at.is_some(), HAS_PASSWORD_SET_AT)
+            | flag(expires_at.is_some(), HAS_EXPIRES_AT)
+            | flag(has_rare, HAS_RARE),
     );
     for id in [id.untyped(), org.untyped(), user.untyped()] {
         bytes.extend(id.as_u64().to_ne_bytes());
     }
-    for time in [created_at, updated_at] {
-        let (seconds, nanoseconds) = time.parts();
-        bytes.extend(seconds.to_ne_bytes());
-        bytes.extend(nanoseconds.to_ne_bytes());
-    }
+    write_time(&mut bytes, *created_at);
+    write_time(&mut bytes, *updated_at);
     write_text(&mut bytes, username.as_str())?;
     write_text(&mut bytes, description)?;
     bytes.extend(u32::try_from(permissions.len()).ok()?.to_ne_bytes());
@@ -107,7 +143,19 @@ fn write(authorization: &Authorization) -> Option<Vec<u8>> {
     if let Some(hash) = password_hash {
         write_text(&mut bytes, hash.expose())?;
     }
+    for time in [password_set_at, expires_at].into_iter().flatten() {
+        write_time(&mut bytes, *time);
+    }
+    if has_rare {
+        write_text(&mut bytes, &serde_json::to_string(&rare).ok()?)?;
+    }
     Some(bytes)
+}
+
+fn write_time(bytes: &mut Vec<u8>, time: Timestamp) {
+    let (seconds, nanoseconds) = time.parts();
+    bytes.extend(seconds.to_ne_bytes());
+    bytes.extend(nanoseconds.to_ne_bytes());
 }
 
 fn write_text(bytes: &mut Vec<u8>, text: &str) -> Option<()> {
@@ -128,17 +176,31 @@ fn read(bytes: &[u8], key: Option<&UniqueKey>) -> Option<Authorization> {
     for _ in 0..count {
         permissions.push(reader.permission()?);
     }
+    let has = |flag: u8| flags & flag != 0;
+    let password_hash = if has(HAS_HASH) { Some(reader.hash(flags)?) } else { None };
+    let password_set_at = if has(HAS_PASSWORD_SET_AT) { Some(reader.time()?) } else { None };
+    let expires_at = if has(HAS_EXPIRES_AT) { Some(reader.time()?) } else { None };
+    let rare: Rare = match has(HAS_RARE) {
+        true => serde_json::from_str(reader.text()?).ok()?,
+        false => Rare::default(),
+    };
     Some(Authorization {
         id: id.into(),
         username,
-        status: if flags & IS_ACTIVE == 0 { Status::Inactive } else { Status::Active },
+        status: if has(IS_ACTIVE) { Status::Active } else { Status::Inactive },
         description,
         org: org.into(),
         user: user.into(),
         permissions,
-        password_hash: if flags & HAS_HASH == 0 { None } else { Some(reader.hash(flags)?) },
+        password_hash,
         created_at,
         updated_at,
+        expires_at,
+        allowed_networks: rare.allowed_networks,
+        password_set_at,
+        password_expires_at: rare.password_expires_at,
+        previous_password: rare.previous_password,
+        password_history: rare.password_history,
     })
 }
 
@@ -218,13 +280,46 @@ pub(super) mod strategy {
         text.prop_filter_map("a time", |text| text.parse().ok())
     }
 
+    fn hash() -> impl Strategy<Value = PasswordHash> {
+        prop::sample::select(HASHES.to_vec()).prop_map(|hash| PasswordHash::parse(hash).unwrap())
+    }
+
+    /// Half of them are empty.
+    fn rare() -> impl Strategy<Value = Rare> {
+        let networks = ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1"];
+        let networks = prop::sample::subsequence(networks.to_vec(), 0..4);
+        let previous = (hash(), prop::option::of(time()), time(), any::<bool>()).prop_map(
+            |(hash, set_at, ends_at, ends_when_new_is_used)| PreviousPassword {
+                hash,
+                set_at,
+                ends_at,
+                ends_when_new_is_used,
+            },
+        );
+        let members = (
+            prop::option::of(time()),
+            networks,
+            prop::option::of(previous),
+            prop::collection::vec(hash(), 0..3),
+        );
+        prop::option::of(members).prop_map(|members| {
+            members.map_or_else(Rare::default, |(end, networks, previous, history)| Rare {
+                password_expires_at: end,
+                allowed_networks: AllowedNetworks::parse(networks).unwrap(),
+                previous_password: previous,
+                password_history: history,
+            })
+        })
+    }
+
     pub(in super::super) fn authorization() -> impl Strategy<Value = Authorization> {
         let ids = (1..=u64::MAX, 1..=u64::MAX, 1..=u64::MAX);
         let permissions = prop::collection::vec(permission(), 0..20);
-        let hash = prop::option::of(prop::sample::select(HASHES.to_vec()));
+        let hash = prop::option::of(hash());
         let texts = ("\\PC{1,40}", any::<String>());
-        (ids, texts, permissions, hash, (time(), time()), any::<bool>()).prop_map(
-            |(ids, (name, description), permissions, hash, times, active)| Authorization {
+        let times = (time(), time(), prop::option::of(time()), prop::option::of(time()));
+        (ids, texts, permissions, hash, times, any::<bool>(), rare()).prop_map(
+            |(ids, (name, description), permissions, hash, times, active, rare)| Authorization {
                 id: AuthorizationId::from_u64(ids.0),
                 username: Username::new(name).unwrap(),
                 status: if active { Status::Active } else { Status::Inactive },
@@ -232,9 +327,15 @@ pub(super) mod strategy {
                 org: OrgId::from_u64(ids.1),
                 user: UserId::from_u64(ids.2),
                 permissions,
-                password_hash: hash.map(|hash| PasswordHash::parse(hash).unwrap()),
+                password_hash: hash,
                 created_at: times.0,
                 updated_at: times.1,
+                expires_at: times.3,
+                allowed_networks: rare.allowed_networks,
+                password_set_at: times.2,
+                password_expires_at: rare.password_expires_at,
+                previous_password: rare.previous_password,
+                password_history: rare.password_history,
             },
         )
     }
@@ -299,6 +400,23 @@ mod tests {
             assert_eq!(compact_length(Kind::Authorization, &other), None, "{other}");
         }
         assert_eq!(compact_length(Kind::ApiToken, body), None);
+    }
+
+    #[test]
+    fn the_time_of_a_password_and_the_end_take_12_bytes_each_and_nothing_if_they_are_not_there() {
+        let plain = r#"{"v":1,"id":"0c0d000000000001","token":"telegraf","status":"active","description":"","orgID":"0a11000000000001","userID":"0a5e000000000001","permissions":["read:buckets"],"createdAt":"2024-01-02T03:04:05Z","updatedAt":"2024-02-02T03:04:05Z"}"#;
+        let with = |version, members: &str| {
+            let body =
+                plain.replace("\"v\":1", version).replace("05Z\"}", &format!("05Z\"{members}}}"));
+            compact_length(Kind::Authorization, &body).unwrap()
+        };
+        let length = with("\"v\":1", "");
+        let text = "telegraf".len() + 4;
+        assert_eq!(length, USERNAME + text + 4 + 4 + 1);
+        let set = r#","passwordSetAt":"2024-01-02T03:04:05.123456789Z""#;
+        assert_eq!(with("\"v\":1", set), length + 12);
+        let end = r#","expiresAt":"2034-01-02T03:04:05Z""#;
+        assert_eq!(with("\"v\":2", end), length + 12);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The one format of records' bodies, for all kinds and all stores: JSON with a version.
 //!
 //! A body begins with `"v":1`. Members are only ever added, with a default for the records
-//! written before; anything else gets a new version, and the old one stays readable. Snapshots in
-//! the tests here pin the format.
+//! written before; anything else gets a new version, and the old one stays readable. A body with a
+//! member that restricts a credential begins with `"v":2`: a version of this crate that does not
+//! enforce the member cannot read the body, in place of ignoring the restriction. Snapshots in the tests
+//! here pin the format.
 
 mod bodies;
 pub(crate) mod compact;
@@ -164,7 +166,39 @@ impl BadBody {
     }
 }
 
-/// The version of the format, always 1 so far.
+/// The version of the format of a credential: the higher one if it has a member that restricts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CredentialVersion {
+    One,
+    Two,
+}
+
+impl CredentialVersion {
+    const fn of(needs_version_2: bool) -> Self {
+        if needs_version_2 { Self::Two } else { Self::One }
+    }
+}
+
+impl Serialize for CredentialVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(match self {
+            Self::One => 1,
+            Self::Two => 2,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for CredentialVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u32::deserialize(deserializer)? {
+            1 => Ok(Self::One),
+            2 => Ok(Self::Two),
+            _ => Err(de::Error::custom("unknown version")),
+        }
+    }
+}
+
+/// The version of the format of everything else, always 1 so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Version1;
 

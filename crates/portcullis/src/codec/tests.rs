@@ -5,8 +5,9 @@ use std::fmt::Debug;
 use super::*;
 use crate::password::PasswordHash;
 use crate::{
-    ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId, DatabaseMappings,
-    DbrpId, DbrpName, Name, Org, TokenSecret, User, Username,
+    AllowedNetworks, ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId,
+    DatabaseMappings, DbrpId, DbrpName, Name, Org, PreviousPassword, Timestamp, TokenSecret, User,
+    Username,
 };
 
 fn authorization() -> Authorization {
@@ -27,6 +28,12 @@ fn authorization() -> Authorization {
         ),
         created_at: "2024-01-02T03:04:05.000000006Z".parse().unwrap(),
         updated_at: "2024-02-02T03:04:05Z".parse().unwrap(),
+        expires_at: None,
+        allowed_networks: AllowedNetworks::default(),
+        password_set_at: None,
+        password_expires_at: None,
+        previous_password: None,
+        password_history: Vec::new(),
     }
 }
 
@@ -60,6 +67,59 @@ fn snapshot_of_an_authorization_without_a_password() {
 }
 
 #[test]
+fn snapshot_of_an_authorization_with_the_members_of_its_life() {
+    let time = |text: &str| text.parse::<Timestamp>().unwrap();
+    let hash = authorization().password_hash.unwrap();
+    let set = Authorization {
+        password_set_at: Some(time("2024-03-02T03:04:05Z")),
+        password_history: vec![hash.clone()],
+        ..authorization()
+    };
+    let body = r#"{"v":1,"id":"0d0d000000000001","token":"grafana","status":"inactive","description":"dashboards","orgID":"0000000000000001","userID":"0000000000000002","permissions":["read:orgs/0000000000000001/buckets/0000000000000003","write:instance"],"passwordHash":"$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6","createdAt":"2024-01-02T03:04:05.000000006Z","updatedAt":"2024-02-02T03:04:05Z","passwordSetAt":"2024-03-02T03:04:05Z"%}"#;
+    let history =
+        r#","passwordHistory":["$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6"]"#;
+    assert_format(set.clone(), &body.replace('%', history), "grafana");
+
+    let restricted = Authorization {
+        expires_at: Some(time("2034-01-02T03:04:05Z")),
+        password_expires_at: Some(time("2025-01-02T03:04:05Z")),
+        allowed_networks: AllowedNetworks::parse(["10.0.0.0/8", "::1"]).unwrap(),
+        previous_password: Some(PreviousPassword {
+            hash,
+            set_at: Some(time("2024-01-02T03:04:05Z")),
+            ends_at: time("2024-03-03T03:04:05Z"),
+            ends_when_new_is_used: true,
+        }),
+        ..set.clone()
+    };
+    let members = r#","expiresAt":"2034-01-02T03:04:05Z","passwordExpiresAt":"2025-01-02T03:04:05Z","allowedNetworks":["10.0.0.0/8","::1"],"previousPassword":{"hash":"$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6","setAt":"2024-01-02T03:04:05Z","endsAt":"2024-03-03T03:04:05Z","endsWhenNewIsUsed":true}"#;
+    let body = body.replace("\"v\":1", "\"v\":2").replace('%', &format!("{members}{history}"));
+    assert_format(restricted, &body, "grafana");
+}
+
+#[test]
+fn every_member_that_restricts_a_credential_makes_its_body_unreadable_for_older_versions() {
+    let time = || "2034-01-02T03:04:05Z".parse::<Timestamp>().unwrap();
+    let networks = || AllowedNetworks::parse(["10.0.0.0/8"]).unwrap();
+    let previous = PreviousPassword {
+        hash: authorization().password_hash.unwrap(),
+        set_at: None,
+        ends_at: time(),
+        ends_when_new_is_used: false,
+    };
+    for restricted in [
+        Authorization { expires_at: Some(time()), ..authorization() },
+        Authorization { password_expires_at: Some(time()), ..authorization() },
+        Authorization { allowed_networks: networks(), ..authorization() },
+        Authorization { previous_password: Some(previous), ..authorization() },
+    ] {
+        let record = restricted.to_record(Revision::from_u128(1)).unwrap();
+        assert!(record.body.starts_with(r#"{"v":2,"#), "{}", &*record.body);
+        assert_eq!(Authorization::from_record(&record).unwrap(), restricted);
+    }
+}
+
+#[test]
 fn snapshot_of_an_api_token() {
     let token = ApiToken {
         id: ApiTokenId::from_u64(4),
@@ -69,8 +129,22 @@ fn snapshot_of_an_api_token() {
         org: OrgId::from_u64(1),
         user: UserId::from_u64(2),
         permissions: vec!["read:users".parse().unwrap()],
+        expires_at: None,
+        allowed_networks: AllowedNetworks::default(),
     };
     let digest = token.digest.to_text();
+    let restricted = ApiToken {
+        expires_at: Some("2034-01-02T03:04:05Z".parse().unwrap()),
+        allowed_networks: AllowedNetworks::parse(["10.0.0.0/8"]).unwrap(),
+        ..token.clone()
+    };
+    assert_format(
+        restricted,
+        &format!(
+            r#"{{"v":2,"id":"0000000000000004","tokenDigest":"{digest}","status":"active","description":"","orgID":"0000000000000001","userID":"0000000000000002","permissions":["read:users"],"expiresAt":"2034-01-02T03:04:05Z","allowedNetworks":["10.0.0.0/8"]}}"#
+        ),
+        &digest,
+    );
     assert_format(
         token,
         &format!(
@@ -176,7 +250,7 @@ fn a_body_that_cannot_be_read_is_corrupt_and_not_quoted() {
         String::new(),
         "null".to_owned(),
         good.body.trim_end_matches('}').to_owned(),
-        good.body.replace("\"v\":1", "\"v\":2"),
+        good.body.replace("\"v\":1", "\"v\":3"),
         good.body.replace("\"v\":1,", ""),
         good.body.replace("$2b$04$", "$2b$99$"),
         good.body.replace("\"inactive\"", "\"$2b$04$fVervtjyD90Q\""),

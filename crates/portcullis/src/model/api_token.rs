@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::Status;
+use super::{AllowedNetworks, Status};
 use crate::from_text::from_text;
-use crate::{ApiTokenId, OrgId, Permission, Random, RandomUnavailable, UserId, hex};
+use crate::{ApiTokenId, OrgId, Permission, Random, RandomUnavailable, Timestamp, UserId, hex};
 
 /// The secret of an API token. It is shown once, at creation; only its digest is stored.
 #[derive(Clone)]
@@ -139,6 +139,18 @@ pub struct ApiToken {
     pub user: UserId,
     /// The permissions it holds.
     pub permissions: Vec<Permission>,
+    /// From when on it is refused, by the wall clock; `None` for never.
+    pub expires_at: Option<Timestamp>,
+    /// From where it may be used.
+    pub allowed_networks: AllowedNetworks,
+}
+
+impl ApiToken {
+    /// Tells whether it has a member that a version without that member must not ignore: such a version
+    /// would admit more logins.
+    pub(crate) fn needs_version_2(&self) -> bool {
+        self.expires_at.is_some() || !self.allowed_networks.is_empty()
+    }
 }
 
 #[cfg(test)]

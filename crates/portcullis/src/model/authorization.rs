@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{InvalidUsername, Username};
+use super::{AllowedNetworks, InvalidUsername, Username};
 use crate::password::PasswordHash;
 use crate::{AuthorizationId, Error, OrgId, Permission, Timestamp, UserId};
 
@@ -83,8 +83,47 @@ pub struct Authorization {
     pub password_hash: Option<PasswordHash>,
     /// When it was created.
     pub created_at: Timestamp,
-    /// When status, description or permissions were last changed. A new password does not count.
+    /// When status, description, permissions, end or networks were last changed. A new password does
+    /// not count.
     pub updated_at: Timestamp,
+    /// From when on it is refused, by the wall clock; `None` for never.
+    pub expires_at: Option<Timestamp>,
+    /// From where it may be used.
+    pub allowed_networks: AllowedNetworks,
+    /// When its password was set; `None` if it has none, or if an older version set or imported it.
+    pub password_set_at: Option<Timestamp>,
+    /// From when on its password is refused, by the wall clock; `None` for never. A new password has no
+    /// end.
+    pub password_expires_at: Option<Timestamp>,
+    /// The password before this one, which still works for a time.
+    pub previous_password: Option<PreviousPassword>,
+    /// The hashes of older passwords, the latest first, which must not be used again.
+    pub password_history: Vec<PasswordHash>,
+}
+
+impl Authorization {
+    /// Tells whether it has a member that a version without that member must not ignore: such a version
+    /// would admit more logins, or end a password too early.
+    pub(crate) fn needs_version_2(&self) -> bool {
+        self.expires_at.is_some()
+            || self.password_expires_at.is_some()
+            || !self.allowed_networks.is_empty()
+            || self.previous_password.is_some()
+    }
+}
+
+/// A password that was replaced, and still works until its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PreviousPassword {
+    /// Its hash.
+    pub hash: PasswordHash,
+    /// When it was set; `None` if that is not recorded.
+    pub set_at: Option<Timestamp>,
+    /// From when on it is refused, by the wall clock.
+    pub ends_at: Timestamp,
+    /// Whether it ends earlier: at the first login with the new password.
+    pub ends_when_new_is_used: bool,
 }
 
 /// An authorization to create: its parts are valid in form.

@@ -4,12 +4,13 @@ mod api_token;
 mod authorization;
 mod dbrp;
 mod draft;
+mod networks;
 mod tenant;
 mod username;
 
 pub use api_token::{ApiToken, InvalidTokenDigest, TokenDigest, TokenSecret};
 pub use authorization::{
-    Authorization, AuthorizationUpdate, NewAuthorization, Status, UnknownStatus,
+    Authorization, AuthorizationUpdate, NewAuthorization, PreviousPassword, Status, UnknownStatus,
 };
 pub use dbrp::{
     DatabaseBucket, DatabaseMappings, DbrpFilter, DbrpMapping, DbrpName, DbrpUpdate,
@@ -18,5 +19,6 @@ pub use dbrp::{
 pub(crate) use dbrp::{PolicyMapping, PolicyMappings};
 pub(crate) use draft::CheckedApiToken;
 pub use draft::{ApiTokenDraft, AuthorizationDraft, AuthorizationUpdateDraft};
+pub use networks::{AllowedNetworks, InvalidNetworks};
 pub use tenant::{Bucket, BucketUpdate, InvalidName, Name, Org, TenantUpdate, User};
 pub use username::{InvalidUsername, Username};

@@ -5,9 +5,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::model::{PolicyMapping, PolicyMappings};
 use crate::password::PasswordHash;
 use crate::{
-    ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId, DatabaseMappings,
-    DbrpId, DbrpName, Id, Name, Org, OrgId, Permission, Status, Timestamp, TokenDigest,
-    TokenSecret, UncheckedPermission, User, UserId, Username,
+    AllowedNetworks, ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId,
+    DatabaseMappings, DbrpId, DbrpName, Id, Name, Org, OrgId, Permission, PreviousPassword, Status,
+    Timestamp, TokenDigest, TokenSecret, UncheckedPermission, User, UserId, Username,
 };
 
 /// A line. Unknown types and members are refused, so that no data is lost unnoticed.
@@ -141,6 +141,56 @@ struct AuthorizationLine {
     created_at: Timestamp,
     #[serde(default = "year_one")]
     updated_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password_set_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password_expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "AllowedNetworks::is_empty")]
+    allowed_networks: AllowedNetworks,
+    #[serde(default, with = "previous_password", skip_serializing_if = "Option::is_none")]
+    previous_password: Option<PreviousPassword>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    password_history: Vec<PasswordHash>,
+}
+
+/// The password before the present one.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PreviousPasswordObject {
+    hash: PasswordHash,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    set_at: Option<Timestamp>,
+    ends_at: Timestamp,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ends_when_new_is_used: bool,
+}
+
+mod previous_password {
+    use super::*;
+
+    #[expect(clippy::ref_option, reason = "serde calls it with this type")]
+    pub(super) fn serialize<S: Serializer>(
+        previous: &Option<PreviousPassword>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let object = previous.clone().map(|previous| {
+            let PreviousPassword { hash, set_at, ends_at, ends_when_new_is_used } = previous;
+            PreviousPasswordObject { hash, set_at, ends_at, ends_when_new_is_used }
+        });
+        object.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<PreviousPassword>, D::Error> {
+        let object = Option::<PreviousPasswordObject>::deserialize(deserializer)?;
+        Ok(object.map(|object| {
+            let PreviousPasswordObject { hash, set_at, ends_at, ends_when_new_is_used } = object;
+            PreviousPassword { hash, set_at, ends_at, ends_when_new_is_used }
+        }))
+    }
 }
 
 /// The time of records without times: the reference shows it for them.
@@ -168,6 +218,10 @@ pub(super) struct ApiTokenLine {
     token_digest: Option<TokenDigest>,
     #[serde(default, skip_serializing)]
     token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "AllowedNetworks::is_empty")]
+    allowed_networks: AllowedNetworks,
 }
 
 impl From<&ApiToken> for ApiTokenLine {
@@ -181,6 +235,8 @@ impl From<&ApiToken> for ApiTokenLine {
             permissions: token.permissions.clone(),
             token_digest: Some(token.digest),
             token: None,
+            expires_at: token.expires_at,
+            allowed_networks: token.allowed_networks.clone(),
         }
     }
 }
@@ -208,6 +264,8 @@ impl TryFrom<ApiTokenLine> for ApiToken {
             org: line.org,
             user: line.user,
             permissions: line.permissions,
+            expires_at: line.expires_at,
+            allowed_networks: line.allowed_networks,
         })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io::{self, BufRead};
+use std::ops::RangeInclusive;
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -12,8 +13,9 @@ use super::line::{EndLine, Line};
 use crate::store::{Batch, Entity, Kind, UniqueKey};
 use crate::{ApiToken, Authorization, Bucket, DatabaseMappings, DbrpId, Id, Org, User, hex};
 
-/// The only version there is.
-const VERSION: u32 = 1;
+/// The versions there are. Both have the same lines and members; the version is for readers that do not
+/// read all members.
+const VERSIONS: RangeInclusive<u32> = 1..=2;
 
 /// The longest line in bytes: far more than any record takes.
 const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
@@ -46,6 +48,19 @@ pub enum SnapshotRecord {
 }
 
 impl SnapshotRecord {
+    /// Tells whether the record has a member that readers of version 1 refuse.
+    pub fn needs_version_2(&self) -> bool {
+        match self {
+            Self::ApiToken(token) => token.needs_version_2(),
+            Self::Authorization(authorization) => {
+                authorization.needs_version_2()
+                    || authorization.password_set_at.is_some()
+                    || !authorization.password_history.is_empty()
+            }
+            Self::Org(_) | Self::User(_) | Self::Bucket(_) | Self::Dbrp(_) => false,
+        }
+    }
+
     fn identity(&self) -> Result<(Kind, Id, UniqueKey), String> {
         fn of<E: Entity>(entity: &E) -> Result<(Kind, Id, UniqueKey), String> {
             Ok((E::KIND, entity.id(), entity.unique_key().map_err(|error| error.to_string())?))
@@ -192,7 +207,7 @@ impl Reader {
                     return Err("the line `snapshot` must be the first".to_owned());
                 }
                 self.began = true;
-                if first.version != VERSION {
+                if !VERSIONS.contains(&first.version) {
                     return Err(format!(
                         "version {} is not known here: it was written by a newer Portcullis",
                         first.version

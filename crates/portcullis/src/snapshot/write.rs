@@ -9,8 +9,6 @@ use super::line::{EndLine, Line, SnapshotLine};
 use super::read::SnapshotRecord;
 use crate::hex;
 
-const VERSION: u32 = 1;
-
 /// Writes a snapshot, line by line. It is complete only after [`SnapshotWriter::finish`].
 #[derive(Debug)]
 pub struct SnapshotWriter<W> {
@@ -20,14 +18,29 @@ pub struct SnapshotWriter<W> {
 }
 
 impl<W: Write> SnapshotWriter<W> {
-    /// Begins with the first line.
+    /// Begins a snapshot of version 1 with its first line. For records of which none
+    /// [needs version 2](SnapshotRecord::needs_version_2).
     ///
     /// # Errors
     ///
     /// [`WriteSnapshotError`] when it cannot be written.
     pub fn begin(out: W) -> Result<Self, WriteSnapshotError> {
+        Self::begin_version(out, 1)
+    }
+
+    /// Begins a snapshot of version 2: a reader of version 1 refuses it at its first line, and not only at
+    /// the first member that it does not have.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteSnapshotError`] when it cannot be written.
+    pub fn begin_version_2(out: W) -> Result<Self, WriteSnapshotError> {
+        Self::begin_version(out, 2)
+    }
+
+    fn begin_version(out: W, version: u32) -> Result<Self, WriteSnapshotError> {
         let mut writer = Self { out, sha256: Sha256::new(), count: 0 };
-        writer.line(&Line::Snapshot(SnapshotLine { version: VERSION }))?;
+        writer.line(&Line::Snapshot(SnapshotLine { version }))?;
         Ok(writer)
     }
 

@@ -84,7 +84,7 @@ async fn what_cannot_be_created_is_refused_in_the_order_of_the_api() {
     let owner = caller(&world, &owner(&world));
     let under_own_org = Permission::read(Resource::bucket(world.org.id, foreign.id));
     let (foreign_token, _) = {
-        let new = NewApiToken { org: other.id, ..world.new_token(vec![]) };
+        let new = NewApiToken::new(other.id, world.user.id, []);
         world.engine.create_api_token(new).await.unwrap()
     };
     let of_token = Resource::all(ResourceType::Authorizations).in_org(world.org.id);
@@ -170,12 +170,9 @@ fn every_filter_finds_what_checking_every_token_finds_page_by_page() {
         let other_user = world.engine.create_user(name("bob")).await.unwrap();
         let mut tokens = Vec::new();
         for number in 0..24_u32 {
-            let new = NewApiToken {
-                org: if number % 2 == 0 { world.org.id } else { other_org.id },
-                user: if number % 3 == 0 { world.user.id } else { other_user.id },
-                permissions: vec![permission("read:tasks")],
-                description: String::new(),
-            };
+            let org = if number % 2 == 0 { world.org.id } else { other_org.id };
+            let user = if number % 3 == 0 { world.user.id } else { other_user.id };
+            let new = NewApiToken::new(org, user, [permission("read:tasks")]);
             let (token, _) = world.engine.create_api_token(new).await.unwrap();
             let token = match number % 5 {
                 0 => {

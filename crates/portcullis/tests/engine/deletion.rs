@@ -19,12 +19,7 @@ async fn crowd(world: &World, authorizations: usize) {
     for i in 0..authorizations {
         world.authorization(&format!("name-{i}")).await;
     }
-    let token = NewApiToken {
-        org: world.org.id,
-        user: world.user.id,
-        permissions: presets::operator(),
-        description: String::new(),
-    };
+    let token = NewApiToken::new(world.org.id, world.user.id, presets::operator());
     world.engine.create_api_token(token).await.unwrap();
 }
 

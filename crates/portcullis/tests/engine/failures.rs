@@ -16,12 +16,7 @@ use crate::support::{World, builder, failing, gone_after};
 async fn an_outage_grants_nothing_and_reports_no_password_as_wrong() {
     let world = World::new().await;
     let authorization = world.credential("telegraf").await;
-    let token = NewApiToken {
-        org: world.org.id,
-        user: world.user.id,
-        permissions: presets::operator(),
-        description: String::new(),
-    };
+    let token = NewApiToken::new(world.org.id, world.user.id, presets::operator());
     let (_, secret) = world.engine.create_api_token(token).await.unwrap();
 
     let mut outages = 0;

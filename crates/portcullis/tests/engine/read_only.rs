@@ -15,12 +15,7 @@ use crate::support::{World, builder, failing, name};
 async fn a_read_only_engine_accepts_logins_and_refuses_every_change() {
     let world = World::new().await;
     let id = world.credential("telegraf").await.id;
-    let token = NewApiToken {
-        org: world.org.id,
-        user: world.user.id,
-        permissions: presets::operator(),
-        description: String::new(),
-    };
+    let token = NewApiToken::new(world.org.id, world.user.id, presets::operator());
     let (api_token, secret) = world.engine.create_api_token(token.clone()).await.unwrap();
     // A hash that a login would replace: `secret-pass-1`, with bcrypt of cost 4.
     let weak = format!(

@@ -24,12 +24,8 @@ async fn an_export_imports_completely_and_again_changes_nothing() {
     let world = World::new().await;
     world.credential("telegraf").await;
     world.authorization("passwordless").await;
-    let token = NewApiToken {
-        org: world.org.id,
-        user: world.user.id,
-        permissions: presets::operator(),
-        description: "d".to_owned(),
-    };
+    let token =
+        NewApiToken::new(world.org.id, world.user.id, presets::operator()).with_description("d");
     let (_, secret) = world.engine.create_api_token(token).await.unwrap();
     let text = export(&world).await;
     assert_eq!(text.lines().count(), 1 + 6 + 1);
@@ -131,7 +127,8 @@ fn every_invalid_line_is_reported_with_its_reason() {
             r#"{"type":"authorization","id":"0000000000000001","token":867530986753091,"orgID":"0000000000000001","userID":"0000000000000001"}"#,
             "line 1: invalid type: integer, expected a string",
         ),
-        (r#"{"type":"snapshot","version":2}"#, "line 1: version 2 is not known here"),
+        (r#"{"type":"snapshot","version":3}"#, "line 1: version 3 is not known here"),
+        (r#"{"type":"snapshot","version":2}"#, "line 1: the last line is missing"),
         (r#"{"type":"snapshot","version":1}"#, "line 1: the last line is missing"),
     ];
     for (text, expected) in cases {
@@ -184,4 +181,40 @@ fn hand_written_lines_need_no_frame_and_have_defaults() {
     assert!(shown.contains("0001-01-01T00:00:00Z"), "{shown}");
     assert!(!shown.contains("plain"), "{shown}");
     assert!(Snapshot::read(&b""[..]).unwrap().is_empty());
+}
+
+/// [SNAP-1] [SNAP-11]
+#[tokio::test]
+async fn a_member_that_version_1_does_not_have_makes_it_version_2() {
+    let first = |text: &str| text.lines().next().unwrap().to_owned();
+    let world = World::new().await;
+    world.authorization("passwordless").await;
+    assert_eq!(first(&export(&world).await), r#"{"type":"snapshot","version":1}"#);
+
+    let token = concat!(
+        r#"{"type":"apiToken","id":"0000000000000002","orgID":"0000000000000009","userID":"0000000000000001","status":"active","description":"","permissions":[],"#,
+        r#""tokenDigest":"sha256:f3a82bb1b392249af55a9326b16fcbaf533f566113f01bc4afdaf209ea9d53ad","expiresAt":"2034-01-02T03:04:05Z","allowedNetworks":["10.0.0.0/8","::1"]}"#
+    );
+    let begin = r#"{"type":"authorization","id":"0000000000000003","token":"x","orgID":"0000000000000009","userID":"0000000000000001","status":"active","description":"","permissions":[],"createdAt":"2024-01-02T03:04:05Z","updatedAt":"2024-01-02T03:04:05Z""#;
+    let members = [
+        r#""passwordSetAt":"2024-01-02T03:04:05Z""#,
+        r#""expiresAt":"2034-01-02T03:04:05Z""#,
+        r#""passwordExpiresAt":"2034-01-02T03:04:05Z""#,
+        r#""allowedNetworks":["10.0.0.0/8"]"#,
+        r#""previousPassword":{"hash":"$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6","setAt":"2024-01-02T03:04:05Z","endsAt":"2024-01-03T03:04:05Z","endsWhenNewIsUsed":true}"#,
+        r#""passwordHistory":["$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6"]"#,
+    ];
+    let lines = members.iter().map(|member| format!("{begin},{member}}}"));
+    let all = format!("{begin},{}}}", members.join(","));
+    for line in lines.chain([token.to_owned(), all]) {
+        let world = World::new().await;
+        let snapshot = Snapshot::read(line.as_bytes()).unwrap();
+        world.engine.import(snapshot, false).await.unwrap();
+        let text = export(&world).await;
+        assert_eq!(first(&text), r#"{"type":"snapshot","version":2}"#, "{line}");
+        assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        assert!(Snapshot::read(text.as_bytes()).is_ok());
+        let unknown = line.replace("\"setAt\"", "\"later\":1,\"setAt\"");
+        assert!(unknown == line || !refused(&unknown).is_empty());
+    }
 }

@@ -199,12 +199,7 @@ async fn a_preview_counts_what_its_deletion_deletes_and_changes_nothing() {
         permission(&format!("write:orgs/{org}")),
         permission("read:buckets"),
     ];
-    let new = portcullis::NewApiToken {
-        org: other_org.id,
-        user: other_user.id,
-        permissions: held.to_vec(),
-        description: String::new(),
-    };
+    let new = portcullis::NewApiToken::new(other_org.id, other_user.id, held.to_vec());
     let (token, _) = engine.create_api_token(new).await.unwrap();
     let own = engine.create_api_token(world.new_token(vec![read])).await.unwrap().0;
 

@@ -208,7 +208,7 @@ async fn a_right_api_token_is_never_refused_for_the_failures_of_others() {
     let token = async || {
         let (org, user) = (world.org.id, world.user.id);
         let permissions = presets::operator();
-        let new = NewApiToken { org, user, permissions, description: String::new() };
+        let new = NewApiToken::new(org, user, permissions);
         world.engine.create_api_token(new).await.unwrap().1.expose().to_owned()
     };
     let throttled = |result: Result<Principal, portcullis::Error>| {

@@ -9,9 +9,9 @@ use crate::engine::records::WriteError;
 use crate::password::{Password, PasswordHash};
 use crate::store::{Duplicate, Kind, Operation, Revision, StoreError, StoreExt};
 use crate::{
-    AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId, AuthorizationUpdate,
-    BucketId, Error, ErrorKind, Id, NewAuthorization, OrgId, Permission, Resource, ResourceType,
-    UserId,
+    AllowedNetworks, AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId,
+    AuthorizationUpdate, BucketId, Error, ErrorKind, Id, NewAuthorization, OrgId, Permission,
+    Resource, ResourceType, UserId,
 };
 
 /// The most permissions of one authorization, and the longest description: what fits into a
@@ -69,6 +69,12 @@ impl Access<'_> {
             password_hash: None,
             created_at: now,
             updated_at: now,
+            expires_at: None,
+            allowed_networks: AllowedNetworks::default(),
+            password_set_at: None,
+            password_expires_at: None,
+            previous_password: None,
+            password_history: Vec::new(),
         };
         let inserted = self.engine.insert(authorization, &requirements).await;
         inserted.map_err(|error| match error {
@@ -170,6 +176,9 @@ impl Access<'_> {
         let change = |authorization: &mut Authorization| {
             require(authorization)?;
             authorization.password_hash = Some(hash.clone());
+            authorization.password_set_at = Some(self.engine.now());
+            authorization.password_expires_at = None;
+            authorization.previous_password = None;
             Ok(())
         };
         let changed = self.change(current, change, &[]).await?;

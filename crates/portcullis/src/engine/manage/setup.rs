@@ -12,8 +12,8 @@ use crate::store::{
     StoreError, StoreExt, Tombstone, put,
 };
 use crate::{
-    ApiToken, AuditAction, AuditRecord, Authorization, Bucket, Error, ErrorKind, Id, Name, Org,
-    Status, Timestamp, TokenSecret, User, presets,
+    AllowedNetworks, ApiToken, AuditAction, AuditRecord, Authorization, Bucket, Error, ErrorKind,
+    Id, Name, Org, Status, Timestamp, TokenSecret, User, presets,
 };
 
 /// The id of the mark that a setup writes: a tombstone of an org that never existed. A setup commits
@@ -91,6 +91,8 @@ impl Engine {
             org: org.id,
             user: user.id,
             permissions: presets::operator(),
+            expires_at: None,
+            allowed_networks: AllowedNetworks::default(),
         };
 
         let mut batch = Batch::new();

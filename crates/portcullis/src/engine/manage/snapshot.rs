@@ -17,7 +17,8 @@ use crate::{Actor, AuditAction, AuditOutcome, AuditRecord, Error, Id};
 const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
 
 impl Engine {
-    /// Writes every record to a snapshot and returns their number.
+    /// Writes every record to a snapshot and returns their number. The snapshot is of version 2 if an
+    /// authorization or API token has a member that version 1 does not have.
     ///
     /// A record that is changed meanwhile is in it as it was before or after the change.
     ///
@@ -27,7 +28,12 @@ impl Engine {
     /// snapshot is not finished. [`ExportError::Write`] when it cannot be written.
     pub async fn export(&self, out: impl Write + Send) -> Result<u64, ExportError> {
         self.finish_deletions().await?;
-        let mut writer = SnapshotWriter::begin(out)?;
+        let needs_version_2 = self.any_needs_version_2(SnapshotRecord::Authorization).await?
+            || self.any_needs_version_2(SnapshotRecord::ApiToken).await?;
+        let mut writer = match needs_version_2 {
+            true => SnapshotWriter::begin_version_2(out)?,
+            false => SnapshotWriter::begin(out)?,
+        };
         self.export_kind(&mut writer, SnapshotRecord::Org).await?;
         self.export_kind(&mut writer, SnapshotRecord::User).await?;
         self.export_kind(&mut writer, SnapshotRecord::Bucket).await?;
@@ -35,6 +41,24 @@ impl Engine {
         self.export_kind(&mut writer, SnapshotRecord::ApiToken).await?;
         self.export_kind(&mut writer, SnapshotRecord::Authorization).await?;
         Ok(writer.finish()?)
+    }
+
+    /// Tells whether a record of the kind needs version 2. A record that gets such a member after this
+    /// is refused by readers of version 1 all the same, at its line.
+    async fn any_needs_version_2<E: Entity>(
+        &self,
+        wrap: impl Fn(E) -> SnapshotRecord + Send,
+    ) -> Result<bool, ExportError> {
+        let mut pages = self.0.store.pages(Index::All(E::KIND), PAGE);
+        while let Some(page) = pages.next().await {
+            // One that cannot be read is reported when it is to be written.
+            let entities = page.map_err(Error::from)?.records;
+            let mut entities = entities.iter().filter_map(|record| E::from_record(record).ok());
+            if entities.any(|entity| wrap(entity).needs_version_2()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn export_kind<E: Entity>(

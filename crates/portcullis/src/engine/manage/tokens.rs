@@ -19,21 +19,41 @@ use crate::store::{
     Entity, Index, Kind, Lookup, Operation, Page, PageRequest, Revision, StoreError, StoreExt,
 };
 use crate::{
-    Action, ApiToken, ApiTokenFilter, ApiTokenId, AuditAction, AuditRecord, AuthorizationUpdate,
-    Error, Id, OrgId, Permission, Resource, Status, TokenSecret, UserId,
+    Action, AllowedNetworks, ApiToken, ApiTokenFilter, ApiTokenId, AuditAction, AuditRecord,
+    AuthorizationUpdate, Error, Id, OrgId, Permission, Resource, Status, TokenSecret, UserId,
 };
 
 /// An API token to create.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct NewApiToken {
     /// The org it belongs to.
     pub org: OrgId,
     /// The user it belongs to.
     pub user: UserId,
-    /// The permissions it holds; see [`presets`](crate::presets).
+    /// The permissions it holds.
     pub permissions: Vec<Permission>,
     /// Free text.
     pub description: String,
+}
+
+impl NewApiToken {
+    /// Makes an API token of the user in the org, with the permissions ([`presets`](crate::presets) has
+    /// usual ones), and without a description.
+    pub fn new(
+        org: OrgId,
+        user: UserId,
+        permissions: impl IntoIterator<Item = Permission>,
+    ) -> Self {
+        let permissions = permissions.into_iter().collect();
+        Self { org, user, permissions, description: String::new() }
+    }
+
+    /// Sets the description.
+    #[must_use]
+    pub fn with_description(self, description: impl Into<String>) -> Self {
+        Self { description: description.into(), ..self }
+    }
 }
 
 /// A page of a list of API tokens, ascending by id.
@@ -76,6 +96,8 @@ impl Access<'_> {
             org,
             user,
             permissions: permissions.clone(),
+            expires_at: None,
+            allowed_networks: AllowedNetworks::default(),
         };
         let mut requirements = Vec::new();
         if engine.0.owns_directory {
