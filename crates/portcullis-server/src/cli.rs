@@ -9,14 +9,15 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use portcullis::{Org, User};
 
 use crate::commands::{
-    auth, backup, bucket, check, completions, config, dbrp, export, import, man, migrate, setup,
-    tenant, token, verify,
+    auth, backup, bucket, check, completions, config, dbrp, export, import, login, man, migrate,
+    setup, tenant, token, verify,
 };
 use crate::config::{Merged, Refused};
-use crate::context::Context;
+use crate::context::{Context, Server};
 use crate::failure::{self, Outcome};
 use crate::output::{Format, Output};
 use crate::progress::ProgressMode;
+use crate::server_args::{ServerArgs, Source, Sources, Target};
 use crate::{command_audit, logging, serve};
 
 /// The heading of the options that all commands share.
@@ -32,6 +33,9 @@ pub(crate) const GLOBAL: &str = "Global options";
     after_help = "\
 Environment:
   PORTCULLIS_STORE     the same as --store
+  PORTCULLIS_URL       the same as --url
+  PORTCULLIS_TOKEN     the API token for it
+  PORTCULLIS_PROFILE   the same as --profile
   PORTCULLIS_AUDIT_LOG the same as --audit-log
   PORTCULLIS_CONFIG    the same as --config
   PORTCULLIS_LISTEN    the same as --listen of `serve`
@@ -110,6 +114,13 @@ pub(crate) struct Cli {
     /// terminal: a line every ten seconds
     #[arg(long, global = true, help_heading = GLOBAL)]
     progress: bool,
+
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// What the options say: the store or a server.
+    #[arg(skip = Target::Store)]
+    target: Target,
 }
 
 #[derive(Subcommand)]
@@ -150,6 +161,12 @@ enum Command {
     Restore(migrate::RestoreArgs),
     /// Copy a store to one of another kind
     Migrate(migrate::MigrateArgs),
+    /// Store the URL of a server and an API token as a profile
+    Login(login::LoginArgs),
+    /// Remove a profile
+    Logout(login::LogoutArgs),
+    /// List the profiles, without their API tokens
+    Profiles(login::ProfilesArgs),
     /// Check a configuration file, or show the effective options of `serve`
     #[command(subcommand)]
     Config(config::Command),
@@ -169,6 +186,9 @@ impl Command {
             | Self::Dbrp(_)
             | Self::Token(_)
             | Self::Auth(_)
+            | Self::Login(_)
+            | Self::Logout(_)
+            | Self::Profiles(_)
             | Self::Config(config::Command::Show) => true,
             Self::Serve(_)
             | Self::Setup(_)
@@ -184,6 +204,43 @@ impl Command {
             | Self::Man(_) => false,
         }
     }
+
+    /// Returns how the command treats a server that is given in place of a store.
+    fn server_use(&self) -> ServerUse {
+        match self {
+            Self::Org(_)
+            | Self::User(_)
+            | Self::Bucket(_)
+            | Self::Dbrp(_)
+            | Self::Token(_)
+            | Self::Auth(_)
+            | Self::Check(_) => ServerUse::Works,
+            Self::Login(_) | Self::Logout(_) | Self::Profiles(_) => ServerUse::Profiles,
+            Self::Serve(_) => ServerUse::Ignored("serve"),
+            Self::Config(_) => ServerUse::Ignored("config"),
+            Self::Completions(_) => ServerUse::Ignored("completions"),
+            Self::Man(_) => ServerUse::Ignored("man"),
+            Self::Setup(_) => ServerUse::None("setup"),
+            Self::Export(_) => ServerUse::None("export"),
+            Self::Import(_) => ServerUse::None("import"),
+            Self::Verify(_) => ServerUse::None("verify"),
+            Self::Backup(_) => ServerUse::None("backup"),
+            Self::Restore(_) => ServerUse::None("restore"),
+            Self::Migrate(_) => ServerUse::None("migrate"),
+        }
+    }
+}
+
+/// How a command treats a server that is given in place of a store.
+enum ServerUse {
+    /// It works on the server.
+    Works,
+    /// It works on profiles, without a store.
+    Profiles,
+    /// It needs no server; one in the environment is for other commands.
+    Ignored(&'static str),
+    /// It works only on a store: what it needs, such as hashes, no server shows.
+    None(&'static str),
 }
 
 impl Cli {
@@ -197,8 +254,39 @@ impl Cli {
         let matches = merged.matches(Self::command())?;
         let parsed = Self::from_arg_matches(&matches)
             .map_err(|error| error.format(&mut Self::command()))
-            .and_then(Self::validate);
+            .and_then(Self::validate)
+            .and_then(|cli| cli.choose(Sources::of(&matches)));
         parsed.map_err(|error| merged.refused(error))
+    }
+
+    /// Chooses between the store and a server.
+    fn choose(mut self, sources: Sources) -> Result<Self, clap::Error> {
+        let refuse =
+            |message: String| Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        let without_server = |command: &str| {
+            format!("`{command}` does not work on a server: leave --url and --profile out")
+        };
+        let is_given = sources.url.max(sources.profile) == Source::CommandLine;
+        match self.command.server_use() {
+            ServerUse::Works => match sources.choose() {
+                Ok(target) => self.target = target,
+                Err(message) => return refuse(message),
+            },
+            ServerUse::Profiles => return Ok(self),
+            ServerUse::Ignored(command) if is_given => return refuse(without_server(command)),
+            ServerUse::Ignored(_) => {}
+            ServerUse::None(command) => match sources.choose() {
+                Ok(Target::Store) => {}
+                Ok(Target::Url | Target::Profile) => return refuse(without_server(command)),
+                Err(message) => return refuse(message),
+            },
+        }
+        if self.target == Target::Store
+            && let Some(option) = self.server.without_server()
+        {
+            return refuse(format!("{option} is about a server: give --url or --profile as well"));
+        }
+        Ok(self)
     }
 
     /// Refuses combinations of options that clap cannot.
@@ -245,7 +333,11 @@ impl Cli {
             command_audit::begin(path);
         }
         let progress = ProgressMode::of_stderr(self.progress);
-        let context = Context { store: self.store, output, progress };
+        let server = match self.target {
+            Target::Store => None,
+            target => Some(Server { args: self.server.clone(), target }),
+        };
+        let context = Context { store: self.store, server, output, progress };
         let result = logging::start(default_log).and_then(|()| match self.command {
             Command::Serve(args) => serve::run(*args, &context.store, audit_log),
             Command::Setup(args) => setup::run(args, context),
@@ -262,6 +354,9 @@ impl Cli {
             Command::Backup(args) => backup::run(args, context),
             Command::Restore(args) => migrate::restore(args, context),
             Command::Migrate(args) => migrate::run(args, context),
+            Command::Login(login::LoginArgs {}) => login::login(&self.server, context),
+            Command::Logout(login::LogoutArgs {}) => login::logout(&self.server, context),
+            Command::Profiles(login::ProfilesArgs {}) => login::profiles(context),
             Command::Config(command) => {
                 config::run(command, std::env::args_os().collect(), context)
             }

@@ -3,8 +3,9 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, bail};
-use portcullis::{Deletion, DeletionPreview, Engine};
+use portcullis::{Deletion, DeletionPreview};
 
+use crate::session::Session;
 use crate::table::escape;
 
 /// The option that answers the question in advance.
@@ -23,14 +24,14 @@ impl ConfirmArgs {
     /// When the deletion is not confirmed.
     pub(crate) async fn confirm(
         self,
-        engine: &Engine,
+        session: &Session,
         what: &str,
         deletion: Deletion,
     ) -> anyhow::Result<()> {
         if self.yes || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return Ok(());
         }
-        let preview = engine.preview_deletion(deletion).await?;
+        let preview = session.preview_deletion(deletion).await?;
         ask(&question(what, deletion, &preview))
     }
 }
@@ -97,7 +98,7 @@ fn counted(count: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use portcullis::store::MemoryStore;
-    use portcullis::{Id, Name};
+    use portcullis::{Engine, Id, Name};
 
     use super::*;
 

@@ -5,11 +5,12 @@ use std::str::FromStr;
 
 use anyhow::bail;
 use portcullis::{
-    Action, BucketId, Engine, Error, Id, Org, OrgId, ParsePermissionError, Permission, Resource,
+    Action, BucketId, Error, Id, Org, OrgId, ParsePermissionError, Permission, Resource,
     ResourceType,
 };
 
 use crate::resolve;
+use crate::session::Session;
 
 /// A permission as an argument: `read` or `write`, a colon, and `TYPE`, `TYPE/ID`, `orgs/ORG/TYPE` or
 /// `orgs/ORG/TYPE/ID`. An org, a user or a bucket may be named by its name instead of its id.
@@ -91,7 +92,7 @@ impl PermissionArg {
     /// Where something that is named does not exist, and where a bucket is named without an org.
     async fn with_ids(
         &self,
-        engine: &Engine,
+        session: &Session,
         default_org: Option<OrgId>,
     ) -> anyhow::Result<Permission> {
         let (action, org, resource_type, resource) = match self {
@@ -100,7 +101,7 @@ impl PermissionArg {
                 (*action, org, *resource_type, resource)
             }
         };
-        let mut org = resolve::optional_org(engine, org.as_deref()).await?;
+        let mut org = resolve::optional_org(session, org.as_deref()).await?;
         let id = match (resource_type, resource) {
             (_, None) => None,
             (ResourceType::Buckets, Some(bucket)) => {
@@ -111,11 +112,11 @@ impl PermissionArg {
                 };
                 org = Some(its_org);
                 let shown = format_args!("the org {its_org}");
-                Some(resolve::bucket(engine, its_org, bucket, shown).await?.id.untyped())
+                Some(resolve::bucket(session, its_org, bucket, shown).await?.id.untyped())
             }
-            (ResourceType::Orgs, Some(org)) => Some(resolve::org(engine, org).await?.id.untyped()),
+            (ResourceType::Orgs, Some(org)) => Some(resolve::org(session, org).await?.id.untyped()),
             (ResourceType::Users, Some(user)) => {
-                Some(resolve::user(engine, user).await?.id.untyped())
+                Some(resolve::user(session, user).await?.id.untyped())
             }
             (_, Some(id)) => Some(id.parse()?),
         };
@@ -134,22 +135,26 @@ impl PermissionArg {
     /// grant on all buckets of an org would not cover the bucket.
     pub(crate) async fn to_query(
         &self,
-        engine: &Engine,
+        session: &Session,
         default_org: Option<OrgId>,
     ) -> anyhow::Result<Permission> {
-        let permission = self.with_ids(engine, default_org).await?;
+        let permission = self.with_ids(session, default_org).await?;
         if !is_bucket_without_org(&permission) {
             return Ok(permission);
         }
-        let org = bucket_org(engine, &permission).await?.or(default_org);
+        let org = bucket_org(session, &permission).await?.or(default_org);
         Ok(org.map_or(permission, |org| in_org(permission, org)))
     }
 
     /// Returns the permission to grant to an API token of the org: with the org of a bucket that is
     /// given by its id alone, if there is such a bucket.
-    pub(crate) async fn to_grant(&self, engine: &Engine, org: OrgId) -> anyhow::Result<Permission> {
-        let permission = self.with_ids(engine, Some(org)).await?;
-        let bucket_org = bucket_org(engine, &permission).await?;
+    pub(crate) async fn to_grant(
+        &self,
+        session: &Session,
+        org: OrgId,
+    ) -> anyhow::Result<Permission> {
+        let permission = self.with_ids(session, Some(org)).await?;
+        let bucket_org = bucket_org(session, &permission).await?;
         Ok(bucket_org.map_or(permission, |org| in_org(permission, org)))
     }
 }
@@ -187,7 +192,7 @@ impl GrantArgs {
     /// Returns the permissions, each once.
     pub(crate) async fn resolve(
         &self,
-        engine: &Engine,
+        session: &Session,
         org: &Org,
     ) -> anyhow::Result<Vec<Permission>> {
         let mut permissions = Vec::new();
@@ -197,19 +202,19 @@ impl GrantArgs {
             }
         };
         for permission in &self.permission {
-            let permission = permission.with_ids(engine, Some(org.id)).await?;
+            let permission = permission.with_ids(session, Some(org.id)).await?;
             // A bucket of another org stays as it was given: the engine accepts or refuses it.
-            add(match bucket_org(engine, &permission).await? {
+            add(match bucket_org(session, &permission).await? {
                 Some(its_org) if its_org == org.id => in_org(permission, org.id),
                 _ => permission,
             });
         }
         for bucket in &self.read_bucket {
-            let bucket = resolve::bucket_of(engine, org, bucket).await?;
+            let bucket = resolve::bucket_of(session, org, bucket).await?;
             add(Permission::read(Resource::bucket(org.id, bucket.id)));
         }
         for bucket in &self.write_bucket {
-            let bucket = resolve::bucket_of(engine, org, bucket).await?;
+            let bucket = resolve::bucket_of(session, org, bucket).await?;
             add(Permission::write(Resource::bucket(org.id, bucket.id)));
         }
         Ok(permissions)
@@ -217,10 +222,10 @@ impl GrantArgs {
 }
 
 /// Returns the org of a bucket that is given by its id alone.
-async fn bucket_org(engine: &Engine, permission: &Permission) -> Result<Option<OrgId>, Error> {
+async fn bucket_org(session: &Session, permission: &Permission) -> Result<Option<OrgId>, Error> {
     match permission.resource.id {
         Some(id) if is_bucket_without_org(permission) => {
-            let bucket = engine.directory().bucket(BucketId::from(id)).await?;
+            let bucket = session.bucket(BucketId::from(id)).await?;
             Ok(bucket.map(|bucket| bucket.org))
         }
         _ => Ok(None),

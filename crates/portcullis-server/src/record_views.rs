@@ -1,13 +1,14 @@
 //! Records as commands show them: with the names of the API, and without secrets.
 
 use portcullis::{
-    ApiToken, Authorization, Bucket, DbrpMapping, Engine, Error, NameResolver, Org, OrgId,
-    Permission, ResourceType, Status, Timestamp, TokenSecret, User, UserId,
+    Bucket, DbrpMapping, Error, Org, OrgId, Permission, ResourceType, Status, Timestamp,
+    TokenSecret, User, UserId,
 };
 use serde::Serialize;
 
 use crate::output::Record;
 use crate::passwords::NewPassword;
+use crate::session::{ApiTokenRecord, AuthorizationRecord, Names, Session};
 
 /// The most permissions that a row of a table spells out.
 const MAX_SHOWN: usize = 2;
@@ -52,7 +53,7 @@ pub(crate) struct BucketView {
 }
 
 impl BucketView {
-    pub(crate) async fn new(names: &mut NameResolver, bucket: &Bucket) -> Result<Self, Error> {
+    pub(crate) async fn new(names: &mut Names<'_>, bucket: &Bucket) -> Result<Self, Error> {
         Ok(Self {
             id: bucket.id.to_string(),
             org_id: bucket.org.to_string(),
@@ -94,10 +95,7 @@ pub(crate) struct DbrpView {
 }
 
 impl DbrpView {
-    pub(crate) async fn new(
-        names: &mut NameResolver,
-        mapping: &DbrpMapping,
-    ) -> Result<Self, Error> {
+    pub(crate) async fn new(names: &mut Names<'_>, mapping: &DbrpMapping) -> Result<Self, Error> {
         Ok(Self {
             id: mapping.id.to_string(),
             database: mapping.database.to_string(),
@@ -107,7 +105,7 @@ impl DbrpView {
             org_id: mapping.org.to_string(),
             org: org_name(names, mapping.org).await?,
             bucket_id: mapping.bucket.to_string(),
-            bucket: names.bucket(mapping.bucket).await?.map(|bucket| bucket.name.to_string()),
+            bucket: names.bucket(mapping.bucket).await?,
         })
     }
 }
@@ -179,7 +177,7 @@ struct ResourceView {
 }
 
 impl PermissionView {
-    async fn new(names: &mut NameResolver, permission: &Permission) -> Result<Self, Error> {
+    async fn new(names: &mut Names<'_>, permission: &Permission) -> Result<Self, Error> {
         let resource = &permission.resource;
         let org = match resource.org {
             Some(org) => org_name(names, org).await?,
@@ -198,7 +196,7 @@ impl PermissionView {
         })
     }
 
-    async fn all(names: &mut NameResolver, permissions: &[Permission]) -> Result<Vec<Self>, Error> {
+    async fn all(names: &mut Names<'_>, permissions: &[Permission]) -> Result<Vec<Self>, Error> {
         let mut views = Vec::with_capacity(permissions.len());
         for permission in permissions {
             views.push(Self::new(names, permission).await?);
@@ -228,7 +226,7 @@ struct OwnerView {
 }
 
 impl OwnerView {
-    async fn new(names: &mut NameResolver, org: OrgId, user: UserId) -> Result<Self, Error> {
+    async fn new(names: &mut Names<'_>, org: OrgId, user: UserId) -> Result<Self, Error> {
         Ok(Self {
             org_id: org.to_string(),
             org: org_name(names, org).await?,
@@ -272,8 +270,8 @@ pub(crate) struct AuthorizationView {
 
 impl AuthorizationView {
     pub(crate) async fn new(
-        names: &mut NameResolver,
-        authorization: &Authorization,
+        names: &mut Names<'_>,
+        authorization: &AuthorizationRecord,
     ) -> Result<Self, Error> {
         Ok(Self {
             id: authorization.id.to_string(),
@@ -283,15 +281,18 @@ impl AuthorizationView {
             description: authorization.description.clone(),
             owner: OwnerView::new(names, authorization.org, authorization.user).await?,
             permissions: PermissionView::all(names, &authorization.permissions).await?,
-            has_password: authorization.password_hash.is_some(),
+            has_password: authorization.has_password,
             created_at: authorization.created_at,
             updated_at: authorization.updated_at,
         })
     }
 
     /// Returns the view of a single authorization.
-    pub(crate) async fn of(engine: &Engine, authorization: &Authorization) -> Result<Self, Error> {
-        Self::new(&mut engine.name_resolver(), authorization).await
+    pub(crate) async fn of(
+        session: &Session,
+        authorization: &AuthorizationRecord,
+    ) -> Result<Self, Error> {
+        Self::new(&mut session.names(), authorization).await
     }
 
     /// Adds the password if it was generated: it is shown only once.
@@ -387,7 +388,7 @@ pub(crate) struct ApiTokenView {
 }
 
 impl ApiTokenView {
-    pub(crate) async fn new(names: &mut NameResolver, token: &ApiToken) -> Result<Self, Error> {
+    pub(crate) async fn new(names: &mut Names<'_>, token: &ApiTokenRecord) -> Result<Self, Error> {
         Ok(Self {
             id: token.id.to_string(),
             secret: None,
@@ -449,23 +450,21 @@ impl Record for ApiTokenView {
     }
 }
 
-async fn org_name(names: &mut NameResolver, id: OrgId) -> Result<Option<String>, Error> {
-    Ok(names.org(id).await?.map(|org| org.name.to_string()))
+async fn org_name(names: &mut Names<'_>, id: OrgId) -> Result<Option<String>, Error> {
+    names.org(id).await
 }
 
-async fn user_name(names: &mut NameResolver, id: UserId) -> Result<Option<String>, Error> {
-    Ok(names.user(id).await?.map(|user| user.name.to_string()))
+async fn user_name(names: &mut Names<'_>, id: UserId) -> Result<Option<String>, Error> {
+    names.user(id).await
 }
 
 /// Returns the name of the one resource to which a permission applies.
 async fn resource_name(
-    names: &mut NameResolver,
+    names: &mut Names<'_>,
     permission: &Permission,
 ) -> Result<Option<String>, Error> {
     match (permission.resource.resource_type, permission.resource.id) {
-        (ResourceType::Buckets, Some(id)) => {
-            Ok(names.bucket(id.into()).await?.map(|bucket| bucket.name.to_string()))
-        }
+        (ResourceType::Buckets, Some(id)) => names.bucket(id.into()).await,
         (ResourceType::Orgs, Some(id)) => org_name(names, id.into()).await,
         (ResourceType::Users, Some(id)) => user_name(names, id.into()).await,
         _ => Ok(None),

@@ -3,10 +3,9 @@
 use std::fmt::Display;
 
 use anyhow::{anyhow, bail};
-use portcullis::{
-    Authorization, AuthorizationId, Bucket, Engine, Error, ErrorKind, InvalidName, Name, Org,
-    OrgId, User,
-};
+use portcullis::{AuthorizationId, Bucket, Error, ErrorKind, InvalidName, Name, Org, OrgId, User};
+
+use crate::session::{AuthorizationRecord, Session};
 
 /// Parses the name of a record that is to be created.
 pub(crate) fn parse_name(text: &str) -> Result<Name, InvalidName> {
@@ -14,36 +13,36 @@ pub(crate) fn parse_name(text: &str) -> Result<Name, InvalidName> {
 }
 
 /// Finds an org by id or name.
-pub(crate) async fn org(engine: &Engine, id_or_name: &str) -> anyhow::Result<Org> {
-    let found = engine.resolve_org(id_or_name).await;
+pub(crate) async fn org(session: &Session, id_or_name: &str) -> anyhow::Result<Org> {
+    let found = session.resolve_org(id_or_name).await;
     found.map_err(|error| or_missing(error, || format!("there is no org `{id_or_name}`")))
 }
 
 /// Finds a user by id or name.
-pub(crate) async fn user(engine: &Engine, id_or_name: &str) -> anyhow::Result<User> {
-    let found = engine.resolve_user(id_or_name).await;
+pub(crate) async fn user(session: &Session, id_or_name: &str) -> anyhow::Result<User> {
+    let found = session.resolve_user(id_or_name).await;
     found.map_err(|error| or_missing(error, || format!("there is no user `{id_or_name}`")))
 }
 
 /// Finds the org that an option names, if it is given, by id or name.
 pub(crate) async fn optional_org(
-    engine: &Engine,
+    session: &Session,
     id_or_name: Option<&str>,
 ) -> anyhow::Result<Option<OrgId>> {
     match id_or_name {
-        Some(id_or_name) => Ok(Some(org(engine, id_or_name).await?.id)),
+        Some(id_or_name) => Ok(Some(org(session, id_or_name).await?.id)),
         None => Ok(None),
     }
 }
 
 /// Finds a bucket of the org, by id or name. `shown` is the org in an error.
 pub(crate) async fn bucket(
-    engine: &Engine,
+    session: &Session,
     org: OrgId,
     id_or_name: &str,
     shown: impl Display,
 ) -> anyhow::Result<Bucket> {
-    let found = engine.resolve_bucket(org, id_or_name).await;
+    let found = session.resolve_bucket(org, id_or_name).await;
     found.map_err(|error| {
         or_missing(error, || format!("there is no bucket `{id_or_name}` in {shown}"))
     })
@@ -51,28 +50,28 @@ pub(crate) async fn bucket(
 
 /// Finds a bucket of the org, which an error names, by id or name.
 pub(crate) async fn bucket_of(
-    engine: &Engine,
+    session: &Session,
     org: &Org,
     id_or_name: &str,
 ) -> anyhow::Result<Bucket> {
-    bucket(engine, org.id, id_or_name, format_args!("the org `{}`", org.name)).await
+    bucket(session, org.id, id_or_name, format_args!("the org `{}`", org.name)).await
 }
 
 /// Finds an authorization by its id.
 pub(crate) async fn authorization_with_id(
-    engine: &Engine,
+    session: &Session,
     id: AuthorizationId,
-) -> anyhow::Result<Authorization> {
-    let found = engine.authorization(id).await?;
+) -> anyhow::Result<AuthorizationRecord> {
+    let found = session.authorization(id).await?;
     found.ok_or_else(|| anyhow!("there is no authorization with the id {id}"))
 }
 
 /// Finds an authorization by its username.
 pub(crate) async fn authorization_with_username(
-    engine: &Engine,
+    session: &Session,
     username: &str,
-) -> anyhow::Result<Authorization> {
-    let found = engine.authorization_by_username(username).await?;
+) -> anyhow::Result<AuthorizationRecord> {
+    let found = session.authorization_by_username(username).await?;
     found.ok_or_else(|| anyhow!("there is no authorization for `{username}`"))
 }
 
@@ -81,12 +80,15 @@ pub(crate) async fn authorization_with_username(
 /// # Errors
 ///
 /// Where there is none, and where the text is the id of one and the username of another.
-pub(crate) async fn authorization(engine: &Engine, name: &str) -> anyhow::Result<Authorization> {
+pub(crate) async fn authorization(
+    session: &Session,
+    name: &str,
+) -> anyhow::Result<AuthorizationRecord> {
     let by_id = match name.parse::<AuthorizationId>() {
-        Ok(id) => engine.authorization(id).await?,
+        Ok(id) => session.authorization(id).await?,
         Err(_) => None,
     };
-    match (engine.authorization_by_username(name).await?, by_id) {
+    match (session.authorization_by_username(name).await?, by_id) {
         (Some(found), None) | (None, Some(found)) => Ok(found),
         (Some(by_username), Some(by_id)) if by_username.id == by_id.id => Ok(by_id),
         (Some(_), Some(_)) => bail!(

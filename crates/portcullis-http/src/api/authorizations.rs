@@ -7,10 +7,12 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use portcullis::{AuthorizationId, AuthorizationView, Deletion, Error, Permission};
 
+use crate::api::list::{HAS_PASSWORD, parse_has_password};
 use crate::api::{dry_run, wire};
 use crate::extract::body::{InvalidJson, LimitedBody};
 use crate::extract::caller::ManagementRequest;
 use crate::extract::id::{PathId, path_id};
+use crate::extract::query::Query;
 use crate::respond::{ErrorBody, json_response};
 
 fn show(status: StatusCode, view: &AuthorizationView) -> Response {
@@ -27,10 +29,17 @@ pub(crate) async fn create(
     Ok(show(StatusCode::CREATED, &created))
 }
 
-pub(crate) async fn get(request: ManagementRequest, path: PathId) -> Result<Response, ErrorBody> {
+pub(crate) async fn get(
+    request: ManagementRequest,
+    path: PathId,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ErrorBody> {
     let id: AuthorizationId = path_id(path)?;
+    let query = Query::parse(query.as_deref().unwrap_or_default());
+    let shows_password = query.readable_text(HAS_PASSWORD)?;
+    let shows_password = shows_password.map_or(Ok(false), |text| parse_has_password(&text))?;
     let found = request.on_behalf().authorization(id).await?;
-    Ok(show(StatusCode::OK, &found))
+    Ok(json_response(StatusCode::OK, &wire::Authorization::new(&found, shows_password)))
 }
 
 pub(crate) async fn update(

@@ -9,8 +9,8 @@ use axum::response::Response;
 use percent_encoding::utf8_percent_encode;
 use portcullis::{
     ApiTokenFilter, ApiTokenId, ApiTokenView, AuthorizationFilter, AuthorizationId,
-    AuthorizationView, Engine, Error, ErrorKind, Id, NameResolver, OnBehalfOf, OrgId, Permission,
-    Status, TokenSecret, UserId,
+    AuthorizationPage, AuthorizationView, Engine, Error, ErrorKind, Id, NameResolver, OnBehalfOf,
+    OrgId, Permission, Status, TokenSecret, UserId,
 };
 
 use crate::api::stream::{self, CredentialList, ListPage};
@@ -38,6 +38,7 @@ struct ListRequest {
     user: Option<String>,
     status: Option<Status>,
     permits: Option<Permission>,
+    shows_password: bool,
     limit: Option<NonZeroUsize>,
     after: Option<Id>,
     /// The text of every filter that was read, for the link to the next page.
@@ -69,6 +70,7 @@ impl ListRequest {
         let (user_id, user) = (filter("userID")?, filter("user")?);
         let (org_id, org) = (filter("orgID")?, filter("org")?);
         let (status, permits) = (filter("status")?, filter("permits")?);
+        let shows_password = filter(HAS_PASSWORD)?;
         let (limit, after) = (query.readable_text("limit")?, query.readable_text("after")?);
         if query.bytes("token").is_some_and(<[u8]>::is_empty) {
             return Err(ErrorBody::invalid("`token` must not be empty: leave it out to list all"));
@@ -83,6 +85,7 @@ impl ListRequest {
             org,
             status: status.map(|text| parse_status(&text)).transpose()?,
             permits: permits.map(|text| parse_permits(&text)).transpose()?,
+            shows_password: shows_password.map_or(Ok(false), |text| parse_has_password(&text))?,
             limit: limit.map(|text| parse_limit(&text, MAX_LIMIT)).transpose()?,
             after: parse_id(after)?,
             filters,
@@ -143,12 +146,41 @@ fn parse_permits(text: &str) -> Result<Permission, ErrorBody> {
     text.parse().map_err(|error| ErrorBody::invalid(format!("`permits`: {error}")))
 }
 
+/// The parameter that adds the member of the same name to authorizations.
+pub(super) const HAS_PASSWORD: &str = "hasPassword";
+
+pub(super) fn parse_has_password(text: &str) -> Result<bool, ErrorBody> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(ErrorBody::invalid("`hasPassword` must be true or false")),
+    }
+}
+
 /// A list of authorizations.
-struct Authorizations(AuthorizationFilter);
+struct Authorizations {
+    filter: AuthorizationFilter,
+    shows_password: bool,
+}
+
+/// An authorization of a list.
+struct Shown {
+    view: AuthorizationView,
+    shows_password: bool,
+}
+
+impl Authorizations {
+    fn shown(&self, page: AuthorizationPage<AuthorizationView>) -> ListPage<Shown> {
+        let shows_password = self.shows_password;
+        let shown = |view| Shown { view, shows_password };
+        let items = page.items.into_iter().map(shown).collect();
+        ListPage { items, next: page.next.map(AuthorizationId::untyped) }
+    }
+}
 
 #[async_trait]
 impl CredentialList for Authorizations {
-    type Item = AuthorizationView;
+    type Item = Shown;
 
     const PATH: &'static str = PREFIX;
 
@@ -157,9 +189,9 @@ impl CredentialList for Authorizations {
         on_behalf: &OnBehalfOf<'_>,
         after: Option<Id>,
         limit: NonZeroUsize,
-    ) -> Result<ListPage<AuthorizationView>, Error> {
-        let page = on_behalf.list_authorizations(&self.0, after.map(Into::into), limit).await?;
-        Ok(ListPage { items: page.items, next: page.next.map(AuthorizationId::untyped) })
+    ) -> Result<ListPage<Shown>, Error> {
+        let after = after.map(Into::into);
+        Ok(self.shown(on_behalf.list_authorizations(&self.filter, after, limit).await?))
     }
 
     async fn part(
@@ -168,14 +200,15 @@ impl CredentialList for Authorizations {
         after: Option<Id>,
         limit: NonZeroUsize,
         names: &mut NameResolver,
-    ) -> Result<ListPage<AuthorizationView>, Error> {
+    ) -> Result<ListPage<Shown>, Error> {
         let after = after.map(Into::into);
-        let page = on_behalf.list_authorization_pages(&self.0, after, limit, names).await?;
-        Ok(ListPage { items: page.items, next: page.next.map(AuthorizationId::untyped) })
+        let page = on_behalf.list_authorization_pages(&self.filter, after, limit, names).await?;
+        Ok(self.shown(page))
     }
 
-    fn write(out: &mut Vec<u8>, level: usize, item: &AuthorizationView) {
-        json::pretty_at(out, level, &wire::Authorization::from(item));
+    fn write(out: &mut Vec<u8>, level: usize, item: &Shown) {
+        let body = wire::Authorization::new(&item.view, item.shows_password);
+        json::pretty_at(out, level, &body);
     }
 }
 
@@ -225,14 +258,15 @@ pub(crate) async fn list(
     caller.require_active()?;
     let owner = request.owner(&api.engine).await?;
     let list = owner.map(|Owner { user, org }| {
-        Authorizations(AuthorizationFilter {
+        let filter = AuthorizationFilter {
             id: request.id.or(request.auth_id).map(Into::into),
             username: request.token.clone(),
             org,
             user,
             status: request.status,
             permits: request.permits,
-        })
+        };
+        Authorizations { filter, shows_password: request.shows_password }
     });
     respond(api, caller, &request, list).await
 }
@@ -304,7 +338,7 @@ mod tests {
         let id = "0000000000000001";
         let query = format!(
             "id={id}&authID={id}&token=a%20name&orgID={id}&org=%C3%A4%26b&userID={id}&user=c%3Dd\
-             &status=inactive&permits=write%3Abuckets&limit=7&after={id}"
+             &status=inactive&permits=write%3Abuckets&hasPassword=true&limit=7&after={id}"
         );
         let first = ListRequest::parse(&Query::parse(&query)).unwrap();
         let after = Id::from_u64(2);
@@ -324,6 +358,7 @@ mod tests {
             user,
             status,
             permits,
+            shows_password,
             limit,
             after,
             filters,
@@ -338,8 +373,9 @@ mod tests {
             user.is_some(),
             status.is_some(),
             permits.is_some(),
+            shows_password,
         ];
-        assert_eq!(are_given, [true; 9]);
+        assert_eq!(are_given, [true; 10]);
         assert_eq!(filters.0.len(), are_given.len());
         assert!(limit.is_some() && after.is_some());
     }

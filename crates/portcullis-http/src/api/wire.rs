@@ -35,6 +35,9 @@ pub(crate) struct Authorization<'a> {
     user: &'a str,
     permissions: Vec<PermissionWithNames<'a>>,
     links: CredentialLinks<AuthorizationId>,
+    /// Only in a response to a request that asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    has_password: Option<bool>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -210,9 +213,18 @@ impl<'a> From<&'a AuthorizationView> for Authorization<'a> {
                 this: Link { prefix: PREFIX, id: authorization.id },
                 user: Link { prefix: "/api/v2/users", id: authorization.user },
             },
+            has_password: None,
             created_at: authorization.created_at,
             updated_at: authorization.updated_at,
         }
+    }
+}
+
+impl<'a> Authorization<'a> {
+    /// Makes the body, with or without the member `hasPassword`.
+    pub(crate) fn new(described: &'a AuthorizationView, shows_password: bool) -> Self {
+        let has_password = described.authorization.password_hash.is_some();
+        Self { has_password: shows_password.then_some(has_password), ..described.into() }
     }
 }
 

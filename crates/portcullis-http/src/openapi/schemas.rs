@@ -149,6 +149,12 @@ fn authorization() -> Schema {
                 .describe("What it may do, in the order in which it was granted."),
         )
         .required("links", links)
+        .optional(
+            "hasPassword",
+            Schema::boolean().describe(
+                "Whether it has a password. Only if the request has the parameter of this name.",
+            ),
+        )
         .required("createdAt", time("When it was created."))
         .required("updatedAt", time("When status, description or permissions were last changed."))
 }

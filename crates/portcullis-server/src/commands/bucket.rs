@@ -1,6 +1,6 @@
 //! `portcullis bucket`.
 
-use portcullis::{Bucket, Deletion, Engine, Name, NameResolver};
+use portcullis::{Bucket, Deletion, Name};
 
 use super::{PAGE, read_pages};
 use crate::confirm::ConfirmArgs;
@@ -9,7 +9,7 @@ use crate::failure::Outcome;
 use crate::output::Shown;
 use crate::record_views::BucketView;
 use crate::resolve;
-use crate::session::show;
+use crate::session::{Names, Session, show};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -41,24 +41,24 @@ pub(crate) enum Command {
 }
 
 pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
-    show(context, async |engine: &Engine| command.run(engine).await)
+    show(context, async |session: &Session| command.run(session).await)
 }
 
 impl Command {
-    async fn run(self, engine: &Engine) -> anyhow::Result<Shown<BucketView>> {
-        let mut names = engine.name_resolver();
+    async fn run(self, session: &Session) -> anyhow::Result<Shown<BucketView>> {
+        let mut names = session.names();
         let bucket = match self {
-            Self::List { org } => return Ok(Shown::Many(list(engine, &mut names, org).await?)),
+            Self::List { org } => return Ok(Shown::Many(list(session, &mut names, org).await?)),
             Self::Create { org, name } => {
-                let org = resolve::org(engine, &org).await?;
-                engine.create_bucket(org.id, name).await?
+                let org = resolve::org(session, &org).await?;
+                session.create_bucket(org.id, name).await?
             }
             Self::Delete { org, bucket, confirm } => {
-                let org = resolve::org(engine, &org).await?;
-                let bucket = resolve::bucket_of(engine, &org, &bucket).await?;
+                let org = resolve::org(session, &org).await?;
+                let bucket = resolve::bucket_of(session, &org, &bucket).await?;
                 let what = format!("the bucket `{}` of the org `{}`", bucket.name, org.name);
-                confirm.confirm(engine, &what, Deletion::Bucket(bucket.id)).await?;
-                engine.delete_bucket(bucket.id).await?;
+                confirm.confirm(session, &what, Deletion::Bucket(bucket.id)).await?;
+                session.delete_bucket(bucket.id).await?;
                 bucket
             }
         };
@@ -67,14 +67,13 @@ impl Command {
 }
 
 async fn list(
-    engine: &Engine,
-    names: &mut NameResolver,
+    session: &Session,
+    names: &mut Names<'_>,
     org: Option<String>,
 ) -> anyhow::Result<Vec<BucketView>> {
-    let org = resolve::optional_org(engine, org.as_deref()).await?;
-    let page = async |last: Option<&Bucket>| {
-        engine.directory().buckets(org, last.map(|last| last.id), PAGE).await
-    };
+    let org = resolve::optional_org(session, org.as_deref()).await?;
+    let page =
+        async |last: Option<&Bucket>| session.buckets(org, last.map(|last| last.id), PAGE).await;
     let mut views = Vec::new();
     for bucket in &read_pages(page).await? {
         views.push(BucketView::new(names, bucket).await?);

@@ -4,8 +4,8 @@ use std::{fmt, io};
 
 use anyhow::bail;
 use portcullis::{
-    Action, Authorization, Credentials, Decision, Engine, Explanation, Identity, OrgId, Permission,
-    PermissionSet, Resource,
+    Action, Credentials, Decision, Explanation, Identity, OrgId, Permission, PermissionSet,
+    Resource,
 };
 use portcullis_http::{QueryDecision, QueryPolicy, QueryRequest};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::failure::Outcome;
 use crate::passwords::{PasswordArgs, PolicyArgs, Secret};
 use crate::permissions::PermissionArg;
 use crate::resolve;
-use crate::session::on_existing_store;
+use crate::session::{AuthorizationRecord, Session, on_records};
 use crate::table;
 use crate::upstream::Semantics;
 
@@ -145,7 +145,7 @@ impl fmt::Display for Query {
 impl Statements {
     async fn decide(
         &self,
-        engine: &Engine,
+        session: &Session,
         org: OrgId,
         check: impl Fn(Action, &Resource) -> Decision,
     ) -> anyhow::Result<QueryDecision> {
@@ -156,7 +156,8 @@ impl Statements {
             rp: rp.as_deref(),
             params: params.as_deref(),
         };
-        let policy = QueryPolicy::new(engine.clone()).upstream((*upstream_semantics).into());
+        let policy = QueryPolicy::new(session.decision_engine(org).await?)
+            .upstream((*upstream_semantics).into());
         Ok(policy.decide_by(org, request, check).await?)
     }
 }
@@ -195,11 +196,10 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     let username = positional.or(username).unwrap_or_default();
     let query = query.query(request)?;
     let password = password.given()?;
-    let finding =
-        on_existing_store(&context.store, policy, async |engine: &Engine| match password {
-            Some(password) => with_password(engine, username, query, &password).await,
-            None => without_password(engine, username, query).await,
-        })?;
+    let finding = on_records(&context, policy, async |session: &Session| match password {
+        Some(password) => with_password(session, username, query, &password).await,
+        None => without_password(session, username, query).await,
+    })?;
     let outcome = if finding.allowed { Outcome::Done } else { Outcome::Denied };
     // The exit status holds even if the explanation has no reader.
     match context.output.document(&finding, &finding.text()) {
@@ -210,7 +210,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
 
 /// Logs in as a client would.
 async fn with_password(
-    engine: &Engine,
+    session: &Session,
     username: String,
     query: Query,
     password: &Secret,
@@ -218,6 +218,12 @@ async fn with_password(
     let mut finding = Finding::new(username, &query);
     finding.password_checked = true;
     let credentials = Credentials::password(&finding.username, password.as_slice());
+    let Some(engine) = session.engine() else {
+        bail!(
+            "a password can be checked only in a store: a server checks it when a client logs in. Leave \
+             the password out to check the credential itself"
+        );
+    };
     let principal = match engine.authenticate(credentials).await {
         Ok(principal) => principal,
         Err(error) => match error.refusal() {
@@ -241,10 +247,10 @@ async fn with_password(
     match query {
         Query::Statements(statements) => {
             let check = |action, resource: &Resource| principal.check(action, resource);
-            finding.decide_query(statements.decide(engine, principal.org(), check).await?)?;
+            finding.decide_query(statements.decide(session, principal.org(), check).await?)?;
         }
         query => {
-            let permission = finding.resolve(engine, query, principal.org()).await?;
+            let permission = finding.resolve(session, query, principal.org()).await?;
             finding.decide(&principal.explain(permission.action, &permission.resource));
         }
     }
@@ -253,33 +259,33 @@ async fn with_password(
 
 /// Checks everything that a login checks, except the password.
 async fn without_password(
-    engine: &Engine,
+    session: &Session,
     username: String,
     query: Query,
 ) -> anyhow::Result<Finding> {
     let mut finding = Finding::new(username, &query);
     finding.notes.push("the password was not checked".to_owned());
-    let Some(authorization) = engine.authorization_by_username(&finding.username).await? else {
+    let Some(authorization) = session.authorization_by_username(&finding.username).await? else {
         finding.reason = Some("no authorization has this username".to_owned());
         return Ok(finding);
     };
     finding.authorization_id = Some(authorization.id.to_string());
-    if authorization.password_hash.is_none() {
+    if !authorization.has_password {
         finding.notes.push("it has no password, so it cannot log in".to_owned());
     }
     let held = PermissionSet::new(authorization.permissions.iter().copied());
-    let inactive = inactive_reason(engine, &authorization).await?;
+    let inactive = inactive_reason(session, &authorization).await?;
     match query {
         Query::Statements(statements) => {
             let check = |action, resource: &Resource| held.check(action, resource);
-            finding.decide_query(statements.decide(engine, authorization.org, check).await?)?;
+            finding.decide_query(statements.decide(session, authorization.org, check).await?)?;
             if let Some(reason) = inactive {
                 finding.allowed = false;
                 finding.reason = Some(reason);
             }
         }
         query => {
-            let permission = finding.resolve(engine, query, authorization.org).await?;
+            let permission = finding.resolve(session, query, authorization.org).await?;
             let explanation = held.explain(permission.action, &permission.resource);
             match inactive {
                 Some(reason) => {
@@ -295,8 +301,8 @@ async fn without_password(
 
 /// Returns why no request with the authorization is accepted, if that is so.
 async fn inactive_reason(
-    engine: &Engine,
-    authorization: &Authorization,
+    session: &Session,
+    authorization: &AuthorizationRecord,
 ) -> Result<Option<String>, portcullis::Error> {
     if !authorization.status.is_active() {
         return Ok(Some("the authorization is inactive".to_owned()));
@@ -306,11 +312,11 @@ async fn inactive_reason(
         Some(status) if status.is_active() => None,
         Some(_) => Some(format!("its {what} is inactive")),
     };
-    let user = engine.directory().user(authorization.user).await?;
+    let user = session.user(authorization.user).await?;
     if let Some(reason) = reason("user", user.map(|user| user.status)) {
         return Ok(Some(reason));
     }
-    let org = engine.directory().org(authorization.org).await?;
+    let org = session.org(authorization.org).await?;
     Ok(reason("org", org.map(|org| org.status)))
 }
 
@@ -337,14 +343,14 @@ impl Finding {
     /// Returns the permission to check, with ids, and shows it in the finding.
     async fn resolve(
         &mut self,
-        engine: &Engine,
+        session: &Session,
         query: Query,
         org: OrgId,
     ) -> anyhow::Result<Permission> {
         let permission = match query {
-            Query::Permission(permission) => permission.to_query(engine, Some(org)).await?,
+            Query::Permission(permission) => permission.to_query(session, Some(org)).await?,
             Query::Bucket(action, bucket) => {
-                let found = resolve::bucket(engine, org, &bucket, "the credential's org").await?;
+                let found = resolve::bucket(session, org, &bucket, "the credential's org").await?;
                 Permission::new(action, Resource::bucket(org, found.id))
             }
             Query::Statements(_) => bail!("a query is no permission"),

@@ -1,9 +1,7 @@
 //! `portcullis dbrp`.
 
 use anyhow::anyhow;
-use portcullis::{
-    DbrpFilter, DbrpMapping, DbrpUpdate, Deletion, Engine, Error, NameResolver, NewDbrp, Org, OrgId,
-};
+use portcullis::{DbrpFilter, DbrpMapping, DbrpUpdate, Deletion, Error, NewDbrp, Org, OrgId};
 
 use super::{PAGE, read_pages};
 use crate::confirm::ConfirmArgs;
@@ -12,7 +10,7 @@ use crate::failure::Outcome;
 use crate::output::Shown;
 use crate::record_views::DbrpView;
 use crate::resolve;
-use crate::session::show;
+use crate::session::{Names, Session, show};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -83,17 +81,17 @@ pub(crate) struct MappingArgs {
 }
 
 pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
-    show(context, async |engine: &Engine| command.run(engine).await)
+    show(context, async |session: &Session| command.run(session).await)
 }
 
 impl Command {
-    async fn run(self, engine: &Engine) -> anyhow::Result<Shown<DbrpView>> {
-        let mut names = engine.name_resolver();
+    async fn run(self, session: &Session) -> anyhow::Result<Shown<DbrpView>> {
+        let mut names = session.names();
         let mapping = match self {
             Self::List { org, database, no_virtual } => {
-                let orgs = match resolve::optional_org(engine, org.as_deref()).await? {
+                let orgs = match resolve::optional_org(session, org.as_deref()).await? {
                     Some(org) => vec![org],
-                    None => orgs(engine).await?,
+                    None => orgs(session).await?,
                 };
                 let is_virtual = no_virtual.then_some(false);
                 let filter = |org| DbrpFilter {
@@ -102,28 +100,28 @@ impl Command {
                     ..DbrpFilter::all(org)
                 };
                 let filters = orgs.into_iter().map(filter);
-                return Ok(Shown::Many(list(engine, &mut names, filters).await?));
+                return Ok(Shown::Many(list(session, &mut names, filters).await?));
             }
             Self::Create { org, bucket, default, database, retention_policy } => {
-                let org = resolve::org(engine, &org).await?;
-                let bucket = resolve::bucket_of(engine, &org, &bucket).await?.id;
+                let org = resolve::org(session, &org).await?;
+                let bucket = resolve::bucket_of(session, &org, &bucket).await?.id;
                 let is_default = default;
                 let org = org.id;
                 let new = NewDbrp { org, database, retention_policy, is_default, bucket };
-                engine.create_dbrp(new).await?
+                session.create_dbrp(new).await?
             }
-            Self::Show(mapping) => mapping.find(engine).await?,
+            Self::Show(mapping) => mapping.find(session).await?,
             Self::Update { mapping, default: is_default, retention_policy } => {
-                let found = mapping.find(engine).await?;
+                let found = mapping.find(session).await?;
                 let update = DbrpUpdate { retention_policy, is_default };
-                engine.update_dbrp(found.org, found.id, update).await?
+                session.update_dbrp(found.org, found.id, update).await?
             }
             Self::Delete { mapping, confirm } => {
-                let found = mapping.find(engine).await?;
+                let found = mapping.find(session).await?;
                 let DbrpMapping { database, retention_policy, .. } = &found;
                 let what = format!("the mapping of `{database}/{retention_policy}`");
-                confirm.confirm(engine, &what, Deletion::Dbrp(found.org, found.id)).await?;
-                engine.delete_dbrp(found.org, found.id).await?;
+                confirm.confirm(session, &what, Deletion::Dbrp(found.org, found.id)).await?;
+                session.delete_dbrp(found.org, found.id).await?;
                 found
             }
         };
@@ -132,8 +130,8 @@ impl Command {
 }
 
 impl MappingArgs {
-    async fn find(&self, engine: &Engine) -> anyhow::Result<DbrpMapping> {
-        let org = resolve::org(engine, &self.org).await?.id;
+    async fn find(&self, session: &Session) -> anyhow::Result<DbrpMapping> {
+        let org = resolve::org(session, &self.org).await?.id;
         let name = &self.mapping;
         if let Some((database, policy)) = name.split_once('/') {
             let filter = DbrpFilter {
@@ -141,31 +139,30 @@ impl MappingArgs {
                 retention_policy: Some(policy.to_owned()),
                 ..DbrpFilter::all(org)
             };
-            let found = engine.list_dbrps(&filter).await?.into_iter().next();
+            let found = session.list_dbrps(&filter).await?.into_iter().next();
             return found.ok_or_else(|| anyhow!("there is no mapping of `{name}` in the org"));
         }
         let id = name.parse().map_err(|_| {
             anyhow!("`{name}` is neither an id nor DATABASE/RETENTION_POLICY: see `dbrp list`")
         })?;
-        let found = engine.dbrp(org, id).await?;
+        let found = session.dbrp(org, id).await?;
         found.ok_or_else(|| anyhow!("there is no mapping with the id {id} in the org"))
     }
 }
 
-async fn orgs(engine: &Engine) -> Result<Vec<OrgId>, Error> {
-    let page =
-        async |last: Option<&Org>| engine.directory().orgs(last.map(|last| last.id), PAGE).await;
+async fn orgs(session: &Session) -> Result<Vec<OrgId>, Error> {
+    let page = async |last: Option<&Org>| session.orgs(last.map(|last| last.id), PAGE).await;
     Ok(read_pages(page).await?.into_iter().map(|org| org.id).collect())
 }
 
 async fn list(
-    engine: &Engine,
-    names: &mut NameResolver,
+    session: &Session,
+    names: &mut Names<'_>,
     filters: impl Iterator<Item = DbrpFilter>,
 ) -> anyhow::Result<Vec<DbrpView>> {
     let mut views = Vec::new();
     for filter in filters {
-        for mapping in &engine.list_dbrps(&filter).await? {
+        for mapping in &session.list_dbrps(&filter).await? {
             views.push(DbrpView::new(names, mapping).await?);
         }
     }

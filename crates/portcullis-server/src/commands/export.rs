@@ -18,7 +18,7 @@ Example:
 pub(crate) struct Args {}
 
 pub(crate) fn run(Args {}: Args, context: Context) -> anyhow::Result<Outcome> {
-    let Context { store, output, progress } = context;
+    let Context { store, output, progress, .. } = context;
     let out =
         LineCounter::new(output.into_inner(), progress.begin("exporting", Unit::Records, None));
     on_store_to_read(&store, async |engine: &Engine| Ok(engine.export(out).await?))?;

@@ -9,6 +9,7 @@ pub(crate) mod config;
 pub(crate) mod dbrp;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod login;
 pub(crate) mod man;
 pub(crate) mod migrate;
 pub(crate) mod setup;

@@ -11,7 +11,7 @@ use crate::failure::Outcome;
 use crate::passwords::PolicyArgs;
 use crate::record_views::{BucketView, TenantView};
 use crate::resolve;
-use crate::session::on_persistent_store;
+use crate::session::{Names, on_persistent_store};
 use crate::stores::{OpenMode, StoreUrl};
 use crate::table;
 
@@ -59,7 +59,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     let setup = Setup { org, user, buckets };
     let work = async |engine: &Engine| {
         let done = engine.setup(setup).await?;
-        let mut names = engine.name_resolver();
+        let mut names = Names::Store(engine.name_resolver());
         let mut buckets = Vec::new();
         for bucket in &done.buckets {
             buckets.push(BucketView::new(&mut names, bucket).await?);

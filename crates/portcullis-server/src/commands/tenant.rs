@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use portcullis::{Deletion, Engine, Error, Name, Org, Status, User};
+use portcullis::{Deletion, Error, Name, Org, Status, User};
 
 use super::{PAGE, read_pages};
 use crate::confirm::ConfirmArgs;
@@ -12,18 +12,18 @@ use crate::output::Shown;
 use crate::progress::{ProgressMode, Unit};
 use crate::record_views::TenantView;
 use crate::resolve;
-use crate::session::show;
+use crate::session::{Session, show};
 
 /// A kind of tenant: how its commands are described, and what they do.
 pub(crate) trait Tenant: Sized {
     /// The help texts.
     const HELP: Help;
 
-    async fn create(engine: &Engine, name: Name) -> Result<Self, Error>;
-    async fn find(engine: &Engine, id_or_name: &str) -> anyhow::Result<Self>;
-    async fn list(engine: &Engine) -> Result<Vec<Self>, Error>;
-    async fn set_status(&self, engine: &Engine, status: Status) -> Result<Self, Error>;
-    async fn delete(&self, engine: &Engine) -> Result<(), Error>;
+    async fn create(session: &Session, name: Name) -> Result<Self, Error>;
+    async fn find(session: &Session, id_or_name: &str) -> anyhow::Result<Self>;
+    async fn list(session: &Session) -> Result<Vec<Self>, Error>;
+    async fn set_status(&self, session: &Session, status: Status) -> Result<Self, Error>;
+    async fn delete(&self, session: &Session) -> Result<(), Error>;
     fn deletion(&self) -> Deletion;
     fn label(&self) -> String;
     fn view(&self) -> TenantView;
@@ -53,27 +53,25 @@ impl Tenant for Org {
         value_name: "ORG",
     };
 
-    async fn create(engine: &Engine, name: Name) -> Result<Self, Error> {
-        engine.create_org(name).await
+    async fn create(session: &Session, name: Name) -> Result<Self, Error> {
+        session.create_org(name).await
     }
 
-    async fn find(engine: &Engine, id_or_name: &str) -> anyhow::Result<Self> {
-        resolve::org(engine, id_or_name).await
+    async fn find(session: &Session, id_or_name: &str) -> anyhow::Result<Self> {
+        resolve::org(session, id_or_name).await
     }
 
-    async fn list(engine: &Engine) -> Result<Vec<Self>, Error> {
-        let page = async |last: Option<&Self>| {
-            engine.directory().orgs(last.map(|last| last.id), PAGE).await
-        };
+    async fn list(session: &Session) -> Result<Vec<Self>, Error> {
+        let page = async |last: Option<&Self>| session.orgs(last.map(|last| last.id), PAGE).await;
         read_pages(page).await
     }
 
-    async fn set_status(&self, engine: &Engine, status: Status) -> Result<Self, Error> {
-        engine.set_org_status(self.id, status).await
+    async fn set_status(&self, session: &Session, status: Status) -> Result<Self, Error> {
+        session.set_org_status(self.id, status).await
     }
 
-    async fn delete(&self, engine: &Engine) -> Result<(), Error> {
-        engine.delete_org(self.id).await
+    async fn delete(&self, session: &Session) -> Result<(), Error> {
+        session.delete_org(self.id).await
     }
 
     fn deletion(&self) -> Deletion {
@@ -101,27 +99,25 @@ impl Tenant for User {
         value_name: "USER",
     };
 
-    async fn create(engine: &Engine, name: Name) -> Result<Self, Error> {
-        engine.create_user(name).await
+    async fn create(session: &Session, name: Name) -> Result<Self, Error> {
+        session.create_user(name).await
     }
 
-    async fn find(engine: &Engine, id_or_name: &str) -> anyhow::Result<Self> {
-        resolve::user(engine, id_or_name).await
+    async fn find(session: &Session, id_or_name: &str) -> anyhow::Result<Self> {
+        resolve::user(session, id_or_name).await
     }
 
-    async fn list(engine: &Engine) -> Result<Vec<Self>, Error> {
-        let page = async |last: Option<&Self>| {
-            engine.directory().users(last.map(|last| last.id), PAGE).await
-        };
+    async fn list(session: &Session) -> Result<Vec<Self>, Error> {
+        let page = async |last: Option<&Self>| session.users(last.map(|last| last.id), PAGE).await;
         read_pages(page).await
     }
 
-    async fn set_status(&self, engine: &Engine, status: Status) -> Result<Self, Error> {
-        engine.set_user_status(self.id, status).await
+    async fn set_status(&self, session: &Session, status: Status) -> Result<Self, Error> {
+        session.set_user_status(self.id, status).await
     }
 
-    async fn delete(&self, engine: &Engine) -> Result<(), Error> {
-        engine.delete_user(self.id).await
+    async fn delete(&self, session: &Session) -> Result<(), Error> {
+        session.delete_user(self.id).await
     }
 
     fn deletion(&self) -> Deletion {
@@ -171,31 +167,31 @@ pub(crate) struct Target<T: Tenant> {
 
 pub(crate) fn run<T: Tenant>(command: Command<T>, context: Context) -> anyhow::Result<Outcome> {
     let progress = context.progress;
-    show(context, async |engine: &Engine| command.run(engine, progress).await)
+    show(context, async |session: &Session| command.run(session, progress).await)
 }
 
 impl<T: Tenant> Command<T> {
     async fn run(
         self,
-        engine: &Engine,
+        session: &Session,
         progress: ProgressMode,
     ) -> anyhow::Result<Shown<TenantView>> {
         let tenant = match self {
             Self::List => {
-                return Ok(Shown::Many(T::list(engine).await?.iter().map(T::view).collect()));
+                return Ok(Shown::Many(T::list(session).await?.iter().map(T::view).collect()));
             }
-            Self::Create { name } => T::create(engine, name).await?,
+            Self::Create { name } => T::create(session, name).await?,
             Self::Enable(target) => {
-                target.find(engine).await?.set_status(engine, Status::Active).await?
+                target.find(session).await?.set_status(session, Status::Active).await?
             }
             Self::Disable(target) => {
-                target.find(engine).await?.set_status(engine, Status::Inactive).await?
+                target.find(session).await?.set_status(session, Status::Inactive).await?
             }
             Self::Delete { target, confirm } => {
-                let tenant = target.find(engine).await?;
-                confirm.confirm(engine, &tenant.label(), tenant.deletion()).await?;
+                let tenant = target.find(session).await?;
+                confirm.confirm(session, &tenant.label(), tenant.deletion()).await?;
                 let _shown = progress.begin("deleting", Unit::Time, None).ticking();
-                tenant.delete(engine).await?;
+                tenant.delete(session).await?;
                 tenant
             }
         };
@@ -204,7 +200,7 @@ impl<T: Tenant> Command<T> {
 }
 
 impl<T: Tenant> Target<T> {
-    async fn find(&self, engine: &Engine) -> anyhow::Result<T> {
-        T::find(engine, &self.id_or_name).await
+    async fn find(&self, session: &Session) -> anyhow::Result<T> {
+        T::find(session, &self.id_or_name).await
     }
 }

@@ -1,8 +1,7 @@
 //! `portcullis token`.
 
 use anyhow::anyhow;
-use portcullis::store::StoreExt;
-use portcullis::{ApiToken, ApiTokenId, Deletion, Engine, NewApiToken, OrgId, Permission, presets};
+use portcullis::{ApiTokenId, Deletion, NewApiToken, OrgId, Permission, presets};
 
 use super::{PAGE, read_pages};
 use crate::confirm::ConfirmArgs;
@@ -13,7 +12,7 @@ use crate::passwords::PolicyArgs;
 use crate::permissions::PermissionArg;
 use crate::record_views::ApiTokenView;
 use crate::resolve;
-use crate::session::on_existing_store;
+use crate::session::{ApiTokenRecord, Session, on_records};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -90,12 +89,11 @@ impl PresetArgs {
 }
 
 pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
-    let Context { store, output, .. } = context;
     let is_new = matches!(command, Command::Create(_));
-    let shown = on_existing_store(&store, PolicyArgs::default(), async |engine: &Engine| {
-        command.run(engine).await
+    let shown = on_records(&context, PolicyArgs::default(), async |session: &Session| {
+        command.run(session).await
     })?;
-    output.records(&shown).map_err(|error| match is_new {
+    context.output.records(&shown).map_err(|error| match is_new {
         // An error even if the reader has gone away: the secret is nowhere else.
         true => anyhow!(
             "the API token was created and its secret could not be shown ({error}): revoke it"
@@ -106,34 +104,34 @@ pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome>
 }
 
 impl Command {
-    async fn run(self, engine: &Engine) -> anyhow::Result<Shown<ApiTokenView>> {
+    async fn run(self, session: &Session) -> anyhow::Result<Shown<ApiTokenView>> {
         match self {
-            Self::Create(args) => Ok(Shown::One(args.create(engine).await?)),
-            Self::List => Ok(Shown::Many(list(engine).await?)),
-            Self::Revoke { id, confirm } => Ok(Shown::One(revoke(engine, id, confirm).await?)),
+            Self::Create(args) => Ok(Shown::One(args.create(session).await?)),
+            Self::List => Ok(Shown::Many(list(session).await?)),
+            Self::Revoke { id, confirm } => Ok(Shown::One(revoke(session, id, confirm).await?)),
         }
     }
 }
 
 impl CreateArgs {
-    async fn create(self, engine: &Engine) -> anyhow::Result<ApiTokenView> {
-        let org = resolve::org(engine, &self.org).await?;
-        let user = resolve::user(engine, &self.user).await?;
+    async fn create(self, session: &Session) -> anyhow::Result<ApiTokenView> {
+        let org = resolve::org(session, &self.org).await?;
+        let user = resolve::user(session, &self.user).await?;
         let mut permissions = self.preset.permissions(org.id);
         for permission in self.permission {
-            permissions.push(permission.to_grant(engine, org.id).await?);
+            permissions.push(permission.to_grant(session, org.id).await?);
         }
         let new = NewApiToken::new(org.id, user.id, permissions).with_description(self.description);
-        let (token, secret) = engine.create_api_token(new).await?;
-        let view = ApiTokenView::new(&mut engine.name_resolver(), &token).await?;
+        let (token, secret) = session.create_api_token(new).await?;
+        let view = ApiTokenView::new(&mut session.names(), &token).await?;
         Ok(view.with_secret(&secret))
     }
 }
 
-async fn list(engine: &Engine) -> anyhow::Result<Vec<ApiTokenView>> {
-    let mut names = engine.name_resolver();
-    let page = async |last: Option<&ApiToken>| {
-        engine.list_api_tokens(last.map(|last| last.id), PAGE).await
+async fn list(session: &Session) -> anyhow::Result<Vec<ApiTokenView>> {
+    let mut names = session.names();
+    let page = async |last: Option<&ApiTokenRecord>| {
+        session.list_api_tokens(last.map(|last| last.id), PAGE).await
     };
     let mut views = Vec::new();
     for token in &read_pages(page).await? {
@@ -143,18 +141,18 @@ async fn list(engine: &Engine) -> anyhow::Result<Vec<ApiTokenView>> {
 }
 
 async fn revoke(
-    engine: &Engine,
+    session: &Session,
     id: ApiTokenId,
     confirm: ConfirmArgs,
 ) -> anyhow::Result<ApiTokenView> {
-    let found = engine.store().find::<ApiToken>(id.untyped()).await?;
-    let (token, _) = found.ok_or_else(|| anyhow!("there is no API token {id}"))?;
-    let view = ApiTokenView::new(&mut engine.name_resolver(), &token).await?;
+    let found = session.api_token(id).await?;
+    let token = found.ok_or_else(|| anyhow!("there is no API token {id}"))?;
+    let view = ApiTokenView::new(&mut session.names(), &token).await?;
     let what = match token.description.as_str() {
         "" => format!("the API token {id}"),
         description => format!("the API token {id} ({description})"),
     };
-    confirm.confirm(engine, &what, Deletion::ApiToken(id)).await?;
-    engine.revoke_api_token(id).await?;
+    confirm.confirm(session, &what, Deletion::ApiToken(id)).await?;
+    session.revoke_api_token(id).await?;
     Ok(view)
 }

@@ -2,8 +2,6 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use crate::cli::GLOBAL;
-
 /// The tables, with the headings of the help that they stand for.
 const TABLES: [(Option<&str>, &str); 5] = [
     (None, "server"),
@@ -82,9 +80,7 @@ pub(crate) fn keys(command: &Command) -> Vec<Key> {
 /// Returns whether the option is of `serve` alone, and shown.
 fn is_own(argument: &Arg) -> bool {
     let name = argument.get_id().as_str();
-    !argument.is_hide_set()
-        && argument.get_help_heading() != Some(GLOBAL)
-        && !matches!(name, "help" | "version")
+    !argument.is_hide_set() && !argument.is_global_set() && !matches!(name, "help" | "version")
 }
 
 fn key(argument: &Arg, table: Option<&'static str>) -> Option<Key> {

@@ -21,6 +21,7 @@ mod observation;
 mod others;
 mod postgres;
 mod refusals;
+mod remote;
 mod serve;
 mod snapshots;
 mod support;

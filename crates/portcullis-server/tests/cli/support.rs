@@ -63,9 +63,13 @@ impl Sandbox {
     pub(crate) fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
         command.args(arguments.split_whitespace()).current_dir(self.root());
-        for name in ["AUDIT_LOG", "CONFIG", "STORE", "LISTEN", "LOG", "PASSWORD"] {
+        for name in
+            ["AUDIT_LOG", "CONFIG", "STORE", "LISTEN", "LOG", "PASSWORD", "PROFILE", "TOKEN", "URL"]
+        {
             command.env_remove(format!("PORTCULLIS_{name}"));
         }
+        // Profiles.
+        command.env("XDG_CONFIG_HOME", self.root().join("config"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

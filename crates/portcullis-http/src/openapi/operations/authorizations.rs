@@ -41,6 +41,15 @@ fn authorization(description: &str) -> Response {
     Response::json(description, Schema::reference("Authorization"))
 }
 
+fn has_password() -> Parameter {
+    Parameter::query(
+        "hasPassword",
+        "Whether the response has the member `hasPassword`.",
+        Schema::boolean(),
+    )
+    .not_empty()
+}
+
 fn list() -> Operation {
     managed(AUTHORIZATIONS, "GetLegacyAuthorizations", "List authorizations")
         .describe(
@@ -64,6 +73,7 @@ fn list() -> Operation {
                  `ACTION:orgs/ORG/TYPE` or `ACTION:orgs/ORG/TYPE/ID`.",
                 permission_text(),
             ),
+            has_password(),
         ])
         .responds(200, Response::json("The authorizations.", Schema::reference("Authorizations")))
         .fails(&[Failure::Invalid, Failure::NotFound])
@@ -84,6 +94,7 @@ fn create() -> Operation {
 fn get() -> Operation {
     managed(AUTHORIZATIONS, "GetLegacyAuthorizationsID", "Get an authorization")
         .describe("The caller needs `read` on the authorization and on its user.")
+        .parameters([has_password()])
         .responds(200, authorization("The authorization."))
         .fails(&[Failure::Invalid, Failure::NotFound])
 }

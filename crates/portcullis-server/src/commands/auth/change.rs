@@ -1,15 +1,16 @@
 //! Changing and deleting one authorization.
 
 use anyhow::Context as _;
-use portcullis::{AuthorizationUpdate, Deletion, Engine, Status};
+use portcullis::{AuthorizationUpdate, Deletion, Status};
 
 use super::Target;
 use super::create::check_rules;
 use crate::confirm::ConfirmArgs;
+use crate::context::Context;
 use crate::passwords::{NewPasswordArgs, PolicyArgs};
 use crate::permissions::GrantArgs;
 use crate::record_views::AuthorizationView;
-use crate::session::on_existing_store;
+use crate::session::{Session, on_records};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -32,15 +33,15 @@ pub(crate) struct SetPasswordArgs {
 }
 
 impl SetPasswordArgs {
-    pub(super) fn run(self, store: &str) -> anyhow::Result<AuthorizationView> {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<AuthorizationView> {
         let password = self.password.password(&self.target.label())?;
         check_rules(&password, self.policy)?;
-        on_existing_store(store, self.policy, async |engine: &Engine| {
-            let id = self.target.find(engine).await?.id;
-            engine.set_password(id, password.as_slice()).await?;
-            let changed = engine.authorization(id).await?;
+        on_records(context, self.policy, async |session: &Session| {
+            let id = self.target.find(session).await?.id;
+            session.set_password(id, password.as_slice()).await?;
+            let changed = session.authorization(id).await?;
             let changed = changed.with_context(|| format!("{id} was just deleted"))?;
-            Ok(AuthorizationView::of(engine, &changed).await?.with_password(&password))
+            Ok(AuthorizationView::of(session, &changed).await?.with_password(&password))
         })
     }
 }
@@ -60,35 +61,35 @@ pub(crate) struct SetPermissionsArgs {
 }
 
 impl SetPermissionsArgs {
-    pub(super) async fn run(self, engine: &Engine) -> anyhow::Result<AuthorizationView> {
-        let found = self.target.find(engine).await?;
-        let org = engine.directory().org(found.org).await?;
+    pub(super) async fn run(self, session: &Session) -> anyhow::Result<AuthorizationView> {
+        let found = self.target.find(session).await?;
+        let org = session.org(found.org).await?;
         let org = org.with_context(|| format!("its org {} does not exist", found.org))?;
-        let permissions = self.grants.resolve(engine, &org).await?;
-        let changed = engine.set_permissions(found.id, permissions).await?;
-        Ok(AuthorizationView::of(engine, &changed).await?)
+        let permissions = self.grants.resolve(session, &org).await?;
+        let changed = session.set_permissions(found.id, permissions).await?;
+        Ok(AuthorizationView::of(session, &changed).await?)
     }
 }
 
 pub(super) async fn set_status(
-    engine: &Engine,
+    session: &Session,
     target: &Target,
     status: Status,
 ) -> anyhow::Result<AuthorizationView> {
-    let id = target.find(engine).await?.id;
-    let changed = engine.update_authorization(id, AuthorizationUpdate::status(status)).await?;
-    Ok(AuthorizationView::of(engine, &changed).await?)
+    let id = target.find(session).await?.id;
+    let changed = session.update_authorization(id, AuthorizationUpdate::status(status)).await?;
+    Ok(AuthorizationView::of(session, &changed).await?)
 }
 
 pub(super) async fn delete(
-    engine: &Engine,
+    session: &Session,
     target: &Target,
     confirm: ConfirmArgs,
 ) -> anyhow::Result<AuthorizationView> {
-    let found = target.find(engine).await?;
-    let view = AuthorizationView::of(engine, &found).await?;
+    let found = target.find(session).await?;
+    let view = AuthorizationView::of(session, &found).await?;
     let what = format!("the authorization of `{}`", found.username);
-    confirm.confirm(engine, &what, Deletion::Authorization(found.id)).await?;
-    engine.delete_authorization(found.id).await?;
+    confirm.confirm(session, &what, Deletion::Authorization(found.id)).await?;
+    session.delete_authorization(found.id).await?;
     Ok(view)
 }

@@ -1,14 +1,15 @@
 //! `portcullis auth create`.
 
 use anyhow::{Context as _, anyhow};
-use portcullis::{Engine, ErrorKind, InvalidUsername, NewAuthorization, Status, Username};
+use portcullis::{ErrorKind, InvalidUsername, Status, Username};
 
+use crate::context::Context;
 use crate::failure::describe;
 use crate::passwords::{NewPassword, NewPasswordArgs, PolicyArgs};
 use crate::permissions::GrantArgs;
 use crate::record_views::AuthorizationView;
 use crate::resolve;
-use crate::session::on_existing_store;
+use crate::session::{AuthorizationParts, Session, on_records};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -82,7 +83,7 @@ fn parse_username(text: &str) -> Result<Username, String> {
 }
 
 impl Args {
-    pub(super) fn run(self, store: &str) -> anyhow::Result<AuthorizationView> {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<AuthorizationView> {
         let password = if self.no_password {
             None
         } else {
@@ -91,26 +92,30 @@ impl Args {
             check_rules(&password, self.policy)?;
             Some(password)
         };
-        on_existing_store(store, self.policy, async |engine: &Engine| {
-            self.create(engine, password).await
+        on_records(context, self.policy, async |session: &Session| {
+            self.create(session, password).await
         })
     }
 
     async fn create(
         self,
-        engine: &Engine,
+        session: &Session,
         password: Option<NewPassword>,
     ) -> anyhow::Result<AuthorizationView> {
-        let org = resolve::org(engine, &self.org).await?;
-        let user = resolve::user(engine, &self.user).await?;
-        let permissions = self.grants.resolve(engine, &org).await?;
+        let org = resolve::org(session, &self.org).await?;
+        let user = resolve::user(session, &self.user).await?;
+        let permissions = self.grants.resolve(session, &org).await?;
         let status = if self.inactive { Status::Inactive } else { Status::Active };
         let username = self.username.username()?;
-        let new = NewAuthorization::new(username.clone(), org.id, permissions)
-            .for_user(user.id)
-            .with_status(status)
-            .with_description(self.description);
-        let mut created = match engine.create_authorization(new).await {
+        let new = AuthorizationParts {
+            username: username.clone(),
+            org: org.id,
+            user: user.id,
+            permissions,
+            status,
+            description: self.description,
+        };
+        let mut created = match session.create_authorization(new).await {
             Ok(created) => created,
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 return Err(anyhow!("there is an authorization for `{username}` already"));
@@ -118,10 +123,10 @@ impl Args {
             Err(error) => return Err(error.into()),
         };
         if let Some(password) = &password {
-            if let Err(error) = engine.set_password(created.id, password.as_slice()).await {
+            if let Err(error) = session.set_password(created.id, password.as_slice()).await {
                 // All or nothing: an authorization without its password is not kept.
                 let error = anyhow::Error::from(error).context("could not set the password");
-                return Err(match engine.delete_authorization(created.id).await {
+                return Err(match session.delete_authorization(created.id).await {
                     Ok(()) => error.context("nothing was created"),
                     Err(undo) => error.context(format!(
                         "the authorization {} is left without a password ({})",
@@ -130,12 +135,12 @@ impl Args {
                     )),
                 });
             }
-            created = engine
+            created = session
                 .authorization(created.id)
                 .await?
                 .with_context(|| format!("the authorization {} was just deleted", created.id))?;
         }
-        let view = AuthorizationView::of(engine, &created).await?;
+        let view = AuthorizationView::of(session, &created).await?;
         Ok(match &password {
             Some(password) => view.with_password(password),
             None => view,

@@ -5,12 +5,13 @@ use std::num::NonZeroUsize;
 
 use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use portcullis::{AuthorizationFilter, AuthorizationId, Engine, Id, OrgId, Permission, Status};
+use portcullis::{AuthorizationFilter, AuthorizationId, Id, OrgId, Permission, Status};
 
 use crate::commands::PAGE;
 use crate::permissions::PermissionArg;
 use crate::record_views::AuthorizationView;
 use crate::resolve;
+use crate::session::Session;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -70,16 +71,16 @@ struct PermitsArgs {
 }
 
 impl Args {
-    pub(super) async fn run(self, engine: &Engine) -> anyhow::Result<Vec<AuthorizationView>> {
+    pub(super) async fn run(self, session: &Session) -> anyhow::Result<Vec<AuthorizationView>> {
         let (limit, mut after) = (self.limit, self.after);
-        let filter = self.filter(engine).await?;
-        let mut names = engine.name_resolver();
+        let filter = self.filter(session).await?;
+        let mut names = session.names();
         let mut views = Vec::new();
         loop {
             let missing = limit.map(|limit| limit.get() - views.len());
             let page =
                 missing.and_then(NonZeroUsize::new).map_or(PAGE, |missing| missing.min(PAGE));
-            let page = engine.list_authorizations(&filter, after, page).await?;
+            let page = session.list_authorizations(&filter, after, page).await?;
             for authorization in &page.items {
                 views.push(AuthorizationView::new(&mut names, authorization).await?);
             }
@@ -93,10 +94,10 @@ impl Args {
         }
     }
 
-    async fn filter(self, engine: &Engine) -> anyhow::Result<AuthorizationFilter> {
-        let org = resolve::optional_org(engine, self.org.as_deref()).await?;
+    async fn filter(self, session: &Session) -> anyhow::Result<AuthorizationFilter> {
+        let org = resolve::optional_org(session, self.org.as_deref()).await?;
         let user = match &self.user {
-            Some(user) => Some(resolve::user(engine, user).await?.id),
+            Some(user) => Some(resolve::user(session, user).await?.id),
             None => None,
         };
         Ok(AuthorizationFilter {
@@ -105,7 +106,7 @@ impl Args {
             org,
             user,
             status: self.status,
-            permits: self.permits.permission(engine, org).await?,
+            permits: self.permits.permission(session, org).await?,
         })
     }
 }
@@ -113,11 +114,11 @@ impl Args {
 impl PermitsArgs {
     async fn permission(
         &self,
-        engine: &Engine,
+        session: &Session,
         org: Option<OrgId>,
     ) -> anyhow::Result<Option<Permission>> {
         let (option, action, bucket) = match (&self.permission, &self.can_read, &self.can_write) {
-            (Some(permission), ..) => return permission.to_query(engine, org).await.map(Some),
+            (Some(permission), ..) => return permission.to_query(session, org).await.map(Some),
             (_, Some(bucket), _) => ("--can-read", "read", bucket),
             (.., Some(bucket)) => ("--can-write", "write", bucket),
             (None, None, None) => return Ok(None),
@@ -126,6 +127,6 @@ impl PermitsArgs {
             bail!("{option} {bucket}: a bucket by its name needs its org: give --org");
         }
         let permission: PermissionArg = format!("{action}:buckets/{bucket}").parse()?;
-        permission.to_query(engine, org).await.map(Some)
+        permission.to_query(session, org).await.map(Some)
     }
 }

@@ -5,7 +5,7 @@ mod create;
 mod list;
 
 use anyhow::anyhow;
-use portcullis::{Authorization, AuthorizationId, Engine, Status};
+use portcullis::{AuthorizationId, Status};
 
 use crate::confirm::ConfirmArgs;
 use crate::context::Context;
@@ -15,7 +15,7 @@ use crate::output::{Record, Shown};
 use crate::passwords::PolicyArgs;
 use crate::record_views::AuthorizationView;
 use crate::resolve;
-use crate::session::on_existing_store;
+use crate::session::{AuthorizationRecord, Session, on_records};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -60,13 +60,13 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    async fn find(&self, engine: &Engine) -> anyhow::Result<Authorization> {
+    async fn find(&self, session: &Session) -> anyhow::Result<AuthorizationRecord> {
         match (&self.name, self.id, &self.username) {
-            (Some(name), ..) => resolve::authorization(engine, name).await,
-            (None, Some(id), _) => resolve::authorization_with_id(engine, id).await,
+            (Some(name), ..) => resolve::authorization(session, name).await,
+            (None, Some(id), _) => resolve::authorization_with_id(session, id).await,
             (None, None, username) => {
                 let username = username.as_deref().unwrap_or_default();
-                resolve::authorization_with_username(engine, username).await
+                resolve::authorization_with_username(session, username).await
             }
         }
     }
@@ -79,30 +79,29 @@ impl Target {
 }
 
 pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
-    let store = &context.store;
     let any = PolicyArgs::default();
     let shown = match command {
-        Command::Create(args) => Shown::One(args.run(store)?),
+        Command::Create(args) => Shown::One(args.run(&context)?),
         Command::List(args) => {
-            Shown::Many(on_existing_store(store, any, async |engine| args.run(engine).await)?)
+            Shown::Many(on_records(&context, any, async |session| args.run(session).await)?)
         }
-        Command::SetPassword(args) => Shown::One(args.run(store)?),
+        Command::SetPassword(args) => Shown::One(args.run(&context)?),
         Command::SetPermissions(args) => {
-            Shown::One(on_existing_store(store, any, async |engine| args.run(engine).await)?)
+            Shown::One(on_records(&context, any, async |session| args.run(session).await)?)
         }
-        Command::Show(target) => Shown::One(on_existing_store(store, any, async |engine| {
-            let found = target.find(engine).await?;
-            Ok(AuthorizationView::of(engine, &found).await?)
+        Command::Show(target) => Shown::One(on_records(&context, any, async |session| {
+            let found = target.find(session).await?;
+            Ok(AuthorizationView::of(session, &found).await?)
         })?),
-        Command::Enable(target) => Shown::One(on_existing_store(store, any, async |engine| {
-            change::set_status(engine, &target, Status::Active).await
+        Command::Enable(target) => Shown::One(on_records(&context, any, async |session| {
+            change::set_status(session, &target, Status::Active).await
         })?),
-        Command::Disable(target) => Shown::One(on_existing_store(store, any, async |engine| {
-            change::set_status(engine, &target, Status::Inactive).await
+        Command::Disable(target) => Shown::One(on_records(&context, any, async |session| {
+            change::set_status(session, &target, Status::Inactive).await
         })?),
         Command::Delete { target, confirm } => {
-            Shown::One(on_existing_store(store, any, async |engine| {
-                change::delete(engine, &target, confirm).await
+            Shown::One(on_records(&context, any, async |session| {
+                change::delete(session, &target, confirm).await
             })?)
         }
     };

@@ -1,10 +1,19 @@
-//! The session of a command: opens a store, works with an engine on it, and closes it.
+//! The session of a command: the records on which it works, in a store or on a server.
+//!
+//! A store is opened, an engine works on it, and it is closed.
+
+mod names;
+mod operations;
+mod records;
 
 use std::sync::Arc;
 
 use portcullis::store::Store;
 use portcullis::{Engine, EngineBuilder};
 
+pub(crate) use self::names::Names;
+pub(crate) use self::operations::{AuthorizationParts, AuthorizationsPage, Session};
+pub(crate) use self::records::{ApiTokenRecord, AuthorizationRecord};
 use crate::command_audit;
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -22,12 +31,27 @@ pub(crate) fn on_existing_store<T>(
     on_persistent_store(&StoreUrl::parse_persistent(store)?, OpenMode::MustExist, policy, work)
 }
 
-/// Works on the existing store, and shows the result.
+/// Works on the server of the context, or else on its store, which must exist.
+pub(crate) fn on_records<T>(
+    context: &Context,
+    policy: PolicyArgs,
+    work: impl AsyncFnOnce(&Session) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    if let Some(server) = &context.server {
+        // Connections belong to the runtime, so the client is made in it.
+        return block_on(async { work(&Session::Server(server.connect()?)).await });
+    }
+    on_existing_store(&context.store, policy, async |engine: &Engine| {
+        work(&Session::Store(engine.clone())).await
+    })
+}
+
+/// Works on records, and shows the result.
 pub(crate) fn show<R: Record>(
     context: Context,
-    work: impl AsyncFnOnce(&Engine) -> anyhow::Result<Shown<R>>,
+    work: impl AsyncFnOnce(&Session) -> anyhow::Result<Shown<R>>,
 ) -> anyhow::Result<Outcome> {
-    let shown = on_existing_store(&context.store, PolicyArgs::default(), work)?;
+    let shown = on_records(&context, PolicyArgs::default(), work)?;
     context.output.records(&shown)?;
     Ok(Outcome::Done)
 }

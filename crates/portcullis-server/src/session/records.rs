@@ -1,0 +1,63 @@
+//! Credentials as commands know them: without secrets and hashes, from a store or from a server.
+
+use portcullis::{
+    ApiToken, ApiTokenId, Authorization, AuthorizationId, OrgId, Permission, Status, Timestamp,
+    UserId, Username,
+};
+
+/// An authorization without the hash of its password.
+#[derive(Clone, Debug)]
+pub(crate) struct AuthorizationRecord {
+    pub(crate) id: AuthorizationId,
+    pub(crate) username: Username,
+    pub(crate) status: Status,
+    pub(crate) description: String,
+    pub(crate) org: OrgId,
+    pub(crate) user: UserId,
+    pub(crate) permissions: Vec<Permission>,
+    /// Without a password, every login is refused.
+    pub(crate) has_password: bool,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+}
+
+impl From<Authorization> for AuthorizationRecord {
+    fn from(authorization: Authorization) -> Self {
+        Self {
+            id: authorization.id,
+            username: authorization.username,
+            status: authorization.status,
+            description: authorization.description,
+            org: authorization.org,
+            user: authorization.user,
+            permissions: authorization.permissions,
+            has_password: authorization.password_hash.is_some(),
+            created_at: authorization.created_at,
+            updated_at: authorization.updated_at,
+        }
+    }
+}
+
+/// An API token without its digest.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiTokenRecord {
+    pub(crate) id: ApiTokenId,
+    pub(crate) status: Status,
+    pub(crate) description: String,
+    pub(crate) org: OrgId,
+    pub(crate) user: UserId,
+    pub(crate) permissions: Vec<Permission>,
+}
+
+impl From<ApiToken> for ApiTokenRecord {
+    fn from(token: ApiToken) -> Self {
+        Self {
+            id: token.id,
+            status: token.status,
+            description: token.description,
+            org: token.org,
+            user: token.user,
+            permissions: token.permissions,
+        }
+    }
+}
