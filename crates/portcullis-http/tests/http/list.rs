@@ -283,3 +283,31 @@ async fn a_list_is_compressed_if_the_client_accepts_it() {
     let (headers, _) = request(&format!("{PREFIX}?token=agent-007"), "gzip").await;
     assert_eq!(headers.get("content-encoding"), None);
 }
+
+/// [LIST-11]
+#[tokio::test]
+async fn has_password_is_shown_only_on_request() {
+    let server = Server::new().await;
+    let without = server.authorization("without").await;
+    let with = server.authorization("with").await;
+    server.engine.set_password(with.id, "correct horse").await.unwrap();
+    for (id, has_password) in [(without.id, false), (with.id, true)] {
+        let path = format!("{PREFIX}/{id}");
+        assert_eq!(server.get(&path).await.json().get("hasPassword"), None);
+        let off = server.get(&format!("{path}?hasPassword=false")).await;
+        assert_eq!(off.json().get("hasPassword"), None);
+        let shown = server.get(&format!("{path}?hasPassword=true")).await.json();
+        assert_eq!(shown["hasPassword"], has_password);
+        for query in [format!("id={id}"), format!("id={id}&hasPassword=true&limit=1")] {
+            let list = server.get(&format!("{PREFIX}?{query}")).await.json();
+            let expected = query.contains("hasPassword").then_some(Value::Bool(has_password));
+            assert_eq!(list["authorizations"][0].get("hasPassword").cloned(), expected);
+        }
+        let refused = server.get(&format!("{path}?hasPassword=yes")).await;
+        refused.assert_error(400, "invalid", "`hasPassword` must be true or false");
+    }
+    // From the second page on as well.
+    let page = server.get(&format!("{PREFIX}?limit=1&hasPassword=true")).await.json();
+    let next = server.get(page["links"]["next"].as_str().unwrap()).await.json();
+    assert!(next["authorizations"][0]["hasPassword"].is_boolean());
+}

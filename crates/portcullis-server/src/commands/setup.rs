@@ -59,7 +59,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     let setup = Setup { org, user, buckets };
     let work = async |engine: &Engine| {
         let done = engine.setup(setup).await?;
-        let mut names = Names::Store(engine.name_resolver());
+        let mut names = Names::Store(Box::new(engine.name_resolver()));
         let mut buckets = Vec::new();
         for bucket in &done.buckets {
             buckets.push(BucketView::new(&mut names, bucket).await?);

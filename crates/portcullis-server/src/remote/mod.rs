@@ -24,8 +24,9 @@ use zeroize::Zeroizing;
 pub(crate) use self::address::Address;
 use self::transport::Transport;
 use self::wire::{
-    ApiTokenBody, AuthorizationBody, BucketBody, Buckets, Content, Created, DbrpBody, OrgBody,
-    Orgs, Page, PreviewBody, SeenNames, UserBody, Users, permissions_json,
+    ApiTokenBody, AuthorizationBody, BucketBody, Buckets, Content, Created, DbrpBody,
+    NamedPermission, OrgBody, Orgs, Page, PreviewBody, SeenNames, UserBody, Users,
+    permissions_json,
 };
 use crate::session::{ApiTokenRecord, AuthorizationParts, AuthorizationRecord, AuthorizationsPage};
 
@@ -174,10 +175,10 @@ impl Client {
         let SeenNames { org: (org, org_name), user: (user, user_name), resources } = seen;
         names.orgs.insert(org, Some(org_name));
         names.users.insert(user, Some(user_name));
-        for (permission, name, org_name) in resources {
+        for NamedPermission { permission, name, org } in resources {
             let resource = permission.resource;
-            if let (Some(org), Some(name)) = (resource.org, org_name) {
-                names.orgs.insert(org, Some(name));
+            if let (Some(id), Some(org)) = (resource.org, org) {
+                names.orgs.insert(id, Some(org));
             }
             match (resource.resource_type, resource.id, name) {
                 (ResourceType::Buckets, Some(id), Some(name)) => {

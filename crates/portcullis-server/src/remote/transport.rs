@@ -239,3 +239,128 @@ fn causes(error: &(dyn StdError + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const LIMITED: &str =
+        r#"429 x\Retry-After: 0\{"code": "too many requests", "message": "slow down"}"#;
+    const UNAVAILABLE: &str =
+        r#"503 x\Retry-After: 0\{"code": "unavailable", "message": "try again later"}"#;
+    const LATER: &str =
+        r#"503 x\Retry-After: 31\{"code": "unavailable", "message": "try again later"}"#;
+    const OK: &str = r#"200 OK\x-y: z\{"id": 7}"#;
+    /// The connection ends without a response.
+    const NOTHING: &str = "";
+
+    /// Starts a server that sends these responses, one on each connection, and then the last one again.
+    async fn server(responses: &'static [&'static str]) -> (Transport, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        tokio::spawn(async move {
+            let mut left = responses.iter();
+            let mut next = NOTHING;
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let request = read_request(&mut stream).await;
+                seen.lock().unwrap().push(request);
+                next = left.next().copied().unwrap_or(next);
+                let mut parts = next.splitn(3, '\\');
+                if let (Some(status), Some(header), Some(body)) =
+                    (parts.next(), parts.next(), parts.next())
+                {
+                    let length = body.len();
+                    let response = format!(
+                        "HTTP/1.1 {status}\r\n{header}\r\nConnection: close\r\n\
+                         Content-Length: {length}\r\n\r\n{body}"
+                    );
+                    stream.write_all(response.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        let address = Address::parse(&address).unwrap();
+        let connector = address.connector(None).unwrap();
+        (Transport::new(address, connector, HeaderValue::from_static("Token pcl_x")), requests)
+    }
+
+    /// Reads a request, and returns its first line with its body.
+    async fn read_request(stream: &mut TcpStream) -> String {
+        let mut text = String::new();
+        let mut byte = [0];
+        while !text.ends_with("\r\n\r\n") {
+            stream.read_exact(&mut byte).await.unwrap();
+            text.push(char::from(byte[0]));
+        }
+        let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        stream.read_exact(&mut body).await.unwrap();
+        format!("{} {}", text.lines().next().unwrap(), String::from_utf8(body).unwrap())
+    }
+
+    /// [REM-6]
+    #[tokio::test]
+    async fn a_request_is_sent_again_only_if_it_was_certainly_not_applied() {
+        let get = Method::GET;
+        let post = Method::POST;
+        for (method, responses, tries, error) in [
+            (&get, &[LIMITED, UNAVAILABLE, OK][..], 3, None),
+            (&post, &[LIMITED, LIMITED, LIMITED, OK], 4, None),
+            (&get, &[UNAVAILABLE], 4, Some("the server responds 503 (unavailable)")),
+            (&post, &[LIMITED], 4, Some("the server responds 429 (too many requests)")),
+            (&post, &[UNAVAILABLE, OK], 1, Some("the server responds 503 (unavailable)")),
+            (&post, &[LIMITED, UNAVAILABLE, OK], 2, Some("503")),
+            (&get, &[LATER, OK], 1, Some("try again later")),
+            (&post, &[NOTHING, OK], 1, Some("so the change may have been made")),
+            (&get, &[NOTHING, OK], 1, Some("no response of http://127.0.0.1")),
+        ] {
+            let (transport, requests) = server(responses).await;
+            let body = json!({ "name": "x" });
+            let body = (*method == post).then_some(&body);
+            let sent = transport.json::<Value>(method.clone(), "/x?y", body).await;
+            let shown = format!("{method} {responses:?}: {sent:?}");
+            match error {
+                None => assert_eq!(sent.unwrap(), json!({ "id": 7 }), "{shown}"),
+                Some(part) => assert!(sent.unwrap_err().to_string().contains(part), "{shown}"),
+            }
+            // Each time the whole request.
+            let whole = body.map(ToString::to_string).unwrap_or_default();
+            let whole = format!("{method} /x?y HTTP/1.1 {whole}");
+            assert_eq!(*requests.lock().unwrap(), vec![whole; tries], "{shown}");
+        }
+    }
+
+    /// [REM-3] [REM-6]
+    #[tokio::test]
+    async fn what_is_no_response_of_the_api_is_an_error_that_says_so() {
+        for (response, part) in [
+            ("302 Found\\Location: http://127.0.0.1:1/\\", "a redirection, which is not followed"),
+            ("404 x\\x: y\\<html>", "it is not the management API of Portcullis"),
+            (
+                "404 x\\x: y\\{\"code\": \"not found\", \"message\": \"path not found\"}",
+                "responds 404",
+            ),
+            ("200 OK\\x: y\\<html>", "cannot be read"),
+        ] {
+            let (transport, requests) = server(Box::leak(Box::new([response]))).await;
+            let error = transport.json::<Value>(Method::GET, "/x", None).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Internal);
+            assert!(error.to_string().contains(part), "{error}");
+            assert_eq!(requests.lock().unwrap().len(), 1);
+        }
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let address = Address::parse(&format!("http://{closed}")).unwrap();
+        let connector = address.connector(None).unwrap();
+        let transport = Transport::new(address, connector, HeaderValue::from_static("Token pcl_x"));
+        let error = transport.empty(Method::DELETE, "/x", None).await.unwrap_err();
+        assert!(error.to_string().starts_with("cannot connect to http://127.0.0.1"), "{error}");
+    }
+}

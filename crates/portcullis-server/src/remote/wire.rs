@@ -119,18 +119,22 @@ pub(super) struct ResourceBody {
 pub(super) struct SeenNames {
     pub(super) org: (OrgId, String),
     pub(super) user: (UserId, String),
-    /// The resources with their names, and the names of their orgs.
-    pub(super) resources: Vec<(Permission, Option<String>, Option<String>)>,
+    pub(super) resources: Vec<NamedPermission>,
+}
+
+/// A permission with the names of its resource and of the org of that.
+pub(super) struct NamedPermission {
+    pub(super) permission: Permission,
+    pub(super) name: Option<String>,
+    pub(super) org: Option<String>,
 }
 
 /// Parses permissions with the names of their resources.
-fn permissions(
-    bodies: Vec<PermissionBody>,
-) -> Result<Vec<(Permission, Option<String>, Option<String>)>, Error> {
+fn permissions(bodies: Vec<PermissionBody>) -> Result<Vec<NamedPermission>, Error> {
     let permission = |PermissionBody { action, resource }: PermissionBody| {
         let ResourceBody { resource_type, id, org_id, name, org } = resource;
         let permission = UncheckedPermission::new(action, resource_type, id, org_id).validate()?;
-        Ok((permission, name, org))
+        Ok(NamedPermission { permission, name, org })
     };
     bodies
         .into_iter()
@@ -172,7 +176,7 @@ impl AuthorizationBody {
             description: self.description,
             org: self.org_id,
             user: self.user_id,
-            permissions: resources.iter().map(|(permission, ..)| *permission).collect(),
+            permissions: resources.iter().map(|named| named.permission).collect(),
             has_password: self.has_password,
             created_at: self.created_at,
             updated_at: self.updated_at,
@@ -208,7 +212,7 @@ impl ApiTokenBody {
             description: self.description,
             org: self.org_id,
             user: self.user_id,
-            permissions: resources.iter().map(|(permission, ..)| *permission).collect(),
+            permissions: resources.iter().map(|named| named.permission).collect(),
         };
         let (org, user) = ((self.org_id, self.org), (self.user_id, self.user));
         Ok((record, SeenNames { org, user, resources }))

@@ -39,7 +39,7 @@ pub(crate) fn on_records<T>(
 ) -> anyhow::Result<T> {
     if let Some(server) = &context.server {
         // Connections belong to the runtime, so the client is made in it.
-        return block_on(async { work(&Session::Server(server.connect()?)).await });
+        return block_on(async { work(&Session::Server(Box::new(server.connect()?))).await });
     }
     on_existing_store(&context.store, policy, async |engine: &Engine| {
         work(&Session::Store(engine.clone())).await

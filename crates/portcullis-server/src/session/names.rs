@@ -7,7 +7,7 @@ use crate::remote::Client;
 /// Looks up names for one result, each of them once.
 pub(crate) enum Names<'a> {
     /// In a store.
-    Store(NameResolver),
+    Store(Box<NameResolver>),
     /// On a server.
     Server(&'a Client),
 }

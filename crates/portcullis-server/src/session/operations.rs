@@ -20,7 +20,7 @@ pub(crate) enum Session {
     /// Those of a store.
     Store(Engine),
     /// Those of a server.
-    Server(Client),
+    Server(Box<Client>),
 }
 
 /// An authorization to create, without its password.
@@ -55,7 +55,7 @@ impl Session {
     /// Begins a result that shows names.
     pub(crate) fn names(&self) -> Names<'_> {
         match self {
-            Self::Store(engine) => Names::Store(engine.name_resolver()),
+            Self::Store(engine) => Names::Store(Box::new(engine.name_resolver())),
             Self::Server(client) => Names::Server(client),
         }
     }

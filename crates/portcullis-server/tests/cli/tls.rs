@@ -76,3 +76,33 @@ fn an_unusable_certificate_is_reported_before_anything_is_created() {
     sandbox.fails(2, "serve --max-connections 0");
     assert_eq!(sandbox.files(), [""; 0]);
 }
+
+/// [REM-3]
+#[test]
+fn a_command_trusts_the_server_whose_authority_the_ca_file_has_and_no_other() {
+    let sandbox = Sandbox::new();
+    certificate(&sandbox);
+    let server = Server::start(&sandbox, TLS);
+    let port = server.address.rsplit(':').next().unwrap();
+    let url = format!("--url https://localhost:{port} --token-file operator-token");
+    assert!(sandbox.ok(&format!("org list {url} --ca-file cert.pem")).contains("default"));
+    sandbox.ok(&format!("login {url} --ca-file cert.pem"));
+    assert!(sandbox.ok("org list --profile default").contains("default"));
+
+    for name in ["localhost", "portcullis.example.com"] {
+        let other = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        sandbox.write("other.pem", other.cert.pem());
+        let refused = sandbox.fails(1, &format!("org list {url} --ca-file other.pem"));
+        assert!(refused.contains("cannot connect to https://localhost"), "{refused}");
+    }
+    // The certificate is not for this name.
+    let by_address = format!("--url https://{} --token-file operator-token", server.address);
+    sandbox.fails(1, &format!("org list {by_address} --ca-file cert.pem"));
+    for (content, part) in [("", "no certificate"), ("-----BEGIN CERTIFICATE-----\nx", "--ca-file")]
+    {
+        sandbox.write("bad.pem", content);
+        let refused = sandbox.fails(1, &format!("org list {url} --ca-file bad.pem"));
+        assert!(refused.contains(part), "{refused}");
+    }
+    server.stop();
+}
