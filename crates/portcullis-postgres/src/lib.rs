@@ -135,7 +135,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use portcullis::store::{
-    Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
+    Batch, Change, Index, Lookup, Lookups, Page, PageRequest, Position, Record, Store, StoreError,
 };
 use portcullis::toolkit::Feed;
 use tokio::sync::Notify;
@@ -147,7 +147,7 @@ pub use options::PostgresOptions;
 use connection::Connection;
 use error::Retry;
 use pool::{Pool, PoolError};
-use rows::{LookupQuery, ReadError};
+use rows::{LookupQuery, LookupsQuery, ReadError};
 use write::Writer;
 
 /// How often a read is attempted that fails because of its connection.
@@ -256,6 +256,14 @@ impl Store for PostgresStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         let wanted = LookupQuery::from(lookup);
         self.read(move |connection| Box::pin(rows::get(connection, wanted.clone()))).await
+    }
+
+    async fn get_many(&self, lookups: Lookups<'_>) -> Result<Vec<Option<Record>>, StoreError> {
+        if lookups.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted = LookupsQuery::from(lookups);
+        self.read(move |connection| Box::pin(rows::get_many(connection, wanted.clone()))).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {

@@ -1,7 +1,9 @@
 //! Reads rows, the records in them, and pages of records.
 
+use std::collections::HashMap;
+
 use portcullis::Id;
-use portcullis::store::{Index, Kind, Lookup, Page, PageRequest, Record, StoreError};
+use portcullis::store::{Index, Kind, Lookup, Lookups, Page, PageRequest, Record, StoreError};
 use portcullis::toolkit::relational::{Columns, UnreadableColumn, log_unreadable_row};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql};
@@ -67,6 +69,45 @@ pub(crate) async fn get(
         Ok(record) => Ok(Some(record)),
         Err(error) => Err(ReadError::Refused(error.into_corrupt(kind, id(row, 0)))),
     }
+}
+
+/// [`Lookups`] with their statement and parameter.
+#[derive(Clone)]
+pub(crate) struct LookupsQuery {
+    kind: Kind,
+    query: Query,
+    keys: Vec<String>,
+}
+
+impl From<Lookups<'_>> for LookupsQuery {
+    fn from(lookups: Lookups<'_>) -> Self {
+        let (query, keys) = match lookups {
+            Lookups::Ids(_, ids) => (Query::ByIds, ids.iter().map(Id::to_string).collect()),
+            Lookups::UniqueKeys(_, keys) => {
+                let escaped = keys.iter().map(|key| escape::escape(key).into_owned());
+                (Query::ByUniqueKeys, escaped.collect())
+            }
+        };
+        Self { kind: lookups.kind(), query, keys }
+    }
+}
+
+/// Returns the records of the lookups, in their order.
+pub(crate) async fn get_many(
+    connection: &mut Connection,
+    LookupsQuery { kind, query, keys }: LookupsQuery,
+) -> Result<Vec<Option<Record>>, ReadError> {
+    let statement = connection.prepared(TABLES.of(kind), query).await?;
+    let rows = connection.rows(&statement, &[&keys]).await?;
+    let column = if query == Query::ByIds { 0 } else { 2 };
+    let mut found = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let record = record(kind, row, 0)
+            .map_err(|error| ReadError::Refused(error.into_corrupt(kind, id(row, 0))))?;
+        // The statement compares with this column, so it is text.
+        found.insert(value::<&str>(row, column, "key").unwrap_or_default(), record);
+    }
+    Ok(keys.iter().map(|key| found.get(key.as_str()).cloned()).collect())
 }
 
 /// Returns a page of the index.

@@ -14,6 +14,10 @@ pub(crate) enum Query {
     ById,
     /// `$1` is the unique key.
     ByUniqueKey,
+    /// `$1` are ids.
+    ByIds,
+    /// `$1` are unique keys.
+    ByUniqueKeys,
     /// `$1` is the id to begin after, `$2` the limit.
     All,
     /// As [`Query::All`]; `$3` is the org.
@@ -38,9 +42,11 @@ pub(crate) enum Query {
 }
 
 impl Query {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::ById,
         Self::ByUniqueKey,
+        Self::ByIds,
+        Self::ByUniqueKeys,
         Self::All,
         Self::OfOrg,
         Self::OfUser,
@@ -82,6 +88,13 @@ fn statement(name: &str, query: Query) -> String {
         Query::ByUniqueKey => format!(
             "SELECT {columns} FROM {name} AS t \
              WHERE key_digest(t.unique_key) = key_digest($1) AND t.unique_key = $1"
+        ),
+        Query::ByIds => format!("SELECT {columns} FROM {name} AS t WHERE t.id = ANY($1)"),
+        // The digests are computed first, so that the index is searched for each.
+        Query::ByUniqueKeys => format!(
+            "SELECT {columns} FROM {name} AS t WHERE key_digest(t.unique_key) = ANY (ARRAY( \
+                 SELECT key_digest(k.key) FROM unnest($1::text[]) AS k (key))) \
+             AND t.unique_key = ANY($1::text[])"
         ),
         Query::All => page(format!(
             "SELECT t.id AS place, {columns} FROM {name} AS t \

@@ -49,9 +49,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use portcullis::store::{
-    Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
+    Batch, Change, Index, Lookup, Lookups, Page, PageRequest, Position, Record, Store, StoreError,
 };
-use portcullis::toolkit::{Backups, Feed, GroupWriter, OwnedLookup, SharedDatabase, ordered};
+use portcullis::toolkit::{
+    Backups, Feed, GroupWriter, OwnedLookup, OwnedLookups, SharedDatabase, ordered,
+};
 use redb::Database;
 
 pub use options::RedbOptions;
@@ -127,6 +129,15 @@ impl Store for RedbStore {
         let read =
             move |database: &Database| ordered::get(&Snapshot::of(database)?, lookup.as_lookup());
         self.shared.read_record(read).await
+    }
+
+    async fn get_many(&self, lookups: Lookups<'_>) -> Result<Vec<Option<Record>>, StoreError> {
+        let lookups = OwnedLookups::from(lookups);
+        let read = move |database: &Database| {
+            let snapshot = Snapshot::of(database)?;
+            lookups.iter().map(|lookup| ordered::get(&snapshot, lookup)).collect()
+        };
+        self.shared.read_blocking(read).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {

@@ -56,9 +56,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use portcullis::store::{
-    Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
+    Batch, Change, Index, Lookup, Lookups, Page, PageRequest, Position, Record, Store, StoreError,
 };
-use portcullis::toolkit::{Feed, GroupWriter, OwnedLookup, SharedDatabase, ordered};
+use portcullis::toolkit::{Feed, GroupWriter, OwnedLookup, OwnedLookups, SharedDatabase, ordered};
 use tokio::sync::Mutex;
 
 pub use options::SledOptions;
@@ -134,6 +134,13 @@ impl Store for SledStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         let lookup = OwnedLookup::from(lookup);
         self.shared.read_record(move |trees| ordered::get(trees, lookup.as_lookup())).await
+    }
+
+    async fn get_many(&self, lookups: Lookups<'_>) -> Result<Vec<Option<Record>>, StoreError> {
+        let lookups = OwnedLookups::from(lookups);
+        let read =
+            move |trees: &Trees| lookups.iter().map(|lookup| ordered::get(trees, lookup)).collect();
+        self.shared.read_blocking(read).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {

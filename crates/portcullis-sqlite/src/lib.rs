@@ -83,9 +83,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use portcullis::store::{
-    Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
+    Batch, Change, Index, Lookup, Lookups, Page, PageRequest, Position, Record, Store, StoreError,
 };
-use portcullis::toolkit::{Backups, Feed, GroupWriter, InlineReadGate, OwnedLookup};
+use portcullis::toolkit::{Backups, Feed, GroupWriter, InlineReadGate, OwnedLookup, OwnedLookups};
 
 pub use open::OpenError;
 pub use options::SqliteOptions;
@@ -166,6 +166,11 @@ impl Store for SqliteStore {
         let gate = self.readers.gate();
         let read = move |connection: &_| gate.measure(|| rows::get(connection, lookup.as_lookup()));
         self.readers.read_few(read).await
+    }
+
+    async fn get_many(&self, lookups: Lookups<'_>) -> Result<Vec<Option<Record>>, StoreError> {
+        let lookups = OwnedLookups::from(lookups);
+        self.readers.read(move |connection| rows::get_many(connection, lookups.iter())).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {

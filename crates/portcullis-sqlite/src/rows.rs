@@ -21,6 +21,16 @@ pub(crate) fn get(
     }
 }
 
+/// Returns the records of the lookups, as of one moment.
+pub(crate) fn get_many<'a>(
+    connection: &Connection,
+    lookups: impl Iterator<Item = Lookup<'a>>,
+) -> Result<Vec<Option<Record>>, StoreError> {
+    // It only reads: when it is dropped, there is nothing to roll back.
+    let _transaction = connection.unchecked_transaction().map_err(Failure::from)?;
+    lookups.map(|lookup| get(connection, lookup)).collect()
+}
+
 fn one(
     connection: &Connection,
     kind: Kind,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use portcullis::store::{
-    Batch, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
+    Batch, Change, Index, Lookup, Lookups, Page, PageRequest, Position, Record, Store, StoreError,
 };
 use portcullis::{Bucket, BucketId, Directory, Error, Org, OrgId, StaticDirectory, User, UserId};
 
@@ -44,6 +44,10 @@ impl<H: Hook + Clone> HookedStore<H> {
 impl<H: Hook> Store for HookedStore<H> {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         self.hook.around(Method::Get, self.inner.get(lookup)).await
+    }
+
+    async fn get_many(&self, lookups: Lookups<'_>) -> Result<Vec<Option<Record>>, StoreError> {
+        self.hook.around(Method::GetMany, self.inner.get_many(lookups)).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {

@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Method {
     /// [`Store::get`](portcullis::store::Store::get).
     Get,
+    /// [`Store::get_many`](portcullis::store::Store::get_many).
+    GetMany,
     /// [`Store::list`](portcullis::store::Store::list).
     List,
     /// [`Store::commit`](portcullis::store::Store::commit).
@@ -31,6 +33,7 @@ impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Get => "get",
+            Self::GetMany => "get_many",
             Self::List => "list",
             Self::Commit => "commit",
             Self::Position => "position",

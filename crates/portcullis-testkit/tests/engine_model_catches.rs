@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use naive::Fault;
 use portcullis::store::{
-    Batch, BoxStream, Change, Index, Lookup, MemoryStore, Operation, Page, PageRequest, Position,
-    Record, Store, StoreError,
+    Batch, BoxStream, Change, Index, Lookup, Lookups, MemoryStore, Operation, Page, PageRequest,
+    Position, Record, Store, StoreError,
 };
 use portcullis_testkit::engine_model::{Disagreement, Report, Settings, compare};
 use portcullis_testkit::{Capabilities, Fixture, Harness, async_trait};
@@ -88,6 +88,10 @@ impl Fixture for ForgetfulPlace {
 impl Store for Forgetful {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         self.memory.get(lookup).await
+    }
+
+    async fn get_many(&self, lookups: Lookups<'_>) -> Result<Vec<Option<Record>>, StoreError> {
+        self.memory.get_many(lookups).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {

@@ -56,6 +56,7 @@ catches! {
     a_page_never_shows_half_a_batch in concurrency: WritesOneByOne;
     a_storm_leaves_records_and_indexes_in_agreement in concurrency: ChecksThenActs, KeepsOrgs;
     increments_are_not_lost in concurrency: ChecksThenActs, IgnoresRevisionOfPut, ForgetsRenames;
+    many_lookups_never_show_half_a_batch in concurrency: ReadsManyOneByOne, WritesOneByOne;
     of_a_put_and_a_delete_one_wins in concurrency: ChecksThenActs, IgnoresRevisionOfDelete;
     of_two_deletes_one_wins in concurrency: ChecksThenActs;
     of_two_renames_to_a_name_one_wins in concurrency: ChecksThenActs, ForgetsRenames;
@@ -117,6 +118,7 @@ catches! {
     a_delete_leaves_nothing_behind in reads_and_writes: KeepsKeysOfDeleted;
     a_delete_of_another_revision_is_a_conflict in reads_and_writes: IgnoresRevisionOfDelete;
     a_delete_of_nothing_is_missing in reads_and_writes: DeletesNothing;
+    many_lookups_find_what_each_finds in reads_and_writes: LeavesOutTheMissing, ReadsManyInOrderOfId;
     a_put_in_place_of_nothing_is_missing in reads_and_writes: PutsInPlaceOfNothing;
     a_put_in_place_of_another_revision_is_a_conflict in reads_and_writes: IgnoresRevisionOfPut;
     a_put_replaces_what_it_expects in reads_and_writes: ForgetsUsers;

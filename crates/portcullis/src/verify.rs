@@ -1,6 +1,6 @@
 //! Verifying a store: its records and its entries against each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
@@ -8,10 +8,10 @@ use std::num::NonZeroUsize;
 use futures_util::StreamExt;
 
 use crate::store::{
-    Entity, Entry, EntryKey, Index, Kind, Lookup, MaintenanceStore, PageRequest, Record,
+    Entity, Entry, EntryKey, Index, Kind, Lookup, Lookups, MaintenanceStore, PageRequest, Record,
     StoreError, StoreExt,
 };
-use crate::{BucketId, DatabaseMappings, Id, OrgId, UserId};
+use crate::{BucketId, DatabaseMappings, Id};
 
 /// The number of records or entries in a page.
 const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
@@ -180,8 +180,8 @@ pub async fn verify(
     }
     let fingerprint = Fingerprint::default();
     let mut expected = 0;
+    let mut references = References::default();
     for kind in Kind::ALL {
-        let mut references = References::default();
         let mut pages = store.pages(Index::All(kind), PAGE);
         while let Some(page) = pages.next().await {
             let page = page?;
@@ -196,8 +196,8 @@ pub async fn verify(
                     Ok(entries) => expected = fingerprint.add_all(expected, &entries),
                     Err(error) => report.add(corrupt(record, &error)),
                 }
-                references.check(store, record, &mut report).await?;
             }
+            references.check(store, &page.records, &mut report).await?;
             progress(seen);
         }
     }
@@ -246,40 +246,52 @@ impl Fingerprint {
     }
 }
 
-/// The last results: consecutive records often have the same org and user.
+/// Which records exist, of those that were looked up.
+///
+/// Many records have the same few orgs and users, so this is small, or begins again.
 #[derive(Default)]
-struct References {
-    org: Option<(OrgId, bool)>,
-    user: Option<(UserId, bool)>,
-    bucket: Option<(BucketId, bool)>,
-}
+struct References(HashMap<(Kind, Id), bool>);
 
 impl References {
+    /// The number of results from which it begins again.
+    const MANY: usize = 65_536;
+
+    /// Adds the references of the records that are dangling to the report.
     async fn check(
         &mut self,
         store: &dyn MaintenanceStore,
-        record: &Record,
+        records: &[Record],
         report: &mut Report,
     ) -> Result<(), StoreError> {
-        let Record { kind, id, .. } = *record;
-        if let Some(org) = record.org
-            && !exists(store, &mut self.org, org, Kind::Org, org.untyped()).await?
-            && is_still(store, record).await?
-        {
-            report.add(Finding::Dangling { kind, id, to: Kind::Org, missing: org.untyped() });
+        if self.0.len() > Self::MANY {
+            self.0.clear();
         }
-        if let Some(user) = record.user
-            && !exists(store, &mut self.user, user, Kind::User, user.untyped()).await?
-            && is_still(store, record).await?
-        {
-            report.add(Finding::Dangling { kind, id, to: Kind::User, missing: user.untyped() });
+        let references = |record: &Record| {
+            let org = record.org.map(|org| (Kind::Org, org.untyped()));
+            let user = record.user.map(|user| (Kind::User, user.untyped()));
+            let buckets = mapped_buckets(record).into_iter();
+            let buckets = buckets.map(|bucket| (Kind::Bucket, bucket.untyped()));
+            org.into_iter().chain(user).chain(buckets)
+        };
+        let all: BTreeSet<_> = records.iter().flat_map(references).collect();
+        for kind in [Kind::Org, Kind::User, Kind::Bucket] {
+            let unknown = all.iter().filter(|it| it.0 == kind && !self.0.contains_key(it));
+            let ids: Vec<Id> = unknown.map(|(_, id)| *id).collect();
+            for ids in ids.chunks(PAGE.get()) {
+                let exist = exist(store, kind, ids).await?;
+                self.0.extend(ids.iter().map(|id| (kind, *id)).zip(exist));
+            }
         }
-        for bucket in mapped_buckets(record) {
-            if !exists(store, &mut self.bucket, bucket, Kind::Bucket, bucket.untyped()).await?
-                && is_still(store, record).await?
-            {
-                let missing = bucket.untyped();
-                report.add(Finding::Dangling { kind, id, to: Kind::Bucket, missing });
+        for record in records {
+            let Record { kind, id, .. } = *record;
+            for (to, missing) in references(record) {
+                // It may have been created since.
+                if self.0.get(&(to, missing)) == Some(&false)
+                    && is_still(store, record).await?
+                    && exist(store, to, &[missing]).await? == [false]
+                {
+                    report.add(Finding::Dangling { kind, id, to, missing });
+                }
             }
         }
         Ok(())
@@ -295,25 +307,27 @@ fn mapped_buckets(record: &Record) -> BTreeSet<BucketId> {
     mappings.iter().flat_map(|it| it.mappings()).map(|mapping| mapping.bucket).collect()
 }
 
-async fn exists<T: Copy + PartialEq>(
+/// Tells of each id whether there is a record. One that cannot be read exists, and is a finding of its
+/// own.
+async fn exist(
     store: &dyn MaintenanceStore,
-    last: &mut Option<(T, bool)>,
-    this: T,
     kind: Kind,
-    id: Id,
-) -> Result<bool, StoreError> {
-    match *last {
-        Some((last, exists)) if last == this => Ok(exists),
-        _ => {
-            let exists = match store.get(Lookup::Id(kind, id)).await {
-                Ok(found) => found.is_some(),
-                // It exists; that it cannot be read is a finding of its own.
-                Err(StoreError::Corrupt { .. }) => true,
-                Err(error) => return Err(error),
-            };
-            *last = Some((this, exists));
-            Ok(exists)
+    ids: &[Id],
+) -> Result<Vec<bool>, StoreError> {
+    match store.get_many(Lookups::Ids(kind, ids)).await {
+        Ok(found) => Ok(found.iter().map(Option::is_some).collect()),
+        Err(StoreError::Corrupt { .. }) => {
+            let mut exist = Vec::with_capacity(ids.len());
+            for id in ids {
+                exist.push(match store.get(Lookup::Id(kind, *id)).await {
+                    Ok(found) => found.is_some(),
+                    Err(StoreError::Corrupt { .. }) => true,
+                    Err(error) => return Err(error),
+                });
+            }
+            Ok(exist)
         }
+        Err(error) => Err(error),
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
 use portcullis::store::{
-    Entity, Expect, Index, Kind, Operation, Position, Revision, Store, StoreError, StoreExt,
+    Entity, Expect, Index, Kind, Lookups, Operation, Position, Revision, Store, StoreError,
+    StoreExt,
 };
 use portcullis::{
     Engine, ErrorKind, GrantKey, Id, Name, OrgId, Setup, Status, SystemRandom, User, UserId,
@@ -429,6 +430,53 @@ pub async fn a_page_never_shows_half_a_batch(harness: &Harness) {
         let gone = now.iter().filter(|old| next.iter().all(|it| it.id != old.id));
         batch.extend(gone.map(Sample::delete));
         commit(test.store(), batch).await;
+        now = next;
+        tokio::task::yield_now().await;
+    }
+    readers.stop().await;
+}
+
+/// Many lookups, by id and by key, show one moment, while batches change the records together.
+pub async fn many_lookups_never_show_half_a_batch(harness: &Harness) {
+    const LAST: u64 = 100;
+    const COUNT: u64 = 16;
+    let test = harness.open().await;
+    let make = |generation| -> Vec<Sample> {
+        (1..=COUNT).map(|id| Sample { generation, ..Sample::authorization(id) }).collect()
+    };
+    let generations: HashMap<_, _> =
+        (0..=LAST).flat_map(make).map(|it| (it.revision(), it.generation)).collect();
+    let generations = Arc::new(generations);
+    let mut now = make(0);
+    let ids: Arc<[Id]> = now.iter().map(|it| it.id).collect();
+    let keys: Arc<[Arc<str>]> = now.iter().map(|it| it.key.clone()).collect();
+    commit(test.store(), now.iter().map(Sample::create)).await;
+    let mut readers = Background::default();
+    for by_key in [false, true] {
+        let (store, generations) = (test.handle(), Arc::clone(&generations));
+        let (ids, keys) = (Arc::clone(&ids), Arc::clone(&keys));
+        readers.start(move || {
+            let (store, generations) = (Arc::clone(&store), Arc::clone(&generations));
+            let (ids, keys) = (Arc::clone(&ids), Arc::clone(&keys));
+            async move {
+                let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
+                let lookups = match by_key {
+                    true => Lookups::UniqueKeys(Kind::Authorization, &keys),
+                    false => Lookups::Ids(Kind::Authorization, &ids),
+                };
+                let found = store.get_many(lookups).await.expect("get many");
+                let found: Vec<_> =
+                    found.iter().flatten().map(|it| generations[&it.revision]).collect();
+                assert!(
+                    found.iter().all(|it| *it == found[0]) && found.len() as u64 == COUNT,
+                    "{lookups:?} finds changes {found:?} at once"
+                );
+            }
+        });
+    }
+    for generation in 1..=LAST {
+        let next = make(generation);
+        commit(test.store(), next.iter().zip(&now).map(|(new, old)| new.replace(old))).await;
         now = next;
         tokio::task::yield_now().await;
     }

@@ -1,6 +1,6 @@
 //! Reads return what was put, and a batch does what its operations state.
 
-use portcullis::store::{Batch, Index, Kind, Lookup, Revision, Store};
+use portcullis::store::{Batch, Index, Kind, Lookup, Lookups, Revision, Store};
 use portcullis::{Id, OrgId, UserId};
 
 use crate::access::{
@@ -54,6 +54,37 @@ async fn find_no_odd_text(store: &dyn Store) {
             let found = found.unwrap_or_else(|error| panic!("{}: {error:?}", shown(&text)));
             assert!(found.is_none(), "{kind} {} finds {found:?}", shown(&text));
         }
+    }
+}
+
+/// Many lookups find what each of them finds, in their order: also what is not there, what is looked up
+/// twice, odd texts, and none at all.
+pub async fn many_lookups_find_what_each_finds(harness: &Harness) {
+    let test = harness.open().await;
+    let store = test.store();
+    for kind in Kind::ALL {
+        let there: Vec<_> = (10..40).map(|id| Sample::of(kind, id)).collect();
+        commit(store, there.iter().map(Sample::create)).await;
+        let ids = [0, 39, 10, 41, 10, u64::MAX, 17, 9].map(Id::from_u64);
+        let odd = fixtures::odd_texts();
+        let mut keys: Vec<&str> = odd.iter().map(String::as_str).collect();
+        keys.extend([&*there[29].key, "none", &*there[0].key, &*there[0].key]);
+        for lookups in [
+            Lookups::Ids(kind, &ids),
+            Lookups::Ids(kind, &[]),
+            Lookups::UniqueKeys(kind, &keys),
+            Lookups::UniqueKeys(kind, &[]),
+        ] {
+            let found = store.get_many(lookups).await.expect("get many");
+            let mut each = Vec::new();
+            for lookup in lookups.iter() {
+                each.push(store.get(lookup).await.expect("get"));
+            }
+            assert_eq!(found, each, "{lookups:?}");
+        }
+        let found = store.get_many(Lookups::Ids(kind, &ids)).await.expect("get many");
+        let found: Vec<_> = found.iter().map(|it| it.as_ref().map(|it| it.id.as_u64())).collect();
+        assert_eq!(found, [None, Some(39), Some(10), None, Some(10), None, Some(17), None]);
     }
 }
 

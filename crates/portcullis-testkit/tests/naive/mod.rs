@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use portcullis::store::{
-    Batch, Change, Duplicate, Expect, Index, Kind, Lookup, Operation, Page, PageRequest, Position,
-    Record, Store, StoreError, UniqueKey,
+    Batch, Change, Duplicate, Expect, Index, Kind, Lookup, Lookups, Operation, Page, PageRequest,
+    Position, Record, Store, StoreError, UniqueKey,
 };
 use portcullis::{GrantKey, Id, OrgId, SystemRandom};
 use portcullis_testkit::{Capabilities, Fixture, async_trait};
@@ -24,9 +24,12 @@ pub(crate) enum Fault {
     FailsOnOddKeys,
     FoldsCase,
     ForgetsUsers,
+    LeavesOutTheMissing,
     MatchesPatterns,
     NormalizesKeys,
     ReadsAnOlderState,
+    ReadsManyInOrderOfId,
+    ReadsManyOneByOne,
     StopsAtNul,
     TrimsBodies,
     TrimsKeys,
@@ -483,10 +486,8 @@ fn key_of(kind: Kind, key: &str, fault: Option<Fault>) -> (Kind, String) {
     }
 }
 
-#[async_trait]
-impl Store for Naive {
-    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
-        let data = self.data()?;
+impl Naive {
+    fn find(&self, data: &Data, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         let place = match lookup {
             Lookup::Id(kind, id) => Some((kind, id)),
             Lookup::UniqueKey(_, key) if key.contains('\0') && self.has(Fault::FailsOnOddKeys) => {
@@ -519,6 +520,38 @@ impl Store for Naive {
             return Ok(cache.entry(place).or_insert(found).clone());
         }
         Ok(found)
+    }
+}
+
+#[async_trait]
+impl Store for Naive {
+    async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
+        let data = self.data()?;
+        self.find(&data, lookup)
+    }
+
+    async fn get_many(&self, lookups: Lookups<'_>) -> Result<Vec<Option<Record>>, StoreError> {
+        if self.has(Fault::ReadsManyOneByOne) {
+            let mut found = Vec::new();
+            for lookup in lookups.iter() {
+                found.push(self.get(lookup).await?);
+                tokio::task::yield_now().await;
+            }
+            return Ok(found);
+        }
+        let data = self.data()?;
+        let found = lookups.iter().map(|lookup| self.find(&data, lookup));
+        match self.disk.fault {
+            Some(Fault::LeavesOutTheMissing) => {
+                found.filter(|record| !matches!(record, Ok(None))).collect()
+            }
+            Some(Fault::ReadsManyInOrderOfId) => {
+                let mut found = found.collect::<Result<Vec<_>, _>>()?;
+                found.sort_by_key(|record| record.as_ref().map(|record| record.id));
+                Ok(found)
+            }
+            _ => found.collect(),
+        }
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {

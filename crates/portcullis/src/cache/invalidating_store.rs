@@ -9,8 +9,8 @@ use super::{CommitHealth, Freshness};
 use crate::Id;
 use crate::metrics::StoreMetrics;
 use crate::store::{
-    Batch, BoxStream, Change, Index, Kind, Lookup, Operation, Page, PageRequest, Position, Record,
-    Store, StoreError,
+    Batch, BoxStream, Change, Index, Kind, Lookup, Lookups, Operation, Page, PageRequest, Position,
+    Record, Store, StoreError,
 };
 
 /// Forwards every call, measures it, and records whether reads and commits succeed. A commit
@@ -80,6 +80,11 @@ impl Drop for InvalidateOnDrop<'_> {
 impl Store for InvalidatingStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         self.record_read(self.metrics.measure(&self.metrics.get, self.store.get(lookup)).await)
+    }
+
+    async fn get_many(&self, lookups: Lookups<'_>) -> Result<Vec<Option<Record>>, StoreError> {
+        let measured = self.metrics.measure(&self.metrics.get_many, self.store.get_many(lookups));
+        self.record_read(measured.await)
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {

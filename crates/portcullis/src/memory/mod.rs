@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::store::{
-    Batch, Change, Duplicate, Expect, Index, Kind, Lookup, Operation, Page, PageRequest, Position,
-    Record, Store, StoreError,
+    Batch, Change, Duplicate, Expect, Index, Kind, Lookup, Lookups, Operation, Page, PageRequest,
+    Position, Record, Store, StoreError,
 };
 use crate::toolkit::Feed;
 use crate::{GrantKey, Id, RandomUnavailable, SystemRandom};
@@ -75,6 +75,16 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl Tables {
+    fn get(&self, lookup: Lookup<'_>) -> Option<Record> {
+        let (Lookup::Id(kind, _) | Lookup::UniqueKey(kind, _)) = lookup;
+        let table = self.of.get(&kind)?;
+        let row = match lookup {
+            Lookup::Id(_, id) => table.by_id(id),
+            Lookup::UniqueKey(_, key) => table.by_unique_key(key),
+        };
+        row.map(|row| row.record(kind))
+    }
+
     fn row(&self, kind: Kind, id: Id) -> Option<&Row> {
         self.of.get(&kind)?.by_id(id)
     }
@@ -161,13 +171,12 @@ struct Replaced {
 #[async_trait]
 impl Store for MemoryStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
+        Ok(self.read()?.get(lookup))
+    }
+
+    async fn get_many(&self, lookups: Lookups<'_>) -> Result<Vec<Option<Record>>, StoreError> {
         let tables = self.read()?;
-        let (Lookup::Id(kind, _) | Lookup::UniqueKey(kind, _)) = lookup;
-        let row = tables.of.get(&kind).and_then(|table| match lookup {
-            Lookup::Id(_, id) => table.by_id(id),
-            Lookup::UniqueKey(_, key) => table.by_unique_key(key),
-        });
-        Ok(row.map(|row| row.record(kind)))
+        Ok(lookups.iter().map(|lookup| tables.get(lookup)).collect())
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {

@@ -49,6 +49,7 @@ pub(crate) struct Metrics {
 #[derive(Clone)]
 pub(crate) struct StoreMetrics {
     pub(crate) get: Histogram,
+    pub(crate) get_many: Histogram,
     pub(crate) list: Histogram,
     pub(crate) commit: Histogram,
     failures: Counter,
@@ -100,6 +101,7 @@ impl Metrics {
                 .map(|state| (state, gauge!(TRUST_STATE, "state" => state.as_str()))),
             store: StoreMetrics {
                 get: store("get"),
+                get_many: store("get_many"),
                 list: store("list"),
                 commit: store("commit"),
                 failures: counter!(STORE_FAILURES),

@@ -65,6 +65,17 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// [`StoreError::Unavailable`] and [`StoreError::Backend`].
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError>;
 
+    /// Returns the records of several lookups in the order of the lookups, each `None` when there is
+    /// none, all as of one moment.
+    ///
+    /// A store reads them at once, such as with one statement. A caller passes about a page of lookups,
+    /// as all records are in memory together.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Store::get), for the first record that cannot be read.
+    async fn get_many(&self, lookups: Lookups<'_>) -> Result<Vec<Option<Record>>, StoreError>;
+
     /// Returns a page of the records of the index, ascending by id.
     ///
     /// # Errors
@@ -125,6 +136,18 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         Self: 'f,
     {
         (**self).get(lookup)
+    }
+
+    fn get_many<'s, 'l, 'f>(
+        &'s self,
+        lookups: Lookups<'l>,
+    ) -> BoxFuture<'f, Result<Vec<Option<Record>>, StoreError>>
+    where
+        's: 'f,
+        'l: 'f,
+        Self: 'f,
+    {
+        (**self).get_many(lookups)
     }
 
     fn list<'s, 'f>(
@@ -190,6 +213,55 @@ impl Debug for Lookup<'_> {
         match self {
             Self::Id(kind, id) => write!(f, "Id({kind:?}, {id})"),
             Self::UniqueKey(kind, key) => write!(f, "UniqueKey({kind:?}, {} bytes)", key.len()),
+        }
+    }
+}
+
+/// How to find several records of a kind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lookups<'a> {
+    /// Those with the ids.
+    Ids(Kind, &'a [Id]),
+    /// Those with the unique keys, compared byte by byte. Any texts are allowed.
+    UniqueKeys(Kind, &'a [&'a str]),
+}
+
+impl<'a> Lookups<'a> {
+    /// Returns the kind of the records.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Ids(kind, _) | Self::UniqueKeys(kind, _) => *kind,
+        }
+    }
+
+    /// Returns the number of lookups.
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::Ids(_, ids) => ids.len(),
+            Self::UniqueKeys(_, keys) => keys.len(),
+        }
+    }
+
+    /// Tells whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns each lookup, in order.
+    pub fn iter(self) -> impl Iterator<Item = Lookup<'a>> {
+        (0..self.len()).filter_map(move |place| match self {
+            Self::Ids(kind, ids) => ids.get(place).map(|id| Lookup::Id(kind, *id)),
+            Self::UniqueKeys(kind, keys) => keys.get(place).map(|key| Lookup::UniqueKey(kind, key)),
+        })
+    }
+}
+
+/// Keys may be derived from secrets, so they are not shown.
+impl Debug for Lookups<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ids(kind, ids) => write!(f, "Ids({kind:?}, {ids:?})"),
+            Self::UniqueKeys(kind, keys) => write!(f, "UniqueKeys({kind:?}, {} keys)", keys.len()),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A lookup that outlives its caller.
+//! Lookups that outlive their caller.
 
 use crate::Id;
-use crate::store::{Kind, Lookup};
+use crate::store::{Kind, Lookup, Lookups};
 
 /// A [`Lookup`] that can be sent to another thread.
 ///
@@ -29,5 +29,23 @@ impl From<Lookup<'_>> for OwnedLookup {
             Lookup::Id(kind, id) => Owned::Id(kind, id),
             Lookup::UniqueKey(kind, key) => Owned::UniqueKey(kind, key.into()),
         })
+    }
+}
+
+/// [`Lookups`] that can be sent to another thread.
+///
+/// It has no `Debug`, as unique keys may be derived from secrets.
+pub struct OwnedLookups(Vec<OwnedLookup>);
+
+impl OwnedLookups {
+    /// Returns each lookup, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Lookup<'_>> {
+        self.0.iter().map(OwnedLookup::as_lookup)
+    }
+}
+
+impl From<Lookups<'_>> for OwnedLookups {
+    fn from(lookups: Lookups<'_>) -> Self {
+        Self(lookups.iter().map(OwnedLookup::from).collect())
     }
 }

@@ -51,7 +51,7 @@ pub use database::{EnginePanic, SharedDatabase, catch_panic};
 pub use feed::Feed;
 pub use group_writer::{Committer, GroupWriter, ambiguous};
 pub use inline_reads::{InlineReadGate, Permit};
-pub use lookup::OwnedLookup;
+pub use lookup::{OwnedLookup, OwnedLookups};
 pub use open_error::OpenError;
 pub use pages::pages;
 pub use unfinished::{Backups, Unfinished, sync_directory};

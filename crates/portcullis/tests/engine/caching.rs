@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
 use portcullis::store::{
-    Batch, BoxStream, Change, Index, Lookup, Page, PageRequest, Position, Record, Store, StoreError,
+    Batch, BoxStream, Change, Index, Lookup, Lookups, Page, PageRequest, Position, Record, Store,
+    StoreError,
 };
 use portcullis::{
     Action, AuthorizationUpdate, Credentials, Engine, Error, ErrorKind, Permission, Principal,
@@ -58,6 +59,10 @@ impl Hesitant {
 impl Store for Hesitant {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         self.call(self.store.get(lookup)).await
+    }
+
+    async fn get_many(&self, lookups: Lookups<'_>) -> Result<Vec<Option<Record>>, StoreError> {
+        self.call(self.store.get_many(lookups)).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {

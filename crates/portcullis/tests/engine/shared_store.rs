@@ -6,8 +6,8 @@ use std::task::Context;
 
 use futures_util::{StreamExt, stream};
 use portcullis::store::{
-    Batch, BoxStream, Change, Index, Lookup, MemoryStore, Page, PageRequest, Position, Record,
-    Store, StoreError,
+    Batch, BoxStream, Change, Index, Lookup, Lookups, MemoryStore, Page, PageRequest, Position,
+    Record, Store, StoreError,
 };
 use portcullis::toolkit::Feed;
 use portcullis::{Authorization, CacheConfig, Clock, Engine, async_trait};
@@ -124,6 +124,10 @@ impl Drop for Follower {
 impl Store for ScriptedStore {
     async fn get(&self, lookup: Lookup<'_>) -> Result<Option<Record>, StoreError> {
         self.store.get(lookup).await
+    }
+
+    async fn get_many(&self, lookups: Lookups<'_>) -> Result<Vec<Option<Record>>, StoreError> {
+        self.store.get_many(lookups).await
     }
 
     async fn list(&self, index: Index, page: PageRequest) -> Result<Page, StoreError> {

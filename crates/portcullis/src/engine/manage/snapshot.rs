@@ -10,9 +10,10 @@ use thiserror::Error;
 use crate::engine::Engine;
 use crate::snapshot::{LineError, Snapshot, SnapshotRecord, SnapshotWriter, WriteSnapshotError};
 use crate::store::{
-    Batch, Entity, Expect, Index, Kind, Lookup, Operation, StoreError, StoreExt, put,
+    Batch, Entity, Expect, Index, Kind, Lookups, Operation, Record, Revision, StoreError, StoreExt,
+    UniqueKey,
 };
-use crate::{Actor, AuditAction, AuditOutcome, AuditRecord, Error, Id};
+use crate::{Actor, AuditAction, AuditOutcome, AuditRecord, Error, GrantKey, Id};
 
 const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
 
@@ -120,28 +121,22 @@ impl Engine {
             self.refuse_unaudited()?;
         }
         self.finish_deletions().await?;
-        let mut import = Import { engine: self, batch: Batch::new(), lines: HashMap::new() };
-        let mut errors = Vec::new();
-        // Each record is dropped when its operation is in the batch: there may be a million of them.
-        for (line, record) in snapshot.records {
-            let outcome = match &record {
-                SnapshotRecord::Org(org) => import.add(line, org).await,
-                SnapshotRecord::User(user) => import.add(line, user).await,
-                SnapshotRecord::Bucket(bucket) => import.add(line, bucket).await,
-                SnapshotRecord::Dbrp(mappings) => import.add(line, mappings).await,
-                SnapshotRecord::ApiToken(token) => import.add(line, token).await,
-                SnapshotRecord::Authorization(authorization) => {
-                    import.add(line, authorization).await
-                }
-            };
-            if let Some(reason) = outcome? {
-                errors.push(LineError { line, reason });
+        let mut import =
+            Import { engine: self, batch: Batch::new(), lines: HashMap::new(), errors: Vec::new() };
+        let mut records = snapshot.records.into_iter();
+        loop {
+            // Each record is dropped when its operation is in the batch: there may be a million of them.
+            let page: Vec<_> = records.by_ref().take(PAGE.get()).collect();
+            if page.is_empty() {
+                break;
             }
+            import.add(page).await?;
         }
+        let Import { batch, lines, mut errors, .. } = import;
+        errors.sort_by_key(|error| error.line);
         if !errors.is_empty() {
             return Err(ImportError::Lines(errors));
         }
-        let Import { batch, lines, .. } = import;
         let new = batch.len();
         if new > Batch::MAX_OPERATIONS {
             return Err(Error::from(StoreError::BatchTooLarge { operations: new }).into());
@@ -166,32 +161,117 @@ struct Import<'a> {
     engine: &'a Engine,
     batch: Batch,
     lines: HashMap<(Kind, Id), u64>,
+    errors: Vec<LineError>,
+}
+
+/// A record of a snapshot, and the operation that creates it.
+struct Creation {
+    line: u64,
+    entity: SnapshotRecord,
+    /// Its record, in an [`Operation::Put`].
+    put: Operation,
+    record: RecordKeys,
+}
+
+struct RecordKeys {
+    kind: Kind,
+    id: Id,
+    unique_key: UniqueKey,
 }
 
 impl Import<'_> {
-    /// Adds the entity to the batch unless it exists already. Returns the reason of a conflict.
-    async fn add<E: Entity + PartialEq>(
-        &mut self,
-        line: u64,
-        entity: &E,
-    ) -> Result<Option<String>, Error> {
-        let (kind, id) = (E::KIND, entity.id());
+    /// Adds those of the records to the batch that do not exist yet, and notes the conflicts.
+    async fn add(&mut self, page: Vec<(u64, SnapshotRecord)>) -> Result<(), Error> {
+        let mut creations = Vec::with_capacity(page.len());
+        for (line, entity) in page {
+            creations.push(self.creation(line, entity)?);
+        }
+        for kind in Kind::ALL {
+            let (of_kind, others) = creations.into_iter().partition(|it| it.record.kind == kind);
+            creations = others;
+            if !of_kind.is_empty() {
+                self.add_of_kind(kind, of_kind).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn add_of_kind(&mut self, kind: Kind, creations: Vec<Creation>) -> Result<(), Error> {
         let store = self.engine.store();
-        if let Some(there) = store.get(Lookup::Id(kind, id)).await? {
-            let same = E::from_record(&there).is_ok_and(|there| there == *entity);
-            return Ok((!same).then(|| format!("{kind} {id} exists already and differs")));
+        let ids: Vec<Id> = creations.iter().map(|it| it.record.id).collect();
+        let there = store.get_many(Lookups::Ids(kind, &ids)).await?;
+        let mut absent = Vec::with_capacity(creations.len());
+        for (creation, there) in creations.into_iter().zip(there) {
+            match there {
+                None => absent.push(creation),
+                Some(there) if creation.entity.is(&there) => {}
+                Some(there) => {
+                    let reason = format!("{kind} {} exists already and differs", there.id);
+                    self.errors.push(LineError { line: creation.line, reason });
+                }
+            }
         }
-        let operation: Operation = put(entity, self.engine.revision()?, Expect::Absent)?;
-        if let Operation::Put { record, .. } = &operation
-            && let Some(there) =
-                store.get(Lookup::UniqueKey(kind, record.unique_key.as_str())).await?
-        {
-            let what = if kind == Kind::ApiToken { "token" } else { "name" };
-            return Ok(Some(format!("{kind} {id}: its {what} belongs to {}", there.id)));
+        let keys: Vec<&str> = absent.iter().map(|it| it.record.unique_key.as_str()).collect();
+        let holders = store.get_many(Lookups::UniqueKeys(kind, &keys)).await?;
+        for (Creation { line, put, record, .. }, holder) in absent.into_iter().zip(holders) {
+            let id = record.id;
+            if let Some(holder) = holder {
+                let what = if kind == Kind::ApiToken { "token" } else { "name" };
+                let reason = format!("{kind} {id}: its {what} belongs to {}", holder.id);
+                self.errors.push(LineError { line, reason });
+                continue;
+            }
+            self.lines.insert((kind, id), line);
+            self.batch.push(put);
         }
-        self.lines.insert((kind, id), line);
-        self.batch.push(operation);
-        Ok(None)
+        Ok(())
+    }
+
+    fn creation(&self, line: u64, entity: SnapshotRecord) -> Result<Creation, Error> {
+        let record = entity.to_record(self.engine.revision()?)?;
+        let keys =
+            RecordKeys { kind: record.kind, id: record.id, unique_key: record.unique_key.clone() };
+        let put = Operation::Put { record, grants: entity.grants(), expect: Expect::Absent };
+        Ok(Creation { line, entity, put, record: keys })
+    }
+}
+
+impl SnapshotRecord {
+    fn to_record(&self, revision: Revision) -> Result<Record, StoreError> {
+        match self {
+            Self::Org(org) => org.to_record(revision),
+            Self::User(user) => user.to_record(revision),
+            Self::Bucket(bucket) => bucket.to_record(revision),
+            Self::Dbrp(mappings) => mappings.to_record(revision),
+            Self::ApiToken(token) => token.to_record(revision),
+            Self::Authorization(authorization) => authorization.to_record(revision),
+        }
+    }
+
+    fn grants(&self) -> Vec<GrantKey> {
+        match self {
+            Self::Org(org) => org.grants(),
+            Self::User(user) => user.grants(),
+            Self::Bucket(bucket) => bucket.grants(),
+            Self::Dbrp(mappings) => mappings.grants(),
+            Self::ApiToken(token) => token.grants(),
+            Self::Authorization(authorization) => authorization.grants(),
+        }
+    }
+
+    /// Tells whether the record is that of this entity.
+    fn is(&self, record: &Record) -> bool {
+        fn is<E: Entity + PartialEq>(entity: &E, record: &Record) -> bool {
+            E::from_record(record).is_ok_and(|there| there == *entity)
+        }
+        match self {
+            Self::Org(org) => is(org, record),
+            Self::User(user) => is(user, record),
+            Self::Bucket(bucket) => is(bucket, record),
+            Self::Dbrp(mappings) => is(mappings, record),
+            Self::ApiToken(token) => is(token, record),
+            Self::Authorization(authorization) => is(authorization, record),
+        }
     }
 }
 
