@@ -22,8 +22,9 @@ use table::Row;
 /// A part of the table, by its name.
 type Part = (&'static str, fn(&mut Vec<Row>));
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("API tokens, warm", warm::api_tokens),
+    ("restricted, warm", warm::restricted),
     ("hash", cold::hash),
     ("cold", cold::cold),
     ("revalidated", cold::revalidated),

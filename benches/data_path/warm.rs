@@ -1,12 +1,15 @@
 //! A cache hit costs about what a lookup in a map costs.
 
 use std::hint::black_box;
+use std::net::IpAddr;
 use std::sync::Barrier;
 use std::thread;
 
 use criterion::{BenchmarkId, Criterion};
 use futures_util::{FutureExt, StreamExt, stream};
-use portcullis::{Action, Credentials, NewApiToken, Resource};
+use portcullis::{
+    Action, AllowedNetworks, AuthorizationUpdate, Credentials, NewApiToken, Resource,
+};
 use portcullis_benches::results::Results;
 
 use crate::plain::{PlainMap, PlainTokens, ReferenceWay};
@@ -192,4 +195,61 @@ pub(crate) fn api_tokens(table: &mut Vec<Row>) {
     );
     let what = format!("warm API token + check, {TOKENS} hot");
     table.push(Row::at_most(&what, "a plain map and SHA-256", &taken, 1.3));
+}
+
+/// A cache hit of a credential with an end, or with networks, costs little more than that of one without.
+pub(crate) fn restricted(table: &mut Vec<Row>) {
+    const HOT: usize = 256;
+    let world = World::in_memory(3 * HOT, cheap());
+    let networks = ["192.0.2.0/24", "2001:db8::/32", "10.0.0.0/8"];
+    let networks = AllowedNetworks::parse(networks).unwrap();
+    let restricted = [
+        ("an end", AuthorizationUpdate::expires_at(Some("2100-01-01T00:00:00Z".parse().unwrap()))),
+        ("three networks", AuthorizationUpdate::allowed_networks(networks)),
+    ];
+    let source: IpAddr = "10.1.2.3".parse().unwrap();
+    let login = |request: &Request| {
+        let credentials = Credentials::password(&request.username, request.password.as_bytes());
+        let login = world.engine.authenticate(credentials.source(source)).now_or_never();
+        let principal = login.expect("not warm").unwrap();
+        principal.check(Action::Write, &request.resource).is_allowed()
+    };
+    let requests = |first: usize| {
+        let mut numbers: Vec<usize> = (first..first + HOT).collect();
+        fastrand::shuffle(&mut numbers);
+        let requests = world.requests_of(&numbers);
+        let log_in = |request: &Request| {
+            let credentials = Credentials::password(&request.username, request.password.as_bytes());
+            world.runtime.block_on(world.engine.authenticate(credentials.source(source))).unwrap();
+        };
+        requests.iter().for_each(log_in);
+        requests
+    };
+    let plain = requests(0);
+    for (number, (what, update)) in restricted.into_iter().enumerate() {
+        let first = (number + 1) * HOT;
+        for authorization in &world.authorizations[first..first + HOT] {
+            let update = world.engine.update_authorization(authorization.id, update.clone());
+            world.runtime.block_on(update).unwrap();
+        }
+        let restricted = requests(first);
+        let (mut ours, mut theirs) = (restricted.iter().cycle(), plain.iter().cycle());
+        let taken = rounds(
+            ROUNDS,
+            vec![
+                Box::new(|| {
+                    on_this_thread(ASKED, || {
+                        black_box(ours.next().map(login));
+                    })
+                }),
+                Box::new(|| {
+                    on_this_thread(ASKED, || {
+                        black_box(theirs.next().map(login));
+                    })
+                }),
+            ],
+        );
+        let what = format!("warm authenticate + check, {HOT} hot, with {what}");
+        table.push(Row::at_most(&what, "the same without", &taken, 1.3));
+    }
 }

@@ -198,16 +198,18 @@ impl World {
     }
 }
 
-/// A clock whose monotonic time stands still until it is moved. Clones are the same clock.
+/// A clock whose monotonic time stands still until it is moved. Its wall clock is that of this machine
+/// until it is set. Clones are the same clock.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     start: Instant,
     passed: Arc<Mutex<Duration>>,
+    wall: Arc<Mutex<Option<Timestamp>>>,
 }
 
 impl Default for ManualClock {
     fn default() -> Self {
-        Self { start: Instant::now(), passed: Arc::default() }
+        Self { start: Instant::now(), passed: Arc::default(), wall: Arc::default() }
     }
 }
 
@@ -227,6 +229,11 @@ impl ManualClock {
         self.advance(time + Duration::from_millis(1));
     }
 
+    /// Sets the wall clock, which stands still from then on. The monotonic time does not move.
+    pub fn set_wall(&self, now: Timestamp) {
+        *self.wall.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
     /// Sets it to the present time.
     pub fn catch_up(&self) {
         *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = self.start.elapsed();
@@ -235,7 +242,8 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        let wall = *self.wall.lock().unwrap_or_else(PoisonError::into_inner);
+        wall.unwrap_or_else(Timestamp::now)
     }
 
     fn instant(&self) -> Instant {

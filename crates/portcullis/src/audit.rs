@@ -134,6 +134,9 @@ pub enum AuditAction {
     Create,
     /// A record and what depends on it were deleted.
     Delete,
+    /// A credential, or its password, has expired. Reported once for each end by each process that
+    /// detects it: at the first login that is refused for it, or by a scan.
+    Expire,
     /// The records of a snapshot were imported.
     Import,
     /// Credentials were presented.
@@ -143,7 +146,7 @@ pub enum AuditAction {
     LoginStaleIfError,
     /// A query was refused, as it needs more than the credential has. Successful queries are not reported.
     Query,
-    /// An inactive credential became active again, by an update that has an event of its own.
+    /// An inactive or expired credential became usable again, by an update that has an event of its own.
     Reactivate,
     /// A read of a record was refused. Successful reads are not reported.
     Read,
@@ -157,7 +160,7 @@ pub enum AuditAction {
     SetPassword,
     /// Permissions were replaced.
     SetPermissions,
-    /// A status or a description was changed.
+    /// A status, a description, an end or allowed networks were changed.
     Update,
 }
 
@@ -184,6 +187,17 @@ impl<'a> AuditRecord<'a> {
     /// Makes it for the record with the id.
     pub fn new(kind: Kind, id: Id) -> Self {
         Self { kind: Some(kind), id: Some(id), name: None }
+    }
+
+    /// Makes it for the credential of the principal; empty for [`Principal::trusted`].
+    pub(crate) fn of(principal: &'a Principal) -> Self {
+        match principal.identity() {
+            Identity::Authorization(id, username) => {
+                Self::new(Kind::Authorization, id.untyped()).with_name(username.as_str())
+            }
+            Identity::ApiToken(id) => Self::new(Kind::ApiToken, id.untyped()),
+            Identity::Host => Self::default(),
+        }
     }
 
     /// Makes it with the name and without an id.

@@ -1,9 +1,10 @@
 //! Filters of authorizations, and the index that serves each.
 
+use crate::codec::may_have_end;
 use crate::store::{Index, Kind, Record};
 use crate::{
     ApiToken, ApiTokenId, Authorization, AuthorizationId, GrantKey, OrgId, Permission, Status,
-    TokenDigest, UserId,
+    Timestamp, TokenDigest, UserId,
 };
 
 /// A filter of authorizations: it matches those that match every given field.
@@ -25,6 +26,8 @@ pub struct AuthorizationFilter {
     /// A permission that the authorization's permissions allow, such as to write a certain bucket.
     /// The status does not matter.
     pub permits: Option<Permission>,
+    /// The authorization or its password expires before this time, or has expired.
+    pub expires_before: Option<Timestamp>,
 }
 
 impl AuthorizationFilter {
@@ -46,6 +49,10 @@ impl AuthorizationFilter {
             && self.permits.is_none_or(|asked| {
                 authorization.permissions.iter().any(|granted| granted.allows(&asked))
             })
+            && self.expires_before.is_none_or(|time| {
+                let ends = [authorization.expires_at, authorization.password_expires_at];
+                ends.into_iter().flatten().any(|end| end < time)
+            })
     }
 
     /// Tells by the columns of the record that it does not match, so that its body need not be read.
@@ -55,6 +62,7 @@ impl AuthorizationFilter {
             || self.org.is_some() && self.org != record.org
             || self.user.is_some() && self.user != record.user
             || self.status.is_some_and(|status| status != record.status)
+            || self.expires_before.is_some() && !may_have_end(record)
     }
 
     /// Chooses the narrowest index that covers every match.
@@ -103,6 +111,8 @@ pub struct ApiTokenFilter {
     pub user: Option<UserId>,
     /// The status.
     pub status: Option<Status>,
+    /// The API token expires before this time, or has expired.
+    pub expires_before: Option<Timestamp>,
 }
 
 impl ApiTokenFilter {
@@ -118,6 +128,7 @@ impl ApiTokenFilter {
             && self.org.is_none_or(|org| org == token.org)
             && self.user.is_none_or(|user| user == token.user)
             && self.status.is_none_or(|status| status == token.status)
+            && self.expires_before.is_none_or(|time| token.expires_at.is_some_and(|end| end < time))
     }
 
     /// Chooses the narrowest index that covers every match. A filter with an id or a digest has a lookup
@@ -134,7 +145,7 @@ impl ApiTokenFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AllowedNetworks, Timestamp, Username};
+    use crate::{AllowedNetworks, Username};
 
     fn authorization() -> Authorization {
         Authorization {
@@ -148,7 +159,7 @@ mod tests {
             password_hash: None,
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
-            expires_at: None,
+            expires_at: Some("2034-01-02T03:04:05Z".parse().unwrap()),
             allowed_networks: AllowedNetworks::default(),
             password_set_at: None,
             password_expires_at: None,
@@ -167,6 +178,7 @@ mod tests {
             user: Some(UserId::from_u64(3)),
             status: Some(Status::Active),
             permits: Some("read:buckets/0000000000000001".parse().unwrap()),
+            expires_before: Some("2034-01-02T03:04:06Z".parse().unwrap()),
         };
         assert!(right.matches(&authorization()));
         assert!(AuthorizationFilter::all().matches(&authorization()));
@@ -177,11 +189,26 @@ mod tests {
             AuthorizationFilter { org: Some(OrgId::from_u64(9)), ..right.clone() },
             AuthorizationFilter { user: Some(UserId::from_u64(9)), ..right.clone() },
             AuthorizationFilter { status: Some(Status::Inactive), ..right.clone() },
-            AuthorizationFilter { permits: Some("write:buckets".parse().unwrap()), ..right },
+            AuthorizationFilter {
+                permits: Some("write:buckets".parse().unwrap()),
+                ..right.clone()
+            },
+            AuthorizationFilter {
+                expires_before: Some("2034-01-02T03:04:05Z".parse().unwrap()),
+                ..right.clone()
+            },
         ];
         for filter in wrong {
             assert!(!filter.matches(&authorization()), "{filter:?}");
         }
+        let of_password = Authorization {
+            expires_at: None,
+            password_expires_at: authorization().expires_at,
+            ..authorization()
+        };
+        assert!(right.matches(&of_password));
+        let endless = Authorization { expires_at: None, ..authorization() };
+        assert!(!right.matches(&endless));
     }
 
     #[test]
@@ -203,6 +230,7 @@ mod tests {
                 user: is(3, 3).map(UserId::from_u64),
                 status: [None, Some(Status::Active), Some(Status::Inactive)][choice(4) as usize],
                 permits: None,
+                expires_before: None,
             };
             assert_eq!(filter.excludes(&record), !filter.matches(&authorization()), "{filter:?}");
         }

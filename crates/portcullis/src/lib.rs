@@ -40,8 +40,8 @@ pub use credentials::Credentials;
 pub use directory::{Directory, StaticDirectory};
 pub use engine::{
     ApiTokenPage, ApiTokenView, AuthorizationPage, AuthorizationView, BuildError, Deletion,
-    DeletionPreview, Engine, EngineBuilder, ExportError, ImportError, NameResolver, NewApiToken,
-    OnBehalfOf, ResourceNames, Setup, SetupDone,
+    DeletionPreview, Engine, EngineBuilder, ExpiringSoon, ExpiryCounts, ExportError, ImportError,
+    NameResolver, NewApiToken, OnBehalfOf, ResourceNames, Setup, SetupDone,
 };
 pub use error::{Error, ErrorKind};
 pub use filter::{ApiTokenFilter, AuthorizationFilter};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::metrics::{ALLOWED, DENIED};
-use crate::stamp::CacheStamp;
+use crate::stamp::{CacheStamp, Restrictions};
 use crate::{
     Action, ApiToken, ApiTokenId, Authorization, AuthorizationId, Decision, Denial, Explanation,
     Id, OrgId, Permission, PermissionSet, Resource, Status, UserId, Username,
@@ -25,6 +25,8 @@ pub(crate) struct PrincipalInner {
     stamp: Option<CacheStamp>,
     org: OrgId,
     user: UserId,
+    /// Until when and from where the credential may be used; `None` without a restriction.
+    restrictions: Option<Arc<Restrictions>>,
     identity: Identity,
     status: Status,
     permissions: PermissionSet,
@@ -52,6 +54,7 @@ impl Principal {
     ) -> Self {
         Self(Arc::new(PrincipalInner {
             stamp: None,
+            restrictions: None,
             identity: Identity::Host,
             org,
             user,
@@ -63,6 +66,7 @@ impl Principal {
     pub(crate) fn from_authorization(authorization: &Authorization, stamp: CacheStamp) -> Self {
         Self(Arc::new(PrincipalInner {
             stamp: Some(stamp),
+            restrictions: Restrictions::of_authorization(authorization).map(Arc::new),
             identity: Identity::Authorization(authorization.id, authorization.username.clone()),
             org: authorization.org,
             user: authorization.user,
@@ -74,6 +78,7 @@ impl Principal {
     pub(crate) fn from_api_token(token: &ApiToken, stamp: CacheStamp) -> Self {
         Self(Arc::new(PrincipalInner {
             stamp: Some(stamp),
+            restrictions: Restrictions::of_api_token(token).map(Arc::new),
             identity: Identity::ApiToken(token.id),
             org: token.org,
             user: token.user,
@@ -195,6 +200,11 @@ impl PrincipalInner {
         self.stamp.as_ref()
     }
 
+    /// Returns until when and from where the credential may be used; `None` without a restriction.
+    pub(crate) fn restrictions(&self) -> Option<&Restrictions> {
+        self.restrictions.as_deref()
+    }
+
     /// Returns the id of the authorization or API token.
     pub(crate) fn id(&self) -> Option<Id> {
         match &self.identity {
@@ -218,7 +228,9 @@ impl PrincipalInner {
             Identity::Authorization(_, username) => username.as_str().len() + COUNTS,
             Identity::ApiToken(_) | Identity::Host => 0,
         };
-        size_of::<Self>() + COUNTS + name + self.permissions.heap_bytes()
+        let restrictions =
+            self.restrictions.as_ref().map_or(0, |_| size_of::<Restrictions>() + COUNTS);
+        size_of::<Self>() + COUNTS + name + restrictions + self.permissions.heap_bytes()
     }
 }
 
@@ -253,6 +265,7 @@ mod tests {
         ) {
             let principal = Principal(Arc::new(PrincipalInner {
                 stamp: None,
+                restrictions: None,
                 identity: Identity::Host,
                 org: OrgId::from_u64(1),
                 user: UserId::from_u64(1),

@@ -11,9 +11,16 @@ use crate::{Error, ErrorKind};
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
+    /// The authorization, its password or the API token has expired.
+    #[error("the credential or its password has expired")]
+    Expired,
     /// The authorization or the API token is inactive.
     #[error("the credential is inactive")]
     Inactive,
+    /// The client's address is in none of the networks from which the credential may be used, or is
+    /// unknown.
+    #[error("the credential may not be used from this address")]
+    Network,
     /// The authorization has no password yet.
     #[error("no password is set")]
     NoPassword,
@@ -42,8 +49,10 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Expired,
         Self::Inactive,
+        Self::Network,
         Self::NoPassword,
         Self::Org,
         Self::PasswordChangeRequired,
@@ -57,7 +66,9 @@ impl Refusal {
     /// Returns the value of the metrics label `reason`.
     pub(crate) const fn label(self) -> &'static str {
         match self {
+            Self::Expired => "expired",
             Self::Inactive => "inactive",
+            Self::Network => "network",
             Self::NoPassword => "no_password",
             Self::Org => "org",
             Self::PasswordChangeRequired => "password_change_required",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
@@ -45,6 +45,12 @@ impl Timestamp {
     /// Takes the result of [`parts`](Self::parts).
     pub(crate) fn from_parts(seconds: i64, nanoseconds: i32) -> Option<Self> {
         jiff::Timestamp::new(seconds, nanoseconds).ok().map(Self)
+    }
+
+    /// Returns the time after the duration; the last time that there is, if it would be later.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.checked_add(duration).unwrap_or(jiff::Timestamp::MAX))
     }
 
     /// Returns milliseconds since 1970, negative before 1970.
@@ -157,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_to_any_time_is_read() {
-        let seconds = std::time::Duration::from_secs;
+        let seconds = Duration::from_secs;
         for (clock, expected) in [
             (SystemTime::UNIX_EPOCH.checked_sub(seconds(1)), "1969-12-31T23:59:59Z"),
             (SystemTime::UNIX_EPOCH.checked_add(seconds(253_370_764_800)), "9999-01-01T00:00:00Z"),

@@ -10,7 +10,7 @@ use percent_encoding::utf8_percent_encode;
 use portcullis::{
     ApiTokenFilter, ApiTokenId, ApiTokenView, AuthorizationFilter, AuthorizationId,
     AuthorizationPage, AuthorizationView, Engine, Error, ErrorKind, Id, NameResolver, OnBehalfOf,
-    OrgId, Permission, Status, TokenSecret, UserId,
+    OrgId, Permission, Status, Timestamp, TokenSecret, UserId,
 };
 
 use crate::api::stream::{self, CredentialList, ListPage};
@@ -39,6 +39,7 @@ struct ListRequest {
     status: Option<Status>,
     permits: Option<Permission>,
     shows_password: bool,
+    expires_before: Option<Timestamp>,
     limit: Option<NonZeroUsize>,
     after: Option<Id>,
     /// The text of every filter that was read, for the link to the next page.
@@ -71,6 +72,7 @@ impl ListRequest {
         let (org_id, org) = (filter("orgID")?, filter("org")?);
         let (status, permits) = (filter("status")?, filter("permits")?);
         let shows_password = filter(HAS_PASSWORD)?;
+        let expires_before = filter("expiresBefore")?;
         let (limit, after) = (query.readable_text("limit")?, query.readable_text("after")?);
         if query.bytes("token").is_some_and(<[u8]>::is_empty) {
             return Err(ErrorBody::invalid("`token` must not be empty: leave it out to list all"));
@@ -86,6 +88,9 @@ impl ListRequest {
             status: status.map(|text| parse_status(&text)).transpose()?,
             permits: permits.map(|text| parse_permits(&text)).transpose()?,
             shows_password: shows_password.map_or(Ok(false), |text| parse_has_password(&text))?,
+            expires_before: expires_before
+                .map(|text| parse_time("expiresBefore", &text))
+                .transpose()?,
             limit: limit.map(|text| parse_limit(&text, MAX_LIMIT)).transpose()?,
             after: parse_id(after)?,
             filters,
@@ -155,6 +160,11 @@ pub(super) fn parse_has_password(text: &str) -> Result<bool, ErrorBody> {
         "false" => Ok(false),
         _ => Err(ErrorBody::invalid("`hasPassword` must be true or false")),
     }
+}
+
+/// Parses the time of the parameter with this name.
+fn parse_time(name: &str, text: &str) -> Result<Timestamp, ErrorBody> {
+    text.parse().map_err(|error| ErrorBody::invalid(format!("`{name}`: {error}")))
 }
 
 /// A list of authorizations.
@@ -265,6 +275,7 @@ pub(crate) async fn list(
             user,
             status: request.status,
             permits: request.permits,
+            expires_before: request.expires_before,
         };
         Authorizations { filter, shows_password: request.shows_password }
     });
@@ -290,6 +301,7 @@ pub(crate) async fn list_api_tokens(
             org,
             user,
             status: request.status,
+            expires_before: request.expires_before,
         })
     });
     respond(api, caller, &request, list).await
@@ -338,7 +350,8 @@ mod tests {
         let id = "0000000000000001";
         let query = format!(
             "id={id}&authID={id}&token=a%20name&orgID={id}&org=%C3%A4%26b&userID={id}&user=c%3Dd\
-             &status=inactive&permits=write%3Abuckets&hasPassword=true&limit=7&after={id}"
+             &status=inactive&permits=write%3Abuckets&hasPassword=true\
+             &expiresBefore=2034-01-02T03:04:05Z&limit=7&after={id}"
         );
         let first = ListRequest::parse(&Query::parse(&query)).unwrap();
         let after = Id::from_u64(2);
@@ -359,6 +372,7 @@ mod tests {
             status,
             permits,
             shows_password,
+            expires_before,
             limit,
             after,
             filters,
@@ -374,8 +388,9 @@ mod tests {
             status.is_some(),
             permits.is_some(),
             shows_password,
+            expires_before.is_some(),
         ];
-        assert_eq!(are_given, [true; 10]);
+        assert_eq!(are_given, [true; 11]);
         assert_eq!(filters.0.len(), are_given.len());
         assert!(limit.is_some() && after.is_some());
     }

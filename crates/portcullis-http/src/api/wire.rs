@@ -3,10 +3,11 @@
 use std::fmt::Display;
 
 use portcullis::{
-    ApiToken, ApiTokenDraft, ApiTokenId, ApiTokenView, AuthorizationDraft, AuthorizationId,
-    AuthorizationUpdateDraft, AuthorizationView, Bucket, BucketId, DbrpId, DbrpMapping, DbrpUpdate,
-    DeletionPreview, Error, ErrorKind, Id, Name, Org, OrgId, Permission, ResourceNames, Setup,
-    SetupDone, Status, TenantUpdate, Timestamp, TokenSecret, UncheckedPermission, User, UserId,
+    AllowedNetworks, ApiToken, ApiTokenDraft, ApiTokenId, ApiTokenView, AuthorizationDraft,
+    AuthorizationId, AuthorizationUpdateDraft, AuthorizationView, Bucket, BucketId, DbrpId,
+    DbrpMapping, DbrpUpdate, DeletionPreview, Error, ErrorKind, Id, Name, Org, OrgId, Permission,
+    ResourceNames, Setup, SetupDone, Status, TenantUpdate, Timestamp, TokenSecret,
+    UncheckedPermission, User, UserId,
 };
 use serde::{Serialize, Serializer};
 
@@ -40,6 +41,12 @@ pub(crate) struct Authorization<'a> {
     has_password: Option<bool>,
     created_at: Timestamp,
     updated_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "AllowedNetworks::is_empty")]
+    allowed_networks: &'a AllowedNetworks,
 }
 
 /// The links of an authorization or an API token.
@@ -52,6 +59,7 @@ struct CredentialLinks<I: Display> {
 
 /// An API token in a response, with its secret only in the response that creates it.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ApiTokenBody<'a> {
     id: ApiTokenId,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +74,10 @@ pub(crate) struct ApiTokenBody<'a> {
     user: &'a str,
     permissions: Vec<PermissionWithNames<'a>>,
     links: CredentialLinks<ApiTokenId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "AllowedNetworks::is_empty")]
+    allowed_networks: &'a AllowedNetworks,
 }
 
 impl<'a> ApiTokenBody<'a> {
@@ -89,6 +101,8 @@ impl<'a> ApiTokenBody<'a> {
                 this: Link { prefix: API_TOKENS, id: token.id },
                 user: Link { prefix: "/api/v2/users", id: token.user },
             },
+            expires_at: token.expires_at,
+            allowed_networks: &token.allowed_networks,
         }
     }
 
@@ -216,6 +230,9 @@ impl<'a> From<&'a AuthorizationView> for Authorization<'a> {
             has_password: None,
             created_at: authorization.created_at,
             updated_at: authorization.updated_at,
+            expires_at: authorization.expires_at,
+            password_expires_at: authorization.password_expires_at,
+            allowed_networks: &authorization.allowed_networks,
         }
     }
 }
@@ -263,6 +280,8 @@ pub(crate) fn authorization_draft(body: &[u8]) -> Result<AuthorizationDraft, Inv
         permissions: permissions(&mut members)?,
         status: members.string("status")?,
         description: members.string("description")?,
+        expires_at: members.string("expiresAt")?,
+        allowed_networks: members.strings("allowedNetworks")?,
     })
 }
 
@@ -275,6 +294,8 @@ pub(crate) fn api_token_draft(body: &[u8]) -> Result<ApiTokenDraft, InvalidJson>
         permissions: permissions(&mut members)?,
         status: members.string("status")?,
         description: members.string("description")?,
+        expires_at: members.string("expiresAt")?,
+        allowed_networks: members.strings("allowedNetworks")?,
     })
 }
 
@@ -432,6 +453,9 @@ pub(crate) fn update_draft(body: &[u8]) -> Result<AuthorizationUpdateDraft, Inva
     Ok(AuthorizationUpdateDraft {
         status: members.string("status")?,
         description: members.string("description")?,
+        expires_at: members.nullable_string("expiresAt")?,
+        password_expires_at: members.nullable_string("passwordExpiresAt")?,
+        allowed_networks: members.strings("allowedNetworks")?,
     })
 }
 

@@ -80,6 +80,8 @@ enum Place {
     Resource,
     RetentionRules,
     RetentionRule,
+    /// An array of strings.
+    Strings,
     /// A string, a number or a truth value. Of an object or array here, only the type is kept.
     Plain,
     /// Nothing of it is kept.
@@ -90,7 +92,7 @@ impl Place {
     /// Returns the name of a member that is kept of an object at this place, and the place of its
     /// value.
     fn member(self, name: &str) -> Option<(&'static str, Self)> {
-        const BODY: [&str; 14] = [
+        const BODY: [&str; 16] = [
             "name",
             "username",
             "bucket",
@@ -105,6 +107,8 @@ impl Place {
             "retention_policy",
             "bucketID",
             "default",
+            "expiresAt",
+            "passwordExpiresAt",
         ];
         const RESOURCE: [&str; 3] = ["type", "id", "orgID"];
         const RETENTION_RULE: [&str; 2] = ["everySeconds", "shardGroupDurationSeconds"];
@@ -114,12 +118,14 @@ impl Place {
         match (self, name) {
             (Self::Body, "permissions") => Some(("permissions", Self::Permissions)),
             (Self::Body, "retentionRules") => Some(("retentionRules", Self::RetentionRules)),
+            (Self::Body, "allowedNetworks") => Some(("allowedNetworks", Self::Strings)),
             (Self::Body, _) => plain(&BODY),
             (Self::Permission, "resource") => Some(("resource", Self::Resource)),
             (Self::Permission, _) => plain(&["action"]),
             (Self::Resource, _) => plain(&RESOURCE),
             (Self::RetentionRule, _) => plain(&RETENTION_RULE),
-            (Self::Permissions | Self::RetentionRules | Self::Plain | Self::Unknown, _) => None,
+            (Self::Permissions | Self::RetentionRules | Self::Strings, _)
+            | (Self::Plain | Self::Unknown, _) => None,
         }
     }
 
@@ -128,6 +134,7 @@ impl Place {
         match self {
             Self::Permissions => Some(Self::Permission),
             Self::RetentionRules => Some(Self::RetentionRule),
+            Self::Strings => Some(Self::Plain),
             Self::Body
             | Self::Permission
             | Self::Resource
@@ -178,6 +185,32 @@ impl Members {
             None | Some(Json::Null) => Ok(None),
             Some(Json::String(text)) => Ok(Some(text)),
             Some(_) => Err(InvalidJson(format!("`{name}` must be a string"))),
+        }
+    }
+
+    /// Takes a string out: `None` if it is missing, `Some(None)` for `null`.
+    pub(crate) fn nullable_string(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<Option<String>>, InvalidJson> {
+        let is_given = self.0.iter().any(|(member, _)| *member == name);
+        let text = self.string(name)?;
+        Ok(is_given.then_some(text))
+    }
+
+    /// Takes an array of strings out: `None` if it is missing; `null` is an empty one.
+    pub(crate) fn strings(&mut self, name: &str) -> Result<Option<Vec<String>>, InvalidJson> {
+        let string = |element| match element {
+            Json::String(text) => Ok(text),
+            _ => Err(InvalidJson(format!("each of `{name}` must be a string"))),
+        };
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::Null) => Ok(Some(Vec::new())),
+            Some(Json::Array(elements)) => {
+                elements.into_iter().map(string).collect::<Result<_, _>>().map(Some)
+            }
+            Some(_) => Err(InvalidJson(format!("`{name}` must be an array"))),
         }
     }
 

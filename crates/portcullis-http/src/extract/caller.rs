@@ -32,7 +32,7 @@ impl Caller {
     /// Checks that the caller's credential is still valid and has the same permissions. The
     /// credential is read again if it may have changed.
     pub(crate) async fn revalidate(&mut self, engine: &Engine) -> Result<(), Error> {
-        let now = engine.revalidate(&self.principal).await?;
+        let now = engine.revalidate(&self.principal, self.source).await?;
         let before = std::mem::replace(&mut self.principal, now);
         engine.on_behalf_of(&self.principal).require_active()?;
         if before.permissions() == self.principal.permissions() {

@@ -156,8 +156,42 @@ fn authorization() -> Schema {
             ),
         )
         .required("createdAt", time("When it was created."))
-        .required("updatedAt", time("When status, description or permissions were last changed."))
+        .required("updatedAt", time("When it was last changed, but for its password."))
+        .optional("expiresAt", time("From when on it is refused. Missing if it has no end."))
+        .optional(
+            "passwordExpiresAt",
+            time("From when on its password is refused. Missing if it has no end."),
+        )
+        .optional("allowedNetworks", networks().describe(SHOWN_NETWORKS))
 }
+
+const SHOWN_NETWORKS: &str = "From where it may be used. Missing for everywhere.";
+
+/// IP addresses and networks.
+fn networks() -> Schema {
+    Schema::array(text("An IP address, or a network in CIDR notation.").example("10.0.0.0/8"))
+}
+
+/// The time from which on a credential is refused, in a request.
+fn end(description: &str) -> Schema {
+    let end = Schema::string().or_null().format("date-time").example("2036-03-01T12:00:00Z");
+    end.describe(description)
+}
+
+/// The members of a new credential that restrict it.
+fn with_restrictions(schema: Schema) -> Schema {
+    schema
+        .optional("expiresAt", end("From when on it is refused, in the future. If missing, never."))
+        .optional(
+            "allowedNetworks",
+            networks().or_null().count(0, MAX_NETWORKS).describe(
+                "From where it may be used. If missing or empty, from everywhere. Otherwise an \
+                 unknown address is refused.",
+            ),
+        )
+}
+
+const MAX_NETWORKS: usize = portcullis::AllowedNetworks::MAX;
 
 fn authorizations() -> Schema {
     let links = Schema::object("The paths of the list and of its next page.")
@@ -171,7 +205,7 @@ fn authorizations() -> Schema {
 }
 
 fn authorization_post() -> Schema {
-    Schema::object("A new authorization.")
+    let new = Schema::object("A new authorization.")
         .required("token", text(TOKEN).length(1, Some(32_768)).example("telegraf"))
         .required("orgID", id_of())
         .optional(
@@ -185,7 +219,8 @@ fn authorization_post() -> Schema {
             ),
         )
         .optional("status", initial_status())
-        .optional("description", Schema::string().or_null().describe("Any text."))
+        .optional("description", Schema::string().or_null().describe("Any text."));
+    with_restrictions(new)
 }
 
 /// The status of a new record.
@@ -216,6 +251,8 @@ fn api_token() -> Schema {
         .required("user", text("The name of the user."))
         .required("permissions", permissions.describe("What it may do."))
         .required("links", links)
+        .optional("expiresAt", time("From when on it is refused. Missing if it has no end."))
+        .optional("allowedNetworks", networks().describe(SHOWN_NETWORKS))
 }
 
 fn api_tokens() -> Schema {
@@ -230,7 +267,7 @@ fn api_tokens() -> Schema {
 }
 
 fn api_token_post() -> Schema {
-    Schema::object("A new API token.")
+    let new = Schema::object("A new API token.")
         .required("orgID", id_of())
         .optional("userID", optional_id("The user that it belongs to. If missing, the caller's."))
         .required(
@@ -240,7 +277,8 @@ fn api_token_post() -> Schema {
                 .describe("What it may do. The caller must hold each."),
         )
         .optional("status", initial_status())
-        .optional("description", Schema::string().or_null().describe("Any text."))
+        .optional("description", Schema::string().or_null().describe("Any text."));
+    with_restrictions(new)
 }
 
 fn count_of(description: &str) -> Schema {
@@ -268,6 +306,21 @@ fn authorization_update() -> Schema {
     Schema::object("What is to be changed. A missing member stays as it is.")
         .optional("status", changed_status())
         .optional("description", Schema::string().or_null().describe("Any text."))
+        .optional("expiresAt", end("From when on it is refused, in the future; `null` for never."))
+        .optional(
+            "passwordExpiresAt",
+            end(
+                "From when on the present password of an authorization is refused, in the future; \
+                 `null` for never. A new password has no end.",
+            ),
+        )
+        .optional(
+            "allowedNetworks",
+            networks()
+                .or_null()
+                .count(0, MAX_NETWORKS)
+                .describe("From where it may be used; empty or `null` for everywhere."),
+        )
 }
 
 fn password_reset() -> Schema {

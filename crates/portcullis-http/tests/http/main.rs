@@ -23,6 +23,7 @@ mod paging;
 mod permissions;
 mod query;
 mod responses;
+mod restrictions;
 mod routes;
 mod setup;
 mod support;

@@ -2,6 +2,7 @@
 
 mod byte_size;
 mod connections;
+mod expiry;
 
 mod first_start;
 mod forward_auth;
@@ -342,10 +343,12 @@ async fn serve(args: &Args, places: &Places, audit_log: Option<&Path>) -> anyhow
         }
         tokio::spawn(reload_on_hangup(hangups, reloaded));
         let saving = history.clone().map(|file| tokio::spawn(file.save_regularly(engine.clone())));
+        let scanning = tokio::spawn(expiry::scan_regularly(engine.clone()));
         let router = metrics::measured(http.into_router());
         let api = Listener { name: "api", socket, tls, router };
         let listeners = [Some(api), gateway].into_iter().flatten();
         serve_all(listeners, metrics, args.limits(), signals.wait()).await;
+        scanning.abort();
         if let (Some(file), Some(saving)) = (history, saving) {
             saving.abort();
             file.save(&engine);

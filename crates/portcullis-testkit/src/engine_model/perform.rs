@@ -55,6 +55,7 @@ async fn call(engine: &Engine, action: &Action) -> Result<Response, Error> {
             let update = AuthorizationUpdate {
                 status: active.map(status),
                 description: description.clone(),
+                ..AuthorizationUpdate::default()
             };
             let changed = engine.update_authorization(*authorization, update).await?;
             Response::Authorization(AuthorizationRow::from(&changed))
@@ -105,6 +106,7 @@ fn draft(creation: &Creation) -> AuthorizationDraft {
         permissions: creation.permissions.iter().map(unchecked).collect(),
         status: Some(creation.status.clone()),
         description: Some(creation.description.clone()),
+        ..AuthorizationDraft::default()
     }
 }
 

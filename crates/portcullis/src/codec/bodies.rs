@@ -40,7 +40,7 @@ pub struct AuthorizationBody {
     #[serde(default, skip_serializing_if = "AllowedNetworks::is_empty")]
     allowed_networks: AllowedNetworks,
     #[serde(default, with = "previous_password", skip_serializing_if = "Option::is_none")]
-    previous_password: Option<PreviousPassword>,
+    previous_password: Option<Box<PreviousPassword>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     password_history: Vec<PasswordHash>,
 }
@@ -65,11 +65,11 @@ pub(super) mod previous_password {
 
     #[expect(clippy::ref_option, reason = "serde calls it with this type")]
     pub(in super::super) fn serialize<S: Serializer>(
-        previous: &Option<PreviousPassword>,
+        previous: &Option<Box<PreviousPassword>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         let body = previous.clone().map(|previous| {
-            let PreviousPassword { hash, set_at, ends_at, ends_when_new_is_used } = previous;
+            let PreviousPassword { hash, set_at, ends_at, ends_when_new_is_used } = *previous;
             Body { hash, set_at, ends_at, ends_when_new_is_used }
         });
         body.serialize(serializer)
@@ -77,11 +77,11 @@ pub(super) mod previous_password {
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Option<PreviousPassword>, D::Error> {
+    ) -> Result<Option<Box<PreviousPassword>>, D::Error> {
         let body = Option::<Body>::deserialize(deserializer)?;
         Ok(body.map(|body| {
             let Body { hash, set_at, ends_at, ends_when_new_is_used } = body;
-            PreviousPassword { hash, set_at, ends_at, ends_when_new_is_used }
+            Box::new(PreviousPassword { hash, set_at, ends_at, ends_when_new_is_used })
         }))
     }
 }

@@ -43,7 +43,7 @@ struct Rare {
     #[serde(skip_serializing_if = "AllowedNetworks::is_empty")]
     allowed_networks: AllowedNetworks,
     #[serde(with = "previous_password", skip_serializing_if = "Option::is_none")]
-    previous_password: Option<PreviousPassword>,
+    previous_password: Option<Box<PreviousPassword>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     password_history: Vec<PasswordHash>,
 }
@@ -306,7 +306,7 @@ pub(super) mod strategy {
             members.map_or_else(Rare::default, |(end, networks, previous, history)| Rare {
                 password_expires_at: end,
                 allowed_networks: AllowedNetworks::parse(networks).unwrap(),
-                previous_password: previous,
+                previous_password: previous.map(Box::new),
                 password_history: history,
             })
         })

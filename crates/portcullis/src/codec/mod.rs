@@ -138,6 +138,12 @@ pub trait Entity: Sized + Send + Sync {
     }
 }
 
+/// Tells whether the body is one of a credential that may have an end. Most have none, and need not be
+/// decoded to find that out.
+pub(crate) fn may_have_end(record: &Record) -> bool {
+    record.body.compact().is_some() || !record.body.starts_with(r#"{"v":1,"#)
+}
+
 fn from_text<E: Entity>(text: &str) -> serde_json::Result<E> {
     serde_json::from_str(text).map(E::from_body)
 }

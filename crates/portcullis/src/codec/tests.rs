@@ -84,12 +84,12 @@ fn snapshot_of_an_authorization_with_the_members_of_its_life() {
         expires_at: Some(time("2034-01-02T03:04:05Z")),
         password_expires_at: Some(time("2025-01-02T03:04:05Z")),
         allowed_networks: AllowedNetworks::parse(["10.0.0.0/8", "::1"]).unwrap(),
-        previous_password: Some(PreviousPassword {
+        previous_password: Some(Box::new(PreviousPassword {
             hash,
             set_at: Some(time("2024-01-02T03:04:05Z")),
             ends_at: time("2024-03-03T03:04:05Z"),
             ends_when_new_is_used: true,
-        }),
+        })),
         ..set.clone()
     };
     let members = r#","expiresAt":"2034-01-02T03:04:05Z","passwordExpiresAt":"2025-01-02T03:04:05Z","allowedNetworks":["10.0.0.0/8","::1"],"previousPassword":{"hash":"$2b$04$fVervtjyD90Q9bqnQzgeHeG2Z3shVkpd4l/yrOWDD9erFFhGg5Ml6","setAt":"2024-01-02T03:04:05Z","endsAt":"2024-03-03T03:04:05Z","endsWhenNewIsUsed":true}"#;
@@ -97,6 +97,7 @@ fn snapshot_of_an_authorization_with_the_members_of_its_life() {
     assert_format(restricted, &body, "grafana");
 }
 
+/// [EXP-10]
 #[test]
 fn every_member_that_restricts_a_credential_makes_its_body_unreadable_for_older_versions() {
     let time = || "2034-01-02T03:04:05Z".parse::<Timestamp>().unwrap();
@@ -111,7 +112,7 @@ fn every_member_that_restricts_a_credential_makes_its_body_unreadable_for_older_
         Authorization { expires_at: Some(time()), ..authorization() },
         Authorization { password_expires_at: Some(time()), ..authorization() },
         Authorization { allowed_networks: networks(), ..authorization() },
-        Authorization { previous_password: Some(previous), ..authorization() },
+        Authorization { previous_password: Some(Box::new(previous)), ..authorization() },
     ] {
         let record = restricted.to_record(Revision::from_u128(1)).unwrap();
         assert!(record.body.starts_with(r#"{"v":2,"#), "{}", &*record.body);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
+use super::expiry::Expiry;
 use super::login::{Rehashing, ReportedOnce, THROTTLED_READS};
 use super::{Engine, Inner};
 use crate::cache::{
@@ -193,6 +194,7 @@ impl EngineBuilder {
             throttled_reads: Semaphore::new(THROTTLED_READS),
             audit: self.audit,
             reported: ReportedOnce::default(),
+            expiry: Expiry::default(),
             metrics,
             _observer: StateObserver::start(Arc::clone(&freshness), Arc::clone(&self.clock)),
             _follower: Follower::start(&store, Arc::clone(&freshness)).await,

@@ -2,6 +2,7 @@
 
 mod builder;
 mod database;
+mod expiry;
 mod login;
 mod manage;
 mod records;
@@ -12,6 +13,7 @@ use std::hash::RandomState;
 use std::sync::Arc;
 
 pub use builder::{BuildError, EngineBuilder};
+pub use expiry::{ExpiringSoon, ExpiryCounts};
 pub use manage::{
     ApiTokenPage, ApiTokenView, AuthorizationPage, AuthorizationView, Deletion, DeletionPreview,
     ExportError, ImportError, NameResolver, NewApiToken, OnBehalfOf, ResourceNames, Setup,
@@ -74,6 +76,7 @@ struct Inner {
     throttle: Option<Arc<Throttle>>,
     audit: Option<Arc<dyn AuditSink>>,
     reported: login::ReportedOnce,
+    expiry: expiry::Expiry,
     metrics: Metrics,
     /// Logs every change of the [`TrustState`](crate::TrustState).
     _observer: StateObserver,
@@ -173,6 +176,7 @@ impl Engine {
             cache_bytes: self.0.cache.bytes(),
             change_feed_lag: lag.map_or(f64::INFINITY, |lag| lag.as_secs_f64()),
             trust_state: self.trust_state(),
+            expiring: self.expiry_counts().map(|counts| counts.by_kind()),
         });
     }
 

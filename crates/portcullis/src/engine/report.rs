@@ -79,13 +79,7 @@ impl Engine {
     /// Reports to the audit sink that a query of the principal was refused, for the reason `why`, which must
     /// hold no secret: literals of a query may be some. For hosts that decide queries themselves.
     pub fn report_refused_query(&self, principal: &Principal, source: Option<IpAddr>, why: &str) {
-        let record = match principal.identity() {
-            Identity::Authorization(id, username) => {
-                AuditRecord::new(Kind::Authorization, id.untyped()).with_name(username.as_str())
-            }
-            Identity::ApiToken(id) => AuditRecord::new(Kind::ApiToken, id.untyped()),
-            Identity::Host => AuditRecord::default(),
-        };
+        let record = AuditRecord::of(principal);
         let (actor, outcome) = (Actor::Principal(principal), AuditOutcome::Refused(why));
         self.report(actor, source, AuditAction::Query, record, outcome);
     }

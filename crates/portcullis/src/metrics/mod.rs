@@ -63,6 +63,8 @@ pub(crate) struct Gauges {
     /// In seconds; infinite before the first event.
     pub(crate) change_feed_lag: f64,
     pub(crate) trust_state: TrustState,
+    /// How many credentials of each kind expire within 7 and within 30 days; `None` before the first scan.
+    pub(crate) expiring: Option<[(&'static str, [u64; 2]); 3]>,
 }
 
 const LOGINS: &str = "portcullis_logins_total";
@@ -72,6 +74,7 @@ const HASH_QUEUE_LENGTH: &str = "portcullis_hash_queue_length";
 const CACHE_BYTES: &str = "portcullis_cache_bytes";
 const CHANGE_FEED_LAG: &str = "portcullis_change_feed_lag_seconds";
 const TRUST_STATE: &str = "portcullis_trust_state";
+const EXPIRING: &str = "portcullis_expiring";
 const STORE_DURATION: &str = "portcullis_store_duration_seconds";
 const STORE_FAILURES: &str = "portcullis_store_failures_total";
 
@@ -145,6 +148,11 @@ impl Metrics {
         for (state, gauge) in &self.trust_states {
             gauge.set(if *state == gauges.trust_state { 1.0 } else { 0.0 });
         }
+        for (kind, counts) in gauges.expiring.into_iter().flatten() {
+            for (within, count) in ["7d", "30d"].into_iter().zip(counts) {
+                gauge!(EXPIRING, "kind" => kind, "within" => within).set(count as f64);
+            }
+        }
     }
 }
 
@@ -189,6 +197,12 @@ fn describe() {
         "1 for the present state: logins are answered from the cache (`fresh`), credentials are read \
          again (`stale`), the store does not respond and cached logins are admitted \
          (`stale_if_error`) or refused (`unavailable`)"
+    );
+    describe_gauge!(
+        EXPIRING,
+        "Active credentials that expire soon, by `kind` (`authorization`, `api_token`, and `password` of \
+         an authorization) and `within` (`7d`, and `30d` with those of `7d`), from the last scan of the \
+         store"
     );
     describe_histogram!(STORE_DURATION, Unit::Seconds, "Durations of calls of the store");
     describe_counter!(STORE_FAILURES, "Calls of the store that failed");

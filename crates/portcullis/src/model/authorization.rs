@@ -96,7 +96,7 @@ pub struct Authorization {
     /// end.
     pub password_expires_at: Option<Timestamp>,
     /// The password before this one, which still works for a time.
-    pub previous_password: Option<PreviousPassword>,
+    pub previous_password: Option<Box<PreviousPassword>>,
     /// The hashes of older passwords, the latest first, which must not be used again.
     pub password_history: Vec<PasswordHash>,
 }
@@ -135,6 +135,8 @@ pub struct NewAuthorization {
     pub(crate) permissions: Vec<Permission>,
     pub(crate) status: Status,
     pub(crate) description: String,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) allowed_networks: AllowedNetworks,
 }
 
 impl NewAuthorization {
@@ -153,6 +155,8 @@ impl NewAuthorization {
             permissions: permissions.into_iter().collect(),
             status: Status::Active,
             description: String::new(),
+            expires_at: None,
+            allowed_networks: AllowedNetworks::default(),
         }
     }
 
@@ -173,26 +177,60 @@ impl NewAuthorization {
     pub fn with_description(self, description: impl Into<String>) -> Self {
         Self { description: description.into(), ..self }
     }
+
+    /// Sets from when on it is refused, which must be in the future at creation. Default: never.
+    #[must_use]
+    pub fn with_expires_at(self, expires_at: Timestamp) -> Self {
+        Self { expires_at: Some(expires_at), ..self }
+    }
+
+    /// Sets from where it may be used. Default: from everywhere.
+    #[must_use]
+    pub fn with_allowed_networks(self, allowed_networks: AllowedNetworks) -> Self {
+        Self { allowed_networks, ..self }
+    }
 }
 
-/// A change of an authorization: `None` leaves a part as it is.
+/// A change of an authorization or an API token: `None` leaves a part as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthorizationUpdate {
     /// The new status.
     pub status: Option<Status>,
     /// The new description.
     pub description: Option<String>,
+    /// From when on it is refused, which must be in the future; `Some(None)` for never.
+    pub expires_at: Option<Option<Timestamp>>,
+    /// From when on the present password of an authorization is refused, which must be in the future;
+    /// `Some(None)` for never. An API token has no password.
+    pub password_expires_at: Option<Option<Timestamp>>,
+    /// From where it may be used.
+    pub allowed_networks: Option<AllowedNetworks>,
 }
 
 impl AuthorizationUpdate {
     /// Changes only the status.
     pub fn status(status: Status) -> Self {
-        Self { status: Some(status), description: None }
+        Self { status: Some(status), ..Self::default() }
     }
 
     /// Changes only the description.
     pub fn description(description: impl Into<String>) -> Self {
-        Self { status: None, description: Some(description.into()) }
+        Self { description: Some(description.into()), ..Self::default() }
+    }
+
+    /// Changes only the end of the credential; `None` for no end.
+    pub fn expires_at(expires_at: Option<Timestamp>) -> Self {
+        Self { expires_at: Some(expires_at), ..Self::default() }
+    }
+
+    /// Changes only the end of the present password; `None` for no end.
+    pub fn password_expires_at(expires_at: Option<Timestamp>) -> Self {
+        Self { password_expires_at: Some(expires_at), ..Self::default() }
+    }
+
+    /// Changes only the networks.
+    pub fn allowed_networks(allowed_networks: AllowedNetworks) -> Self {
+        Self { allowed_networks: Some(allowed_networks), ..Self::default() }
     }
 }
 

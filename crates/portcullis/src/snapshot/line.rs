@@ -150,7 +150,7 @@ struct AuthorizationLine {
     #[serde(default, skip_serializing_if = "AllowedNetworks::is_empty")]
     allowed_networks: AllowedNetworks,
     #[serde(default, with = "previous_password", skip_serializing_if = "Option::is_none")]
-    previous_password: Option<PreviousPassword>,
+    previous_password: Option<Box<PreviousPassword>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     password_history: Vec<PasswordHash>,
 }
@@ -172,11 +172,11 @@ mod previous_password {
 
     #[expect(clippy::ref_option, reason = "serde calls it with this type")]
     pub(super) fn serialize<S: Serializer>(
-        previous: &Option<PreviousPassword>,
+        previous: &Option<Box<PreviousPassword>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         let object = previous.clone().map(|previous| {
-            let PreviousPassword { hash, set_at, ends_at, ends_when_new_is_used } = previous;
+            let PreviousPassword { hash, set_at, ends_at, ends_when_new_is_used } = *previous;
             PreviousPasswordObject { hash, set_at, ends_at, ends_when_new_is_used }
         });
         object.serialize(serializer)
@@ -184,11 +184,11 @@ mod previous_password {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Option<PreviousPassword>, D::Error> {
+    ) -> Result<Option<Box<PreviousPassword>>, D::Error> {
         let object = Option::<PreviousPasswordObject>::deserialize(deserializer)?;
         Ok(object.map(|object| {
             let PreviousPasswordObject { hash, set_at, ends_at, ends_when_new_is_used } = object;
-            PreviousPassword { hash, set_at, ends_at, ends_when_new_is_used }
+            Box::new(PreviousPassword { hash, set_at, ends_at, ends_when_new_is_used })
         }))
     }
 }

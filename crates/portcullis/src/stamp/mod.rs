@@ -2,12 +2,14 @@
 //! compares with its own state.
 
 mod epoch;
+mod restrictions;
 
 use std::fmt;
 
 use subtle::ConstantTimeEq;
 
 pub(crate) use epoch::Epoch;
+pub(crate) use restrictions::Restrictions;
 
 use crate::TokenDigest;
 

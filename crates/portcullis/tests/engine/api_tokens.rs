@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 
 use portcullis::{
     ApiTokenDraft, ApiTokenFilter, ApiTokenId, AuthorizationUpdateDraft, Credentials, ErrorKind,
-    NewApiToken, Permission, Resource, ResourceType, Status, TokenSecret, UncheckedPermission,
-    presets,
+    NewApiToken, Permission, Resource, ResourceType, Status, Timestamp, TokenSecret,
+    UncheckedPermission, presets,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -160,9 +160,10 @@ async fn what_cannot_be_created_is_refused_in_the_order_of_the_api() {
     assert_eq!(all.len(), 1, "the foreign one");
 }
 
-/// [TOKEN-3]
+/// [TOKEN-3] [EXP-9]
 #[test]
 fn every_filter_finds_what_checking_every_token_finds_page_by_page() {
+    let day = |day: u32| format!("2034-01-{day:02}T00:00:00Z").parse::<Timestamp>().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (world, tokens) = runtime.block_on(async {
         let world = World::new().await;
@@ -173,6 +174,7 @@ fn every_filter_finds_what_checking_every_token_finds_page_by_page() {
             let org = if number % 2 == 0 { world.org.id } else { other_org.id };
             let user = if number % 3 == 0 { world.user.id } else { other_user.id };
             let new = NewApiToken::new(org, user, [permission("read:tasks")]);
+            let new = if number % 4 == 0 { new.with_expires_at(day(number + 1)) } else { new };
             let (token, _) = world.engine.create_api_token(new).await.unwrap();
             let token = match number % 5 {
                 0 => {
@@ -196,16 +198,17 @@ fn every_filter_finds_what_checking_every_token_finds_page_by_page() {
         ],
     );
     let some = prop::option::of(0..tokens.len());
-    let cases =
-        (some.clone(), some.clone(), some.clone(), some.clone(), some, 1_usize..9, any::<bool>());
+    let parts = (some.clone(), some.clone(), some.clone(), some.clone(), some);
+    let cases = (parts, prop::option::of(1..26_u32), 1_usize..9, any::<bool>());
     let mut runner = TestRunner::new(Config::with_cases(200));
-    let outcome = runner.run(&cases, |(id, digest, org, user, status, limit, all)| {
+    let outcome = runner.run(&cases, |((id, digest, org, user, status), before, limit, all)| {
         let filter = ApiTokenFilter {
             id: id.map(|at| tokens[at].id),
             digest: digest.map(|at| tokens[at].digest),
             org: org.map(|at| tokens[at].org),
             user: user.map(|at| tokens[at].user),
             status: status.map(|at| tokens[at].status),
+            expires_before: before.map(day),
         };
         let who = if all { &reader } else { &narrow };
         let expected: Vec<ApiTokenId> = tokens

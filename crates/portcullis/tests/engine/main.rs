@@ -25,6 +25,7 @@ mod management;
 mod memory;
 mod races;
 mod read_only;
+mod restrictions;
 mod setup;
 mod shared_store;
 mod snapshots;

@@ -52,7 +52,7 @@ fn with_body(operation: Operation, description: &'static str, schema: &str) -> O
 }
 
 /// The filters and pages that lists of authorizations and of API tokens share.
-fn of_credentials() -> [Parameter; 9] {
+fn of_credentials() -> [Parameter; 10] {
     [
         id_filter("userID", "Only those of the user with this id."),
         text_filter("user", "Only those of the user with this name."),
@@ -61,6 +61,12 @@ fn of_credentials() -> [Parameter; 9] {
         id_filter("authID", "Only the one with this id."),
         id_filter("id", "The same as `authID`."),
         Parameter::query("status", "Only those with this status.", Schema::one_of(statuses())),
+        Parameter::query(
+            "expiresBefore",
+            "Only those that expire before this time, or whose password does, with those that have \
+             expired.",
+            Schema::string().format("date-time"),
+        ),
         Parameter::query(
             "limit",
             "The length of a page. Without it, the list has no pages.",

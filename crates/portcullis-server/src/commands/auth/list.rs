@@ -107,6 +107,7 @@ impl Args {
             user,
             status: self.status,
             permits: self.permits.permission(session, org).await?,
+            ..AuthorizationFilter::all()
         })
     }
 }

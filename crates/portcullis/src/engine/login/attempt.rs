@@ -9,12 +9,13 @@ use super::verification::Verified;
 use crate::cache::{Tenant, TenantStatus};
 use crate::codec::Entity;
 use crate::engine::Engine;
-use crate::password::Password;
-use crate::stamp::{CacheKey, CacheStamp, Mac, Proof, ReadStamp};
+use crate::password::{Password, PasswordHash};
+use crate::stamp::{CacheKey, CacheStamp, Mac, Proof, ReadStamp, Restrictions};
 use crate::store::{Kind, Lookup, Record};
 use crate::throttle::ThrottleKeys;
 use crate::{
-    Authorization, Error, ErrorKind, OrgId, Principal, Refusal, Status, TokenDigest, UserId,
+    AuditRecord, Authorization, Error, ErrorKind, OrgId, Principal, Refusal, Status, TokenDigest,
+    UserId,
 };
 
 /// One login with a username and a password.
@@ -103,6 +104,11 @@ impl<'a> Attempt<'a> {
             };
             let record_mac = engine.0.keys.record(&record);
             if let Some((cached, stamp)) = self.cached_from(&record_mac) {
+                if let Some(refusal) = engine.restriction(cached, self.login.source) {
+                    self.dummy_verify().await?;
+                    engine.report_if_expired(cached, refusal);
+                    return Err(Error::refused(refusal).into());
+                }
                 let tenants =
                     engine.check_tenants_within(limit, cached.user(), cached.org()).await?;
                 let principal = cached.with_stamp(CacheStamp { record: read, tenants, ..stamp });
@@ -123,6 +129,11 @@ impl<'a> Attempt<'a> {
             // The hash may have waited for seconds, and the credential been revoked since the read.
             if hashed && !engine.0.cache.is_current(&principal, engine.moment()) {
                 continue;
+            }
+            // It may have expired meanwhile, too.
+            if let Some(refusal) = engine.restriction(&principal, self.login.source) {
+                engine.report_if_expired(&principal, refusal);
+                return Err(Error::refused(refusal).into());
             }
             self.admit(&principal);
             engine.rehash_if_weak(&authorization, &self.login, &principal);
@@ -153,12 +164,11 @@ impl<'a> Attempt<'a> {
     /// hash.
     async fn prove(&mut self, authorization: &Authorization) -> Result<Proved, Error> {
         let refuse = |refusal| Err(Error::refused(refusal));
-        let hash = match (authorization.status, &authorization.password_hash) {
-            (Status::Active, Some(hash)) => hash,
-            (status, _) => {
+        let hash = match self.usable_hash(authorization) {
+            Ok(hash) => hash,
+            Err(refusal) => {
                 self.dummy_verify().await?;
-                let is_inactive = !status.is_active();
-                return refuse(if is_inactive { Refusal::Inactive } else { Refusal::NoPassword });
+                return refuse(refusal);
             }
         };
         let (mac, hash_mac) = (self.login.mac, self.engine.0.keys.hash(hash));
@@ -180,6 +190,31 @@ impl<'a> Attempt<'a> {
         self.proof = Some(proof);
         self.verified = Some(verified);
         Ok(Proved { proof, hashed: true })
+    }
+
+    /// Returns the hash of the authorization's password, if a login may use it now and from its address.
+    fn usable_hash<'r>(
+        &self,
+        authorization: &'r Authorization,
+    ) -> Result<&'r PasswordHash, Refusal> {
+        if !authorization.status.is_active() {
+            return Err(Refusal::Inactive);
+        }
+        let restrictions = Restrictions::of_authorization(authorization);
+        let clock = self.engine.0.clock.as_ref();
+        let refusal = restrictions.as_ref().and_then(|it| it.refusal(clock, self.login.source));
+        match (refusal, &authorization.password_hash) {
+            (None, Some(hash)) => Ok(hash),
+            (None, None) => Err(Refusal::NoPassword),
+            (Some(refusal), _) => {
+                let end = restrictions.and_then(|restrictions| restrictions.ends_at());
+                if let (Refusal::Expired, Some(end)) = (refusal, end) {
+                    let record = AuditRecord::new(Kind::Authorization, authorization.id.untyped());
+                    self.engine.report_end(record.with_name(authorization.username.as_str()), end);
+                }
+                Err(refusal)
+            }
+        }
     }
 
     /// Records an admitted login in the login history and the cache.
@@ -215,7 +250,8 @@ impl<'a> Attempt<'a> {
         let Ok(secret) = std::str::from_utf8(self.login.password) else { return Ok(None) };
         let digest = TokenDigest::of(secret);
         let limit = ReadLimit::with_fallback(self.engine.stale_login(&self.login).is_some());
-        let principal = self.engine.read_token(secret, digest, false, limit).await?;
+        let principal =
+            self.engine.read_token(secret, digest, false, self.login.source, limit).await?;
         if principal.is_some() {
             let name = self.engine.0.keys.name(self.login.username.as_bytes());
             self.engine.0.cache.insert_absent(name, read);

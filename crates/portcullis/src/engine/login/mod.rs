@@ -109,7 +109,8 @@ impl Engine {
     /// # Errors
     ///
     /// [`ErrorKind::Unauthorized`](crate::ErrorKind::Unauthorized) `unauthorized access` when no
-    /// token has the secret, or for a username and a password;
+    /// token has the secret, when the token has expired or may not be used from the client's address, or
+    /// for a username and a password;
     /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden) when its user or org is gone or
     /// inactive;
     /// [`ErrorKind::TooManyRequests`](crate::ErrorKind::TooManyRequests) after too many failures;
@@ -126,12 +127,35 @@ impl Engine {
             return refused.map_err(for_callers);
         };
         let digest = TokenDigest::of(secret);
-        if let Some(principal) = self.0.cache.token(&digest, self.moment()) {
+        if let Some(principal) = self.cached_token(&digest, source, self.moment()) {
             self.0.metrics.cached.increment();
             return Ok(principal);
         }
         let login = TokenLogin { secret, digest, accepts_inactive: true, source };
         Box::pin(self.login_with_token(login)).await.map_err(for_callers)
+    }
+
+    /// Returns why the principal's credential is refused now and from the address, if it is. Without a
+    /// restriction no clock is read.
+    #[inline]
+    pub(super) fn restriction(
+        &self,
+        principal: &Principal,
+        source: Option<IpAddr>,
+    ) -> Option<Refusal> {
+        let restrictions = principal.inner().restrictions()?;
+        restrictions.refusal(self.0.clock.as_ref(), source)
+    }
+
+    /// Returns the valid cache entry of an API token that may be used now and from the address.
+    fn cached_token(
+        &self,
+        digest: &TokenDigest,
+        source: Option<IpAddr>,
+        now: MonotonicTime,
+    ) -> Option<Principal> {
+        let cached = self.0.cache.token(digest, now);
+        cached.filter(|principal| self.restriction(principal, source).is_none())
     }
 
     pub(super) fn moment(&self) -> MonotonicTime {
@@ -151,8 +175,11 @@ impl Engine {
             Presented::Password { username, password } => {
                 let mac = self.0.keys.password(username, password);
                 let cached = match self.0.cache.login(&mac, now) {
-                    Lookup::Hit(principal) => return Probe::Hit(principal),
-                    Lookup::Stale(principal) => Some(principal),
+                    Lookup::Hit(principal) if self.restriction(&principal, source).is_none() => {
+                        return Probe::Hit(principal);
+                    }
+                    // The store decides: an end may have been moved since.
+                    Lookup::Hit(principal) | Lookup::Stale(principal) => Some(principal),
                     Lookup::Miss => None,
                 };
                 let login = PasswordLogin { username, password, mac, cached, source };
@@ -163,7 +190,7 @@ impl Engine {
             }
             Presented::Token(secret) => {
                 let digest = TokenDigest::of(secret);
-                match self.0.cache.token(&digest, now) {
+                match self.cached_token(&digest, source, now) {
                     Some(principal) => Probe::Hit(principal),
                     None => {
                         Probe::Token(TokenLogin { secret, digest, accepts_inactive: false, source })
@@ -215,7 +242,7 @@ impl Engine {
             return None;
         }
         let secret = std::str::from_utf8(login.password).ok()?;
-        self.0.cache.token(&TokenDigest::of(secret), now)
+        self.cached_token(&TokenDigest::of(secret), login.source, now)
     }
 }
 

@@ -1,27 +1,36 @@
 //! Reading a credential again, for requests that take long.
 
+use std::net::IpAddr;
+
 use crate::codec::StoreExt;
 use crate::engine::Engine;
 use crate::stamp::{CacheStamp, ReadStamp};
 use crate::{ApiToken, Authorization, Error, Identity, Principal, Refusal};
 
 impl Engine {
-    /// Returns the principal as it is now: for a request that takes so long that its credential may
-    /// be revoked meanwhile.
+    /// Returns the principal as it is now: for a request from the address that takes so long that its
+    /// credential may be revoked or expire meanwhile.
     ///
-    /// Nothing is read while the cache holds that nothing has changed. A principal of
+    /// Nothing is read while the cache holds that nothing has changed, and the credential has not expired. A principal of
     /// [`Principal::trusted`] is returned unchanged. An inactive API token is returned, as by
     /// [`Engine::authenticate_caller`], and every check denies it.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unauthorized`](crate::ErrorKind::Unauthorized) when the credential, its user or
-    /// its org is gone or inactive, or has another password by now;
+    /// its org is gone or inactive, or when the credential has expired, may not be used from the address, or
+    /// has another password by now;
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when the store cannot be read.
-    pub async fn revalidate(&self, principal: &Principal) -> Result<Principal, Error> {
+    pub async fn revalidate(
+        &self,
+        principal: &Principal,
+        source: Option<IpAddr>,
+    ) -> Result<Principal, Error> {
         let Some(stamp) = principal.stamp() else { return Ok(principal.clone()) };
-        if self.0.cache.is_current(principal, self.moment()) {
+        if self.0.cache.is_current(principal, self.moment())
+            && self.restriction(principal, source).is_none()
+        {
             return Ok(principal.clone());
         }
         let record = self.before_read();
@@ -31,7 +40,7 @@ impl Engine {
                 let found = self.0.store.find::<ApiToken>(id.untyped()).await?;
                 let Some((token, _)) = found else { return refuse(Refusal::UnknownToken) };
                 let stamp = self.with_tenants(principal, *stamp, record).await?;
-                Ok(Principal::from_api_token(&token, stamp))
+                self.unless_restricted(Principal::from_api_token(&token, stamp), source)
             }
             Identity::Authorization(id, _) => {
                 let found = self.0.store.find::<Authorization>(id.untyped()).await?;
@@ -47,9 +56,24 @@ impl Engine {
                     return refuse(Refusal::WrongPassword);
                 }
                 let stamp = self.with_tenants(principal, *stamp, record).await?;
-                Ok(Principal::from_authorization(&found, stamp))
+                self.unless_restricted(Principal::from_authorization(&found, stamp), source)
             }
             Identity::Host => Ok(principal.clone()),
+        }
+    }
+
+    /// Returns the principal, unless its credential has expired or may not be used from the address.
+    fn unless_restricted(
+        &self,
+        principal: Principal,
+        source: Option<IpAddr>,
+    ) -> Result<Principal, Error> {
+        match self.restriction(&principal, source) {
+            None => Ok(principal),
+            Some(refusal) => {
+                self.report_if_expired(&principal, refusal);
+                Err(Error::refused(refusal))
+            }
         }
     }
 

@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use super::{PasswordLogin, TokenLogin};
 use crate::engine::Engine;
 use crate::stamp::MonotonicTime;
-use crate::store::{Kind, StoreError};
+use crate::store::StoreError;
 use crate::sync::lock;
 use crate::{
-    Actor, AuditAction, AuditOutcome, AuditRecord, BucketId, Error, ErrorKind, Id, Identity, OrgId,
+    Actor, AuditAction, AuditOutcome, AuditRecord, BucketId, Error, ErrorKind, Id, OrgId,
     Principal, TokenDigest, TrustState,
 };
 
@@ -127,25 +127,30 @@ impl Engine {
         }
         let now = self.moment();
         if let Some(cached) = &login.cached {
-            return self.0.cache.is_valid_if_error(cached, now).then(|| cached.clone());
+            let is_usable = self.0.cache.is_valid_if_error(cached, now)
+                && self.restriction(cached, login.source).is_none();
+            return is_usable.then(|| cached.clone());
         }
         // No authorization had the username, and the password was an API token.
         let name = self.0.keys.name(login.username.as_bytes());
         if !self.0.cache.is_absent_if_error(name, now) {
             return None;
         }
-        self.stale_token(&TokenDigest::of(std::str::from_utf8(login.password).ok()?))
+        let secret = std::str::from_utf8(login.password).ok()?;
+        self.stale_token(&TokenDigest::of(secret), login.source)
     }
 
     /// The same for an API token. A caller of the management API gets none: without the store it
     /// could do nothing.
     pub(super) fn stale_token_login(&self, login: &TokenLogin<'_>) -> Option<Principal> {
-        if login.accepts_inactive { None } else { self.stale_token(&login.digest) }
+        if login.accepts_inactive { None } else { self.stale_token(&login.digest, login.source) }
     }
 
-    fn stale_token(&self, digest: &TokenDigest) -> Option<Principal> {
+    fn stale_token(&self, digest: &TokenDigest, source: Option<IpAddr>) -> Option<Principal> {
         let now = self.0.freshness.allows_stale().then(|| self.moment())?;
-        self.0.cache.token_if_error(digest, now).filter(Principal::is_active)
+        let cached = self.0.cache.token_if_error(digest, now)?;
+        let is_usable = cached.is_active() && self.restriction(&cached, source).is_none();
+        is_usable.then_some(cached)
     }
 
     /// The same for a bucket that is looked up by its name.
@@ -162,12 +167,7 @@ impl Engine {
         if self.0.audit.is_none() || !is_first() {
             return;
         }
-        let record = match principal.identity() {
-            Identity::Authorization(_, username) => {
-                AuditRecord::new(Kind::Authorization, id).with_name(username.as_str())
-            }
-            Identity::ApiToken(_) | Identity::Host => AuditRecord::new(Kind::ApiToken, id),
-        };
+        let record = AuditRecord::of(principal);
         let actor = Actor::Principal(principal);
         self.report(actor, source, AuditAction::LoginStaleIfError, record, AuditOutcome::Done);
     }

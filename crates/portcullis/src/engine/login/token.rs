@@ -9,9 +9,9 @@ use super::PasswordLogin;
 use super::stale_if_error::{Failed, ReadLimit};
 use crate::codec::StoreExt;
 use crate::engine::Engine;
-use crate::stamp::{CacheKey, CacheStamp};
+use crate::stamp::{CacheKey, CacheStamp, Restrictions};
 use crate::store::{Kind, Lookup};
-use crate::{ApiToken, Error, Principal, Refusal, TokenDigest};
+use crate::{ApiToken, AuditRecord, Error, Principal, Refusal, TokenDigest};
 
 /// An API token, as a request presents it.
 pub(in crate::engine) struct TokenLogin<'a> {
@@ -49,7 +49,8 @@ impl Engine {
         let keys = self.throttle_keys(None, login.source);
         let wait = self.throttle_wait(keys.as_ref());
         let limit = ReadLimit::with_fallback(self.stale_token_login(login).is_some());
-        let read = self.read_token(login.secret, login.digest, login.accepts_inactive, limit);
+        let TokenLogin { secret, digest, accepts_inactive, source } = *login;
+        let read = self.read_token(secret, digest, accepts_inactive, source, limit);
         // A right token is admitted whatever failed from the same address.
         let found = match wait {
             Some(wait) => self.throttled_read(wait, read).await?,
@@ -77,7 +78,7 @@ impl Engine {
         let refused = || Failed::from(Error::throttled(wait));
         let secret = std::str::from_utf8(login.password).map_err(|_| refused())?;
         let digest = TokenDigest::of(secret);
-        let read = self.read_token(secret, digest, false, ReadLimit::Unlimited);
+        let read = self.read_token(secret, digest, false, login.source, ReadLimit::Unlimited);
         let token = self.throttled_read(wait, read).await?.ok_or_else(refused)?;
         let read = self.before_read();
         let lookup = Lookup::UniqueKey(Kind::Authorization, login.username);
@@ -103,12 +104,14 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// The refusal, when it is inactive or its user or org is gone or inactive.
+    /// The refusal, when it is inactive, has expired, may not be used from the address, or its user or org
+    /// is gone or inactive.
     pub(super) async fn read_token(
         &self,
         secret: &str,
         digest: TokenDigest,
         accepts_inactive: bool,
+        source: Option<IpAddr>,
         limit: ReadLimit,
     ) -> Result<Option<Principal>, Failed> {
         if secret.is_empty() || self.0.cache.is_token_absent(&digest, self.moment()) {
@@ -122,10 +125,9 @@ impl Engine {
             self.0.cache.insert_absent_token(&digest, record);
             return Ok(None);
         };
-        let checked = if accepts_inactive || token.status.is_active() {
-            self.check_tenants_within(limit, token.user, token.org).await
-        } else {
-            Err(Error::refused(Refusal::Inactive).into())
+        let checked = match self.token_refusal(&token, accepts_inactive, source) {
+            None => self.check_tenants_within(limit, token.user, token.org).await,
+            Some(refusal) => Err(Error::refused(refusal).into()),
         };
         let tenants = checked.inspect_err(|failed| {
             if failed.error.refusal().is_some() {
@@ -137,5 +139,23 @@ impl Engine {
         let principal = Principal::from_api_token(&token, stamp);
         self.0.cache.insert(principal.clone());
         Ok(Some(principal))
+    }
+
+    /// Returns why the token itself is refused now and from the address, if it is.
+    fn token_refusal(
+        &self,
+        token: &ApiToken,
+        accepts_inactive: bool,
+        source: Option<IpAddr>,
+    ) -> Option<Refusal> {
+        if !accepts_inactive && !token.status.is_active() {
+            return Some(Refusal::Inactive);
+        }
+        let restrictions = Restrictions::of_api_token(token)?;
+        let refusal = restrictions.refusal(self.0.clock.as_ref(), source)?;
+        if let (Refusal::Expired, Some(end)) = (refusal, restrictions.ends_at()) {
+            self.report_end(AuditRecord::new(Kind::ApiToken, token.id.untyped()), end);
+        }
+        Some(refusal)
     }
 }

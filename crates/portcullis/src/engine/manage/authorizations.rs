@@ -9,9 +9,9 @@ use crate::engine::records::WriteError;
 use crate::password::{Password, PasswordHash};
 use crate::store::{Duplicate, Kind, Operation, Revision, StoreError, StoreExt};
 use crate::{
-    AllowedNetworks, AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId,
-    AuthorizationUpdate, BucketId, Error, ErrorKind, Id, NewAuthorization, OrgId, Permission,
-    Resource, ResourceType, UserId,
+    AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId, AuthorizationUpdate,
+    BucketId, Error, ErrorKind, Id, NewAuthorization, OrgId, Permission, Resource, ResourceType,
+    Timestamp, UserId,
 };
 
 /// The most permissions of one authorization, and the longest description: what fits into a
@@ -35,6 +35,7 @@ impl Access<'_> {
         self.require(Permission::write(Resource::user(user)))?;
         self.require_grants(&new.permissions, names).await?;
         check_description(&new.description)?;
+        check_end("expiresAt", new.expires_at, self.engine.now())?;
         refuse_other_orgs(&new.permissions, new.org)?;
         if names.user(user).await?.is_none() || names.org(new.org).await?.is_none() {
             return Err(unable_to_create());
@@ -58,6 +59,7 @@ impl Access<'_> {
         requirements.extend(self.engine.require(Kind::User, user));
         requirements.extend(self.engine.require(Kind::Org, new.org));
         let NewAuthorization { username, org, permissions, status, description, .. } = new;
+        let (expires_at, allowed_networks) = (new.expires_at, new.allowed_networks);
         let authorization = |id: Id| Authorization {
             id: id.into(),
             username: username.clone(),
@@ -69,8 +71,8 @@ impl Access<'_> {
             password_hash: None,
             created_at: now,
             updated_at: now,
-            expires_at: None,
-            allowed_networks: AllowedNetworks::default(),
+            expires_at,
+            allowed_networks: allowed_networks.clone(),
             password_set_at: None,
             password_expires_at: None,
             previous_password: None,
@@ -99,9 +101,9 @@ impl Access<'_> {
         Ok(current)
     }
 
-    /// Changes status and description. A credential that becomes active again is reported on its
-    /// own, before the change as a whole: clients that change only the description send a status
-    /// too.
+    /// Changes status, description, ends and networks. A credential that becomes usable again is
+    /// reported on its own, before the change as a whole: clients that change only the description send
+    /// a status too.
     pub(super) async fn update(
         &self,
         current: Current,
@@ -109,14 +111,24 @@ impl Access<'_> {
     ) -> Result<Authorization, Error> {
         check_description(update.description.as_deref().unwrap_or_default())?;
         let now = self.engine.now();
+        check_ends(update, now)?;
         let reactivates = AtomicBool::new(false);
         let change = |authorization: &mut Authorization| {
             self.require_read_and_write(authorization)?;
-            if let Some(status) = update.status {
-                let was_active = authorization.status.is_active();
-                reactivates.store(!was_active && status.is_active(), Ordering::Relaxed);
-                authorization.status = status;
+            let was_usable = is_usable(authorization, now);
+            authorization.status = update.status.unwrap_or(authorization.status);
+            authorization.expires_at = update.expires_at.unwrap_or(authorization.expires_at);
+            if let Some(end) = update.password_expires_at {
+                if end.is_some() && authorization.password_hash.is_none() {
+                    return Err(Error::invalid("invalid passwordExpiresAt: no password is set"));
+                }
+                authorization.password_expires_at = end;
             }
+            if let Some(networks) = &update.allowed_networks {
+                authorization.allowed_networks.clone_from(networks);
+            }
+            let is_usable = is_usable(authorization, now);
+            reactivates.store(!was_usable && is_usable, Ordering::Relaxed);
             if let Some(description) = &update.description {
                 authorization.description.clone_from(description);
             }
@@ -252,6 +264,28 @@ pub(super) fn check_permissions(permissions: &[Permission]) -> Result<(), Error>
     }
     permissions.iter().try_for_each(Permission::validate)?;
     Ok(())
+}
+
+/// Whether the credential is active and has not expired.
+fn is_usable(authorization: &Authorization, now: Timestamp) -> bool {
+    let ends = [authorization.expires_at, authorization.password_expires_at];
+    authorization.status.is_active() && ends.into_iter().flatten().all(|end| end > now)
+}
+
+/// Checks the ends of a change: they must be in the future.
+pub(super) fn check_ends(update: &AuthorizationUpdate, now: Timestamp) -> Result<(), Error> {
+    check_end("expiresAt", update.expires_at.flatten(), now)?;
+    check_end("passwordExpiresAt", update.password_expires_at.flatten(), now)
+}
+
+/// Checks that the end with this name is in the future.
+pub(super) fn check_end(name: &str, end: Option<Timestamp>, now: Timestamp) -> Result<(), Error> {
+    match end {
+        Some(end) if end <= now => {
+            Err(Error::invalid(format!("invalid {name}: must be in the future")))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn check_description(description: &str) -> Result<(), Error> {

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 
 use super::access::{Access, authorizations_of, refuse_instance};
 use super::authorizations::{
-    check_description, check_permissions, not_found as authorization_not_found, refuse_other_orgs,
-    unable_to_create,
+    check_description, check_end, check_ends, check_permissions,
+    not_found as authorization_not_found, refuse_other_orgs, unable_to_create,
 };
 use super::{ApiTokenView, NameResolver};
 #[cfg(doc)]
@@ -20,7 +20,8 @@ use crate::store::{
 };
 use crate::{
     Action, AllowedNetworks, ApiToken, ApiTokenFilter, ApiTokenId, AuditAction, AuditRecord,
-    AuthorizationUpdate, Error, Id, OrgId, Permission, Resource, Status, TokenSecret, UserId,
+    AuthorizationUpdate, Error, Id, OrgId, Permission, Resource, Status, Timestamp, TokenSecret,
+    UserId,
 };
 
 /// An API token to create.
@@ -35,6 +36,10 @@ pub struct NewApiToken {
     pub permissions: Vec<Permission>,
     /// Free text.
     pub description: String,
+    /// From when on it is refused, which must be in the future at creation; `None` for never.
+    pub expires_at: Option<Timestamp>,
+    /// From where it may be used.
+    pub allowed_networks: AllowedNetworks,
 }
 
 impl NewApiToken {
@@ -46,13 +51,32 @@ impl NewApiToken {
         permissions: impl IntoIterator<Item = Permission>,
     ) -> Self {
         let permissions = permissions.into_iter().collect();
-        Self { org, user, permissions, description: String::new() }
+        Self {
+            org,
+            user,
+            permissions,
+            description: String::new(),
+            expires_at: None,
+            allowed_networks: AllowedNetworks::default(),
+        }
     }
 
     /// Sets the description.
     #[must_use]
     pub fn with_description(self, description: impl Into<String>) -> Self {
         Self { description: description.into(), ..self }
+    }
+
+    /// Sets from when on it is refused, which must be in the future at creation. Default: never.
+    #[must_use]
+    pub fn with_expires_at(self, expires_at: Timestamp) -> Self {
+        Self { expires_at: Some(expires_at), ..self }
+    }
+
+    /// Sets from where it may be used. Default: from everywhere.
+    #[must_use]
+    pub fn with_allowed_networks(self, allowed_networks: AllowedNetworks) -> Self {
+        Self { allowed_networks, ..self }
     }
 }
 
@@ -69,24 +93,20 @@ pub struct ApiTokenPage {
 /// The most records that are read at once.
 const MAX_CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
 
-/// The parts of an API token to store.
-struct Parts {
-    org: OrgId,
-    user: UserId,
-    permissions: Vec<Permission>,
-    status: Status,
-    description: String,
-}
-
 fn not_found() -> Error {
     Error::not_found("API token not found")
 }
 
 impl Access<'_> {
-    /// Stores an API token with a new secret. Its user and org must still exist at the commit.
-    async fn insert_token(&self, parts: Parts) -> Result<(ApiToken, TokenSecret), WriteError> {
+    /// Stores an API token of the user with a new secret. Its user and org must still exist at the commit.
+    async fn insert_token(
+        &self,
+        new: CheckedApiToken,
+        user: UserId,
+    ) -> Result<(ApiToken, TokenSecret), WriteError> {
         let engine = self.engine;
-        let Parts { org, user, permissions, status, description } = parts;
+        let CheckedApiToken { org, permissions, status, description, .. } = new;
+        let (expires_at, allowed_networks) = (new.expires_at, new.allowed_networks);
         let secret = TokenSecret::generate(engine.0.random.as_ref()).map_err(Error::from)?;
         let token = |id: Id| ApiToken {
             id: id.into(),
@@ -96,8 +116,8 @@ impl Access<'_> {
             org,
             user,
             permissions: permissions.clone(),
-            expires_at: None,
-            allowed_networks: AllowedNetworks::default(),
+            expires_at,
+            allowed_networks: allowed_networks.clone(),
         };
         let mut requirements = Vec::new();
         if engine.0.owns_directory {
@@ -114,20 +134,19 @@ impl Access<'_> {
         &self,
         new: CheckedApiToken,
     ) -> Result<(ApiTokenView, TokenSecret), Error> {
-        let CheckedApiToken { org, user, permissions, status, description } = new;
-        let user = self.owner(user)?;
-        check_permissions(&permissions)?;
+        let user = self.owner(new.user)?;
+        check_permissions(&new.permissions)?;
         let mut names = self.engine.name_resolver();
-        self.require(Permission::write(authorizations_of(org)))?;
+        self.require(Permission::write(authorizations_of(new.org)))?;
         self.require(Permission::write(Resource::user(user)))?;
-        self.require_grants(&permissions, &mut names).await?;
-        check_description(&description)?;
-        refuse_other_orgs(&permissions, org)?;
+        self.require_grants(&new.permissions, &mut names).await?;
+        check_description(&new.description)?;
+        check_end("expiresAt", new.expires_at, self.engine.now())?;
+        refuse_other_orgs(&new.permissions, new.org)?;
         // Names are resolved before the write: nothing may fail after it.
-        let owner = names.owner_names(org, user).await?.map_err(|_| unable_to_create())?;
-        let resources = names.resource_names(&permissions).await?;
-        let parts = Parts { org, user, permissions, status, description };
-        let (token, secret) = self.insert_token(parts).await.map_err(|error| match error {
+        let owner = names.owner_names(new.org, user).await?.map_err(|_| unable_to_create())?;
+        let resources = names.resource_names(&new.permissions).await?;
+        let (token, secret) = self.insert_token(new, user).await.map_err(|error| match error {
             WriteError::Store(StoreError::Missing { .. }) => unable_to_create(),
             error => error.into(),
         })?;
@@ -140,17 +159,22 @@ impl Access<'_> {
         found.ok_or_else(authorization_not_found)
     }
 
-    /// Changes status and description, beginning with what was read. A caller needs read and write.
+    /// Changes status, description, end and networks, beginning with what was read. A caller needs read and write.
     pub(super) async fn update_token(
         &self,
         (token, revision): (ApiToken, Revision),
         update: &AuthorizationUpdate,
     ) -> Result<ApiToken, Error> {
         check_description(update.description.as_deref().unwrap_or_default())?;
+        check_ends(update, self.engine.now())?;
         let change = |token: &mut ApiToken| {
             self.require_on_token(Action::Read, token)?;
             self.require_on_token(Action::Write, token)?;
             token.status = update.status.unwrap_or(token.status);
+            token.expires_at = update.expires_at.unwrap_or(token.expires_at);
+            if let Some(networks) = &update.allowed_networks {
+                token.allowed_networks.clone_from(networks);
+            }
             if let Some(description) = &update.description {
                 token.description.clone_from(description);
             }
@@ -258,7 +282,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`] for an invalid permission, [`ErrorKind::Forbidden`] for one on the instance,
+    /// [`ErrorKind::Invalid`] for an invalid permission and an end that is not in the future,
+    /// [`ErrorKind::Forbidden`] for a permission on the instance,
     /// [`ErrorKind::NotFound`] for a user or org that does not exist;
     /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn create_api_token(
@@ -268,17 +293,26 @@ impl Engine {
         let record = AuditRecord { kind: Some(Kind::ApiToken), ..AuditRecord::default() };
         let access = self.trusted();
         let work = async {
-            let NewApiToken { org, user, permissions, description } = new;
-            permissions.iter().try_for_each(Permission::validate)?;
-            refuse_instance(&permissions)?;
+            let NewApiToken { org, user, .. } = new;
+            new.permissions.iter().try_for_each(Permission::validate)?;
+            refuse_instance(&new.permissions)?;
+            check_end("expiresAt", new.expires_at, self.now())?;
             if self.directory().user(user).await?.is_none() {
                 return Err(Error::not_found("user not found"));
             }
             if self.directory().org(org).await?.is_none() {
                 return Err(Error::not_found("organization not found"));
             }
-            let parts = Parts { org, user, permissions, status: Status::Active, description };
-            access.insert_token(parts).await.map_err(|error| match error {
+            let new = CheckedApiToken {
+                org,
+                user: Some(user),
+                permissions: new.permissions,
+                status: Status::Active,
+                description: new.description,
+                expires_at: new.expires_at,
+                allowed_networks: new.allowed_networks,
+            };
+            access.insert_token(new, user).await.map_err(|error| match error {
                 WriteError::Store(StoreError::Missing { kind, .. }) => {
                     Error::not_found(format!("{kind} not found"))
                 }
