@@ -182,6 +182,7 @@ fn error_mapping(case: &Value) -> Result<(), String> {
         "forbidden" => ErrorKind::Forbidden,
         "invalid" => ErrorKind::Invalid,
         "not found" => ErrorKind::NotFound,
+        "precondition failed" => ErrorKind::PreconditionFailed,
         "unauthorized" => ErrorKind::Unauthorized,
         "unavailable" => ErrorKind::Unavailable,
         "too many requests" => ErrorKind::TooManyRequests,

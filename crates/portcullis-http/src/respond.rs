@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use portcullis::store::Revision;
 use portcullis::{Error, ErrorKind};
 use serde::Serialize;
 
@@ -22,6 +23,30 @@ pub(crate) fn json_response(status: StatusCode, value: &impl Serialize) -> Respo
     (status, [content_type], json::pretty(value)).into_response()
 }
 
+/// Returns one record as JSON, with its tag if it has a revision.
+pub(crate) fn record_response(
+    status: StatusCode,
+    revision: Option<Revision>,
+    value: &impl Serialize,
+) -> Response {
+    let mut response = json_response(status, value);
+    if let Some(revision) = revision {
+        response.headers_mut().insert(header::ETAG, etag(revision));
+    }
+    response
+}
+
+/// Returns 304: the client has this revision of the record.
+pub(crate) fn not_modified(revision: Revision) -> Response {
+    (StatusCode::NOT_MODIFIED, [(header::ETAG, etag(revision))]).into_response()
+}
+
+/// Returns the strong entity tag of a record of the revision.
+pub(crate) fn etag(revision: Revision) -> HeaderValue {
+    // Digits in quotation marks are always a header.
+    HeaderValue::try_from(format!("\"{revision}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
 /// A response that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ErrorBody {
@@ -30,6 +55,8 @@ pub(crate) struct ErrorBody {
     pub(crate) message: String,
     /// In seconds.
     pub(crate) retry_after: Option<u64>,
+    /// The tag of the record as it is.
+    pub(crate) etag: Option<HeaderValue>,
 }
 
 #[derive(Serialize)]
@@ -53,6 +80,7 @@ fn status_and_code(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
         ErrorKind::Invalid => (StatusCode::BAD_REQUEST, "invalid"),
         ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not found"),
+        ErrorKind::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "precondition failed"),
         ErrorKind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too many requests"),
         ErrorKind::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
         ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
@@ -79,6 +107,7 @@ impl ErrorBody {
             code: "method not allowed",
             message: "method not allowed, the header Allow lists those that are".to_owned(),
             retry_after: None,
+            etag: None,
         }
     }
 
@@ -89,6 +118,7 @@ impl ErrorBody {
             code: "unprocessable entity",
             message: message.into(),
             retry_after: None,
+            etag: None,
         }
     }
 
@@ -98,6 +128,7 @@ impl ErrorBody {
             code: "invalid",
             message: format!("the request body did not arrive within {} seconds", limit.as_secs()),
             retry_after: None,
+            etag: None,
         }
     }
 
@@ -107,6 +138,7 @@ impl ErrorBody {
             code: "request too large",
             message: format!("the request body is larger than {limit} bytes"),
             retry_after: None,
+            etag: None,
         }
     }
 
@@ -134,6 +166,9 @@ impl ErrorBody {
         headers.insert(ERROR_CODE, HeaderValue::from_static(self.code));
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, after.into());
+        }
+        if let Some(etag) = &self.etag {
+            headers.insert(header::ETAG, etag.clone());
         }
     }
 
@@ -169,6 +204,7 @@ impl From<Error> for ErrorBody {
             code,
             message: error.message().to_owned(),
             retry_after: error.retry_after().or(default).map(seconds),
+            etag: error.current_revision().map(etag),
         }
     }
 }

@@ -39,6 +39,8 @@ catches! {
     an_import_is_all_or_nothing_beside_a_creation in records:
         ChecksThenActs, KeepsChangesBeforeARefusal;
     no_change_is_lost in records: ChecksThenActs, IgnoresRevisionOfPut;
+    of_changes_with_the_same_precondition_one_is_made in records:
+        ChecksThenActs, IgnoresRevisionOfPut;
     of_many_creations_of_a_username_one_wins in records: ChecksThenActs;
     the_same_import_twice_is_one in records: ChecksThenActs;
 }

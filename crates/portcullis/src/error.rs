@@ -22,6 +22,9 @@ pub enum ErrorKind {
     Invalid,
     /// The record does not exist.
     NotFound,
+    /// The record has another revision than the caller expects ([`Precondition`](crate::Precondition)); see
+    /// [`Error::current_revision`]. Nothing was changed.
+    PreconditionFailed,
     /// Too many requests at once; see [`Error::retry_after`].
     TooManyRequests,
     /// The credentials are wrong, or the caller lacks the permission that the message names.
@@ -40,6 +43,7 @@ impl ErrorKind {
             | Self::Internal
             | Self::Invalid
             | Self::NotFound
+            | Self::PreconditionFailed
             | Self::Unauthorized => false,
         }
     }

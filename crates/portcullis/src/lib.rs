@@ -41,7 +41,8 @@ pub use directory::{Directory, StaticDirectory};
 pub use engine::{
     ApiTokenPage, ApiTokenView, AuthorizationPage, AuthorizationView, BuildError, Deletion,
     DeletionPreview, Engine, EngineBuilder, ExpiringSoon, ExpiryCounts, ExportError, ImportError,
-    NameResolver, NewApiToken, OnBehalfOf, ResourceNames, Setup, SetupDone,
+    NameResolver, NewApiToken, OnBehalfOf, Precondition, ResourceNames, Setup, SetupDone,
+    Versioned,
 };
 pub use error::{Error, ErrorKind};
 pub use filter::{ApiTokenFilter, AuthorizationFilter};

@@ -5,17 +5,17 @@
 use axum::extract::RawQuery;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use portcullis::{ApiTokenId, ApiTokenView, Deletion};
+use portcullis::{ApiTokenId, ApiTokenView, Deletion, Versioned};
 
 use crate::api::dry_run;
 use crate::api::wire::{ApiTokenBody, api_token_draft, update_draft};
 use crate::extract::body::{InvalidJson, LimitedBody};
 use crate::extract::caller::ManagementRequest;
 use crate::extract::id::{PathId, path_id};
-use crate::respond::{ErrorBody, json_response};
+use crate::respond::{ErrorBody, record_response};
 
-fn show(view: &ApiTokenView) -> Response {
-    json_response(StatusCode::OK, &ApiTokenBody::from(view))
+fn show(view: &Versioned<ApiTokenView>) -> Response {
+    record_response(StatusCode::OK, view.revision, &ApiTokenBody::from(&view.value))
 }
 
 /// `POST` of an API token.
@@ -25,14 +25,15 @@ pub(crate) async fn create(
 ) -> Result<Response, ErrorBody> {
     let draft = api_token_draft(&body).map_err(InvalidJson::into_error_body)?;
     let (created, secret) = request.on_behalf().create_api_token(draft).await?;
-    let body = ApiTokenBody::from(&created).with_secret(&secret);
-    Ok(json_response(StatusCode::CREATED, &body))
+    let body = ApiTokenBody::from(&created.value).with_secret(&secret);
+    Ok(record_response(StatusCode::CREATED, created.revision, &body))
 }
 
 /// `GET` of one API token by id.
 pub(crate) async fn get(request: ManagementRequest, path: PathId) -> Result<Response, ErrorBody> {
     let id: ApiTokenId = path_id(path)?;
-    Ok(show(&request.on_behalf().api_token(id).await?))
+    let found = request.on_behalf().api_token(id).await?;
+    Ok(request.respond_found(found.revision, &ApiTokenBody::from(&found.value)))
 }
 
 /// `PATCH` of one API token.

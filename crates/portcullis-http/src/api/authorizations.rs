@@ -5,7 +5,7 @@
 use axum::extract::RawQuery;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use portcullis::{AuthorizationId, AuthorizationView, Deletion, Error, Permission};
+use portcullis::{AuthorizationId, AuthorizationView, Deletion, Error, Permission, Versioned};
 
 use crate::api::list::{HAS_PASSWORD, parse_has_password};
 use crate::api::{dry_run, wire};
@@ -13,10 +13,10 @@ use crate::extract::body::{InvalidJson, LimitedBody};
 use crate::extract::caller::ManagementRequest;
 use crate::extract::id::{PathId, path_id};
 use crate::extract::query::Query;
-use crate::respond::{ErrorBody, json_response};
+use crate::respond::{ErrorBody, record_response};
 
-fn show(status: StatusCode, view: &AuthorizationView) -> Response {
-    json_response(status, &wire::Authorization::from(view))
+fn show(status: StatusCode, view: &Versioned<AuthorizationView>) -> Response {
+    record_response(status, view.revision, &wire::Authorization::from(&view.value))
 }
 
 pub(crate) async fn create(
@@ -25,7 +25,8 @@ pub(crate) async fn create(
 ) -> Result<Response, ErrorBody> {
     let draft = wire::authorization_draft(&body).map_err(InvalidJson::into_error_body)?;
     let new = draft.validate()?;
-    let created = request.on_behalf().create_authorization(new).await?;
+    let created = request.on_behalf().create_authorization(new).await;
+    let created = created.map_err(|error| request.conditions.creation_failed(error))?;
     Ok(show(StatusCode::CREATED, &created))
 }
 
@@ -39,7 +40,8 @@ pub(crate) async fn get(
     let shows_password = query.readable_text(HAS_PASSWORD)?;
     let shows_password = shows_password.map_or(Ok(false), |text| parse_has_password(&text))?;
     let found = request.on_behalf().authorization(id).await?;
-    Ok(json_response(StatusCode::OK, &wire::Authorization::new(&found, shows_password)))
+    let body = wire::Authorization::new(&found.value, shows_password);
+    Ok(request.respond_found(found.revision, &body))
 }
 
 pub(crate) async fn update(
@@ -72,6 +74,7 @@ pub(crate) async fn set_password(
     LimitedBody(body): LimitedBody,
 ) -> Result<StatusCode, ErrorBody> {
     let id: AuthorizationId = path_id(path)?;
+    request.conditions.check_change()?;
     let password = wire::password_body(&body).map_err(InvalidJson::into_error_body)?;
     request.on_behalf().set_password(id, password.as_bytes()).await?;
     Ok(StatusCode::NO_CONTENT)

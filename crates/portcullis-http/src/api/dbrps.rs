@@ -7,8 +7,7 @@ use axum::extract::RawQuery;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use portcullis::{
-    DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Deletion, Error, ErrorKind, NewDbrp, OrgId,
-    ParseIdError,
+    DbrpFilter, DbrpId, DbrpUpdate, Deletion, Error, ErrorKind, NewDbrp, OrgId, ParseIdError,
 };
 use serde::Serialize;
 
@@ -18,7 +17,7 @@ use crate::extract::body::{InvalidJson, LimitedBody};
 use crate::extract::caller::ManagementRequest;
 use crate::extract::id::{PathId, path_id};
 use crate::extract::query::Query;
-use crate::respond::{ErrorBody, json_response};
+use crate::respond::{ErrorBody, json_response, record_response};
 
 /// What a response but that of `POST` wraps a mapping, or several, into.
 #[derive(Serialize)]
@@ -42,8 +41,10 @@ pub(crate) async fn create(
         is_default: is_default.unwrap_or_default(),
         bucket,
     };
-    let created = request.on_behalf().create_dbrp(new).await?;
-    Ok(json_response(StatusCode::CREATED, &DbrpView::from(&created)))
+    let created = request.on_behalf().create_dbrp(new).await;
+    let created = created.map_err(|error| request.conditions.creation_failed(error))?;
+    let body = DbrpView::from(&created.value);
+    Ok(record_response(StatusCode::CREATED, created.revision, &body))
 }
 
 /// `GET` of the list.
@@ -77,7 +78,8 @@ pub(crate) async fn get(
 ) -> Result<Response, ErrorBody> {
     let (org, id) = org_and_id(&request, path, query).await?;
     let found = request.on_behalf().dbrp(org, id).await?;
-    Ok(show(&found))
+    let body = Content { content: DbrpView::from(&found.value) };
+    Ok(request.respond_found(found.revision, &body))
 }
 
 /// `PATCH` of one mapping.
@@ -93,7 +95,8 @@ pub(crate) async fn update(
     on_behalf.dbrp(org, id).await?;
     let update: DbrpUpdate = dbrp_update(&body).map_err(InvalidJson::into_error_body)?;
     let updated = on_behalf.update_dbrp(org, id, update).await?;
-    Ok(show(&updated))
+    let body = Content { content: DbrpView::from(&updated.value) };
+    Ok(record_response(StatusCode::OK, updated.revision, &body))
 }
 
 /// `DELETE` of one mapping.
@@ -109,10 +112,6 @@ pub(crate) async fn delete(
     }
     request.on_behalf().delete_dbrp(org, id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-fn show(mapping: &DbrpMapping) -> Response {
-    json_response(StatusCode::OK, &Content { content: DbrpView::from(mapping) })
 }
 
 async fn org_and_id(

@@ -10,7 +10,7 @@ use axum::response::Response;
 use http::StatusCode;
 use portcullis::{
     Bucket, BucketId, Directory, Error, ErrorKind, Id, OnBehalfOf, Org, OrgId, ParseIdError, User,
-    UserId,
+    UserId, Versioned,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -37,7 +37,7 @@ pub(crate) trait LookedUp: Listed {
     const FILTERS: &'static [&'static str];
 
     /// Returns the entity, if the caller may read it.
-    async fn get(on_behalf: &OnBehalfOf<'_>, id: Self::Id) -> Result<Self, Error>;
+    async fn get(on_behalf: &OnBehalfOf<'_>, id: Self::Id) -> Result<Versioned<Self>, Error>;
 
     /// Returns the page of the entities that the filters select and the caller may read.
     async fn page(
@@ -71,13 +71,13 @@ pub(crate) async fn get<T: LookedUp>(
 ) -> Result<Response, ErrorBody> {
     let id = path_id(path)?;
     let found = T::get(&request.on_behalf(), id).await?;
-    Ok(json_response(StatusCode::OK, &T::View::from(found)))
+    Ok(request.respond_found(found.revision, &T::View::from(found.value)))
 }
 
 /// `GET` of the caller's user.
 pub(crate) async fn me(request: ManagementRequest) -> Result<Response, ErrorBody> {
     let me = request.on_behalf().me().await?;
-    Ok(json_response(StatusCode::OK, &UserView::from(me)))
+    Ok(request.respond_found(me.revision, &UserView::from(me.value)))
 }
 
 /// The JSON of a page.
@@ -125,7 +125,7 @@ impl LookedUp for Org {
     const MEMBER: &'static str = "orgs";
     const FILTERS: &'static [&'static str] = &["org", "orgID"];
 
-    async fn get(on_behalf: &OnBehalfOf<'_>, id: OrgId) -> Result<Self, Error> {
+    async fn get(on_behalf: &OnBehalfOf<'_>, id: OrgId) -> Result<Versioned<Self>, Error> {
         on_behalf.org(id).await
     }
 
@@ -177,7 +177,7 @@ impl LookedUp for User {
     const MEMBER: &'static str = "users";
     const FILTERS: &'static [&'static str] = &["name", "id"];
 
-    async fn get(on_behalf: &OnBehalfOf<'_>, id: UserId) -> Result<Self, Error> {
+    async fn get(on_behalf: &OnBehalfOf<'_>, id: UserId) -> Result<Versioned<Self>, Error> {
         on_behalf.user(id).await
     }
 
@@ -225,7 +225,7 @@ impl LookedUp for Bucket {
     const MEMBER: &'static str = "buckets";
     const FILTERS: &'static [&'static str] = &["name", "id", "org", "orgID"];
 
-    async fn get(on_behalf: &OnBehalfOf<'_>, id: BucketId) -> Result<Self, Error> {
+    async fn get(on_behalf: &OnBehalfOf<'_>, id: BucketId) -> Result<Versioned<Self>, Error> {
         on_behalf.bucket(id).await
     }
 

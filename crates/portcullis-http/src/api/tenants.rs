@@ -12,7 +12,7 @@ use crate::api::wire::{self, BucketDraft, BucketView, OrgView, TenantDraft, User
 use crate::extract::body::{InvalidJson, LimitedBody};
 use crate::extract::caller::ManagementRequest;
 use crate::extract::id::{PathId, path_id};
-use crate::respond::{ErrorBody, json_response};
+use crate::respond::{ErrorBody, record_response};
 
 fn tenant(body: &[u8]) -> Result<TenantDraft, ErrorBody> {
     wire::tenant_draft(body).map_err(InvalidJson::into_error_body)
@@ -28,8 +28,9 @@ pub(crate) async fn create_org(
     LimitedBody(body): LimitedBody,
 ) -> Result<Response, ErrorBody> {
     let (name, status) = tenant(&body)?.validate_creation()?;
-    let org = request.on_behalf().create_org(name, status).await?;
-    Ok(json_response(StatusCode::CREATED, &OrgView::from(org)))
+    let created = request.on_behalf().create_org(name, status).await;
+    let created = created.map_err(|error| request.conditions.creation_failed(error))?;
+    Ok(record_response(StatusCode::CREATED, created.revision, &OrgView::from(created.value)))
 }
 
 /// `PATCH` of an org.
@@ -40,8 +41,8 @@ pub(crate) async fn update_org(
 ) -> Result<Response, ErrorBody> {
     let id: OrgId = path_id(path)?;
     let update = tenant(&body)?.validate_update()?;
-    let org = request.on_behalf().update_org(id, update).await?;
-    Ok(json_response(StatusCode::OK, &OrgView::from(org)))
+    let updated = request.on_behalf().update_org(id, update).await?;
+    Ok(record_response(StatusCode::OK, updated.revision, &OrgView::from(updated.value)))
 }
 
 /// `DELETE` of an org.
@@ -64,8 +65,9 @@ pub(crate) async fn create_user(
     LimitedBody(body): LimitedBody,
 ) -> Result<Response, ErrorBody> {
     let (name, status) = tenant(&body)?.validate_creation()?;
-    let user = request.on_behalf().create_user(name, status).await?;
-    Ok(json_response(StatusCode::CREATED, &UserView::from(user)))
+    let created = request.on_behalf().create_user(name, status).await;
+    let created = created.map_err(|error| request.conditions.creation_failed(error))?;
+    Ok(record_response(StatusCode::CREATED, created.revision, &UserView::from(created.value)))
 }
 
 /// `PATCH` of a user.
@@ -76,8 +78,8 @@ pub(crate) async fn update_user(
 ) -> Result<Response, ErrorBody> {
     let id: UserId = path_id(path)?;
     let update = tenant(&body)?.validate_update()?;
-    let user = request.on_behalf().update_user(id, update).await?;
-    Ok(json_response(StatusCode::OK, &UserView::from(user)))
+    let updated = request.on_behalf().update_user(id, update).await?;
+    Ok(record_response(StatusCode::OK, updated.revision, &UserView::from(updated.value)))
 }
 
 /// `DELETE` of a user.
@@ -113,8 +115,9 @@ pub(crate) async fn create_bucket(
     let org = draft.org_id.ok_or_else(no_org)?;
     draft.check_rules()?;
     let name = Name::new(draft.name.unwrap_or_default()).map_err(Error::from)?;
-    let bucket = request.on_behalf().create_bucket(org, name).await?;
-    Ok(json_response(StatusCode::CREATED, &BucketView::from(bucket)))
+    let created = request.on_behalf().create_bucket(org, name).await;
+    let created = created.map_err(|error| request.conditions.creation_failed(error))?;
+    Ok(record_response(StatusCode::CREATED, created.revision, &BucketView::from(created.value)))
 }
 
 /// `PATCH` of a bucket.
@@ -127,8 +130,8 @@ pub(crate) async fn update_bucket(
     let draft = bucket(&body)?;
     draft.check_rules()?;
     let name = draft.name.map(Name::new).transpose().map_err(Error::from)?;
-    let bucket = request.on_behalf().update_bucket(id, BucketUpdate { name }).await?;
-    Ok(json_response(StatusCode::OK, &BucketView::from(bucket)))
+    let updated = request.on_behalf().update_bucket(id, BucketUpdate { name }).await?;
+    Ok(record_response(StatusCode::OK, updated.revision, &BucketView::from(updated.value)))
 }
 
 /// `DELETE` of a bucket.

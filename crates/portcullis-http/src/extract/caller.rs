@@ -5,12 +5,16 @@ use std::net::IpAddr;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use http::request::Parts;
+use portcullis::store::Revision;
 use portcullis::{Engine, Error, ErrorKind, OnBehalfOf, OrgId, Principal};
+use serde::Serialize;
 
 use crate::client_address::source;
+use crate::extract::conditions::Conditions;
 use crate::log::refusals::log_refusal;
-use crate::respond::ErrorBody;
+use crate::respond::{ErrorBody, not_modified, record_response};
 use crate::state::Api;
 
 /// Extension of a management request: its caller, and the address it comes from.
@@ -52,16 +56,29 @@ impl Caller {
     }
 }
 
-/// A management request: the engine, and the caller on whose behalf it is used.
+/// A management request: the engine, the caller on whose behalf it is used, and the conditions.
 pub(crate) struct ManagementRequest {
     pub(crate) engine: Engine,
     pub(crate) caller: Caller,
+    pub(crate) conditions: Conditions,
 }
 
 impl ManagementRequest {
-    /// Returns the engine's operations on the caller's behalf.
+    /// Returns the engine's operations on the caller's behalf, under the condition of `If-Match`.
     pub(crate) fn on_behalf(&self) -> OnBehalfOf<'_> {
-        self.caller.engine_for(&self.engine)
+        self.caller.engine_for(&self.engine).if_match(&self.conditions.if_match)
+    }
+
+    /// Returns the response to a `GET` that has found the record: 304 if the client has its revision.
+    pub(crate) fn respond_found(
+        &self,
+        revision: Option<Revision>,
+        body: &impl Serialize,
+    ) -> Response {
+        match revision {
+            Some(revision) if self.conditions.is_held(revision) => not_modified(revision),
+            revision => record_response(StatusCode::OK, revision, body),
+        }
     }
 }
 
@@ -71,7 +88,14 @@ impl FromRequestParts<Api> for ManagementRequest {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ErrorBody> {
         let caller = parts.extensions.get::<Caller>().cloned();
         let caller = caller.ok_or_else(ErrorBody::unauthorized_access)?;
-        Ok(Self { engine: api.engine.clone(), caller })
+        let conditions = match Conditions::read(&parts.method, &parts.headers) {
+            Ok(conditions) => conditions,
+            Err(unreadable) => {
+                caller.require_active()?;
+                return Err(unreadable);
+            }
+        };
+        Ok(Self { engine: api.engine.clone(), caller, conditions })
     }
 }
 

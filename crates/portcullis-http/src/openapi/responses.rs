@@ -10,6 +10,7 @@ pub(super) enum Failure {
     Forbidden,
     NotFound,
     TooSlow,
+    PreconditionFailed,
     TooLarge,
     Conflict,
     TooManyRequests,
@@ -20,12 +21,13 @@ pub(super) enum Failure {
 use Failure::*;
 
 impl Failure {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Invalid,
         Unauthorized,
         Forbidden,
         NotFound,
         TooSlow,
+        PreconditionFailed,
         TooLarge,
         Conflict,
         TooManyRequests,
@@ -40,6 +42,7 @@ impl Failure {
             Forbidden => 403,
             NotFound => 404,
             TooSlow => 408,
+            PreconditionFailed => 412,
             TooLarge => 413,
             Conflict => 422,
             TooManyRequests => 429,
@@ -55,6 +58,7 @@ impl Failure {
             Forbidden => "Forbidden",
             NotFound => "NotFound",
             TooSlow => "TooSlow",
+            PreconditionFailed => "PreconditionFailed",
             TooLarge => "TooLarge",
             Conflict => "Conflict",
             TooManyRequests => "TooManyRequests",
@@ -79,6 +83,10 @@ impl Failure {
             }
             NotFound => "There is no such record, or the caller may not read it.",
             TooSlow => "The body did not arrive within 30 seconds.",
+            PreconditionFailed => {
+                "Nothing was changed: the record has none of the tags in `If-Match`, or the name is \
+                 taken and the request has `If-None-Match: *`."
+            }
             TooLarge => "The body is larger than 1 MiB.",
             Conflict => {
                 "The name is taken (`conflict`), or the body asks for what is not possible \
@@ -103,6 +111,10 @@ impl Failure {
             Forbidden => ["forbidden", "User is inactive"],
             NotFound => ["not found", "authorization not found"],
             TooSlow => ["invalid", "the request body did not arrive within 30 seconds"],
+            PreconditionFailed => [
+                "precondition failed",
+                "the record has another revision than expected: it was changed meanwhile",
+            ],
             TooLarge => ["request too large", "the request body is larger than 1048576 bytes"],
             Conflict => ["conflict", "token already exists"],
             TooManyRequests => ["too many requests", "too many failed logins"],
@@ -119,6 +131,10 @@ impl Failure {
             TooManyRequests | Unavailable => {
                 response.header("Retry-After", Header::always(RETRY_AFTER, seconds()))
             }
+            PreconditionFailed => response.header(
+                "ETag",
+                Header::sometimes("The tag that the record has, if there was `If-Match`.", tag()),
+            ),
             _ => response,
         }
     }
@@ -134,6 +150,23 @@ pub(super) fn seconds() -> Schema {
 /// A `Retry-After` that a client which misreads it does not get.
 pub(super) fn retry_after() -> Header {
     Header::sometimes(RETRY_AFTER, seconds())
+}
+
+/// The value of `ETag`.
+fn tag() -> Schema {
+    Schema::string().pattern("^\"[0-9a-f]{32}\"$")
+}
+
+impl Response {
+    /// Adds the header with the tag of the record in the response.
+    pub(super) fn tagged(self) -> Self {
+        self.header("ETag", Header::always("The tag of the record: its revision.", tag()))
+    }
+
+    /// Adds the header with the tag, which the response lacks if it shows no record.
+    pub(super) fn tagged_if_record(self, description: &'static str) -> Self {
+        self.header("ETag", Header::sometimes(description, tag()))
+    }
 }
 
 /// An error with this body.

@@ -54,7 +54,8 @@ impl V1Rejection {
             status if status.is_server_error() => ("unavailable", Some(DEFAULT_RETRY_AFTER)),
             _ => ("invalid", None),
         };
-        let body = ErrorBody { status, code, message: message.into(), retry_after: None };
+        let message = message.into();
+        let body = ErrorBody { status, code, message, retry_after: None, etag: None };
         body.retry_after(retry_after).into()
     }
 
@@ -122,9 +123,10 @@ impl From<Error> for V1Rejection {
                     .retry_after(Some(retry_after))
             }
             // Every reason for a refusal has the same response.
-            ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound => {
-                ErrorBody::unauthorized_access()
-            }
+            ErrorKind::Conflict
+            | ErrorKind::Invalid
+            | ErrorKind::NotFound
+            | ErrorKind::PreconditionFailed => ErrorBody::unauthorized_access(),
         };
         body.into()
     }
@@ -166,6 +168,7 @@ mod tests {
             (ErrorKind::Internal, 503, "unavailable", Some("5")),
             (ErrorKind::Invalid, 401, "unauthorized", None),
             (ErrorKind::NotFound, 401, "unauthorized", None),
+            (ErrorKind::PreconditionFailed, 401, "unauthorized", None),
             (ErrorKind::TooManyRequests, 429, "too many requests", Some("5")),
             (ErrorKind::Unauthorized, 401, "unauthorized", None),
             (ErrorKind::Unavailable, 503, "unavailable", Some("5")),

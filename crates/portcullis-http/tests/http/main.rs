@@ -9,6 +9,7 @@
 
 mod api_tokens;
 mod authorized_query;
+mod conditions;
 mod dbrps;
 mod document;
 mod forward_auth;

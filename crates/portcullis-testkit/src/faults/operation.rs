@@ -7,8 +7,8 @@ use portcullis::snapshot::Snapshot;
 use portcullis::store::{Batch, Entity, Expect, Operation as Change, Store};
 use portcullis::{
     AuthorizationFilter, AuthorizationUpdate, BucketUpdate, Credentials, DbrpFilter, DbrpUpdate,
-    Deletion, Engine, Error, ExportError, Id, ImportError, NewApiToken, Permission, Setup, Status,
-    TenantUpdate, presets,
+    Deletion, Engine, Error, ExportError, Id, ImportError, NewApiToken, Permission, Precondition,
+    Setup, Status, TenantUpdate, presets,
 };
 
 use super::world::{World, engine_on};
@@ -46,6 +46,7 @@ pub(super) enum Operation {
     LoginWithWrongToken,
     LoginWrong,
     Patch,
+    PatchIfUnchanged,
     PreviewDeletion,
     RenameBucket,
     RenameOrg,
@@ -62,7 +63,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    pub(super) const ALL: [Self; 42] = [
+    pub(super) const ALL: [Self; 43] = [
         Self::AuthenticateCaller,
         Self::AuthenticateCallerWrong,
         Self::CreateApiToken,
@@ -92,6 +93,7 @@ impl Operation {
         Self::LoginWithWrongToken,
         Self::LoginWrong,
         Self::Patch,
+        Self::PatchIfUnchanged,
         Self::PreviewDeletion,
         Self::RenameBucket,
         Self::RenameOrg,
@@ -246,6 +248,14 @@ impl Operation {
             Self::Patch => {
                 let update = AuthorizationUpdate::status(Status::Inactive);
                 engine.update_authorization(world.authorization, update).await.map(drop)
+            }
+            Self::PatchIfUnchanged => {
+                let host = engine.on_behalf_of_host();
+                let read = host.authorization(world.authorization).await?;
+                let unchanged = Precondition::revision(read.revision.expect("a revision"));
+                let update = AuthorizationUpdate::status(Status::Inactive);
+                let host = host.if_match(&unchanged);
+                host.update_authorization(world.authorization, update).await.map(drop)
             }
             Self::PreviewDeletion => {
                 let preview = engine.preview_deletion(Deletion::Org(world.org)).await?;

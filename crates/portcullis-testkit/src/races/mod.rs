@@ -91,6 +91,7 @@ macro_rules! races {
                     a_name_of_an_org_a_user_or_a_bucket_has_one_holder,
                     an_import_is_all_or_nothing_beside_a_creation,
                     no_change_is_lost,
+                    of_changes_with_the_same_precondition_one_is_made,
                     of_many_creations_of_a_username_one_wins,
                     the_same_import_twice_is_one,
                 }

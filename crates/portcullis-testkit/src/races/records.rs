@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis::snapshot::Snapshot;
-use portcullis::{AuthorizationUpdate, ErrorKind, ImportError, Status};
+use portcullis::{AuthorizationUpdate, ErrorKind, ImportError, Precondition, Status};
 
 use super::arena::{Arena, finish};
 use crate::harness::Harness;
@@ -104,6 +104,81 @@ pub async fn no_change_is_lost(harness: &Harness, rounds: u32) {
         if status.is_active() {
             let logged_in = arena.login("telegraf", &format!("{text} password")).await;
             assert!(logged_in.is_ok(), "{logged_in:?}");
+        }
+    }
+}
+
+/// Of several operators that have read the same revision, one makes its change, of which nothing is lost.
+/// The others make none, and receive the revision that the record has since. Without a precondition, a
+/// change beside them is made in any case.
+pub async fn of_changes_with_the_same_precondition_one_is_made(harness: &Harness, rounds: u32) {
+    let arena = Arena::new(harness).await;
+    let id = arena.with_password("telegraf", "the first password").await.id;
+    let all = portcullis::Resource::all(portcullis::ResourceType::Tasks);
+    let read = async || {
+        let found = arena.engine().on_behalf_of_host().authorization(id).await.expect("a record");
+        (found.revision.expect("a revision"), found.into_value().authorization)
+    };
+    for round in 0..rounds {
+        let (revision, before) = read().await;
+        // In half of the rounds, a change without a precondition may come between.
+        let is_disturbed = round % 2 == 1;
+        let racing = (0..4 + u32::from(is_disturbed)).map(|number| {
+            let arena = Arc::clone(&arena);
+            async move {
+                let engine = arena.engine();
+                let expected = match number {
+                    4 => Precondition::none(),
+                    _ => Precondition::one_of([revision]),
+                };
+                let operator = engine.on_behalf_of_host().if_match(&expected);
+                let mark = format!("round {round}, operator {number}");
+                match number {
+                    0 => {
+                        let grants = [arena.grant(), portcullis::Permission::read(all)];
+                        let grants = grants[..1 + (round as usize / 2) % 2].to_vec();
+                        operator.set_permissions(id, grants).await.map(|done| done.revision)
+                    }
+                    1 => {
+                        let password = format!("password of {mark}");
+                        operator.set_password(id, password).await.map(|()| None)
+                    }
+                    _ => {
+                        let update = AuthorizationUpdate::description(mark);
+                        operator.update_authorization(id, update).await.map(|done| done.revision)
+                    }
+                }
+            }
+        });
+        let outcomes = finish(arena.at_once(round, racing)).await;
+        let won: Vec<_> = (0..4).filter(|number| outcomes[*number].is_ok()).collect();
+        assert!(won.len() <= 1 && (is_disturbed || won.len() == 1), "{outcomes:?}");
+        for lost in outcomes.iter().take(4).filter_map(|outcome| outcome.as_ref().err()) {
+            assert_eq!(lost.kind(), ErrorKind::PreconditionFailed, "{lost:?}");
+            assert!(lost.current_revision().is_some_and(|current| current != revision));
+        }
+        let (now, after) = read().await;
+        assert_ne!(now, revision);
+        // The record is that of the winner, and of the change beside it.
+        let mark = |number: usize| format!("round {round}, operator {number}");
+        let expected_description = match (won.first(), is_disturbed) {
+            (Some(&number @ 2..), false) => mark(number),
+            (_, false) => before.description.clone(),
+            (_, true) => mark(4),
+        };
+        assert_eq!(after.description, expected_description);
+        assert!(after.permissions == before.permissions || won == [0], "{won:?}");
+        if won == [1] {
+            let password = format!("password of {}", mark(1));
+            assert!(arena.login("telegraf", &password).await.is_ok());
+        } else {
+            assert_eq!(after.password_hash, before.password_hash);
+        }
+        if let [Ok(Some(made)), ..] | [_, _, Ok(Some(made)), ..] | [_, _, _, Ok(Some(made)), ..] =
+            outcomes.as_slice()
+            && !is_disturbed
+        {
+            assert_eq!(*made, now);
         }
     }
 }

@@ -21,8 +21,8 @@ use thiserror::Error;
 
 pub use bodies::{DeletedTenant, Tombstone};
 pub use entries::grants_of;
-pub(crate) use typed::put;
 pub use typed::{MODIFY_TRIES, StoreExt};
+pub(crate) use typed::{modify_versioned, put};
 
 use crate::store::{InvalidUniqueKey, Kind, Record, Revision, StoreError, UniqueKey};
 use crate::{GrantKey, Id, OrgId, Status, UserId, Username};

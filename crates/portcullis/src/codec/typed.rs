@@ -98,7 +98,7 @@ pub trait StoreExt: Store {
         read: Revision,
         mut change: F,
         requirements: &[Operation],
-        mut revision: R,
+        revision: R,
     ) -> Result<Option<E>, X>
     where
         E: Entity,
@@ -106,30 +106,9 @@ pub trait StoreExt: Store {
         F: FnMut(&mut E) -> Result<(), X> + Send,
         R: FnMut() -> Result<Revision, X> + Send,
     {
-        let id = current.id();
-        let (mut entity, mut expected) = (current, read);
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            change(&mut entity)?;
-            let new = revision()?;
-            let put = put(&entity, new, Expect::Revision(expected))?;
-            let batch: Batch = requirements.iter().cloned().chain([put]).collect();
-            match self.commit_resolving(batch).await {
-                Ok(()) => return Ok(Some(entity)),
-                Err(StoreError::Missing { kind, id: missing })
-                    if (kind, missing) == (E::KIND, id) =>
-                {
-                    return Ok(None);
-                }
-                Err(StoreError::Conflict { .. }) if tries < MODIFY_TRIES => {}
-                Err(error) => return Err(error.into()),
-            }
-            match self.find::<E>(id).await? {
-                Some(found) => (entity, expected) = found,
-                None => return Ok(None),
-            }
-        }
+        let change = |entity: &mut E, _| change(entity);
+        let changed = modify_versioned(self, (current, read), change, requirements, revision).await;
+        Ok(changed?.map(|(entity, _)| entity))
     }
 
     /// Streams the pages of an index from the beginning.
@@ -155,6 +134,45 @@ pub trait StoreExt: Store {
 }
 
 impl<S: Store + ?Sized> StoreExt for S {}
+
+/// Modifies as [`StoreExt::modify_from`] does. `change` receives also the revision that it replaces, before
+/// each try: what it refuses is not written over. Returns the changed entity with its new revision.
+pub(crate) async fn modify_versioned<S, E, X, F, R>(
+    store: &S,
+    (mut entity, mut replaced): (E, Revision),
+    mut change: F,
+    requirements: &[Operation],
+    mut revision: R,
+) -> Result<Option<(E, Revision)>, X>
+where
+    S: Store + ?Sized,
+    E: Entity,
+    X: From<StoreError> + Send,
+    F: FnMut(&mut E, Revision) -> Result<(), X> + Send,
+    R: FnMut() -> Result<Revision, X> + Send,
+{
+    let id = entity.id();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        change(&mut entity, replaced)?;
+        let new = revision()?;
+        let put = put(&entity, new, Expect::Revision(replaced))?;
+        let batch: Batch = requirements.iter().cloned().chain([put]).collect();
+        match store.commit_resolving(batch).await {
+            Ok(()) => return Ok(Some((entity, new))),
+            Err(StoreError::Missing { kind, id: missing }) if (kind, missing) == (E::KIND, id) => {
+                return Ok(None);
+            }
+            Err(StoreError::Conflict { .. }) if tries < MODIFY_TRIES => {}
+            Err(error) => return Err(error.into()),
+        }
+        match store.find::<E>(id).await? {
+            Some(found) => (entity, replaced) = found,
+            None => return Ok(None),
+        }
+    }
+}
 
 /// How to find out whether a batch was committed.
 struct CommitCheck {

@@ -16,8 +16,8 @@ pub use builder::{BuildError, EngineBuilder};
 pub use expiry::{ExpiringSoon, ExpiryCounts};
 pub use manage::{
     ApiTokenPage, ApiTokenView, AuthorizationPage, AuthorizationView, Deletion, DeletionPreview,
-    ExportError, ImportError, NameResolver, NewApiToken, OnBehalfOf, ResourceNames, Setup,
-    SetupDone,
+    ExportError, ImportError, NameResolver, NewApiToken, OnBehalfOf, Precondition, ResourceNames,
+    Setup, SetupDone, Versioned,
 };
 
 use login::ReadLimit;

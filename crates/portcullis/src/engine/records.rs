@@ -48,7 +48,7 @@ impl Engine {
         Err(no_free_id())
     }
 
-    /// Stores a new entity with a fresh id, after the requirements.
+    /// Stores a new entity with a fresh id, after the requirements. Returns it with its revision.
     ///
     /// Errors of the store are returned unchanged, so that each operation has its own messages for a
     /// taken name or a missing record.
@@ -56,16 +56,17 @@ impl Engine {
         &self,
         mut entity: impl FnMut(Id) -> E + Send,
         requirements: &[Operation],
-    ) -> Result<E, WriteError> {
+    ) -> Result<(E, Revision), WriteError> {
         let mut tries = 0;
         loop {
             tries += 1;
             let id = self.generate_id()?;
             let entity = entity(id);
             let mut batch: Batch = requirements.iter().cloned().collect();
-            batch.push(put(&entity, self.revision()?, Expect::Absent)?);
+            let revision = self.revision()?;
+            batch.push(put(&entity, revision, Expect::Absent)?);
             match self.0.store.commit_resolving(batch).await {
-                Ok(()) => return Ok(entity),
+                Ok(()) => return Ok((entity, revision)),
                 Err(StoreError::AlreadyExists { duplicate: Duplicate::Id, .. }) => {
                     if tries == ID_TRIES {
                         return Err(no_free_id().into());
@@ -89,12 +90,12 @@ impl Engine {
         self.0.store.modify(id, change, &[], || self.revision()).await
     }
 
-    /// Deletes the entity if the check accepts it, and retries while it is changed meanwhile. Tells
-    /// whether it existed.
+    /// Deletes the entity if the check accepts it and its revision, and retries while it is changed
+    /// meanwhile. Tells whether it existed.
     pub(super) async fn remove<E: Entity>(
         &self,
         id: Id,
-        check: impl Fn(&E) -> Result<(), Error> + Send + Sync,
+        check: impl Fn(&E, Revision) -> Result<(), Error> + Send + Sync,
         also: &[Operation],
     ) -> Result<bool, Error> {
         let mut tries = 0;
@@ -103,7 +104,7 @@ impl Engine {
             let Some((entity, expect)) = self.0.store.find::<E>(id).await? else {
                 return Ok(false);
             };
-            check(&entity)?;
+            check(&entity, expect)?;
             let mut batch = Batch::new().with(Operation::Delete { kind: E::KIND, id, expect });
             also.iter().cloned().for_each(|operation| batch.push(operation));
             match self.0.store.commit_resolving(batch).await {

@@ -19,6 +19,7 @@ pub(super) fn outcome_of<'a, T>(result: &'a Result<T, Error>, why: &'a str) -> A
             | ErrorKind::Forbidden
             | ErrorKind::Invalid
             | ErrorKind::NotFound
+            | ErrorKind::PreconditionFailed
             | ErrorKind::TooManyRequests
             | ErrorKind::Unauthorized => AuditOutcome::Refused(why),
         },

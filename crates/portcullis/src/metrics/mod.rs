@@ -131,6 +131,7 @@ impl Metrics {
             | ErrorKind::Internal
             | ErrorKind::Invalid
             | ErrorKind::NotFound
+            | ErrorKind::PreconditionFailed
             | ErrorKind::TooManyRequests
             | ErrorKind::Unauthorized => {}
         }

@@ -29,8 +29,8 @@ pub use maintenance::{Entry, EntryCursor, EntryKey, EntryPage, MaintenanceStore}
 pub use record::{InvalidUniqueKey, Kind, Record, Revision, UniqueKey};
 
 // The records of this crate's own types are read and written by `codec`, which uses this module.
-pub(crate) use crate::codec::put;
 pub use crate::codec::{DeletedTenant, Entity, MODIFY_TRIES, StoreExt, Tombstone, grants_of};
+pub(crate) use crate::codec::{modify_versioned, put};
 pub use crate::memory::MemoryStore;
 
 use crate::{GrantKey, Id, OrgId, UserId};

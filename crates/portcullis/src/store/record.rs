@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::Body;
-use crate::{Id, OrgId, Random, RandomUnavailable, Status, UserId};
+use crate::{Id, OrgId, Random, RandomUnavailable, Status, UserId, hex};
 
 /// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,11 +81,25 @@ impl Revision {
     pub const fn as_u128(self) -> u128 {
         self.0
     }
+
+    /// Reads the text that [`fmt::Display`] writes: 32 hexadecimal digits in lower case. Any other text is
+    /// no revision.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_written_so = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let bytes = hex::decode(text).filter(|_| is_written_so)?;
+        Some(Self(u128::from_be_bytes(bytes)))
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
 }
 
 impl fmt::Debug for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -177,5 +191,30 @@ impl fmt::Debug for Record {
             .field("user", &self.user)
             .field("status", &self.status)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_is_read_from_exactly_the_text_that_it_is_written_as() {
+        for number in [0, 1, 0xab, u128::MAX] {
+            let revision = Revision::from_u128(number);
+            assert_eq!(Revision::parse(&revision.to_string()), Some(revision));
+        }
+        let digits = "0123456789abcdef0123456789abcdef";
+        let longer = format!("{digits}00");
+        for text in [
+            "",
+            "0",
+            digits.trim_start_matches('0'),
+            &longer,
+            &digits.to_uppercase(),
+            "+0123456789abcdef0123456789abcde",
+        ] {
+            assert_eq!(Revision::parse(text), None, "{text}");
+        }
     }
 }

@@ -69,7 +69,7 @@ async fn a_creation_that_fails_anywhere_stores_nothing() {
         let stored = world.engine.authorization_by_username("telegraf").await.unwrap();
         match outcome {
             Ok(described) => {
-                assert_eq!(stored, Some(described.authorization));
+                assert_eq!(stored, Some(described.into_value().authorization));
                 assert!(fails_from > 4, "the failures were not reached");
                 return;
             }

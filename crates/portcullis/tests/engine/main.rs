@@ -23,6 +23,7 @@ mod ids;
 mod linearizability;
 mod management;
 mod memory;
+mod preconditions;
 mod races;
 mod read_only;
 mod restrictions;

@@ -83,7 +83,7 @@ async fn an_update_is_shown_with_the_permissions_it_has_and_their_names() {
         let shown = shown.unwrap();
         let names: Vec<_> = shown.resources.iter().map(|r| r.name.clone()).collect();
         let name_in = |permission| name(if permission == read { "acme" } else { "telemetry" });
-        let permissions = shown.authorization.permissions.into_iter();
+        let permissions = shown.authorization.permissions.iter().copied();
         assert_eq!(names, permissions.map(|p| Some(name_in(p))).collect::<Vec<_>>());
         replacing.await.unwrap();
     }

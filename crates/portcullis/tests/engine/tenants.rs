@@ -74,7 +74,7 @@ async fn write_on_a_bucket_alone_is_not_enough_to_rename_it() {
     assert_eq!((refused.kind(), refused.message()), (ErrorKind::Unauthorized, &*expected));
     // Clients send the name again with every change.
     let same = on_behalf.update_bucket(world.bucket.id, rename("telemetry")).await.unwrap();
-    assert_eq!(same, world.bucket);
+    assert_eq!(same.into_value(), world.bucket);
     for resource_type in [ResourceType::Buckets, ResourceType::Dbrp] {
         let all = Permission::write(Resource::all(resource_type).in_org(world.org.id));
         let manager = caller(&world, &[held[0], held[1], all]);

@@ -1,6 +1,8 @@
 //! Operations on API tokens.
 
-use super::{Path, managed, of_credentials, path_id, with_body, with_dry_run};
+use super::{
+    Path, if_match, if_none_match, managed, of_credentials, path_id, with_body, with_dry_run,
+};
 use crate::openapi::API_TOKENS;
 use crate::openapi::model::{Operation, Parameter, PathItem, Response, Schema};
 use crate::openapi::responses::Failure;
@@ -9,12 +11,15 @@ pub(super) fn paths() -> [Path; 2] {
     let one = PathItem::default().parameter(path_id("The id of the API token."));
     [
         ("/api/v2/authorizations", PathItem::default().get(list()).post(create())),
-        ("/api/v2/authorizations/{id}", one.get(get()).patch(update()).delete(delete())),
+        (
+            "/api/v2/authorizations/{id}",
+            one.get(if_none_match(get())).patch(if_match(update())).delete(if_match(delete())),
+        ),
     ]
 }
 
 fn token(description: &str) -> Response {
-    Response::json(description, Schema::reference("ApiToken"))
+    Response::json(description, Schema::reference("ApiToken")).tagged()
 }
 
 fn list() -> Operation {

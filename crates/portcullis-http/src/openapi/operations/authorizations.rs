@@ -1,6 +1,9 @@
 //! Operations on authorizations.
 
-use super::{Path, managed, of_credentials, path_id, with_body, with_dry_run};
+use super::{
+    Path, if_match, if_name_is_free, if_none_match, managed, of_credentials, path_id, with_body,
+    with_dry_run,
+};
 use crate::openapi::AUTHORIZATIONS;
 use crate::openapi::model::{Operation, Parameter, PathItem, Response, Schema, Server};
 use crate::openapi::responses::Failure;
@@ -10,10 +13,13 @@ pub(super) fn paths() -> [Path; 4] {
     let item = || PathItem::default().servers(servers());
     let one = || item().parameter(path_id("The id of the authorization."));
     [
-        ("/legacy/authorizations", item().get(list()).post(create())),
-        ("/legacy/authorizations/{id}", one().get(get()).patch(update()).delete(delete())),
-        ("/legacy/authorizations/{id}/password", one().post(set_password())),
-        ("/legacy/authorizations/{id}/permissions", one().put(set_permissions())),
+        ("/legacy/authorizations", item().get(list()).post(if_name_is_free(create()))),
+        (
+            "/legacy/authorizations/{id}",
+            one().get(if_none_match(get())).patch(if_match(update())).delete(if_match(delete())),
+        ),
+        ("/legacy/authorizations/{id}/password", one().post(if_match(set_password()))),
+        ("/legacy/authorizations/{id}/permissions", one().put(if_match(set_permissions()))),
     ]
 }
 
@@ -38,7 +44,7 @@ fn servers() -> Vec<Server> {
 }
 
 fn authorization(description: &str) -> Response {
-    Response::json(description, Schema::reference("Authorization"))
+    Response::json(description, Schema::reference("Authorization")).tagged()
 }
 
 fn has_password() -> Parameter {

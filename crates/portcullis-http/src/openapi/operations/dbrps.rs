@@ -1,6 +1,9 @@
 //! Operations on DBRP mappings.
 
-use super::{Path, id_filter, managed, path_id, text_filter, with_body, with_dry_run};
+use super::{
+    Path, id_filter, if_match, if_name_is_free, if_none_match, managed, path_id, text_filter,
+    with_body, with_dry_run,
+};
 use crate::openapi::DBRPS;
 use crate::openapi::model::{Operation, Parameter, PathItem, Response, Schema};
 use crate::openapi::responses::Failure;
@@ -9,8 +12,11 @@ pub(super) fn paths() -> [Path; 2] {
     let one = PathItem::default()
         .parameter(path_id("The id of the mapping; of a virtual one, that of its bucket."));
     [
-        ("/api/v2/dbrps", PathItem::default().get(list()).post(create())),
-        ("/api/v2/dbrps/{id}", one.get(get()).patch(update()).delete(delete())),
+        ("/api/v2/dbrps", PathItem::default().get(list()).post(if_name_is_free(create()))),
+        (
+            "/api/v2/dbrps/{id}",
+            one.get(if_none_match(get())).patch(if_match(update())).delete(if_match(delete())),
+        ),
     ]
 }
 
@@ -22,8 +28,11 @@ fn org() -> [Parameter; 2] {
     ]
 }
 
+/// The tag of a mapping.
+const TAG: &str = "The tag of the database with all of its mappings. A virtual mapping has none.";
+
 fn mapping(description: &str) -> Response {
-    Response::json(description, Schema::reference("DBRPGet"))
+    Response::json(description, Schema::reference("DBRPGet")).tagged_if_record(TAG)
 }
 
 fn list() -> Operation {
@@ -55,6 +64,7 @@ fn create() -> Operation {
          on all buckets or on the DBRP mappings of the org.",
     );
     let created = Response::json("The mapping that was created.", Schema::reference("DBRP"))
+        .tagged_if_record(TAG)
         .links(&["GetDBRPsID", "PatchDBRPID", "DeleteDBRPID"], &["id", "orgID"]);
     with_body(operation, "The mapping.", "DBRPCreate")
         .responds(201, created)

@@ -1,6 +1,9 @@
 //! Operations on orgs, users and buckets.
 
-use super::{Path, id_filter, managed, path_id, text_filter, with_body, with_dry_run};
+use super::{
+    Path, id_filter, if_match, if_name_is_free, if_none_match, managed, path_id, text_filter,
+    with_body, with_dry_run,
+};
 use crate::api::page::{DEFAULT_LIMIT, MAX_LIMIT};
 use crate::openapi::DIRECTORY;
 use crate::openapi::model::{Operation, Parameter, PathItem, Response, Schema};
@@ -9,11 +12,11 @@ use crate::openapi::schemas::id_of;
 
 pub(super) fn paths() -> [Path; 9] {
     let all = PathItem::default;
-    let one = |description| PathItem::default().parameter(path_id(description));
-    let org = one("The id of the org.").get(get_org()).patch(change(&ORG)).delete(delete(&ORG));
+    let item = |description| PathItem::default().parameter(path_id(description));
+    let org = item("The id of the org.").get(get_org()).patch(change(&ORG)).delete(delete(&ORG));
     let user =
-        one("The id of the user.").get(get_user()).patch(change(&USER)).delete(delete(&USER));
-    let bucket = one("The id of the bucket.").get(get_bucket());
+        item("The id of the user.").get(get_user()).patch(change(&USER)).delete(delete(&USER));
+    let bucket = item("The id of the bucket.").get(get_bucket());
     let bucket = bucket.patch(change(&BUCKET)).delete(delete(&BUCKET));
     [
         ("/api/v2/orgs", all().get(list_orgs()).post(create(&ORG))),
@@ -22,7 +25,7 @@ pub(super) fn paths() -> [Path; 9] {
         ("/api/v2/users/{id}", user),
         (
             "/api/v2/users/{id}/password",
-            one("The id of the user.")
+            item("The id of the user.")
                 .post(refused("PostUsersIDPassword"))
                 .put(refused("PutUsersIDPassword")),
         ),
@@ -86,8 +89,8 @@ fn create(kind: &Kind) -> Operation {
     let ([summary, _, _], [body, _]) = (kind.summaries, kind.bodies);
     let operation = managed(DIRECTORY, id, summary)
         .describe(format!("The caller needs {}.", kind.needed_to_create));
-    let created = Response::json("It is created.", Schema::reference(kind.schema));
-    with_body(operation, "What is to be created.", body)
+    let created = one("It is created.", kind.schema);
+    with_body(if_name_is_free(operation), "What is to be created.", body)
         .responds(201, created.links(&on_one, &["id"]))
         .fails(&[Failure::NotFound, Failure::Conflict])
 }
@@ -100,8 +103,8 @@ fn change(kind: &Kind) -> Operation {
          needs {}.",
         kind.needed_to_change
     ));
-    with_body(operation, "What is to be changed.", body)
-        .responds(200, Response::json("As it is now.", Schema::reference(kind.schema)))
+    with_body(if_match(operation), "What is to be changed.", body)
+        .responds(200, one("As it is now.", kind.schema))
         .fails(&[Failure::NotFound, Failure::Conflict])
 }
 
@@ -109,7 +112,7 @@ fn delete(kind: &Kind) -> Operation {
     let ([_, _, _, id], [_, _, summary]) = (kind.ids, kind.summaries);
     let operation = managed(DIRECTORY, id, summary)
         .describe(format!("{} The caller needs `write` on it.", kind.deletes));
-    with_dry_run(operation).fails(&[Failure::Invalid, Failure::NotFound])
+    with_dry_run(if_match(operation)).fails(&[Failure::Invalid, Failure::NotFound])
 }
 
 fn refused(operation_id: &'static str) -> Operation {
@@ -153,8 +156,16 @@ fn list(operation_id: &'static str, summary: &'static str, needed: &str) -> Oper
         .fails(&[Failure::Invalid, Failure::NotFound])
 }
 
+/// One record, with its tag.
+fn one(description: &str, schema: &str) -> Response {
+    Response::json(description, Schema::reference(schema)).tagged_if_record(
+        "The tag of the record: its revision. Missing where the server that embeds Portcullis has its own \
+         users, orgs and buckets.",
+    )
+}
+
 fn get(operation_id: &'static str, summary: &'static str, needed: &str) -> Operation {
-    managed(DIRECTORY, operation_id, summary)
+    if_none_match(managed(DIRECTORY, operation_id, summary))
         .describe(format!("The caller needs {needed}."))
         .fails(&[Failure::Invalid, Failure::NotFound])
 }
@@ -171,7 +182,7 @@ fn list_orgs() -> Operation {
 
 fn get_org() -> Operation {
     get("GetOrgsID", "Get an org", "`read` on the org")
-        .responds(200, Response::json("The org.", Schema::reference("Organization")))
+        .responds(200, one("The org.", "Organization"))
 }
 
 fn list_users() -> Operation {
@@ -185,8 +196,7 @@ fn list_users() -> Operation {
 }
 
 fn get_user() -> Operation {
-    get("GetUsersID", "Get a user", "`read` on the user")
-        .responds(200, Response::json("The user.", Schema::reference("User")))
+    get("GetUsersID", "Get a user", "`read` on the user").responds(200, one("The user.", "User"))
 }
 
 fn list_buckets() -> Operation {
@@ -203,12 +213,12 @@ fn list_buckets() -> Operation {
 
 fn get_bucket() -> Operation {
     get("GetBucketsID", "Get a bucket", "`read` on the bucket; without it, the response is 404")
-        .responds(200, Response::json("The bucket.", Schema::reference("Bucket")))
+        .responds(200, one("The bucket.", "Bucket"))
 }
 
 fn me() -> Operation {
-    managed(DIRECTORY, "GetMe", "Get the caller's user")
+    if_none_match(managed(DIRECTORY, "GetMe", "Get the caller's user"))
         .describe("The user that the caller's API token belongs to.")
-        .responds(200, Response::json("The user.", Schema::reference("User")))
-        .fails(&[Failure::NotFound])
+        .responds(200, one("The user.", "User"))
+        .fails(&[Failure::Invalid, Failure::NotFound])
 }

@@ -96,6 +96,38 @@ fn with_dry_run(operation: Operation) -> Operation {
         .responds(204, Response::empty("It is deleted."))
 }
 
+/// Adds the condition of a change: that the record is as the client has read it.
+fn if_match(operation: Operation) -> Operation {
+    let tags = Parameter::header(
+        "If-Match",
+        "Tags from `ETag`, with commas, of which the record must have one; `*` is every record. It is \
+         checked after everything else, in the same commit as the change.",
+        Schema::string(),
+    );
+    operation.parameters([tags]).fails(&[Failure::PreconditionFailed])
+}
+
+/// Adds the condition of a read: that the client does not have the record as it is.
+fn if_none_match(operation: Operation) -> Operation {
+    let tags = Parameter::header(
+        "If-None-Match",
+        "Tags from `ETag`, with commas. A record with one of them is not sent again.",
+        Schema::string(),
+    );
+    let held = Response::empty("The client has the record as it is.").tagged();
+    operation.parameters([tags]).responds(304, held)
+}
+
+/// Adds the condition of a creation: that the name is free.
+fn if_name_is_free(operation: Operation) -> Operation {
+    let star = Parameter::header(
+        "If-None-Match",
+        "With `*`, a name that is taken is 412 in place of 422.",
+        Schema::string(),
+    );
+    operation.parameters([star]).fails(&[Failure::PreconditionFailed])
+}
+
 /// A filter by an id.
 fn id_filter(name: &'static str, description: &'static str) -> Parameter {
     Parameter::query(name, description, id_of())

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use super::names::NameResolver;
-use super::{ApiTokenView, AuthorizationView, SetupDone};
+use super::{ApiTokenView, AuthorizationView, Precondition, SetupDone, Versioned};
 use crate::engine::Engine;
-use crate::store::Entity;
+use crate::store::{Entity, Revision};
 use crate::{
     Action, Actor, ApiToken, ApiTokenId, AuditAction, AuditOutcome, AuditRecord, Authorization,
     DbrpMapping, Decision, Denial, Error, ErrorKind, Id, Identity, OrgId, Permission, Principal,
@@ -19,6 +19,8 @@ pub(super) struct Access<'a> {
     authority: Authority<'a>,
     /// The caller's address, for the audit.
     source: Option<IpAddr>,
+    /// What must be true of a record that is changed or deleted.
+    precondition: Option<&'a Precondition>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,21 +35,34 @@ enum Authority<'a> {
 
 impl Engine {
     pub(super) fn trusted(&self) -> Access<'_> {
-        Access { engine: self, authority: Authority::Trusted, source: None }
+        let authority = Authority::Trusted;
+        Access { engine: self, authority, source: None, precondition: None }
     }
 
     pub(super) fn anonymous(&self, source: Option<IpAddr>) -> Access<'_> {
-        Access { engine: self, authority: Authority::Anonymous, source }
+        let authority = Authority::Anonymous;
+        Access { engine: self, authority, source, precondition: None }
     }
 }
 
 impl<'a> Access<'a> {
     pub(super) fn of_caller(engine: &'a Engine, caller: &'a Principal) -> Self {
-        Self { engine, authority: Authority::Caller(caller), source: None }
+        let authority = Authority::Caller(caller);
+        Self { engine, authority, source: None, precondition: None }
     }
 
     pub(super) fn source(self, source: Option<IpAddr>) -> Self {
         Self { source, ..self }
+    }
+
+    pub(super) fn if_match(self, precondition: &'a Precondition) -> Self {
+        Self { precondition: Some(precondition), ..self }
+    }
+
+    /// Checks the precondition against the revision that a change is about to replace. It comes last:
+    /// what a caller may not do is refused as if there was no precondition.
+    pub(super) fn check_revision(&self, current: Revision) -> Result<(), Error> {
+        self.precondition.map_or(Ok(()), |precondition| precondition.check(current))
     }
 
     /// Returns the user that owns what is created: the given one, by default the caller's.
@@ -293,6 +308,19 @@ impl<E: Entity> Subject for E {
     }
 }
 
+/// An entity and its revision.
+impl<E: Entity> Subject for (E, Revision) {
+    fn id(&self) -> Option<Id> {
+        Some(self.0.id())
+    }
+}
+
+impl<T: Subject> Subject for Versioned<T> {
+    fn id(&self) -> Option<Id> {
+        self.value.id()
+    }
+}
+
 impl Subject for AuthorizationView {
     fn id(&self) -> Option<Id> {
         Some(self.authorization.id.untyped())
@@ -317,7 +345,7 @@ impl Subject for ApiTokenView {
     }
 }
 
-impl Subject for (ApiTokenView, TokenSecret) {
+impl Subject for (Versioned<ApiTokenView>, TokenSecret) {
     fn id(&self) -> Option<Id> {
         self.0.id()
     }

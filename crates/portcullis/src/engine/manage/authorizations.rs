@@ -6,8 +6,8 @@ use super::access::{Access, authorizations_of};
 use super::names::NameResolver;
 use crate::engine::Engine;
 use crate::engine::records::WriteError;
-use crate::password::{Password, PasswordHash};
-use crate::store::{Duplicate, Kind, Operation, Revision, StoreError, StoreExt};
+use crate::password::Password;
+use crate::store::{Duplicate, Kind, Operation, Revision, StoreError, StoreExt, modify_versioned};
 use crate::{
     AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId, AuthorizationUpdate,
     BucketId, Error, ErrorKind, Id, NewAuthorization, OrgId, Permission, Resource, ResourceType,
@@ -53,7 +53,7 @@ impl Access<'_> {
         &self,
         new: NewAuthorization,
         user: UserId,
-    ) -> Result<Authorization, Error> {
+    ) -> Result<Current, Error> {
         let now = self.engine.now();
         let mut requirements = self.engine.require_buckets(&new.permissions);
         requirements.extend(self.engine.require(Kind::User, user));
@@ -108,7 +108,7 @@ impl Access<'_> {
         &self,
         current: Current,
         update: &AuthorizationUpdate,
-    ) -> Result<Authorization, Error> {
+    ) -> Result<Current, Error> {
         check_description(update.description.as_deref().unwrap_or_default())?;
         let now = self.engine.now();
         check_ends(update, now)?;
@@ -137,8 +137,8 @@ impl Access<'_> {
         };
         let changed = self.change(current, change, &[]).await?;
         if reactivates.into_inner() {
-            let name = changed.username.as_str();
-            let record = AuditRecord::new(Kind::Authorization, changed.id.untyped());
+            let name = changed.0.username.as_str();
+            let record = AuditRecord::new(Kind::Authorization, changed.0.id.untyped());
             self.report(AuditAction::Reactivate, record.with_name(name), AuditOutcome::Done);
         }
         Ok(changed)
@@ -161,7 +161,7 @@ impl Access<'_> {
         &self,
         current: Current,
         permissions: &[Permission],
-    ) -> Result<Authorization, Error> {
+    ) -> Result<Current, Error> {
         let now = self.engine.now();
         let change = |authorization: &mut Authorization| {
             self.require_read_and_write(authorization)?;
@@ -184,7 +184,10 @@ impl Access<'_> {
         };
         let current = self.read(id).await?;
         require(&current.0)?;
-        let hash = self.engine.hash_new(password, self.hash_flow()).await?;
+        let password = self.engine.check_new(password)?;
+        // Before the hash, which costs the most.
+        self.check_revision(current.1)?;
+        let hash = self.engine.0.hashes.hash_for(&password, self.hash_flow()).await?;
         let change = |authorization: &mut Authorization| {
             require(authorization)?;
             authorization.password_hash = Some(hash.clone());
@@ -196,32 +199,38 @@ impl Access<'_> {
         let changed = self.change(current, change, &[]).await?;
         // Failures with the old password no longer slow down logins.
         if let Some(throttle) = &self.engine.0.throttle {
-            throttle.clear(changed.username.as_str(), self.engine.0.clock.instant());
+            throttle.clear(changed.0.username.as_str(), self.engine.0.clock.instant());
         }
         Ok(())
     }
 
     /// Deletes the authorization. A caller needs write, not read.
     pub(super) async fn delete(&self, id: AuthorizationId) -> Result<(), Error> {
-        let require = |authorization: &Authorization| self.require_write(authorization);
+        let require = |authorization: &Authorization, revision| {
+            self.require_write(authorization)?;
+            self.check_revision(revision)
+        };
         match self.engine.remove(id.untyped(), require, &[]).await? {
             true => Ok(()),
             false => Err(not_found()),
         }
     }
 
-    /// Changes the authorization, beginning with what was read.
+    /// Changes the authorization, beginning with what was read, if it meets the precondition.
     async fn change(
         &self,
-        (current, revision): Current,
+        current: Current,
         change: impl Fn(&mut Authorization) -> Result<(), Error> + Send + Sync,
         requirements: &[Operation],
-    ) -> Result<Authorization, Error> {
-        let change = |authorization: &mut Authorization| Ok(change(authorization)?);
+    ) -> Result<Current, Error> {
+        let change = |authorization: &mut Authorization, revision| {
+            change(authorization)?;
+            Ok(self.check_revision(revision)?)
+        };
         let new_revision = || Ok(self.engine.revision()?);
-        let store = &self.engine.0.store;
-        match store.modify_from(current, revision, change, requirements, new_revision).await {
-            Ok(Some(authorization)) => Ok(authorization),
+        let store = &*self.engine.0.store;
+        match modify_versioned(store, current, change, requirements, new_revision).await {
+            Ok(Some(changed)) => Ok(changed),
             Ok(None) => Err(not_found()),
             Err(WriteError::Store(StoreError::Missing { kind: Kind::Bucket, .. })) => {
                 Err(bucket_not_found())
@@ -241,12 +250,10 @@ impl Engine {
         buckets(permissions).filter_map(|bucket| self.require(Kind::Bucket, bucket)).collect()
     }
 
-    /// Checks a new password against the rules and hashes it.
-    async fn hash_new(&self, password: &[u8], flow: Option<u64>) -> Result<PasswordHash, Error> {
+    /// Checks a new password against the rules.
+    fn check_new(&self, password: &[u8]) -> Result<Password, Error> {
         self.0.policy.check_new(password)?;
-        let password =
-            Password::new(password).map_err(|error| Error::invalid(error.to_string()))?;
-        self.0.hashes.hash_for(&password, flow).await
+        Password::new(password).map_err(|error| Error::invalid(error.to_string()))
     }
 }
 

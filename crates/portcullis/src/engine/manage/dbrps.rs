@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 
+use super::Versioned;
 use super::access::Access;
 use crate::directory::log_corrupt;
 use crate::engine::Engine;
 use crate::store::{
     Batch, Duplicate, Entity, Expect, Index, Kind, MODIFY_TRIES, Operation, Revision, StoreError,
-    StoreExt, put,
+    StoreExt, modify_versioned, put,
 };
 use crate::{
     AuditAction, AuditRecord, Bucket, BucketId, DatabaseMappings, DbrpFilter, DbrpId, DbrpMapping,
@@ -32,7 +33,7 @@ impl Engine {
     /// [`ErrorKind::Conflict`] when the retention policy of the database has a mapping;
     /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn create_dbrp(&self, new: NewDbrp) -> Result<DbrpMapping, Error> {
-        self.trusted().create_dbrp(new).await
+        Ok(self.trusted().create_dbrp(new).await?.value)
     }
 
     /// Returns the DBRP mapping with the id, which may be virtual.
@@ -74,7 +75,7 @@ impl Engine {
         id: DbrpId,
         update: DbrpUpdate,
     ) -> Result<DbrpMapping, Error> {
-        self.trusted().update_dbrp(org, id, update).await
+        Ok(self.trusted().update_dbrp(org, id, update).await?.value)
     }
 
     /// Deletes the DBRP mapping with the id. If it is the default of its database, the one with
@@ -88,14 +89,20 @@ impl Engine {
         self.trusted().delete_dbrp(org, id).await
     }
 
-    /// Deletes the bucket and its mappings in one commit, and tells whether the bucket existed.
-    pub(super) async fn remove_bucket(&self, id: BucketId) -> Result<bool, Error> {
+    /// Deletes the bucket, if the check accepts its revision, and its mappings in one commit. Tells whether
+    /// the bucket existed.
+    pub(super) async fn remove_bucket(
+        &self,
+        id: BucketId,
+        check: impl Fn(Revision) -> Result<(), Error> + Send + Sync,
+    ) -> Result<bool, Error> {
         let mut tries = 0;
         loop {
             tries += 1;
             let Some((bucket, expect)) = self.0.store.find::<Bucket>(id.untyped()).await? else {
                 return Ok(false);
             };
+            check(expect)?;
             let delete = Operation::Delete { kind: Kind::Bucket, id: bucket.id(), expect };
             let mut batch = Batch::new().with(delete);
             self.unmap_bucket(id, &mut batch).await?;
@@ -170,13 +177,13 @@ impl Engine {
 }
 
 impl Access<'_> {
-    pub(super) async fn create_dbrp(&self, new: NewDbrp) -> Result<DbrpMapping, Error> {
+    pub(super) async fn create_dbrp(&self, new: NewDbrp) -> Result<Versioned<DbrpMapping>, Error> {
         let name = format!("{}/{}", new.database, new.retention_policy);
         let record = AuditRecord::named(Kind::Dbrp, &name);
         self.audited(AuditAction::Create, record, self.create_checked(&new)).await
     }
 
-    async fn create_checked(&self, new: &NewDbrp) -> Result<DbrpMapping, Error> {
+    async fn create_checked(&self, new: &NewDbrp) -> Result<Versioned<DbrpMapping>, Error> {
         self.require_manage_dbrp(new.org, new.bucket)?;
         let database = name("database", &new.database)?;
         let policy = name("retentionPolicy", &new.retention_policy)?;
@@ -210,10 +217,11 @@ impl Access<'_> {
                     (first, Expect::Absent)
                 }
             };
-            let put = put(&mappings, self.engine.revision()?, expect)?;
+            let revision = self.engine.revision()?;
+            let put = put(&mappings, revision, expect)?;
             let batch = requirements.iter().cloned().chain([put]).collect();
             match store.commit_resolving(batch).await {
-                Ok(()) => return mappings.mapping(id).ok_or_else(not_found),
+                Ok(()) => return mapping_of(&(mappings, revision), id),
                 Err(StoreError::Missing { kind: Kind::Org | Kind::Bucket, .. }) => {
                     return Err(no_bucket());
                 }
@@ -231,9 +239,19 @@ impl Access<'_> {
         }
     }
 
-    /// Returns the mapping, which may be virtual.
-    pub(super) async fn dbrp(&self, org: OrgId, id: DbrpId) -> Result<DbrpMapping, Error> {
-        let mapping = self.engine.dbrp(org, id).await?.ok_or_else(not_found)?;
+    /// Returns the mapping, which may be virtual and then has no revision.
+    pub(super) async fn dbrp(
+        &self,
+        org: OrgId,
+        id: DbrpId,
+    ) -> Result<Versioned<DbrpMapping>, Error> {
+        let mapping = match self.engine.record_of_dbrp(org, id).await? {
+            Some(current) => mapping_of(&current, id)?,
+            None => {
+                let follows = self.engine.dbrp(org, id).await?.ok_or_else(not_found)?;
+                Versioned::without_revision(follows)
+            }
+        };
         self.require(Permission::read(Resource::bucket(org, mapping.bucket)))?;
         Ok(mapping)
     }
@@ -252,26 +270,26 @@ impl Access<'_> {
         org: OrgId,
         id: DbrpId,
         update: DbrpUpdate,
-    ) -> Result<DbrpMapping, Error> {
+    ) -> Result<Versioned<DbrpMapping>, Error> {
         let record = AuditRecord::new(Kind::Dbrp, id.untyped());
         let work = async {
             let bucket = self.engine.dbrp(org, id).await?.ok_or_else(not_found)?.bucket;
             self.require(Permission::read(Resource::bucket(org, bucket)))?;
-            let (mappings, revision) = self.changeable_dbrp(org, id).await?;
+            let current = self.changeable_dbrp(org, id).await?;
             let policy = update.retention_policy.as_deref();
             let policy = policy.map(|policy| name("retentionPolicy", policy)).transpose()?;
-            let change = |mappings: &mut DatabaseMappings| match mappings.update(
+            let change = |mappings: &mut DatabaseMappings, revision| match mappings.update(
                 id,
                 policy.clone(),
                 update.is_default,
             )? {
-                true => Ok(()),
+                true => self.check_revision(revision),
                 false => Err(not_found()),
             };
-            let store = &self.engine.0.store;
+            let store = &*self.engine.0.store;
             let new_revision = || self.engine.revision();
-            let changed = store.modify_from(mappings, revision, change, &[], new_revision).await?;
-            changed.and_then(|mappings| mappings.mapping(id)).ok_or_else(not_found)
+            let changed = modify_versioned(store, current, change, &[], new_revision).await?;
+            mapping_of(&changed.ok_or_else(not_found)?, id)
         };
         self.audited(AuditAction::Update, record, work).await
     }
@@ -283,6 +301,7 @@ impl Access<'_> {
             loop {
                 tries += 1;
                 let (mappings, revision) = self.changeable_dbrp(org, id).await?;
+                self.check_revision(revision)?;
                 let remove = self.engine.without(mappings, revision, |it| it.id == id)?;
                 match self.engine.0.store.commit_resolving(Batch::new().with(remove)).await {
                     Ok(()) => return Ok(()),
@@ -331,6 +350,15 @@ impl Access<'_> {
             false => self.require(all_of(ResourceType::Dbrp)),
         }
     }
+}
+
+/// Returns the mapping, with the revision of the record of its database.
+fn mapping_of(
+    (mappings, revision): &(DatabaseMappings, Revision),
+    id: DbrpId,
+) -> Result<Versioned<DbrpMapping>, Error> {
+    let mapping = mappings.mapping(id).ok_or_else(not_found)?;
+    Ok(Versioned::new(mapping, *revision))
 }
 
 fn not_found() -> Error {

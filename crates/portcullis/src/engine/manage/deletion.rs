@@ -26,7 +26,7 @@ impl Access<'_> {
         let record = AuditRecord::new(Kind::User, id.untyped());
         let work = async {
             self.require(Permission::write(Resource::user(id)))?;
-            self.engine.delete_tenant::<User>(id.untyped(), DeletedTenant::User(id)).await
+            self.delete_tenant::<User>(id.untyped(), DeletedTenant::User(id)).await
         };
         self.audited(AuditAction::Delete, record, work).await
     }
@@ -36,9 +36,27 @@ impl Access<'_> {
         let record = AuditRecord::new(Kind::Org, id.untyped());
         let work = async {
             self.require(Permission::write(Resource::org(id)))?;
-            self.engine.delete_tenant::<Org>(id.untyped(), DeletedTenant::Org(id)).await
+            self.delete_tenant::<Org>(id.untyped(), DeletedTenant::Org(id)).await
         };
         self.audited(AuditAction::Delete, record, work).await
+    }
+
+    /// Deletes the user or org and records the deletion in the same commit. From then on nothing can
+    /// be created for it, and what is left of it can be found.
+    async fn delete_tenant<E: Entity>(
+        &self,
+        id: crate::Id,
+        gone: DeletedTenant,
+    ) -> Result<(), Error> {
+        let engine = self.engine;
+        engine.refuse_foreign_directory()?;
+        let deletion = Tombstone { id: engine.generate_id()?, gone };
+        let tombstone = put(&deletion, engine.revision()?, Expect::Absent)?;
+        let check = |_: &E, revision| self.check_revision(revision);
+        if !engine.remove(id, check, &[tombstone]).await? {
+            return Err(missing(E::KIND));
+        }
+        engine.finish_deletion(deletion).await
     }
 }
 
@@ -60,22 +78,6 @@ impl Engine {
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn delete_org(&self, id: OrgId) -> Result<(), Error> {
         self.trusted().delete_org(id).await
-    }
-
-    /// Deletes the user or org and records the deletion in the same commit. From then on nothing can
-    /// be created for it, and what is left of it can be found.
-    async fn delete_tenant<E: Entity>(
-        &self,
-        id: crate::Id,
-        gone: DeletedTenant,
-    ) -> Result<(), Error> {
-        self.refuse_foreign_directory()?;
-        let deletion = Tombstone { id: self.generate_id()?, gone };
-        let tombstone = put(&deletion, self.revision()?, Expect::Absent)?;
-        if !self.remove::<E>(id, |_| Ok(()), &[tombstone]).await? {
-            return Err(missing(E::KIND));
-        }
-        self.finish_deletion(deletion).await
     }
 
     /// Finishes the deletions that an earlier process began.
@@ -114,7 +116,7 @@ impl Engine {
         for index in indexes {
             self.delete_all(index).await?;
         }
-        self.remove::<Tombstone>(deletion.id(), |_| Ok(()), &[]).await.map(drop)
+        self.remove::<Tombstone>(deletion.id(), |_, _| Ok(()), &[]).await.map(drop)
     }
 
     /// Deletes the records of the index. This ends: nothing can be created in an index of a deleted

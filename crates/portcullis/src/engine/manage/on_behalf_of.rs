@@ -9,11 +9,13 @@ use std::num::NonZeroUsize;
 use super::access::Access;
 use super::authorizations::{check_permissions, not_found, unable_to_create};
 use super::list::Scan;
-use super::{AuthorizationPage, AuthorizationView, NameResolver, ResourceNames};
+use super::{
+    AuthorizationPage, AuthorizationView, NameResolver, Precondition, ResourceNames, Versioned,
+};
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::engine::Engine;
-use crate::store::{Kind, Page};
+use crate::store::{Kind, Page, StoreExt};
 use crate::{
     AuditAction, AuditRecord, Authorization, AuthorizationFilter, AuthorizationId,
     AuthorizationUpdateDraft, Bucket, BucketId, DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Error,
@@ -34,15 +36,45 @@ impl Engine {
     pub fn on_behalf_of<'a>(&'a self, caller: &'a Principal) -> OnBehalfOf<'a> {
         OnBehalfOf(Access::of_caller(self, caller))
     }
+
+    /// Returns the same operations for the embedding program, to which everything is permitted: with their
+    /// names and revisions, and with a [precondition](OnBehalfOf::if_match). Never return it to a client.
+    ///
+    /// ```
+    /// # use portcullis::{Engine, Error, OrgId, Precondition, TenantUpdate};
+    /// # async fn rename(engine: &Engine, id: OrgId) -> Result<(), Error> {
+    /// let org = engine.on_behalf_of_host().org(id).await?;
+    /// let unchanged = org.revision.map_or_else(Precondition::none, Precondition::revision);
+    /// let update = TenantUpdate::name("acme".parse()?);
+    /// engine.on_behalf_of_host().if_match(&unchanged).update_org(id, update).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_behalf_of_host(&self) -> OnBehalfOf<'_> {
+        OnBehalfOf(self.trusted())
+    }
 }
 
-impl OnBehalfOf<'_> {
+impl<'a> OnBehalfOf<'a> {
     /// Sets the caller's address, which an [`AuditSink`](crate::AuditSink) receives. Default: none.
     #[must_use]
     pub fn source(self, source: Option<IpAddr>) -> Self {
         Self(self.0.source(source))
     }
 
+    /// Sets what must be true of a record that an operation changes or deletes, with its password. It is
+    /// checked last, so that a caller learns nothing that it may not know, and in the same commit as the
+    /// change. Otherwise the operation fails with [`ErrorKind::PreconditionFailed`], and nothing is changed.
+    /// Default: [`Precondition::none`]. Reads, lists, previews and creations ignore it.
+    ///
+    /// For a DBRP mapping, the record is that of its database with all of its mappings.
+    #[must_use]
+    pub fn if_match(self, precondition: &'a Precondition) -> Self {
+        Self(self.0.if_match(precondition))
+    }
+}
+
+impl OnBehalfOf<'_> {
     /// Creates an authorization, for the caller's own user unless another one is named.
     ///
     /// # Errors
@@ -53,7 +85,7 @@ impl OnBehalfOf<'_> {
     pub async fn create_authorization(
         &self,
         new: NewAuthorization,
-    ) -> Result<AuthorizationView, Error> {
+    ) -> Result<Versioned<AuthorizationView>, Error> {
         let name = new.username.clone();
         let record = AuditRecord::named(Kind::Authorization, name.as_str());
         let work = async {
@@ -62,8 +94,8 @@ impl OnBehalfOf<'_> {
             // Names are resolved before the write: nothing may fail after it.
             let resources = names.resource_names(&new.permissions).await?;
             let owner = names.owner_names(new.org, user).await?.map_err(|_| unable_to_create())?;
-            let authorization = self.0.insert_checked(new, user).await?;
-            Ok(owner.view(authorization, resources))
+            let (authorization, revision) = self.0.insert_checked(new, user).await?;
+            Ok(Versioned::new(owner.view(authorization, resources), revision))
         };
         self.0.audited(AuditAction::Create, record, work).await
     }
@@ -74,8 +106,12 @@ impl OnBehalfOf<'_> {
     ///
     /// [`ErrorKind::NotFound`], also when its user or org does not exist;
     /// [`ErrorKind::Unauthorized`]; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
-    pub async fn authorization(&self, id: AuthorizationId) -> Result<AuthorizationView, Error> {
-        let authorization = self.0.engine.authorization(id).await?.ok_or_else(not_found)?;
+    pub async fn authorization(
+        &self,
+        id: AuthorizationId,
+    ) -> Result<Versioned<AuthorizationView>, Error> {
+        let found = self.0.engine.store().find::<Authorization>(id.untyped()).await?;
+        let (authorization, revision) = found.ok_or_else(not_found)?;
         let readable = self.0.require_read(&authorization);
         if readable.is_err() {
             let record = AuditRecord::new(Kind::Authorization, id.untyped());
@@ -85,7 +121,7 @@ impl OnBehalfOf<'_> {
         let mut names = self.0.engine.name_resolver();
         // All lookups at once: the response waits for the slowest, not for their sum.
         names.prefetch(std::slice::from_ref(&authorization)).await?;
-        Ok(names.view(authorization).await??)
+        Ok(Versioned::new(names.view(authorization).await??, revision))
     }
 
     /// Lists the authorizations that match the filter and that the caller may read, as
@@ -164,7 +200,7 @@ impl OnBehalfOf<'_> {
         &self,
         id: AuthorizationId,
         update: impl Into<AuthorizationUpdateDraft>,
-    ) -> Result<AuthorizationView, Error> {
+    ) -> Result<Versioned<AuthorizationView>, Error> {
         let draft: AuthorizationUpdateDraft = update.into();
         let record = AuditRecord::new(Kind::Authorization, id.untyped());
         let work = async {
@@ -174,7 +210,7 @@ impl OnBehalfOf<'_> {
             let permissions = current.0.permissions.clone();
             let resources = names.resource_names(&permissions).await?;
             let update = draft.validate()?;
-            let authorization = self.0.update(current, &update).await?;
+            let (authorization, revision) = self.0.update(current, &update).await?;
             // The permissions may have been replaced meanwhile. The change is made by now, so names
             // that cannot be resolved are left out.
             let resources = if authorization.permissions == permissions {
@@ -185,7 +221,7 @@ impl OnBehalfOf<'_> {
                     vec![ResourceNames::default(); authorization.permissions.len()]
                 })
             };
-            Ok(owner.view(authorization, resources))
+            Ok(Versioned::new(owner.view(authorization, resources), revision))
         };
         self.0.audited(AuditAction::Update, record, work).await
     }
@@ -200,7 +236,7 @@ impl OnBehalfOf<'_> {
         &self,
         id: AuthorizationId,
         permissions: Vec<Permission>,
-    ) -> Result<AuthorizationView, Error> {
+    ) -> Result<Versioned<AuthorizationView>, Error> {
         let record = AuditRecord::new(Kind::Authorization, id.untyped());
         let work = async {
             check_permissions(&permissions)?;
@@ -210,8 +246,9 @@ impl OnBehalfOf<'_> {
             let owner = names.owner_names(org, current.0.user).await??;
             self.0.check_new_permissions(&permissions, org, &mut names).await?;
             let resources = names.resource_names(&permissions).await?;
-            let authorization = self.0.replace_permissions(current, &permissions).await?;
-            Ok(owner.view(authorization, resources))
+            let (authorization, revision) =
+                self.0.replace_permissions(current, &permissions).await?;
+            Ok(Versioned::new(owner.view(authorization, resources), revision))
         };
         self.0.audited(AuditAction::SetPermissions, record, work).await
     }
@@ -249,7 +286,7 @@ impl OnBehalfOf<'_> {
     /// # Errors
     ///
     /// [`ErrorKind::Unauthorized`]; otherwise as [`Engine::create_dbrp`].
-    pub async fn create_dbrp(&self, new: NewDbrp) -> Result<DbrpMapping, Error> {
+    pub async fn create_dbrp(&self, new: NewDbrp) -> Result<Versioned<DbrpMapping>, Error> {
         self.0.create_dbrp(new).await
     }
 
@@ -259,7 +296,7 @@ impl OnBehalfOf<'_> {
     ///
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Unauthorized`]; [`ErrorKind::Unavailable`] and
     /// [`ErrorKind::Internal`].
-    pub async fn dbrp(&self, org: OrgId, id: DbrpId) -> Result<DbrpMapping, Error> {
+    pub async fn dbrp(&self, org: OrgId, id: DbrpId) -> Result<Versioned<DbrpMapping>, Error> {
         self.0.dbrp(org, id).await
     }
 
@@ -284,7 +321,7 @@ impl OnBehalfOf<'_> {
         org: OrgId,
         id: DbrpId,
         update: DbrpUpdate,
-    ) -> Result<DbrpMapping, Error> {
+    ) -> Result<Versioned<DbrpMapping>, Error> {
         self.0.update_dbrp(org, id, update).await
     }
 
@@ -303,9 +340,14 @@ impl OnBehalfOf<'_> {
     ///
     /// [`ErrorKind::Unauthorized`] when the caller may not read it, whether it exists or not;
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
-    pub async fn user(&self, id: UserId) -> Result<User, Error> {
+    pub async fn user(&self, id: UserId) -> Result<Versioned<User>, Error> {
         self.0.require(Permission::read(Resource::user(id)))?;
-        let user = self.0.engine.directory().user(id).await?;
+        self.found_user(id).await
+    }
+
+    async fn found_user(&self, id: UserId) -> Result<Versioned<User>, Error> {
+        let of_host = || self.0.engine.directory().user(id);
+        let user = self.0.engine.versioned(id.untyped(), of_host).await?;
         user.ok_or_else(|| Error::not_found("user not found"))
     }
 
@@ -314,9 +356,10 @@ impl OnBehalfOf<'_> {
     /// # Errors
     ///
     /// As [`OnBehalfOf::user`].
-    pub async fn org(&self, id: OrgId) -> Result<Org, Error> {
+    pub async fn org(&self, id: OrgId) -> Result<Versioned<Org>, Error> {
         self.0.require(Permission::read(Resource::org(id)))?;
-        let org = self.0.engine.directory().org(id).await?;
+        let of_host = || self.0.engine.directory().org(id);
+        let org = self.0.engine.versioned(id.untyped(), of_host).await?;
         org.ok_or_else(|| Error::not_found("organization not found"))
     }
 
@@ -327,7 +370,7 @@ impl OnBehalfOf<'_> {
     /// [`ErrorKind::NotFound`] when it does not exist and when the caller may not read it: the
     /// permission it needs depends on the bucket's org. [`ErrorKind::Unauthorized`] when the
     /// credential is inactive; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
-    pub async fn bucket(&self, id: BucketId) -> Result<Bucket, Error> {
+    pub async fn bucket(&self, id: BucketId) -> Result<Versioned<Bucket>, Error> {
         self.0.readable_bucket(id).await
     }
 
@@ -337,10 +380,9 @@ impl OnBehalfOf<'_> {
     ///
     /// [`ErrorKind::NotFound`] when it does not exist; [`ErrorKind::Unauthorized`] when the
     /// credential is inactive; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
-    pub async fn me(&self) -> Result<User, Error> {
+    pub async fn me(&self) -> Result<Versioned<User>, Error> {
         self.0.require_active()?;
-        let user = self.0.engine.directory().user(self.0.owner(None)?).await?;
-        user.ok_or_else(|| Error::not_found("user not found"))
+        self.found_user(self.0.owner(None)?).await
     }
 
     /// Tells whether the caller may read the user.

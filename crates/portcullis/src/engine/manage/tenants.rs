@@ -1,10 +1,11 @@
 //! Managing users, orgs and buckets that are records of the engine's own store: the rules of each
 //! operation, for callers and for the embedding program alike.
 
+use super::Versioned;
 use super::access::Access;
 use crate::engine::Engine;
 use crate::engine::records::WriteError;
-use crate::store::{Duplicate, Entity, Kind, Operation, StoreError, StoreExt};
+use crate::store::{Duplicate, Entity, Kind, Operation, StoreError, StoreExt, modify_versioned};
 use crate::{
     Action, AuditAction, AuditRecord, Bucket, BucketId, BucketUpdate, Error, ErrorKind, Id, Name,
     Org, OrgId, Permission, Resource, ResourceType, Status, TenantUpdate, User, UserId,
@@ -45,21 +46,33 @@ impl Tenant for User {
 
 impl Access<'_> {
     /// Creates an org. A caller needs write on all orgs.
-    pub(super) async fn create_org(&self, name: Name, status: Status) -> Result<Org, Error> {
+    pub(super) async fn create_org(
+        &self,
+        name: Name,
+        status: Status,
+    ) -> Result<Versioned<Org>, Error> {
         let needed = Permission::write(Resource::all(ResourceType::Orgs));
         let org = |id: Id| Org { id: id.into(), name: name.clone(), status };
         self.create_tenant(needed, org, &name, &[]).await
     }
 
     /// Creates a user. A caller needs write on all users.
-    pub(super) async fn create_user(&self, name: Name, status: Status) -> Result<User, Error> {
+    pub(super) async fn create_user(
+        &self,
+        name: Name,
+        status: Status,
+    ) -> Result<Versioned<User>, Error> {
         let needed = Permission::write(Resource::all(ResourceType::Users));
         let user = |id: Id| User { id: id.into(), name: name.clone(), status };
         self.create_tenant(needed, user, &name, &[]).await
     }
 
     /// Creates a bucket. A caller needs write on all buckets of the org.
-    pub(super) async fn create_bucket(&self, org: OrgId, name: Name) -> Result<Bucket, Error> {
+    pub(super) async fn create_bucket(
+        &self,
+        org: OrgId,
+        name: Name,
+    ) -> Result<Versioned<Bucket>, Error> {
         let needed = Permission::write(all_buckets(org));
         let bucket = |id: Id| Bucket { id: id.into(), org, name: name.clone() };
         let org = Operation::Require { kind: Kind::Org, id: org.untyped() };
@@ -72,26 +85,32 @@ impl Access<'_> {
         entity: impl FnMut(Id) -> E + Send,
         name: &Name,
         requirements: &[Operation],
-    ) -> Result<E, Error> {
+    ) -> Result<Versioned<E>, Error> {
         let record = AuditRecord::named(E::KIND, name.as_str());
         let work = async {
             self.require(needed)?;
             self.engine.refuse_foreign_directory()?;
-            self.engine.insert(entity, requirements).await.map_err(|error| match error {
+            let inserted = self.engine.insert(entity, requirements).await;
+            let (entity, revision) = inserted.map_err(|error| match error {
                 WriteError::Store(StoreError::AlreadyExists {
                     duplicate: Duplicate::UniqueKey,
                     kind,
                     ..
                 }) => taken(kind, name),
                 WriteError::Store(StoreError::Missing { kind, .. }) => missing(kind),
-                error => error.into(),
-            })
+                error => Error::from(error),
+            })?;
+            Ok(Versioned::new(entity, revision))
         };
         self.audited(AuditAction::Create, record, work).await
     }
 
     /// Changes an org. A caller needs write on it.
-    pub(super) async fn update_org(&self, id: OrgId, update: &TenantUpdate) -> Result<Org, Error> {
+    pub(super) async fn update_org(
+        &self,
+        id: OrgId,
+        update: &TenantUpdate,
+    ) -> Result<Versioned<Org>, Error> {
         self.update_tenant(Permission::write(Resource::org(id)), id.untyped(), update).await
     }
 
@@ -100,7 +119,7 @@ impl Access<'_> {
         &self,
         id: UserId,
         update: &TenantUpdate,
-    ) -> Result<User, Error> {
+    ) -> Result<Versioned<User>, Error> {
         self.update_tenant(Permission::write(Resource::user(id)), id.untyped(), update).await
     }
 
@@ -109,7 +128,7 @@ impl Access<'_> {
         needed: Permission,
         id: Id,
         update: &TenantUpdate,
-    ) -> Result<T, Error> {
+    ) -> Result<Versioned<T>, Error> {
         let work = async {
             self.require(needed)?;
             self.engine.refuse_foreign_directory()?;
@@ -132,7 +151,7 @@ impl Access<'_> {
         &self,
         id: BucketId,
         update: &BucketUpdate,
-    ) -> Result<Bucket, Error> {
+    ) -> Result<Versioned<Bucket>, Error> {
         let work = async {
             let bucket = self.readable_bucket(id).await?;
             self.require(Permission::write(Resource::bucket(bucket.org, id)))?;
@@ -152,17 +171,23 @@ impl Access<'_> {
         self.audited(AuditAction::Update, AuditRecord::new(Kind::Bucket, id.untyped()), work).await
     }
 
-    /// Changes the entity. `taken` is the error for a name that another one has.
+    /// Changes the entity, if it meets the precondition. `taken` is the error for a name that another one
+    /// has.
     async fn change_tenant<E: Entity>(
         &self,
         id: Id,
         change: impl Fn(&mut E) -> Result<(), Error> + Send + Sync,
         taken: impl Fn() -> Error + Send + Sync,
-    ) -> Result<E, Error> {
-        let change = |entity: &mut E| Ok(change(entity)?);
-        let revision = || Ok(self.engine.revision()?);
-        match self.engine.0.store.modify(id, change, &[], revision).await {
-            Ok(Some(entity)) => Ok(entity),
+    ) -> Result<Versioned<E>, Error> {
+        let change = |entity: &mut E, revision| {
+            change(entity)?;
+            Ok(self.check_revision(revision)?)
+        };
+        let new_revision = || Ok(self.engine.revision()?);
+        let store = &*self.engine.0.store;
+        let current = store.find::<E>(id).await?.ok_or_else(|| missing(E::KIND))?;
+        match modify_versioned(store, current, change, &[], new_revision).await {
+            Ok(Some((entity, revision))) => Ok(Versioned::new(entity, revision)),
             Ok(None) => Err(missing(E::KIND)),
             Err(WriteError::Store(StoreError::AlreadyExists {
                 duplicate: Duplicate::UniqueKey,
@@ -173,9 +198,10 @@ impl Access<'_> {
     }
 
     /// Returns the bucket. That which a caller may not read is as if it did not exist, as in lookups.
-    pub(super) async fn readable_bucket(&self, id: BucketId) -> Result<Bucket, Error> {
+    pub(super) async fn readable_bucket(&self, id: BucketId) -> Result<Versioned<Bucket>, Error> {
         self.require_active()?;
-        let bucket = self.engine.directory().bucket(id).await?;
+        let of_host = || self.engine.directory().bucket(id);
+        let bucket = self.engine.versioned(id.untyped(), of_host).await?;
         bucket
             .filter(|bucket| self.allows(Permission::read(Resource::bucket(bucket.org, id))))
             .ok_or_else(|| missing(Kind::Bucket))
@@ -202,7 +228,7 @@ impl Access<'_> {
         let work = async {
             self.deletable_bucket(id).await?;
             self.engine.refuse_foreign_directory()?;
-            match self.engine.remove_bucket(id).await? {
+            match self.engine.remove_bucket(id, |revision| self.check_revision(revision)).await? {
                 true => Ok(()),
                 false => Err(missing(Kind::Bucket)),
             }
@@ -224,7 +250,7 @@ impl Engine {
     /// [`ErrorKind::Conflict`] when the name is taken; [`ErrorKind::Invalid`] when the engine uses
     /// the host's directory; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
     pub async fn create_user(&self, name: Name) -> Result<User, Error> {
-        self.trusted().create_user(name, Status::Active).await
+        Ok(self.trusted().create_user(name, Status::Active).await?.value)
     }
 
     /// Creates an active org.
@@ -233,7 +259,7 @@ impl Engine {
     ///
     /// As [`Engine::create_user`].
     pub async fn create_org(&self, name: Name) -> Result<Org, Error> {
-        self.trusted().create_org(name, Status::Active).await
+        Ok(self.trusted().create_org(name, Status::Active).await?.value)
     }
 
     /// Creates a bucket in the org.
@@ -242,7 +268,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`] when there is no such org; otherwise as [`Engine::create_user`].
     pub async fn create_bucket(&self, org: OrgId, name: Name) -> Result<Bucket, Error> {
-        self.trusted().create_bucket(org, name).await
+        Ok(self.trusted().create_bucket(org, name).await?.value)
     }
 
     /// Changes the name or the status of the user. Its credentials work only while it is active.
@@ -251,7 +277,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn update_user(&self, id: UserId, update: TenantUpdate) -> Result<User, Error> {
-        self.trusted().update_user(id, &update).await
+        Ok(self.trusted().update_user(id, &update).await?.value)
     }
 
     /// Changes the name or the status of the org. The credentials in it work only while it is active.
@@ -260,7 +286,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn update_org(&self, id: OrgId, update: TenantUpdate) -> Result<Org, Error> {
-        self.trusted().update_org(id, &update).await
+        Ok(self.trusted().update_org(id, &update).await?.value)
     }
 
     /// Changes the name of the bucket. Permissions name it by its id and stay. From then on, the virtual
@@ -270,7 +296,7 @@ impl Engine {
     ///
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn update_bucket(&self, id: BucketId, update: BucketUpdate) -> Result<Bucket, Error> {
-        self.trusted().update_bucket(id, &update).await
+        Ok(self.trusted().update_bucket(id, &update).await?.value)
     }
 
     /// Switches the user on or off, and with it all its credentials.
@@ -299,6 +325,22 @@ impl Engine {
     /// [`ErrorKind::NotFound`]; otherwise as [`Engine::create_user`].
     pub async fn delete_bucket(&self, id: BucketId) -> Result<(), Error> {
         self.trusted().delete_bucket(id).await
+    }
+
+    /// Reads an entity of the directory, with its revision if it is a record of the store.
+    pub(super) async fn versioned<E: Entity, F>(
+        &self,
+        id: Id,
+        of_host: impl FnOnce() -> F + Send,
+    ) -> Result<Option<Versioned<E>>, Error>
+    where
+        F: Future<Output = Result<Option<E>, Error>> + Send,
+    {
+        if self.0.owns_directory {
+            let found = self.0.store.find::<E>(id).await?;
+            return Ok(found.map(|(entity, revision)| Versioned::new(entity, revision)));
+        }
+        Ok(of_host().await?.map(Versioned::without_revision))
     }
 
     pub(super) fn refuse_foreign_directory(&self) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use super::authorizations::{
     check_description, check_end, check_ends, check_permissions,
     not_found as authorization_not_found, refuse_other_orgs, unable_to_create,
 };
-use super::{ApiTokenView, NameResolver};
+use super::{ApiTokenView, NameResolver, Versioned};
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::directory::{log_corrupt, next_entities};
@@ -17,6 +17,7 @@ use crate::engine::records::WriteError;
 use crate::model::CheckedApiToken;
 use crate::store::{
     Entity, Index, Kind, Lookup, Operation, Page, PageRequest, Revision, StoreError, StoreExt,
+    modify_versioned,
 };
 use crate::{
     Action, AllowedNetworks, ApiToken, ApiTokenFilter, ApiTokenId, AuditAction, AuditRecord,
@@ -93,6 +94,9 @@ pub struct ApiTokenPage {
 /// The most records that are read at once.
 const MAX_CHUNK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
 
+/// An API token as it was read, and the revision that a change replaces.
+type CurrentToken = (ApiToken, Revision);
+
 fn not_found() -> Error {
     Error::not_found("API token not found")
 }
@@ -103,7 +107,7 @@ impl Access<'_> {
         &self,
         new: CheckedApiToken,
         user: UserId,
-    ) -> Result<(ApiToken, TokenSecret), WriteError> {
+    ) -> Result<(CurrentToken, TokenSecret), WriteError> {
         let engine = self.engine;
         let CheckedApiToken { org, permissions, status, description, .. } = new;
         let (expires_at, allowed_networks) = (new.expires_at, new.allowed_networks);
@@ -133,7 +137,7 @@ impl Access<'_> {
     pub(super) async fn create_checked_token(
         &self,
         new: CheckedApiToken,
-    ) -> Result<(ApiTokenView, TokenSecret), Error> {
+    ) -> Result<(Versioned<ApiTokenView>, TokenSecret), Error> {
         let user = self.owner(new.user)?;
         check_permissions(&new.permissions)?;
         let mut names = self.engine.name_resolver();
@@ -146,15 +150,16 @@ impl Access<'_> {
         // Names are resolved before the write: nothing may fail after it.
         let owner = names.owner_names(new.org, user).await?.map_err(|_| unable_to_create())?;
         let resources = names.resource_names(&new.permissions).await?;
-        let (token, secret) = self.insert_token(new, user).await.map_err(|error| match error {
-            WriteError::Store(StoreError::Missing { .. }) => unable_to_create(),
-            error => error.into(),
-        })?;
-        Ok((owner.view_token(token, resources), secret))
+        let ((token, revision), secret) =
+            self.insert_token(new, user).await.map_err(|error| match error {
+                WriteError::Store(StoreError::Missing { .. }) => unable_to_create(),
+                error => error.into(),
+            })?;
+        Ok((Versioned::new(owner.view_token(token, resources), revision), secret))
     }
 
     /// Reads an API token for a caller.
-    pub(super) async fn read_token(&self, id: ApiTokenId) -> Result<(ApiToken, Revision), Error> {
+    pub(super) async fn read_token(&self, id: ApiTokenId) -> Result<CurrentToken, Error> {
         let found = self.engine.0.store.find(id.untyped()).await?;
         found.ok_or_else(authorization_not_found)
     }
@@ -162,12 +167,12 @@ impl Access<'_> {
     /// Changes status, description, end and networks, beginning with what was read. A caller needs read and write.
     pub(super) async fn update_token(
         &self,
-        (token, revision): (ApiToken, Revision),
+        current: CurrentToken,
         update: &AuthorizationUpdate,
-    ) -> Result<ApiToken, Error> {
+    ) -> Result<CurrentToken, Error> {
         check_description(update.description.as_deref().unwrap_or_default())?;
         check_ends(update, self.engine.now())?;
-        let change = |token: &mut ApiToken| {
+        let change = |token: &mut ApiToken, revision| {
             self.require_on_token(Action::Read, token)?;
             self.require_on_token(Action::Write, token)?;
             token.status = update.status.unwrap_or(token.status);
@@ -178,17 +183,20 @@ impl Access<'_> {
             if let Some(description) = &update.description {
                 token.description.clone_from(description);
             }
-            Ok::<_, Error>(())
+            self.check_revision(revision)
         };
         let new_revision = || self.engine.revision();
-        let store = &self.engine.0.store;
-        let changed = store.modify_from(token, revision, change, &[], new_revision).await?;
+        let store = &*self.engine.0.store;
+        let changed = modify_versioned(store, current, change, &[], new_revision).await?;
         changed.ok_or_else(authorization_not_found)
     }
 
     /// Deletes an API token. A caller needs write, not read.
     pub(super) async fn delete_token(&self, id: ApiTokenId) -> Result<(), Error> {
-        let require = |token: &ApiToken| self.require_on_token(Action::Write, token);
+        let require = |token: &ApiToken, revision| {
+            self.require_on_token(Action::Write, token)?;
+            self.check_revision(revision)
+        };
         match self.engine.remove(id.untyped(), require, &[]).await? {
             true => Ok(()),
             false => Err(authorization_not_found()),
@@ -312,12 +320,14 @@ impl Engine {
                 expires_at: new.expires_at,
                 allowed_networks: new.allowed_networks,
             };
-            access.insert_token(new, user).await.map_err(|error| match error {
+            let inserted = access.insert_token(new, user).await;
+            let ((token, _), secret) = inserted.map_err(|error| match error {
                 WriteError::Store(StoreError::Missing { kind, .. }) => {
                     Error::not_found(format!("{kind} not found"))
                 }
-                error => error.into(),
-            })
+                error => Error::from(error),
+            })?;
+            Ok((token, secret))
         };
         access.audited(AuditAction::Create, record, work).await
     }
@@ -373,7 +383,7 @@ impl Engine {
     pub async fn revoke_api_token(&self, id: ApiTokenId) -> Result<(), Error> {
         let record = AuditRecord::new(Kind::ApiToken, id.untyped());
         let work = async {
-            match self.remove::<ApiToken>(id.untyped(), |_| Ok(()), &[]).await? {
+            match self.remove::<ApiToken>(id.untyped(), |_, _| Ok(()), &[]).await? {
                 true => Ok(()),
                 false => Err(not_found()),
             }

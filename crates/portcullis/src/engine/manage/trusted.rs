@@ -31,7 +31,7 @@ impl Engine {
         let access = self.trusted();
         let work = async {
             let user = access.check_creation(&new, &mut self.name_resolver()).await?;
-            access.insert_checked(new, user).await
+            Ok(access.insert_checked(new, user).await?.0)
         };
         access.audited(AuditAction::Create, record, work).await
     }
@@ -73,7 +73,10 @@ impl Engine {
     ) -> Result<Authorization, Error> {
         let record = AuditRecord::new(Kind::Authorization, id.untyped());
         let access = self.trusted();
-        let work = async { access.update(access.read_for_change(id).await?, &update).await };
+        let work = async {
+            let current = access.read_for_change(id).await?;
+            Ok(access.update(current, &update).await?.0)
+        };
         access.audited(AuditAction::Update, record, work).await
     }
 
@@ -98,7 +101,7 @@ impl Engine {
             let current = access.read_for_change(id).await?;
             let org = current.0.org;
             access.check_new_permissions(&permissions, org, &mut self.name_resolver()).await?;
-            access.replace_permissions(current, &permissions).await
+            Ok(access.replace_permissions(current, &permissions).await?.0)
         };
         access.audited(AuditAction::SetPermissions, record, work).await
     }

@@ -7,7 +7,7 @@ use super::OnBehalfOf;
 use crate::ErrorKind;
 #[cfg(doc)]
 use crate::engine::Engine;
-use crate::engine::manage::{ApiTokenPage, ApiTokenView, NameResolver, ResourceNames};
+use crate::engine::manage::{ApiTokenPage, ApiTokenView, NameResolver, ResourceNames, Versioned};
 use crate::store::{Kind, Page};
 use crate::{
     Action, ApiTokenDraft, ApiTokenFilter, ApiTokenId, AuditAction, AuditRecord,
@@ -28,7 +28,7 @@ impl OnBehalfOf<'_> {
     pub async fn create_api_token(
         &self,
         new: ApiTokenDraft,
-    ) -> Result<(ApiTokenView, TokenSecret), Error> {
+    ) -> Result<(Versioned<ApiTokenView>, TokenSecret), Error> {
         let record = AuditRecord { kind: Some(Kind::ApiToken), ..AuditRecord::default() };
         let work = async { self.0.create_checked_token(new.validate()?).await };
         self.0.audited(AuditAction::Create, record, work).await
@@ -40,8 +40,8 @@ impl OnBehalfOf<'_> {
     ///
     /// [`ErrorKind::NotFound`], also when its user or org does not exist; [`ErrorKind::Unauthorized`];
     /// [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
-    pub async fn api_token(&self, id: ApiTokenId) -> Result<ApiTokenView, Error> {
-        let (token, _) = self.0.read_token(id).await?;
+    pub async fn api_token(&self, id: ApiTokenId) -> Result<Versioned<ApiTokenView>, Error> {
+        let (token, revision) = self.0.read_token(id).await?;
         let readable = self.0.require_on_token(Action::Read, &token);
         if readable.is_err() {
             let record = AuditRecord::new(Kind::ApiToken, id.untyped());
@@ -50,7 +50,7 @@ impl OnBehalfOf<'_> {
         readable?;
         let mut names = self.0.engine.name_resolver();
         names.prefetch_tokens(std::slice::from_ref(&token)).await?;
-        Ok(names.view_token(token).await??)
+        Ok(Versioned::new(names.view_token(token).await??, revision))
     }
 
     /// Lists the API tokens that match the filter and that the caller may read: exactly `limit` of them, or
@@ -97,7 +97,7 @@ impl OnBehalfOf<'_> {
         &self,
         id: ApiTokenId,
         update: AuthorizationUpdateDraft,
-    ) -> Result<ApiTokenView, Error> {
+    ) -> Result<Versioned<ApiTokenView>, Error> {
         let record = AuditRecord::new(Kind::ApiToken, id.untyped());
         let work = async {
             let current = self.0.read_token(id).await?;
@@ -109,12 +109,12 @@ impl OnBehalfOf<'_> {
             // import may replace them: names that cannot be resolved then are left out.
             let permissions = current.0.permissions.clone();
             let resources = names.resource_names(&permissions).await?;
-            let token = self.0.update_token(current, &update.validate()?).await?;
+            let (token, revision) = self.0.update_token(current, &update.validate()?).await?;
             let resources = match token.permissions == permissions {
                 true => resources,
                 false => vec![ResourceNames::default(); token.permissions.len()],
             };
-            Ok(owner.view_token(token, resources))
+            Ok(Versioned::new(owner.view_token(token, resources), revision))
         };
         self.0.audited(AuditAction::Update, record, work).await
     }

@@ -5,7 +5,7 @@ use super::OnBehalfOf;
 use crate::ErrorKind;
 #[cfg(doc)]
 use crate::engine::Engine;
-use crate::engine::manage::{Deletion, DeletionPreview};
+use crate::engine::manage::{Deletion, DeletionPreview, Versioned};
 use crate::{
     Bucket, BucketId, BucketUpdate, Error, Name, Org, OrgId, Status, TenantUpdate, User, UserId,
 };
@@ -16,7 +16,7 @@ impl OnBehalfOf<'_> {
     /// # Errors
     ///
     /// [`ErrorKind::Unauthorized`]; otherwise as [`Engine::create_org`].
-    pub async fn create_org(&self, name: Name, status: Status) -> Result<Org, Error> {
+    pub async fn create_org(&self, name: Name, status: Status) -> Result<Versioned<Org>, Error> {
         self.0.create_org(name, status).await
     }
 
@@ -25,7 +25,11 @@ impl OnBehalfOf<'_> {
     /// # Errors
     ///
     /// [`ErrorKind::Unauthorized`], whether it exists or not; otherwise as [`Engine::update_org`].
-    pub async fn update_org(&self, id: OrgId, update: TenantUpdate) -> Result<Org, Error> {
+    pub async fn update_org(
+        &self,
+        id: OrgId,
+        update: TenantUpdate,
+    ) -> Result<Versioned<Org>, Error> {
         self.0.update_org(id, &update).await
     }
 
@@ -43,7 +47,7 @@ impl OnBehalfOf<'_> {
     /// # Errors
     ///
     /// [`ErrorKind::Unauthorized`]; otherwise as [`Engine::create_user`].
-    pub async fn create_user(&self, name: Name, status: Status) -> Result<User, Error> {
+    pub async fn create_user(&self, name: Name, status: Status) -> Result<Versioned<User>, Error> {
         self.0.create_user(name, status).await
     }
 
@@ -52,7 +56,11 @@ impl OnBehalfOf<'_> {
     /// # Errors
     ///
     /// [`ErrorKind::Unauthorized`], whether it exists or not; otherwise as [`Engine::update_user`].
-    pub async fn update_user(&self, id: UserId, update: TenantUpdate) -> Result<User, Error> {
+    pub async fn update_user(
+        &self,
+        id: UserId,
+        update: TenantUpdate,
+    ) -> Result<Versioned<User>, Error> {
         self.0.update_user(id, &update).await
     }
 
@@ -70,7 +78,7 @@ impl OnBehalfOf<'_> {
     /// # Errors
     ///
     /// [`ErrorKind::Unauthorized`]; otherwise as [`Engine::create_bucket`].
-    pub async fn create_bucket(&self, org: OrgId, name: Name) -> Result<Bucket, Error> {
+    pub async fn create_bucket(&self, org: OrgId, name: Name) -> Result<Versioned<Bucket>, Error> {
         self.0.create_bucket(org, name).await
     }
 
@@ -81,7 +89,11 @@ impl OnBehalfOf<'_> {
     ///
     /// [`ErrorKind::NotFound`], also when the caller may not read it; [`ErrorKind::Unauthorized`];
     /// otherwise as [`Engine::update_bucket`].
-    pub async fn update_bucket(&self, id: BucketId, update: BucketUpdate) -> Result<Bucket, Error> {
+    pub async fn update_bucket(
+        &self,
+        id: BucketId,
+        update: BucketUpdate,
+    ) -> Result<Versioned<Bucket>, Error> {
         self.0.update_bucket(id, &update).await
     }
 
