@@ -15,8 +15,8 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use portcullis::{Action, Engine, OrgId, Principal, Resource, ResourceType};
 use portcullis_http::{
-    AllowedStatement, ClientAddress, InfluxdbVersion, StatementKind, UpstreamSemantics,
-    V1CredentialLayer, V1CredentialService, V1Decision, V1Policy,
+    AllowedStatement, ClientAddress, CredentialLimiter, InfluxdbVersion, StatementKind,
+    UpstreamSemantics, V1CredentialLayer, V1CredentialService, V1Decision, V1Policy,
 };
 use tower_layer::Layer as _;
 use tower_service::Service;
@@ -59,6 +59,7 @@ pub struct Gateway {
     shows_literals: bool,
     max_bytes: u64,
     client_timeout: Duration,
+    limiter: Option<CredentialLimiter>,
 }
 
 impl Gateway {
@@ -76,6 +77,7 @@ impl Gateway {
             shows_literals: false,
             max_bytes: Self::DEFAULT_MAX_BYTES,
             client_timeout: Duration::from_secs(30),
+            limiter: None,
         }
     }
 
@@ -119,6 +121,12 @@ impl Gateway {
         Self { client_timeout, ..self }
     }
 
+    /// Sets what limits the requests of each credential, from its login to the end of the response: 429 beyond a
+    /// limit. Default: nothing is limited.
+    pub fn limiter(self, limiter: impl Into<Option<CredentialLimiter>>) -> Self {
+        Self { limiter: limiter.into(), ..self }
+    }
+
     /// Returns the service. It connects to the upstream when there is a request. The recorder of the
     /// `metrics` crate must have been installed before.
     ///
@@ -142,6 +150,7 @@ impl Gateway {
             influxdb: self.influxdb,
             preflight: self.preflight,
             client_timeout: self.client_timeout,
+            limiter: self.limiter,
         });
         let authenticated = credentials.layer(Authenticated(Arc::clone(&inner)));
         Ok(GatewayService { inner, authenticated })
@@ -178,6 +187,7 @@ struct Inner {
     influxdb: Option<InfluxdbVersion>,
     preflight: bool,
     client_timeout: Duration,
+    limiter: Option<CredentialLimiter>,
 }
 
 type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -290,6 +300,23 @@ impl Inner {
         Ok(with_outcome(response, Outcome::Open))
     }
 
+    /// Decides a request within the limits of its credential. It is in flight until the body of its response has
+    /// ended or is dropped.
+    async fn decide_limited(
+        &self,
+        limiter: &CredentialLimiter,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Refusal> {
+        let principal = parts.extensions.get::<Principal>().ok_or(Refusal::Defect)?;
+        let permit = limiter.begin(principal).map_err(Refusal::Limited)?;
+        let response = self.decide(parts, body).await?;
+        Ok(match permit.is_counted() {
+            true => response.map(|body| Body::new(permit.hold_by(body))),
+            false => response,
+        })
+    }
+
     /// Decides an authenticated request, and passes it on.
     async fn decide(&self, parts: &Parts, body: Body) -> Result<Response<Body>, Refusal> {
         let principal = parts.extensions.get::<Principal>().ok_or(Refusal::Defect)?;
@@ -386,8 +413,11 @@ impl Service<Request<Body>> for Authenticated {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let result = inner.decide(&parts, body).await;
-            Ok(inner.finish(&parts.headers, result))
+            let response = match inner.limiter {
+                None => inner.decide(&parts, body).await,
+                Some(ref limiter) => inner.decide_limited(limiter, &parts, body).await,
+            };
+            Ok(inner.finish(&parts.headers, response))
         })
     }
 }

@@ -23,6 +23,8 @@ pub enum Outcome {
     Forwarded,
     /// It is none that is passed on, or cannot be read in one way only.
     Invalid,
+    /// The credential is valid, and has sent more than its limits allow.
+    Limited,
     /// The upstream has responded to a request that needs no credentials: `/ping`, `/health`, a preflight.
     Open,
     /// Its credentials are refused, throttled, or missing.
@@ -38,11 +40,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Answered,
         Self::Denied,
         Self::Forwarded,
         Self::Invalid,
+        Self::Limited,
         Self::Open,
         Self::Unauthenticated,
         Self::Undecided,
@@ -58,6 +61,7 @@ impl Outcome {
             Self::Denied => "denied",
             Self::Forwarded => "forwarded",
             Self::Invalid => "invalid",
+            Self::Limited => "limited",
             Self::Open => "open",
             Self::Unauthenticated => "unauthenticated",
             Self::Undecided => "undecided",
@@ -69,7 +73,7 @@ impl Outcome {
 
     /// Returns whether the request was authenticated. `false` proves nothing.
     pub const fn is_authenticated(self) -> bool {
-        matches!(self, Self::Answered | Self::Denied | Self::Forwarded)
+        matches!(self, Self::Answered | Self::Denied | Self::Forwarded | Self::Limited)
     }
 
     /// The outcome of a response that has none of its own: a refusal of the credentials.

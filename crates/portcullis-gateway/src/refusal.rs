@@ -16,6 +16,8 @@ use crate::route::Route;
 pub(crate) enum Refusal {
     /// The credential may not.
     Denied(String),
+    /// A limit of the credential is exceeded.
+    Limited(Error),
     /// It is none that can be passed on: the status, and the reason for the client.
     Invalid(StatusCode, Cow<'static, str>),
     /// The route has other methods.
@@ -48,6 +50,7 @@ impl Refusal {
                 let why = "method not allowed, the header Allow lists those that are";
                 (Outcome::Invalid, V1Rejection::new(StatusCode::METHOD_NOT_ALLOWED, why))
             }
+            Self::Limited(error) => (Outcome::Limited, V1Rejection::from(error)),
             Self::Undecided(error) => (Outcome::Undecided, V1Rejection::from(error)),
             Self::Upstream(outcome) => {
                 let why = match outcome {

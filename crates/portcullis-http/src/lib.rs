@@ -6,6 +6,7 @@ mod client_address;
 mod extract;
 mod forward_auth;
 mod json;
+mod limits;
 mod log;
 mod management;
 mod openapi;
@@ -21,6 +22,10 @@ pub use client_address::{
     TrustedProxy,
 };
 pub use forward_auth::{ForwardAuth, ForwardAuthConfig};
+pub use limits::{
+    CredentialLimitLayer, CredentialLimitService, CredentialLimiter, CredentialLimits,
+    InvalidRequestRate, LimitedBody, RequestPermit, RequestRate,
+};
 pub use management::ManagementApi;
 #[doc(inline)]
 pub use portcullis_influxql::StatementKind;

@@ -10,6 +10,7 @@ use crate::api::{health, setup};
 use crate::client_address::{ClientAddressLayer, TrustedProxy};
 use crate::extract::caller::require_caller;
 use crate::forward_auth::{self, ForwardAuthConfig};
+use crate::limits::CredentialLimiter;
 use crate::management::{self, ManagementApi, path_not_found};
 use crate::openapi;
 use crate::state::Api;
@@ -34,6 +35,7 @@ use crate::trace::TraceLayer;
 pub struct ServerApi {
     engine: Engine,
     forward_auth: ForwardAuthConfig,
+    limiter: Option<CredentialLimiter>,
     addresses: ClientAddressLayer,
 }
 
@@ -41,13 +43,20 @@ impl ServerApi {
     /// A server of the engine, for callers with API tokens ([`ApiTokenCallers`](crate::ApiTokenCallers)).
     pub fn new(engine: Engine) -> Self {
         let (forward_auth, addresses) = (ForwardAuthConfig::new(), ClientAddressLayer::new([]));
-        Self { engine, forward_auth, addresses }
+        Self { engine, forward_auth, limiter: None, addresses }
     }
 
     /// Sets how `/forward-auth` and reverse proxies work together. Default:
     /// [`ForwardAuthConfig::new`].
     pub fn forward_auth(self, forward_auth: ForwardAuthConfig) -> Self {
         Self { forward_auth, ..self }
+    }
+
+    /// Sets what limits the rate of each credential at `/forward-auth`
+    /// ([`ForwardAuth::limiter`](crate::ForwardAuth::limiter)). Callers of the management API are never limited.
+    /// Default: nothing is limited.
+    pub fn limiter(self, limiter: impl Into<Option<CredentialLimiter>>) -> Self {
+        Self { limiter: limiter.into(), ..self }
     }
 
     /// Sets the proxies whose `X-Forwarded-For` is trusted ([`ClientAddressLayer`]). Default: none.
@@ -57,7 +66,7 @@ impl ServerApi {
 
     /// Returns the router.
     pub fn into_router(self) -> Router {
-        let Self { engine, forward_auth, addresses } = self;
+        let Self { engine, forward_auth, limiter, addresses } = self;
         let ManagementApi { api, .. } = ManagementApi::new(engine.clone());
         let unknown = Router::new()
             .fallback(path_not_found)
@@ -69,7 +78,7 @@ impl ServerApi {
             .fallback_service(unknown)
             // Together, as each layer of a router costs a request two allocations.
             .layer((addresses.clone(), TraceLayer))
-            .merge(forward_auth::routes(engine, forward_auth, Some(addresses)))
+            .merge(forward_auth::routes(engine, forward_auth, limiter, Some(addresses)))
     }
 }
 

@@ -8,6 +8,8 @@ mod decisions;
 #[cfg(test)]
 mod forwarding;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod upstream_failures;

@@ -30,6 +30,7 @@ use self::decision::{AuthDecision, identity};
 use self::question::{OF_BROWSERS, Question, Unclear};
 use self::request::{OriginalRequest, OriginalUri};
 use crate::client_address::{ClientAddressLayer, source};
+use crate::limits::CredentialLimiter;
 use crate::log::refusals::cut;
 use crate::trace::TraceLayer;
 use crate::v1::credentials::DecodeBuffer;
@@ -57,12 +58,13 @@ const MAX_SHOWN: usize = 256;
 pub struct ForwardAuth {
     engine: Engine,
     config: ForwardAuthConfig,
+    limiter: Option<CredentialLimiter>,
 }
 
 impl ForwardAuth {
     /// Forward-auth by the engine, with the default configuration.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, config: ForwardAuthConfig::new() }
+        Self { engine, config: ForwardAuthConfig::new(), limiter: None }
     }
 
     /// Sets the configuration. Default: [`ForwardAuthConfig::new`].
@@ -70,9 +72,15 @@ impl ForwardAuth {
         Self { config, ..self }
     }
 
+    /// Sets what limits the rate of each credential: 429 beyond it. When a request ends is not known here, so
+    /// those in flight are not limited. Default: nothing is limited.
+    pub fn limiter(self, limiter: impl Into<Option<CredentialLimiter>>) -> Self {
+        Self { limiter: limiter.into(), ..self }
+    }
+
     /// Returns the router.
     pub fn into_router(self) -> Router {
-        routes(self.engine, self.config, None)
+        routes(self.engine, self.config, self.limiter, None)
     }
 }
 
@@ -81,11 +89,13 @@ impl ForwardAuth {
 pub(crate) fn routes(
     engine: Engine,
     config: ForwardAuthConfig,
+    limiter: Option<CredentialLimiter>,
     addresses: Option<ClientAddressLayer>,
 ) -> Router {
     // A service rather than a handler in layers: each layer costs every request an allocation.
     let policy = V1Policy::new(engine.clone()).org(config.org).upstream(config.upstream);
-    let service = ForwardAuthService(Arc::new(Inner { engine, config, policy, addresses }));
+    let service =
+        ForwardAuthService(Arc::new(Inner { engine, config, policy, limiter, addresses }));
     let service = any_service(TraceLayer.layer(service));
     Router::new().route(PATH, service.clone()).route(&format!("{PATH}/"), service)
 }
@@ -97,6 +107,7 @@ struct Inner {
     engine: Engine,
     config: ForwardAuthConfig,
     policy: V1Policy,
+    limiter: Option<CredentialLimiter>,
     addresses: Option<ClientAddressLayer>,
 }
 
@@ -143,6 +154,11 @@ impl Inner {
             Ok(principal) => principal,
             Err(decision) => return decision,
         };
+        if let Some(limiter) = &self.limiter
+            && let Err(error) = limiter.count(&principal)
+        {
+            return AuthDecision::Undecided(error);
+        }
         let request = RequestInfo { principal, source, uri: original.uri };
         if !self.policy.allows_org(&request.principal) {
             return request.deny("the credential is of another org than this proxy is for");

@@ -37,6 +37,8 @@ use crate::v1::rejection::{V1Rejection, without_unreadable_retry_after};
 /// With a [`ClientAddressLayer`](crate::ClientAddressLayer) around it, the engine and the log of
 /// refused logins have the client's address.
 ///
+/// A [`CredentialLimitLayer`](crate::CredentialLimitLayer) inside it limits the requests of each credential.
+///
 /// [`Router::layer`](axum::Router::layer) puts the layer around each route. If all routes are
 /// protected, it can be put around the whole router instead, which costs less: a request is
 /// authenticated before it is routed. A `ClientAddressLayer` must then be around this one, and in a

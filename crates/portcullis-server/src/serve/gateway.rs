@@ -9,7 +9,7 @@ use axum::Router;
 use clap::value_parser;
 use portcullis::Engine;
 use portcullis_gateway::{Gateway, GatewayService, Upstream};
-use portcullis_http::{ClientAddressLayer, TrustedProxy};
+use portcullis_http::{ClientAddressLayer, CredentialLimiter, TrustedProxy};
 use tower_layer::Layer as _;
 
 use super::byte_size::ByteSize;
@@ -160,6 +160,7 @@ impl GatewayArgs {
         engine: &Engine,
         upstream: Upstream,
         clients: &ForwardAuthArgs,
+        limiter: Option<CredentialLimiter>,
     ) -> anyhow::Result<GatewayService> {
         let org = match &self.gateway_org {
             Some(org) => Some(find_org("--gateway-org", engine, org).await?),
@@ -174,6 +175,7 @@ impl GatewayArgs {
             .show_literals(self.gateway_show_literals)
             .max_body_bytes(max_bytes)
             .client_timeout(seconds(self.gateway_client_timeout))
+            .limiter(limiter)
             .into_service()
             .context("--upstream")
     }

@@ -1,11 +1,13 @@
 //! The options of `serve` for logins: the cache, the queue for hashes, and throttling.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::value_parser;
 use portcullis::password::HashPoolConfig;
 use portcullis::{CacheConfig, EngineBuilder};
+use portcullis_http::{CredentialLimiter, CredentialLimits, RequestRate};
 
 use super::byte_size::ByteSize;
 use super::login_history::HistoryFile;
@@ -84,6 +86,26 @@ pub(super) struct LoginArgs {
     #[arg(long, hide = true, value_name = "off", conflicts_with = "no_throttle")]
     throttle: Option<Throttle>,
 
+    /// The most requests of a credential: COUNT/s, COUNT/m or COUNT/h, with up to 1000000. Of each by itself,
+    /// at the gateway and at /forward-auth; a request beyond it is 429. By default, not limited
+    #[arg(long, value_name = "RATE")]
+    credential_rate: Option<RequestRate>,
+
+    /// How many requests a credential may send at once after a pause, 1 to 1000000. By default, those of
+    /// one second
+    #[arg(
+        long,
+        value_name = "COUNT",
+        requires = "credential_rate",
+        value_parser = value_parser!(u32).range(1..=1_000_000)
+    )]
+    credential_burst: Option<u32>,
+
+    /// The most requests of a credential in flight, 1 to 65536, of each by itself, at the gateway; one more
+    /// is 429. By default, not limited
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..=65_536))]
+    credential_in_flight: Option<u32>,
+
     #[command(flatten)]
     policy: PolicyArgs,
 }
@@ -117,6 +139,15 @@ impl LoginArgs {
     fn hashing(&self) -> HashPoolConfig {
         let queue = usize::try_from(self.login_queue).unwrap_or(HashPoolConfig::MAX_QUEUE);
         HashPoolConfig::default().queue(queue).max_wait(seconds(self.login_wait))
+    }
+
+    /// Returns what limits each credential, if it is to be limited.
+    pub(super) fn limiter(&self) -> Option<CredentialLimiter> {
+        let limits = CredentialLimits::none()
+            .rate(self.credential_rate)
+            .burst(self.credential_burst.and_then(NonZeroU32::new))
+            .in_flight(self.credential_in_flight.and_then(NonZeroU32::new));
+        (!limits.is_none()).then(|| CredentialLimiter::new(limits))
     }
 
     /// Returns the file of the login history, if there is to be one.

@@ -14,12 +14,17 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use portcullis::Engine;
+use portcullis_http::CredentialLimiter;
 
 const CONNECTIONS: &str = "portcullis_connections";
 const ACCEPTED: &str = "portcullis_connections_accepted_total";
 const EVICTED: &str = "portcullis_connections_evicted_total";
 const REQUESTS: &str = "portcullis_http_requests_total";
 const DURATION: &str = "portcullis_http_request_duration_seconds";
+const LIMITED: &str = "portcullis_credential_limited_most";
+
+/// How many credentials with the most refused requests have a line of their own.
+const MOST_LIMITED: usize = 20;
 
 /// The upper bounds of the histograms' buckets in seconds: from a permission check to the write timeout.
 const BUCKETS: [f64; 15] = [
@@ -37,6 +42,7 @@ pub(super) struct Metrics(PrometheusHandle);
 struct MetricsState {
     handle: PrometheusHandle,
     engine: Engine,
+    limiter: Option<CredentialLimiter>,
 }
 
 impl Metrics {
@@ -51,8 +57,8 @@ impl Metrics {
     }
 
     /// Returns a router for `GET /metrics`, and nothing else.
-    pub(super) fn router(self, engine: Engine) -> Router {
-        let state = MetricsState { handle: self.0, engine };
+    pub(super) fn router(self, engine: Engine, limiter: Option<CredentialLimiter>) -> Router {
+        let state = MetricsState { handle: self.0, engine, limiter };
         Router::new().route("/metrics", get(show)).with_state(state)
     }
 
@@ -72,7 +78,28 @@ impl Metrics {
 async fn show(State(state): State<MetricsState>) -> Response {
     state.engine.publish_metrics();
     let content_type = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (content_type, state.handle.render()).into_response()
+    let mut text = state.handle.render();
+    if let Some(limiter) = &state.limiter {
+        append_most_limited(&mut text, limiter);
+    }
+    (content_type, text).into_response()
+}
+
+/// Writes which credentials are refused most because of their limits. The recorder would keep the line of a
+/// credential for ever; these are only those of the present ones.
+fn append_most_limited(text: &mut String, limiter: &CredentialLimiter) {
+    let counts = limiter.most_refused(MOST_LIMITED);
+    if counts.is_empty() {
+        return;
+    }
+    text.push_str(&format!(
+        "# HELP {LIMITED} Requests that a limit of the credential has refused, of the credentials with the most\n\
+         # TYPE {LIMITED} gauge\n"
+    ));
+    for (id, count) in counts {
+        text.push_str(&format!("{LIMITED}{{credential=\"{id}\"}} {count}\n"));
+    }
+    text.push('\n');
 }
 
 fn describe() {

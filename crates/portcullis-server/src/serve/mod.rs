@@ -25,7 +25,7 @@ use futures_util::future::join_all;
 use portcullis::store::Store;
 use portcullis::{Engine, EngineBuilder};
 use portcullis_audit::AuditLog;
-use portcullis_http::{ServerApi, TrustedProxy};
+use portcullis_http::{CredentialLimiter, ServerApi, TrustedProxy};
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::oneshot;
@@ -137,8 +137,13 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    async fn http(&self, engine: &Engine) -> anyhow::Result<ServerApi> {
+    async fn http(
+        &self,
+        engine: &Engine,
+        limiter: Option<CredentialLimiter>,
+    ) -> anyhow::Result<ServerApi> {
         Ok(ServerApi::new(engine.clone())
+            .limiter(limiter)
             .forward_auth(self.forward_auth.config(engine).await?)
             .trusted_proxies(self.trusted_proxy.iter().copied()))
     }
@@ -303,19 +308,20 @@ async fn serve(args: &Args, places: &Places, audit_log: Option<&Path>) -> anyhow
             ),
             None => {}
         }
-        let http = args.http(&engine).await?;
+        let limiter = args.logins.limiter();
+        let http = args.http(&engine, limiter.clone()).await?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let metrics = metrics.map(|((socket, address), metrics)| {
             tracing::info!("metrics on {scheme}://{address}/metrics");
             tokio::spawn(metrics.keep_up());
-            let router = metrics.router(engine.clone());
+            let router = metrics.router(engine.clone(), limiter.clone());
             Listener { name: "metrics", socket, tls: tls.clone(), router }
         });
         let gateway = match gateway {
             Some(((socket, address), upstream)) => {
                 let url = upstream.url();
                 let clients = &args.forward_auth;
-                let service = args.gateway.service(&engine, upstream, clients).await?;
+                let service = args.gateway.service(&engine, upstream, clients, limiter).await?;
                 let router = gateway::router(service.clone(), &args.trusted_proxy);
                 let reloader = GatewayReloader { args: args.gateway.clone(), service };
                 let listener = Listener { name: "gateway", socket, tls: tls.clone(), router };
