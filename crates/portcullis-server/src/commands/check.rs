@@ -4,8 +4,8 @@ use std::{fmt, io};
 
 use anyhow::bail;
 use portcullis::{
-    Action, Credentials, Decision, Explanation, Identity, OrgId, Permission, PermissionSet,
-    Resource,
+    Action, Credentials, DatabaseBucket, Decision, Engine, Explanation, Identity, OrgId,
+    Permission, PermissionSet, Resource,
 };
 use portcullis_http::{QueryDecision, QueryPolicy, QueryRequest};
 use serde::Serialize;
@@ -143,12 +143,13 @@ impl fmt::Display for Query {
 }
 
 impl Statements {
+    /// Decides on the query, and returns in addition which bucket the database of the request is.
     async fn decide(
         &self,
         session: &Session,
         org: OrgId,
         check: impl Fn(Action, &Resource) -> Decision,
-    ) -> anyhow::Result<QueryDecision> {
+    ) -> anyhow::Result<(QueryDecision, Option<String>)> {
         let RequestArgs { db, rp, params, upstream_semantics } = &self.request;
         let request = QueryRequest {
             q: &self.text,
@@ -156,10 +157,39 @@ impl Statements {
             rp: rp.as_deref(),
             params: params.as_deref(),
         };
-        let policy = QueryPolicy::new(session.decision_engine(org).await?)
-            .upstream((*upstream_semantics).into());
-        Ok(policy.decide_by(org, request, check).await?)
+        let engine = session.decision_engine(org).await?;
+        let bucket = match db {
+            Some(db) => Some(bucket_of_database(session, &engine, org, db, rp.as_deref()).await?),
+            None => None,
+        };
+        let policy = QueryPolicy::new(engine).upstream((*upstream_semantics).into());
+        Ok((policy.decide_by(org, request, check).await?, bucket))
     }
+}
+
+/// Tells which bucket the database is, and by what.
+async fn bucket_of_database(
+    session: &Session,
+    engine: &Engine,
+    org: OrgId,
+    db: &str,
+    rp: Option<&str>,
+) -> anyhow::Result<String> {
+    let found = engine.database_bucket(org, db, rp).await?;
+    let database = match rp {
+        Some(rp) => format!("the database `{db}` with the retention policy `{rp}`"),
+        None => format!("the database `{db}`"),
+    };
+    let (id, by) = match found {
+        DatabaseBucket::Mapped(id) => (id, "by its DBRP mapping"),
+        DatabaseBucket::Named(id) => (id, "by its name"),
+        DatabaseBucket::Dangling => {
+            return Ok(format!("{database} is mapped to a bucket that does not exist"));
+        }
+        DatabaseBucket::None => return Ok(format!("{database} has no bucket of its own")),
+    };
+    let name = session.bucket(id).await?.map(|bucket| format!("`{}` ", bucket.name));
+    Ok(format!("{database} is the bucket {}{id}, {by}", name.unwrap_or_default()))
 }
 
 /// The result of a check.
@@ -247,7 +277,9 @@ async fn with_password(
     match query {
         Query::Statements(statements) => {
             let check = |action, resource: &Resource| principal.check(action, resource);
-            finding.decide_query(statements.decide(session, principal.org(), check).await?)?;
+            let (decision, bucket) = statements.decide(session, principal.org(), check).await?;
+            finding.notes.extend(bucket);
+            finding.decide_query(decision)?;
         }
         query => {
             let permission = finding.resolve(session, query, principal.org()).await?;
@@ -278,7 +310,9 @@ async fn without_password(
     match query {
         Query::Statements(statements) => {
             let check = |action, resource: &Resource| held.check(action, resource);
-            finding.decide_query(statements.decide(session, authorization.org, check).await?)?;
+            let (decision, bucket) = statements.decide(session, authorization.org, check).await?;
+            finding.notes.extend(bucket);
+            finding.decide_query(decision)?;
             if let Some(reason) = inactive {
                 finding.allowed = false;
                 finding.reason = Some(reason);

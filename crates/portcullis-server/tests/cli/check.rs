@@ -280,6 +280,26 @@ fn a_query_is_checked_statement_by_statement() {
     assert_eq!(finding["statement"], 2);
     let reason = "not authorized to execute statement 2, DELETE: it needs write to \"telemetry\"";
     assert_eq!(finding["reason"], reason);
+    // Which bucket the database is, and by what.
+    sandbox.ok("dbrp create --org acme --bucket telemetry metrics year");
+    for (options, code, note) in [
+        ("--db telemetry", 0, "the database `telemetry` is the bucket `telemetry` "),
+        ("--db metrics", 0, "the database `metrics` is the bucket `telemetry` "),
+        (
+            "--db metrics --rp year",
+            0,
+            "the database `metrics` with the retention policy `year` is the bucket `telemetry` ",
+        ),
+        ("--db elsewhere", 1, "the database `elsewhere` has no bucket of its own"),
+    ] {
+        let (got, stdout, _) = check("grafana", options, "SELECT v FROM cpu");
+        let finding: Value = serde_json::from_str(&stdout).unwrap();
+        let found = finding["notes"][1].as_str().unwrap();
+        assert_eq!((got, found.starts_with(note)), (code, true), "{options}: {finding}");
+        let is_mapped = options.contains("metrics");
+        assert_eq!(found.ends_with(", by its DBRP mapping"), is_mapped, "{found}");
+        assert_eq!(found.ends_with(", by its name"), code == 0 && !is_mapped, "{found}");
+    }
     // No decision.
     let (code, stdout, stderr) = check("grafana", "--db telemetry", "SELECT v");
     assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");

@@ -33,6 +33,15 @@ impl Engine {
         Ok(Revision::generate(self.0.random.as_ref())?)
     }
 
+    /// Generates so many revisions, with one call of the source of random bytes.
+    pub(super) fn revisions(&self, count: usize) -> Result<Vec<Revision>, Error> {
+        let mut bytes = vec![0; size_of::<u128>() * count];
+        self.0.random.fill(&mut bytes)?;
+        let (numbers, _) = bytes.as_chunks();
+        let revision = |number: &[u8; 16]| Revision::from_u128(u128::from_be_bytes(*number));
+        Ok(numbers.iter().map(revision).collect())
+    }
+
     /// Generates an id. Ids ascend roughly in the order of creation; one is hardly ever taken.
     pub(super) fn generate_id(&self) -> Result<Id, Error> {
         let millis = self.0.clock.now().as_unix_millis().saturating_sub(ID_EPOCH_MILLIS);

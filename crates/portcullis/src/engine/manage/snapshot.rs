@@ -183,8 +183,9 @@ impl Import<'_> {
     /// Adds those of the records to the batch that do not exist yet, and notes the conflicts.
     async fn add(&mut self, page: Vec<(u64, SnapshotRecord)>) -> Result<(), Error> {
         let mut creations = Vec::with_capacity(page.len());
-        for (line, entity) in page {
-            creations.push(self.creation(line, entity)?);
+        let revisions = self.engine.revisions(page.len())?;
+        for ((line, entity), revision) in page.into_iter().zip(revisions) {
+            creations.push(Creation::new(line, entity, revision)?);
         }
         for kind in Kind::ALL {
             let (of_kind, others) = creations.into_iter().partition(|it| it.record.kind == kind);
@@ -226,13 +227,15 @@ impl Import<'_> {
         }
         Ok(())
     }
+}
 
-    fn creation(&self, line: u64, entity: SnapshotRecord) -> Result<Creation, Error> {
-        let record = entity.to_record(self.engine.revision()?)?;
+impl Creation {
+    fn new(line: u64, entity: SnapshotRecord, revision: Revision) -> Result<Self, StoreError> {
+        let record = entity.to_record(revision)?;
         let keys =
             RecordKeys { kind: record.kind, id: record.id, unique_key: record.unique_key.clone() };
         let put = Operation::Put { record, grants: entity.grants(), expect: Expect::Absent };
-        Ok(Creation { line, entity, put, record: keys })
+        Ok(Self { line, entity, put, record: keys })
     }
 }
 
