@@ -9,8 +9,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use portcullis::{Org, User};
 
 use crate::commands::{
-    auth, backup, bucket, check, completions, config, dbrp, export, import, login, man, migrate,
-    setup, tenant, token, verify,
+    apply, auth, backup, bucket, check, completions, config, dbrp, export, import, login, man,
+    migrate, setup, tenant, token, verify,
 };
 use crate::config::{Merged, Refused};
 use crate::context::{Context, Server};
@@ -44,7 +44,7 @@ Environment:
   PGPASSWORD           the password for PostgreSQL; or in a file, PGPASSFILE or ~/.pgpass
 
 Exit status: 0 done, 1 not done, 2 wrong usage. `check`: 0 allowed, 1 denied, 2 not decided;
-`verify`: 0 sound, 1 damaged, 2 not determined.
+`verify`: 0 sound, 1 damaged, 2 not determined. `apply --diff`: 0 the same, 1 failed, 2 different.
 
 Examples:
   portcullis serve
@@ -147,6 +147,8 @@ enum Command {
     /// Create and manage authorizations: the credentials of v1 clients
     #[command(subcommand)]
     Auth(auth::Command),
+    /// Make orgs, users, buckets, mappings and credentials what a file says
+    Apply(apply::Args),
     /// Check whether a credential has a permission, and why or why not
     Check(check::Args),
     /// Write every record to standard output, as a snapshot
@@ -192,6 +194,7 @@ impl Command {
             | Self::Config(config::Command::Show) => true,
             Self::Serve(_)
             | Self::Setup(_)
+            | Self::Apply(_)
             | Self::Check(_)
             | Self::Export(_)
             | Self::Import(_)
@@ -214,6 +217,7 @@ impl Command {
             | Self::Dbrp(_)
             | Self::Token(_)
             | Self::Auth(_)
+            | Self::Apply(_)
             | Self::Check(_) => ServerUse::Works,
             Self::Login(_) | Self::Logout(_) | Self::Profiles(_) => ServerUse::Profiles,
             Self::Serve(_) => ServerUse::Ignored("serve"),
@@ -347,6 +351,7 @@ impl Cli {
             Command::Dbrp(command) => dbrp::run(command, context),
             Command::Token(command) => token::run(command, context),
             Command::Auth(command) => auth::run(command, context),
+            Command::Apply(args) => apply::run(args, context),
             Command::Check(args) => check::run(args, context),
             Command::Export(args) => export::run(args, context),
             Command::Import(args) => import::run(args, context),

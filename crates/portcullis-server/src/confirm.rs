@@ -28,11 +28,27 @@ impl ConfirmArgs {
         what: &str,
         deletion: Deletion,
     ) -> anyhow::Result<()> {
-        if self.yes || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        if !self.asks() {
             return Ok(());
         }
         let preview = session.preview_deletion(deletion).await?;
         ask(&question(what, deletion, &preview))
+    }
+
+    /// Asks the question, if there is one: whether to delete several records.
+    ///
+    /// # Errors
+    ///
+    /// When the deletions are not confirmed.
+    pub(crate) fn confirm_deletions(self, question: Option<&str>) -> anyhow::Result<()> {
+        match question.filter(|_| self.asks()) {
+            Some(question) => ask(question),
+            None => Ok(()),
+        }
+    }
+
+    fn asks(self) -> bool {
+        !self.yes && io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 }
 

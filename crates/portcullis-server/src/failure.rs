@@ -16,6 +16,8 @@ pub(crate) enum Outcome {
     Denied,
     /// `check` or `verify` has no result.
     NotDecided,
+    /// `apply --diff` found that something would change.
+    Differs,
     /// A configuration file is refused, as `serve` refuses it.
     WrongUsage,
 }
@@ -25,7 +27,7 @@ impl From<Outcome> for ExitCode {
         match outcome {
             Outcome::Done => Self::SUCCESS,
             Outcome::NotDone | Outcome::Denied => Self::FAILURE,
-            Outcome::NotDecided | Outcome::WrongUsage => Self::from(2),
+            Outcome::Differs | Outcome::NotDecided | Outcome::WrongUsage => Self::from(2),
         }
     }
 }

@@ -12,6 +12,7 @@ mod context;
 mod failure;
 mod generated_password;
 mod logging;
+mod nearest;
 mod output;
 mod passwords;
 mod permissions;

@@ -43,12 +43,7 @@ impl PasswordArgs {
         if let Some(path) = &self.password_file {
             return read_secret(path).map(Some);
         }
-        let variable = env::var_os(VARIABLE).filter(|password| !password.is_empty());
-        let Some(variable) = variable else { return Ok(None) };
-        let mut password = Zeroizing::new(variable.into_encoded_bytes());
-        strip_line_end(&mut password);
-        refuse_mark(&password).with_context(|| format!("cannot use the password in {VARIABLE}"))?;
-        Ok(Some(password))
+        of_variable(VARIABLE)
     }
 
     /// Returns the password from an option, the environment, or a prompt, where it is entered twice.
@@ -175,6 +170,16 @@ pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Secret> {
         bail!("{}: it has more than one line", cannot_read());
     }
     Ok(content)
+}
+
+/// Returns the password in a variable of the environment, `None` if it is not set.
+pub(crate) fn of_variable(name: &str) -> anyhow::Result<Option<Secret>> {
+    let variable = env::var_os(name).filter(|password| !password.is_empty());
+    let Some(variable) = variable else { return Ok(None) };
+    let mut password = Zeroizing::new(variable.into_encoded_bytes());
+    strip_line_end(&mut password);
+    refuse_mark(&password).with_context(|| format!("cannot use the password in {name}"))?;
+    Ok(Some(password))
 }
 
 /// Refuses a byte order mark, which some editors write invisibly: it would be a part of the password.

@@ -90,7 +90,7 @@ impl PermissionArg {
     /// # Errors
     ///
     /// Where something that is named does not exist, and where a bucket is named without an org.
-    async fn with_ids(
+    pub(crate) async fn with_ids(
         &self,
         session: &Session,
         default_org: Option<OrgId>,

@@ -1,5 +1,6 @@
 //! The commands, one module for each.
 
+pub(crate) mod apply;
 pub(crate) mod auth;
 pub(crate) mod backup;
 pub(crate) mod bucket;

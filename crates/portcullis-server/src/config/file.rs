@@ -9,10 +9,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::Place;
 use super::keys::{Key, Shape};
+use crate::nearest::nearest;
 use crate::stores::StoreUrl;
-
-/// Names that are less similar than this are no typing mistake.
-const SIMILAR: f64 = 0.7;
 
 /// The most bytes of a file.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -160,13 +158,6 @@ fn unknown(keys: &[Key], name: &str) -> String {
         }
         None => format!("there is no option `{name}`"),
     }
-}
-
-/// Returns the name that was probably meant.
-fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let similar = names.map(|candidate| (strsim::jaro(name, candidate), candidate));
-    let similar = similar.filter(|(similarity, _)| *similarity > SIMILAR);
-    similar.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, name)| name)
 }
 
 fn value(key: &Key, value: &DeValue<'_>) -> Result<Value, &'static str> {

@@ -9,6 +9,7 @@
 
 mod admin;
 mod aliases;
+mod apply;
 mod check;
 mod comfort;
 mod configuration;

@@ -57,7 +57,7 @@ const COMMANDS: [&str; 47] = [
 ];
 
 /// Replaces what differs between two runs: ids and times, each by the number of its first appearance.
-fn normalized(text: &str, seen: &mut Vec<String>) -> String {
+pub(crate) fn normalized(text: &str, seen: &mut Vec<String>) -> String {
     let mut shown = String::new();
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-:.".contains(c);
     let mut rest = text;
@@ -106,7 +106,7 @@ fn shown(command: &str, ran: &Ran, seen: &mut Vec<String>) -> String {
 }
 
 /// Starts a server with a store that is set up, and returns it with a file that has its operator token.
-fn served(store: &str) -> (Sandbox, Server) {
+pub(crate) fn served(store: &str) -> (Sandbox, Server) {
     let sandbox = Sandbox::new();
     let setup = format!("setup --store {store} --org acme --user ada --bucket telemetry --json");
     let done: serde_json::Value = serde_json::from_str(&sandbox.ok(&setup)).unwrap();

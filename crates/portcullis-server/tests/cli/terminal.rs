@@ -151,3 +151,25 @@ fn a_terminal_is_asked_before_a_deletion_with_the_numbers_of_what_goes_too() {
     // Scripts are not asked.
     sandbox.ok("org delete acme");
 }
+
+/// [APPLY-8] [CLI-14]
+#[test]
+fn what_a_file_does_not_list_is_deleted_on_a_terminal_after_a_confirmation() {
+    let sandbox = Sandbox::with_store();
+    sandbox.ok("auth create telegraf --org acme --user ada --read-bucket events --no-password");
+    sandbox.write(
+        "credentials.yaml",
+        "orgs: [{name: acme, managed: true, buckets: [], credentials: []}]",
+    );
+    let apply = "apply -f credentials.yaml --prune";
+    let (code, screen) = on_terminal(&sandbox, apply, "n\n");
+    assert_eq!(code, 1, "{screen}");
+    let question = "Delete 1 credential and 2 buckets that the file does not list? [y/N]";
+    assert!(screen.contains(question) && screen.contains("not confirmed"), "{screen}");
+    let (code, screen) = on_terminal(&sandbox, &format!("{apply} --diff"), "");
+    assert!(code == 2 && !screen.contains("[y/N]"), "{screen}");
+    let (code, screen) = on_terminal(&sandbox, apply, "y\n");
+    assert!(code == 0 && screen.contains("3 records changed"), "{screen}");
+    let (code, screen) = on_terminal(&sandbox, apply, "");
+    assert!(code == 0 && screen.contains("nothing changed"), "{screen}");
+}

@@ -233,3 +233,20 @@ async fn a_directory_lists_at_most_the_limit() {
         [1, 200, 300, 300]
     );
 }
+
+/// [PW-6]
+#[tokio::test]
+async fn a_hash_that_is_set_takes_the_place_of_the_password() {
+    let world = World::new().await;
+    let id = world.credential("telegraf").await.id;
+    let other = world.credential("other").await;
+    let other = world.engine.authorization(other.id).await.unwrap().unwrap();
+    let hash = other.password_hash.unwrap();
+    world.engine.set_password_hash(id, hash.clone()).await.unwrap();
+    for (password, is_right) in [("other-password", true), ("telegraf-password", false)] {
+        let credentials = portcullis::Credentials::password("telegraf", password);
+        assert_eq!(world.engine.authenticate(credentials).await.is_ok(), is_right, "{password}");
+    }
+    let missing = world.engine.set_password_hash(AuthorizationId::from_u64(7), hash).await;
+    assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+}

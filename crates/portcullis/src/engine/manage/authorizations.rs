@@ -6,7 +6,7 @@ use super::access::{Access, authorizations_of};
 use super::names::NameResolver;
 use crate::engine::Engine;
 use crate::engine::records::WriteError;
-use crate::password::Password;
+use crate::password::{Password, PasswordHash};
 use crate::store::{Duplicate, Kind, Operation, Revision, StoreError, StoreExt, modify_versioned};
 use crate::{
     AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId, AuthorizationUpdate,
@@ -179,17 +179,27 @@ impl Access<'_> {
         id: AuthorizationId,
         password: &[u8],
     ) -> Result<(), Error> {
-        let require = |authorization: &Authorization| {
-            self.require(Permission::write(Resource::user(authorization.user)))
-        };
         let current = self.read(id).await?;
-        require(&current.0)?;
+        self.require_write_on_user(&current.0)?;
         let password = self.engine.check_new(password)?;
         // Before the hash, which costs the most.
         self.check_revision(current.1)?;
         let hash = self.engine.0.hashes.hash_for(&password, self.hash_flow()).await?;
+        self.replace_hash(current, &hash).await
+    }
+
+    /// Sets the hash of the password.
+    pub(super) async fn set_password_hash(
+        &self,
+        id: AuthorizationId,
+        hash: &PasswordHash,
+    ) -> Result<(), Error> {
+        self.replace_hash(self.read(id).await?, hash).await
+    }
+
+    async fn replace_hash(&self, current: Current, hash: &PasswordHash) -> Result<(), Error> {
         let change = |authorization: &mut Authorization| {
-            require(authorization)?;
+            self.require_write_on_user(authorization)?;
             authorization.password_hash = Some(hash.clone());
             authorization.password_set_at = Some(self.engine.now());
             authorization.password_expires_at = None;
@@ -202,6 +212,10 @@ impl Access<'_> {
             throttle.clear(changed.0.username.as_str(), self.engine.0.clock.instant());
         }
         Ok(())
+    }
+
+    fn require_write_on_user(&self, authorization: &Authorization) -> Result<(), Error> {
+        self.require(Permission::write(Resource::user(authorization.user)))
     }
 
     /// Deletes the authorization. A caller needs write, not read.

@@ -4,6 +4,7 @@ use super::authorizations::check_permissions;
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::engine::Engine;
+use crate::password::PasswordHash;
 use crate::store::{Kind, StoreExt};
 use crate::{
     AuditAction, AuditRecord, Authorization, AuthorizationId, AuthorizationUpdate, Error,
@@ -123,6 +124,25 @@ impl Engine {
         let access = self.trusted();
         let work = access.set_password(id, password.as_ref());
         access.audited(AuditAction::SetPassword, record, work).await
+    }
+
+    /// Sets the hash of the password, such as one from another program. The old password no longer works
+    /// once this has returned. The [rules](crate::password::PasswordPolicy) for new passwords cannot apply:
+    /// a hash does not show what it is of.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`];
+    /// [`ErrorKind::Unavailable`] and
+    /// [`ErrorKind::Internal`].
+    pub async fn set_password_hash(
+        &self,
+        id: AuthorizationId,
+        hash: PasswordHash,
+    ) -> Result<(), Error> {
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let access = self.trusted();
+        access.audited(AuditAction::SetPassword, record, access.set_password_hash(id, &hash)).await
     }
 
     /// Deletes the authorization; its username is free again.
