@@ -21,6 +21,7 @@ mod progress;
 mod record_views;
 mod remote;
 mod resolve;
+mod restrictions;
 mod runtime;
 mod serve;
 mod server_args;

@@ -1,8 +1,8 @@
 //! Records as commands show them: with the names of the API, and without secrets.
 
 use portcullis::{
-    Bucket, DbrpMapping, Error, Org, OrgId, Permission, ResourceType, Status, Timestamp,
-    TokenSecret, User, UserId,
+    AllowedNetworks, Bucket, DbrpMapping, Error, Org, OrgId, Permission, ResourceType, Status,
+    Timestamp, TokenSecret, User, UserId,
 };
 use serde::Serialize;
 
@@ -266,6 +266,8 @@ pub(crate) struct AuthorizationView {
     has_password: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
+    #[serde(flatten)]
+    restrictions: RestrictionsView,
 }
 
 impl AuthorizationView {
@@ -284,6 +286,11 @@ impl AuthorizationView {
             has_password: authorization.has_password,
             created_at: authorization.created_at,
             updated_at: authorization.updated_at,
+            restrictions: RestrictionsView {
+                expires_at: authorization.expires_at,
+                password_expires_at: authorization.password_expires_at,
+                allowed_networks: authorization.allowed_networks.clone(),
+            },
         })
     }
 
@@ -343,6 +350,7 @@ impl Record for AuthorizationView {
             ("created", self.created_at.to_string()),
             ("updated", self.updated_at.to_string()),
         ];
+        details.extend(self.restrictions.details());
         details.extend(self.permissions.iter().map(|p| ("permission", p.detail())));
         if let Some(password) = &self.password {
             details.push(("generated password", password.clone()));
@@ -374,6 +382,30 @@ impl Record for AuthorizationView {
     }
 }
 
+/// Until when and from where a credential may be used. Shown only where it is set.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RestrictionsView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "AllowedNetworks::is_empty")]
+    allowed_networks: AllowedNetworks,
+}
+
+impl RestrictionsView {
+    fn details(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let networks = Some(self.allowed_networks.to_string()).filter(|text| !text.is_empty());
+        let all = [
+            ("expires", self.expires_at.map(|end| end.to_string())),
+            ("password expires", self.password_expires_at.map(|end| end.to_string())),
+            ("allowed networks", networks),
+        ];
+        all.into_iter().filter_map(|(name, text)| Some((name, text?)))
+    }
+}
+
 /// An API token; with its secret only after it was created.
 #[derive(Serialize)]
 pub(crate) struct ApiTokenView {
@@ -385,6 +417,8 @@ pub(crate) struct ApiTokenView {
     #[serde(flatten)]
     owner: OwnerView,
     permissions: Vec<PermissionView>,
+    #[serde(flatten)]
+    restrictions: RestrictionsView,
 }
 
 impl ApiTokenView {
@@ -396,6 +430,11 @@ impl ApiTokenView {
             description: token.description.clone(),
             owner: OwnerView::new(names, token.org, token.user).await?,
             permissions: PermissionView::all(names, &token.permissions).await?,
+            restrictions: RestrictionsView {
+                expires_at: token.expires_at,
+                password_expires_at: None,
+                allowed_networks: token.allowed_networks.clone(),
+            },
         })
     }
 
@@ -430,6 +469,7 @@ impl Record for ApiTokenView {
             self.owner.org(),
             self.owner.user(),
         ];
+        details.extend(self.restrictions.details());
         details.extend(self.permissions.iter().map(|p| ("permission", p.detail())));
         if let Some(secret) = &self.secret {
             details.push(("token", secret.clone()));

@@ -1,11 +1,12 @@
 //! `portcullis check`.
 
+use std::net::IpAddr;
 use std::{fmt, io};
 
 use anyhow::bail;
 use portcullis::{
     Action, Credentials, DatabaseBucket, Decision, Engine, Explanation, Identity, OrgId,
-    Permission, PermissionSet, Resource,
+    Permission, PermissionSet, Refusal, Resource, Timestamp,
 };
 use portcullis_http::{QueryDecision, QueryPolicy, QueryRequest};
 use serde::Serialize;
@@ -43,6 +44,10 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     request: RequestArgs,
+
+    /// The client's address: a credential with allowed networks is accepted only from these
+    #[arg(long, value_name = "ADDRESS")]
+    source: Option<IpAddr>,
 
     #[command(flatten)]
     password: PasswordArgs,
@@ -221,14 +226,14 @@ struct Finding {
 }
 
 pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
-    let Args { username: UsernameArgs { positional, username }, query, request, password, policy } =
-        args;
+    let Args { username, query, request, source, password, policy } = args;
+    let UsernameArgs { positional, username } = username;
     let username = positional.or(username).unwrap_or_default();
     let query = query.query(request)?;
     let password = password.given()?;
     let finding = on_records(&context, policy, async |session: &Session| match password {
-        Some(password) => with_password(session, username, query, &password).await,
-        None => without_password(session, username, query).await,
+        Some(password) => with_password(session, username, query, source, &password).await,
+        None => without_password(session, username, query, source).await,
     })?;
     let outcome = if finding.allowed { Outcome::Done } else { Outcome::Denied };
     // The exit status holds even if the explanation has no reader.
@@ -243,11 +248,12 @@ async fn with_password(
     session: &Session,
     username: String,
     query: Query,
+    source: Option<IpAddr>,
     password: &Secret,
 ) -> anyhow::Result<Finding> {
     let mut finding = Finding::new(username, &query);
     finding.password_checked = true;
-    let credentials = Credentials::password(&finding.username, password.as_slice());
+    let credentials = Credentials::password(&finding.username, password.as_slice()).source(source);
     let Some(engine) = session.engine() else {
         bail!(
             "a password can be checked only in a store: a server checks it when a client logs in. Leave \
@@ -259,6 +265,9 @@ async fn with_password(
         Err(error) => match error.refusal() {
             Some(refusal) => {
                 finding.reason = Some(refusal.to_string());
+                if refusal == Refusal::Network && source.is_none() {
+                    finding.notes.push("--source ADDRESS checks the client's address".to_owned());
+                }
                 return Ok(finding);
             }
             None => return Err(error.into()),
@@ -294,6 +303,7 @@ async fn without_password(
     session: &Session,
     username: String,
     query: Query,
+    source: Option<IpAddr>,
 ) -> anyhow::Result<Finding> {
     let mut finding = Finding::new(username, &query);
     finding.notes.push("the password was not checked".to_owned());
@@ -305,8 +315,14 @@ async fn without_password(
     if !authorization.has_password {
         finding.notes.push("it has no password, so it cannot log in".to_owned());
     }
+    if source.is_none() && !authorization.allowed_networks.is_empty() {
+        let networks = &authorization.allowed_networks;
+        finding
+            .notes
+            .push(format!("it can log in only from {networks} (--source checks an address)"));
+    }
     let held = PermissionSet::new(authorization.permissions.iter().copied());
-    let inactive = inactive_reason(session, &authorization).await?;
+    let inactive = inactive_reason(session, &authorization, source).await?;
     match query {
         Query::Statements(statements) => {
             let check = |action, resource: &Resource| held.check(action, resource);
@@ -337,9 +353,21 @@ async fn without_password(
 async fn inactive_reason(
     session: &Session,
     authorization: &AuthorizationRecord,
+    source: Option<IpAddr>,
 ) -> Result<Option<String>, portcullis::Error> {
     if !authorization.status.is_active() {
         return Ok(Some("the authorization is inactive".to_owned()));
+    }
+    let now = Timestamp::now();
+    let expired = |end: Option<Timestamp>| end.filter(|end| *end <= now);
+    if let Some(end) = expired(authorization.expires_at) {
+        return Ok(Some(format!("the authorization expired at {end}")));
+    }
+    if let Some(end) = expired(authorization.password_expires_at) {
+        return Ok(Some(format!("its password expired at {end}")));
+    }
+    if let Some(source) = source.filter(|_| !authorization.allowed_networks.allows(source)) {
+        return Ok(Some(format!("the authorization may not be used from {source}")));
     }
     let reason = |what: &str, status: Option<portcullis::Status>| match status {
         None => Some(format!("its {what} does not exist")),

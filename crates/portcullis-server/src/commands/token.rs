@@ -12,6 +12,7 @@ use crate::passwords::PolicyArgs;
 use crate::permissions::PermissionArg;
 use crate::record_views::ApiTokenView;
 use crate::resolve;
+use crate::restrictions::{RestrictArgs, RestrictionArgs};
 use crate::session::{ApiTokenRecord, Session, on_records};
 
 #[derive(clap::Subcommand)]
@@ -23,6 +24,13 @@ Example, a new operator token after the first one was lost:
     Create(CreateArgs),
     /// List all API tokens, without their secrets
     List,
+    /// Set or remove the end of an API token, and its networks
+    Restrict {
+        /// Its id
+        id: ApiTokenId,
+        #[command(flatten)]
+        restrictions: RestrictArgs,
+    },
     /// Delete an API token: it is refused from then on
     Revoke {
         /// Its id
@@ -53,6 +61,9 @@ pub(crate) struct CreateArgs {
     /// What it is for
     #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
+
+    #[command(flatten)]
+    restrictions: RestrictionArgs,
 }
 
 #[derive(clap::Args)]
@@ -108,6 +119,10 @@ impl Command {
         match self {
             Self::Create(args) => Ok(Shown::One(args.create(session).await?)),
             Self::List => Ok(Shown::Many(list(session).await?)),
+            Self::Restrict { id, restrictions } => {
+                let changed = session.update_api_token(id, restrictions.update()?).await?;
+                Ok(Shown::One(ApiTokenView::new(&mut session.names(), &changed).await?))
+            }
             Self::Revoke { id, confirm } => Ok(Shown::One(revoke(session, id, confirm).await?)),
         }
     }
@@ -121,7 +136,13 @@ impl CreateArgs {
         for permission in self.permission {
             permissions.push(permission.to_grant(session, org.id).await?);
         }
-        let new = NewApiToken::new(org.id, user.id, permissions).with_description(self.description);
+        let new = NewApiToken::new(org.id, user.id, permissions)
+            .with_description(self.description)
+            .with_allowed_networks(self.restrictions.allowed_networks()?);
+        let new = match self.restrictions.expires_at() {
+            Some(end) => new.with_expires_at(end),
+            None => new,
+        };
         let (token, secret) = session.create_api_token(new).await?;
         let view = ApiTokenView::new(&mut session.names(), &token).await?;
         Ok(view.with_secret(&secret))

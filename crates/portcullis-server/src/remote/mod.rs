@@ -26,7 +26,7 @@ use self::transport::Transport;
 use self::wire::{
     ApiTokenBody, AuthorizationBody, BucketBody, Buckets, Content, Created, DbrpBody,
     NamedPermission, OrgBody, Orgs, Page, PreviewBody, SeenNames, UserBody, Users,
-    permissions_json,
+    permissions_json, restrict, update_json,
 };
 use crate::session::{ApiTokenRecord, AuthorizationParts, AuthorizationRecord, AuthorizationsPage};
 
@@ -418,7 +418,7 @@ impl Client {
         &self,
         parts: &AuthorizationParts,
     ) -> Result<AuthorizationRecord, Error> {
-        let body = json!({
+        let mut body = json!({
             "token": parts.username.as_str(),
             "orgID": parts.org,
             "userID": parts.user,
@@ -426,6 +426,7 @@ impl Client {
             "description": parts.description,
             "permissions": permissions_json(&parts.permissions),
         });
+        restrict(&mut body, parts.expires_at, &parts.allowed_networks);
         let created: Created<AuthorizationId> = self.post(AUTHORIZATIONS, &body).await?;
         self.changed(created.id).await
     }
@@ -489,6 +490,7 @@ impl Client {
             .with_any("userID", filter.user)
             .with_any("status", filter.status)
             .with_any("permits", filter.permits)
+            .with_any("expiresBefore", filter.expires_before)
             .with("hasPassword", true);
         let path = format!("{AUTHORIZATIONS}{query}");
         // A filter that selects one finds it, or 404.
@@ -507,12 +509,8 @@ impl Client {
         id: AuthorizationId,
         update: &AuthorizationUpdate,
     ) -> Result<AuthorizationRecord, Error> {
-        let body = members([
-            ("status", update.status.map(|status| json!(status))),
-            ("description", update.description.as_ref().map(|text| json!(text))),
-        ]);
         let path = format!("{AUTHORIZATIONS}/{id}");
-        let _: Created<AuthorizationId> = self.patch(&path, &body).await?;
+        let _: Created<AuthorizationId> = self.patch(&path, &update_json(update)).await?;
         self.changed(id).await
     }
 
@@ -558,12 +556,13 @@ impl Client {
         &self,
         new: &NewApiToken,
     ) -> Result<(ApiTokenRecord, TokenSecret), Error> {
-        let body = json!({
+        let mut body = json!({
             "orgID": new.org,
             "userID": new.user,
             "description": new.description,
             "permissions": permissions_json(&new.permissions),
         });
+        restrict(&mut body, new.expires_at, &new.allowed_networks);
         let mut created: ApiTokenBody = self.post(API_TOKENS, &body).await?;
         let secret = created.token.take().map(TokenSecret::new).ok_or_else(|| {
             let message = "the server has created the API token and does not show its secret";
@@ -596,6 +595,18 @@ impl Client {
             tokens.push(record);
         }
         Ok(tokens)
+    }
+
+    pub(crate) async fn update_api_token(
+        &self,
+        id: ApiTokenId,
+        update: &AuthorizationUpdate,
+    ) -> Result<ApiTokenRecord, Error> {
+        let path = format!("{API_TOKENS}/{id}");
+        let changed: ApiTokenBody = self.patch(&path, &update_json(update)).await?;
+        let (record, seen) = changed.read()?;
+        self.note(seen);
+        Ok(record)
     }
 
     pub(crate) async fn revoke_api_token(&self, id: ApiTokenId) -> Result<(), Error> {

@@ -1,9 +1,9 @@
 //! The JSON of the management API, as a client reads it. Members that it does not need are ignored.
 
 use portcullis::{
-    ApiTokenId, AuthorizationId, Bucket, BucketId, DbrpId, DbrpMapping, DeletionPreview, Error,
-    ErrorKind, Id, Name, Org, OrgId, Permission, Status, Timestamp, UncheckedPermission, User,
-    UserId, Username,
+    AllowedNetworks, ApiTokenId, AuthorizationId, AuthorizationUpdate, Bucket, BucketId, DbrpId,
+    DbrpMapping, DeletionPreview, Error, ErrorKind, Id, Name, Org, OrgId, Permission, Status,
+    Timestamp, UncheckedPermission, User, UserId, Username,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -164,6 +164,10 @@ pub(super) struct AuthorizationBody {
     has_password: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    password_expires_at: Option<Timestamp>,
+    #[serde(default)]
+    allowed_networks: AllowedNetworks,
 }
 
 impl AuthorizationBody {
@@ -180,6 +184,9 @@ impl AuthorizationBody {
             has_password: self.has_password,
             created_at: self.created_at,
             updated_at: self.updated_at,
+            expires_at: self.expires_at,
+            password_expires_at: self.password_expires_at,
+            allowed_networks: self.allowed_networks,
         };
         let (org, user) = ((self.org_id, self.org), (self.user_id, self.user));
         Ok((record, SeenNames { org, user, resources }))
@@ -201,6 +208,9 @@ pub(super) struct ApiTokenBody {
     user_id: UserId,
     user: String,
     permissions: Vec<PermissionBody>,
+    expires_at: Option<Timestamp>,
+    #[serde(default)]
+    allowed_networks: AllowedNetworks,
 }
 
 impl ApiTokenBody {
@@ -213,6 +223,8 @@ impl ApiTokenBody {
             org: self.org_id,
             user: self.user_id,
             permissions: resources.iter().map(|named| named.permission).collect(),
+            expires_at: self.expires_at,
+            allowed_networks: self.allowed_networks,
         };
         let (org, user) = ((self.org_id, self.org), (self.user_id, self.user));
         Ok((record, SeenNames { org, user, resources }))
@@ -260,6 +272,32 @@ impl From<PreviewBody> for DeletionPreview {
 #[derive(Deserialize)]
 pub(super) struct Created<I> {
     pub(super) id: I,
+}
+
+/// The members of a change of a credential that are given.
+pub(super) fn update_json(update: &AuthorizationUpdate) -> Value {
+    let members = [
+        ("status", update.status.map(|status| json!(status))),
+        ("description", update.description.as_ref().map(|text| json!(text))),
+        ("expiresAt", update.expires_at.map(|end| json!(end))),
+        ("passwordExpiresAt", update.password_expires_at.map(|end| json!(end))),
+        ("allowedNetworks", update.allowed_networks.as_ref().map(|networks| json!(networks))),
+    ];
+    super::members(members)
+}
+
+/// Adds the restrictions of a new credential to its body.
+pub(super) fn restrict(
+    body: &mut Value,
+    expires_at: Option<Timestamp>,
+    allowed_networks: &AllowedNetworks,
+) {
+    if let Value::Object(members) = body {
+        members.extend(expires_at.map(|end| ("expiresAt".to_owned(), json!(end))));
+        if !allowed_networks.is_empty() {
+            members.insert("allowedNetworks".to_owned(), json!(allowed_networks));
+        }
+    }
 }
 
 /// Permissions as a request has them.

@@ -6,10 +6,10 @@
 use std::num::NonZeroUsize;
 
 use portcullis::{
-    ApiTokenId, AuthorizationFilter, AuthorizationId, AuthorizationUpdate, Bucket, BucketId,
-    DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Deletion, DeletionPreview, Engine, Error, Name,
-    NewApiToken, NewAuthorization, NewDbrp, Org, OrgId, Permission, Status, TokenSecret, User,
-    UserId,
+    AllowedNetworks, ApiTokenId, AuthorizationFilter, AuthorizationId, AuthorizationUpdate, Bucket,
+    BucketId, DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Deletion, DeletionPreview, Engine,
+    Error, Name, NewApiToken, NewAuthorization, NewDbrp, Org, OrgId, Permission, Status, Timestamp,
+    TokenSecret, User, UserId,
 };
 
 use super::{ApiTokenRecord, AuthorizationRecord, Names};
@@ -32,6 +32,8 @@ pub(crate) struct AuthorizationParts {
     pub(crate) permissions: Vec<Permission>,
     pub(crate) status: Status,
     pub(crate) description: String,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) allowed_networks: AllowedNetworks,
 }
 
 /// A page of authorizations, ascending by id.
@@ -236,7 +238,12 @@ impl Session {
                 let new = NewAuthorization::new(parts.username, parts.org, parts.permissions)
                     .for_user(parts.user)
                     .with_status(parts.status)
-                    .with_description(parts.description);
+                    .with_description(parts.description)
+                    .with_allowed_networks(parts.allowed_networks);
+                let new = match parts.expires_at {
+                    Some(end) => new.with_expires_at(end),
+                    None => new,
+                };
                 engine.create_authorization(new).await.map(Into::into)
             }
             Self::Server(client) => client.create_authorization(&parts).await,
@@ -351,6 +358,17 @@ impl Session {
                 Ok(tokens.into_iter().map(Into::into).collect())
             }
             Self::Server(client) => client.list_api_tokens(after, limit).await,
+        }
+    }
+
+    pub(crate) async fn update_api_token(
+        &self,
+        id: ApiTokenId,
+        update: AuthorizationUpdate,
+    ) -> Result<ApiTokenRecord, Error> {
+        match self {
+            Self::Store(engine) => engine.update_api_token(id, update).await.map(Into::into),
+            Self::Server(client) => client.update_api_token(id, &update).await,
         }
     }
 

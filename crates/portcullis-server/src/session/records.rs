@@ -1,8 +1,8 @@
 //! Credentials as commands know them: without secrets and hashes, from a store or from a server.
 
 use portcullis::{
-    ApiToken, ApiTokenId, Authorization, AuthorizationId, OrgId, Permission, Status, Timestamp,
-    UserId, Username,
+    AllowedNetworks, ApiToken, ApiTokenId, Authorization, AuthorizationId, OrgId, Permission,
+    Status, Timestamp, UserId, Username,
 };
 
 /// An authorization without the hash of its password.
@@ -19,6 +19,9 @@ pub(crate) struct AuthorizationRecord {
     pub(crate) has_password: bool,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) password_expires_at: Option<Timestamp>,
+    pub(crate) allowed_networks: AllowedNetworks,
 }
 
 impl From<Authorization> for AuthorizationRecord {
@@ -34,6 +37,9 @@ impl From<Authorization> for AuthorizationRecord {
             has_password: authorization.password_hash.is_some(),
             created_at: authorization.created_at,
             updated_at: authorization.updated_at,
+            expires_at: authorization.expires_at,
+            password_expires_at: authorization.password_expires_at,
+            allowed_networks: authorization.allowed_networks,
         }
     }
 }
@@ -47,6 +53,8 @@ pub(crate) struct ApiTokenRecord {
     pub(crate) org: OrgId,
     pub(crate) user: UserId,
     pub(crate) permissions: Vec<Permission>,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) allowed_networks: AllowedNetworks,
 }
 
 impl From<ApiToken> for ApiTokenRecord {
@@ -58,6 +66,8 @@ impl From<ApiToken> for ApiTokenRecord {
             org: token.org,
             user: token.user,
             permissions: token.permissions,
+            expires_at: token.expires_at,
+            allowed_networks: token.allowed_networks,
         }
     }
 }

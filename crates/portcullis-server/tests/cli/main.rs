@@ -23,6 +23,7 @@ mod others;
 mod postgres;
 mod refusals;
 mod remote;
+mod restrictions;
 mod serve;
 mod snapshots;
 mod support;

@@ -6,7 +6,7 @@ use crate::support::{Ran, Sandbox, Server};
 
 /// Commands in this order, on the store and on the server. `@` begins the id of the last record of the
 /// kind that was created.
-const COMMANDS: [&str; 47] = [
+const COMMANDS: [&str; 56] = [
     "org list",
     "org create umbra",
     "org create umbra",
@@ -51,6 +51,15 @@ const COMMANDS: [&str; 47] = [
     "check telegraf --permission read:orgs/acme/tasks",
     "check telegraf --db telemetry --query SELECT/**/v/**/FROM/**/cpu",
     "check telegraf --db metrics --query SELECT/**/v/**/FROM/**/cpu --json",
+    "auth create visitor --org acme --user ada --read-bucket telemetry --no-password --expires 2100-01-01T00:00:00Z --allow-network 10.1.2.3/8",
+    "auth show visitor --json",
+    "auth list --expires-before 2101-01-01T00:00:00Z",
+    "check visitor --read-bucket telemetry --source 192.0.2.1",
+    "auth restrict visitor --expires 2101-01-01T00:00:00Z --allow-network ::1",
+    "auth restrict visitor --expires 2000-01-01T00:00:00Z",
+    "auth restrict visitor --password-expires 1d",
+    "auth restrict visitor --expires never --any-network",
+    "auth delete visitor --yes",
     "auth delete größe&co",
     "bucket delete --org acme weather",
     "user delete grace",

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use anyhow::{Context as _, anyhow};
-use portcullis::{AuthorizationId, DbrpUpdate, NewDbrp, OrgId, Permission, Status};
+use portcullis::{
+    AllowedNetworks, AuthorizationId, DbrpUpdate, NewDbrp, OrgId, Permission, Status,
+};
 
 use super::plan::{NewCredential, Step};
 use super::state::{NewSecret, SecretValue, State};
@@ -97,6 +99,8 @@ impl<'a> Execution<'a> {
             permissions: self.permissions(org, wanted)?,
             status: *status,
             description: description.clone(),
+            expires_at: None,
+            allowed_networks: AllowedNetworks::default(),
         };
         let created = self.session.create_authorization(parts).await?;
         self.credentials.insert(username.to_string(), created.id);

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::passwords::{NewPasswordArgs, PolicyArgs};
 use crate::permissions::GrantArgs;
 use crate::record_views::AuthorizationView;
+use crate::restrictions::{PasswordEndArgs, RestrictArgs};
 use crate::session::{Session, on_records};
 
 #[derive(clap::Args)]
@@ -67,6 +68,34 @@ impl SetPermissionsArgs {
         let org = org.with_context(|| format!("its org {} does not exist", found.org))?;
         let permissions = self.grants.resolve(session, &org).await?;
         let changed = session.set_permissions(found.id, permissions).await?;
+        Ok(AuthorizationView::of(session, &changed).await?)
+    }
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+What is not given stays as it is. A server on the same store observes the change within seconds.
+
+Examples:
+  portcullis auth restrict visitor --expires 30d --allow-network 10.0.0.0/8
+  portcullis auth restrict visitor --expires never --any-network")]
+pub(crate) struct RestrictCommandArgs {
+    #[command(flatten)]
+    target: Target,
+
+    #[command(flatten)]
+    restrictions: RestrictArgs,
+
+    #[command(flatten)]
+    password: PasswordEndArgs,
+}
+
+impl RestrictCommandArgs {
+    pub(super) async fn run(self, session: &Session) -> anyhow::Result<AuthorizationView> {
+        let id = self.target.find(session).await?.id;
+        let mut update = self.restrictions.update()?;
+        update.password_expires_at = self.password.end();
+        let changed = session.update_authorization(id, update).await?;
         Ok(AuthorizationView::of(session, &changed).await?)
     }
 }

@@ -9,6 +9,7 @@ use crate::passwords::{NewPassword, NewPasswordArgs, PolicyArgs};
 use crate::permissions::GrantArgs;
 use crate::record_views::AuthorizationView;
 use crate::resolve;
+use crate::restrictions::RestrictionArgs;
 use crate::session::{AuthorizationParts, Session, on_records};
 
 #[derive(clap::Args)]
@@ -20,7 +21,9 @@ every user of the machine can read those.
 Examples:
   portcullis auth create telegraf --org acme --user ada --write-bucket telemetry --generate
   portcullis auth create grafana --org acme --user ada \\
-      --read-bucket telemetry --read-bucket events --password-file grafana.secret")]
+      --read-bucket telemetry --read-bucket events --password-file grafana.secret
+  portcullis auth create visitor --org acme --user ada --read-bucket telemetry --generate \\
+      --expires 30d --allow-network 10.0.0.0/8")]
 pub(crate) struct Args {
     #[command(flatten)]
     username: UsernameArgs,
@@ -43,6 +46,9 @@ pub(crate) struct Args {
     /// Create it disabled
     #[arg(long)]
     inactive: bool,
+
+    #[command(flatten)]
+    restrictions: RestrictionArgs,
 
     #[command(flatten)]
     password: NewPasswordArgs,
@@ -114,6 +120,8 @@ impl Args {
             permissions,
             status,
             description: self.description,
+            expires_at: self.restrictions.expires_at(),
+            allowed_networks: self.restrictions.allowed_networks()?,
         };
         let mut created = match session.create_authorization(new).await {
             Ok(created) => created,

@@ -11,6 +11,7 @@ use crate::commands::PAGE;
 use crate::permissions::PermissionArg;
 use crate::record_views::AuthorizationView;
 use crate::resolve;
+use crate::restrictions::Time;
 use crate::session::Session;
 
 #[derive(clap::Args)]
@@ -42,6 +43,11 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     permits: PermitsArgs,
+
+    /// That expire before this time, or whose passwords do, with those that have expired: RFC 3339, or a
+    /// time from now such as 30d
+    #[arg(long, value_name = "TIME")]
+    expires_before: Option<Time>,
 
     /// At most this many. Standard error says how to list the following ones
     #[arg(long, value_name = "COUNT")]
@@ -107,7 +113,7 @@ impl Args {
             user,
             status: self.status,
             permits: self.permits.permission(session, org).await?,
-            ..AuthorizationFilter::all()
+            expires_before: self.expires_before.map(Time::time),
         })
     }
 }

@@ -35,6 +35,8 @@ pub(crate) enum Command {
     SetPassword(change::SetPasswordArgs),
     /// Replace the permissions of an authorization
     SetPermissions(change::SetPermissionsArgs),
+    /// Set or remove the end of an authorization, of its password, and its networks
+    Restrict(change::RestrictCommandArgs),
     /// Delete an authorization; its username is free again
     Delete {
         #[command(flatten)]
@@ -87,6 +89,9 @@ pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome>
         }
         Command::SetPassword(args) => Shown::One(args.run(&context)?),
         Command::SetPermissions(args) => {
+            Shown::One(on_records(&context, any, async |session| args.run(session).await)?)
+        }
+        Command::Restrict(args) => {
             Shown::One(on_records(&context, any, async |session| args.run(session).await)?)
         }
         Command::Show(target) => Shown::One(on_records(&context, any, async |session| {

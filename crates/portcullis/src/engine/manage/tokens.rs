@@ -375,6 +375,26 @@ impl Engine {
         self.trusted().audited(AuditAction::Update, record, work).await
     }
 
+    /// Changes status, description, end or networks of the API token. It has no password.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Invalid`] for a description that is too long and an end that is
+    /// not in the future; [`ErrorKind::Unavailable`] and [`ErrorKind::Internal`].
+    pub async fn update_api_token(
+        &self,
+        id: ApiTokenId,
+        update: AuthorizationUpdate,
+    ) -> Result<ApiToken, Error> {
+        let record = AuditRecord::new(Kind::ApiToken, id.untyped());
+        let access = self.trusted();
+        let work = async {
+            let current = self.0.store.find(id.untyped()).await?.ok_or_else(not_found)?;
+            Ok(access.update_token(current, &update).await?.0)
+        };
+        access.audited(AuditAction::Update, record, work).await
+    }
+
     /// Deletes the API token. It no longer works once this has returned.
     ///
     /// # Errors
