@@ -59,6 +59,13 @@ async fn a_cached_password_and_a_check_allocate_nothing() {
         assert!(principal.check(Action::Write, &bucket).is_allowed());
     });
     assert_eq!(counted, 0);
+
+    // The use was noted by the first login of the interval. Others note nothing, written or not.
+    assert!(engine.last_use(authorization.id).await.unwrap().is_none());
+    engine.flush_last_uses().await;
+    assert!(engine.last_use(authorization.id).await.unwrap().is_some());
+    let counted = allocations(|| drop(authenticate(&engine, credentials)));
+    assert_eq!(counted, 0);
 }
 
 #[tokio::test]

@@ -8,8 +8,11 @@ use crate::error::Failure;
 use crate::tables::{Query, TABLES};
 
 /// Each migrates a schema from the format of its index to the next format.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_records.sql"), include_str!("migrations/0002_dbrps.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_records.sql"),
+    include_str!("migrations/0002_dbrps.sql"),
+    include_str!("migrations/0003_uses.sql"),
+];
 
 /// The format that this version reads and writes.
 pub(crate) const FORMAT: i64 = MIGRATIONS.len() as i64;

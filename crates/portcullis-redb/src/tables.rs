@@ -12,9 +12,10 @@ use redb::{
 
 type Bytes = &'static [u8];
 
-/// The format that this version writes. Since format 2 there are DBRP mappings, which a version for
-/// format 1 would not find when it verifies or copies a store; nothing else has changed.
-pub(crate) const FORMAT: u64 = 2;
+/// The format that this version writes. Since format 2 there are DBRP mappings, since format 3 last
+/// uses of credentials, which an older version would not find when it verifies or copies a store;
+/// nothing else has changed.
+pub(crate) const FORMAT: u64 = 3;
 const FORMAT_KEY: &str = "format";
 
 /// Makes the file a store: no other program has a table of this name.

@@ -41,10 +41,42 @@ pub(crate) trait Record: Serialize {
         Self::COLUMNS.iter().copied().zip(self.cells()).collect()
     }
 
+    /// The parts that few records have, each with the header of its column and its name in CSV: a table
+    /// and CSV have a column for each that a record has, after the others.
+    fn rare(&self) -> Vec<Rare> {
+        Vec::new()
+    }
+
     /// The secret that was just created, with its name: the last column of CSV, if there is one.
     fn secret(&self) -> Option<(&'static str, &str)> {
         None
     }
+}
+
+/// A part that few records have.
+pub(crate) struct Rare {
+    /// The header of the column.
+    pub(crate) column: &'static str,
+    /// The name in CSV.
+    pub(crate) field: &'static str,
+    /// What the record has.
+    pub(crate) value: Option<String>,
+}
+
+/// The rare parts of each record, without those that no record has.
+fn rare_parts<R: Record>(records: &[R]) -> Vec<Vec<Rare>> {
+    let all: Vec<Vec<Rare>> = records.iter().map(Record::rare).collect();
+    let parts = all.first().map_or(0, Vec::len);
+    let is_shown: Vec<bool> = (0..parts)
+        .map(|part| {
+            let mut values = all.iter().filter_map(|rare| rare.get(part));
+            values.any(|rare| rare.value.is_some())
+        })
+        .collect();
+    let shown = |rare: Vec<Rare>| {
+        rare.into_iter().zip(&is_shown).filter(|(_, is_shown)| **is_shown).map(|(rare, _)| rare)
+    };
+    all.into_iter().map(|rare| shown(rare).collect()).collect()
 }
 
 /// The records that a command shows: in JSON an object or an array.
@@ -81,8 +113,14 @@ impl Output {
             (Format::Csv, Shown::Many(records)) => self.write_csv(records)?,
             (Format::Table, Shown::One(record)) => self.write(&table::pairs(&record.details()))?,
             (Format::Table, Shown::Many(records)) => {
-                let rows: Vec<_> = records.iter().map(Record::cells).collect();
-                self.write(&table::table(R::COLUMNS, &rows))?;
+                let rare = rare_parts(records);
+                let more = rare.first().into_iter().flatten().map(|rare| rare.column);
+                let columns: Vec<&str> = R::COLUMNS.iter().copied().chain(more).collect();
+                let rows = records.iter().zip(rare).map(|(record, rare)| {
+                    let rare = rare.into_iter().map(|rare| rare.value.unwrap_or_default());
+                    record.cells().into_iter().chain(rare).collect()
+                });
+                self.write(&table::table(&columns, &rows.collect::<Vec<_>>()))?;
             }
         }
         self.finish()
@@ -136,9 +174,12 @@ impl Output {
 fn write_csv<R: Record>(out: impl Write, records: &[R], is_terminal: bool) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
     let secret = records.iter().find_map(Record::secret).map(|(name, _)| name);
-    csv.write_record(R::FIELDS.iter().copied().chain(secret))?;
-    for record in records {
+    let rare = rare_parts(records);
+    let more = rare.first().into_iter().flatten().map(|rare| rare.field);
+    csv.write_record(R::FIELDS.iter().copied().chain(more).chain(secret))?;
+    for (record, rare) in records.iter().zip(rare) {
         let mut fields = record.fields();
+        fields.extend(rare.into_iter().map(|rare| rare.value.unwrap_or_default()));
         if secret.is_some() {
             fields.push(record.secret().map(|(_, secret)| secret.to_owned()).unwrap_or_default());
         }

@@ -1,12 +1,14 @@
 //! Records as commands show them: with the names of the API, and without secrets.
 
+use std::net::IpAddr;
+
 use portcullis::{
     AllowedNetworks, Bucket, DbrpMapping, Error, Org, OrgId, Permission, ResourceType, Status,
     Timestamp, TokenSecret, User, UserId,
 };
 use serde::Serialize;
 
-use crate::output::Record;
+use crate::output::{Rare, Record};
 use crate::passwords::NewPassword;
 use crate::session::{ApiTokenRecord, AuthorizationRecord, Names, Session};
 
@@ -268,6 +270,10 @@ pub(crate) struct AuthorizationView {
     updated_at: Timestamp,
     #[serde(flatten)]
     restrictions: RestrictionsView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_from: Option<IpAddr>,
 }
 
 impl AuthorizationView {
@@ -291,6 +297,8 @@ impl AuthorizationView {
                 password_expires_at: authorization.password_expires_at,
                 allowed_networks: authorization.allowed_networks.clone(),
             },
+            last_used_at: authorization.last_use.map(|last| last.at),
+            last_used_from: authorization.last_use.and_then(|last| last.from),
         })
     }
 
@@ -351,6 +359,8 @@ impl Record for AuthorizationView {
             ("updated", self.updated_at.to_string()),
         ];
         details.extend(self.restrictions.details());
+        details.extend(self.last_used_at.map(|at| ("last used", at.to_string())));
+        details.extend(self.last_used_from.map(|from| ("last used from", from.to_string())));
         details.extend(self.permissions.iter().map(|p| ("permission", p.detail())));
         if let Some(password) = &self.password {
             details.push(("generated password", password.clone()));
@@ -375,6 +385,14 @@ impl Record for AuthorizationView {
             self.updated_at.to_string(),
         ]);
         fields
+    }
+
+    fn rare(&self) -> Vec<Rare> {
+        let rare = |column, field, value| Rare { column, field, value };
+        vec![
+            rare("last used", "lastUsedAt", self.last_used_at.map(|at| at.to_string())),
+            rare("from", "lastUsedFrom", self.last_used_from.map(|from| from.to_string())),
+        ]
     }
 
     fn secret(&self) -> Option<(&'static str, &str)> {

@@ -23,9 +23,9 @@ const FORMAT_KEY: &[u8] = b"format";
 /// The generation of the trees of entries that is in use.
 const GENERATION_KEY: &[u8] = b"generation";
 /// The format that this version writes. Since format 2 there are [mappings](portcullis::store::Kind::Dbrp),
-/// which a version for format 1 would not find when it verifies or copies a store; nothing else has
-/// changed.
-pub(crate) const FORMAT: u64 = 2;
+/// since format 3 last uses of credentials, which an older version would not find when it verifies or
+/// copies a store; nothing else has changed.
+pub(crate) const FORMAT: u64 = 3;
 
 const RECORDS: &str = "records";
 const UNIQUE: &str = "unique.";

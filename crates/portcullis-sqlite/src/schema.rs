@@ -8,10 +8,11 @@ use crate::row_cluster;
 pub(crate) const APPLICATION_ID: i64 = 0x506f_7274;
 
 /// Each brings a file from the format of its index to the next.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001_records.sql"),
     include_str!("migrations/0002_places.sql"),
     include_str!("migrations/0003_dbrps.sql"),
+    include_str!("migrations/0004_uses.sql"),
 ];
 
 /// The format that this version reads and writes.

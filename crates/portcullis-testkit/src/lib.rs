@@ -119,7 +119,7 @@ pub use harness::{Capabilities, Fixture, Harness, TestStore, run};
 pub use hooked::{Hook, HookedDirectory, HookedStore};
 pub use instrumented::{Counts, InstrumentedStore, Outcome};
 pub use method::Method;
-pub use pinned::{pinned_dbrp, pinned_records};
+pub use pinned::{pinned_dbrp, pinned_records, pinned_uses};
 pub use rules::{RULES, Rule};
 
 /// Makes one `#[test]` per rule of the suite, in a module `conformance`.

@@ -114,6 +114,40 @@ pub fn pinned_dbrp() -> (Record, Vec<GrantKey>) {
     (record, grants.into())
 }
 
+/// Returns the records of last uses, for files of the formats that have them. They never change.
+///
+/// # Panics
+///
+/// Never.
+pub fn pinned_uses() -> Vec<(Record, Vec<GrantKey>)> {
+    let record = |kind, id: u64, last: &str| {
+        Record {
+        kind,
+        id: Id::from_u64(id),
+        revision: Revision::from_u128(u128::from(id) + 20),
+        unique_key: UniqueKey::new(format!("{id:016x}")).expect("a key"),
+        org: Some(OrgId::from_u64(1)),
+        user: Some(UserId::from_u64(2)),
+        status: Status::Active,
+        body: format!(
+            r#"{{"v":1,"id":"{id:016x}","orgID":"0000000000000001","userID":"0000000000000002",{last}}}"#
+        )
+        .as_str()
+        .into(),
+    }
+    };
+    let of_authorization = concat!(
+        r#""lastUsedAt":"2026-01-02T03:04:05.006Z","lastUsedFrom":"192.0.2.7","#,
+        r#""previousUsedAt":"2026-01-01T00:00:00Z""#
+    );
+    let of_token = r#""lastUsedAt":"2026-01-02T03:04:05Z""#;
+    let records = [
+        record(Kind::ApiTokenUse, 4, of_token),
+        record(Kind::AuthorizationUse, 0xffff_ffff_ffff_fff5, of_authorization),
+    ];
+    records.into_iter().map(|record| (record, Vec::new())).collect()
+}
+
 fn grant_key(permission: &str) -> GrantKey {
     GrantKey::of(permission.parse().expect("a permission"))
 }

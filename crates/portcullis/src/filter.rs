@@ -3,13 +3,14 @@
 use crate::codec::may_have_end;
 use crate::store::{Index, Kind, Record};
 use crate::{
-    ApiToken, ApiTokenId, Authorization, AuthorizationId, GrantKey, OrgId, Permission, Status,
-    Timestamp, TokenDigest, UserId,
+    ApiToken, ApiTokenId, Authorization, AuthorizationId, GrantKey, LastUse, OrgId, Permission,
+    Status, Timestamp, TokenDigest, UserId,
 };
 
 /// A filter of authorizations: it matches those that match every given field.
 ///
-/// [`AuthorizationFilter::matches`] defines it. An index only saves reading records that cannot
+/// [`AuthorizationFilter::matches`] defines it, and [`AuthorizationFilter::matches_use`] the field
+/// `unused_since`, which is not of the authorization itself. An index only saves reading records that cannot
 /// match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthorizationFilter {
@@ -28,6 +29,8 @@ pub struct AuthorizationFilter {
     pub permits: Option<Permission>,
     /// The authorization or its password expires before this time, or has expired.
     pub expires_before: Option<Timestamp>,
+    /// A time since which it was not used. One that was never used counts as used when it was created.
+    pub unused_since: Option<Timestamp>,
 }
 
 impl AuthorizationFilter {
@@ -53,6 +56,11 @@ impl AuthorizationFilter {
                 let ends = [authorization.expires_at, authorization.password_expires_at];
                 ends.into_iter().flatten().any(|end| end < time)
             })
+    }
+
+    /// Tells whether the last use of the authorization matches.
+    pub fn matches_use(&self, authorization: &Authorization, last: Option<&LastUse>) -> bool {
+        is_unused(self.unused_since, last, authorization.created_at)
     }
 
     /// Tells by the columns of the record that it does not match, so that its body need not be read.
@@ -98,6 +106,11 @@ pub(crate) enum Plan<'a> {
     ByUsername(&'a str),
 }
 
+/// Tells whether a credential that was created at this time was not used since the other one.
+fn is_unused(since: Option<Timestamp>, last: Option<&LastUse>, created_at: Timestamp) -> bool {
+    since.is_none_or(|since| last.map_or(created_at, |last| last.at) < since)
+}
+
 /// A filter of API tokens: it matches those that match every given field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiTokenFilter {
@@ -113,6 +126,9 @@ pub struct ApiTokenFilter {
     pub status: Option<Status>,
     /// The API token expires before this time, or has expired.
     pub expires_before: Option<Timestamp>,
+    /// A time since which it was not used. One that was never used counts as used at the time in its
+    /// id, when it was created.
+    pub unused_since: Option<Timestamp>,
 }
 
 impl ApiTokenFilter {
@@ -129,6 +145,17 @@ impl ApiTokenFilter {
             && self.user.is_none_or(|user| user == token.user)
             && self.status.is_none_or(|status| status == token.status)
             && self.expires_before.is_none_or(|time| token.expires_at.is_some_and(|end| end < time))
+    }
+
+    /// Tells whether the last use of the API token matches.
+    pub fn matches_use(&self, token: &ApiToken, last: Option<&LastUse>) -> bool {
+        let drawn_at = Timestamp::from_unix_millis(token.id.untyped().drawn_at_millis());
+        is_unused(self.unused_since, last, drawn_at.unwrap_or(Timestamp::UNIX_EPOCH))
+    }
+
+    /// Returns the index, if no lookup serves the filter.
+    pub(crate) fn list_index(&self) -> Option<Index> {
+        (self.id.is_none() && self.digest.is_none()).then(|| self.index())
     }
 
     /// Chooses the narrowest index that covers every match. A filter with an id or a digest has a lookup
@@ -179,6 +206,7 @@ mod tests {
             status: Some(Status::Active),
             permits: Some("read:buckets/0000000000000001".parse().unwrap()),
             expires_before: Some("2034-01-02T03:04:06Z".parse().unwrap()),
+            unused_since: None,
         };
         assert!(right.matches(&authorization()));
         assert!(AuthorizationFilter::all().matches(&authorization()));
@@ -211,6 +239,29 @@ mod tests {
         assert!(!right.matches(&endless));
     }
 
+    /// [USE-6]
+    #[test]
+    fn a_credential_that_was_never_used_is_unused_since_its_creation() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let created_at = at("2026-02-01T00:00:00Z");
+        let authorization = Authorization { created_at, ..authorization() };
+        let since = |text| AuthorizationFilter {
+            unused_since: Some(at(text)),
+            ..AuthorizationFilter::all()
+        };
+        let used = LastUse::new(at("2026-03-01T00:00:00Z"), None);
+        for (text, never_used, was_used) in [
+            ("2026-02-01T00:00:00Z", false, false),
+            ("2026-02-01T00:00:01Z", true, false),
+            ("2026-03-01T00:00:00Z", true, false),
+            ("2026-03-01T00:00:01Z", true, true),
+        ] {
+            assert_eq!(since(text).matches_use(&authorization, None), never_used, "{text}");
+            assert_eq!(since(text).matches_use(&authorization, Some(&used)), was_used, "{text}");
+        }
+        assert!(AuthorizationFilter::all().matches_use(&authorization, Some(&used)));
+    }
+
     #[test]
     fn the_columns_of_a_record_decide_every_field_except_permits() {
         use crate::store::{Entity, Revision};
@@ -231,6 +282,7 @@ mod tests {
                 status: [None, Some(Status::Active), Some(Status::Inactive)][choice(4) as usize],
                 permits: None,
                 expires_before: None,
+                unused_since: None,
             };
             assert_eq!(filter.excludes(&record), !filter.matches(&authorization()), "{filter:?}");
         }

@@ -14,6 +14,13 @@ use crate::from_text::from_text;
 /// Number of bytes of an id's text form.
 pub const ID_TEXT_LEN: usize = 16;
 
+/// The epoch of generated ids, 1 January 2020, in milliseconds since 1970.
+pub(crate) const ID_EPOCH_MILLIS: i64 = 1_577_836_800_000;
+
+/// The number of random low bits of a generated id. The high bits are the time, so that ids ascend
+/// with it.
+pub(crate) const ID_RANDOM_BITS: u32 = 22;
+
 /// Why a text is not an id. Clients of the API receive these messages.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -42,6 +49,12 @@ impl Id {
     /// Returns the number.
     pub const fn as_u64(self) -> u64 {
         self.0
+    }
+
+    /// Returns when a generated id was drawn, in milliseconds since 1970.
+    pub(crate) fn drawn_at_millis(self) -> i64 {
+        let millis = i64::try_from(self.0 >> ID_RANDOM_BITS).unwrap_or(i64::MAX);
+        millis.saturating_add(ID_EPOCH_MILLIS)
     }
 
     /// Parses exactly the text that [`Display`](fmt::Display) writes: 16 hexadecimal digits in lower

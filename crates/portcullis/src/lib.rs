@@ -41,8 +41,8 @@ pub use directory::{Directory, StaticDirectory};
 pub use engine::{
     ApiTokenPage, ApiTokenView, AuthorizationPage, AuthorizationView, BuildError, Deletion,
     DeletionPreview, Engine, EngineBuilder, ExpiringSoon, ExpiryCounts, ExportError, ImportError,
-    NameResolver, NewApiToken, OnBehalfOf, Precondition, ResourceNames, Setup, SetupDone,
-    Versioned,
+    LastUseConfig, NameResolver, NewApiToken, OnBehalfOf, Precondition, ResourceNames, Setup,
+    SetupDone, Versioned,
 };
 pub use error::{Error, ErrorKind};
 pub use filter::{ApiTokenFilter, AuthorizationFilter};
@@ -51,12 +51,12 @@ pub use id::{
 };
 pub use login_history::{InvalidLoginHistory, LoginHistory};
 pub use model::{
-    AllowedNetworks, ApiToken, ApiTokenDraft, Authorization, AuthorizationDraft,
-    AuthorizationUpdate, AuthorizationUpdateDraft, Bucket, BucketUpdate, DatabaseBucket,
-    DatabaseMappings, DbrpFilter, DbrpMapping, DbrpName, DbrpUpdate, InvalidDbrpName, InvalidName,
-    InvalidNetworks, InvalidTokenDigest, InvalidUsername, Name, NewAuthorization, NewDbrp, Org,
-    PreviousPassword, Status, TenantUpdate, TokenDigest, TokenSecret, UnknownStatus, User,
-    Username,
+    AllowedNetworks, ApiToken, ApiTokenDraft, ApiTokenUse, Authorization, AuthorizationDraft,
+    AuthorizationUpdate, AuthorizationUpdateDraft, AuthorizationUse, Bucket, BucketUpdate,
+    DatabaseBucket, DatabaseMappings, DbrpFilter, DbrpMapping, DbrpName, DbrpUpdate,
+    InvalidDbrpName, InvalidName, InvalidNetworks, InvalidTokenDigest, InvalidUsername, LastUse,
+    Name, NewAuthorization, NewDbrp, Org, PreviousPassword, Status, TenantUpdate, TokenDigest,
+    TokenSecret, UnknownStatus, User, Username,
 };
 pub use permission::{
     Action, Decision, Denial, Explanation, GrantKey, InvalidPermission, ParseGrantKeyError,

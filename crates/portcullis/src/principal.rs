@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::metrics::{ALLOWED, DENIED};
-use crate::stamp::{CacheStamp, Restrictions};
+use crate::stamp::{CacheStamp, Restrictions, UseDue};
 use crate::{
     Action, ApiToken, ApiTokenId, Authorization, AuthorizationId, Decision, Denial, Explanation,
     Id, OrgId, Permission, PermissionSet, Resource, Status, UserId, Username,
@@ -27,6 +27,8 @@ pub(crate) struct PrincipalInner {
     user: UserId,
     /// Until when and from where the credential may be used; `None` without a restriction.
     restrictions: Option<Arc<Restrictions>>,
+    /// When its next use is to be noted.
+    use_due: UseDue,
     identity: Identity,
     status: Status,
     permissions: PermissionSet,
@@ -55,6 +57,7 @@ impl Principal {
         Self(Arc::new(PrincipalInner {
             stamp: None,
             restrictions: None,
+            use_due: UseDue::default(),
             identity: Identity::Host,
             org,
             user,
@@ -67,6 +70,7 @@ impl Principal {
         Self(Arc::new(PrincipalInner {
             stamp: Some(stamp),
             restrictions: Restrictions::of_authorization(authorization).map(Arc::new),
+            use_due: UseDue::default(),
             identity: Identity::Authorization(authorization.id, authorization.username.clone()),
             org: authorization.org,
             user: authorization.user,
@@ -79,6 +83,7 @@ impl Principal {
         Self(Arc::new(PrincipalInner {
             stamp: Some(stamp),
             restrictions: Restrictions::of_api_token(token).map(Arc::new),
+            use_due: UseDue::default(),
             identity: Identity::ApiToken(token.id),
             org: token.org,
             user: token.user,
@@ -214,6 +219,11 @@ impl PrincipalInner {
         }
     }
 
+    /// When its next use is to be noted.
+    pub(crate) const fn use_due(&self) -> &UseDue {
+        &self.use_due
+    }
+
     pub(crate) const fn org(&self) -> OrgId {
         self.org
     }
@@ -266,6 +276,7 @@ mod tests {
             let principal = Principal(Arc::new(PrincipalInner {
                 stamp: None,
                 restrictions: None,
+                use_due: UseDue::default(),
                 identity: Identity::Host,
                 org: OrgId::from_u64(1),
                 user: UserId::from_u64(1),

@@ -8,8 +8,8 @@ use std::num::NonZeroUsize;
 use futures_util::StreamExt;
 
 use crate::store::{
-    Entity, Entry, EntryKey, Index, Kind, Lookup, Lookups, MaintenanceStore, PageRequest, Record,
-    StoreError, StoreExt,
+    Batch, Entity, Entry, EntryKey, Index, Kind, Lookup, Lookups, MaintenanceStore, Operation,
+    PageRequest, Record, StoreError, StoreExt,
 };
 use crate::{BucketId, DatabaseMappings, Id};
 
@@ -20,7 +20,7 @@ const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The number of records of each kind, including unreadable ones.
+    /// The number of records of each kind, including unreadable ones. Last uses only if there are any.
     pub records: BTreeMap<Kind, u64>,
     /// The number of entries, including unreadable ones.
     pub entries: u64,
@@ -105,16 +105,18 @@ pub enum Finding {
         /// The stray entry.
         entry: Entry,
     },
-    /// The record refers to an org, a user or a bucket that does not exist. A credential cannot be used
-    /// to log in; a DBRP mapping leads to no bucket.
+    /// The record refers to an org, a user, a bucket or a credential that does not exist. A credential
+    /// cannot be used to log in; a DBRP mapping leads to no bucket; a last use is harmless and can be
+    /// [removed](remove_orphaned_uses).
     Dangling {
         /// The record's kind.
         kind: Kind,
         /// The record's id.
         id: Id,
-        /// [`Kind::Org`], [`Kind::User`] or [`Kind::Bucket`].
+        /// [`Kind::Org`], [`Kind::User`], [`Kind::Bucket`], [`Kind::ApiToken`] or
+        /// [`Kind::Authorization`].
         to: Kind,
-        /// The id of the org, user or bucket.
+        /// The id of the org, user, bucket or credential.
         missing: Id,
     },
 }
@@ -161,7 +163,7 @@ impl fmt::Display for Finding {
 
 /// Reads every record and every entry of the store and checks them against each other: that each
 /// record can be read, has exactly the entries of its unique key, org, user and grants, and that its
-/// org and user exist, and the buckets of DBRP mappings.
+/// org and user exist, the buckets of DBRP mappings, and the credentials of last uses.
 ///
 /// Memory does not grow with the store. The store may be written meanwhile: a damage is checked again
 /// before it is reported. `progress` is called with the number of records read since the last call.
@@ -186,7 +188,9 @@ pub async fn verify(
         while let Some(page) = pages.next().await {
             let page = page?;
             let seen = (page.records.len() + page.unreadable) as u64;
-            *report.records.entry(kind).or_default() += seen;
+            if seen > 0 || kind.of_used_credential().is_none() {
+                *report.records.entry(kind).or_default() += seen;
+            }
             if page.unreadable > 0 {
                 let count = page.unreadable as u64;
                 report.add(Finding::UnreadableRecords { kind, count });
@@ -271,10 +275,12 @@ impl References {
             let user = record.user.map(|user| (Kind::User, user.untyped()));
             let buckets = mapped_buckets(record).into_iter();
             let buckets = buckets.map(|bucket| (Kind::Bucket, bucket.untyped()));
-            org.into_iter().chain(user).chain(buckets)
+            let credential = record.kind.of_used_credential().map(|kind| (kind, record.id));
+            org.into_iter().chain(user).chain(buckets).chain(credential)
         };
         let all: BTreeSet<_> = records.iter().flat_map(references).collect();
-        for kind in [Kind::Org, Kind::User, Kind::Bucket] {
+        let referred = [Kind::Org, Kind::User, Kind::Bucket, Kind::ApiToken, Kind::Authorization];
+        for kind in referred {
             let unknown = all.iter().filter(|it| it.0 == kind && !self.0.contains_key(it));
             let ids: Vec<Id> = unknown.map(|(_, id)| *id).collect();
             for ids in ids.chunks(PAGE.get()) {
@@ -296,6 +302,36 @@ impl References {
         }
         Ok(())
     }
+}
+
+/// Removes the last uses of credentials that do not exist, and returns their number.
+///
+/// # Errors
+///
+/// Those of [`Store::list`](crate::store::Store::list),
+/// [`Store::get_many`](crate::store::Store::get_many) and
+/// [`Store::commit`](crate::store::Store::commit).
+pub async fn remove_orphaned_uses(store: &dyn MaintenanceStore) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    for kind in Kind::ALL {
+        let Some(of) = kind.of_used_credential() else { continue };
+        let mut pages = store.pages(Index::All(kind), PAGE);
+        while let Some(page) = pages.next().await {
+            let records = page?.records;
+            let ids: Vec<Id> = records.iter().map(|record| record.id).collect();
+            let exist = exist(store, of, &ids).await?;
+            for (record, _) in records.iter().zip(exist).filter(|(_, exists)| !exists) {
+                let delete = Operation::Delete { kind, id: record.id, expect: record.revision };
+                match store.commit_resolving(Batch::new().with(delete)).await {
+                    Ok(()) => removed += 1,
+                    // It was changed or deleted meanwhile.
+                    Err(StoreError::Conflict { .. } | StoreError::Missing { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    Ok(removed)
 }
 
 /// Returns the buckets that the record maps to; none if it cannot be read, which is a finding of its own.

@@ -39,6 +39,7 @@ impl Slot {
             USER => Kind::User,
             BUCKET | 3 => Kind::Bucket,
             4 => Kind::Dbrp,
+            5 => Kind::AuthorizationUse,
             _ => Kind::Authorization,
         }
     }
@@ -68,6 +69,13 @@ impl Slot {
                     r#"{{"v":1,"id":"{id}","orgID":"{org}","database":"{name}","mappings":[{{"id":"{id}","retentionPolicy":"{policy}","bucketID":"{bucket}","default":true}}]}}"#
                 );
                 (body, (true, false), Status::Active)
+            }
+            Kind::AuthorizationUse => {
+                // A member of a later version has the number.
+                let body = format!(
+                    r#"{{"v":1,"id":"{id}","orgID":"{org}","userID":"{user}","lastUsedAt":"2026-01-01T00:00:00Z","later":"v={version};"}}"#
+                );
+                (body, (true, true), Status::Active)
             }
             Kind::Authorization => {
                 let grants: Vec<_> = (0..version % 7).map(|n| grant(version + n, org)).collect();
@@ -102,6 +110,7 @@ impl Slot {
         let name = self.name(version);
         match self.kind() {
             Kind::Bucket | Kind::Dbrp => format!("{}/{name}", Self { number: ORG, ..self }.id()),
+            Kind::AuthorizationUse => self.id().to_string(),
             _ => name,
         }
     }

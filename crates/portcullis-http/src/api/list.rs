@@ -40,6 +40,9 @@ struct ListRequest {
     permits: Option<Permission>,
     shows_password: bool,
     expires_before: Option<Timestamp>,
+    unused_since: Option<Timestamp>,
+    /// Whether each item shows when it was last used.
+    last_used: Option<bool>,
     limit: Option<NonZeroUsize>,
     after: Option<Id>,
     /// The text of every filter that was read, for the link to the next page.
@@ -73,6 +76,7 @@ impl ListRequest {
         let (status, permits) = (filter("status")?, filter("permits")?);
         let shows_password = filter(HAS_PASSWORD)?;
         let expires_before = filter("expiresBefore")?;
+        let (unused_since, last_used) = (filter("unusedSince")?, filter("lastUsed")?);
         let (limit, after) = (query.readable_text("limit")?, query.readable_text("after")?);
         if query.bytes("token").is_some_and(<[u8]>::is_empty) {
             return Err(ErrorBody::invalid("`token` must not be empty: leave it out to list all"));
@@ -91,6 +95,8 @@ impl ListRequest {
             expires_before: expires_before
                 .map(|text| parse_time("expiresBefore", &text))
                 .transpose()?,
+            unused_since: unused_since.map(|text| parse_time("unusedSince", &text)).transpose()?,
+            last_used: last_used.map(|text| parse_flag("lastUsed", &text)).transpose()?,
             limit: limit.map(|text| parse_limit(&text, MAX_LIMIT)).transpose()?,
             after: parse_id(after)?,
             filters,
@@ -165,6 +171,10 @@ pub(super) fn parse_has_password(text: &str) -> Result<bool, ErrorBody> {
 /// Parses the time of the parameter with this name.
 fn parse_time(name: &str, text: &str) -> Result<Timestamp, ErrorBody> {
     text.parse().map_err(|error| ErrorBody::invalid(format!("`{name}`: {error}")))
+}
+
+fn parse_flag(name: &str, text: &str) -> Result<bool, ErrorBody> {
+    text.parse().map_err(|_| ErrorBody::invalid(format!("`{name}` must be true or false")))
 }
 
 /// A list of authorizations.
@@ -276,6 +286,7 @@ pub(crate) async fn list(
             status: request.status,
             permits: request.permits,
             expires_before: request.expires_before,
+            unused_since: request.unused_since,
         };
         Authorizations { filter, shows_password: request.shows_password }
     });
@@ -302,6 +313,7 @@ pub(crate) async fn list_api_tokens(
             user,
             status: request.status,
             expires_before: request.expires_before,
+            unused_since: request.unused_since,
         })
     });
     respond(api, caller, &request, list).await
@@ -323,7 +335,8 @@ async fn respond<L: CredentialList>(
     };
 
     // The first page is read before the status is sent, so that most failures still have one.
-    let on_behalf = caller.engine_for(&api.engine);
+    let shows_last_use = request.last_used.unwrap_or(false);
+    let on_behalf = caller.engine_for(&api.engine).show_last_use(shows_last_use);
     let mut names = api.engine.name_resolver();
     let first = match request.limit {
         Some(limit) => list.page(&on_behalf, request.after, limit).await?,
@@ -337,7 +350,7 @@ async fn respond<L: CredentialList>(
         (Some(after), Some(limit)) => {
             stream::whole::<L>(Some(request.next_link(L::PATH, after, limit)), &first.items)
         }
-        (Some(_), None) => stream::parts(list, first, api.engine, caller, names),
+        (Some(_), None) => stream::parts(list, first, api.engine, caller, shows_last_use, names),
     })
 }
 
@@ -350,8 +363,9 @@ mod tests {
         let id = "0000000000000001";
         let query = format!(
             "id={id}&authID={id}&token=a%20name&orgID={id}&org=%C3%A4%26b&userID={id}&user=c%3Dd\
-             &status=inactive&permits=write%3Abuckets&hasPassword=true\
-             &expiresBefore=2034-01-02T03:04:05Z&limit=7&after={id}"
+             &status=inactive&permits=write%3Abuckets&hasPassword=true&lastUsed=true\
+             &expiresBefore=2034-01-02T03:04:05Z&unusedSince=2026-01-31T23%3A59%3A59%2B01%3A00\
+             &limit=7&after={id}"
         );
         let first = ListRequest::parse(&Query::parse(&query)).unwrap();
         let after = Id::from_u64(2);
@@ -373,6 +387,8 @@ mod tests {
             permits,
             shows_password,
             expires_before,
+            unused_since,
+            last_used,
             limit,
             after,
             filters,
@@ -389,8 +405,10 @@ mod tests {
             permits.is_some(),
             shows_password,
             expires_before.is_some(),
+            unused_since.is_some(),
+            last_used.is_some(),
         ];
-        assert_eq!(are_given, [true; 11]);
+        assert_eq!(are_given, [true; 13]);
         assert_eq!(filters.0.len(), are_given.len());
         assert!(limit.is_some() && after.is_some());
     }

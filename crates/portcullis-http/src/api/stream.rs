@@ -89,12 +89,14 @@ pub(super) fn parts<L: CredentialList>(
     first: ListPage<L::Item>,
     engine: Engine,
     caller: Caller,
+    shows_last_use: bool,
     names: NameResolver,
 ) -> Response {
     let mut out = begin::<L>(None);
     write_items::<L>(&mut out, &first.items, true);
     let is_empty = first.items.is_empty();
-    let rest = RemainingPages { after: first.next, engine, caller, list, names }.read_ahead();
+    let rest = RemainingPages { after: first.next, engine, caller, shows_last_use, list, names };
+    let rest = rest.read_ahead();
     let rest = rest.map(|ahead| Rest { ahead, is_empty });
     let first = stream::once(async { Ok(out) });
     // Fused: the compression polls the stream once more after its end.
@@ -106,6 +108,7 @@ struct RemainingPages<L> {
     after: Option<Id>,
     engine: Engine,
     caller: Caller,
+    shows_last_use: bool,
     list: L,
     names: NameResolver,
 }
@@ -132,6 +135,7 @@ impl<L: CredentialList> RemainingPages<L> {
     async fn read_page(&mut self, after: Id) -> PageResult<L::Item> {
         self.caller.revalidate(&self.engine).await?;
         let on_behalf = self.caller.engine_for(&self.engine);
+        let on_behalf = on_behalf.show_last_use(self.shows_last_use);
         self.list.part(&on_behalf, Some(after), CHUNK, &mut self.names).await
     }
 

@@ -1,6 +1,7 @@
 //! The JSON of requests and responses. Member names and their order are the API's.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 
 use portcullis::{
     AllowedNetworks, ApiToken, ApiTokenDraft, ApiTokenId, ApiTokenView, AuthorizationDraft,
@@ -47,6 +48,10 @@ pub(crate) struct Authorization<'a> {
     password_expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "AllowedNetworks::is_empty")]
     allowed_networks: &'a AllowedNetworks,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_from: Option<IpAddr>,
 }
 
 /// The links of an authorization or an API token.
@@ -78,6 +83,10 @@ pub(crate) struct ApiTokenBody<'a> {
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "AllowedNetworks::is_empty")]
     allowed_networks: &'a AllowedNetworks,
+    #[serde(rename = "lastUsedAt", skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<Timestamp>,
+    #[serde(rename = "lastUsedFrom", skip_serializing_if = "Option::is_none")]
+    last_used_from: Option<IpAddr>,
 }
 
 impl<'a> ApiTokenBody<'a> {
@@ -103,6 +112,8 @@ impl<'a> ApiTokenBody<'a> {
             },
             expires_at: token.expires_at,
             allowed_networks: &token.allowed_networks,
+            last_used_at: None,
+            last_used_from: None,
         }
     }
 
@@ -116,7 +127,11 @@ impl<'a> From<&'a ApiTokenView> for ApiTokenBody<'a> {
     fn from(view: &'a ApiTokenView) -> Self {
         let permissions = view.token.permissions.iter().zip(&view.resources);
         let permissions = permissions.map(PermissionWithNames::from).collect();
-        Self::new(&view.token, &view.org, &view.user, permissions)
+        Self {
+            last_used_at: view.last_use.map(|last| last.at),
+            last_used_from: view.last_use.and_then(|last| last.from),
+            ..Self::new(&view.token, &view.org, &view.user, permissions)
+        }
     }
 }
 
@@ -233,6 +248,8 @@ impl<'a> From<&'a AuthorizationView> for Authorization<'a> {
             expires_at: authorization.expires_at,
             password_expires_at: authorization.password_expires_at,
             allowed_networks: &authorization.allowed_networks,
+            last_used_at: described.last_use.map(|last| last.at),
+            last_used_from: described.last_use.and_then(|last| last.from),
         }
     }
 }

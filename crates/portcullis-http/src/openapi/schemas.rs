@@ -100,7 +100,7 @@ fn text(description: &str) -> Schema {
     Schema::string().describe(description)
 }
 
-fn time(description: &str) -> Schema {
+pub(super) fn time(description: &str) -> Schema {
     text(description).format("date-time").example("2026-03-01T12:00:00Z")
 }
 
@@ -163,6 +163,16 @@ fn authorization() -> Schema {
             time("From when on its password is refused. Missing if it has no end."),
         )
         .optional("allowedNetworks", networks().describe(SHOWN_NETWORKS))
+        .optional("lastUsedAt", time(LAST_USED_AT))
+        .optional("lastUsedFrom", last_used_from())
+}
+
+const LAST_USED_AT: &str = "When it was last used, recorded at most once an hour unless the server is \
+                            configured otherwise. Missing if it was not used, and in lists that do not \
+                            ask for it.";
+
+fn last_used_from() -> Schema {
+    text("The address of the client that used it last, if it was known.").example("192.0.2.7")
 }
 
 const SHOWN_NETWORKS: &str = "From where it may be used. Missing for everywhere.";
@@ -253,6 +263,8 @@ fn api_token() -> Schema {
         .required("links", links)
         .optional("expiresAt", time("From when on it is refused. Missing if it has no end."))
         .optional("allowedNetworks", networks().describe(SHOWN_NETWORKS))
+        .optional("lastUsedAt", time(LAST_USED_AT))
+        .optional("lastUsedFrom", last_used_from())
 }
 
 fn api_tokens() -> Schema {

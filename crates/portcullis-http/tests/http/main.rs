@@ -15,6 +15,7 @@ mod document;
 mod forward_auth;
 mod forward_auth_queries;
 mod forward_auth_targets;
+mod last_use;
 mod limits;
 mod list;
 mod login_line;

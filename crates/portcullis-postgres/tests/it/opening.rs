@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use portcullis::store::{Expect, Kind, Lookup, Operation, Store, StoreError};
 use portcullis::verify::verify;
 use portcullis_postgres::OpenError;
-use portcullis_testkit::pinned_dbrp;
+use portcullis_testkit::{pinned_dbrp, pinned_uses};
 
 use crate::common::{
     commit, create, error_chain, open, options, replace, revised, until, user, with_database,
@@ -72,11 +72,12 @@ fn a_store_of_the_first_format_is_migrated() {
         commit(&store, [create(&user(1, "ada"))]).await.unwrap();
         store.close().await.unwrap();
         database.run(
-            "DROP TABLE portcullis.dbrps CASCADE;
+            "DROP TABLE portcullis.dbrps, portcullis.api_token_uses, portcullis.authorization_uses
+                 CASCADE;
              UPDATE portcullis.meta SET value = '1' WHERE name = 'format'",
         );
         let error = options().create(false).open(database.url()).await.unwrap_err();
-        assert!(matches!(error, OpenError::Older { found: 1, supported: 2, .. }), "{error:?}");
+        assert!(matches!(error, OpenError::Older { found: 1, supported: 3, .. }), "{error:?}");
         let store = open(database).await;
         assert!(!store.was_created());
         assert!(store.get(Lookup::UniqueKey(Kind::User, "ada")).await.unwrap().is_some());
@@ -85,6 +86,31 @@ fn a_store_of_the_first_format_is_migrated() {
         commit(&store, [put]).await.unwrap();
         let found = store.get(Lookup::Id(Kind::Dbrp, record.id)).await.unwrap();
         assert_eq!(found, Some(record));
+        assert!(verify(&store, |_| {}).await.unwrap().is_ok());
+    });
+}
+
+#[test]
+fn a_store_of_the_second_format_is_migrated() {
+    with_database(async |database| {
+        let store = open(database).await;
+        let (record, grants) = pinned_dbrp();
+        let put = Operation::Put { record: record.clone(), grants, expect: Expect::Absent };
+        commit(&store, [put]).await.unwrap();
+        store.close().await.unwrap();
+        database.run(
+            "DROP TABLE portcullis.api_token_uses, portcullis.authorization_uses CASCADE;
+             UPDATE portcullis.meta SET value = '2' WHERE name = 'format'",
+        );
+        let store = open(database).await;
+        let found = store.get(Lookup::Id(Kind::Dbrp, record.id)).await.unwrap();
+        assert_eq!(found, Some(record));
+        for (record, grants) in pinned_uses() {
+            let put = Operation::Put { record: record.clone(), grants, expect: Expect::Absent };
+            commit(&store, [put]).await.unwrap();
+            let found = store.get(Lookup::Id(record.kind, record.id)).await.unwrap();
+            assert_eq!(found, Some(record));
+        }
         assert!(verify(&store, |_| {}).await.unwrap().is_ok());
     });
 }

@@ -94,7 +94,7 @@ async fn a_newer_format_is_refused_and_kept() {
     transaction.commit().unwrap();
     drop(raw);
     let error = RedbStore::open(place.path()).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 99, supported: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 99, supported: 3, .. }), "{error}");
 }
 
 #[cfg(unix)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use portcullis::store::MaintenanceStore;
-use portcullis::verify::{Finding, Report, verify};
+use portcullis::verify::{Finding, Report, remove_orphaned_uses, verify};
 use portcullis::{AuditAction, Timestamp};
 use serde::Serialize;
 
@@ -25,8 +25,8 @@ reference to a user or org that does not exist is reported and is no damage: an 
 contain such records, and no login with them is accepted.
 
 --repair makes a backup, rebuilds the unique keys and index entries from the records, and
-verifies again. It never changes or deletes a record: restore records that cannot be read from
-a backup or snapshot.
+verifies again. Of the records, it deletes last uses of credentials that do not exist, and
+changes no other: restore records that cannot be read from a backup or snapshot.
 
 Exit status: 0 sound, 1 damaged, 2 not determined.
 
@@ -123,8 +123,12 @@ async fn work(
     if !args.repair {
         return Ok((None, report().await?));
     }
-    if args.without_backup {
+    let repair = async || {
         store.rebuild_entries().await.context("could not repair the store: nothing was changed")?;
+        remove_orphaned_uses(store).await.context("could not remove last uses")
+    };
+    if args.without_backup {
+        repair().await?;
         return Ok((None, report().await?));
     }
     let local = persistent.as_file()?;
@@ -139,7 +143,7 @@ async fn work(
     };
     let backed_up = store.back_up(&backup).await;
     backed_up.context("could not make the backup before the repair: nothing was changed")?;
-    store.rebuild_entries().await.context("could not repair the store: nothing was changed")?;
+    repair().await?;
     Ok((Some(local.at(backup).to_string()), report().await?))
 }
 

@@ -491,6 +491,7 @@ impl Client {
             .with_any("status", filter.status)
             .with_any("permits", filter.permits)
             .with_any("expiresBefore", filter.expires_before)
+            .with_any("unusedSince", filter.unused_since)
             .with("hasPassword", true);
         let path = format!("{AUTHORIZATIONS}{query}");
         // A filter that selects one finds it, or 404.

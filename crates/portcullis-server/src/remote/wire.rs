@@ -1,9 +1,11 @@
 //! The JSON of the management API, as a client reads it. Members that it does not need are ignored.
 
+use std::net::IpAddr;
+
 use portcullis::{
     AllowedNetworks, ApiTokenId, AuthorizationId, AuthorizationUpdate, Bucket, BucketId, DbrpId,
-    DbrpMapping, DeletionPreview, Error, ErrorKind, Id, Name, Org, OrgId, Permission, Status,
-    Timestamp, UncheckedPermission, User, UserId, Username,
+    DbrpMapping, DeletionPreview, Error, ErrorKind, Id, LastUse, Name, Org, OrgId, Permission,
+    Status, Timestamp, UncheckedPermission, User, UserId, Username,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -168,6 +170,8 @@ pub(super) struct AuthorizationBody {
     password_expires_at: Option<Timestamp>,
     #[serde(default)]
     allowed_networks: AllowedNetworks,
+    last_used_at: Option<Timestamp>,
+    last_used_from: Option<IpAddr>,
 }
 
 impl AuthorizationBody {
@@ -187,6 +191,7 @@ impl AuthorizationBody {
             expires_at: self.expires_at,
             password_expires_at: self.password_expires_at,
             allowed_networks: self.allowed_networks,
+            last_use: self.last_used_at.map(|at| LastUse::new(at, self.last_used_from)),
         };
         let (org, user) = ((self.org_id, self.org), (self.user_id, self.user));
         Ok((record, SeenNames { org, user, resources }))

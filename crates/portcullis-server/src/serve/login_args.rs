@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::value_parser;
 use portcullis::password::HashPoolConfig;
-use portcullis::{CacheConfig, EngineBuilder};
+use portcullis::{CacheConfig, EngineBuilder, LastUseConfig};
 use portcullis_http::{CredentialLimiter, CredentialLimits, RequestRate};
 
 use super::byte_size::ByteSize;
 use super::login_history::HistoryFile;
+use crate::duration;
 use crate::passwords::PolicyArgs;
 use crate::stores::StoreUrl;
 
@@ -78,6 +79,11 @@ pub(super) struct LoginArgs {
     #[arg(long, value_name = "PATH")]
     login_history: Option<PathBuf>,
 
+    /// The time in which the last use of a credential is written at most once, such as 1h or 1d: 1
+    /// second to 31 days; `off` records no last uses
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = LastUseInterval::parse)]
+    last_use_interval: LastUseInterval,
+
     /// Do not throttle failed logins, because something in front does. By default, a username has 10
     /// failures free and an address 100; after these, each failure has to be waited for
     #[arg(long)]
@@ -116,6 +122,27 @@ enum Throttle {
     Off,
 }
 
+/// The value of `--last-use-interval`.
+#[derive(Clone, Copy, Debug)]
+enum LastUseInterval {
+    Off,
+    Every(Duration),
+}
+
+impl LastUseInterval {
+    fn parse(text: &str) -> Result<Self, String> {
+        const LONGEST: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        match duration::parse(text)? {
+            every if (Duration::from_secs(1)..=LONGEST).contains(&every) => Ok(Self::Every(every)),
+            _ => Err("must be between 1s and 31d, or off".to_owned()),
+        }
+    }
+}
+
 impl LoginArgs {
     /// Applies the options to an engine.
     pub(super) fn configure(&self, builder: EngineBuilder) -> EngineBuilder {
@@ -123,6 +150,12 @@ impl LoginArgs {
             .password_policy(self.policy.policy())
             .cache(self.cache())
             .hashing(self.hashing());
+        let builder = match self.last_use_interval {
+            LastUseInterval::Off => builder.no_last_use(),
+            LastUseInterval::Every(interval) => {
+                builder.last_use(LastUseConfig::default().interval(interval))
+            }
+        };
         if self.no_throttle || self.throttle.is_some() {
             return builder.no_throttle();
         }

@@ -29,6 +29,7 @@ use portcullis_http::{CredentialLimiter, ServerApi, TrustedProxy};
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::failure::{Outcome, describe};
 use crate::stores::{OpenMode, PersistentStore, StoreUrl, in_memory};
@@ -45,6 +46,9 @@ use tls::{Reloader, TlsArgs};
 
 /// The longest time that unfinished work, such as a read that hangs, delays the exit.
 const EXIT_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest time that last uses of credentials which are not yet written delay the exit.
+const LAST_USE_WAIT: Duration = Duration::from_secs(2);
 
 /// The longest time that audit events which are not yet written delay the exit.
 const AUDIT_WAIT: Duration = Duration::from_secs(5);
@@ -355,6 +359,9 @@ async fn serve(args: &Args, places: &Places, audit_log: Option<&Path>) -> anyhow
         let listeners = [Some(api), gateway].into_iter().flatten();
         serve_all(listeners, metrics, args.limits(), signals.wait()).await;
         scanning.abort();
+        if timeout(LAST_USE_WAIT, engine.flush_last_uses()).await.is_err() {
+            tracing::warn!("last uses of credentials could not be written in time");
+        }
         if let (Some(file), Some(saving)) = (history, saving) {
             saving.abort();
             file.save(&engine);

@@ -110,8 +110,9 @@ async fn closing<T>(
 fn engine_builder(store: Arc<dyn Store>, policy: PolicyArgs) -> EngineBuilder {
     let builder = Engine::builder(store)
         .password_policy(policy.policy())
-        // A command that only reads changes nothing.
-        .rehash_on_login(false);
+        // A command that only reads changes nothing, and a check of a password is no use of it.
+        .rehash_on_login(false)
+        .no_last_use();
     match command_audit::of_this_process() {
         Some(audit) => builder.audit(audit),
         None => builder,

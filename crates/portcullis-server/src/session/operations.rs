@@ -3,13 +3,14 @@
 //! In a store these are the engine's trusted operations; on a server, the operations of its management
 //! API, for which the API token needs the permissions.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
 use portcullis::{
-    AllowedNetworks, ApiTokenId, AuthorizationFilter, AuthorizationId, AuthorizationUpdate, Bucket,
-    BucketId, DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Deletion, DeletionPreview, Engine,
-    Error, Name, NewApiToken, NewAuthorization, NewDbrp, Org, OrgId, Permission, Status, Timestamp,
-    TokenSecret, User, UserId,
+    AllowedNetworks, ApiTokenId, Authorization, AuthorizationFilter, AuthorizationId,
+    AuthorizationUpdate, Bucket, BucketId, DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Deletion,
+    DeletionPreview, Engine, Error, Name, NewApiToken, NewAuthorization, NewDbrp, Org, OrgId,
+    Permission, Status, Timestamp, TokenSecret, User, UserId,
 };
 
 use super::{ApiTokenRecord, AuthorizationRecord, Names};
@@ -255,7 +256,7 @@ impl Session {
         id: AuthorizationId,
     ) -> Result<Option<AuthorizationRecord>, Error> {
         match self {
-            Self::Store(engine) => Ok(engine.authorization(id).await?.map(Into::into)),
+            Self::Store(engine) => with_last_use(engine, engine.authorization(id).await?).await,
             Self::Server(client) => client.authorization(id).await,
         }
     }
@@ -266,13 +267,15 @@ impl Session {
     ) -> Result<Option<AuthorizationRecord>, Error> {
         match self {
             Self::Store(engine) => {
-                Ok(engine.authorization_by_username(username).await?.map(Into::into))
+                let found = engine.authorization_by_username(username).await?;
+                with_last_use(engine, found).await
             }
             Self::Server(client) => client.authorization_by_username(username).await,
         }
     }
 
-    /// Lists those that match every given part of the filter.
+    /// Lists those that match every given part of the filter, with their last uses if these are a part
+    /// of it.
     pub(crate) async fn list_authorizations(
         &self,
         filter: &AuthorizationFilter,
@@ -282,8 +285,16 @@ impl Session {
         match self {
             Self::Store(engine) => {
                 let page = engine.list_authorizations(filter, after, limit).await?;
-                let items = page.items.into_iter().map(Into::into).collect();
-                Ok(AuthorizationsPage { items, next: page.next })
+                let mut uses = HashMap::new();
+                if filter.unused_since.is_some() {
+                    let ids: Vec<AuthorizationId> = page.items.iter().map(|it| it.id).collect();
+                    uses = engine.last_uses(&ids).await?;
+                }
+                let items = page.items.into_iter().map(|authorization| {
+                    let last_use = uses.get(&authorization.id).copied();
+                    AuthorizationRecord { last_use, ..authorization.into() }
+                });
+                Ok(AuthorizationsPage { items: items.collect(), next: page.next })
             }
             Self::Server(client) => client.list_authorizations(filter, after, limit).await,
         }
@@ -322,6 +333,16 @@ impl Session {
     pub(crate) async fn delete_authorization(&self, id: AuthorizationId) -> Result<(), Error> {
         either!(self, data => data.delete_authorization(id))
     }
+}
+
+/// Returns the authorization as a record, with its last use.
+async fn with_last_use(
+    engine: &Engine,
+    authorization: Option<Authorization>,
+) -> Result<Option<AuthorizationRecord>, Error> {
+    let Some(authorization) = authorization else { return Ok(None) };
+    let last_use = engine.last_use(authorization.id).await?;
+    Ok(Some(AuthorizationRecord { last_use, ..authorization.into() }))
 }
 
 /// API tokens.

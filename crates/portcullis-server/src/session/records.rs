@@ -1,8 +1,8 @@
 //! Credentials as commands know them: without secrets and hashes, from a store or from a server.
 
 use portcullis::{
-    AllowedNetworks, ApiToken, ApiTokenId, Authorization, AuthorizationId, OrgId, Permission,
-    Status, Timestamp, UserId, Username,
+    AllowedNetworks, ApiToken, ApiTokenId, Authorization, AuthorizationId, LastUse, OrgId,
+    Permission, Status, Timestamp, UserId, Username,
 };
 
 /// An authorization without the hash of its password.
@@ -22,6 +22,8 @@ pub(crate) struct AuthorizationRecord {
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) password_expires_at: Option<Timestamp>,
     pub(crate) allowed_networks: AllowedNetworks,
+    /// When it was last used, if that is known and was read.
+    pub(crate) last_use: Option<LastUse>,
 }
 
 impl From<Authorization> for AuthorizationRecord {
@@ -40,6 +42,7 @@ impl From<Authorization> for AuthorizationRecord {
             expires_at: authorization.expires_at,
             password_expires_at: authorization.password_expires_at,
             allowed_networks: authorization.allowed_networks,
+            last_use: None,
         }
     }
 }

@@ -68,7 +68,10 @@ async fn read_all(
             count += page.records.len() as u64;
             page_read(page.records).await?;
         }
-        records.insert(kind.to_string(), count);
+        // As `verify`: last uses are counted only if there are any.
+        if count > 0 || !matches!(kind, Kind::ApiTokenUse | Kind::AuthorizationUse) {
+            records.insert(kind.to_string(), count);
+        }
     }
     let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Contents { records, sha256 })

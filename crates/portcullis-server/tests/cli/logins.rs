@@ -112,3 +112,53 @@ fn options_for_forward_auth_are_checked_at_the_start() {
         server.stop();
     }
 }
+
+/// [USE-3] [USE-6] [CLI-13]
+#[test]
+fn what_servers_have_recorded_of_last_uses_is_listed() {
+    let sandbox = Sandbox::with_store();
+    for name in ["telegraf", "grafana"] {
+        let create = format!("auth create --org acme --user ada {name} --write-bucket telemetry");
+        sandbox.run_with_password(&create, "s3cret-enough").ok(&create);
+    }
+    let before = sandbox.ok("auth list");
+    assert!(!sandbox.ok("auth list --unused-for 0s").contains("last used"), "no column is empty");
+    let server = Server::start(&sandbox, "");
+    assert_eq!(server.get("/forward-auth?check=none", "telegraf:s3cret-enough").0, 204);
+    server.stop();
+
+    let listed = |options: &str| -> Vec<(String, bool)> {
+        let list = sandbox.json(&format!("auth list {options}"));
+        let rows = list.as_array().unwrap().iter();
+        rows.map(|row| (row["token"].as_str().unwrap().to_owned(), row["lastUsedAt"].is_string()))
+            .collect()
+    };
+    let (telegraf, grafana) = ("telegraf".to_owned(), "grafana".to_owned());
+    assert_eq!(listed("--unused-for 0s"), [(telegraf.clone(), true), (grafana.clone(), false)]);
+    assert_eq!(listed("--unused-for 1d"), []);
+    assert_eq!(
+        listed("--unused-since 2999-01-01T00:00:00Z --username grafana"),
+        [(grafana, false)]
+    );
+    assert_eq!(sandbox.ok("auth list"), before, "other lists are as they were");
+    let table = sandbox.ok("auth list --unused-for 0s");
+    assert!(table.lines().next().unwrap().contains("last used"), "{table}");
+    assert!(table.contains("127.0.0.1"), "{table}");
+    let csv = sandbox.ok("auth list --unused-for 0s --output csv");
+    assert!(csv.lines().next().unwrap().ends_with(",lastUsedAt,lastUsedFrom"), "{csv}");
+    let one = sandbox.ok("auth show telegraf");
+    assert!(one.contains("last used from"), "{one}");
+    assert!(!sandbox.ok("auth show grafana").contains("last used"));
+    let error = sandbox.fails(2, "auth list --unused-for 3months");
+    assert!(error.contains("is not a duration such as 90d"), "{error}");
+    sandbox.fails(2, "auth list --unused-for 1d --unused-since 2026-01-01T00:00:00Z");
+    for value in ["0s", "32d", "never"] {
+        sandbox.fails(2, &format!("serve --last-use-interval {value}"));
+    }
+
+    let server = Server::start(&sandbox, "--last-use-interval off");
+    assert_eq!(server.get("/forward-auth?check=none", "grafana:s3cret-enough").0, 204);
+    server.stop();
+    assert!(!sandbox.ok("auth show grafana").contains("last used"));
+    assert!(sandbox.ok("verify").contains("authorization use 1"), "{}", sandbox.ok("verify"));
+}

@@ -117,7 +117,7 @@ async fn a_newer_format_is_refused_and_kept() {
     raw.flush().unwrap();
     drop(raw);
     let error = SledStore::open(place.path()).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 99, supported: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 99, supported: 3, .. }), "{error}");
 }
 
 #[cfg(unix)]

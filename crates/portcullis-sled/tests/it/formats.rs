@@ -13,18 +13,21 @@ use std::path::{Path, PathBuf};
 use portcullis::store::{Expect, Index, Kind, Lookup, Operation, PageRequest, Record, Store as _};
 use portcullis::verify::verify;
 use portcullis::{GrantKey, Permission};
-use portcullis_testkit::{pinned_dbrp, pinned_records};
+use portcullis_testkit::{pinned_dbrp, pinned_records, pinned_uses};
 
 use crate::common::{Place, commit};
 
 /// The format that is written today.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 
 /// The records that a directory of the format has.
 fn pinned(format: u64) -> Vec<(Record, Vec<GrantKey>)> {
     let mut records = pinned_records();
     if format >= 2 {
         records.push(pinned_dbrp());
+    }
+    if format >= 3 {
+        records.extend(pinned_uses());
     }
     records
 }

@@ -135,7 +135,7 @@ async fn a_file_that_was_upgraded_meanwhile_is_not_written() {
     match commit(&store, [create(user(1, "ada"))]).await {
         Err(StoreError::Unavailable { source }) => assert_eq!(
             source.to_string(),
-            "the file has format 99 and this version of Portcullis writes 3: upgrade, and restart \
+            "the file has format 99 and this version of Portcullis writes 4: upgrade, and restart \
              this process"
         ),
         other => panic!("{other:?}"),

@@ -104,7 +104,7 @@ fn a_newer_format_needs_an_upgrade() {
     place.raw().pragma_update(None, "user_version", 99).unwrap();
     assert_eq!(
         open_error(&place).0,
-        "`FILE` has format 99 and this version of Portcullis reads up to 3: upgrade Portcullis"
+        "`FILE` has format 99 and this version of Portcullis reads up to 4: upgrade Portcullis"
     );
 }
 

@@ -15,8 +15,11 @@ use portcullis::store::{
     Expect, Index, Kind, Lookup, Operation, PageRequest, Store, StoreExt, Tombstone,
 };
 use portcullis::verify::verify;
-use portcullis::{ApiToken, Authorization, Bucket, DatabaseMappings, GrantKey, Id, Org, User};
-use portcullis_testkit::{pinned_dbrp, pinned_records};
+use portcullis::{
+    ApiToken, ApiTokenUse, Authorization, AuthorizationUse, Bucket, DatabaseMappings, GrantKey, Id,
+    Org, User,
+};
+use portcullis_testkit::{pinned_dbrp, pinned_records, pinned_uses};
 use rusqlite::Connection;
 
 use crate::common::{Place, commit, create, grant};
@@ -31,6 +34,9 @@ fn pinned(format: i64) -> Vec<(Record, Vec<GrantKey>)> {
     let mut records = pinned_records();
     if format >= 3 {
         records.push(pinned_dbrp());
+    }
+    if format >= 4 {
+        records.extend(pinned_uses());
     }
     records
 }
@@ -87,6 +93,10 @@ async fn files_of_every_format_open() {
 
         let dbrp = store.find::<DatabaseMappings>(id(7)).await.unwrap();
         assert_eq!(dbrp.is_some(), old >= 3);
+        let used =
+            store.find::<AuthorizationUse>(Id::from_u64(0xffff_ffff_ffff_fff5)).await.unwrap();
+        assert_eq!(used.is_some(), old >= 4);
+        assert_eq!(store.find::<ApiTokenUse>(id(4)).await.unwrap().is_some(), old >= 4);
 
         let records = pinned(old).len() as u128;
         assert_eq!(store.position().await.unwrap().sequence(), records);

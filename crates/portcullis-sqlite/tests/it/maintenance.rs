@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis::store::{
-    Entry, EntryKey, Expect, Kind, Lookup, MaintenanceStore, Operation, Store as _, StoreError,
+    Entry, EntryKey, Expect, Kind, Lookup, MaintenanceStore, Operation, Record, Store as _,
+    StoreError, UniqueKey,
 };
-use portcullis::verify::{Finding, Report, verify};
+use portcullis::verify::{Finding, Report, remove_orphaned_uses, verify};
 use portcullis::{Id, OrgId, UserId};
 use portcullis_sqlite::SqliteStore;
 
@@ -254,4 +255,59 @@ async fn a_mapping_to_a_bucket_that_does_not_exist_is_dangling_and_no_damage() {
         found.findings,
         [dangling(Kind::Org, Id::from_u64(1)), dangling(Kind::Bucket, Id::from_u64(3))]
     );
+}
+
+/// [USE-4]
+#[tokio::test]
+async fn a_last_use_without_its_credential_is_dangling_and_can_be_removed() {
+    let place = Place::new();
+    let store = place.open();
+    // More than a page of each: the lists are read side by side.
+    let records = (1..=2_500).map(|number| authorization(number, &format!("name-{number}")));
+    commit(&store, records.map(create)).await.unwrap();
+    let pinned = portcullis_testkit::pinned_uses().remove(1).0;
+    let of = |id: u64| {
+        let body = pinned.body.replace(&pinned.id.to_string(), &format!("{id:016x}"));
+        let unique_key = UniqueKey::new(format!("{id:016x}")).unwrap();
+        Record { id: Id::from_u64(id), unique_key, body: body.into(), ..pinned.clone() }
+    };
+    let uses = (1..=2_500).step_by(2).chain([3_000, 4_000]).map(of);
+    let put = |record| Operation::Put { record, grants: Vec::new(), expect: Expect::Absent };
+    commit(&store, uses.map(put)).await.unwrap();
+    let orphaned = |report: &Report| -> Vec<u64> {
+        assert!(report.is_ok(), "{:?}", report.findings);
+        let found = report.findings.iter().filter_map(|finding| match finding {
+            Finding::Dangling { kind: Kind::AuthorizationUse, to: Kind::Authorization, .. } => {
+                Some(finding)
+            }
+            _ => None,
+        });
+        found
+            .map(|finding| match finding {
+                Finding::Dangling { id, missing, .. } if id == missing => id.as_u64(),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    };
+    let before = report(&store).await;
+    assert_eq!(before.records[&Kind::AuthorizationUse], 1_252);
+    assert!(!before.records.contains_key(&Kind::ApiTokenUse), "none is not shown");
+    assert_eq!(remove_orphaned_uses(&store).await.unwrap(), 2);
+    assert_eq!(remove_orphaned_uses(&store).await.unwrap(), 0);
+    let after = report(&store).await;
+    assert_eq!(after.records[&Kind::AuthorizationUse], 1_250);
+    // Every record refers to an org and a user that do not exist.
+    assert_eq!(before.dangling - after.dangling, 2 + 2 * 2);
+
+    let few = place_with([of(9_000)]).await;
+    assert_eq!(orphaned(&report(&few.1).await), [9_000]);
+}
+
+/// A store with these records.
+async fn place_with(records: impl IntoIterator<Item = Record>) -> (Place, SqliteStore) {
+    let place = Place::new();
+    let store = place.open();
+    let put = |record| Operation::Put { record, grants: Vec::new(), expect: Expect::Absent };
+    commit(&store, records.into_iter().map(put)).await.unwrap();
+    (place, store)
 }

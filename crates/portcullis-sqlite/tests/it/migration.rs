@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 use crate::common::{Place, authorization, child, child_path, commit, create, grant};
 
 /// The format that is written today.
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 
 /// The authorization with the number, of one of seven users in one of three orgs.
 fn numbered(number: u64) -> Record {

@@ -8,7 +8,7 @@ use portcullis::store::{Batch, Entity, Expect, Operation as Change, Store};
 use portcullis::{
     AuthorizationFilter, AuthorizationUpdate, BucketUpdate, Credentials, DbrpFilter, DbrpUpdate,
     Deletion, Engine, Error, ExportError, Id, ImportError, NewApiToken, Permission, Precondition,
-    Setup, Status, TenantUpdate, presets,
+    Setup, Status, TenantUpdate, Timestamp, presets,
 };
 
 use super::world::{World, engine_on};
@@ -38,6 +38,7 @@ pub(super) enum Operation {
     ListApiTokens,
     ListAuthorizations,
     ListDbrps,
+    ListUnused,
     Login,
     LoginOfInactiveUser,
     LoginUnknown,
@@ -63,7 +64,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    pub(super) const ALL: [Self; 43] = [
+    pub(super) const ALL: [Self; 44] = [
         Self::AuthenticateCaller,
         Self::AuthenticateCallerWrong,
         Self::CreateApiToken,
@@ -85,6 +86,7 @@ impl Operation {
         Self::ListApiTokens,
         Self::ListAuthorizations,
         Self::ListDbrps,
+        Self::ListUnused,
         Self::Login,
         Self::LoginOfInactiveUser,
         Self::LoginUnknown,
@@ -236,6 +238,13 @@ impl Operation {
             Self::ListDbrps => {
                 // One is virtual.
                 assert_eq!(engine.list_dbrps(&DbrpFilter::all(world.org)).await?.len(), 2);
+                Ok(())
+            }
+            Self::ListUnused => {
+                let mut filter = AuthorizationFilter::all();
+                filter.unused_since = Some(Timestamp::now());
+                let unused = engine.list_authorizations(&filter, None, all).await?.items;
+                assert!(unused.len() <= 5);
                 Ok(())
             }
             Self::Login | Self::LoginOfInactiveUser => login("telegraf", "telegraf-password").await,

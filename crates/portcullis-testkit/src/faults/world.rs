@@ -105,6 +105,12 @@ impl World {
         let part = Self { org, user, bucket, mapping, authorization, token, secret, snapshot };
         let mapping = engine.create_dbrp(part.new_dbrp("daily")).await.expect("a mapping").id;
         let authorization = part.authorize(engine, text).await;
+        let password = format!("{text}-password");
+        let login = Credentials::password(text, &password);
+        engine.authenticate(login).await.expect("a login");
+        let login = Credentials::token(part.secret.expose());
+        engine.authenticate_caller(login).await.expect("a login");
+        engine.flush_last_uses().await;
         Self { mapping, authorization, ..part }
     }
 

@@ -193,7 +193,7 @@ impl Freshness {
             Kind::Bucket => self.epochs.invalidate(Subject::Buckets),
             Kind::Dbrp => self.epochs.invalidate(Subject::Dbrps),
             // No entry depends on it.
-            Kind::Tombstone => {}
+            Kind::ApiTokenUse | Kind::AuthorizationUse | Kind::Tombstone => {}
         }
     }
 

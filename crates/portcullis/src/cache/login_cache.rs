@@ -248,20 +248,28 @@ impl LoginCache {
         inner.stamp().is_some_and(|stamp| is_entry_valid(inner, stamp, is_valid))
     }
 
-    /// Inserts a principal under the key of its [`CacheStamp`].
+    /// Inserts a principal under the key of its [`CacheStamp`]. Its use is noted when that of the entry
+    /// would have been that it replaces, if it is of the same credential.
     pub(crate) fn insert(&self, principal: Principal) {
         let inner = principal.into_inner();
+        let new = Arc::clone(&inner);
+        let replaces = |other: &PrincipalInner, is_same: bool| {
+            if is_same && other.id() == new.id() {
+                new.use_due().keep(other.use_due());
+            }
+            is_same
+        };
         match inner.stamp().map(|stamp| stamp.key) {
             Some(CacheKey::Password(proof)) => {
                 let password = proof.password();
                 self.logins.insert_shared(table_hash(password.to_bits()), inner, |other| {
                     let proof = other.stamp().and_then(CacheStamp::proof);
-                    proof.is_some_and(|proof| proof.is_of(password))
+                    replaces(other, proof.is_some_and(|proof| proof.is_of(password)))
                 });
             }
             Some(CacheKey::Token(digest)) => {
                 self.tokens.insert_shared(digest.table_hash(), inner, |other| {
-                    other.stamp().and_then(CacheStamp::digest) == Some(&digest)
+                    replaces(other, other.stamp().and_then(CacheStamp::digest) == Some(&digest))
                 });
             }
             None => {}

@@ -2,7 +2,10 @@
 
 use super::{Entity, Tombstone};
 use crate::store::{Entry, EntryKey, Kind, Record, StoreError};
-use crate::{ApiToken, Authorization, Bucket, DatabaseMappings, GrantKey, Org, User};
+use crate::{
+    ApiToken, ApiTokenUse, Authorization, AuthorizationUse, Bucket, DatabaseMappings, GrantKey,
+    Org, User,
+};
 
 impl Entry {
     /// Returns every entry that the record must have, in order and none twice.
@@ -33,7 +36,9 @@ pub fn grants_of(record: &Record) -> Result<Vec<GrantKey>, StoreError> {
     }
     match record.kind {
         Kind::ApiToken => of::<ApiToken>(record),
+        Kind::ApiTokenUse => of::<ApiTokenUse>(record),
         Kind::Authorization => of::<Authorization>(record),
+        Kind::AuthorizationUse => of::<AuthorizationUse>(record),
         Kind::Bucket => of::<Bucket>(record),
         Kind::Dbrp => of::<DatabaseMappings>(record),
         Kind::Tombstone => of::<Tombstone>(record),

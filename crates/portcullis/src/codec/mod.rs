@@ -13,6 +13,7 @@ mod fast_json;
 #[cfg(test)]
 mod tests;
 mod typed;
+mod uses;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};

@@ -227,6 +227,31 @@ fn snapshot_of_the_mappings_of_a_database() {
 }
 
 #[test]
+fn snapshot_of_last_uses() {
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let (org, user) = (OrgId::from_u64(1), UserId::from_u64(2));
+    let from = "192.0.2.7".parse().unwrap();
+    let last = crate::LastUse::new(at("2026-01-02T03:04:05.006Z"), Some(from));
+    let previous_at = Some(at("2026-01-01T00:00:00Z"));
+    assert_format(
+        crate::AuthorizationUse {
+            id: AuthorizationId::from_u64(3),
+            org,
+            user,
+            last: crate::LastUse { previous_at, ..last },
+        },
+        r#"{"v":1,"id":"0000000000000003","orgID":"0000000000000001","userID":"0000000000000002","lastUsedAt":"2026-01-02T03:04:05.006Z","lastUsedFrom":"192.0.2.7","previousUsedAt":"2026-01-01T00:00:00Z"}"#,
+        "0000000000000003",
+    );
+    let last = crate::LastUse::new(at("2026-01-02T03:04:05Z"), None);
+    assert_format(
+        crate::ApiTokenUse { id: ApiTokenId::from_u64(3), org, user, last },
+        r#"{"v":1,"id":"0000000000000003","orgID":"0000000000000001","userID":"0000000000000002","lastUsedAt":"2026-01-02T03:04:05Z"}"#,
+        "0000000000000003",
+    );
+}
+
+#[test]
 fn a_record_that_contradicts_its_body_is_corrupt() {
     let good = authorization().to_record(Revision::from_u128(1)).unwrap();
     let bad = [

@@ -7,6 +7,7 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use super::expiry::Expiry;
+use super::last_use::{Flusher, LastUseConfig, LastUses};
 use super::login::{Rehashing, ReportedOnce, THROTTLED_READS};
 use super::{Engine, Inner};
 use crate::cache::{
@@ -42,6 +43,7 @@ pub struct EngineBuilder {
     read_only: bool,
     audit: Option<Arc<dyn AuditSink>>,
     login_history: Option<LoginHistory>,
+    last_use: Option<LastUseConfig>,
 }
 
 impl EngineBuilder {
@@ -59,6 +61,7 @@ impl EngineBuilder {
             read_only: false,
             audit: None,
             login_history: None,
+            last_use: Some(LastUseConfig::default()),
         }
     }
 
@@ -116,7 +119,7 @@ impl EngineBuilder {
     /// Sets whether every change is refused, with
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and the message `read-only: nothing
     /// can be changed here now`: for the time while the store is copied to another one. Logins work,
-    /// and no weak hash is replaced. Default: no.
+    /// no weak hash is replaced, and no last use recorded. Default: no.
     #[must_use]
     pub fn read_only(self, read_only: bool) -> Self {
         Self { read_only, ..self }
@@ -128,6 +131,19 @@ impl EngineBuilder {
     #[must_use]
     pub fn login_history(self, history: LoginHistory) -> Self {
         Self { login_history: Some(history), ..self }
+    }
+
+    /// Sets how the last use of each credential is recorded. Default: [`LastUseConfig::default`], once
+    /// an hour.
+    #[must_use]
+    pub fn last_use(self, last_use: LastUseConfig) -> Self {
+        Self { last_use: Some(last_use), ..self }
+    }
+
+    /// Records no last uses. Those that are stored stay as they are.
+    #[must_use]
+    pub fn no_last_use(self) -> Self {
+        Self { last_use: None, ..self }
     }
 
     /// Sets the sink of audit events. Default: none.
@@ -149,7 +165,8 @@ impl EngineBuilder {
         Self { random: Arc::new(random), ..self }
     }
 
-    /// Starts the engine: its hashing threads, and a task that follows the store's change feed. Finishes
+    /// Starts the engine: its hashing threads, and tasks that follow the store's change feed and write
+    /// the last uses of credentials. Finishes
     /// interrupted deletions of users and orgs. It must be called on a tokio runtime with its time
     /// driver enabled, on which the task runs.
     ///
@@ -161,6 +178,7 @@ impl EngineBuilder {
     pub async fn build(self) -> Result<Engine, BuildError> {
         self.policy.validate()?;
         self.cache.validate()?;
+        self.last_use.as_ref().map_or(Ok(()), LastUseConfig::validate)?;
         let hashes = HashPool::start(self.hashing, Arc::clone(&self.random))?;
         let began = self.clock.instant();
         let throttle = self.throttle.map(|config| Throttle::new(&config, began)).transpose()?;
@@ -170,6 +188,12 @@ impl EngineBuilder {
         let freshness = Arc::new(Freshness::new(&self.cache, began));
         let commit_health = Arc::new(CommitHealth::default());
         let owns_directory = self.directory.is_none();
+        // On the store itself: no entry depends on what it writes, and its failures do not count as
+        // those of changes.
+        let last_uses = self.last_use.filter(|_| !self.read_only).map(|config| {
+            let (store, random) = (Arc::clone(&self.store), Arc::clone(&self.random));
+            Arc::new(LastUses::new(config, store, random, metrics.uses.clone()))
+        });
         let store: Arc<dyn Store> = Arc::new(
             InvalidatingStore::new(
                 self.store,
@@ -196,6 +220,8 @@ impl EngineBuilder {
             reported: ReportedOnce::default(),
             expiry: Expiry::default(),
             metrics,
+            _flusher: last_uses.as_ref().map(Flusher::start),
+            last_uses,
             _observer: StateObserver::start(Arc::clone(&freshness), Arc::clone(&self.clock)),
             _follower: Follower::start(&store, Arc::clone(&freshness)).await,
             freshness,
@@ -217,8 +243,8 @@ impl EngineBuilder {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A setting of the [`CacheConfig`], [`HashPoolConfig`], [`PasswordPolicy`] or [`ThrottleConfig`]
-    /// is out of bounds.
+    /// A setting of the [`CacheConfig`], [`HashPoolConfig`], [`LastUseConfig`], [`PasswordPolicy`] or
+    /// [`ThrottleConfig`] is out of bounds.
     #[error("a setting of the engine is out of bounds")]
     Config(#[from] InvalidConfig),
     /// The hashing threads could not be started.

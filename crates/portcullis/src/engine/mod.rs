@@ -3,6 +3,7 @@
 mod builder;
 mod database;
 mod expiry;
+mod last_use;
 mod login;
 mod manage;
 mod records;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub use builder::{BuildError, EngineBuilder};
 pub use expiry::{ExpiringSoon, ExpiryCounts};
+pub use last_use::LastUseConfig;
 pub use manage::{
     ApiTokenPage, ApiTokenView, AuthorizationPage, AuthorizationView, Deletion, DeletionPreview,
     ExportError, ImportError, NameResolver, NewApiToken, OnBehalfOf, Precondition, ResourceNames,
@@ -78,6 +80,9 @@ struct Inner {
     reported: login::ReportedOnce,
     expiry: expiry::Expiry,
     metrics: Metrics,
+    last_uses: Option<Arc<last_use::LastUses>>,
+    /// Writes the last uses for as long as the engine exists.
+    _flusher: Option<last_use::Flusher>,
     /// Logs every change of the [`TrustState`](crate::TrustState).
     _observer: StateObserver,
     /// Follows the store's change feed for as long as the engine exists.
@@ -177,6 +182,7 @@ impl Engine {
             change_feed_lag: lag.map_or(f64::INFINITY, |lag| lag.as_secs_f64()),
             trust_state: self.trust_state(),
             expiring: self.expiry_counts().map(|counts| counts.by_kind()),
+            last_uses_pending: self.0.last_uses.as_ref().map_or(0, |uses| uses.pending()),
         });
     }
 

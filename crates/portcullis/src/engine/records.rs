@@ -1,28 +1,18 @@
 //! Writing records: ids, revisions, and retries when they are taken or changed meanwhile.
 
 use super::Engine;
+use crate::id::{ID_EPOCH_MILLIS, ID_RANDOM_BITS};
 use crate::store::{
-    Batch, Duplicate, Entity, Expect, Operation, Revision, StoreError, StoreExt, put,
+    Batch, Duplicate, Entity, Expect, Lookup, Operation, Record, Revision, StoreError, StoreExt,
+    put,
 };
 use crate::{Error, ErrorKind, Id, Timestamp};
-
-/// The epoch of ids, 1 January 2020, in milliseconds since 1970.
-const ID_EPOCH_MILLIS: i64 = 1_577_836_800_000;
-
-/// The number of random low bits of an id. The high bits are the time, so that ids ascend with it.
-const ID_RANDOM_BITS: u32 = 22;
 
 /// The lowest id that is generated. Lower ones are for imports and tests.
 const MIN_ID: u64 = 1_000;
 
 /// How often another id is generated when one is taken.
 const ID_TRIES: u32 = 100;
-
-/// Returns when a generated id was drawn, in milliseconds since 1970.
-pub(super) fn millis_of(id: Id) -> i64 {
-    let millis = i64::try_from(id.as_u64() >> ID_RANDOM_BITS).unwrap_or(i64::MAX);
-    millis.saturating_add(ID_EPOCH_MILLIS)
-}
 
 impl Engine {
     pub(super) fn now(&self) -> Timestamp {
@@ -99,8 +89,8 @@ impl Engine {
         self.0.store.modify(id, change, &[], || self.revision()).await
     }
 
-    /// Deletes the entity if the check accepts it and its revision, and retries while it is changed
-    /// meanwhile. Tells whether it existed.
+    /// Deletes the entity with its last use, if the check accepts it and its revision, and retries while
+    /// one of them is changed meanwhile. Tells whether it existed.
     pub(super) async fn remove<E: Entity>(
         &self,
         id: Id,
@@ -116,9 +106,21 @@ impl Engine {
             check(&entity, expect)?;
             let mut batch = Batch::new().with(Operation::Delete { kind: E::KIND, id, expect });
             also.iter().cloned().for_each(|operation| batch.push(operation));
+            if let Some(kind) = E::KIND.of_last_use()
+                && let Some(Record { revision: expect, .. }) =
+                    self.0.store.get(Lookup::Id(kind, id)).await?
+            {
+                batch.push(Operation::Delete { kind, id, expect });
+            }
             match self.0.store.commit_resolving(batch).await {
                 Ok(()) => return Ok(true),
-                Err(StoreError::Missing { id: missing, .. }) if missing == id => return Ok(false),
+                Err(StoreError::Missing { kind, id: missing })
+                    if (kind, missing) == (E::KIND, id) =>
+                {
+                    return Ok(false);
+                }
+                Err(StoreError::Missing { id: missing, .. })
+                    if missing == id && tries < crate::store::MODIFY_TRIES => {}
                 Err(StoreError::Conflict { .. }) if tries < crate::store::MODIFY_TRIES => {}
                 Err(error) => return Err(error.into()),
             }

@@ -43,6 +43,17 @@ pub(crate) struct Metrics {
     change_feed_lag: Gauge,
     trust_states: [(TrustState, Gauge); TrustState::ALL.len()],
     pub(crate) store: StoreMetrics,
+    pub(crate) uses: UseMetrics,
+    last_uses_pending: Gauge,
+}
+
+/// What happened to noted uses of credentials.
+#[derive(Clone)]
+pub(crate) struct UseMetrics {
+    pub(crate) written: Counter,
+    /// The record was recent already.
+    pub(crate) skipped: Counter,
+    pub(crate) dropped: Counter,
 }
 
 /// Durations and failures of calls of the store.
@@ -65,6 +76,7 @@ pub(crate) struct Gauges {
     pub(crate) trust_state: TrustState,
     /// How many credentials of each kind expire within 7 and within 30 days; `None` before the first scan.
     pub(crate) expiring: Option<[(&'static str, [u64; 2]); 3]>,
+    pub(crate) last_uses_pending: usize,
 }
 
 const LOGINS: &str = "portcullis_logins_total";
@@ -75,6 +87,8 @@ const CACHE_BYTES: &str = "portcullis_cache_bytes";
 const CHANGE_FEED_LAG: &str = "portcullis_change_feed_lag_seconds";
 const TRUST_STATE: &str = "portcullis_trust_state";
 const EXPIRING: &str = "portcullis_expiring";
+const LAST_USES: &str = "portcullis_last_uses_total";
+const LAST_USES_PENDING: &str = "portcullis_last_uses_pending";
 const STORE_DURATION: &str = "portcullis_store_duration_seconds";
 const STORE_FAILURES: &str = "portcullis_store_failures_total";
 
@@ -84,6 +98,7 @@ impl Metrics {
         let ok = |source| counter!(LOGINS, "result" => "ok", "source" => source);
         let refused =
             |refusal: Refusal| counter!(LOGINS, "result" => "refused", "reason" => refusal.label());
+        let uses = |result| counter!(LAST_USES, "result" => result);
         let store = |operation| histogram!(STORE_DURATION, "operation" => operation);
         Self {
             cached: StripedCounter::new(),
@@ -109,6 +124,12 @@ impl Metrics {
                 commit: store("commit"),
                 failures: counter!(STORE_FAILURES),
             },
+            uses: UseMetrics {
+                written: uses("written"),
+                skipped: uses("skipped"),
+                dropped: uses("dropped"),
+            },
+            last_uses_pending: gauge!(LAST_USES_PENDING),
         }
     }
 
@@ -146,6 +167,7 @@ impl Metrics {
         self.hash_queue_length.set(gauges.hash_queue_length as f64);
         self.cache_bytes.set(gauges.cache_bytes as f64);
         self.change_feed_lag.set(gauges.change_feed_lag);
+        self.last_uses_pending.set(gauges.last_uses_pending as f64);
         for (state, gauge) in &self.trust_states {
             gauge.set(if *state == gauges.trust_state { 1.0 } else { 0.0 });
         }
@@ -205,6 +227,12 @@ fn describe() {
          an authorization) and `within` (`7d`, and `30d` with those of `7d`), from the last scan of the \
          store"
     );
+    describe_counter!(
+        LAST_USES,
+        "Last uses of credentials by `result`: `written` to the store, `skipped` because the one in the \
+         store is recent, `dropped` because too many waited or the credential is gone"
+    );
+    describe_gauge!(LAST_USES_PENDING, "Last uses of credentials that wait to be written");
     describe_histogram!(STORE_DURATION, Unit::Seconds, "Durations of calls of the store");
     describe_counter!(STORE_FAILURES, "Calls of the store that failed");
 }

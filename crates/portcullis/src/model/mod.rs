@@ -1,9 +1,11 @@
-//! The entities of the domain: authorizations, API tokens, users, orgs, buckets, DBRP mappings.
+//! The entities of the domain: authorizations, API tokens, users, orgs, buckets, DBRP mappings,
+//! last uses.
 
 mod api_token;
 mod authorization;
 mod dbrp;
 mod draft;
+mod last_use;
 mod networks;
 mod tenant;
 mod username;
@@ -19,6 +21,7 @@ pub use dbrp::{
 pub(crate) use dbrp::{PolicyMapping, PolicyMappings};
 pub(crate) use draft::CheckedApiToken;
 pub use draft::{ApiTokenDraft, AuthorizationDraft, AuthorizationUpdateDraft};
+pub use last_use::{ApiTokenUse, AuthorizationUse, LastUse};
 pub use networks::{AllowedNetworks, InvalidNetworks};
 pub use tenant::{Bucket, BucketUpdate, InvalidName, Name, Org, TenantUpdate, User};
 pub use username::{InvalidUsername, Username};

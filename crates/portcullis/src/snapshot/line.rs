@@ -1,13 +1,16 @@
 //! One line of a snapshot.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::model::{PolicyMapping, PolicyMappings};
 use crate::password::PasswordHash;
 use crate::{
-    AllowedNetworks, ApiToken, ApiTokenId, Authorization, AuthorizationId, Bucket, BucketId,
-    DatabaseMappings, DbrpId, DbrpName, Id, Name, Org, OrgId, Permission, PreviousPassword, Status,
-    Timestamp, TokenDigest, TokenSecret, UncheckedPermission, User, UserId, Username,
+    AllowedNetworks, ApiToken, ApiTokenId, ApiTokenUse, Authorization, AuthorizationId,
+    AuthorizationUse, Bucket, BucketId, DatabaseMappings, DbrpId, DbrpName, Id, LastUse, Name, Org,
+    OrgId, Permission, PreviousPassword, Status, Timestamp, TokenDigest, TokenSecret,
+    UncheckedPermission, User, UserId, Username,
 };
 
 /// A line. Unknown types and members are refused, so that no data is lost unnoticed.
@@ -21,6 +24,8 @@ pub(super) enum Line {
     Dbrp(DbrpLine),
     ApiToken(ApiTokenLine),
     Authorization(#[serde(with = "AuthorizationLine")] Authorization),
+    ApiTokenUse(UseLine),
+    AuthorizationUse(UseLine),
     End(EndLine),
 }
 
@@ -267,6 +272,67 @@ impl TryFrom<ApiTokenLine> for ApiToken {
             expires_at: line.expires_at,
             allowed_networks: line.allowed_networks,
         })
+    }
+}
+
+/// The last use of an authorization or an API token.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct UseLine {
+    id: Id,
+    #[serde(rename = "orgID")]
+    org: OrgId,
+    #[serde(rename = "userID")]
+    user: UserId,
+    last_used_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_used_from: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous_used_at: Option<Timestamp>,
+}
+
+impl UseLine {
+    fn new(id: Id, org: OrgId, user: UserId, last: &LastUse) -> Self {
+        Self {
+            id,
+            org,
+            user,
+            last_used_at: last.at,
+            last_used_from: last.from,
+            previous_used_at: last.previous_at,
+        }
+    }
+
+    const fn last(&self) -> LastUse {
+        LastUse {
+            at: self.last_used_at,
+            from: self.last_used_from,
+            previous_at: self.previous_used_at,
+        }
+    }
+}
+
+impl From<&ApiTokenUse> for UseLine {
+    fn from(used: &ApiTokenUse) -> Self {
+        Self::new(used.id.untyped(), used.org, used.user, &used.last)
+    }
+}
+
+impl From<&AuthorizationUse> for UseLine {
+    fn from(used: &AuthorizationUse) -> Self {
+        Self::new(used.id.untyped(), used.org, used.user, &used.last)
+    }
+}
+
+impl From<UseLine> for ApiTokenUse {
+    fn from(line: UseLine) -> Self {
+        Self { id: line.id.into(), org: line.org, user: line.user, last: line.last() }
+    }
+}
+
+impl From<UseLine> for AuthorizationUse {
+    fn from(line: UseLine) -> Self {
+        Self { id: line.id.into(), org: line.org, user: line.user, last: line.last() }
     }
 }
 

@@ -11,7 +11,10 @@ use thiserror::Error;
 
 use super::line::{EndLine, Line};
 use crate::store::{Batch, Entity, Kind, UniqueKey};
-use crate::{ApiToken, Authorization, Bucket, DatabaseMappings, DbrpId, Id, Org, User, hex};
+use crate::{
+    ApiToken, ApiTokenUse, Authorization, AuthorizationUse, Bucket, DatabaseMappings, DbrpId, Id,
+    Org, User, hex,
+};
 
 /// The versions there are. Both have the same lines and members; the version is for readers that do not
 /// read all members.
@@ -45,6 +48,10 @@ pub enum SnapshotRecord {
     ApiToken(ApiToken),
     /// An authorization.
     Authorization(Authorization),
+    /// The last use of an API token.
+    ApiTokenUse(ApiTokenUse),
+    /// The last use of an authorization.
+    AuthorizationUse(AuthorizationUse),
 }
 
 impl SnapshotRecord {
@@ -57,8 +64,15 @@ impl SnapshotRecord {
                     || authorization.password_set_at.is_some()
                     || !authorization.password_history.is_empty()
             }
+            // A reader of version 1 has no such line.
+            Self::ApiTokenUse(_) | Self::AuthorizationUse(_) => true,
             Self::Org(_) | Self::User(_) | Self::Bucket(_) | Self::Dbrp(_) => false,
         }
+    }
+
+    /// Whether it is the last use of a credential, which is imported after everything else.
+    const fn is_use(&self) -> bool {
+        matches!(self, Self::ApiTokenUse(_) | Self::AuthorizationUse(_))
     }
 
     fn identity(&self) -> Result<(Kind, Id, UniqueKey), String> {
@@ -72,6 +86,8 @@ impl SnapshotRecord {
             Self::Dbrp(mappings) => of(mappings),
             Self::ApiToken(token) => of(token),
             Self::Authorization(authorization) => of(authorization),
+            Self::ApiTokenUse(used) => of(used),
+            Self::AuthorizationUse(used) => of(used),
         }
     }
 }
@@ -147,7 +163,9 @@ struct Reader {
     /// Whether there is a first line, which requires a last one.
     began: bool,
     ended: bool,
-    /// Whether there are more records than fit into one commit.
+    /// The number of records that are imported in one commit.
+    together: usize,
+    /// Whether there are more of them than fit into it.
     full: bool,
     /// The line of each id and each unique key.
     ids: HashMap<(Kind, Id), u64>,
@@ -225,13 +243,17 @@ impl Reader {
             Line::Dbrp(line) => SnapshotRecord::Dbrp(line.try_into()?),
             Line::ApiToken(line) => SnapshotRecord::ApiToken(line.try_into()?),
             Line::Authorization(authorization) => SnapshotRecord::Authorization(authorization),
+            Line::ApiTokenUse(line) => SnapshotRecord::ApiTokenUse(line.into()),
+            Line::AuthorizationUse(line) => SnapshotRecord::AuthorizationUse(line.into()),
         };
         self.record(number, record)
     }
 
     fn record(&mut self, number: u64, record: SnapshotRecord) -> Result<(), String> {
         let (kind, id, key) = record.identity()?;
-        if self.snapshot.records.len() == Batch::MAX_OPERATIONS {
+        self.together += usize::from(!record.is_use());
+        let most = 2 * Batch::MAX_OPERATIONS;
+        if self.together > Batch::MAX_OPERATIONS || self.snapshot.records.len() == most {
             self.full = true;
             return Err(format!(
                 "there are more than {} records: import them in smaller parts",

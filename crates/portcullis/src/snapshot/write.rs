@@ -60,6 +60,8 @@ impl<W: Write> SnapshotWriter<W> {
             SnapshotRecord::Authorization(authorization) => {
                 Line::Authorization(authorization.clone())
             }
+            SnapshotRecord::ApiTokenUse(used) => Line::ApiTokenUse(used.into()),
+            SnapshotRecord::AuthorizationUse(used) => Line::AuthorizationUse(used.into()),
         })
     }
 

@@ -3,13 +3,16 @@
 
 mod epoch;
 mod restrictions;
+mod use_due;
 
 use std::fmt;
+use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
 pub(crate) use epoch::Epoch;
 pub(crate) use restrictions::Restrictions;
+pub(crate) use use_due::UseDue;
 
 use crate::TokenDigest;
 
@@ -94,6 +97,12 @@ impl MonotonicTime {
     /// Returns true for one of 64 instants: for work that only samples of the hits do.
     pub(crate) const fn is_sampled(self) -> bool {
         (self.0 >> 4).is_multiple_of(64)
+    }
+
+    /// The time so much later.
+    pub(crate) fn after(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
     }
 
     /// Nanoseconds since the earlier instant; 0 if it is later.

@@ -14,8 +14,12 @@ use crate::{Id, OrgId, Random, RandomUnavailable, Status, UserId, hex};
 pub enum Kind {
     /// An API token.
     ApiToken,
+    /// The last use of an API token.
+    ApiTokenUse,
     /// An authorization.
     Authorization,
+    /// The last use of an authorization.
+    AuthorizationUse,
     /// A bucket.
     Bucket,
     /// The DBRP mappings of a database.
@@ -30,22 +34,45 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::ApiToken,
+        Self::ApiTokenUse,
         Self::Authorization,
+        Self::AuthorizationUse,
         Self::Bucket,
         Self::Dbrp,
         Self::Tombstone,
         Self::Org,
         Self::User,
     ];
+
+    /// Returns the kind of the records with the last uses of credentials of this kind; `None` for
+    /// any other kind. A last use has the id of its credential.
+    pub(crate) const fn of_last_use(self) -> Option<Self> {
+        match self {
+            Self::ApiToken => Some(Self::ApiTokenUse),
+            Self::Authorization => Some(Self::AuthorizationUse),
+            _ => None,
+        }
+    }
+
+    /// Returns the kind of the credentials whose last uses are of this kind.
+    pub(crate) const fn of_used_credential(self) -> Option<Self> {
+        match self {
+            Self::ApiTokenUse => Some(Self::ApiToken),
+            Self::AuthorizationUse => Some(Self::Authorization),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ApiToken => "API token",
+            Self::ApiTokenUse => "API token use",
             Self::Authorization => "authorization",
+            Self::AuthorizationUse => "authorization use",
             Self::Bucket => "bucket",
             Self::Dbrp => "DBRP mapping",
             Self::Tombstone => "deletion",

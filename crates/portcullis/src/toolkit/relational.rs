@@ -18,7 +18,9 @@ use crate::{Id, Status};
 pub const fn table_name(kind: Kind) -> &'static str {
     match kind {
         Kind::ApiToken => "api_tokens",
+        Kind::ApiTokenUse => "api_token_uses",
         Kind::Authorization => "authorizations",
+        Kind::AuthorizationUse => "authorization_uses",
         Kind::Bucket => "buckets",
         Kind::Dbrp => "dbrps",
         Kind::Tombstone => "deletions",
@@ -44,10 +46,22 @@ impl<T> Tables<T> {
 
     /// Returns the value of the kind.
     pub fn of(&self, kind: Kind) -> &T {
-        let [api_tokens, authorizations, buckets, dbrps, deletions, orgs, users] = &self.0;
+        let [
+            api_tokens,
+            api_token_uses,
+            authorizations,
+            authorization_uses,
+            buckets,
+            dbrps,
+            deletions,
+            orgs,
+            users,
+        ] = &self.0;
         match kind {
             Kind::ApiToken => api_tokens,
+            Kind::ApiTokenUse => api_token_uses,
             Kind::Authorization => authorizations,
+            Kind::AuthorizationUse => authorization_uses,
             Kind::Bucket => buckets,
             Kind::Dbrp => dbrps,
             Kind::Tombstone => deletions,

@@ -203,6 +203,7 @@ fn every_filter_finds_what_checking_every_token_finds_page_by_page() {
     let mut runner = TestRunner::new(Config::with_cases(200));
     let outcome = runner.run(&cases, |((id, digest, org, user, status), before, limit, all)| {
         let filter = ApiTokenFilter {
+            unused_since: None,
             id: id.map(|at| tokens[at].id),
             digest: digest.map(|at| tokens[at].digest),
             org: org.map(|at| tokens[at].org),

@@ -383,7 +383,7 @@ async fn a_change_reads_its_record_once_and_is_one_commit() {
     engine.set_permissions(authorization.id, permissions).await.unwrap();
     assert_eq!(calls(), (2, 1), "the record and the bucket");
     engine.delete_authorization(authorization.id).await.unwrap();
-    assert_eq!(calls(), (1, 1));
+    assert_eq!(calls(), (2, 1), "the record and its last use");
     engine.create_authorization(world.new_authorization("telegraf")).await.unwrap();
     assert_eq!(calls(), (4, 1), "the user, the org, the username and the bucket");
 }

@@ -20,6 +20,7 @@ mod deletion;
 mod failures;
 mod filters;
 mod ids;
+mod last_use;
 mod linearizability;
 mod management;
 mod memory;

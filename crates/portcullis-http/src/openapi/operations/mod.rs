@@ -9,7 +9,7 @@ mod server;
 use super::Routes;
 use super::model::{Map, Operation, Parameter, PathItem, Response, Schema};
 use super::responses::Failure;
-use super::schemas::{id_of, statuses};
+use super::schemas::{id_of, statuses, time};
 use crate::api::list::MAX_LIMIT;
 use crate::extract::body::MAX_BODY_BYTES;
 
@@ -52,7 +52,7 @@ fn with_body(operation: Operation, description: &'static str, schema: &str) -> O
 }
 
 /// The filters and pages that lists of authorizations and of API tokens share.
-fn of_credentials() -> [Parameter; 10] {
+fn of_credentials() -> [Parameter; 12] {
     [
         id_filter("userID", "Only those of the user with this id."),
         text_filter("user", "Only those of the user with this name."),
@@ -67,6 +67,20 @@ fn of_credentials() -> [Parameter; 10] {
              expired.",
             Schema::string().format("date-time"),
         ),
+        Parameter::query(
+            "unusedSince",
+            "Only those that were not used since this time. One that was never used counts as used \
+             when it was created.",
+            time("Such as 90 days ago."),
+        )
+        .not_empty(),
+        Parameter::query(
+            "lastUsed",
+            "Whether each has `lastUsedAt` and `lastUsedFrom`, where they are known. With \
+             `unusedSince` each has.",
+            Schema::boolean().default_value(false),
+        )
+        .not_empty(),
         Parameter::query(
             "limit",
             "The length of a page. Without it, the list has no pages.",

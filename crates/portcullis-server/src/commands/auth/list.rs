@@ -2,12 +2,14 @@
 
 use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use portcullis::{AuthorizationFilter, AuthorizationId, Id, OrgId, Permission, Status};
+use portcullis::{AuthorizationFilter, AuthorizationId, Id, OrgId, Permission, Status, Timestamp};
 
 use crate::commands::PAGE;
+use crate::duration;
 use crate::permissions::PermissionArg;
 use crate::record_views::AuthorizationView;
 use crate::resolve;
@@ -18,7 +20,10 @@ use crate::session::Session;
 #[command(after_help = "\
 Examples, the active authorizations that can write to a bucket:
   portcullis auth list --org acme --status active --can-write telemetry
-  portcullis auth list --permission write:orgs/acme/buckets/telemetry --output csv")]
+  portcullis auth list --permission write:orgs/acme/buckets/telemetry --output csv
+
+Those that were not used for 90 days, with when they were last used:
+  portcullis auth list --unused-for 90d")]
 pub(crate) struct Args {
     /// In this org, by id or name
     #[arg(long)]
@@ -48,6 +53,14 @@ pub(crate) struct Args {
     /// time from now such as 30d
     #[arg(long, value_name = "TIME")]
     expires_before: Option<Time>,
+    /// Not used for this time, such as 90d or 12h. One that was never used counts as used when it was
+    /// created. Shows when each was last used, as far as servers have recorded it
+    #[arg(long, value_name = "DURATION", conflicts_with = "unused_since", value_parser = duration::parse)]
+    unused_for: Option<Duration>,
+
+    /// Not used since this time, such as 2026-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    unused_since: Option<Timestamp>,
 
     /// At most this many. Standard error says how to list the following ones
     #[arg(long, value_name = "COUNT")]
@@ -106,7 +119,9 @@ impl Args {
             Some(user) => Some(resolve::user(session, user).await?.id),
             None => None,
         };
+        let unused_since = self.unused_since.or(self.unused_for.map(before_now));
         Ok(AuthorizationFilter {
+            unused_since,
             id: self.id,
             username: self.username,
             org,
@@ -116,6 +131,13 @@ impl Args {
             expires_before: self.expires_before.map(Time::time),
         })
     }
+}
+
+/// Returns the time that was so long ago.
+fn before_now(duration: Duration) -> Timestamp {
+    let now = Timestamp::now().as_unix_millis();
+    let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_unix_millis(now.saturating_sub(millis)).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 impl PermitsArgs {

@@ -67,10 +67,16 @@ impl Engine {
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when something broke.
     pub async fn authenticate(&self, credentials: Credentials<'_>) -> Result<Principal, Error> {
         match self.probe(credentials) {
-            Probe::Hit(principal) => self.admit_hit(principal, credentials),
+            Probe::Hit(principal, now) => self.admit_hit(principal, now, credentials),
             // On the heap, so that the future of a hit is small.
-            Probe::Password(login) => Box::pin(Attempt::new(self, login).run()).await,
-            Probe::Token(login) => Box::pin(self.login_with_token(login)).await,
+            Probe::Password(login) => {
+                let admitted = Box::pin(Attempt::new(self, login).run()).await;
+                self.noted(admitted, credentials.source)
+            }
+            Probe::Token(login) => {
+                let admitted = Box::pin(self.login_with_token(login)).await;
+                self.noted(admitted, credentials.source)
+            }
         }
     }
 
@@ -91,14 +97,15 @@ impl Engine {
     /// ```
     pub fn authenticate_cached(&self, credentials: Credentials<'_>) -> Option<Principal> {
         match self.probe(credentials) {
-            Probe::Hit(principal)
+            Probe::Hit(principal, now)
                 if !is_inactive_token(&principal)
                     && self.wait_of_hit(credentials, &principal).is_none() =>
             {
                 self.0.metrics.cached.increment();
+                self.note_use(&principal, credentials.source, now);
                 Some(principal)
             }
-            Probe::Hit(_) | Probe::Password(_) | Probe::Token(_) => None,
+            Probe::Hit(..) | Probe::Password(_) | Probe::Token(_) => None,
         }
     }
 
@@ -127,12 +134,24 @@ impl Engine {
             return refused.map_err(for_callers);
         };
         let digest = TokenDigest::of(secret);
-        if let Some(principal) = self.cached_token(&digest, source, self.moment()) {
+        let now = self.moment();
+        if let Some(principal) = self.cached_token(&digest, source, now) {
             self.0.metrics.cached.increment();
+            self.note_use(&principal, source, now);
             return Ok(principal);
         }
         let login = TokenLogin { secret, digest, accepts_inactive: true, source };
-        Box::pin(self.login_with_token(login)).await.map_err(for_callers)
+        let admitted = Box::pin(self.login_with_token(login)).await;
+        self.noted(admitted, source).map_err(for_callers)
+    }
+
+    /// Notes the use of a credential that was admitted after a cache miss.
+    fn noted(
+        &self,
+        admitted: Result<Principal, Error>,
+        source: Option<IpAddr>,
+    ) -> Result<Principal, Error> {
+        admitted.inspect(|principal| self.note_use(principal, source, self.moment()))
     }
 
     /// Returns why the principal's credential is refused now and from the address, if it is. Without a
@@ -176,7 +195,7 @@ impl Engine {
                 let mac = self.0.keys.password(username, password);
                 let cached = match self.0.cache.login(&mac, now) {
                     Lookup::Hit(principal) if self.restriction(&principal, source).is_none() => {
-                        return Probe::Hit(principal);
+                        return Probe::Hit(principal, now);
                     }
                     // The store decides: an end may have been moved since.
                     Lookup::Hit(principal) | Lookup::Stale(principal) => Some(principal),
@@ -184,14 +203,14 @@ impl Engine {
                 };
                 let login = PasswordLogin { username, password, mac, cached, source };
                 match self.cached_token_as_password(&login, now) {
-                    Some(principal) => Probe::Hit(principal),
+                    Some(principal) => Probe::Hit(principal, now),
                     None => Probe::Password(login),
                 }
             }
             Presented::Token(secret) => {
                 let digest = TokenDigest::of(secret);
                 match self.cached_token(&digest, source, now) {
-                    Some(principal) => Probe::Hit(principal),
+                    Some(principal) => Probe::Hit(principal, now),
                     None => {
                         Probe::Token(TokenLogin { secret, digest, accepts_inactive: false, source })
                     }
@@ -204,6 +223,7 @@ impl Engine {
     fn admit_hit(
         &self,
         principal: Principal,
+        now: MonotonicTime,
         credentials: Credentials<'_>,
     ) -> Result<Principal, Error> {
         let error = if is_inactive_token(&principal) {
@@ -212,6 +232,7 @@ impl Engine {
             Error::throttled(wait)
         } else {
             self.0.metrics.cached.increment();
+            self.note_use(&principal, credentials.source, now);
             return Ok(principal);
         };
         let refused = Err(error);
@@ -248,8 +269,8 @@ impl Engine {
 
 /// The result of a lookup of credentials in the cache.
 enum Probe<'a> {
-    /// A valid entry: nothing has to be read.
-    Hit(Principal),
+    /// A valid entry: nothing has to be read. With the time of the lookup.
+    Hit(Principal, MonotonicTime),
     /// No valid entry for a username and a password: the store has to be read.
     Password(PasswordLogin<'a>),
     /// No valid entry for an API token: the store has to be read.

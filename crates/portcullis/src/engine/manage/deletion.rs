@@ -104,13 +104,20 @@ impl Engine {
         let indexes = match deletion.gone {
             _ if restored => vec![],
             DeletedTenant::User(user) => {
-                vec![Index::User(Kind::Authorization, user), Index::User(Kind::ApiToken, user)]
+                vec![
+                    Index::User(Kind::Authorization, user),
+                    Index::User(Kind::ApiToken, user),
+                    Index::User(Kind::AuthorizationUse, user),
+                    Index::User(Kind::ApiTokenUse, user),
+                ]
             }
             DeletedTenant::Org(org) => vec![
                 Index::Org(Kind::Authorization, org),
                 Index::Org(Kind::ApiToken, org),
                 Index::Org(Kind::Dbrp, org),
                 Index::Org(Kind::Bucket, org),
+                Index::Org(Kind::AuthorizationUse, org),
+                Index::Org(Kind::ApiTokenUse, org),
             ],
         };
         for index in indexes {

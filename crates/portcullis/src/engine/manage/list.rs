@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 
 use crate::directory::log_corrupt;
 use crate::engine::Engine;
+use crate::engine::last_use::{UsesById, read_uses};
 use crate::filter::Plan;
 use crate::store::{Entity, Index, Kind, Lookup, Page, PageRequest, Record, Store, StoreError};
-use crate::{Authorization, AuthorizationFilter, AuthorizationId, Error, GrantKey, Id};
+use crate::{Authorization, AuthorizationFilter, AuthorizationId, Error, GrantKey, Id, LastUse};
 
 /// A page of a list, ascending by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +86,10 @@ pub(super) struct Scan<'a> {
     store: &'a dyn Store,
     filter: &'a AuthorizationFilter,
     plan: Plan<'a>,
+    /// Whether last uses are read.
+    reads_uses: bool,
+    /// The last uses of the authorizations that were found last, if they are read.
+    uses: UsesById,
     after: Option<Id>,
     /// How many more the caller is likely to take.
     missing: usize,
@@ -110,12 +115,25 @@ impl<'a> Scan<'a> {
             store,
             filter,
             plan: filter.plan(),
+            reads_uses: filter.unused_since.is_some(),
+            uses: UsesById::new(),
             after,
             missing,
             chunk,
             began: false,
             done: false,
         }
+    }
+
+    /// Reads the last uses of what is found, whatever the filter.
+    pub(super) fn with_uses(self, reads_uses: bool) -> Self {
+        Self { reads_uses: self.reads_uses || reads_uses, ..self }
+    }
+
+    /// Returns the last use of an authorization of those that [`Scan::next`] has returned last, if last
+    /// uses are read.
+    pub(super) fn last_use(&self, authorization: &Authorization) -> Option<LastUse> {
+        self.uses.get(&authorization.id.untyped()).copied()
     }
 
     /// Returns the next matches, possibly an empty list; `None` at the end.
@@ -138,6 +156,11 @@ impl<'a> Scan<'a> {
                 .filter_map(|record| Authorization::from_record(record).map_err(log_corrupt).ok())
                 .filter(|authorization| self.filter.matches(authorization)),
         );
+        if self.reads_uses {
+            let ids: Vec<Id> = found.iter().map(|it| it.id.untyped()).collect();
+            self.uses = read_uses(self.store, Kind::Authorization, self.index(), &ids).await?;
+            found.retain(|it| self.filter.matches_use(it, self.last_use(it).as_ref()));
+        }
         self.missing = self.missing.saturating_sub(found.len());
         self.chunk = match NonZeroUsize::new(self.missing) {
             Some(missing) if found.len() > records.len() / 2 => missing,
@@ -146,6 +169,16 @@ impl<'a> Scan<'a> {
         };
         self.chunk = self.chunk.min(MAX_CHUNK);
         Ok(Some(found))
+    }
+
+    /// The list that is read, if it is not a merged one.
+    fn index(&self) -> Option<Index> {
+        match &self.plan {
+            Plan::ByUser(user) => Some(Index::User(Kind::Authorization, *user)),
+            Plan::ByOrg(org) => Some(Index::Org(Kind::Authorization, *org)),
+            Plan::All => Some(Index::All(Kind::Authorization)),
+            Plan::ById(_) | Plan::ByUsername(_) | Plan::ByGrant(_) => None,
+        }
     }
 
     async fn read(&self) -> Result<Page, StoreError> {

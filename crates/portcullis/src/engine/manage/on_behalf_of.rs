@@ -6,6 +6,8 @@ mod tenants;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
+use futures_util::future::try_join;
+
 use super::access::Access;
 use super::authorizations::{check_permissions, not_found, unable_to_create};
 use super::list::Scan;
@@ -29,12 +31,15 @@ use crate::{
 /// missing permission in the message; one that does not exist is [`ErrorKind::NotFound`]. Lists and
 /// lookups do not distinguish the two.
 #[derive(Clone, Copy, Debug)]
-pub struct OnBehalfOf<'a>(Access<'a>);
+pub struct OnBehalfOf<'a>(Access<'a>, ShowsLastUse);
+
+/// Whether lists show last uses.
+type ShowsLastUse = bool;
 
 impl Engine {
     /// Returns the operations with the caller's permissions enforced.
     pub fn on_behalf_of<'a>(&'a self, caller: &'a Principal) -> OnBehalfOf<'a> {
-        OnBehalfOf(Access::of_caller(self, caller))
+        OnBehalfOf(Access::of_caller(self, caller), false)
     }
 
     /// Returns the same operations for the embedding program, to which everything is permitted: with their
@@ -51,7 +56,7 @@ impl Engine {
     /// # }
     /// ```
     pub fn on_behalf_of_host(&self) -> OnBehalfOf<'_> {
-        OnBehalfOf(self.trusted())
+        OnBehalfOf(self.trusted(), false)
     }
 }
 
@@ -59,7 +64,14 @@ impl<'a> OnBehalfOf<'a> {
     /// Sets the caller's address, which an [`AuditSink`](crate::AuditSink) receives. Default: none.
     #[must_use]
     pub fn source(self, source: Option<IpAddr>) -> Self {
-        Self(self.0.source(source))
+        Self(self.0.source(source), self.1)
+    }
+
+    /// Sets whether lists show when each credential was last used, which takes about as long as the list
+    /// itself. Default: no. A list with the filter `unused_since` and a single credential always do.
+    #[must_use]
+    pub fn show_last_use(self, show: bool) -> Self {
+        Self(self.0, show)
     }
 
     /// Sets what must be true of a record that an operation changes or deletes, with its password. It is
@@ -70,7 +82,7 @@ impl<'a> OnBehalfOf<'a> {
     /// For a DBRP mapping, the record is that of its database with all of its mappings.
     #[must_use]
     pub fn if_match(self, precondition: &'a Precondition) -> Self {
-        Self(self.0.if_match(precondition))
+        Self(self.0.if_match(precondition), self.1)
     }
 }
 
@@ -120,8 +132,11 @@ impl OnBehalfOf<'_> {
         readable?;
         let mut names = self.0.engine.name_resolver();
         // All lookups at once: the response waits for the slowest, not for their sum.
-        names.prefetch(std::slice::from_ref(&authorization)).await?;
-        Ok(Versioned::new(names.view(authorization).await??, revision))
+        let last_use = self.0.engine.last_use(id);
+        let authorizations = std::slice::from_ref(&authorization);
+        let (last_use, ()) = try_join(last_use, names.prefetch(authorizations)).await?;
+        let view = AuthorizationView { last_use, ..names.view(authorization).await?? };
+        Ok(Versioned::new(view, revision))
     }
 
     /// Lists the authorizations that match the filter and that the caller may read, as
@@ -168,14 +183,17 @@ impl OnBehalfOf<'_> {
         self.0.require_active()?;
         let mut bytes = 0;
         let mut page = AuthorizationPage::empty();
-        let mut scan = Scan::new(self.0.engine.store(), filter, after, limit);
+        let scan = Scan::new(self.0.engine.store(), filter, after, limit);
+        let mut scan = scan.with_uses(self.1);
         while let Some(mut found) = scan.next().await? {
             found.retain(|authorization| self.0.require_read(authorization).is_ok());
             let room = limit.get() - page.items.len();
             names.prefetch(found.get(..room).unwrap_or(&found)).await?;
             for authorization in found {
                 bytes += weight(&authorization);
+                let last_use = scan.last_use(&authorization);
                 let Ok(view) = names.view(authorization).await? else { continue };
+                let view = AuthorizationView { last_use, ..view };
                 if bytes >= max_bytes {
                     page.next = Some(view.authorization.id);
                     page.items.push(view);

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::access::Access;
 use crate::engine::Engine;
-use crate::engine::records::millis_of;
 use crate::store::{
     Batch, DeletedTenant, Duplicate, Entity, Expect, Index, Kind, Operation, PageRequest,
     StoreError, StoreExt, Tombstone, put,
@@ -133,7 +132,7 @@ impl Engine {
 /// Tells whether this is the mark of a setup that another one may not have seen yet.
 pub(super) fn is_recent_setup(tombstone: &Tombstone, now: Timestamp) -> bool {
     let DeletedTenant::Org(org) = tombstone.gone else { return false };
-    let age = now.as_unix_millis().saturating_sub(millis_of(org.untyped()));
+    let age = now.as_unix_millis().saturating_sub(org.untyped().drawn_at_millis());
     tombstone.id == MARK && u128::try_from(age).unwrap_or(0) < MARK_TIME.as_millis()
 }
 

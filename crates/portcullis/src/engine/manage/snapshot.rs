@@ -17,6 +17,9 @@ use crate::{Actor, AuditAction, AuditOutcome, AuditRecord, Error, GrantKey, Id};
 
 const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
 
+/// How many last uses are stored in one commit.
+const USES_AT_ONCE: usize = 10_000;
+
 impl Engine {
     /// Writes every record to a snapshot and returns their number. The snapshot is of version 2 if an
     /// authorization or API token has a member that version 1 does not have.
@@ -29,7 +32,9 @@ impl Engine {
     /// snapshot is not finished. [`ExportError::Write`] when it cannot be written.
     pub async fn export(&self, out: impl Write + Send) -> Result<u64, ExportError> {
         self.finish_deletions().await?;
-        let needs_version_2 = self.any_needs_version_2(SnapshotRecord::Authorization).await?
+        let needs_version_2 = self.any_needs_version_2(SnapshotRecord::AuthorizationUse).await?
+            || self.any_needs_version_2(SnapshotRecord::ApiTokenUse).await?
+            || self.any_needs_version_2(SnapshotRecord::Authorization).await?
             || self.any_needs_version_2(SnapshotRecord::ApiToken).await?;
         let mut writer = match needs_version_2 {
             true => SnapshotWriter::begin_version_2(out)?,
@@ -41,6 +46,8 @@ impl Engine {
         self.export_kind(&mut writer, SnapshotRecord::Dbrp).await?;
         self.export_kind(&mut writer, SnapshotRecord::ApiToken).await?;
         self.export_kind(&mut writer, SnapshotRecord::Authorization).await?;
+        self.export_kind(&mut writer, SnapshotRecord::ApiTokenUse).await?;
+        self.export_kind(&mut writer, SnapshotRecord::AuthorizationUse).await?;
         Ok(writer.finish()?)
     }
 
@@ -90,7 +97,8 @@ impl Engine {
     ///
     /// Ids and uniqueness are checked, the rules of creation are not: users, orgs and buckets may
     /// be missing, permissions empty or on the instance, hashes old. With `dry_run`, everything is
-    /// checked and nothing stored.
+    /// checked and nothing stored. A last use of a credential that exists already stays as it is; if
+    /// last uses do not fit into one commit with everything else, they follow in further commits.
     ///
     /// # Errors
     ///
@@ -121,8 +129,7 @@ impl Engine {
             self.refuse_unaudited()?;
         }
         self.finish_deletions().await?;
-        let mut import =
-            Import { engine: self, batch: Batch::new(), lines: HashMap::new(), errors: Vec::new() };
+        let mut import = Import::new(self);
         let mut records = snapshot.records.into_iter();
         loop {
             // Each record is dropped when its operation is in the batch: there may be a million of them.
@@ -132,20 +139,40 @@ impl Engine {
             }
             import.add(page).await?;
         }
-        let Import { batch, lines, mut errors, .. } = import;
+        let Import { batch, uses, lines, mut errors, .. } = import;
         errors.sort_by_key(|error| error.line);
         if !errors.is_empty() {
             return Err(ImportError::Lines(errors));
         }
-        let new = batch.len();
-        if new > Batch::MAX_OPERATIONS {
-            return Err(Error::from(StoreError::BatchTooLarge { operations: new }).into());
+        let (together, new) = (batch.len(), batch.len() + uses.len());
+        if together > Batch::MAX_OPERATIONS {
+            return Err(Error::from(StoreError::BatchTooLarge { operations: together }).into());
         }
         if dry_run || new == 0 {
             return Ok(new);
         }
-        match self.0.store.commit_resolving(batch).await {
-            Ok(()) => Ok(new),
+        // In one commit if they fit into it, and unless a login stores one of the uses meanwhile.
+        let all = (!uses.is_empty() && new <= Batch::MAX_OPERATIONS)
+            .then(|| batch.operations().iter().chain(&uses).cloned().collect::<Batch>());
+        let mut committed = match all {
+            Some(all) => self.0.store.commit_resolving(all).await.map(|()| true),
+            None => Ok(false),
+        };
+        if let Err(StoreError::AlreadyExists { kind, .. }) = &committed
+            && kind.of_used_credential().is_some()
+        {
+            committed = Ok(false);
+        }
+        if let (Ok(false), 1..) = (&committed, together) {
+            committed = self.0.store.commit_resolving(batch).await.map(|()| false);
+        }
+        match committed {
+            Ok(has_uses) => {
+                if !has_uses {
+                    self.import_uses(uses).await?;
+                }
+                Ok(new)
+            }
             // It was taken after the check above.
             Err(StoreError::AlreadyExists { kind, id, duplicate }) => {
                 let line = lines.get(&(kind, id)).copied().unwrap_or_default();
@@ -155,11 +182,32 @@ impl Engine {
             Err(error) => Err(Error::from(error).into()),
         }
     }
+
+    /// Stores last uses, many at a time. A login may have stored one of them meanwhile, which stays.
+    async fn import_uses(&self, mut uses: Vec<Operation>) -> Result<(), Error> {
+        while !uses.is_empty() {
+            let some = uses.split_off(uses.len().saturating_sub(USES_AT_ONCE));
+            match self.0.store.commit_resolving(some.iter().cloned().collect()).await {
+                Ok(()) => continue,
+                Err(StoreError::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for operation in some {
+                match self.0.store.commit_resolving(Batch::new().with(operation)).await {
+                    Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 struct Import<'a> {
     engine: &'a Engine,
     batch: Batch,
+    /// The last uses, which need not be committed with the rest.
+    uses: Vec<Operation>,
     lines: HashMap<(Kind, Id), u64>,
     errors: Vec<LineError>,
 }
@@ -179,7 +227,12 @@ struct RecordKeys {
     unique_key: UniqueKey,
 }
 
-impl Import<'_> {
+impl<'a> Import<'a> {
+    fn new(engine: &'a Engine) -> Self {
+        let (batch, uses) = (Batch::new(), Vec::new());
+        Self { engine, batch, uses, lines: HashMap::new(), errors: Vec::new() }
+    }
+
     /// Adds those of the records to the batch that do not exist yet, and notes the conflicts.
     async fn add(&mut self, page: Vec<(u64, SnapshotRecord)>) -> Result<(), Error> {
         let mut creations = Vec::with_capacity(page.len());
@@ -206,6 +259,8 @@ impl Import<'_> {
             match there {
                 None => absent.push(creation),
                 Some(there) if creation.entity.is(&there) => {}
+                // A credential is used on after the snapshot.
+                Some(there) if there.kind.of_used_credential().is_some() => {}
                 Some(there) => {
                     let reason = format!("{kind} {} exists already and differs", there.id);
                     self.errors.push(LineError { line: creation.line, reason });
@@ -220,6 +275,10 @@ impl Import<'_> {
                 let what = if kind == Kind::ApiToken { "token" } else { "name" };
                 let reason = format!("{kind} {id}: its {what} belongs to {}", holder.id);
                 self.errors.push(LineError { line, reason });
+                continue;
+            }
+            if kind.of_used_credential().is_some() {
+                self.uses.push(put);
                 continue;
             }
             self.lines.insert((kind, id), line);
@@ -248,6 +307,8 @@ impl SnapshotRecord {
             Self::Dbrp(mappings) => mappings.to_record(revision),
             Self::ApiToken(token) => token.to_record(revision),
             Self::Authorization(authorization) => authorization.to_record(revision),
+            Self::ApiTokenUse(used) => used.to_record(revision),
+            Self::AuthorizationUse(used) => used.to_record(revision),
         }
     }
 
@@ -259,6 +320,8 @@ impl SnapshotRecord {
             Self::Dbrp(mappings) => mappings.grants(),
             Self::ApiToken(token) => token.grants(),
             Self::Authorization(authorization) => authorization.grants(),
+            Self::ApiTokenUse(used) => used.grants(),
+            Self::AuthorizationUse(used) => used.grants(),
         }
     }
 
@@ -274,6 +337,8 @@ impl SnapshotRecord {
             Self::Dbrp(mappings) => is(mappings, record),
             Self::ApiToken(token) => is(token, record),
             Self::Authorization(authorization) => is(authorization, record),
+            Self::ApiTokenUse(used) => is(used, record),
+            Self::AuthorizationUse(used) => is(used, record),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{ApiTokenView, NameResolver, Versioned};
 use crate::ErrorKind;
 use crate::directory::{log_corrupt, next_entities};
 use crate::engine::Engine;
+use crate::engine::last_use::{UsesById, read_uses};
 use crate::engine::records::WriteError;
 use crate::model::CheckedApiToken;
 use crate::store::{
@@ -211,6 +212,7 @@ impl Access<'_> {
         after: Option<ApiTokenId>,
         limit: NonZeroUsize,
         max_bytes: usize,
+        reads_uses: bool,
         names: &mut NameResolver,
     ) -> Result<ApiTokenPage, Error> {
         self.require_active()?;
@@ -223,11 +225,19 @@ impl Access<'_> {
                 .records
                 .iter()
                 .filter_map(|record| ApiToken::from_record(record).map_err(log_corrupt).ok());
-            let found: Vec<ApiToken> = decoded
+            let mut found: Vec<ApiToken> = decoded
                 .filter(|token| {
                     filter.matches(token) && self.require_on_token(Action::Read, token).is_ok()
                 })
                 .collect();
+            let uses = if reads_uses || filter.unused_since.is_some() {
+                let ids: Vec<Id> = found.iter().map(|token| token.id.untyped()).collect();
+                let index = filter.list_index();
+                read_uses(self.engine.store(), Kind::ApiToken, index, &ids).await?
+            } else {
+                UsesById::new()
+            };
+            found.retain(|it| filter.matches_use(it, uses.get(&it.id.untyped())));
             let room = limit.get() - page.items.len();
             names.prefetch_tokens(found.get(..room).unwrap_or(&found)).await?;
             for token in found {
@@ -236,7 +246,9 @@ impl Access<'_> {
                     return Ok(page);
                 }
                 bytes += weight(&token);
+                let last_use = uses.get(&token.id.untyped()).copied();
                 let Ok(view) = names.view_token(token).await? else { continue };
+                let view = ApiTokenView { last_use, ..view };
                 let id = view.token.id;
                 page.items.push(view);
                 if bytes >= max_bytes {

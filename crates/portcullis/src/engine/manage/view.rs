@@ -1,7 +1,9 @@
 //! Credentials with the names of what they refer to, as the API shows them.
 
 use super::names::NameResolver;
-use crate::{ApiToken, Authorization, Error, Name, OrgId, Permission, ResourceType, UserId};
+use crate::{
+    ApiToken, Authorization, Error, LastUse, Name, OrgId, Permission, ResourceType, UserId,
+};
 
 /// An authorization with the names of what it refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,10 @@ pub struct AuthorizationView {
     pub user: Name,
     /// The names in each of its permissions, in their order.
     pub resources: Vec<ResourceNames>,
+    /// When it was last used, if that is recorded and was read ([`OnBehalfOf::show_last_use`]).
+    ///
+    /// [`OnBehalfOf::show_last_use`]: crate::OnBehalfOf::show_last_use
+    pub last_use: Option<LastUse>,
 }
 
 /// An API token with the names of what it refers to, without its secret.
@@ -29,6 +35,8 @@ pub struct ApiTokenView {
     pub user: Name,
     /// The names in each of its permissions, in their order.
     pub resources: Vec<ResourceNames>,
+    /// When it was last used, as [`AuthorizationView::last_use`].
+    pub last_use: Option<LastUse>,
 }
 
 /// The names in a permission. What does not exist has none.
@@ -53,11 +61,13 @@ impl OwnerNames {
         authorization: Authorization,
         resources: Vec<ResourceNames>,
     ) -> AuthorizationView {
-        AuthorizationView { authorization, org: self.org, user: self.user, resources }
+        let Self { org, user } = self;
+        AuthorizationView { authorization, org, user, resources, last_use: None }
     }
 
     pub(super) fn view_token(self, token: ApiToken, resources: Vec<ResourceNames>) -> ApiTokenView {
-        ApiTokenView { token, org: self.org, user: self.user, resources }
+        let Self { org, user } = self;
+        ApiTokenView { token, org, user, resources, last_use: None }
     }
 }
 

@@ -21,6 +21,8 @@ const fn number(kind: Kind) -> u8 {
         Kind::Org => 5,
         Kind::User => 6,
         Kind::Dbrp => 7,
+        Kind::ApiTokenUse => 8,
+        Kind::AuthorizationUse => 9,
     }
 }
 
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_not_read_as_one() {
-        for key in [&b""[..], b"\x02", b"\x09\0\0\0\0\0\0\0\x01", b"\x02\0\0\0\0\0\0\0\x01\0"] {
+        for key in [&b""[..], b"\x02", b"\x63\0\0\0\0\0\0\0\x01", b"\x02\0\0\0\0\0\0\0\x01\0"] {
             assert_eq!(parse_record(key), None);
         }
         for key in [&b""[..], b"\x02\x01\0", b"\x02\x03nonsense\0\0\0\0\0\0\0\0\x01"] {

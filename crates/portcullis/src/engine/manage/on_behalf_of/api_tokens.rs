@@ -2,6 +2,8 @@
 
 use std::num::NonZeroUsize;
 
+use futures_util::future::try_join;
+
 use super::OnBehalfOf;
 #[cfg(doc)]
 use crate::ErrorKind;
@@ -49,8 +51,11 @@ impl OnBehalfOf<'_> {
         }
         readable?;
         let mut names = self.0.engine.name_resolver();
-        names.prefetch_tokens(std::slice::from_ref(&token)).await?;
-        Ok(Versioned::new(names.view_token(token).await??, revision))
+        let last_use = self.0.engine.api_token_last_use(id);
+        let tokens = std::slice::from_ref(&token);
+        let (last_use, ()) = try_join(last_use, names.prefetch_tokens(tokens)).await?;
+        let view = ApiTokenView { last_use, ..names.view_token(token).await?? };
+        Ok(Versioned::new(view, revision))
     }
 
     /// Lists the API tokens that match the filter and that the caller may read: exactly `limit` of them, or
@@ -67,7 +72,7 @@ impl OnBehalfOf<'_> {
         limit: NonZeroUsize,
     ) -> Result<ApiTokenPage, Error> {
         let mut names = self.0.engine.name_resolver();
-        self.0.list_tokens(filter, after, limit, usize::MAX, &mut names).await
+        self.0.list_tokens(filter, after, limit, usize::MAX, self.1, &mut names).await
     }
 
     /// Lists as [`OnBehalfOf::list_api_tokens`] does, but ends a page early when its items take much
@@ -83,7 +88,7 @@ impl OnBehalfOf<'_> {
         limit: NonZeroUsize,
         names: &mut NameResolver,
     ) -> Result<ApiTokenPage, Error> {
-        self.0.list_tokens(filter, after, limit, Page::BYTES, names).await
+        self.0.list_tokens(filter, after, limit, Page::BYTES, self.1, names).await
     }
 
     /// Changes status or description. Needs read and write, as for an authorization.
