@@ -9,7 +9,6 @@ mod commands;
 mod config;
 mod confirm;
 mod context;
-mod duration;
 mod failure;
 mod generated_password;
 mod logging;
