@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use portcullis::store::Revision;
 use portcullis::{
     AllowedNetworks, Bucket, DbrpMapping, Error, Org, OrgId, Permission, ResourceType, Status,
     Timestamp, TokenSecret, User, UserId,
@@ -274,6 +275,8 @@ pub(crate) struct AuthorizationView {
     last_used_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_used_from: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<String>,
 }
 
 impl AuthorizationView {
@@ -299,6 +302,7 @@ impl AuthorizationView {
             },
             last_used_at: authorization.last_use.map(|last| last.at),
             last_used_from: authorization.last_use.and_then(|last| last.from),
+            tag: None,
         })
     }
 
@@ -308,6 +312,11 @@ impl AuthorizationView {
         authorization: &AuthorizationRecord,
     ) -> Result<Self, Error> {
         Self::new(&mut session.names(), authorization).await
+    }
+
+    /// Adds the tag: the revision that the record has.
+    pub(crate) fn with_tag(self, tag: Revision) -> Self {
+        Self { tag: Some(tag.to_string()), ..self }
     }
 
     /// Adds the password if it was generated: it is shown only once.
@@ -361,6 +370,7 @@ impl Record for AuthorizationView {
         details.extend(self.restrictions.details());
         details.extend(self.last_used_at.map(|at| ("last used", at.to_string())));
         details.extend(self.last_used_from.map(|from| ("last used from", from.to_string())));
+        details.extend(self.tag.clone().map(|tag| ("tag", tag)));
         details.extend(self.permissions.iter().map(|p| ("permission", p.detail())));
         if let Some(password) = &self.password {
             details.push(("generated password", password.clone()));

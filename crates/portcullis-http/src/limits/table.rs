@@ -69,7 +69,8 @@ impl Table {
             return Ok(());
         }
         let mut shard = self.shard(key);
-        let mut entry = shard.entries.get(&key).copied().unwrap_or_default();
+        shard.make_room(now);
+        let entry = shard.entries.entry(key).or_default();
         if in_flight.is_some_and(|max| entry.in_flight >= max) {
             return Err(Refused::InFlight);
         }
@@ -84,7 +85,6 @@ impl Table {
         if in_flight.is_some() {
             entry.in_flight += 1;
         }
-        shard.put(key, entry, now);
         Ok(())
     }
 
@@ -102,8 +102,8 @@ impl Table {
 }
 
 impl Shard {
-    fn put(&mut self, key: Key, entry: Entry, now: Duration) {
-        self.entries.insert(key, entry);
+    /// Forgets entries that no longer matter, if there are many.
+    fn make_room(&mut self, now: Duration) {
         if self.entries.len() >= self.sweep_at {
             self.entries.retain(|_, entry| entry.in_flight > 0 || entry.due > now);
             self.sweep_at = (self.entries.len() * 2).max(MIN_SWEEP);

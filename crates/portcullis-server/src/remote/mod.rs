@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 use anyhow::{Context as _, anyhow, bail};
 use http::{HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use portcullis::store::Revision;
 use portcullis::{
     ApiTokenId, AuthorizationFilter, AuthorizationId, AuthorizationUpdate, Bucket, BucketId,
     DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Deletion, DeletionPreview, Error, ErrorKind, Name,
@@ -128,19 +129,19 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.transport.json(Method::GET, path, None).await
+        self.transport.json(Method::GET, path, None, None).await
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Error> {
-        self.transport.json(Method::POST, path, Some(body)).await
+        self.transport.json(Method::POST, path, Some(body), None).await
     }
 
     async fn patch<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Error> {
-        self.transport.json(Method::PATCH, path, Some(body)).await
+        self.transport.json(Method::PATCH, path, Some(body), None).await
     }
 
     async fn delete(&self, path: &str) -> Result<(), Error> {
-        self.transport.empty(Method::DELETE, path, None).await
+        self.transport.empty(Method::DELETE, path, None, None).await
     }
 
     /// Returns the user to whom the API token belongs.
@@ -165,7 +166,7 @@ impl Client {
                 return Err(Error::new(ErrorKind::Internal, message));
             }
         };
-        let body: PreviewBody = self.transport.json(Method::DELETE, &path, None).await?;
+        let body: PreviewBody = self.transport.json(Method::DELETE, &path, None, None).await?;
         Ok(body.into())
     }
 
@@ -509,9 +510,11 @@ impl Client {
         &self,
         id: AuthorizationId,
         update: &AuthorizationUpdate,
+        expected: Option<Revision>,
     ) -> Result<AuthorizationRecord, Error> {
         let path = format!("{AUTHORIZATIONS}/{id}");
-        let _: Created<AuthorizationId> = self.patch(&path, &update_json(update)).await?;
+        let _: Created<AuthorizationId> =
+            self.transport.json(Method::PATCH, &path, Some(&update_json(update)), expected).await?;
         self.changed(id).await
     }
 
@@ -519,11 +522,12 @@ impl Client {
         &self,
         id: AuthorizationId,
         permissions: &[Permission],
+        expected: Option<Revision>,
     ) -> Result<AuthorizationRecord, Error> {
         let body = json!({ "permissions": permissions_json(permissions) });
         let path = format!("{AUTHORIZATIONS}/{id}/permissions");
         let _: Created<AuthorizationId> =
-            self.transport.json(Method::PUT, &path, Some(&body)).await?;
+            self.transport.json(Method::PUT, &path, Some(&body), expected).await?;
         self.changed(id).await
     }
 
@@ -531,6 +535,7 @@ impl Client {
         &self,
         id: AuthorizationId,
         password: &[u8],
+        expected: Option<Revision>,
     ) -> Result<(), Error> {
         let text = std::str::from_utf8(password).map_err(|_| {
             let message = "a password that is not UTF-8 can be set only in a store";
@@ -543,11 +548,24 @@ impl Client {
             .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         body.push(b'}');
         let path = format!("{AUTHORIZATIONS}/{id}/password");
-        self.transport.empty(Method::POST, &path, Some(body)).await
+        self.transport.empty(Method::POST, &path, Some(body), expected).await
     }
 
-    pub(crate) async fn delete_authorization(&self, id: AuthorizationId) -> Result<(), Error> {
-        self.delete(&format!("{AUTHORIZATIONS}/{id}")).await
+    pub(crate) async fn delete_authorization(
+        &self,
+        id: AuthorizationId,
+        expected: Option<Revision>,
+    ) -> Result<(), Error> {
+        let path = format!("{AUTHORIZATIONS}/{id}");
+        self.transport.empty(Method::DELETE, &path, None, expected).await
+    }
+
+    /// Returns the revision of an authorization.
+    pub(crate) async fn revision_of_authorization(
+        &self,
+        id: AuthorizationId,
+    ) -> Result<Option<Revision>, Error> {
+        existing(self.transport.revision(&format!("{AUTHORIZATIONS}/{id}")).await)
     }
 }
 

@@ -4,13 +4,14 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use portcullis::store::Revision;
 use portcullis::{Error, ErrorKind};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -78,7 +79,8 @@ impl Transport {
         Self { address, authorization, http }
     }
 
-    /// Sends a request, and returns the JSON of a response with a status of 2xx.
+    /// Sends a request, and returns the JSON of a response with a status of 2xx. The record must have the
+    /// expected revision, if one is given.
     ///
     /// # Errors
     ///
@@ -88,26 +90,39 @@ impl Transport {
         method: Method,
         path: &str,
         body: Option<&serde_json::Value>,
+        expected: Option<Revision>,
     ) -> Result<T, Error> {
         let body = match body.map(serde_json::to_vec).transpose() {
             Ok(body) => body.map(Zeroizing::new),
             Err(error) => return Err(Error::new(ErrorKind::Internal, error.to_string())),
         };
-        let received = self.send(method, path, body).await?;
+        let received = self.send(method, path, body, expected).await?;
         serde_json::from_slice(&received.body).map_err(|error| {
             let message = format!("the response of the server cannot be read: {error}");
             Error::new(ErrorKind::Internal, message)
         })
     }
 
-    /// Sends a request whose response has no body.
+    /// Returns the revision in the tag of one record.
+    pub(super) async fn revision(&self, path: &str) -> Result<Revision, Error> {
+        let received = self.send(Method::GET, path, None, None).await?;
+        let tag = received.headers.get(ETAG).and_then(|tag| tag.to_str().ok());
+        let revision = tag.and_then(|tag| Revision::parse(tag.trim_matches('"')));
+        revision.ok_or_else(|| {
+            let message = "the server shows no tag of the record: it is of an older version";
+            Error::new(ErrorKind::Internal, message)
+        })
+    }
+
+    /// Sends a request whose response has no body, as [`Transport::json`] does.
     pub(super) async fn empty(
         &self,
         method: Method,
         path: &str,
         body: Option<JsonBody>,
+        expected: Option<Revision>,
     ) -> Result<(), Error> {
-        self.send(method, path, body).await.map(drop)
+        self.send(method, path, body, expected).await.map(drop)
     }
 
     /// Sends a request, again if it was certainly not applied and may succeed later.
@@ -116,13 +131,15 @@ impl Transport {
         method: Method,
         path: &str,
         body: Option<JsonBody>,
+        expected: Option<Revision>,
     ) -> Result<Received, Error> {
         // Shared by the tries, and cleared at the end.
         let body = body.map(Bytes::from_owner);
         let is_read = method == Method::GET;
         let mut retries = 0;
         loop {
-            let sent = timeout(TIMEOUT, self.send_once(&method, path, body.clone())).await;
+            let sent =
+                timeout(TIMEOUT, self.send_once(&method, path, body.clone(), expected)).await;
             let late = || Failure::NoResponse(format!("{} seconds have passed", TIMEOUT.as_secs()));
             let received = sent.unwrap_or_else(|_| Err(late()));
             let received = received.map_err(|failure| self.no_response(failure, is_read))?;
@@ -146,6 +163,7 @@ impl Transport {
         method: &Method,
         path: &str,
         body: Option<Bytes>,
+        expected: Option<Revision>,
     ) -> Result<Received, Failure> {
         let uri = self.address.uri(path).map_err(|error| Failure::NotSent(error.to_string()))?;
         let mut request = Request::builder()
@@ -156,6 +174,9 @@ impl Transport {
             .header(AUTHORIZATION, self.authorization.clone());
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(revision) = expected {
+            request = request.header(IF_MATCH, format!("\"{revision}\""));
         }
         let request = request.body(Full::new(body.unwrap_or_default()));
         let request = request.map_err(|error| Failure::NotSent(error.to_string()))?;
@@ -208,6 +229,7 @@ impl Received {
             // Of the router, and not of a record.
             "not found" if message == "path not found" => ErrorKind::Internal,
             "not found" => ErrorKind::NotFound,
+            "precondition failed" => ErrorKind::PreconditionFailed,
             "too many requests" => ErrorKind::TooManyRequests,
             "unauthorized" => ErrorKind::Unauthorized,
             "unavailable" => ErrorKind::Unavailable,
@@ -215,7 +237,10 @@ impl Received {
         };
         let message = match kind {
             // The same texts as those of a store.
-            ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound => message,
+            ErrorKind::Conflict
+            | ErrorKind::Invalid
+            | ErrorKind::NotFound
+            | ErrorKind::PreconditionFailed => message,
             _ => format!("the server responds {status} ({code}): {message}"),
         };
         let error = Error::new(kind, message);
@@ -325,7 +350,7 @@ mod tests {
             let (transport, requests) = server(responses).await;
             let body = json!({ "name": "x" });
             let body = (*method == post).then_some(&body);
-            let sent = transport.json::<Value>(method.clone(), "/x?y", body).await;
+            let sent = transport.json::<Value>(method.clone(), "/x?y", body, None).await;
             let shown = format!("{method} {responses:?}: {sent:?}");
             match error {
                 None => assert_eq!(sent.unwrap(), json!({ "id": 7 }), "{shown}"),
@@ -351,7 +376,7 @@ mod tests {
             ("200 OK\\x: y\\<html>", "cannot be read"),
         ] {
             let (transport, requests) = server(Box::leak(Box::new([response]))).await;
-            let error = transport.json::<Value>(Method::GET, "/x", None).await.unwrap_err();
+            let error = transport.json::<Value>(Method::GET, "/x", None, None).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Internal);
             assert!(error.to_string().contains(part), "{error}");
             assert_eq!(requests.lock().unwrap().len(), 1);
@@ -360,7 +385,7 @@ mod tests {
         let address = Address::parse(&format!("http://{closed}")).unwrap();
         let connector = address.connector(None).unwrap();
         let transport = Transport::new(address, connector, HeaderValue::from_static("Token pcl_x"));
-        let error = transport.empty(Method::DELETE, "/x", None).await.unwrap_err();
+        let error = transport.empty(Method::DELETE, "/x", None, None).await.unwrap_err();
         assert!(error.to_string().starts_with("cannot connect to http://127.0.0.1"), "{error}");
     }
 }

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
+use portcullis::store::{Revision, StoreExt as _};
 use portcullis::{
     AllowedNetworks, ApiTokenId, Authorization, AuthorizationFilter, AuthorizationId,
     AuthorizationUpdate, Bucket, BucketId, DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Deletion,
     DeletionPreview, Engine, Error, Name, NewApiToken, NewAuthorization, NewDbrp, Org, OrgId,
-    Permission, Status, Timestamp, TokenSecret, User, UserId,
+    Permission, Precondition, Status, Timestamp, TokenSecret, User, UserId,
 };
 
 use super::{ApiTokenRecord, AuthorizationRecord, Names};
@@ -304,10 +305,19 @@ impl Session {
         &self,
         id: AuthorizationId,
         update: AuthorizationUpdate,
+        expected: Option<Revision>,
     ) -> Result<AuthorizationRecord, Error> {
-        match self {
-            Self::Store(engine) => engine.update_authorization(id, update).await.map(Into::into),
-            Self::Server(client) => client.update_authorization(id, &update).await,
+        match (self, expected) {
+            (Self::Store(engine), None) => {
+                engine.update_authorization(id, update).await.map(Into::into)
+            }
+            (Self::Store(engine), Some(revision)) => {
+                let unchanged = Precondition::revision(revision);
+                let host = engine.on_behalf_of_host().if_match(&unchanged);
+                let changed = host.update_authorization(id, update).await?;
+                Ok(changed.into_value().authorization.into())
+            }
+            (Self::Server(client), _) => client.update_authorization(id, &update, expected).await,
         }
     }
 
@@ -315,10 +325,19 @@ impl Session {
         &self,
         id: AuthorizationId,
         permissions: Vec<Permission>,
+        expected: Option<Revision>,
     ) -> Result<AuthorizationRecord, Error> {
-        match self {
-            Self::Store(engine) => engine.set_permissions(id, permissions).await.map(Into::into),
-            Self::Server(client) => client.set_permissions(id, &permissions).await,
+        match (self, expected) {
+            (Self::Store(engine), None) => {
+                engine.set_permissions(id, permissions).await.map(Into::into)
+            }
+            (Self::Store(engine), Some(revision)) => {
+                let unchanged = Precondition::revision(revision);
+                let host = engine.on_behalf_of_host().if_match(&unchanged);
+                let changed = host.set_permissions(id, permissions).await?;
+                Ok(changed.into_value().authorization.into())
+            }
+            (Self::Server(client), _) => client.set_permissions(id, &permissions, expected).await,
         }
     }
 
@@ -326,12 +345,43 @@ impl Session {
         &self,
         id: AuthorizationId,
         password: &[u8],
+        expected: Option<Revision>,
     ) -> Result<(), Error> {
-        either!(self, data => data.set_password(id, password))
+        match self {
+            Self::Store(engine) => {
+                let unchanged = expected.map_or_else(Precondition::none, Precondition::revision);
+                engine.on_behalf_of_host().if_match(&unchanged).set_password(id, password).await
+            }
+            Self::Server(client) => client.set_password(id, password, expected).await,
+        }
     }
 
-    pub(crate) async fn delete_authorization(&self, id: AuthorizationId) -> Result<(), Error> {
-        either!(self, data => data.delete_authorization(id))
+    pub(crate) async fn delete_authorization(
+        &self,
+        id: AuthorizationId,
+        expected: Option<Revision>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Store(engine) => {
+                let unchanged = expected.map_or_else(Precondition::none, Precondition::revision);
+                engine.on_behalf_of_host().if_match(&unchanged).delete_authorization(id).await
+            }
+            Self::Server(client) => client.delete_authorization(id, expected).await,
+        }
+    }
+
+    /// Returns the revision of an authorization, if it exists.
+    pub(crate) async fn revision_of_authorization(
+        &self,
+        id: AuthorizationId,
+    ) -> Result<Option<Revision>, Error> {
+        match self {
+            Self::Store(engine) => {
+                let found = engine.store().find::<Authorization>(id.untyped()).await?;
+                Ok(found.map(|(_, revision)| revision))
+            }
+            Self::Server(client) => client.revision_of_authorization(id).await,
+        }
     }
 }
 

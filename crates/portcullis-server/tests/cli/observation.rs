@@ -184,3 +184,37 @@ fn the_memory_of_a_server_is_not_written_to_core_dumps() {
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
     server.stop();
 }
+
+/// [LIMIT-1] [LIMIT-6]
+#[test]
+fn a_credential_is_limited_by_options_and_named_in_the_metrics() {
+    let sandbox = Sandbox::with_store();
+    let refused = sandbox.fails(2, "serve --credential-rate 100");
+    assert!(refused.contains("such as 100/s, 600/m or 1000/h"), "{refused}");
+    sandbox.fails(2, "serve --credential-burst 5");
+    sandbox.fails(2, "serve --credential-in-flight 0");
+    let create = "auth create --org acme --user ada telegraf --write-bucket telemetry \
+                  --password-stdin --json";
+    let created = sandbox.run_with_stdin(create, "telegraf-password\n").ok(create);
+    let created: serde_json::Value = serde_json::from_str(&created).unwrap();
+    let id = created["id"].as_str().unwrap();
+    sandbox.write(
+        "p.toml",
+        "[server]\nmetrics-listen = '127.0.0.1:0'\n[logins]\ncredential-rate = '2/h'\n\
+         credential-burst = 2\ncredential-in-flight = 5\n",
+    );
+    let server = Server::start(&sandbox, "--config p.toml");
+    let decide =
+        || server.get("/forward-auth?permission=write:buckets", "telegraf:telegraf-password").0;
+    assert_eq!([decide(), decide(), decide(), decide()], [403, 403, 429, 429]);
+    let metrics = TcpStream::connect(metrics_address(&sandbox)).unwrap();
+    let text = get(metrics, "/metrics", "").1;
+    for line in [
+        r#"portcullis_credential_limited_total{limit="rate"} 2"#.to_owned(),
+        r#"portcullis_credential_limited_total{limit="in_flight"} 0"#.to_owned(),
+        format!(r#"portcullis_credential_limited_most{{credential="{id}"}} 2"#),
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "no {line} in {text}");
+    }
+    server.stop();
+}

@@ -218,3 +218,41 @@ fn a_login_stores_a_profile_once_the_server_accepts_the_token() {
     assert!(sandbox.fails(1, "--profile eu org list").contains("there is no profile `eu`"));
     server.stop();
 }
+
+/// [ETAG-3] [ETAG-8]
+#[test]
+fn an_authorization_is_changed_only_with_the_tag_that_was_shown() {
+    let (sandbox, server) = served("sled:s.sled");
+    let local = Sandbox::new();
+    local.ok("setup --store sled:s.sled --org acme --user ada --bucket telemetry");
+    let on_server = format!("--url http://{} --token-file token", server.address);
+    for (sandbox, on) in [(&local, "--store sled:s.sled"), (&sandbox, on_server.as_str())] {
+        let create = "auth create --org acme --user ada --read-bucket telemetry --no-password";
+        sandbox.ok(&format!("{create} telegraf {on}"));
+        let shown = sandbox.json(&format!("auth show telegraf {on}"));
+        assert!(shown.get("tag").is_none(), "{shown}");
+        let tag = || {
+            let shown = sandbox.json(&format!("auth show telegraf --tag {on}"));
+            shown["tag"].as_str().unwrap().to_owned()
+        };
+        let first = tag();
+        assert!(sandbox.ok(&format!("auth show telegraf --tag {on}")).contains(&first));
+        sandbox.ok(&format!("auth disable telegraf --if-match {first} {on}"));
+        let second = tag();
+        for change in [
+            "auth enable telegraf",
+            "auth set-permissions telegraf --write-bucket telemetry",
+            "auth set-password telegraf --generate",
+            "auth restrict telegraf --expires 2100-01-01T00:00:00Z",
+            "auth delete telegraf --yes",
+        ] {
+            let refused = sandbox.fails(1, &format!("{change} --if-match {first} {on}"));
+            assert!(refused.contains("it was changed meanwhile"), "{change}: {refused}");
+        }
+        assert_eq!(tag(), second);
+        sandbox.fails(2, &format!("auth enable telegraf --if-match 1 {on}"));
+        sandbox.ok(&format!("auth delete telegraf --yes --if-match {second} {on}"));
+        sandbox.fails(1, &format!("auth show telegraf --tag {on}"));
+    }
+    server.stop();
+}

@@ -79,13 +79,13 @@ impl<'a> Execution<'a> {
             Step::DeleteDbrp { org, id, .. } => session.delete_dbrp(*org, *id).await?,
             Step::CreateCredential { org, new } => self.create_credential(org, new).await?,
             Step::UpdateCredential { id, update, .. } => {
-                session.update_authorization(*id, update.clone()).await?;
+                session.update_authorization(*id, update.clone(), None).await?;
             }
             Step::SetPermissions { id, org, wanted, .. } => {
-                session.set_permissions(*id, self.permissions(org, wanted)?).await?;
+                session.set_permissions(*id, self.permissions(org, wanted)?, None).await?;
             }
             Step::SetPassword { username } => self.set_password(username).await?,
-            Step::DeleteCredential { id, .. } => session.delete_authorization(*id).await?,
+            Step::DeleteCredential { id, .. } => session.delete_authorization(*id, None).await?,
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ impl<'a> Execution<'a> {
         let secret = self.secrets.get(username).context("there is no password for it")?;
         match (&secret.value, self.session.engine()) {
             (SecretValue::Password(password), _) => {
-                self.session.set_password(id, password.as_slice()).await?;
+                self.session.set_password(id, password.as_slice(), None).await?;
             }
             (SecretValue::Hash(hash), Some(engine)) => {
                 engine.set_password_hash(id, hash.clone()).await?;

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use portcullis::{AuthorizationUpdate, Deletion, Status};
 
-use super::Target;
+use super::ChangeTarget;
 use super::create::check_rules;
 use crate::confirm::ConfirmArgs;
 use crate::context::Context;
@@ -24,7 +24,7 @@ Examples:
   pass show telegraf | portcullis auth set-password telegraf --password-stdin")]
 pub(crate) struct SetPasswordArgs {
     #[command(flatten)]
-    target: Target,
+    target: ChangeTarget,
 
     #[command(flatten)]
     password: NewPasswordArgs,
@@ -35,11 +35,11 @@ pub(crate) struct SetPasswordArgs {
 
 impl SetPasswordArgs {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<AuthorizationView> {
-        let password = self.password.password(&self.target.label())?;
+        let password = self.password.password(&self.target.target.label())?;
         check_rules(&password, self.policy)?;
         on_records(context, self.policy, async |session: &Session| {
-            let id = self.target.find(session).await?.id;
-            session.set_password(id, password.as_slice()).await?;
+            let id = self.target.target.find(session).await?.id;
+            session.set_password(id, password.as_slice(), self.target.expected()).await?;
             let changed = session.authorization(id).await?;
             let changed = changed.with_context(|| format!("{id} was just deleted"))?;
             Ok(AuthorizationView::of(session, &changed).await?.with_password(&password))
@@ -55,7 +55,7 @@ Example:
   portcullis auth set-permissions grafana --read-bucket telemetry --read-bucket events")]
 pub(crate) struct SetPermissionsArgs {
     #[command(flatten)]
-    target: Target,
+    target: ChangeTarget,
 
     #[command(flatten)]
     grants: GrantArgs,
@@ -63,11 +63,12 @@ pub(crate) struct SetPermissionsArgs {
 
 impl SetPermissionsArgs {
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<AuthorizationView> {
-        let found = self.target.find(session).await?;
+        let found = self.target.target.find(session).await?;
         let org = session.org(found.org).await?;
         let org = org.with_context(|| format!("its org {} does not exist", found.org))?;
         let permissions = self.grants.resolve(session, &org).await?;
-        let changed = session.set_permissions(found.id, permissions).await?;
+        let changed =
+            session.set_permissions(found.id, permissions, self.target.expected()).await?;
         Ok(AuthorizationView::of(session, &changed).await?)
     }
 }
@@ -81,7 +82,7 @@ Examples:
   portcullis auth restrict visitor --expires never --any-network")]
 pub(crate) struct RestrictCommandArgs {
     #[command(flatten)]
-    target: Target,
+    target: ChangeTarget,
 
     #[command(flatten)]
     restrictions: RestrictArgs,
@@ -92,33 +93,35 @@ pub(crate) struct RestrictCommandArgs {
 
 impl RestrictCommandArgs {
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<AuthorizationView> {
-        let id = self.target.find(session).await?.id;
+        let id = self.target.target.find(session).await?.id;
         let mut update = self.restrictions.update()?;
         update.password_expires_at = self.password.end();
-        let changed = session.update_authorization(id, update).await?;
+        let changed = session.update_authorization(id, update, self.target.expected()).await?;
         Ok(AuthorizationView::of(session, &changed).await?)
     }
 }
 
 pub(super) async fn set_status(
     session: &Session,
-    target: &Target,
+    target: &ChangeTarget,
     status: Status,
 ) -> anyhow::Result<AuthorizationView> {
-    let id = target.find(session).await?.id;
-    let changed = session.update_authorization(id, AuthorizationUpdate::status(status)).await?;
+    let id = target.target.find(session).await?.id;
+    let changed = session
+        .update_authorization(id, AuthorizationUpdate::status(status), target.expected())
+        .await?;
     Ok(AuthorizationView::of(session, &changed).await?)
 }
 
 pub(super) async fn delete(
     session: &Session,
-    target: &Target,
+    target: &ChangeTarget,
     confirm: ConfirmArgs,
 ) -> anyhow::Result<AuthorizationView> {
-    let found = target.find(session).await?;
+    let found = target.target.find(session).await?;
     let view = AuthorizationView::of(session, &found).await?;
     let what = format!("the authorization of `{}`", found.username);
     confirm.confirm(session, &what, Deletion::Authorization(found.id)).await?;
-    session.delete_authorization(found.id).await?;
+    session.delete_authorization(found.id, target.expected()).await?;
     Ok(view)
 }

@@ -4,7 +4,10 @@ mod change;
 mod create;
 mod list;
 
-use anyhow::anyhow;
+use std::str::FromStr;
+
+use anyhow::{Context as _, anyhow};
+use portcullis::store::Revision;
 use portcullis::{AuthorizationId, Status};
 
 use crate::confirm::ConfirmArgs;
@@ -24,13 +27,19 @@ pub(crate) enum Command {
     /// List authorizations: those that match every option
     List(list::Args),
     /// Show one authorization with all its permissions
-    Show(Target),
+    Show {
+        #[command(flatten)]
+        target: Target,
+        /// Show its tag as well, for --if-match
+        #[arg(long)]
+        tag: bool,
+    },
     /// Enable an authorization
     #[command(alias = "set-active")]
-    Enable(Target),
+    Enable(ChangeTarget),
     /// Disable an authorization: no login with it is accepted
     #[command(alias = "set-inactive")]
-    Disable(Target),
+    Disable(ChangeTarget),
     /// Set the password of an authorization
     SetPassword(change::SetPasswordArgs),
     /// Replace the permissions of an authorization
@@ -40,7 +49,7 @@ pub(crate) enum Command {
     /// Delete an authorization; its username is free again
     Delete {
         #[command(flatten)]
-        target: Target,
+        target: ChangeTarget,
         #[command(flatten)]
         confirm: ConfirmArgs,
     },
@@ -59,6 +68,38 @@ pub(crate) struct Target {
 
     #[arg(long, hide = true)]
     username: Option<String>,
+}
+
+/// The authorization that a command changes.
+#[derive(clap::Args)]
+pub(crate) struct ChangeTarget {
+    #[command(flatten)]
+    target: Target,
+
+    /// Only if it still has this tag (`auth show --tag`): if it was changed since, nothing is changed
+    #[arg(long, value_name = "TAG")]
+    if_match: Option<Tag>,
+}
+
+impl ChangeTarget {
+    /// Returns the revision that it must have.
+    fn expected(&self) -> Option<Revision> {
+        self.if_match.map(|Tag(revision)| revision)
+    }
+}
+
+/// A tag: that of the `ETag` of a server, with or without its quotation marks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tag(Revision);
+
+impl FromStr for Tag {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        let revision = Revision::parse(digits.unwrap_or(text));
+        revision.map(Self).ok_or("a tag has 32 hexadecimal digits in lower case")
+    }
 }
 
 impl Target {
@@ -94,9 +135,16 @@ pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome>
         Command::Restrict(args) => {
             Shown::One(on_records(&context, any, async |session| args.run(session).await)?)
         }
-        Command::Show(target) => Shown::One(on_records(&context, any, async |session| {
-            let found = target.find(session).await?;
-            Ok(AuthorizationView::of(session, &found).await?)
+        Command::Show { target, tag } => Shown::One(on_records(&context, any, async |session| {
+            let mut found = target.find(session).await?;
+            if !tag {
+                return Ok(AuthorizationView::of(session, &found).await?);
+            }
+            let deleted = || format!("{} was just deleted", found.id);
+            // The tag first: what is shown is then never older than it.
+            let tag = session.revision_of_authorization(found.id).await?.with_context(deleted)?;
+            found = session.authorization(found.id).await?.with_context(deleted)?;
+            Ok(AuthorizationView::of(session, &found).await?.with_tag(tag))
         })?),
         Command::Enable(target) => Shown::One(on_records(&context, any, async |session| {
             change::set_status(session, &target, Status::Active).await
