@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use portcullis::{Bucket, Engine, Org, User};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -95,6 +95,11 @@ fn legacy_authorizations(prefix: &str) -> Router<Api> {
     let router = route(router, &format!("{prefix}/{{id}}"), item);
     let router =
         route(router, &format!("{prefix}/{{id}}/password"), post(authorizations::set_password));
+    let router = route(
+        router,
+        &format!("{prefix}/{{id}}/password/previous"),
+        delete(authorizations::end_previous_password),
+    );
     let router = route(
         router,
         &format!("{prefix}/{{id}}/permissions"),

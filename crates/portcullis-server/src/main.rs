@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod confirm;
 mod context;
+mod duration;
 mod failure;
 mod generated_password;
 mod logging;

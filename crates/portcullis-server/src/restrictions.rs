@@ -34,11 +34,6 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     number.checked_mul(seconds).map(Duration::from_secs)
 }
 
-/// Parses a duration of an option, as [`parse_duration`].
-pub(crate) fn duration_option(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "not a duration such as 90d or 12h".to_owned())
-}
-
 impl FromStr for Time {
     type Err = String;
 

@@ -134,6 +134,8 @@ pub enum AuditAction {
     Create,
     /// A record and what depends on it were deleted.
     Delete,
+    /// A previous password was ended before its time.
+    EndPreviousPassword,
     /// A credential, or its password, has expired. Reported once for each end by each process that
     /// detects it: at the first login that is refused for it, or by a scan.
     Expire,
@@ -156,6 +158,8 @@ pub enum AuditAction {
     Repair,
     /// A store was created from a backup or from another store.
     Restore,
+    /// A password was set, and the previous one still works for a time.
+    RotatePassword,
     /// A password was set.
     SetPassword,
     /// Permissions were replaced.

@@ -54,9 +54,9 @@ pub use model::{
     AllowedNetworks, ApiToken, ApiTokenDraft, ApiTokenUse, Authorization, AuthorizationDraft,
     AuthorizationUpdate, AuthorizationUpdateDraft, AuthorizationUse, Bucket, BucketUpdate,
     DatabaseBucket, DatabaseMappings, DbrpFilter, DbrpMapping, DbrpName, DbrpUpdate,
-    InvalidDbrpName, InvalidName, InvalidNetworks, InvalidTokenDigest, InvalidUsername, LastUse,
-    Name, NewAuthorization, NewDbrp, Org, PreviousPassword, Status, TenantUpdate, TokenDigest,
-    TokenSecret, UnknownStatus, User, Username,
+    InvalidDbrpName, InvalidKeepPrevious, InvalidName, InvalidNetworks, InvalidTokenDigest,
+    InvalidUsername, KeepPrevious, LastUse, Name, NewAuthorization, NewDbrp, Org, PreviousPassword,
+    Status, TenantUpdate, TokenDigest, TokenSecret, UnknownStatus, User, Username,
 };
 pub use permission::{
     Action, Decision, Denial, Explanation, GrantKey, InvalidPermission, ParseGrantKeyError,

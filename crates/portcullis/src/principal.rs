@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::metrics::{ALLOWED, DENIED};
-use crate::stamp::{CacheStamp, Restrictions, UseDue};
+use crate::stamp::{CacheStamp, Restrictions, UseDue, WhichPassword};
 use crate::{
     Action, ApiToken, ApiTokenId, Authorization, AuthorizationId, Decision, Denial, Explanation,
     Id, OrgId, Permission, PermissionSet, Resource, Status, UserId, Username,
@@ -66,10 +66,14 @@ impl Principal {
         }))
     }
 
-    pub(crate) fn from_authorization(authorization: &Authorization, stamp: CacheStamp) -> Self {
+    pub(crate) fn from_authorization(
+        authorization: &Authorization,
+        which: WhichPassword,
+        stamp: CacheStamp,
+    ) -> Self {
         Self(Arc::new(PrincipalInner {
             stamp: Some(stamp),
-            restrictions: Restrictions::of_authorization(authorization).map(Arc::new),
+            restrictions: Restrictions::of_authorization(authorization, which).map(Arc::new),
             use_due: UseDue::default(),
             identity: Identity::Authorization(authorization.id, authorization.username.clone()),
             org: authorization.org,

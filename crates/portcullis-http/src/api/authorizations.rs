@@ -5,7 +5,9 @@
 use axum::extract::RawQuery;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use portcullis::{AuthorizationId, AuthorizationView, Deletion, Error, Permission, Versioned};
+use portcullis::{
+    AuthorizationId, AuthorizationView, Deletion, Error, KeepPrevious, Permission, Versioned,
+};
 
 use crate::api::list::{HAS_PASSWORD, parse_has_password};
 use crate::api::{dry_run, wire};
@@ -75,8 +77,32 @@ pub(crate) async fn set_password(
 ) -> Result<StatusCode, ErrorBody> {
     let id: AuthorizationId = path_id(path)?;
     request.conditions.check_change()?;
-    let password = wire::password_body(&body).map_err(InvalidJson::into_error_body)?;
-    request.on_behalf().set_password(id, password.as_bytes()).await?;
+    let body = wire::password_body(&body).map_err(InvalidJson::into_error_body)?;
+    let (on_behalf, password) = (request.on_behalf(), body.password.as_bytes());
+    match body.keep_previous {
+        Some(keep) => {
+            let keep: KeepPrevious = keep
+                .parse()
+                .map_err(|error| ErrorBody::invalid(format!("invalid keepPrevious: {error}")))?;
+            let keep = if body.end_previous_on_use { keep.until_new_is_used() } else { keep };
+            on_behalf.rotate_password(id, password, keep).await?;
+        }
+        None if body.end_previous_on_use => {
+            let message = "invalid endPreviousOnUse: needs keepPrevious";
+            return Err(ErrorBody::invalid(message));
+        }
+        None => on_behalf.set_password(id, password).await?,
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn end_previous_password(
+    request: ManagementRequest,
+    path: PathId,
+) -> Result<StatusCode, ErrorBody> {
+    let id: AuthorizationId = path_id(path)?;
+    request.conditions.check_change()?;
+    request.on_behalf().end_previous_password(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

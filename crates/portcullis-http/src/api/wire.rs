@@ -7,8 +7,8 @@ use portcullis::{
     AllowedNetworks, ApiToken, ApiTokenDraft, ApiTokenId, ApiTokenView, AuthorizationDraft,
     AuthorizationId, AuthorizationUpdateDraft, AuthorizationView, Bucket, BucketId, DbrpId,
     DbrpMapping, DbrpUpdate, DeletionPreview, Error, ErrorKind, Id, Name, Org, OrgId, Permission,
-    ResourceNames, Setup, SetupDone, Status, TenantUpdate, Timestamp, TokenSecret,
-    UncheckedPermission, User, UserId,
+    PreviousPassword, ResourceNames, Setup, SetupDone, Status, TenantUpdate, Timestamp,
+    TokenSecret, UncheckedPermission, User, UserId,
 };
 use serde::{Serialize, Serializer};
 
@@ -52,6 +52,32 @@ pub(crate) struct Authorization<'a> {
     last_used_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_used_from: Option<IpAddr>,
+    /// Only beside a previous password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_set_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_password: Option<PreviousPasswordBody>,
+}
+
+/// A previous password that still works for a time.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PreviousPasswordBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set_at: Option<Timestamp>,
+    ends_at: Timestamp,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ends_on_use: bool,
+}
+
+impl From<&PreviousPassword> for PreviousPasswordBody {
+    fn from(previous: &PreviousPassword) -> Self {
+        Self {
+            set_at: previous.set_at,
+            ends_at: previous.ends_at,
+            ends_on_use: previous.ends_when_new_is_used,
+        }
+    }
 }
 
 /// The links of an authorization or an API token.
@@ -228,6 +254,7 @@ impl<'a> From<&'a AuthorizationView> for Authorization<'a> {
     fn from(described: &'a AuthorizationView) -> Self {
         let authorization = &described.authorization;
         let permissions = authorization.permissions.iter().zip(&described.resources);
+        let previous = authorization.previous_password.as_deref();
         Self {
             id: authorization.id,
             token: authorization.username.as_str(),
@@ -250,6 +277,8 @@ impl<'a> From<&'a AuthorizationView> for Authorization<'a> {
             allowed_networks: &authorization.allowed_networks,
             last_used_at: described.last_use.map(|last| last.at),
             last_used_from: described.last_use.and_then(|last| last.from),
+            password_set_at: previous.and(authorization.password_set_at),
+            previous_password: previous.map(PreviousPasswordBody::from),
         }
     }
 }
@@ -513,10 +542,22 @@ pub(crate) fn dbrp_update(body: &[u8]) -> Result<DbrpUpdate, InvalidJson> {
     })
 }
 
+/// The body that sets a password.
+pub(crate) struct PasswordBody {
+    pub(crate) password: zeroize::Zeroizing<String>,
+    /// The text of `keepPrevious`.
+    pub(crate) keep_previous: Option<String>,
+    pub(crate) end_previous_on_use: bool,
+}
+
 /// Parses the body that sets a password; a missing password is an empty one.
-pub(crate) fn password_body(body: &[u8]) -> Result<zeroize::Zeroizing<String>, InvalidJson> {
-    let password = Members::parse(body)?.string("password")?;
-    Ok(zeroize::Zeroizing::new(password.unwrap_or_default()))
+pub(crate) fn password_body(body: &[u8]) -> Result<PasswordBody, InvalidJson> {
+    let mut members = Members::parse(body)?;
+    Ok(PasswordBody {
+        password: zeroize::Zeroizing::new(members.string("password")?.unwrap_or_default()),
+        keep_previous: members.string("keepPrevious")?,
+        end_previous_on_use: members.bool("endPreviousOnUse")?.unwrap_or(false),
+    })
 }
 
 fn permissions(members: &mut Members) -> Result<Vec<UncheckedPermission>, InvalidJson> {

@@ -92,7 +92,7 @@ impl Place {
     /// Returns the name of a member that is kept of an object at this place, and the place of its
     /// value.
     fn member(self, name: &str) -> Option<(&'static str, Self)> {
-        const BODY: [&str; 16] = [
+        const BODY: [&str; 18] = [
             "name",
             "username",
             "bucket",
@@ -109,6 +109,8 @@ impl Place {
             "default",
             "expiresAt",
             "passwordExpiresAt",
+            "keepPrevious",
+            "endPreviousOnUse",
         ];
         const RESOURCE: [&str; 3] = ["type", "id", "orgID"];
         const RETENTION_RULE: [&str; 2] = ["everySeconds", "shardGroupDurationSeconds"];

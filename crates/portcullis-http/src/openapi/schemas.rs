@@ -165,6 +165,11 @@ fn authorization() -> Schema {
         .optional("allowedNetworks", networks().describe(SHOWN_NETWORKS))
         .optional("lastUsedAt", time(LAST_USED_AT))
         .optional("lastUsedFrom", last_used_from())
+        .optional(
+            "passwordSetAt",
+            time("When its password was set. Only beside `previousPassword`."),
+        )
+        .optional("previousPassword", previous_password())
 }
 
 const LAST_USED_AT: &str = "When it was last used, recorded at most once an hour unless the server is \
@@ -173,6 +178,18 @@ const LAST_USED_AT: &str = "When it was last used, recorded at most once an hour
 
 fn last_used_from() -> Schema {
     text("The address of the client that used it last, if it was known.").example("192.0.2.7")
+}
+
+fn previous_password() -> Schema {
+    Schema::object("The password before the present one, which still works. Missing if there is none.")
+        .optional("setAt", time("When it was set. Missing if that is not recorded."))
+        .required("endsAt", time("From when on it is refused."))
+        .optional(
+            "endsOnUse",
+            Schema::boolean().describe(
+                "Whether it ends earlier: at the first login with the present password. Missing if not.",
+            ),
+        )
 }
 
 const SHOWN_NETWORKS: &str = "From where it may be used. Missing for everywhere.";
@@ -342,7 +359,16 @@ fn password_reset() -> Schema {
     );
     // Lengths are those of characters here. Two may be eight bytes.
     let password = password.format("password").length(2, Some(72)).write_only();
-    Schema::object("A new password.").required("password", password)
+    let keep = text(
+        "For how long the previous password still works: a whole number and `s`, `m`, `h` or `d`, from 1s \
+         to 90d. If missing, it ends at once.",
+    );
+    let on_use = "Whether the previous password ends at the first login with the new one, if that is \
+                  earlier. Needs `keepPrevious`.";
+    Schema::object("A new password.")
+        .required("password", password)
+        .optional("keepPrevious", keep.pattern("^0*[1-9][0-9]{0,6}[smhd]$").or_null())
+        .optional("endPreviousOnUse", Schema::boolean().or_null().describe(on_use))
 }
 
 fn permissions_request() -> Schema {

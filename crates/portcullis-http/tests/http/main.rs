@@ -27,6 +27,7 @@ mod permissions;
 mod query;
 mod responses;
 mod restrictions;
+mod rotation;
 mod routes;
 mod setup;
 mod support;

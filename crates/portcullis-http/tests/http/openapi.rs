@@ -94,6 +94,10 @@ const IDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("/legacy/authorizations/{id}/password", &["PostLegacyAuthorizationsIDPassword"]),
+    (
+        "/legacy/authorizations/{id}/password/previous",
+        &["DeleteLegacyAuthorizationsIDPasswordPrevious"],
+    ),
     ("/api/v2/orgs", &["GetOrgs", "PostOrgs"]),
     ("/api/v2/orgs/{id}", &["GetOrgsID", "PatchOrgsID", "DeleteOrgsID"]),
     ("/api/v2/users", &["GetUsers", "PostUsers"]),
@@ -212,7 +216,7 @@ impl Filled {
         let id = match path
             .split('/')
             .rev()
-            .find(|part| part.ends_with('s') && *part != "permissions")
+            .find(|part| part.ends_with('s') && !["permissions", "previous"].contains(part))
         {
             Some("authorizations") => self.authorization.clone(),
             Some("dbrps") => self.mapping.clone(),

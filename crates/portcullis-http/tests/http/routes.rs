@@ -15,6 +15,7 @@ const MANAGEMENT: &[(&str, &str)] = &[
     ("", "GET,HEAD,POST"),
     ("/0000000000000001", "DELETE,GET,HEAD,PATCH"),
     ("/0000000000000001/password", "POST"),
+    ("/0000000000000001/password/previous", "DELETE"),
     ("/0000000000000001/permissions", "PUT"),
 ];
 

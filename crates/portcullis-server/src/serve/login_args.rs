@@ -11,8 +11,8 @@ use portcullis_http::{CredentialLimiter, CredentialLimits, RequestRate};
 
 use super::byte_size::ByteSize;
 use super::login_history::HistoryFile;
+use crate::duration;
 use crate::passwords::PolicyArgs;
-use crate::restrictions::duration_option;
 use crate::stores::StoreUrl;
 
 /// The largest cache that can be configured.
@@ -136,7 +136,7 @@ impl LastUseInterval {
         if text == "off" {
             return Ok(Self::Off);
         }
-        match duration_option(text)? {
+        match duration::parse(text)? {
             every if (Duration::from_secs(1)..=LONGEST).contains(&every) => Ok(Self::Every(every)),
             _ => Err("must be between 1s and 31d, or off".to_owned()),
         }

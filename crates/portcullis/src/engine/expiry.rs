@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 
 use super::Engine;
 use crate::codec::may_have_end;
-use crate::stamp::Restrictions;
+use crate::stamp::{Restrictions, WhichPassword};
 use crate::store::{Entity, Index, Kind, Record, StoreExt};
 use crate::sync::lock;
 use crate::{
@@ -98,7 +98,12 @@ impl Engine {
                 counts.authorizations.count(found.expires_at, now);
                 counts.passwords.count(found.password_expires_at, now);
                 let name = Some(found.username.as_str());
-                self.report_recent_end(record, name, Restrictions::of_authorization(&found), now);
+                self.report_recent_end(
+                    record,
+                    name,
+                    Restrictions::of_authorization(&found, WhichPassword::Present),
+                    now,
+                );
             }
         })
         .await?;

@@ -7,6 +7,7 @@ mod dbrp;
 mod draft;
 mod last_use;
 mod networks;
+mod rotation;
 mod tenant;
 mod username;
 
@@ -23,5 +24,6 @@ pub(crate) use draft::CheckedApiToken;
 pub use draft::{ApiTokenDraft, AuthorizationDraft, AuthorizationUpdateDraft};
 pub use last_use::{ApiTokenUse, AuthorizationUse, LastUse};
 pub use networks::{AllowedNetworks, InvalidNetworks};
+pub use rotation::{InvalidKeepPrevious, KeepPrevious};
 pub use tenant::{Bucket, BucketUpdate, InvalidName, Name, Org, TenantUpdate, User};
 pub use username::{InvalidUsername, Username};

@@ -11,7 +11,7 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 pub(crate) use epoch::Epoch;
-pub(crate) use restrictions::Restrictions;
+pub(crate) use restrictions::{Restrictions, WhichPassword};
 pub(crate) use use_due::UseDue;
 
 use crate::TokenDigest;

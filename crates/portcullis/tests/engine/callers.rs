@@ -31,6 +31,7 @@ enum Operation {
     DeleteDbrp,
     DeleteOrg,
     DeleteUser,
+    EndPreviousPassword,
     Get,
     List,
     ListApiTokens,
@@ -40,6 +41,7 @@ enum Operation {
     Me,
     Org,
     PreviewDeletion,
+    RotatePassword,
     SetPassword,
     SetPermissions,
     Update,
@@ -61,7 +63,7 @@ enum Without {
 }
 
 impl Operation {
-    const ALL: [Self; 33] = [
+    const ALL: [Self; 35] = [
         Self::ApiToken,
         Self::Bucket,
         Self::Create,
@@ -77,6 +79,7 @@ impl Operation {
         Self::DeleteDbrp,
         Self::DeleteOrg,
         Self::DeleteUser,
+        Self::EndPreviousPassword,
         Self::Get,
         Self::List,
         Self::ListApiTokens,
@@ -86,6 +89,7 @@ impl Operation {
         Self::Me,
         Self::Org,
         Self::PreviewDeletion,
+        Self::RotatePassword,
         Self::SetPassword,
         Self::SetPermissions,
         Self::Update,
@@ -123,6 +127,8 @@ impl Operation {
             Self::Me => "me",
             Self::Org => "org",
             Self::PreviewDeletion => "preview_deletion",
+            Self::EndPreviousPassword => "end_previous_password",
+            Self::RotatePassword => "rotate_password",
             Self::SetPassword => "set_password",
             Self::SetPermissions => "set_permissions",
             Self::Update => "update_authorization",
@@ -151,6 +157,8 @@ impl Operation {
             | Self::DeleteOrg
             | Self::DeleteUser
             | Self::PreviewDeletion
+            | Self::EndPreviousPassword
+            | Self::RotatePassword
             | Self::SetPassword
             | Self::SetPermissions
             | Self::Update
@@ -210,7 +218,9 @@ impl Operation {
             Self::Get | Self::List | Self::ListPages => vec![read(record), read(user)],
             Self::Me => vec![],
             Self::Org => vec![read(org)],
-            Self::SetPassword => vec![write(user)],
+            Self::EndPreviousPassword | Self::RotatePassword | Self::SetPassword => {
+                vec![write(user)]
+            }
             Self::SetPermissions => {
                 vec![read(record), read(user), write(record), write(user), granted]
             }
@@ -246,6 +256,8 @@ impl Operation {
             | Self::Me
             | Self::Org
             | Self::PreviewDeletion
+            | Self::EndPreviousPassword
+            | Self::RotatePassword
             | Self::SetPassword
             | Self::SetPermissions
             | Self::Update
@@ -337,6 +349,11 @@ impl Operation {
             }
             Self::Me => on_behalf.me().await.map(|_| 1),
             Self::Org => on_behalf.org(world.org.id).await.map(|_| 1),
+            Self::EndPreviousPassword => on_behalf.end_previous_password(id).await.map(|()| 1),
+            Self::RotatePassword => {
+                let keep = "1h".parse().unwrap();
+                on_behalf.rotate_password(id, "long-enough", keep).await.map(|()| 1)
+            }
             Self::SetPassword => on_behalf.set_password(id, "long-enough").await.map(|()| 1),
             Self::SetPermissions => {
                 let permissions = vec![Permission::write(world.resource())];
@@ -507,6 +524,8 @@ async fn what_does_not_exist_is_not_found_for_every_caller() {
         Operation::Update,
         Operation::SetPermissions,
         Operation::SetPassword,
+        Operation::RotatePassword,
+        Operation::EndPreviousPassword,
         Operation::Delete,
     ] {
         let error = operation.run(&on, &caller(&world, &[])).await.unwrap_err();

@@ -28,6 +28,7 @@ mod preconditions;
 mod races;
 mod read_only;
 mod restrictions;
+mod rotation;
 mod setup;
 mod shared_store;
 mod snapshots;

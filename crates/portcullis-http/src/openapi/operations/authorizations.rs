@@ -9,7 +9,7 @@ use crate::openapi::model::{Operation, Parameter, PathItem, Response, Schema, Se
 use crate::openapi::responses::Failure;
 use crate::openapi::schemas::permission_text;
 
-pub(super) fn paths() -> [Path; 4] {
+pub(super) fn paths() -> [Path; 5] {
     let item = || PathItem::default().servers(servers());
     let one = || item().parameter(path_id("The id of the authorization."));
     [
@@ -19,16 +19,21 @@ pub(super) fn paths() -> [Path; 4] {
             one().get(if_none_match(get())).patch(if_match(update())).delete(if_match(delete())),
         ),
         ("/legacy/authorizations/{id}/password", one().post(if_match(set_password()))),
+        (
+            "/legacy/authorizations/{id}/password/previous",
+            one().delete(if_match(end_previous_password())),
+        ),
         ("/legacy/authorizations/{id}/permissions", one().put(if_match(set_permissions()))),
     ]
 }
 
 /// Operations on one authorization.
-const ON_ONE: [&str; 5] = [
+const ON_ONE: [&str; 6] = [
     "GetLegacyAuthorizationsID",
     "PatchLegacyAuthorizationsID",
     "DeleteLegacyAuthorizationsID",
     "PostLegacyAuthorizationsIDPassword",
+    "DeleteLegacyAuthorizationsIDPasswordPrevious",
     "PutLegacyAuthorizationsIDPermissions",
 ];
 
@@ -136,13 +141,28 @@ fn delete() -> Operation {
 fn set_password() -> Operation {
     let operation =
         managed(AUTHORIZATIONS, "PostLegacyAuthorizationsIDPassword", "Set the password").describe(
-            "The password before stops working at once. A refused one changes nothing, and the \
+            "The password before stops working at once, or with `keepPrevious` after a time. A refused one changes nothing, and the \
              message has a line for every rule that it breaks. The caller needs `write` on the \
              user of the authorization.",
         );
     with_body(operation, "The new password.", "PasswordResetBody")
         .responds(204, Response::empty("The password is set."))
         .fails(&[Failure::NotFound])
+}
+
+fn end_previous_password() -> Operation {
+    managed(
+        AUTHORIZATIONS,
+        "DeleteLegacyAuthorizationsIDPasswordPrevious",
+        "End the previous password",
+    )
+    .describe(
+        "Ends the password before the present one, which `keepPrevious` keeps for a time. Without one, \
+         nothing is changed. The caller needs `write` on the user of the authorization. InfluxDB has no \
+         such operation.",
+    )
+    .responds(204, Response::empty("There is no previous password."))
+    .fails(&[Failure::Invalid, Failure::NotFound])
 }
 
 fn set_permissions() -> Operation {

@@ -9,10 +9,11 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use portcullis::{AuthorizationFilter, AuthorizationId, Id, OrgId, Permission, Status, Timestamp};
 
 use crate::commands::PAGE;
+use crate::duration;
 use crate::permissions::PermissionArg;
 use crate::record_views::AuthorizationView;
 use crate::resolve;
-use crate::restrictions::{Time, duration_option};
+use crate::restrictions::Time;
 use crate::session::Session;
 
 #[derive(clap::Args)]
@@ -54,7 +55,7 @@ pub(crate) struct Args {
     expires_before: Option<Time>,
     /// Not used for this time, such as 90d or 12h. One that was never used counts as used when it was
     /// created. Shows when each was last used, as far as servers have recorded it
-    #[arg(long, value_name = "DURATION", conflicts_with = "unused_since", value_parser = duration_option)]
+    #[arg(long, value_name = "DURATION", conflicts_with = "unused_since", value_parser = duration::parse)]
     unused_for: Option<Duration>,
 
     /// Not used since this time, such as 2026-01-31T00:00:00Z

@@ -10,7 +10,7 @@ use crate::cache::{Tenant, TenantStatus};
 use crate::codec::Entity;
 use crate::engine::Engine;
 use crate::password::{Password, PasswordHash};
-use crate::stamp::{CacheKey, CacheStamp, Mac, Proof, ReadStamp, Restrictions};
+use crate::stamp::{CacheKey, CacheStamp, Mac, Proof, ReadStamp, Restrictions, WhichPassword};
 use crate::store::{Kind, Lookup, Record};
 use crate::throttle::ThrottleKeys;
 use crate::{
@@ -41,8 +41,23 @@ enum Admitted {
 /// The result of the step that proves a password.
 struct Proved {
     proof: Proof,
+    which: WhichPassword,
     /// Whether a hash was computed for it in this round.
     hashed: bool,
+}
+
+/// The hashes of the passwords that a login may present.
+struct UsableHashes<'r> {
+    present: Option<&'r PasswordHash>,
+    previous: Option<&'r PasswordHash>,
+}
+
+impl<'r> UsableHashes<'r> {
+    fn iter(&self) -> impl Iterator<Item = (WhichPassword, &'r PasswordHash)> + use<'r> {
+        let present = self.present.map(|hash| (WhichPassword::Present, hash));
+        let previous = self.previous.map(|hash| (WhichPassword::Previous, hash));
+        present.into_iter().chain(previous)
+    }
 }
 
 /// How often an attempt starts again because its credential was changed meanwhile.
@@ -117,15 +132,16 @@ impl<'a> Attempt<'a> {
             }
             // The record is not the cached one, so from here on the cache is no fallback.
             let authorization = Authorization::from_record(&record).map_err(Error::from)?;
-            let Proved { proof, hashed } = self.prove(&authorization).await?;
+            let Proved { proof, which, hashed } = self.prove(&authorization).await?;
             let tenants = engine.check_tenants(authorization.user, authorization.org).await?;
             // A hash that could not be replaced this time is tried again at the next read.
-            let hash = authorization.password_hash.as_ref();
-            let is_weak = hash.is_some_and(|hash| engine.is_to_be_replaced(hash));
+            let present = authorization.password_hash.as_ref();
+            let present = present.filter(|_| which == WhichPassword::Present);
+            let is_weak = present.is_some_and(|hash| engine.is_to_be_replaced(hash));
             let record_mac = Some(record_mac).filter(|_| !is_weak);
             let key = CacheKey::Password(proof);
             let stamp = CacheStamp { key, record_mac, record: read, tenants };
-            let principal = Principal::from_authorization(&authorization, stamp);
+            let principal = Principal::from_authorization(&authorization, which, stamp);
             // The hash may have waited for seconds, and the credential been revoked since the read.
             if hashed && !engine.0.cache.is_current(&principal, engine.moment()) {
                 continue;
@@ -136,7 +152,10 @@ impl<'a> Attempt<'a> {
                 return Err(Error::refused(refusal).into());
             }
             self.admit(&principal);
-            engine.rehash_if_weak(&authorization, &self.login, &principal);
+            if which == WhichPassword::Present {
+                engine.end_previous_if_new_is_used(&authorization).await;
+                engine.rehash_if_weak(&authorization, &self.login, &principal);
+            }
             return Ok(match self.verified {
                 Some(_) => Admitted::Verified(principal),
                 None => Admitted::Revalidated(principal),
@@ -160,61 +179,81 @@ impl<'a> Attempt<'a> {
         is_same.then_some((cached, *stamp))
     }
 
-    /// Proves that the password is the authorization's, or refuses. Every way to a refusal costs one
-    /// hash.
+    /// Proves that the password is one of the authorization's, or refuses. Every way to a refusal costs
+    /// one hash, or two while a previous password works.
     async fn prove(&mut self, authorization: &Authorization) -> Result<Proved, Error> {
         let refuse = |refusal| Err(Error::refused(refusal));
-        let hash = match self.usable_hash(authorization) {
-            Ok(hash) => hash,
+        let hashes = match self.usable_hashes(authorization) {
+            Ok(hashes) => hashes,
             Err(refusal) => {
                 self.dummy_verify().await?;
                 return refuse(refusal);
             }
         };
-        let (mac, hash_mac) = (self.login.mac, self.engine.0.keys.hash(hash));
-        let proof = Proof::new(mac, hash_mac);
-        if self.proof.is_some_and(|proved| proved.matches(&mac, &hash_mac)) {
-            return Ok(Proved { proof, hashed: false });
+        let mac = self.login.mac;
+        for (which, hash) in hashes.iter() {
+            let hash_mac = self.engine.0.keys.hash(hash);
+            if self.proof.is_some_and(|proved| proved.matches(&mac, &hash_mac)) {
+                return Ok(Proved { proof: Proof::new(mac, hash_mac), which, hashed: false });
+            }
         }
         let Ok(password) = Password::new(self.login.password) else {
             self.dummy_verify().await?;
             return refuse(Refusal::WrongPassword);
         };
-        let verified = self.verify(password.clone(), hash, proof).await?;
-        if !verified.is_right() {
-            return refuse(Refusal::WrongPassword);
+        let mut wrong: Option<Verified> = None;
+        for (which, hash) in hashes.iter() {
+            // A login is charged once, whatever the number of passwords.
+            if let Some(wrong) = wrong.take() {
+                wrong.refund(self.engine.0.clock.instant());
+            }
+            let proof = Proof::new(mac, self.engine.0.keys.hash(hash));
+            let verified = self.verify(password.clone(), hash, proof).await?;
+            if !verified.is_right() {
+                wrong = Some(verified);
+                continue;
+            }
+            if !self.engine.0.policy.allows_login(&password) {
+                return refuse(Refusal::PasswordChangeRequired);
+            }
+            self.proof = Some(proof);
+            self.verified = Some(verified);
+            return Ok(Proved { proof, which, hashed: true });
         }
-        if !self.engine.0.policy.allows_login(&password) {
-            return refuse(Refusal::PasswordChangeRequired);
-        }
-        self.proof = Some(proof);
-        self.verified = Some(verified);
-        Ok(Proved { proof, hashed: true })
+        refuse(Refusal::WrongPassword)
     }
 
-    /// Returns the hash of the authorization's password, if a login may use it now and from its address.
-    fn usable_hash<'r>(
+    /// Returns the hashes of the authorization's passwords that a login may use now and from its address:
+    /// at least one.
+    fn usable_hashes<'r>(
         &self,
         authorization: &'r Authorization,
-    ) -> Result<&'r PasswordHash, Refusal> {
+    ) -> Result<UsableHashes<'r>, Refusal> {
         if !authorization.status.is_active() {
             return Err(Refusal::Inactive);
         }
-        let restrictions = Restrictions::of_authorization(authorization);
-        let clock = self.engine.0.clock.as_ref();
-        let refusal = restrictions.as_ref().and_then(|it| it.refusal(clock, self.login.source));
-        match (refusal, &authorization.password_hash) {
-            (None, Some(hash)) => Ok(hash),
-            (None, None) => Err(Refusal::NoPassword),
-            (Some(refusal), _) => {
-                let end = restrictions.and_then(|restrictions| restrictions.ends_at());
-                if let (Refusal::Expired, Some(end)) = (refusal, end) {
-                    let record = AuditRecord::new(Kind::Authorization, authorization.id.untyped());
-                    self.engine.report_end(record.with_name(authorization.username.as_str()), end);
-                }
-                Err(refusal)
-            }
+        let refusal = |restrictions: &Option<Restrictions>| {
+            let clock = self.engine.0.clock.as_ref();
+            restrictions.as_ref().and_then(|it| it.refusal(clock, self.login.source))
+        };
+        let restrictions = Restrictions::of_authorization(authorization, WhichPassword::Present);
+        let refused = refusal(&restrictions);
+        let present = authorization.password_hash.as_ref().filter(|_| refused.is_none());
+        let previous = authorization.previous_password.as_ref().filter(|_| {
+            let previous = WhichPassword::Previous;
+            refusal(&Restrictions::of_authorization(authorization, previous)).is_none()
+        });
+        let previous = previous.map(|previous| &previous.hash);
+        let hashes = UsableHashes { present, previous };
+        if hashes.iter().next().is_some() {
+            return Ok(hashes);
         }
+        let end = restrictions.and_then(|restrictions| restrictions.ends_at());
+        if let (Some(Refusal::Expired), Some(end)) = (refused, end) {
+            let record = AuditRecord::new(Kind::Authorization, authorization.id.untyped());
+            self.engine.report_end(record.with_name(authorization.username.as_str()), end);
+        }
+        Err(refused.unwrap_or(Refusal::NoPassword))
     }
 
     /// Records an admitted login in the login history and the cache.

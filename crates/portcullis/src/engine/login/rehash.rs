@@ -1,4 +1,5 @@
-//! A weak hash is replaced after a login, while the password is at hand.
+//! What a login changes in its record: a weak hash is replaced, while the password is at hand, and a
+//! previous password may end.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard};
@@ -95,6 +96,39 @@ impl Engine {
             let record = AuditRecord::new(Kind::Authorization, id.untyped());
             engine.report(Actor::Host, None, AuditAction::Rehash, record, outcome);
         });
+    }
+
+    /// Ends the previous password, if it ends when the new one is used, as it was just now. The login does
+    /// not fail if this does: the next one tries again.
+    pub(super) async fn end_previous_if_new_is_used(&self, authorization: &Authorization) {
+        let ends = |it: &Authorization| {
+            it.previous_password.as_ref().is_some_and(|previous| previous.ends_when_new_is_used)
+        };
+        if !ends(authorization) {
+            return;
+        }
+        let change = |current: &mut Authorization| {
+            if !ends(current) || current.password_hash != authorization.password_hash {
+                return Err(Error::refused(Refusal::WrongPassword));
+            }
+            current.previous_password = None;
+            Ok(())
+        };
+        let id = authorization.id;
+        let ended = self.0.store.modify(id.untyped(), change, &[], || self.revision()).await;
+        let outcome = match &ended {
+            Ok(Some(_)) => AuditOutcome::Done,
+            // It ended, or was deleted, meanwhile.
+            Ok(None) => return,
+            Err(error) if error.refusal().is_some() => return,
+            Err(error) => {
+                tracing::warn!(authorization = %id, "could not end a previous password: {error}");
+                AuditOutcome::Failed(error.message())
+            }
+        };
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let record = record.with_name(authorization.username.as_str());
+        self.report(Actor::Host, None, AuditAction::EndPreviousPassword, record, outcome);
     }
 
     async fn rehash(

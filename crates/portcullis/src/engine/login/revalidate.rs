@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use crate::codec::StoreExt;
 use crate::engine::Engine;
-use crate::stamp::{CacheStamp, ReadStamp};
+use crate::password::PasswordHash;
+use crate::stamp::{CacheStamp, ReadStamp, WhichPassword};
 use crate::{ApiToken, Authorization, Error, Identity, Principal, Refusal};
 
 impl Engine {
@@ -45,18 +46,24 @@ impl Engine {
             Identity::Authorization(id, _) => {
                 let found = self.0.store.find::<Authorization>(id.untyped()).await?;
                 let Some((found, _)) = found else { return refuse(Refusal::UnknownUsername) };
-                let is_same = |hash| {
+                let is_same = |hash: &PasswordHash| {
                     let hash = self.0.keys.hash(hash);
                     stamp.proof().is_some_and(|proof| proof.matches(proof.password(), &hash))
                 };
                 if !found.status.is_active() {
                     return refuse(Refusal::Inactive);
                 }
-                if !found.password_hash.as_ref().is_some_and(is_same) {
+                let previous = found.previous_password.as_ref().map(|previous| &previous.hash);
+                let which = if found.password_hash.as_ref().is_some_and(is_same) {
+                    WhichPassword::Present
+                } else if previous.is_some_and(is_same) {
+                    WhichPassword::Previous
+                } else {
                     return refuse(Refusal::WrongPassword);
-                }
+                };
                 let stamp = self.with_tenants(principal, *stamp, record).await?;
-                self.unless_restricted(Principal::from_authorization(&found, stamp), source)
+                let principal = Principal::from_authorization(&found, which, stamp);
+                self.unless_restricted(principal, source)
             }
             Identity::Host => Ok(principal.clone()),
         }

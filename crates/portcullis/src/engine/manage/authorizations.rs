@@ -10,8 +10,8 @@ use crate::password::{Password, PasswordHash};
 use crate::store::{Duplicate, Kind, Operation, Revision, StoreError, StoreExt, modify_versioned};
 use crate::{
     AuditAction, AuditOutcome, AuditRecord, Authorization, AuthorizationId, AuthorizationUpdate,
-    BucketId, Error, ErrorKind, Id, NewAuthorization, OrgId, Permission, Resource, ResourceType,
-    Timestamp, UserId,
+    BucketId, Error, ErrorKind, Id, KeepPrevious, NewAuthorization, OrgId, Permission,
+    PreviousPassword, Resource, ResourceType, Timestamp, UserId,
 };
 
 /// The most permissions of one authorization, and the longest description: what fits into a
@@ -172,12 +172,13 @@ impl Access<'_> {
         self.change(current, change, &self.engine.require_buckets(permissions)).await
     }
 
-    /// Sets the password. A caller needs write on the user; as in the reference, no permission on
-    /// authorizations.
+    /// Sets the password, and ends the previous one, or keeps it for a time. A caller needs write on the
+    /// user; as in the reference, no permission on authorizations.
     pub(super) async fn set_password(
         &self,
         id: AuthorizationId,
         password: &[u8],
+        keep: Option<KeepPrevious>,
     ) -> Result<(), Error> {
         let current = self.read(id).await?;
         self.require_write_on_user(&current.0)?;
@@ -185,7 +186,7 @@ impl Access<'_> {
         // Before the hash, which costs the most.
         self.check_revision(current.1)?;
         let hash = self.engine.0.hashes.hash_for(&password, self.hash_flow()).await?;
-        self.replace_hash(current, &hash).await
+        self.replace_hash(current, &hash, keep).await
     }
 
     /// Sets the hash of the password.
@@ -194,16 +195,28 @@ impl Access<'_> {
         id: AuthorizationId,
         hash: &PasswordHash,
     ) -> Result<(), Error> {
-        self.replace_hash(self.read(id).await?, hash).await
+        self.replace_hash(self.read(id).await?, hash, None).await
     }
 
-    async fn replace_hash(&self, current: Current, hash: &PasswordHash) -> Result<(), Error> {
+    async fn replace_hash(
+        &self,
+        current: Current,
+        hash: &PasswordHash,
+        keep: Option<KeepPrevious>,
+    ) -> Result<(), Error> {
         let change = |authorization: &mut Authorization| {
             self.require_write_on_user(authorization)?;
-            authorization.password_hash = Some(hash.clone());
-            authorization.password_set_at = Some(self.engine.now());
-            authorization.password_expires_at = None;
-            authorization.previous_password = None;
+            let now = self.engine.now();
+            let replaced = authorization.password_hash.replace(hash.clone());
+            let set_at = authorization.password_set_at.replace(now);
+            let expires_at = authorization.password_expires_at.take();
+            authorization.previous_password = keep.zip(replaced).map(|(keep, hash)| {
+                let end = now.saturating_add(keep.time());
+                // Nothing makes a password work longer than it would have.
+                let ends_at = expires_at.map_or(end, |expires_at| expires_at.min(end));
+                let ends_when_new_is_used = keep.ends_when_new_is_used();
+                Box::new(PreviousPassword { hash, set_at, ends_at, ends_when_new_is_used })
+            });
             Ok(())
         };
         let changed = self.change(current, change, &[]).await?;
@@ -212,6 +225,22 @@ impl Access<'_> {
             throttle.clear(changed.0.username.as_str(), self.engine.0.clock.instant());
         }
         Ok(())
+    }
+
+    /// Ends the previous password, if there is one. A caller needs write on the user.
+    pub(super) async fn end_previous_password(&self, id: AuthorizationId) -> Result<(), Error> {
+        let current = self.read(id).await?;
+        self.require_write_on_user(&current.0)?;
+        self.check_revision(current.1)?;
+        if current.0.previous_password.is_none() {
+            return Ok(());
+        }
+        let change = |authorization: &mut Authorization| {
+            self.require_write_on_user(authorization)?;
+            authorization.previous_password = None;
+            Ok(())
+        };
+        self.change(current, change, &[]).await.map(drop)
     }
 
     fn require_write_on_user(&self, authorization: &Authorization) -> Result<(), Error> {

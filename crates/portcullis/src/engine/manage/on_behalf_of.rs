@@ -21,7 +21,8 @@ use crate::store::{Kind, Page, StoreExt};
 use crate::{
     AuditAction, AuditRecord, Authorization, AuthorizationFilter, AuthorizationId,
     AuthorizationUpdateDraft, Bucket, BucketId, DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Error,
-    NewAuthorization, NewDbrp, Org, OrgId, Permission, Principal, Resource, User, UserId,
+    KeepPrevious, NewAuthorization, NewDbrp, Org, OrgId, Permission, Principal, Resource, User,
+    UserId,
 };
 
 /// The engine's operations with a caller's permissions enforced (`docs/spec/callers.md`):
@@ -283,8 +284,37 @@ impl OnBehalfOf<'_> {
         password: impl AsRef<[u8]> + Send + Sync,
     ) -> Result<(), Error> {
         let record = AuditRecord::new(Kind::Authorization, id.untyped());
-        let work = self.0.set_password(id, password.as_ref());
+        let work = self.0.set_password(id, password.as_ref(), None);
         self.0.audited(AuditAction::SetPassword, record, work).await
+    }
+
+    /// Sets the password, and keeps the previous one working for a time. Needs what
+    /// [`OnBehalfOf::set_password`] needs.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`]; otherwise as [`Engine::rotate_password`].
+    pub async fn rotate_password(
+        &self,
+        id: AuthorizationId,
+        password: impl AsRef<[u8]> + Send + Sync,
+        keep: KeepPrevious,
+    ) -> Result<(), Error> {
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let work = self.0.set_password(id, password.as_ref(), Some(keep));
+        self.0.audited(AuditAction::RotatePassword, record, work).await
+    }
+
+    /// Ends the previous password of a rotation before its time. Needs what
+    /// [`OnBehalfOf::set_password`] needs.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`]; otherwise as [`Engine::end_previous_password`].
+    pub async fn end_previous_password(&self, id: AuthorizationId) -> Result<(), Error> {
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let work = self.0.end_previous_password(id);
+        self.0.audited(AuditAction::EndPreviousPassword, record, work).await
     }
 
     /// Deletes the authorization. Needs write; read is not needed.

@@ -8,7 +8,7 @@ use crate::password::PasswordHash;
 use crate::store::{Kind, StoreExt};
 use crate::{
     AuditAction, AuditRecord, Authorization, AuthorizationId, AuthorizationUpdate, Error,
-    NewAuthorization, Permission,
+    KeepPrevious, NewAuthorization, Permission,
 };
 
 impl Engine {
@@ -122,7 +122,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let record = AuditRecord::new(Kind::Authorization, id.untyped());
         let access = self.trusted();
-        let work = access.set_password(id, password.as_ref());
+        let work = access.set_password(id, password.as_ref(), None);
         access.audited(AuditAction::SetPassword, record, work).await
     }
 
@@ -143,6 +143,41 @@ impl Engine {
         let record = AuditRecord::new(Kind::Authorization, id.untyped());
         let access = self.trusted();
         access.audited(AuditAction::SetPassword, record, access.set_password_hash(id, &hash)).await
+    }
+
+    /// Sets the password, and keeps the previous one working for a time: a rotation without a gap. There
+    /// are never more than two: a previous password that is still kept ends at once.
+    ///
+    /// Until its end, the previous password logs in like the new one. If none was set before, this is the
+    /// same as [`Engine::set_password`], which ends a previous password at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Engine::set_password`].
+    pub async fn rotate_password(
+        &self,
+        id: AuthorizationId,
+        password: impl AsRef<[u8]> + Send + Sync,
+        keep: KeepPrevious,
+    ) -> Result<(), Error> {
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let access = self.trusted();
+        let work = access.set_password(id, password.as_ref(), Some(keep));
+        access.audited(AuditAction::RotatePassword, record, work).await
+    }
+
+    /// Ends the previous password of a rotation before its time. Without one, nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`];
+    /// [`ErrorKind::Unavailable`] and
+    /// [`ErrorKind::Internal`].
+    pub async fn end_previous_password(&self, id: AuthorizationId) -> Result<(), Error> {
+        let record = AuditRecord::new(Kind::Authorization, id.untyped());
+        let access = self.trusted();
+        let work = access.end_previous_password(id);
+        access.audited(AuditAction::EndPreviousPassword, record, work).await
     }
 
     /// Deletes the authorization; its username is free again.

@@ -1,0 +1,184 @@
+//! Two passwords while a credential is rotated: until when each of them works.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis::store::Store;
+use portcullis::{
+    Authorization, AuthorizationUpdate, CacheConfig, Credentials, Engine, KeepPrevious, Refusal,
+    Timestamp,
+};
+use portcullis_testkit::{Call, Fault, Faults, FaultyStore, Method};
+
+use crate::audit::Kept;
+use crate::support::{ManualClock, World, builder};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const OLD: &str = "telegraf-password";
+const NEW: &str = "the-new-password";
+const NEWEST: &str = "the-newest-password";
+
+fn hours(number: u32) -> KeepPrevious {
+    KeepPrevious::during(number * HOUR).unwrap()
+}
+
+struct Setup {
+    world: World,
+    engine: Engine,
+    faults: Faults,
+    clock: ManualClock,
+    audit: Kept,
+    authorization: Authorization,
+}
+
+impl Setup {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let (faults, clock, audit) = (Faults::new(), ManualClock::new(), Kept::default());
+        clock.set_wall(at(0));
+        let store: Arc<dyn Store> = Arc::new(FaultyStore::new(Arc::clone(&world.store), &faults));
+        let config = CacheConfig::default().stale_if_error(10 * HOUR);
+        let engine = builder(store).clock(clock.clone()).cache(config).audit(audit.clone());
+        let engine = engine.no_throttle().build().await.unwrap();
+        let authorization = world.credential("telegraf").await;
+        Self { world, engine, faults, clock, audit, authorization }
+    }
+
+    async fn rotate(&self, password: &str, keep: KeepPrevious) {
+        self.engine.rotate_password(self.authorization.id, password, keep).await.unwrap();
+    }
+
+    async fn login(&self, password: &str) -> Result<(), Option<Refusal>> {
+        let credentials = Credentials::password("telegraf", password);
+        let cached = self.engine.authenticate_cached(credentials);
+        let admitted = self.engine.authenticate(credentials).await;
+        assert!(cached.is_none() || admitted.is_ok(), "{password}");
+        admitted.map(drop).map_err(|error| error.refusal())
+    }
+
+    /// Each password works, or is wrong: with an empty cache, and with what the first login left there.
+    async fn assert_work(&self, expected: [(&str, bool); 3]) {
+        let other = builder(Arc::clone(&self.world.store)).clock(self.clock.clone()).no_throttle();
+        let other = other.build().await.unwrap();
+        for (password, works) in expected {
+            let expected = if works { Ok(()) } else { Err(Some(Refusal::WrongPassword)) };
+            for _ in 0..2 {
+                assert_eq!(self.login(password).await, expected, "{password}");
+            }
+            let credentials = Credentials::password("telegraf", password);
+            assert_eq!(other.authenticate(credentials).await.is_ok(), works, "{password}");
+        }
+    }
+
+    async fn stored(&self) -> Authorization {
+        self.engine.authorization(self.authorization.id).await.unwrap().unwrap()
+    }
+}
+
+/// A time after the beginning of the tests.
+fn at(hours: u32) -> Timestamp {
+    let begin: Timestamp = "2034-01-02T03:04:05Z".parse().unwrap();
+    begin.saturating_add(hours * HOUR)
+}
+
+/// [ROTATE-2] [ROTATE-3]
+#[tokio::test]
+async fn both_passwords_work_until_the_time_is_over() {
+    let on = Setup::new().await;
+    on.rotate(NEW, hours(24)).await;
+    on.assert_work([(OLD, true), (NEW, true), (NEWEST, false)]).await;
+    on.assert_work([(NEW, true), (OLD, true), (NEWEST, false)]).await;
+    let stored = on.stored().await;
+    let previous = stored.previous_password.as_ref().unwrap();
+    assert_eq!((stored.password_set_at, previous.ends_at), (Some(at(0)), at(24)));
+    assert!(!previous.ends_when_new_is_used);
+    on.clock.set_wall("2034-01-03T03:04:04.999999999Z".parse().unwrap());
+    on.assert_work([(OLD, true), (NEW, true), (NEWEST, false)]).await;
+    on.clock.set_wall(at(24));
+    on.assert_work([(OLD, false), (NEW, true), (NEWEST, false)]).await;
+    // A clock that jumps back.
+    on.clock.set_wall(at(23));
+    on.assert_work([(OLD, true), (NEW, true), (NEWEST, false)]).await;
+}
+
+/// [ROTATE-4]
+#[tokio::test]
+async fn there_are_never_more_than_two_passwords() {
+    let on = Setup::new().await;
+    on.rotate(NEW, hours(24)).await;
+    on.rotate(NEWEST, hours(1)).await;
+    on.assert_work([(OLD, false), (NEW, true), (NEWEST, true)]).await;
+    // Without a time, the old ones end at once.
+    on.engine.set_password(on.authorization.id, OLD).await.unwrap();
+    on.assert_work([(OLD, true), (NEW, false), (NEWEST, false)]).await;
+    assert_eq!(on.stored().await.previous_password, None);
+}
+
+/// [ROTATE-5]
+#[tokio::test]
+async fn the_previous_password_can_be_ended_before_its_time() {
+    let on = Setup::new().await;
+    on.rotate(NEW, hours(24)).await;
+    on.assert_work([(OLD, true), (NEW, true), (NEWEST, false)]).await;
+    for _ in 0..2 {
+        on.engine.end_previous_password(on.authorization.id).await.unwrap();
+        on.assert_work([(OLD, false), (NEW, true), (NEWEST, false)]).await;
+    }
+}
+
+/// [ROTATE-6]
+#[tokio::test]
+async fn the_previous_password_can_end_when_the_new_one_is_used() {
+    let on = Setup::new().await;
+    on.rotate(NEW, hours(24).until_new_is_used()).await;
+    for _ in 0..2 {
+        assert_eq!(on.login(OLD).await, Ok(()));
+        assert_eq!(on.login(NEWEST).await, Err(Some(Refusal::WrongPassword)));
+    }
+    // The login does not fail if the commit does, and the next one tries again.
+    on.faults.fail(Call::nth_of(Method::Commit, 1).and_later(), Fault::Unavailable);
+    assert_eq!(on.login(NEW).await, Ok(()));
+    assert_eq!(on.login(OLD).await, Ok(()));
+    on.faults.reset();
+    on.engine
+        .update_authorization(on.authorization.id, AuthorizationUpdate::description("d"))
+        .await
+        .unwrap();
+    assert_eq!(on.login(NEW).await, Ok(()));
+    on.assert_work([(OLD, false), (NEW, true), (NEWEST, false)]).await;
+    let audited = on.audit.take();
+    let ended = audited.iter().filter(|(action, ..)| action == "endPreviousPassword");
+    let outcomes: Vec<&str> = ended.map(|(_, outcome, ..)| outcome.as_str()).collect();
+    assert_eq!(outcomes, ["failed", "done"], "{audited:?}");
+}
+
+/// [ROTATE-7]
+#[tokio::test]
+async fn no_password_works_longer_than_without_the_rotation() {
+    let on = Setup::new().await;
+    let id = on.authorization.id;
+    let update = AuthorizationUpdate::password_expires_at(Some(at(2)));
+    on.engine.update_authorization(id, update).await.unwrap();
+    on.rotate(NEW, hours(24)).await;
+    on.engine.update_authorization(id, AuthorizationUpdate::expires_at(Some(at(3)))).await.unwrap();
+    on.assert_work([(OLD, true), (NEW, true), (NEWEST, false)]).await;
+    on.clock.set_wall(at(2));
+    on.assert_work([(OLD, false), (NEW, true), (NEWEST, false)]).await;
+    on.clock.set_wall(at(3));
+    assert_eq!(on.login(NEW).await, Err(Some(Refusal::Expired)));
+    assert_eq!(on.login(OLD).await, Err(Some(Refusal::Expired)));
+}
+
+/// [ROTATE-3]
+#[tokio::test]
+async fn the_end_holds_while_the_store_does_not_respond() {
+    let on = Setup::new().await;
+    on.rotate(NEW, hours(1)).await;
+    assert_eq!((on.login(OLD).await, on.login(NEW).await), (Ok(()), Ok(())));
+    on.faults.fail(Call::nth(1).and_later(), Fault::Unavailable);
+    assert_eq!(on.login(OLD).await, Ok(()));
+    on.clock.set_wall(at(1));
+    // No refusal and no grant: the store has to be read.
+    assert_eq!(on.login(OLD).await, Err(None));
+    assert_eq!(on.login(NEW).await, Ok(()));
+}
