@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::output::{Rare, Record};
 use crate::passwords::NewPassword;
-use crate::session::{ApiTokenRecord, AuthorizationRecord, Names, Session};
+use crate::session::{ApiTokenRecord, AuthorizationRecord, Names, RotationRecord, Session};
 
 /// The most permissions that a row of a table spells out.
 const MAX_SHOWN: usize = 2;
@@ -276,7 +276,39 @@ pub(crate) struct AuthorizationView {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_used_from: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    password_set_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_password: Option<PreviousPasswordView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<String>,
+}
+
+/// A previous password that still works for a time.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PreviousPasswordView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set_at: Option<Timestamp>,
+    ends_at: Timestamp,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ends_on_use: bool,
+}
+
+impl From<&RotationRecord> for PreviousPasswordView {
+    fn from(rotation: &RotationRecord) -> Self {
+        Self {
+            set_at: rotation.previous_set_at,
+            ends_at: rotation.previous_ends_at,
+            ends_on_use: rotation.ends_on_use,
+        }
+    }
+}
+
+impl PreviousPasswordView {
+    fn detail(&self) -> String {
+        let on_use = if self.ends_on_use { ", or when the new one is used" } else { "" };
+        format!("works until {}{on_use}", self.ends_at)
+    }
 }
 
 impl AuthorizationView {
@@ -302,6 +334,8 @@ impl AuthorizationView {
             },
             last_used_at: authorization.last_use.map(|last| last.at),
             last_used_from: authorization.last_use.and_then(|last| last.from),
+            password_set_at: authorization.rotation.as_ref().and_then(|it| it.password_set_at),
+            previous_password: authorization.rotation.as_ref().map(PreviousPasswordView::from),
             tag: None,
         })
     }
@@ -370,6 +404,9 @@ impl Record for AuthorizationView {
         details.extend(self.restrictions.details());
         details.extend(self.last_used_at.map(|at| ("last used", at.to_string())));
         details.extend(self.last_used_from.map(|from| ("last used from", from.to_string())));
+        details.extend(self.password_set_at.map(|at| ("password set", at.to_string())));
+        let previous = self.previous_password.as_ref();
+        details.extend(previous.map(|previous| ("previous password", previous.detail())));
         details.extend(self.tag.clone().map(|tag| ("tag", tag)));
         details.extend(self.permissions.iter().map(|p| ("permission", p.detail())));
         if let Some(password) = &self.password {

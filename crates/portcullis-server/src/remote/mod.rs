@@ -15,8 +15,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis::store::Revision;
 use portcullis::{
     ApiTokenId, AuthorizationFilter, AuthorizationId, AuthorizationUpdate, Bucket, BucketId,
-    DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Deletion, DeletionPreview, Error, ErrorKind, Name,
-    NewApiToken, NewDbrp, Org, OrgId, Permission, ResourceType, Status, TokenSecret, User, UserId,
+    DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Deletion, DeletionPreview, Error, ErrorKind,
+    KeepPrevious, Name, NewApiToken, NewDbrp, Org, OrgId, Permission, ResourceType, Status,
+    TokenSecret, User, UserId,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -535,6 +536,7 @@ impl Client {
         &self,
         id: AuthorizationId,
         password: &[u8],
+        keep: Option<KeepPrevious>,
         expected: Option<Revision>,
     ) -> Result<(), Error> {
         let text = std::str::from_utf8(password).map_err(|_| {
@@ -542,13 +544,27 @@ impl Client {
             Error::new(ErrorKind::Invalid, message)
         })?;
         // Large enough for every escape: a vector that grows leaves copies in memory.
-        let mut body = Zeroizing::new(Vec::with_capacity(32 + 6 * text.len()));
+        let mut body = Zeroizing::new(Vec::with_capacity(128 + 6 * text.len()));
         body.extend_from_slice(b"{\"password\":");
         serde_json::to_writer(&mut *body, text)
             .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        if let Some(keep) = keep {
+            let (seconds, on_use) = (keep.time().as_secs(), keep.ends_when_new_is_used());
+            let members = format!(",\"keepPrevious\":\"{seconds}s\",\"endPreviousOnUse\":{on_use}");
+            body.extend_from_slice(members.as_bytes());
+        }
         body.push(b'}');
         let path = format!("{AUTHORIZATIONS}/{id}/password");
         self.transport.empty(Method::POST, &path, Some(body), expected).await
+    }
+
+    pub(crate) async fn end_previous_password(
+        &self,
+        id: AuthorizationId,
+        expected: Option<Revision>,
+    ) -> Result<(), Error> {
+        let path = format!("{AUTHORIZATIONS}/{id}/password/previous");
+        self.transport.empty(Method::DELETE, &path, None, expected).await
     }
 
     pub(crate) async fn delete_authorization(

@@ -10,7 +10,7 @@ use portcullis::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::session::{ApiTokenRecord, AuthorizationRecord};
+use crate::session::{ApiTokenRecord, AuthorizationRecord, RotationRecord};
 
 #[derive(Deserialize)]
 pub(super) struct OrgBody {
@@ -172,6 +172,17 @@ pub(super) struct AuthorizationBody {
     allowed_networks: AllowedNetworks,
     last_used_at: Option<Timestamp>,
     last_used_from: Option<IpAddr>,
+    password_set_at: Option<Timestamp>,
+    previous_password: Option<PreviousPasswordBody>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PreviousPasswordBody {
+    set_at: Option<Timestamp>,
+    ends_at: Timestamp,
+    #[serde(default)]
+    ends_on_use: bool,
 }
 
 impl AuthorizationBody {
@@ -192,6 +203,12 @@ impl AuthorizationBody {
             password_expires_at: self.password_expires_at,
             allowed_networks: self.allowed_networks,
             last_use: self.last_used_at.map(|at| LastUse::new(at, self.last_used_from)),
+            rotation: self.previous_password.map(|previous| RotationRecord {
+                password_set_at: self.password_set_at,
+                previous_set_at: previous.set_at,
+                previous_ends_at: previous.ends_at,
+                ends_on_use: previous.ends_on_use,
+            }),
         };
         let (org, user) = ((self.org_id, self.org), (self.user_id, self.user));
         Ok((record, SeenNames { org, user, resources }))

@@ -13,7 +13,7 @@ use portcullis::{Engine, EngineBuilder};
 
 pub(crate) use self::names::Names;
 pub(crate) use self::operations::{AuthorizationParts, AuthorizationsPage, Session};
-pub(crate) use self::records::{ApiTokenRecord, AuthorizationRecord};
+pub(crate) use self::records::{ApiTokenRecord, AuthorizationRecord, RotationRecord};
 use crate::command_audit;
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -112,6 +112,7 @@ fn engine_builder(store: Arc<dyn Store>, policy: PolicyArgs) -> EngineBuilder {
         .password_policy(policy.policy())
         // A command that only reads changes nothing, and a check of a password is no use of it.
         .rehash_on_login(false)
+        .end_previous_on_use(false)
         .no_last_use();
     match command_audit::of_this_process() {
         Some(audit) => builder.audit(audit),

@@ -10,8 +10,8 @@ use portcullis::store::{Revision, StoreExt as _};
 use portcullis::{
     AllowedNetworks, ApiTokenId, Authorization, AuthorizationFilter, AuthorizationId,
     AuthorizationUpdate, Bucket, BucketId, DbrpFilter, DbrpId, DbrpMapping, DbrpUpdate, Deletion,
-    DeletionPreview, Engine, Error, Name, NewApiToken, NewAuthorization, NewDbrp, Org, OrgId,
-    Permission, Precondition, Status, Timestamp, TokenSecret, User, UserId,
+    DeletionPreview, Engine, Error, KeepPrevious, Name, NewApiToken, NewAuthorization, NewDbrp,
+    Org, OrgId, Permission, Precondition, Status, Timestamp, TokenSecret, User, UserId,
 };
 
 use super::{ApiTokenRecord, AuthorizationRecord, Names};
@@ -345,14 +345,33 @@ impl Session {
         &self,
         id: AuthorizationId,
         password: &[u8],
+        keep: Option<KeepPrevious>,
         expected: Option<Revision>,
     ) -> Result<(), Error> {
         match self {
             Self::Store(engine) => {
                 let unchanged = expected.map_or_else(Precondition::none, Precondition::revision);
-                engine.on_behalf_of_host().if_match(&unchanged).set_password(id, password).await
+                let host = engine.on_behalf_of_host().if_match(&unchanged);
+                match keep {
+                    Some(keep) => host.rotate_password(id, password, keep).await,
+                    None => host.set_password(id, password).await,
+                }
             }
-            Self::Server(client) => client.set_password(id, password, expected).await,
+            Self::Server(client) => client.set_password(id, password, keep, expected).await,
+        }
+    }
+
+    pub(crate) async fn end_previous_password(
+        &self,
+        id: AuthorizationId,
+        expected: Option<Revision>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Store(engine) => {
+                let unchanged = expected.map_or_else(Precondition::none, Precondition::revision);
+                engine.on_behalf_of_host().if_match(&unchanged).end_previous_password(id).await
+            }
+            Self::Server(client) => client.end_previous_password(id, expected).await,
         }
     }
 

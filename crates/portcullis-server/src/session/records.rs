@@ -24,10 +24,29 @@ pub(crate) struct AuthorizationRecord {
     pub(crate) allowed_networks: AllowedNetworks,
     /// When it was last used, if that is known and was read.
     pub(crate) last_use: Option<LastUse>,
+    /// Its two passwords, while there is a previous one.
+    pub(crate) rotation: Option<RotationRecord>,
+}
+
+/// When the two passwords of a rotation were set, and when the previous one ends.
+#[derive(Clone, Debug)]
+pub(crate) struct RotationRecord {
+    pub(crate) password_set_at: Option<Timestamp>,
+    pub(crate) previous_set_at: Option<Timestamp>,
+    pub(crate) previous_ends_at: Timestamp,
+    /// Whether it ends earlier: at the first login with the present one.
+    pub(crate) ends_on_use: bool,
 }
 
 impl From<Authorization> for AuthorizationRecord {
     fn from(authorization: Authorization) -> Self {
+        let password_set_at = authorization.password_set_at;
+        let rotation = authorization.previous_password.map(|previous| RotationRecord {
+            password_set_at,
+            previous_set_at: previous.set_at,
+            previous_ends_at: previous.ends_at,
+            ends_on_use: previous.ends_when_new_is_used,
+        });
         Self {
             id: authorization.id,
             username: authorization.username,
@@ -43,6 +62,7 @@ impl From<Authorization> for AuthorizationRecord {
             password_expires_at: authorization.password_expires_at,
             allowed_networks: authorization.allowed_networks,
             last_use: None,
+            rotation,
         }
     }
 }

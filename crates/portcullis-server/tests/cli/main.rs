@@ -24,6 +24,7 @@ mod postgres;
 mod refusals;
 mod remote;
 mod restrictions;
+mod rotation;
 mod serve;
 mod snapshots;
 mod support;

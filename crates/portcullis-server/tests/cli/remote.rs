@@ -6,7 +6,7 @@ use crate::support::{Ran, Sandbox, Server};
 
 /// Commands in this order, on the store and on the server. `@` begins the id of the last record of the
 /// kind that was created.
-const COMMANDS: [&str; 56] = [
+const COMMANDS: [&str; 58] = [
     "org list",
     "org create umbra",
     "org create umbra",
@@ -59,6 +59,8 @@ const COMMANDS: [&str; 56] = [
     "auth restrict visitor --expires 2000-01-01T00:00:00Z",
     "auth restrict visitor --password-expires 1d",
     "auth restrict visitor --expires never --any-network",
+    "auth end-previous visitor",
+    "auth end-previous nothing",
     "auth delete visitor --yes",
     "auth delete größe&co",
     "bucket delete --org acme weather",

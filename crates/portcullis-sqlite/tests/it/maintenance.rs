@@ -276,11 +276,11 @@ async fn a_last_use_without_its_credential_is_dangling_and_can_be_removed() {
     commit(&store, uses.map(put)).await.unwrap();
     let orphaned = |report: &Report| -> Vec<u64> {
         assert!(report.is_ok(), "{:?}", report.findings);
-        let found = report.findings.iter().filter_map(|finding| match finding {
-            Finding::Dangling { kind: Kind::AuthorizationUse, to: Kind::Authorization, .. } => {
-                Some(finding)
-            }
-            _ => None,
+        let found = report.findings.iter().filter(|finding| {
+            matches!(
+                finding,
+                Finding::Dangling { kind: Kind::AuthorizationUse, to: Kind::Authorization, .. }
+            )
         });
         found
             .map(|finding| match finding {

@@ -40,6 +40,7 @@ pub struct EngineBuilder {
     cache: CacheConfig,
     throttle: Option<ThrottleConfig>,
     rehash_on_login: bool,
+    end_previous_on_use: bool,
     read_only: bool,
     audit: Option<Arc<dyn AuditSink>>,
     login_history: Option<LoginHistory>,
@@ -58,6 +59,7 @@ impl EngineBuilder {
             cache: CacheConfig::default(),
             throttle: Some(ThrottleConfig::default()),
             rehash_on_login: true,
+            end_previous_on_use: true,
             read_only: false,
             audit: None,
             login_history: None,
@@ -114,6 +116,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn rehash_on_login(self, rehash_on_login: bool) -> Self {
         Self { rehash_on_login, ..self }
+    }
+
+    /// Sets whether the first login with the new password of a rotation ends the previous one, where the
+    /// rotation says so ([`KeepPrevious::until_new_is_used`](crate::KeepPrevious::until_new_is_used)).
+    /// Default: yes. Choose no in a program whose logins only check passwords.
+    #[must_use]
+    pub fn end_previous_on_use(self, end_previous_on_use: bool) -> Self {
+        Self { end_previous_on_use, ..self }
     }
 
     /// Sets whether every change is refused, with
@@ -209,6 +219,7 @@ impl EngineBuilder {
                 .unwrap_or_else(|| Arc::new(StoreDirectory::new(Arc::clone(&store)))),
             owns_directory,
             verifications: SharedVerifications::default(),
+            ends_previous_on_use: self.end_previous_on_use && !self.read_only,
             rehashing: (self.rehash_on_login && !self.read_only).then(Rehashing::default),
             keys: Keys::generate(self.random.as_ref())?,
             cache: LoginCache::new(&self.cache, Arc::clone(&freshness)),

@@ -71,6 +71,7 @@ struct Inner {
     familiar: FamiliarSources,
     throttled_reads: Semaphore,
     rehashing: Option<login::Rehashing>,
+    ends_previous_on_use: bool,
     keys: Keys,
     freshness: Arc<Freshness>,
     commit_health: Arc<CommitHealth>,

@@ -126,7 +126,7 @@ async fn the_previous_password_can_be_ended_before_its_time() {
     }
 }
 
-/// [ROTATE-6]
+/// [ROTATE-6] [ROTATE-9]
 #[tokio::test]
 async fn the_previous_password_can_end_when_the_new_one_is_used() {
     let on = Setup::new().await;
@@ -148,6 +148,9 @@ async fn the_previous_password_can_end_when_the_new_one_is_used() {
     on.assert_work([(OLD, false), (NEW, true), (NEWEST, false)]).await;
     let audited = on.audit.take();
     let ended = audited.iter().filter(|(action, ..)| action == "endPreviousPassword");
+    assert!(audited.iter().any(|(action, outcome, ..)| {
+        (action.as_str(), outcome.as_str()) == ("rotatePassword", "done")
+    }));
     let outcomes: Vec<&str> = ended.map(|(_, outcome, ..)| outcome.as_str()).collect();
     assert_eq!(outcomes, ["failed", "done"], "{audited:?}");
 }
@@ -181,4 +184,27 @@ async fn the_end_holds_while_the_store_does_not_respond() {
     // No refusal and no grant: the store has to be read.
     assert_eq!(on.login(OLD).await, Err(None));
     assert_eq!(on.login(NEW).await, Ok(()));
+}
+
+/// [ROTATE-10]
+#[tokio::test]
+async fn a_wrong_password_costs_two_hashes_and_one_failure_while_the_previous_one_works() {
+    let world = World::new().await;
+    let id = world.credential("telegraf").await.id;
+    let cost = async |password: &str| {
+        let before = world.engine.hash_pool().computations();
+        let admitted = world.login("telegraf", password).await.is_ok();
+        (world.engine.hash_pool().computations() - before, admitted)
+    };
+    world.engine.rotate_password(id, NEW, hours(1)).await.unwrap();
+    assert_eq!(cost(NEWEST).await, (2, false));
+    assert_eq!(cost(OLD).await, (2, true));
+    assert_eq!(cost(NEW).await, (1, true));
+    world.engine.end_previous_password(id).await.unwrap();
+    assert_eq!(cost(OLD).await, (1, false));
+    // The throttle delays logins after ten failures: nine logins with two hashes each are nine.
+    world.engine.rotate_password(id, OLD, hours(1)).await.unwrap();
+    for number in 0..9 {
+        assert_eq!(cost(&format!("{NEWEST}-{number}")).await, (2, false), "{number}");
+    }
 }

@@ -113,7 +113,7 @@ impl<'a> Execution<'a> {
         let secret = self.secrets.get(username).context("there is no password for it")?;
         match (&secret.value, self.session.engine()) {
             (SecretValue::Password(password), _) => {
-                self.session.set_password(id, password.as_slice(), None).await?;
+                self.session.set_password(id, password.as_slice(), None, None).await?;
             }
             (SecretValue::Hash(hash), Some(engine)) => {
                 engine.set_password_hash(id, hash.clone()).await?;

@@ -1,7 +1,7 @@
 //! Changing and deleting one authorization.
 
 use anyhow::Context as _;
-use portcullis::{AuthorizationUpdate, Deletion, Status};
+use portcullis::{AuthorizationUpdate, Deletion, KeepPrevious, Status};
 
 use super::ChangeTarget;
 use super::create::check_rules;
@@ -39,12 +39,71 @@ impl SetPasswordArgs {
         check_rules(&password, self.policy)?;
         on_records(context, self.policy, async |session: &Session| {
             let id = self.target.target.find(session).await?.id;
-            session.set_password(id, password.as_slice(), self.target.expected()).await?;
+            session.set_password(id, password.as_slice(), None, self.target.expected()).await?;
             let changed = session.authorization(id).await?;
             let changed = changed.with_context(|| format!("{id} was just deleted"))?;
             Ok(AuthorizationView::of(session, &changed).await?.with_password(&password))
         })
     }
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Both passwords log in until the time is over. Then restart each agent with the new one, and end the
+previous one with `auth end-previous`, or let it end. The password is read as by `set-password`.
+
+Examples:
+  portcullis auth rotate telegraf --generate
+  portcullis auth rotate telegraf --keep-previous 7d --until-used --generate")]
+pub(crate) struct RotateArgs {
+    #[command(flatten)]
+    target: ChangeTarget,
+
+    /// For how long the previous password still works: from 1s to 90d
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    keep_previous: KeepPrevious,
+
+    /// End the previous password at the first login with the new one, if that is earlier. Only for a
+    /// credential that one agent uses
+    #[arg(long)]
+    until_used: bool,
+
+    #[command(flatten)]
+    password: NewPasswordArgs,
+
+    #[command(flatten)]
+    policy: PolicyArgs,
+}
+
+impl RotateArgs {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<AuthorizationView> {
+        let password = self.password.password(&self.target.target.label())?;
+        check_rules(&password, self.policy)?;
+        let keep = match self.until_used {
+            true => self.keep_previous.until_new_is_used(),
+            false => self.keep_previous,
+        };
+        on_records(context, self.policy, async |session: &Session| {
+            let id = self.target.target.find(session).await?.id;
+            let expected = self.target.expected();
+            session.set_password(id, password.as_slice(), Some(keep), expected).await?;
+            let changed = session.authorization(id).await?;
+            let changed = changed.with_context(|| format!("{id} was just deleted"))?;
+            Ok(AuthorizationView::of(session, &changed).await?.with_password(&password))
+        })
+    }
+}
+
+/// Ends the previous password of a rotation.
+pub(super) async fn end_previous(
+    session: &Session,
+    target: &ChangeTarget,
+) -> anyhow::Result<AuthorizationView> {
+    let id = target.target.find(session).await?.id;
+    session.end_previous_password(id, target.expected()).await?;
+    let changed = session.authorization(id).await?;
+    let changed = changed.with_context(|| format!("{id} was just deleted"))?;
+    Ok(AuthorizationView::of(session, &changed).await?)
 }
 
 #[derive(clap::Args)]

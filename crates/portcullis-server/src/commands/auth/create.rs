@@ -131,7 +131,9 @@ impl Args {
             Err(error) => return Err(error.into()),
         };
         if let Some(password) = &password {
-            if let Err(error) = session.set_password(created.id, password.as_slice(), None).await {
+            if let Err(error) =
+                session.set_password(created.id, password.as_slice(), None, None).await
+            {
                 // All or nothing: an authorization without its password is not kept.
                 let error = anyhow::Error::from(error).context("could not set the password");
                 return Err(match session.delete_authorization(created.id, None).await {

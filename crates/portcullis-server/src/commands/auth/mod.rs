@@ -42,6 +42,10 @@ pub(crate) enum Command {
     Disable(ChangeTarget),
     /// Set the password of an authorization
     SetPassword(change::SetPasswordArgs),
+    /// Set the password of an authorization, and keep the previous one working for a time
+    Rotate(change::RotateArgs),
+    /// End the previous password of a rotation before its time
+    EndPrevious(ChangeTarget),
     /// Replace the permissions of an authorization
     SetPermissions(change::SetPermissionsArgs),
     /// Set or remove the end of an authorization, of its password, and its networks
@@ -129,6 +133,10 @@ pub(crate) fn run(command: Command, context: Context) -> anyhow::Result<Outcome>
             Shown::Many(on_records(&context, any, async |session| args.run(session).await)?)
         }
         Command::SetPassword(args) => Shown::One(args.run(&context)?),
+        Command::Rotate(args) => Shown::One(args.run(&context)?),
+        Command::EndPrevious(target) => Shown::One(on_records(&context, any, async |session| {
+            change::end_previous(session, &target).await
+        })?),
         Command::SetPermissions(args) => {
             Shown::One(on_records(&context, any, async |session| args.run(session).await)?)
         }

@@ -104,7 +104,7 @@ impl Engine {
         let ends = |it: &Authorization| {
             it.previous_password.as_ref().is_some_and(|previous| previous.ends_when_new_is_used)
         };
-        if !ends(authorization) {
+        if !self.0.ends_previous_on_use || !ends(authorization) {
             return;
         }
         let change = |current: &mut Authorization| {
