@@ -401,9 +401,16 @@ mod tests {
                 let name = argument.get_long().unwrap_or_default();
                 let is_secret = name.contains("password") || name == "token" || name == "secret";
                 let is_file = name.ends_with("-file");
-                // A time, which its type refuses to be anything else.
-                let is_time = name == "password-expires";
-                let is_harmless = !takes_value || !is_secret || is_file || is_time;
+                // A rule or a time, which its type refuses to be anything else, or the path of a file.
+                let is_rule = [
+                    "password-expires",
+                    "password-policy",
+                    "password-block-list",
+                    "password-max-age",
+                    "password-history",
+                ]
+                .contains(&name);
+                let is_harmless = !takes_value || !is_secret || is_file || is_rule;
                 assert!(is_harmless, "{}: --{name}", command.get_name());
             }
             command.get_subcommands().for_each(check);

@@ -3,14 +3,16 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use portcullis::password::{Password, PasswordPolicy};
+use portcullis::password::{BlockList, Password, PasswordPolicy};
 use zeroize::Zeroizing;
 
-use crate::generated_password;
+use crate::{duration, generated_password};
 
 /// The bytes of a password.
 pub(crate) type Secret = Zeroizing<Vec<u8>>;
@@ -112,18 +114,75 @@ impl NewPassword {
     }
 }
 
-/// The rules for passwords, as an option.
-#[derive(Clone, Copy, Debug, Default, clap::Args)]
+/// The rules for passwords, as options.
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct PolicyArgs {
-    /// Require three of upper case, lower case, digits and special characters in passwords, also at
-    /// login
-    #[arg(long)]
+    /// The rules for new passwords: those of InfluxDB (8 to 72 bytes), with three of upper case, lower
+    /// case, digits and special characters, also at login (strong), or NIST's (15 to 256 characters)
+    #[arg(long, value_name = "RULES", default_value = "influxdb", hide_default_value = true)]
+    password_policy: Rules,
+
+    /// The same as --password-policy strong
+    #[arg(long, conflicts_with = "password_policy")]
     strong_passwords: bool,
+
+    /// Refuse new passwords that are in this file, one a line, in any case of letters
+    #[arg(long, value_name = "FILE", value_parser = read_block_list)]
+    password_block_list: Option<Arc<BlockList>>,
+
+    /// Let each new password expire after this time, such as 365d
+    #[arg(long, value_name = "TIME", value_parser = parse_age)]
+    password_max_age: Option<Duration>,
+
+    /// Refuse a new password that is one of the last so many of its authorization: 1 to 24
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=24))]
+    password_history: Option<u8>,
+
+    /// Bring passwords into Unicode's form NFC, when they are set and at login. Choose it before
+    /// passwords are set
+    #[arg(long)]
+    password_nfc: bool,
+}
+
+/// A set of rules.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Rules {
+    #[default]
+    Influxdb,
+    Strong,
+    Nist,
+}
+
+fn read_block_list(path: &str) -> Result<Arc<BlockList>, String> {
+    let read = || BlockList::read(BufReader::new(File::open(path)?));
+    read().map(Arc::new).map_err(|error| format!("cannot read `{path}`: {error}"))
+}
+
+fn parse_age(text: &str) -> Result<Duration, String> {
+    match duration::parse(text)? {
+        Duration::ZERO => Err("a password must not expire at once".to_owned()),
+        age => Ok(age),
+    }
 }
 
 impl PolicyArgs {
-    pub(crate) fn policy(self) -> PasswordPolicy {
-        if self.strong_passwords { PasswordPolicy::strong() } else { PasswordPolicy::default() }
+    pub(crate) fn policy(&self) -> PasswordPolicy {
+        let rules = if self.strong_passwords { Rules::Strong } else { self.password_policy };
+        let policy = match rules {
+            Rules::Influxdb => PasswordPolicy::default(),
+            Rules::Strong => PasswordPolicy::strong(),
+            Rules::Nist => PasswordPolicy::nist(),
+        };
+        let policy =
+            policy.history(self.password_history.unwrap_or(0).into()).nfc(self.password_nfc);
+        let policy = match self.password_max_age {
+            Some(age) => policy.max_age(age),
+            None => policy,
+        };
+        match &self.password_block_list {
+            Some(list) => policy.block_list(Arc::clone(list)),
+            None => policy,
+        }
     }
 }
 

@@ -49,3 +49,10 @@ pub(crate) fn check_bounds<T: PartialOrd + Debug>(
 pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     from_text(deserializer, |text| text.parse::<SignedDuration>().and_then(Duration::try_from))
 }
+
+/// The same for a setting that may be missing.
+pub(crate) fn optional_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}

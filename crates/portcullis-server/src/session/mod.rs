@@ -74,7 +74,7 @@ pub(crate) fn on_store_to_read<T>(
 ) -> anyhow::Result<T> {
     let store: Arc<dyn Store> = StoreUrl::parse_persistent(store)?.open_to_read()?;
     block_on(closing(&store, async {
-        let builder = || engine_builder(Arc::clone(&store), PolicyArgs::default());
+        let builder = || engine_builder(Arc::clone(&store), &PolicyArgs::default());
         let engine = match builder().build().await {
             Ok(engine) => engine,
             // An engine finishes deletions that were interrupted, which a read-only file does not allow.
@@ -91,7 +91,7 @@ pub(crate) fn on_store<T>(
     work: impl AsyncFnOnce(&Engine) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     block_on(closing(&store, async {
-        let engine = engine_builder(Arc::clone(&store), policy).build().await?;
+        let engine = engine_builder(Arc::clone(&store), &policy).build().await?;
         work(&engine).await
     }))
 }
@@ -107,7 +107,7 @@ async fn closing<T>(
 }
 
 /// Returns the builder of an engine for a command.
-fn engine_builder(store: Arc<dyn Store>, policy: PolicyArgs) -> EngineBuilder {
+fn engine_builder(store: Arc<dyn Store>, policy: &PolicyArgs) -> EngineBuilder {
     let builder = Engine::builder(store)
         .password_policy(policy.policy())
         // A command that only reads changes nothing, and a check of a password is no use of it.

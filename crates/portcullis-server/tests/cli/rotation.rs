@@ -39,3 +39,36 @@ fn a_password_is_rotated_and_the_previous_one_ended() {
     let error = sandbox.fails(1, "auth end-previous nothing");
     assert!(error.contains("there is no authorization"), "{error}");
 }
+
+/// [PW-15] [PW-16] [PW-18] [PW-19]
+#[test]
+fn rules_for_passwords_are_options() {
+    let sandbox = Sandbox::with_store();
+    std::fs::write(sandbox.path("common"), "password123\nqwertyuiop\n").unwrap();
+    let create = "auth create --org acme --user ada --write-bucket telemetry";
+    let long = "correct horse battery";
+    for (options, password, message) in [
+        ("--password-block-list common", "Password123", "in a list of common passwords"),
+        ("--password-policy nist", "short-enough", "between 15 and 256 characters"),
+        ("--password-policy strong", "alllowercase", "three of the following"),
+    ] {
+        let ran = sandbox.run_with_password(&format!("{create} telegraf {options}"), password);
+        assert!(ran.code == 1 && ran.stderr.contains(message), "{options}: {ran:?}");
+        sandbox.fails(1, "auth show telegraf");
+    }
+    let options = "--password-policy nist --password-max-age 90d --password-block-list common";
+    let created = format!("{create} telegraf {options}");
+    sandbox.run_with_password(&created, long).ok(&created);
+    assert!(sandbox.json("auth show telegraf")["passwordExpiresAt"].is_string());
+    let again = sandbox.run_with_password("auth set-password telegraf --password-history 2", long);
+    assert!(again.code == 1 && again.stderr.contains("one of the last 2"), "{again:?}");
+    for options in [
+        "--password-policy none",
+        "--password-policy nist --strong-passwords",
+        "--password-block-list nowhere",
+        "--password-max-age 0s",
+        "--password-history 25",
+    ] {
+        sandbox.fails(2, &format!("{create} ada --generate {options}"));
+    }
+}

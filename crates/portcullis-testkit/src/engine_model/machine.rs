@@ -70,7 +70,7 @@ impl Subject {
         for store in &stores {
             let engine = Engine::builder(Arc::clone(store))
                 .hashing(cheap_hashing().threads(1))
-                .password_policy(policy)
+                .password_policy(policy.clone())
                 .clock(self.clock.clone())
                 .random(self.random.clone())
                 .cache(cache)

@@ -2,6 +2,7 @@
 
 mod argon2_text;
 mod bcrypt_hash;
+mod block_list;
 mod config;
 mod hash;
 mod policy;
@@ -10,6 +11,7 @@ mod queue;
 mod secret;
 mod shared;
 
+pub use block_list::BlockList;
 pub use config::HashPoolConfig;
 pub use hash::{HashParams, InvalidHashParams, InvalidPasswordHash, PasswordHash};
 pub use policy::{PasswordPolicy, WeakPassword};

@@ -1,8 +1,10 @@
-//! Two passwords while a credential is rotated: until when each of them works.
+//! Two passwords while a credential is rotated: until when each of them works; and rules for passwords that
+//! depend on earlier ones.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::password::PasswordPolicy;
 use portcullis::store::Store;
 use portcullis::{
     Authorization, AuthorizationUpdate, CacheConfig, Credentials, Engine, KeepPrevious, Refusal,
@@ -206,5 +208,68 @@ async fn a_wrong_password_costs_two_hashes_and_one_failure_while_the_previous_on
     world.engine.rotate_password(id, OLD, hours(1)).await.unwrap();
     for number in 0..9 {
         assert_eq!(cost(&format!("{NEWEST}-{number}")).await, (2, false), "{number}");
+    }
+}
+
+/// [PW-18]
+#[tokio::test]
+async fn a_new_password_has_an_end_if_there_is_a_maximum_age() {
+    let clock = ManualClock::new();
+    clock.set_wall(at(0));
+    let policy = PasswordPolicy::default().max_age(24 * HOUR);
+    let world = World::with(|builder| builder.password_policy(policy).clock(clock.clone())).await;
+    let id = world.credential("telegraf").await.id;
+    let end = async || world.engine.authorization(id).await.unwrap().unwrap().password_expires_at;
+    assert_eq!(end().await, Some(at(24)));
+    clock.set_wall(at(24));
+    let error = world.login("telegraf", OLD).await.unwrap_err();
+    assert_eq!(error.refusal(), Some(Refusal::Expired));
+    // A rotation does not prolong the password that has expired.
+    world.engine.rotate_password(id, NEW, hours(48)).await.unwrap();
+    assert_eq!(end().await, Some(at(48)));
+    assert!(world.login("telegraf", OLD).await.is_err());
+    assert!(world.login("telegraf", NEW).await.is_ok());
+}
+
+/// [PW-19]
+#[tokio::test]
+async fn the_last_passwords_are_not_set_again() {
+    let policy = PasswordPolicy::default().history(3);
+    let world = World::with(|builder| builder.password_policy(policy)).await;
+    let id = world.credential("telegraf").await.id;
+    let set = async |password: &str| world.engine.set_password(id, password).await;
+    let refused = "the password must not be one of the last 3 of this authorization";
+    assert_eq!(set(OLD).await.unwrap_err().message(), refused);
+    set(NEW).await.unwrap();
+    set(NEWEST).await.unwrap();
+    for password in [OLD, NEW, NEWEST] {
+        assert_eq!(set(password).await.unwrap_err().message(), refused);
+    }
+    assert!(world.login("telegraf", NEWEST).await.is_ok());
+    // The oldest is forgotten with the next one.
+    set("one-more-password").await.unwrap();
+    set(OLD).await.unwrap();
+    let stored = world.engine.authorization(id).await.unwrap().unwrap();
+    assert_eq!(stored.password_history.len(), 2);
+    // Without a history, the hashes are forgotten at the next change.
+    let other = builder(Arc::clone(&world.store)).build().await.unwrap();
+    other.set_password(id, NEW).await.unwrap();
+    let stored = world.engine.authorization(id).await.unwrap().unwrap();
+    assert_eq!(stored.password_history, []);
+}
+
+/// [PW-17]
+#[tokio::test]
+async fn a_password_in_either_form_logs_in_if_passwords_are_normalized() {
+    let policy = PasswordPolicy::default().nfc(true);
+    let world = World::with(|builder| builder.password_policy(policy).no_throttle()).await;
+    let id = world.credential("telegraf").await.id;
+    let (composed, decomposed) = ("caf\u{e9}-au-lait", "cafe\u{301}-au-lait");
+    for set in [composed, decomposed] {
+        world.engine.set_password(id, set).await.unwrap();
+        for password in [composed, decomposed, composed] {
+            assert!(world.login("telegraf", password).await.is_ok(), "{password:?}");
+        }
+        assert!(world.login("telegraf", "cafe-au-lait").await.is_err());
     }
 }

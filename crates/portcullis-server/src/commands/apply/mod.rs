@@ -72,7 +72,7 @@ pub(crate) fn run(args: Args, context: Context) -> anyhow::Result<Outcome> {
     let desired = desired::check(content, &file::directory(&args.file))
         .map_err(|mistakes| file::refused(&args.file, mistakes))?;
     let progress = context.progress;
-    let plan = on_records(&context, args.policy, async |session: &Session| {
+    let plan = on_records(&context, args.policy.clone(), async |session: &Session| {
         let (plan, state) = planned(session, &desired, &args, progress).await?;
         if !args.diff {
             args.confirm.confirm_deletions(question(plan.deletions).as_deref())?;
@@ -94,7 +94,7 @@ async fn planned(
     args: &Args,
     progress: ProgressMode,
 ) -> anyhow::Result<(Plan, State)> {
-    let Args { prune, set_passwords, policy, .. } = *args;
+    let Args { prune, set_passwords, ref policy, .. } = *args;
     let options = Options { prune, set_passwords, policy: policy.policy() };
     let mut mistakes = Vec::new();
     let state = state::read(session, desired, progress, &mut mistakes).await?;

@@ -14,7 +14,7 @@ use super::state::{CredentialState, OrgState, PasswordState, SecretValue, State}
 use super::wanted::{BucketNames, Ids, Wanted};
 
 /// What the command line decides.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Options {
     /// Deletes what managed orgs have and the file does not list.
     pub(super) prune: bool,

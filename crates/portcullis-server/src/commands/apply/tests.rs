@@ -213,7 +213,7 @@ orgs:
 async fn applying_twice_changes_nothing() {
     let session = new_session().await;
     for (text, options) in [(BEFORE, no_options()), (AFTER, no_options()), (AFTER, prune())] {
-        assert!(!apply(&session, text, options, None).await.changes.is_empty());
+        assert!(!apply(&session, text, options.clone(), None).await.changes.is_empty());
         let again = apply(&session, text, options, None).await;
         assert_eq!((shown(&again), again.steps), (vec![], vec![]));
     }
@@ -408,6 +408,6 @@ async fn a_hash_is_set_unless_a_login_may_have_replaced_it() {
     let kept = planned(&session, &file(bcrypt), no_options()).await.unwrap().0;
     assert_eq!((kept.changes.len(), kept.notes.len()), (0, 1), "{:?}", kept.notes);
     let set = Options { set_passwords: true, ..no_options() };
-    assert_eq!(shown(&apply(&session, &file(bcrypt), set, None).await).len(), 1);
+    assert_eq!(shown(&apply(&session, &file(bcrypt), set.clone(), None).await).len(), 1);
     assert_eq!(shown(&apply(&session, &file(bcrypt), set, None).await), [""; 0]);
 }

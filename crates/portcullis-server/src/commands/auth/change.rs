@@ -36,8 +36,8 @@ pub(crate) struct SetPasswordArgs {
 impl SetPasswordArgs {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<AuthorizationView> {
         let password = self.password.password(&self.target.target.label())?;
-        check_rules(&password, self.policy)?;
-        on_records(context, self.policy, async |session: &Session| {
+        check_rules(&password, &self.policy)?;
+        on_records(context, self.policy.clone(), async |session: &Session| {
             let id = self.target.target.find(session).await?.id;
             session.set_password(id, password.as_slice(), None, self.target.expected()).await?;
             let changed = session.authorization(id).await?;
@@ -78,12 +78,12 @@ pub(crate) struct RotateArgs {
 impl RotateArgs {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<AuthorizationView> {
         let password = self.password.password(&self.target.target.label())?;
-        check_rules(&password, self.policy)?;
+        check_rules(&password, &self.policy)?;
         let keep = match self.until_used {
             true => self.keep_previous.until_new_is_used(),
             false => self.keep_previous,
         };
-        on_records(context, self.policy, async |session: &Session| {
+        on_records(context, self.policy.clone(), async |session: &Session| {
             let id = self.target.target.find(session).await?.id;
             let expected = self.target.expected();
             session.set_password(id, password.as_slice(), Some(keep), expected).await?;

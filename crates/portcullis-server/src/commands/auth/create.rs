@@ -95,10 +95,10 @@ impl Args {
         } else {
             let password = self.password.password(self.username.username()?.as_str())?;
             // Before anything is created.
-            check_rules(&password, self.policy)?;
+            check_rules(&password, &self.policy)?;
             Some(password)
         };
-        on_records(context, self.policy, async |session: &Session| {
+        on_records(context, self.policy.clone(), async |session: &Session| {
             self.create(session, password).await
         })
     }
@@ -160,6 +160,6 @@ impl Args {
 
 /// Checks a password before anything is changed. The engine checks it again, once there is an
 /// authorization to set it for.
-pub(super) fn check_rules(password: &NewPassword, policy: PolicyArgs) -> anyhow::Result<()> {
+pub(super) fn check_rules(password: &NewPassword, policy: &PolicyArgs) -> anyhow::Result<()> {
     Ok(policy.policy().check_new(password.as_slice())?)
 }

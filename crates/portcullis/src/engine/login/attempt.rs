@@ -197,7 +197,8 @@ impl<'a> Attempt<'a> {
                 return Ok(Proved { proof: Proof::new(mac, hash_mac), which, hashed: false });
             }
         }
-        let Ok(password) = Password::new(self.login.password) else {
+        let password = self.engine.0.policy.normalized(self.login.password);
+        let Ok(password) = Password::new(password.into_owned()) else {
             self.dummy_verify().await?;
             return refuse(Refusal::WrongPassword);
         };

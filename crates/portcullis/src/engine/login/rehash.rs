@@ -65,7 +65,8 @@ impl Engine {
         if !self.is_to_be_replaced(hash) {
             return;
         }
-        let Ok(password) = Password::new(login.password) else { return };
+        let password = self.0.policy.normalized(login.password).into_owned();
+        let Ok(password) = Password::new(password) else { return };
         let id = authorization.id;
         {
             let mut ids = rehashing.ids();

@@ -185,6 +185,7 @@ impl Access<'_> {
         let password = self.engine.check_new(password)?;
         // Before the hash, which costs the most.
         self.check_revision(current.1)?;
+        self.refuse_used(&current.0, &password).await?;
         let hash = self.engine.0.hashes.hash_for(&password, self.hash_flow()).await?;
         self.replace_hash(current, &hash, keep).await
     }
@@ -198,6 +199,24 @@ impl Access<'_> {
         self.replace_hash(self.read(id).await?, hash, None).await
     }
 
+    /// Refuses a password that the authorization has, or had lately, if the rules say so.
+    async fn refuse_used(
+        &self,
+        authorization: &Authorization,
+        password: &Password,
+    ) -> Result<(), Error> {
+        let count = self.engine.0.policy.history_length();
+        let present = authorization.password_hash.iter();
+        for hash in present.chain(&authorization.password_history).take(count) {
+            if self.engine.0.hashes.verify(password, hash).await? {
+                return Err(Error::invalid(format!(
+                    "the password must not be one of the last {count} of this authorization"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     async fn replace_hash(
         &self,
         current: Current,
@@ -207,9 +226,16 @@ impl Access<'_> {
         let change = |authorization: &mut Authorization| {
             self.require_write_on_user(authorization)?;
             let now = self.engine.now();
+            let policy = &self.engine.0.policy;
             let replaced = authorization.password_hash.replace(hash.clone());
+            let older = std::mem::take(&mut authorization.password_history);
+            let older = replaced.iter().cloned().chain(older);
+            let kept = policy.history_length().saturating_sub(1);
+            authorization.password_history = older.take(kept).collect();
             let set_at = authorization.password_set_at.replace(now);
             let expires_at = authorization.password_expires_at.take();
+            authorization.password_expires_at =
+                policy.age_limit().map(|age| now.saturating_add(age));
             authorization.previous_password = keep.zip(replaced).map(|(keep, hash)| {
                 let end = now.saturating_add(keep.time());
                 // Nothing makes a password work longer than it would have.
@@ -295,8 +321,10 @@ impl Engine {
 
     /// Checks a new password against the rules.
     fn check_new(&self, password: &[u8]) -> Result<Password, Error> {
-        self.0.policy.check_new(password)?;
-        Password::new(password).map_err(|error| Error::invalid(error.to_string()))
+        let policy = &self.0.policy;
+        policy.check_new(password)?;
+        let password = policy.normalized(password);
+        Password::new(password.into_owned()).map_err(|error| Error::invalid(error.to_string()))
     }
 }
 
