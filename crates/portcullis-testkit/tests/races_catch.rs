@@ -33,6 +33,7 @@ catches! {
     orgs_and_users_are_deleted_across_each_other in deletions: DeletesNothing;
     a_deactivated_credential_is_refused in passwords: CachesReads, ReadsAnOlderState;
     of_two_new_passwords_one_stays in passwords: CachesReads, ReadsAnOlderState;
+    a_rotation_has_no_gap_and_its_end_is_final in passwords: CachesReads, ReadsAnOlderState;
     the_old_password_works_until_the_new_one_does in passwords: CachesReads, ReadsAnOlderState;
     a_name_of_an_org_a_user_or_a_bucket_has_one_holder in records:
         ChecksThenActs, SharesKeysBetweenKinds;

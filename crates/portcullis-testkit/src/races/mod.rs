@@ -84,6 +84,7 @@ macro_rules! races {
                 passwords {
                     a_deactivated_credential_is_refused,
                     of_two_new_passwords_one_stays,
+                    a_rotation_has_no_gap_and_its_end_is_final,
                     the_old_password_works_until_the_new_one_does,
                     a_change_applies_at_once_in_one_engine,
                 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use portcullis::{AuthorizationId, AuthorizationUpdate, Refusal, Status};
+use portcullis::{AuthorizationId, AuthorizationUpdate, KeepPrevious, Refusal, Status};
 
 use super::arena::{Arena, finish};
 use crate::harness::Harness;
@@ -84,6 +84,51 @@ pub async fn a_change_applies_at_once_in_one_engine(harness: &Harness, rounds: u
                 arena.engine().set_password(id, &new).await.expect("setting");
             }
         }
+        assert!(arena.login("telegraf", &new).await.is_ok());
+    }
+}
+
+/// Continuous logins with the old password are accepted while it is rotated, until the previous password is
+/// ended, and never after that has returned. One engine, with its cache.
+pub async fn a_rotation_has_no_gap_and_its_end_is_final(harness: &Harness, rounds: u32) {
+    let arena = Arena::of_one_engine(harness).await;
+    let id = arena.with_password("telegraf", "password number 0").await.id;
+    let keep: KeepPrevious = "1h".parse().expect("a time");
+    for round in 0..rounds {
+        let old = format!("password number {round}");
+        let new = format!("password number {}", round + 1);
+        let ending = Arc::new(AtomicBool::new(false));
+        let ended = Arc::new(AtomicBool::new(false));
+        let racing = (0..4).map(|number| {
+            let (arena, ending, ended) =
+                (Arc::clone(&arena), Arc::clone(&ending), Arc::clone(&ended));
+            let (old, new) = (old.clone(), new.clone());
+            async move {
+                if number == 0 {
+                    let engine = arena.engine();
+                    engine.rotate_password(id, &new, keep).await.expect("rotating");
+                    assert!(arena.login("telegraf", &new).await.is_ok(), "the new one is refused");
+                    ending.store(true, Ordering::SeqCst);
+                    // A further rotation ends it as well.
+                    match round % 2 {
+                        0 => engine.end_previous_password(id).await.expect("ending"),
+                        _ => engine.rotate_password(id, &new, keep).await.expect("rotating"),
+                    }
+                    ended.store(true, Ordering::SeqCst);
+                }
+                let mut after = 0;
+                while after < 3 {
+                    let had_ended = ended.load(Ordering::SeqCst);
+                    let works = arena.login("telegraf", &old).await.is_ok();
+                    assert!(!(had_ended && works), "it works after its end");
+                    assert!(works || ending.load(Ordering::SeqCst), "it is refused before its end");
+                    after += u32::from(had_ended);
+                    // A cache hit does not yield to other tasks.
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        finish(arena.at_once(round, racing)).await;
         assert!(arena.login("telegraf", &new).await.is_ok());
     }
 }
