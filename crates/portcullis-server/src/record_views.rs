@@ -292,6 +292,8 @@ struct PreviousPasswordView {
     ends_at: Timestamp,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     ends_on_use: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<Timestamp>,
 }
 
 impl From<&RotationRecord> for PreviousPasswordView {
@@ -300,6 +302,7 @@ impl From<&RotationRecord> for PreviousPasswordView {
             set_at: rotation.previous_set_at,
             ends_at: rotation.previous_ends_at,
             ends_on_use: rotation.ends_on_use,
+            last_used_at: rotation.previous_used_at,
         }
     }
 }
@@ -307,7 +310,11 @@ impl From<&RotationRecord> for PreviousPasswordView {
 impl PreviousPasswordView {
     fn detail(&self) -> String {
         let on_use = if self.ends_on_use { ", or when the new one is used" } else { "" };
-        format!("works until {}{on_use}", self.ends_at)
+        let used = match self.last_used_at {
+            Some(used) => format!("last used {used}"),
+            None => "not used since".to_owned(),
+        };
+        format!("works until {}{on_use}; {used}", self.ends_at)
     }
 }
 

@@ -214,6 +214,11 @@ impl PrincipalInner {
         self.restrictions.as_deref()
     }
 
+    /// Tells whether it was authenticated with the previous password of a rotation.
+    pub(crate) fn is_of_previous_password(&self) -> bool {
+        self.restrictions().is_some_and(Restrictions::is_of_previous)
+    }
+
     /// Returns the id of the authorization or API token.
     pub(crate) fn id(&self) -> Option<Id> {
         match &self.identity {

@@ -68,14 +68,17 @@ struct PreviousPasswordBody {
     ends_at: Timestamp,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     ends_on_use: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<Timestamp>,
 }
 
-impl From<&PreviousPassword> for PreviousPasswordBody {
-    fn from(previous: &PreviousPassword) -> Self {
+impl PreviousPasswordBody {
+    fn new(previous: &PreviousPassword, last_used_at: Option<Timestamp>) -> Self {
         Self {
             set_at: previous.set_at,
             ends_at: previous.ends_at,
             ends_on_use: previous.ends_when_new_is_used,
+            last_used_at,
         }
     }
 }
@@ -278,7 +281,12 @@ impl<'a> From<&'a AuthorizationView> for Authorization<'a> {
             last_used_at: described.last_use.map(|last| last.at),
             last_used_from: described.last_use.and_then(|last| last.from),
             password_set_at: previous.and(authorization.password_set_at),
-            previous_password: previous.map(PreviousPasswordBody::from),
+            previous_password: previous.map(|previous| {
+                let last_use = described.last_use.as_ref();
+                let set_at = authorization.password_set_at;
+                let used = last_use.and_then(|last| last.of_previous_password(set_at));
+                PreviousPasswordBody::new(previous, used)
+            }),
         }
     }
 }

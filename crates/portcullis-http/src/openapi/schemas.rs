@@ -190,6 +190,11 @@ fn previous_password() -> Schema {
                 "Whether it ends earlier: at the first login with the present password. Missing if not.",
             ),
         )
+        .optional(
+            "lastUsedAt",
+            time("When it was last used since the present password was set, recorded as `lastUsedAt` of the \
+                  authorization is. Missing if it was not used."),
+        )
 }
 
 const SHOWN_NETWORKS: &str = "From where it may be used. Missing for everywhere.";

@@ -36,7 +36,7 @@ impl Credential {
     }
 }
 
-/// [ROTATE-1] [ROTATE-5] [ROTATE-8]
+/// [ROTATE-1] [ROTATE-5] [ROTATE-8] [ROTATE-12]
 #[tokio::test]
 async fn a_previous_password_is_kept_shown_and_ended() {
     let on = Credential::new().await;
@@ -49,6 +49,10 @@ async fn a_previous_password_is_kept_shown_and_ended() {
     assert!(previous["endsAt"].as_str() > set_at.as_str(), "{set_at} {previous}");
     assert!(previous["setAt"].as_str() <= set_at.as_str(), "{set_at} {previous}");
     assert_eq!(previous.get("endsOnUse"), None);
+    assert_eq!(previous.get("lastUsedAt"), None);
+    on.server.engine.flush_last_uses().await;
+    let previous = on.shown().await[1].clone().unwrap();
+    assert!(previous["lastUsedAt"].is_string(), "{previous}");
     let path = format!("{}/password/previous", on.path);
     for _ in 0..2 {
         assert_eq!(on.server.call("DELETE", &path, "").await.status, 204);

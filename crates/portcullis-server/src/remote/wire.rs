@@ -183,6 +183,7 @@ struct PreviousPasswordBody {
     ends_at: Timestamp,
     #[serde(default)]
     ends_on_use: bool,
+    last_used_at: Option<Timestamp>,
 }
 
 impl AuthorizationBody {
@@ -208,6 +209,7 @@ impl AuthorizationBody {
                 previous_set_at: previous.set_at,
                 previous_ends_at: previous.ends_at,
                 ends_on_use: previous.ends_on_use,
+                previous_used_at: previous.last_used_at,
             }),
         };
         let (org, user) = ((self.org_id, self.org), (self.user_id, self.user));

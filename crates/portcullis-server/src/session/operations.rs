@@ -293,7 +293,7 @@ impl Session {
                 }
                 let items = page.items.into_iter().map(|authorization| {
                     let last_use = uses.get(&authorization.id).copied();
-                    AuthorizationRecord { last_use, ..authorization.into() }
+                    AuthorizationRecord::from(authorization).with_last_use(last_use)
                 });
                 Ok(AuthorizationsPage { items: items.collect(), next: page.next })
             }
@@ -411,7 +411,7 @@ async fn with_last_use(
 ) -> Result<Option<AuthorizationRecord>, Error> {
     let Some(authorization) = authorization else { return Ok(None) };
     let last_use = engine.last_use(authorization.id).await?;
-    Ok(Some(AuthorizationRecord { last_use, ..authorization.into() }))
+    Ok(Some(AuthorizationRecord::from(authorization).with_last_use(last_use)))
 }
 
 /// API tokens.

@@ -36,6 +36,19 @@ pub(crate) struct RotationRecord {
     pub(crate) previous_ends_at: Timestamp,
     /// Whether it ends earlier: at the first login with the present one.
     pub(crate) ends_on_use: bool,
+    /// When it was last used since the present one was set.
+    pub(crate) previous_used_at: Option<Timestamp>,
+}
+
+impl AuthorizationRecord {
+    /// Adds the last use, as it was read.
+    pub(crate) fn with_last_use(mut self, last_use: Option<LastUse>) -> Self {
+        if let (Some(rotation), Some(last_use)) = (&mut self.rotation, last_use) {
+            let set_at = rotation.password_set_at;
+            rotation.previous_used_at = last_use.of_previous_password(set_at);
+        }
+        Self { last_use, ..self }
+    }
 }
 
 impl From<Authorization> for AuthorizationRecord {
@@ -46,6 +59,7 @@ impl From<Authorization> for AuthorizationRecord {
             previous_set_at: previous.set_at,
             previous_ends_at: previous.ends_at,
             ends_on_use: previous.ends_when_new_is_used,
+            previous_used_at: None,
         });
         Self {
             id: authorization.id,

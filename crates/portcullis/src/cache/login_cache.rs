@@ -254,7 +254,9 @@ impl LoginCache {
         let inner = principal.into_inner();
         let new = Arc::clone(&inner);
         let replaces = |other: &PrincipalInner, is_same: bool| {
-            if is_same && other.id() == new.id() {
+            // The first use of a password that has become the previous one is noted at once.
+            let of_previous = |inner: &PrincipalInner| inner.is_of_previous_password();
+            if is_same && other.id() == new.id() && of_previous(other) == of_previous(&new) {
                 new.use_due().keep(other.use_due());
             }
             is_same

@@ -16,11 +16,19 @@ pub struct LastUse {
     pub at: Timestamp,
     /// The address of the client, if it was known.
     pub from: Option<IpAddr>,
-    /// When its previous password was used, while a rotation goes on.
+    /// When its previous password was used, while a rotation goes on; after it, and in the next one, of an
+    /// earlier rotation.
     pub previous_at: Option<Timestamp>,
 }
 
 impl LastUse {
+    /// Returns when the previous password of the authorization was used since the present one was set.
+    pub fn of_previous_password(&self, password_set_at: Option<Timestamp>) -> Option<Timestamp> {
+        // Uses have milliseconds.
+        let set_at = password_set_at.map(|at| Timestamp::from_unix_millis(at.as_unix_millis()));
+        self.previous_at.filter(|used| set_at.flatten().is_none_or(|set_at| *used >= set_at))
+    }
+
     /// A use at this time from this address.
     pub fn new(at: Timestamp, from: Option<IpAddr>) -> Self {
         // What is stored is what is returned, to the digit.

@@ -75,6 +75,11 @@ impl Restrictions {
         }
     }
 
+    /// Tells whether the login presents the previous password.
+    pub(crate) const fn is_of_previous(&self) -> bool {
+        self.previous_ends_at.is_some()
+    }
+
     /// Returns the end of the credential and its present password.
     pub(crate) const fn ends_at(&self) -> Option<Timestamp> {
         self.ends_at

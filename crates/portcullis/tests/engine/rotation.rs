@@ -273,3 +273,34 @@ async fn a_password_in_either_form_logs_in_if_passwords_are_normalized() {
         assert!(world.login("telegraf", "cafe-au-lait").await.is_err());
     }
 }
+
+/// [ROTATE-12]
+#[tokio::test]
+async fn the_last_use_of_the_previous_password_shows_when_all_agents_have_moved() {
+    let on = Setup::new().await;
+    let used = async || {
+        on.engine.flush_last_uses().await;
+        let last = on.engine.last_use(on.authorization.id).await.unwrap();
+        let set_at = on.stored().await.password_set_at;
+        last.and_then(|last| last.of_previous_password(set_at))
+    };
+    assert_eq!(on.login(OLD).await, Ok(()));
+    assert_eq!(used().await, None);
+    on.clock.set_wall(at(1));
+    on.rotate(NEW, hours(24)).await;
+    assert_eq!(on.login(NEW).await, Ok(()));
+    assert_eq!(used().await, None);
+    // The first use is written at once, although the credential was used within the interval.
+    assert_eq!(on.login(OLD).await, Ok(()));
+    assert_eq!(used().await, Some(at(1)));
+    on.clock.set_wall(at(5));
+    on.clock.advance(5 * HOUR);
+    assert_eq!((on.login(OLD).await, on.login(NEW).await), (Ok(()), Ok(())));
+    assert_eq!(used().await, Some(at(5)));
+    // In the next rotation, uses of an earlier one do not count.
+    on.clock.set_wall(at(6));
+    on.rotate(NEWEST, hours(24)).await;
+    assert_eq!(used().await, None);
+    assert_eq!(on.login(NEW).await, Ok(()));
+    assert_eq!(used().await, Some(at(6)));
+}

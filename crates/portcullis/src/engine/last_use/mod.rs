@@ -96,7 +96,10 @@ impl LastUses {
         if !principal.is_active() || !inner.use_due().claim(now, self.next_due(id, now)) {
             return;
         }
-        let last = LastUse::new(at, source);
+        let mut last = LastUse::new(at, source);
+        if inner.is_of_previous_password() {
+            last.previous_at = Some(last.at);
+        }
         let used = Noted { org: inner.org(), user: inner.user(), last };
         if !self.insert((kind, id), used) {
             let soon = now.after(self.config.flush_every);
