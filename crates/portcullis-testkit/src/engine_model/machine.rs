@@ -196,6 +196,7 @@ impl<'a> Machine<'a> {
                 return Err(format!("the password of {authorization} was set and has no new hash"));
             }
             row.hash = hash;
+            row.password_set = Some(self.clock.now());
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ pub(super) struct AuthorizationRow {
     pub(super) user: UserId,
     pub(super) permissions: Vec<Permission>,
     pub(super) hash: Option<PasswordHash>,
+    pub(super) password_set: Option<Timestamp>,
     pub(super) created: Timestamp,
     pub(super) updated: Timestamp,
 }
@@ -69,6 +70,7 @@ impl From<&Authorization> for AuthorizationRow {
             user: authorization.user,
             permissions: authorization.permissions.clone(),
             hash: authorization.password_hash.clone(),
+            password_set: authorization.password_set_at,
             created: authorization.created_at,
             updated: authorization.updated_at,
         }
@@ -123,6 +125,7 @@ impl Row {
                 "description": authorization.description,
                 "permissions": permissions(&authorization.permissions),
                 "passwordHash": authorization.hash.as_ref().map(PasswordHash::expose),
+                "passwordSetAt": authorization.password_set.map(|at| at.to_string()),
                 "createdAt": authorization.created.to_string(),
                 "updatedAt": authorization.updated.to_string(),
             }),
@@ -133,6 +136,7 @@ impl Row {
                 ("description", json!("")),
                 ("permissions", json!([])),
                 ("passwordHash", json!(null)),
+                ("passwordSetAt", json!(null)),
                 ("createdAt", json!(YEAR_ONE)),
                 ("updatedAt", json!(YEAR_ONE)),
             ];

@@ -373,6 +373,7 @@ impl State {
             user: self.users.pick(line.user),
             permissions: self.permissions(&line.grants, org),
             hash: hash.map(|(_, hash)| PasswordHash::parse(hash).expect("a hash")),
+            password_set: None,
             created: time,
             updated: time,
         };

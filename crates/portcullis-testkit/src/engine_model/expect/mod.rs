@@ -321,6 +321,7 @@ impl State {
             user: creation.user,
             permissions: creation.permissions.clone(),
             hash: None,
+            password_set: None,
             created: now,
             updated: now,
         };
