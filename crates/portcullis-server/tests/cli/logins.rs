@@ -122,7 +122,7 @@ fn what_servers_have_recorded_of_last_uses_is_listed() {
         sandbox.run_with_password(&create, "s3cret-enough").ok(&create);
     }
     let before = sandbox.ok("auth list");
-    assert!(!sandbox.ok("auth list --unused-for 0s").contains("last used"), "no column is empty");
+    assert!(!sandbox.ok("auth list --unused-for 0s").contains("LAST USED"), "no column is empty");
     let server = Server::start(&sandbox, "");
     assert_eq!(server.get("/forward-auth?check=none", "telegraf:s3cret-enough").0, 204);
     server.stop();
@@ -142,7 +142,7 @@ fn what_servers_have_recorded_of_last_uses_is_listed() {
     );
     assert_eq!(sandbox.ok("auth list"), before, "other lists are as they were");
     let table = sandbox.ok("auth list --unused-for 0s");
-    assert!(table.lines().next().unwrap().contains("last used"), "{table}");
+    assert!(table.lines().next().unwrap().contains("LAST USED"), "{table}");
     assert!(table.contains("127.0.0.1"), "{table}");
     let csv = sandbox.ok("auth list --unused-for 0s --output csv");
     assert!(csv.lines().next().unwrap().ends_with(",lastUsedAt,lastUsedFrom"), "{csv}");
