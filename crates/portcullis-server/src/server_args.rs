@@ -25,8 +25,9 @@ const MAX_TOKEN: usize = 4_096;
 
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct ServerArgs {
-    /// Work on this server in place of a store, such as https://portcullis.example.com:8087
+    // Not a comment of documentation, where it would have to be a link.
     #[arg(
+        help = "Work on this server in place of a store, such as https://portcullis.example.com:8087",
         long,
         global = true,
         help_heading = HEADING,

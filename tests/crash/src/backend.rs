@@ -29,8 +29,9 @@ impl Backend {
         match self {
             // redb presumes that a byte is written or not: the zeros in half of a sector are neither.
             Self::Redb => damage == Damage::Sectors && loss == Loss::DoesNotOpen,
-            // A database whose creation was interrupted has to be removed by hand.
-            Self::Sled => loss == Loss::NewDoesNotOpen,
+            // A database whose creation was interrupted has to be removed by hand. sled may write parts of a
+            // batch before its sync; nothing of it was acknowledged.
+            Self::Sled => matches!(loss, Loss::NewDoesNotOpen | Loss::HalfBatch),
             Self::Sqlite => false,
         }
     }

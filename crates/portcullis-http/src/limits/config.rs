@@ -11,10 +11,10 @@ use thiserror::Error;
 /// each by itself. By default nothing is limited.
 ///
 /// ```
-/// use portcullis_http::{CredentialLimiter, CredentialLimits};
+/// use portcullis_http::{CredentialLimiter, CredentialLimits, RequestRate};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let limits = CredentialLimits::none().rate("100/s".parse()?).in_flight(50.try_into()?);
+/// let limits = CredentialLimits::none().rate("100/s".parse::<RequestRate>()?);
 /// let limiter = CredentialLimiter::new(limits);
 /// # Ok(())
 /// # }

@@ -47,11 +47,11 @@ impl Engine {
     /// names and revisions, and with a [precondition](OnBehalfOf::if_match). Never return it to a client.
     ///
     /// ```
-    /// # use portcullis::{Engine, Error, OrgId, Precondition, TenantUpdate};
+    /// # use portcullis::{Engine, Error, Name, OrgId, Precondition, TenantUpdate};
     /// # async fn rename(engine: &Engine, id: OrgId) -> Result<(), Error> {
     /// let org = engine.on_behalf_of_host().org(id).await?;
     /// let unchanged = org.revision.map_or_else(Precondition::none, Precondition::revision);
-    /// let update = TenantUpdate::name("acme".parse()?);
+    /// let update = TenantUpdate::name(Name::new("acme")?);
     /// engine.on_behalf_of_host().if_match(&unchanged).update_org(id, update).await?;
     /// # Ok(())
     /// # }
