@@ -72,8 +72,7 @@ fn of_credentials() -> [Parameter; 12] {
             "Only those that were not used since this time. One that was never used counts as used \
              when it was created.",
             time("Such as 90 days ago."),
-        )
-        .not_empty(),
+        ),
         Parameter::query(
             "lastUsed",
             "Whether each has `lastUsedAt` and `lastUsedFrom`, where they are known. With \
