@@ -204,12 +204,13 @@ impl<'a> Attempt<'a> {
         };
         let mut wrong: Option<Verified> = None;
         for (which, hash) in hashes.iter() {
-            // A login is charged once, whatever the number of passwords.
+            let proof = Proof::new(mac, self.engine.0.keys.hash(hash));
+            let verified = self.verify(password.clone(), hash, proof).await?;
+            // A login is charged once, whatever the number of passwords: but not before the last one was
+            // compared, or a full queue would make guesses free.
             if let Some(wrong) = wrong.take() {
                 wrong.refund(self.engine.0.clock.instant());
             }
-            let proof = Proof::new(mac, self.engine.0.keys.hash(hash));
-            let verified = self.verify(password.clone(), hash, proof).await?;
             if !verified.is_right() {
                 wrong = Some(verified);
                 continue;

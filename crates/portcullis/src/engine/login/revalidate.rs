@@ -12,8 +12,8 @@ impl Engine {
     /// Returns the principal as it is now: for a request from the address that takes so long that its
     /// credential may be revoked or expire meanwhile.
     ///
-    /// Nothing is read while the cache holds that nothing has changed, and the credential has not expired. A principal of
-    /// [`Principal::trusted`] is returned unchanged. An inactive API token is returned, as by
+    /// Nothing is read while the cache holds that nothing has changed, and the credential has not expired.
+    /// A principal of [`Principal::trusted`] is returned unchanged. An inactive API token is returned, as by
     /// [`Engine::authenticate_caller`], and every check denies it.
     ///
     /// # Errors
